@@ -1,0 +1,1 @@
+"""The stages. One module each; `ls` shows the way of a frame."""

@@ -1,0 +1,116 @@
+"""The microphone: PortAudio's callback in, ``mic.frame`` out, 20 ms of 24 kHz mono a message.
+
+The device's thread only hands its block over and wakes the loop; cutting it into frames and
+publishing happens here. A device that is missing or goes away is tried again, and said once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import deque
+
+from shared import messages as m
+from shared import stage as s
+from shared.audio import devices, pcm
+
+RETRY_S = 2.0
+CHECK_S = 0.5
+
+
+class Capture:
+    """One microphone, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        self._device: devices.InputDevice | None = None
+        self._blocks: deque[tuple[bytes, int, bool]] = deque()
+        self._rest = bytearray()  # samples that do not fill a frame yet
+        self._stream = 0
+        self._position = 0  # samples since the opening, of the first sample in _rest
+        self._rest_ns = 0  # when that sample was at the converter
+        self._overflows = 0
+        stage.on_wake(self._take)
+        stage.on_close(self._close)
+        stage.every(CHECK_S, self._check)
+        self._open()
+
+    def _open(self) -> None:
+        spec = self._stage.config.capture.device
+        try:
+            device = devices.open_input(spec)
+            self._stream, self._position, self._overflows = time.time_ns(), 0, 0
+            self._rest.clear()
+            device.start(self._on_block)
+        except devices.DeviceError as error:
+            self._stage.ok, self._stage.state = False, f"no microphone: {error}"
+            self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
+            self._stage.after(RETRY_S, self._open)
+            return
+        self._device = device
+        self._stage.ok, self._stage.state = True, device.description
+        self._stage.log.info("microphone: %s", device.description)
+
+    def _on_block(self, block: bytes, captured_ns: int, overflowed: bool) -> None:
+        self._blocks.append((block, captured_ns, overflowed))
+        self._stage.wake()
+
+    def _take(self) -> None:
+        while self._blocks:
+            block, captured_ns, overflowed = self._blocks.popleft()
+            if overflowed:
+                self._overflows += 1
+                self._stage.count("overflows")
+            self._rest_ns = captured_ns - pcm.samples_to_ns(len(self._rest) // pcm.SAMPLE_BYTES)
+            self._rest += block
+            while len(self._rest) >= pcm.FRAME_BYTES:
+                self._publish(bytes(self._rest[: pcm.FRAME_BYTES]))
+                del self._rest[: pcm.FRAME_BYTES]
+
+    def _publish(self, frame: bytes) -> None:
+        self._stage.publish(
+            m.MicFrame(
+                stream=self._stream,
+                position=self._position,
+                captured_ns=max(0, self._rest_ns),
+                overflows=self._overflows,
+                payload=frame,
+            )
+        )
+        self._stage.counters["frames"] += 1
+        self._position += pcm.FRAME
+        self._rest_ns += pcm.samples_to_ns(pcm.FRAME)
+
+    def _check(self) -> None:
+        failure = self._device.failure() if self._device is not None else None
+        if failure is not None:
+            self._stage.count("device_lost", warning=f"microphone: {failure}; opening it again")
+            self._close()
+            self._open()
+
+    def _close(self) -> None:
+        if self._device is not None:
+            self._device.stop()
+            self._device = None
+
+
+def _list(arguments: argparse.Namespace) -> int | None:
+    if not arguments.list_devices:
+        return None
+    print(devices.list_devices("input"))
+    return s.DONE
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run(
+        "capture",
+        Capture,
+        "Publishes the microphone as mic.frame.",
+        extend=lambda p: p.add_argument("--list-devices", action="store_true"),
+        act=_list,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,135 @@
+"""What the server says: replies to play, transcripts to show, and the flush that interrupts.
+
+The only stage that interprets server events, and the one that decides that the assistant is
+interrupted. Everything but the log and the loop is in ``shared.realtime``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from shared import messages as m
+from shared import stage as s
+from shared.bus import Delivery
+from shared.config import masked_text
+from shared.realtime import events as e
+from shared.realtime.turns import BadAudio, Turns
+
+#: How often the state is published while audio comes.
+STATE_S = 0.1
+
+#: Errors that are races of a healthy conversation, not faults: counted, not shown.
+BENIGN_CODES = frozenset(
+    {
+        "response_cancel_not_active",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+    }
+)
+#: Errors that a close follows: link says what to do about them, once.
+FATAL_CODES = frozenset(
+    {"invalid_api_key", "missing_model", "invalid_model", "beta_api_shape_disabled"}
+)
+BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can be truncated")
+
+
+def benign(error: e.Failure) -> bool:
+    """Say whether an error is the outcome of a race that loses nothing."""
+    return error.code in BENIGN_CODES or any(text in error.message for text in BENIGN_TEXTS)
+
+
+class Downlink:
+    """The server's side of the protocol, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        # from the clock, so that a restarted downlink is never behind the one before it
+        self._turns = Turns(generation=time.time_ns() // 1_000_000)
+        self._shown: m.ReplyState | None = None
+        stage.subscribe(m.ServerEvent, self._on_event)
+        stage.subscribe(m.Heard, self._on_heard)
+        stage.subscribe(m.LinkState, self._on_link)
+        stage.every(STATE_S, self._publish_state)
+        stage.state = "waiting for the server"
+        stage.log.info("waiting for server events from link")
+
+    def _on_link(self, delivery: Delivery[m.LinkState]) -> None:
+        link = delivery.message
+        if link.session:
+            self._connected(link.session)
+
+    def _connected(self, session: int) -> None:
+        if session < self._turns.session:
+            return
+        for message in self._turns.connected(session):
+            self._stage.publish(message)
+
+    def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
+        self._turns.heard(delivery.message)
+
+    def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
+        message = delivery.message
+        self._connected(message.session)
+        try:
+            event = e.read(message.payload)
+            outcome = self._turns.read(event, message.received_ns)
+        except (e.BadEvent, BadAudio) as error:
+            self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
+            return
+        for out in outcome:
+            self._stage.publish(out)
+        self._stage.counters["events"] += 1
+        self._stage.counters["stale_samples"] = self._turns.stale
+        match event:
+            case e.ErrorEvent():
+                self._show(event.error)
+            case e.Unknown():
+                self._stage.count(
+                    "unknown_events", warning=f"unknown event {event.type!r} from the server, skipped"
+                )
+            case e.SpeechStarted():
+                self._stage.counters["flushes"] += 1
+                self._publish_state()
+            case e.ResponseCreated() | e.ResponseDone() | e.AudioDone():
+                self._publish_state()
+                if isinstance(event, e.ResponseDone):
+                    self._show_failed(event.response)
+            case e.ItemTruncated() | e.ItemDeleted():
+                self._publish_state()
+
+    def _show(self, error: e.Failure) -> None:
+        if benign(error):
+            self._stage.count("benign_errors")
+            return
+        if error.code in FATAL_CODES:
+            self._stage.count(f"error.{error.code}")
+            return
+        where = f" ({error.param})" if error.param else ""
+        self._stage.count(
+            f"error.{error.code or error.type}",
+            warning=masked_text(
+                f"the server says {error.code or error.type}{where}: {error.message[:500]}"
+            ),
+        )
+
+    def _show_failed(self, response: e.Response) -> None:
+        details = response.status_details
+        if response.status == "failed":
+            self._show((details and details.error) or e.Failure("the response failed"))
+
+    def _publish_state(self) -> None:
+        state = self._turns.state()
+        if state != self._shown:
+            self._shown = state
+            active = f"{len(state.active)} responses under way" if state.active else "listening"
+            self._stage.state = active if state.session else "waiting for the server"
+            self._stage.publish(state)
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("downlink", Downlink, "Turns server events into audio, transcripts and flushes.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

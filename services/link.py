@@ -1,0 +1,314 @@
+"""The WebSocket: text frames up and down, and nothing else.
+
+Kept dumb, so that the stages that people edit can be restarted without losing the session: it
+connects, authenticates, pings, backs off and moves text, and never reads the JSON. The only stage
+that holds the API key.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from typing import Literal
+from urllib.parse import urlsplit
+
+import websocket
+from websocket import ABNF
+
+from shared import messages as m
+from shared import stage as s
+from shared.bus import Delivery
+from shared.realtime import endpoint, reconnect
+
+#: What the kernel may hold of what we send, about a second of microphone: a network that stalls must
+#: not collect speech that then arrives late.
+SEND_BUFFER = 64 * 1024
+#: A frame that does not leave within this long means that the connection is dead.
+SEND_TIMEOUT_S = 5.0
+#: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
+AT_ONCE = 64
+TICK_S = 0.25
+
+State = Literal["connecting", "open", "waiting", "refused"]
+#: A connection that lasted this long was a good one: the next delay starts small again.
+GOOD_AFTER_S = 5.0
+
+
+class Link:
+    """One WebSocket, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        self._settings = stage.config.link
+        try:
+            self._key = endpoint.read_key(self._settings)
+        except endpoint.KeyProblem as error:
+            raise s.Failure(str(error)) from None
+        self._url, self._headers = endpoint.request(self._settings, self._key)
+        parts = urlsplit(self._url)
+        self._where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+        self._backoff = reconnect.Backoff(
+            self._settings.retry_first_ms, self._settings.retry_max_ms
+        )
+        self._socket: websocket.WebSocket | None = None
+        self._descriptor = -1
+        self._outcome: websocket.WebSocket | Exception | None = None
+        self._waiting: deque[m.ClientEvent] = deque()
+        self._session = 0
+        self._opened = 0.0
+        self._sent = 0
+        self._expired = 0
+        self._pinged = 0.0
+        self._alive = 0.0
+        stage.subscribe(m.ClientEvent, self._on_client_event)
+        stage.on_wake(self._on_wake)
+        stage.on_close(self._hang_up)
+        stage.every(TICK_S, self._tick)
+        stage.every(s.HEARTBEAT_S, self._beat)
+        stage.log.info(
+            "server %s, model %s, key %s",
+            self._where,
+            self._settings.model,
+            "set" if self._key else "none",
+        )
+        self._connect()
+
+    # connecting
+
+    def _connect(self) -> None:
+        self._say("connecting")
+        self._stage.log.info("connecting to %s", self._where)
+        # on a thread of its own: looking up a name cannot be interrupted, and the loop must go on
+        threading.Thread(target=self._open, name="connect", daemon=True).start()
+
+    def _open(self) -> None:
+        try:
+            self._outcome = websocket.create_connection(
+                self._url,
+                timeout=self._settings.connect_timeout_s,
+                header=self._headers,
+                suppress_origin=True,
+                # a redirect would carry the key to wherever it points
+                redirect_limit=0,
+                # validated where the JSON is read; in Python it would cost more than all the rest
+                skip_utf8_validation=True,
+                sockopt=[
+                    (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
+                    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+                ],
+            )
+        except Exception as error:  # whatever it is, the loop decides whether to try again
+            self._outcome = error
+        self._stage.wake()
+
+    def _on_wake(self) -> None:
+        if self._outcome is not None:
+            self._on_outcome()
+        self._read()
+
+    def _on_outcome(self) -> None:
+        outcome, self._outcome = self._outcome, None
+        if isinstance(outcome, websocket.WebSocket):
+            self._opened_with(outcome)
+        elif isinstance(outcome, websocket.WebSocketBadStatusException):
+            status = outcome.status_code
+            text = f"HTTP {status} at the upgrade"
+            if reconnect.http_is_final(status):
+                self._refused(text, reconnect.advice("", status))
+            else:
+                self._retry(text)
+        elif isinstance(outcome, ssl.SSLCertVerificationError):
+            self._refused(
+                f"certificate not trusted: {outcome.verify_message}", "check link.url and the clock"
+            )
+        elif outcome is not None:
+            self._retry(str(outcome) or type(outcome).__name__)
+
+    def _opened_with(self, opened: websocket.WebSocket) -> None:
+        self._socket = opened
+        assert opened.sock is not None  # it is open
+        self._descriptor = opened.sock.fileno()
+        opened.settimeout(0)
+        self._session = max(self._session + 1, time.time_ns())
+        self._opened = self._pinged = self._alive = time.monotonic()
+        self._sent = 0
+        self._waiting.clear()
+        self._stage.watch(self._descriptor, self._on_socket)
+        self._stage.log.info("open: session %d", self._session)
+        self._say("open")
+
+    def _retry(self, why: str) -> None:
+        why = self._clean(why)
+        if self._opened and time.monotonic() - self._opened > GOOD_AFTER_S:
+            self._backoff.worked()
+        self._opened = 0.0
+        delay = self._backoff.next_ms()
+        self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay / 1000)
+        self._say("waiting", why, delay)
+        self._stage.after(delay / 1000, self._connect)
+
+    def _refused(self, why: str, what_to_do: str) -> None:
+        why = self._clean(why)
+        self._say("refused", why)
+        self._stage.log.error("%s refused the connection: %s: %s", self._where, why, what_to_do)
+        self._stage.stop(s.FAILED)
+
+    def _say(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
+        self._stage.ok = state == "open"
+        self._stage.state = f"{state} {reason}".strip()
+        self._stage.publish(
+            m.LinkState(
+                state=state,
+                session=self._session,
+                sent=self._sent,
+                expired=self._expired,
+                retry_ms=retry_ms,
+                reason=reason[:1024],
+            )
+        )
+
+    def _clean(self, text: str) -> str:
+        text = " ".join(text.split())[:400]
+        return text.replace(self._key, "****") if self._key else text
+
+    # moving text
+
+    def _on_client_event(self, delivery: Delivery[m.ClientEvent]) -> None:
+        event = delivery.message
+        if self._socket is None or event.session != self._session:
+            self._stage.count("events_unsent")
+            return
+        self._waiting.append(event)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send what waits, as long as the socket takes it without blocking."""
+        now = time.monotonic_ns()
+        while self._waiting and self._socket is not None:
+            event = self._waiting[0]
+            if event.expires_ns and event.expires_ns < now:
+                self._waiting.popleft()
+                self._expired += 1
+                self._stage.count(
+                    "events_expired",
+                    warning="the network is slower than speech: old microphone frames were dropped",
+                )
+                continue
+            if not self._writable():
+                self._stage.watch(self._descriptor, self._on_socket, write=True)
+                return
+            self._waiting.popleft()
+            self._send(event.payload, ABNF.OPCODE_TEXT)
+            self._sent += 1
+        if self._socket is not None:
+            self._stage.watch(self._descriptor, self._on_socket)
+
+    def _writable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _send(self, data: bytes, opcode: int) -> None:
+        ws = self._socket
+        if ws is None:
+            return
+        try:
+            ws.settimeout(SEND_TIMEOUT_S)
+            ws.send(data, opcode)
+            ws.settimeout(0)
+        except (OSError, websocket.WebSocketException) as error:
+            self._lost(f"could not send: {error}")
+
+    def _on_socket(self) -> None:
+        self._read()
+        self._pump()
+
+    def _read(self) -> None:
+        for _ in range(AT_ONCE):
+            ws = self._socket
+            if ws is None:
+                return
+            try:
+                opcode, frame = ws.recv_data_frame(control_frame=True)
+            except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
+                return
+            except (OSError, websocket.WebSocketException) as error:
+                self._lost(str(error) or type(error).__name__)
+                return
+            now_ns = time.monotonic_ns()
+            self._alive = now_ns / 1e9
+            if opcode == ABNF.OPCODE_TEXT:
+                self._publish(frame.data, now_ns)
+            elif opcode == ABNF.OPCODE_CLOSE:
+                self._closed(frame.data)
+            elif opcode == ABNF.OPCODE_BINARY:
+                self._stage.count("binary_frames", warning="a binary frame from the server, skipped")
+        # there may be more, and TLS may hold what the poller cannot see
+        self._stage.wake()
+
+    def _publish(self, text: bytes, now_ns: int) -> None:
+        if len(text) > m.MAX_TEXT:
+            self._stage.count("oversized", warning=f"a frame of {len(text)} bytes, skipped")
+            return
+        if self._key and self._key.encode() in text:
+            text = text.replace(self._key.encode(), b"****")
+        self._stage.publish(m.ServerEvent(session=self._session, received_ns=now_ns, payload=text))
+        self._stage.counters["events_received"] += 1
+
+    def _closed(self, data: bytes) -> None:
+        code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
+        reason = data[2:].decode("utf-8", "replace")
+        text = f"closed by the server ({code}{' ' if reason else ''}{reason})"
+        if reconnect.close_is_final(code):
+            self._hang_up()
+            self._refused(text, reconnect.advice(reason))
+        else:
+            self._lost(text)
+
+    def _lost(self, why: str) -> None:
+        if self._socket is None:
+            return
+        self._hang_up()
+        self._stage.counters["connections_lost"] += 1
+        self._retry(why)
+
+    def _hang_up(self) -> None:
+        ws, self._socket = self._socket, None
+        if ws is None:
+            return
+        self._stage.unwatch(self._descriptor)
+        try:
+            ws.settimeout(0.1)
+            ws.send_close()
+        except (OSError, websocket.WebSocketException):
+            pass  # the connection may be the very thing that is gone
+        if ws.sock is not None:
+            ws.sock.close()
+
+    def _tick(self) -> None:
+        if self._socket is None:
+            return
+        now = time.monotonic()
+        if now - self._alive > self._settings.ping_interval_s + self._settings.pong_timeout_s:
+            self._lost("no answer to pings")
+        elif now - self._pinged > self._settings.ping_interval_s:
+            self._pinged = now
+            self._send(b"", ABNF.OPCODE_PING)
+        self._pump()
+
+    def _beat(self) -> None:
+        if self._socket is not None:
+            self._say("open")
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("link", Link, "Holds the WebSocket to the server.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,236 @@
+"""The speaker: plays replies as they come, falls silent at a flush, and knows what was heard.
+
+The device's callback owns the player. The loop only leaves it flushes (looked at first) and
+stretches of audio, and takes away what was played; neither ever waits for the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from shared import messages as m
+from shared import stage as s
+from shared.audio import devices, pcm
+from shared.audio.player import Player
+from shared.bus import Delivery
+
+RETRY_S = 2.0
+CHECK_S = 0.5
+HEARD_S = 0.1
+#: Stretches taken by one callback at most: a long reply that comes at once is taken in over several.
+TAKEN_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A flush that the player has carried out."""
+
+    flush: m.Flush | None  # None where it was lost, and newer audio told of it
+    flush_ns: int
+    received_ns: int
+    generation: int
+    silent_ns: int
+    latency_ns: int
+    items: list[m.HeardItem]
+
+
+class Playback:
+    """One speaker, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        settings = stage.config.playback
+        self._player = Player(
+            0, pcm.ms_to_samples(settings.jitter_ms), pcm.ms_to_samples(settings.fade_ms)
+        )
+        self._fade_ns = settings.fade_ms * 1_000_000
+        self._device: devices.OutputDevice | None = None
+        self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
+        self._audio: deque[m.ReplyAudio] = deque()
+        self._played: deque[tuple[bytes, int]] = deque()  # with the time at the converter, ns
+        self._cuts: deque[_Cut] = deque()
+        self._frame = bytearray()  # played samples that do not fill a frame yet
+        self._frame_ns = 0
+        self._stream = 0
+        self._position = 0
+        self._heard: m.Heard | None = None
+        self._snapshot = self._heard_now()
+        stage.subscribe(m.Flush, self._on_flush)
+        stage.subscribe(m.ReplyAudio, self._on_audio)
+        stage.on_wake(self._take)
+        stage.on_close(self._close)
+        stage.every(HEARD_S, self._publish_heard)
+        stage.every(CHECK_S, self._check)
+        self._open()
+
+    def _open(self) -> None:
+        spec = self._stage.config.playback.device
+        try:
+            device = devices.open_output(spec)
+            self._stream, self._position = time.time_ns(), 0
+            self._frame.clear()
+            device.start(self._render)
+        except devices.DeviceError as error:
+            self._stage.ok, self._stage.state = False, f"no speaker: {error}"
+            self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
+            self._stage.after(RETRY_S, self._open)
+            return
+        self._device = device
+        self._stage.ok, self._stage.state = True, device.description
+        self._stage.log.info("speaker: %s; waiting for reply.audio", device.description)
+
+    # on the device's thread
+
+    def _render(self, samples: int, dac_ns: int) -> bytes:
+        self._settle(dac_ns)
+        player = self._player
+        was_playing = player.playing
+        out = player.render(samples)
+        if was_playing:
+            self._snapshot = self._heard_now()
+        self._played.append((out, dac_ns))
+        if self._cuts or len(self._played) > 2:
+            self._stage.wake()
+        return out
+
+    def _settle(self, dac_ns: int) -> None:
+        """Give the player what the loop left for it, flushes first."""
+        player = self._player
+        while self._flushes:
+            flush, flush_ns, received_ns = self._flushes.popleft()
+            cut = player.flush(flush.generation, flush.received, flush.interrupted)
+            if cut is not None:
+                self._cut(flush.generation, flush, flush_ns, received_ns, dac_ns, cut)
+        for _ in range(min(len(self._audio), TAKEN_AT_ONCE)):
+            frame = self._audio.popleft()
+            cut = player.push(frame)
+            if cut:
+                self._cut(frame.generation, None, 0, 0, dac_ns, cut)
+
+    def _cut(
+        self,
+        generation: int,
+        flush: m.Flush | None,
+        flush_ns: int,
+        received_ns: int,
+        dac_ns: int,
+        items: list[m.HeardItem],
+    ) -> None:
+        now = time.monotonic_ns()
+        latency = max(0, dac_ns - now)
+        silent = now + (self._fade_ns if self._player.fading else 0)
+        self._cuts.append(
+            _Cut(flush, flush_ns, received_ns or now, generation, silent, latency, items)
+        )
+        self._snapshot = self._heard_now()
+
+    def _heard_now(self) -> m.Heard:
+        player = self._player
+        return m.Heard(
+            generation=player.generation,
+            session=player.session,
+            playing=player.playing,
+            items=player.items(),
+        )
+
+    # on the loop
+
+    def _on_flush(self, delivery: Delivery[m.Flush]) -> None:
+        self._flushes.append((delivery.message, delivery.stamp.t, time.monotonic_ns()))
+        self._without_device()
+
+    def _on_audio(self, delivery: Delivery[m.ReplyAudio]) -> None:
+        self._audio.append(delivery.message)
+        self._without_device()
+
+    def _without_device(self) -> None:
+        """While there is no speaker there is no callback either: keep the accounts here."""
+        if self._device is None:
+            self._settle(time.monotonic_ns())
+            self._take()
+
+    def _take(self) -> None:
+        while self._cuts:
+            self._publish_cut(self._cuts.popleft())
+        while self._played:
+            block, dac_ns = self._played.popleft()
+            self._frame_ns = dac_ns - pcm.samples_to_ns(len(self._frame) // pcm.SAMPLE_BYTES)
+            self._frame += block
+            while len(self._frame) >= pcm.FRAME_BYTES:
+                self._publish_frame(bytes(self._frame[: pcm.FRAME_BYTES]))
+                del self._frame[: pcm.FRAME_BYTES]
+
+    def _publish_frame(self, frame: bytes) -> None:
+        self._stage.publish(
+            m.SpeakerFrame(
+                stream=self._stream,
+                position=self._position,
+                played_ns=max(0, self._frame_ns),
+                payload=frame,
+            )
+        )
+        self._position += pcm.FRAME
+        self._frame_ns += pcm.samples_to_ns(pcm.FRAME)
+
+    def _publish_cut(self, cut: _Cut) -> None:
+        self._publish_heard()
+        self._stage.publish(
+            m.Silenced(
+                generation=cut.generation,
+                session=cut.flush.session if cut.flush else self._snapshot.session,
+                cause=cut.flush.cause if cut.flush else "lost flush",
+                event_ns=cut.flush.event_ns if cut.flush else 0,
+                flush_ns=cut.flush_ns,
+                received_ns=cut.received_ns,
+                silent_ns=cut.silent_ns,
+                latency_ns=cut.latency_ns,
+                items=cut.items[-64:],
+            )
+        )
+
+    def _publish_heard(self) -> None:
+        heard = self._snapshot
+        player, counters = self._player, self._stage.counters
+        counters["underruns"] = player.underruns
+        counters["stale_samples"] = player.stale
+        counters["gap_samples"] = player.gaps
+        if heard != self._heard:
+            self._heard = heard
+            self._stage.publish(heard)
+
+    def _check(self) -> None:
+        failure = self._device.failure() if self._device is not None else None
+        if failure is not None:
+            self._stage.count("device_lost", warning=f"speaker: {failure}; opening it again")
+            self._close()
+            self._open()
+
+    def _close(self) -> None:
+        if self._device is not None:
+            self._device.stop()
+            self._device = None
+
+
+def _list(arguments: argparse.Namespace) -> int | None:
+    if not arguments.list_devices:
+        return None
+    print(devices.list_devices("output"))
+    return s.DONE
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run(
+        "playback",
+        Playback,
+        "Plays reply.audio and falls silent at a flush.",
+        extend=lambda p: p.add_argument("--list-devices", action="store_true"),
+        act=_list,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

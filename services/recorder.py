@@ -1,0 +1,134 @@
+"""The conversation as a file: the person left, the assistant right, as it was heard.
+
+Not needed for a conversation, and nothing is recorded unless this is started. Leaves
+``conversation.wav`` and ``conversation.json`` in ``recorder.directory``, and ends by itself after
+``recorder.seconds``.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import soundfile
+
+from shared import messages as m
+from shared import stage as s
+from shared.audio import pcm
+from shared.audio.timeline import Timeline
+from shared.bus import Delivery
+
+#: What is still to come for a moment of the conversation has come when it is this old.
+SETTLED = pcm.RATE * 2
+WRITE_S = 0.5
+
+
+class Recorder:
+    """The bus to a file, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        settings = stage.config.recorder
+        self._directory = Path(settings.directory).expanduser()
+        self._timeline = Timeline()
+        self._zero_ns = 0
+        self._interruptions: list[dict[str, Any]] = []
+        self._transcripts: dict[str, m.Transcript] = {}
+        self._file: soundfile.SoundFile | None = None
+        path = self._directory / "conversation.wav"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._file = soundfile.SoundFile(path, "w", pcm.RATE, 2, "PCM_16")
+            path.chmod(0o600)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise s.Failure(f"cannot write {path}: {error}: choose another directory") from None
+        stage.subscribe(m.MicFrame, self._on_mic)
+        stage.subscribe(m.SpeakerFrame, self._on_speaker)
+        stage.subscribe(m.Interruption, self._on_interruption)
+        stage.subscribe(m.Transcript, self._on_transcript)
+        stage.every(WRITE_S, lambda: self._write(SETTLED))
+        stage.on_close(self._close)
+        if settings.seconds:
+            stage.after(settings.seconds, stage.stop)
+        stage.state = f"recording {path}"
+        stage.log.info(
+            "recording %s%s", path, f" for {settings.seconds:g} s" if settings.seconds else ""
+        )
+
+    def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
+        frame = delivery.message
+        self._begin(frame.captured_ns)
+        self._timeline.put(0, frame.stream, frame.position, frame.captured_ns, frame.payload)
+
+    def _on_speaker(self, delivery: Delivery[m.SpeakerFrame]) -> None:
+        frame = delivery.message
+        self._begin(frame.played_ns)
+        self._timeline.put(1, frame.stream, frame.position, frame.played_ns, frame.payload)
+
+    def _begin(self, at_ns: int) -> None:
+        self._zero_ns = self._zero_ns or at_ns
+
+    def _on_interruption(self, delivery: Delivery[m.Interruption]) -> None:
+        self._interruptions.append(
+            {
+                "at_ms": (delivery.message.event_ns - self._zero_ns) // 1_000_000,
+                **msgspec.to_builtins(delivery.message),
+            }
+        )
+
+    def _on_transcript(self, delivery: Delivery[m.Transcript]) -> None:
+        self._transcripts[delivery.message.item_id] = delivery.message
+
+    def _write(self, keep: int) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(self._timeline.take(keep))
+            self._file.flush()
+        except (OSError, soundfile.SoundFileError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._stage.count(
+            "unwritable",
+            warning=f"cannot write to {self._directory}: {error}: free some space or choose another"
+            " directory; the conversation goes on, its recording ends here",
+        )
+        self._stage.ok = False
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except (OSError, soundfile.SoundFileError):
+                pass  # said above
+
+    def _close(self) -> None:
+        self._write(0)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        record = {
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "interruptions": self._interruptions,
+            "transcripts": [
+                {"item_id": t.item_id, "role": t.role, "text": t.text}
+                for t in self._transcripts.values()
+            ],
+        }
+        path = self._directory / "conversation.json"
+        try:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
+            path.chmod(0o600)
+        except OSError as error:
+            self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("recorder", Recorder, "Writes the conversation on the bus to a file.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

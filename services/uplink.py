@@ -1,0 +1,120 @@
+"""What the server is told: the session, the microphone, and how far the person heard.
+
+The only stage that says anything to the server. Microphone frames that are too old are dropped and
+counted: speech that arrives late in a burst would be worse than speech that is missing.
+"""
+
+from __future__ import annotations
+
+import time
+
+from shared import messages as m
+from shared import stage as s
+from shared.bus import Delivery
+from shared.realtime import requests
+from shared.realtime.reports import Reports
+
+
+class Uplink:
+    """The client's side of the protocol, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        self._session = stage.config.session
+        self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
+        self._link: m.LinkState | None = None
+        self._reports = Reports(
+            server_cancels=self._session.turn_detection.interrupt_response
+            and self._session.turn_detection.type != "none"
+        )
+        self._cancelled: dict[int, list[str]] = {}  # by the flush's generation
+        stage.subscribe(m.MicFrame, self._on_mic)
+        stage.subscribe(m.LinkState, self._on_link)
+        stage.subscribe(m.ReplyState, self._on_reply)
+        stage.subscribe(m.Flush, self._on_flush)
+        stage.subscribe(m.Silenced, self._on_silenced)
+        stage.state = "waiting for link"
+        stage.log.info(
+            "voice %s, turn detection %s; waiting for link to open",
+            self._session.voice,
+            self._session.turn_detection.type,
+        )
+
+    @property
+    def _open(self) -> bool:
+        return self._link is not None and self._link.state == "open"
+
+    def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
+        frame = delivery.message
+        if delivery.lost:
+            self._stage.count("frames_lost", delivery.lost)
+        if not self._open:
+            self._stage.count("frames_unsent")
+            return
+        if time.monotonic_ns() - frame.captured_ns > self._max_age_ns:
+            self._stage.count(
+                "frames_late",
+                warning="microphone frames were too old to send"
+                " (older than uplink.max_age_ms), so they were dropped",
+            )
+            return
+        self._stage.counters["frames_sent"] += 1
+        self._send(requests.append(frame.payload), frame.captured_ns + self._max_age_ns)
+
+    def _on_link(self, delivery: Delivery[m.LinkState]) -> None:
+        before, self._link = self._link, delivery.message
+        link = self._link
+        self._stage.state = f"link is {link.state}"
+        if not self._open or (before is not None and before.session == link.session
+                              and before.state == "open"):
+            return
+        self._send(requests.session_update(self._session))
+        self._stage.log.info("session %d is open: told the server what we want", link.session)
+        if self._session.greeting and link.sent == 0:
+            # an uplink that comes back in mid-conversation must not greet again
+            self._send(requests.greet(self._session.greeting))
+
+    def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
+        self._reports.state(delivery.message)
+
+    def _on_flush(self, delivery: Delivery[m.Flush]) -> None:
+        flush = delivery.message
+        names = self._reports.cancels(flush)
+        for name in names:
+            self._send(requests.cancel(name))
+        if names:
+            self._cancelled = {flush.generation: names}
+
+    def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
+        silenced = delivery.message
+        cancelled = self._cancelled.pop(silenced.generation, [])
+        sent, record = self._reports.silenced(silenced, cancelled)
+        for request in sent:
+            self._send(request)
+        if record.reports or cancelled:
+            self._stage.publish(record)
+            self._stage.log.info(
+                "interrupted: %s",
+                ", ".join(
+                    f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s"
+                    for r in record.reports
+                )
+                or f"cancelled {len(cancelled)} responses",
+            )
+
+    def _send(self, event: bytes, expires_ns: int = 0) -> None:
+        if self._link is None or not self._open:
+            self._stage.count("events_unsent")
+            return
+        self._stage.publish(
+            m.ClientEvent(session=self._link.session, expires_ns=expires_ns, payload=event)
+        )
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("uplink", Uplink, "Sends the microphone and the session's wishes to the server.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

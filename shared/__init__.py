@@ -1,0 +1,1 @@
+"""What the stages share: the bus, the messages, configuration, the protocol and the audio devices."""

@@ -1,0 +1,123 @@
+"""Microphones and speakers behind two small interfaces.
+
+They exist so that a stage can be tested, and run on a machine without sound: a file or nothing at all takes
+the place of the device, at the same pace and with the same threads. PortAudio, NumPy and the file library
+are imported only when a device asks for them.
+
+A device is opened by ``open_input`` or ``open_output``, runs from ``start`` to ``stop``, and is not started
+again: open another. What goes wrong before it runs is a DeviceError; what goes wrong later is what
+``failure`` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+Kind = Literal["input", "output"]
+
+#: ``on_block(pcm, adc_ns, overflowed)``: mono s16le at 24 kHz, of any length; the monotonic ns at which
+#: its first sample was at the converter; whether samples were lost just before it.
+OnBlock = Callable[[bytes, int, bool], None]
+
+#: ``render(samples, dac_ns)``: gives exactly ``2 * samples`` bytes, mono s16le at 24 kHz; ``dac_ns`` is
+#: the monotonic ns at which the first of them will be at the converter.
+Render = Callable[[int, int], bytes]
+
+
+class DeviceError(Exception):
+    """Raised when a device cannot be opened or started: one line, what, where, and what to do."""
+
+
+class InputDevice(Protocol):
+    """A microphone, or what stands in for one."""
+
+    description: str  # one line: which, at which rate, resampled or not, with which latency
+    rate: int  # Hz the device truly runs at
+    latency_ns: int  # from the air to the converter's stamp
+
+    def start(self, on_block: OnBlock) -> None:
+        """Begin; ``on_block`` is called on the device's own thread. DeviceError if it does not begin."""
+
+    def stop(self) -> None:
+        """End within half a second, whatever the device does; again and at any time is harmless."""
+
+    def failure(self) -> str | None:
+        """Give None while all is well, and before and after; else one line: why nothing comes."""
+
+
+class OutputDevice(Protocol):
+    """A speaker, or what stands in for one."""
+
+    description: str  # one line: which, at which rate, resampled or not, with which latency
+    rate: int  # Hz the device truly runs at
+    latency_ns: int  # from ``render`` to the air, resampling included
+    underflows: int  # how often the device had nothing to play
+
+    def start(self, render: Render) -> None:
+        """Begin; ``render`` is called on the device's own thread. DeviceError if it does not begin."""
+
+    def stop(self) -> None:
+        """End within half a second, whatever the device does; again and at any time is harmless."""
+
+    def failure(self) -> str | None:
+        """Give None while all is well, and before and after; else one line: why nothing is played."""
+
+    def warning(self) -> str | None:
+        """Give, once, a line on what went wrong although it goes on; else None."""
+
+
+def open_input(spec: str) -> InputDevice:
+    """Open what ``spec`` names: auto, portaudio:<index or part of a name>, file:<path>, null."""
+    scheme, rest = _parse(spec)
+    if scheme == "file":
+        from shared.audio import files
+
+        return files.FileInput(rest)
+    if scheme == "null":
+        from shared.audio import files
+
+        return files.NullInput()
+    from shared.audio import portaudio
+
+    return portaudio.PortAudioInput(rest)
+
+
+def open_output(spec: str) -> OutputDevice:
+    """Open what ``spec`` names: auto, portaudio:<index or part of a name>, file:<path>, null."""
+    scheme, rest = _parse(spec)
+    if scheme == "file":
+        from shared.audio import files
+
+        return files.FileOutput(rest)
+    if scheme == "null":
+        from shared.audio import files
+
+        return files.NullOutput()
+    from shared.audio import portaudio
+
+    return portaudio.PortAudioOutput(rest)
+
+
+def list_devices(kind: Kind) -> str:
+    """Give a table of PortAudio's devices, for people; a star marks the default."""
+    from shared.audio import portaudio
+
+    return portaudio.list_devices(kind)
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    """Give a scheme and what follows it; PortAudio's default device is ``("portaudio", "")``."""
+    scheme, colon, rest = spec.partition(":")
+    if spec == "null":
+        return "null", ""
+    if scheme == "file" and rest:
+        return "file", rest
+    if spec == "auto" or (scheme == "portaudio" and rest.strip()):
+        return "portaudio", rest.strip()
+    if colon and scheme in ("file", "portaudio"):
+        wanted = "path" if scheme == "file" else "device's index or a part of its name"
+        raise DeviceError(f"device {spec!r}: after the colon belongs a {wanted}")
+    raise DeviceError(
+        f"device {spec!r} is none of: auto, portaudio:<index or part of a name>, file:<path>, null"
+    )

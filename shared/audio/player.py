@@ -1,0 +1,258 @@
+"""What comes to the speaker: the jitter buffer, the fade, and the playhead.
+
+Pure: the device's callback asks for samples, the reader gives stretches of replies and flushes, and
+nothing here knows a clock or a thread. Heard is counted in samples handed to the device, so it stays
+right through a stall, a pause and a change of the device.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared import messages as m
+
+#: How many items are remembered, the oldest forgotten first.
+REMEMBERED = 64
+#: How many of them are told of while they play.
+SHOWN = 16
+REMEMBERED_RESPONSES = 512
+
+_Key = tuple[str, int]
+
+
+@dataclass
+class _Track:
+    """One item's audio, as it is played."""
+
+    key: _Key
+    response_id: str
+    out_of_band: bool
+    heard: int = 0  # the playhead: samples from the item's start
+    received: int = 0  # samples known of, played or not
+    done: bool = False  # received is all there will be
+    cut: bool = False  # a flush ended it
+
+    @property
+    def whole(self) -> bool:
+        return self.done and self.heard >= self.received
+
+    def survives(self, spared: str) -> bool:
+        """Whether a flush leaves it alone."""
+        return self.out_of_band or (spared != "" and self.response_id == spared)
+
+    def seen(self) -> m.HeardItem:
+        return m.HeardItem(self.key[0], self.key[1], self.heard, self.received, self.done)
+
+
+@dataclass
+class _Stretch:
+    track: _Track
+    start: int  # samples from the item's start
+    pcm: memoryview  # what is left of it, s16le
+
+
+class Player:
+    """Plays stretches of replies in the order in which they came, and counts.
+
+    ``jitter`` is how many samples are gathered before a reply begins (or goes on after an underrun),
+    ``fade`` over how many it falls silent when it is cut.
+    """
+
+    def __init__(self, generation: int, jitter: int, fade: int) -> None:
+        self.generation = generation
+        self.session = 0
+        self.underruns = 0  # times the device asked for more than had come, in mid-item
+        self.stale = 0  # samples refused, because a flush had ended what they belong to
+        self.gaps = 0  # samples that never came though later ones did
+        self._jitter = jitter
+        self._fade = fade
+        self._queue: deque[_Stretch] = deque()
+        self._queued = 0  # samples in the queue
+        self._tracks: OrderedDict[_Key, _Track] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()  # responses that a flush ended
+        self._tail: bytes = b""  # the fade of what was cut, still to be given to the device
+        self._running = False
+        self._waited = 0  # samples of silence given while gathering
+        self._fresh = False  # the next sample follows a silence within its item
+
+    @property
+    def playing(self) -> bool:
+        """Whether there is something to give to the device."""
+        return self._running or bool(self._queue) or bool(self._tail)
+
+    @property
+    def fading(self) -> bool:
+        """Whether the end of what was cut is still to be given to the device."""
+        return bool(self._tail)
+
+    def items(self) -> list[m.HeardItem]:
+        """Give the last items in playing order, with how far each was heard."""
+        return [track.seen() for track in list(self._tracks.values())[-SHOWN:]]
+
+    def push(self, frame: m.ReplyAudio) -> list[m.HeardItem] | None:
+        """Take a stretch of a reply.
+
+        Where it is of a newer generation than any before it, a flush was lost: what is older is cut
+        now, and the cut items are given, as by ``flush``.
+        """
+        cut = None
+        if frame.generation > self.generation:
+            cut = self.flush(frame.generation, spared=frame.response_id)
+        self.session = frame.session
+        key = (frame.item_id, frame.content_index)
+        samples = len(frame.payload) // 2
+        if not frame.out_of_band and (
+            frame.generation < self.generation or frame.response_id in self._ended
+        ):
+            self.stale += samples
+            return cut
+        track = self._track(key, frame.response_id, frame.out_of_band)
+        if track.cut:
+            self.stale += samples
+            return cut
+        end = frame.start + samples
+        if end > track.received:
+            skip = max(0, track.received - frame.start)
+            self.gaps += max(0, frame.start - track.received) if track.received else 0
+            pcm = memoryview(frame.payload)[skip * 2 : samples * 2]
+            self._queue.append(_Stretch(track, frame.start + skip, pcm))
+            self._queued += samples - skip
+            track.received = end
+        track.done = track.done or frame.last
+        return cut
+
+    def flush(
+        self,
+        generation: int,
+        received: Sequence[m.Received] = (),
+        interrupted: Sequence[str] = (),
+        spared: str = "",
+    ) -> list[m.HeardItem] | None:
+        """Fall silent, and give the items that were cut or never begun, in playing order.
+
+        ``received`` is what downlink had of each item when it flushed, ``interrupted`` the responses
+        to refuse from now on, ``spared`` a response that goes on. None for a flush that is older
+        than what is playing.
+        """
+        if generation <= self.generation:
+            return None
+        self.generation = generation
+        for counted in received:
+            track = self._track((counted.item_id, counted.content_index), "", False)
+            track.received = max(track.received, counted.received)
+            track.done = track.done or counted.done
+        for name in interrupted:
+            self._end(name)
+        ending = [t for t in self._tracks.values() if not t.cut and not t.survives(spared)]
+        if self._running and self._queue and not self._queue[0].track.survives(spared):
+            self._tail = self._faded()
+        kept = deque(s for s in self._queue if s.track.survives(spared))
+        cut: list[m.HeardItem] = []
+        for track in ending:
+            if track.response_id:
+                self._end(track.response_id)
+            if not track.whole:
+                cut.append(track.seen())
+            track.cut = True
+        self._queue = kept
+        self._queued = sum(len(s.pcm) // 2 for s in kept)
+        self._running = bool(kept) and self._running
+        self._waited = 0
+        return cut
+
+    def render(self, samples: int) -> bytes:
+        """Give the device its next samples, s16le, silence where there is nothing to play."""
+        out = bytearray(samples * 2)
+        at = 0
+        if self._tail:
+            tail = self._tail[: samples * 2]
+            self._tail = self._tail[len(tail) :]
+            out[: len(tail)] = tail
+            at = len(tail)
+        if not self._running:
+            self._running = self._ready(samples)
+        if self._running:
+            at = self._fill(out, at)
+            if at < len(out):
+                self._ran_dry(out, at)
+        return bytes(out)
+
+    # how
+
+    def _ready(self, samples: int) -> bool:
+        """Whether enough has gathered to begin."""
+        if not self._queue:
+            return False
+        if self._queued >= self._jitter or self._queue[-1].track.done:
+            return True
+        # what is there is not held back for longer than the gathering should take
+        self._waited += samples
+        return self._waited > self._jitter
+
+    def _fill(self, out: bytearray, at: int) -> int:
+        self._waited = 0
+        while at < len(out) and self._queue:
+            stretch = self._queue[0]
+            taken = stretch.pcm[: len(out) - at]
+            out[at : at + len(taken)] = taken
+            if self._fresh:
+                self._fresh = False
+                if stretch.start:
+                    _ramp(out, at, at + min(len(taken), self._fade * 2), rising=True)
+            at += len(taken)
+            self._advance(stretch, len(taken) // 2)
+        return at
+
+    def _advance(self, stretch: _Stretch, samples: int) -> None:
+        stretch.start += samples
+        stretch.track.heard = stretch.start
+        stretch.pcm = stretch.pcm[samples * 2 :]
+        self._queued -= samples
+        if not stretch.pcm:
+            self._queue.popleft()
+
+    def _ran_dry(self, out: bytearray, at: int) -> None:
+        self._running = False
+        last = next(reversed(self._tracks.values()), None)
+        if last is not None and not last.done:
+            self.underruns += 1
+            self._fresh = True
+            _ramp(out, max(0, at - self._fade * 2), at, rising=False)
+
+    def _faded(self) -> bytes:
+        """Take the samples of the fade out of the queue: they are handed to the device, so heard."""
+        tail = bytearray(self._fade * 2)
+        filled = self._fill(tail, 0)
+        del tail[filled:]
+        _ramp(tail, 0, filled, rising=False)
+        return bytes(tail)
+
+    def _track(self, key: _Key, response_id: str, out_of_band: bool) -> _Track:
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = _Track(key, response_id, out_of_band)
+            if len(self._tracks) > REMEMBERED:
+                self._forget()
+        return track
+
+    def _forget(self) -> None:
+        waiting = {stretch.track.key for stretch in self._queue}
+        for key in list(self._tracks)[: len(self._tracks) - REMEMBERED]:
+            if key not in waiting:
+                del self._tracks[key]
+
+    def _end(self, response_id: str) -> None:
+        self._ended[response_id] = None
+        while len(self._ended) > REMEMBERED_RESPONSES:
+            self._ended.popitem(last=False)
+
+
+def _ramp(pcm: bytearray, begin: int, end: int, *, rising: bool) -> None:
+    """Scale the bytes ``begin`` to ``end`` of s16le from silence to full, or the other way."""
+    samples = np.frombuffer(pcm, dtype="<i2", count=(end - begin) // 2, offset=begin)
+    ramp = np.linspace(0.0, 1.0, len(samples), endpoint=False)
+    samples[:] = samples * (ramp if rising else 1.0 - ramp)

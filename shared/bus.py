@@ -1,0 +1,303 @@
+"""The message bus: ZeroMQ PUB/SUB without a broker. The only module that imports zmq.
+
+Every publisher binds its own endpoint (an ipc socket in the bus directory) and every reader connects
+to the publishers of the topics it wants, found through the registry. Nothing here blocks: a stage's
+loop polls, receives what is there, and sends.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+import zmq
+
+from shared import messages as m
+from shared import topics
+from shared.topics import Queue, Topic
+
+#: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
+RECONNECT_MS = 20
+#: What a socket path may be long, for Linux (108 with its zero) and macOS (104).
+MAX_PATH = 103
+#: No message is longer: the largest payload, and a header.
+MAX_MESSAGE = m.MAX_TEXT + m.MAX_HEADER
+
+
+class BusError(Exception):
+    """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be bound."""
+
+
+def default_directory() -> Path:
+    """Give the user's own runtime directory, or one under the temporary directory."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "bargein"
+    return Path(tempfile.gettempdir()) / f"bargein-{os.getuid()}"
+
+
+def prepare_directory(directory: Path) -> Path:
+    """Make the bus directory, mode 0700, or check that the one there is ours alone.
+
+    Raises BusError where it is a link, another user's, open to others, or its path too long for a
+    socket.
+    """
+    longest = max(len(t.endpoint) for t in topics.TOPICS) + len("/.ipc")
+    if len(os.fsencode(str(directory))) + longest > MAX_PATH:
+        raise BusError(
+            f"bus directory {directory}: the path is too long for a socket"
+            f" (at most {MAX_PATH - longest} bytes): set bus.directory to a shorter one"
+        )
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise BusError(
+            f"bus directory {directory}: {error.strerror}: set bus.directory to one you can write to"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise BusError(f"bus directory {directory}: not a directory: remove it or set bus.directory")
+    if found.st_uid != os.getuid():
+        raise BusError(
+            f"bus directory {directory}: belongs to user {found.st_uid}, who could listen in:"
+            " set bus.directory to one of your own"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise BusError(
+            f"bus directory {directory}: open to other users (mode"
+            f" {stat.S_IMODE(found.st_mode):04o}): run chmod 700 {directory}"
+        )
+    return directory
+
+
+def address(directory: Path, endpoint: str) -> str:
+    """Give the ZeroMQ address of an endpoint."""
+    return f"ipc://{directory}/{endpoint}.ipc"
+
+
+def _socket(kind: int, directory: Path) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    socket.linger = 0
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    return socket
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(cast(int, socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+
+class Publisher:
+    """One stage's topics. Not thread-safe: it belongs to the stage's loop.
+
+    Raises BusError where an endpoint cannot be bound.
+    """
+
+    def __init__(self, stage: str, directory: Path) -> None:
+        self.stage = stage
+        self._epoch = time.time_ns()
+        self._seq: Counter[str] = Counter()
+        self._last: dict[str, m.Message] = {}
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self.addresses: list[str] = []
+        rows = topics.published_by(stage)
+        for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
+            socket = _socket(zmq.XPUB, directory)
+            # each topic's queue is its reader's own pipe, so the longest asked for holds for all
+            longest = max(t.queue.value for t in rows if t.endpoint == endpoint)
+            socket.setsockopt(zmq.SNDHWM, longest)
+            socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+            where = address(directory, endpoint)
+            try:
+                socket.bind(where)
+            except zmq.ZMQError as error:
+                raise BusError(f"{stage}: cannot publish on {where}: {error}") from None
+            self._sockets[endpoint] = socket
+            self.addresses.append(where)
+
+    @property
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """The sockets to poll for new subscriptions."""
+        return list(self._sockets.values())
+
+    def publish(self, message: m.Message, topic: Topic | None = None) -> int:
+        """Send a message; give its time stamp, ns. Never blocks."""
+        topic = topic or topics.of(type(message))
+        if topic.queue is Queue.STATE:
+            self._last[topic.name] = message
+        now = time.monotonic_ns()
+        stamp = m.Stamp(seq=self._seq[topic.name], epoch=self._epoch, t=now)
+        self._seq[topic.name] += 1
+        header, payload = m.encode(message, stamp)
+        self._sockets[topic.endpoint].send_multipart(
+            (topic.name.encode(), header, payload), flags=zmq.NOBLOCK
+        )
+        return now
+
+    def repeat_state(self) -> None:
+        """Send every state topic's last message again, but for the health, which is made anew."""
+        for name, message in list(self._last.items()):
+            if isinstance(message, m.Health):
+                continue
+            self.publish(message, topics.BY_NAME[name])
+
+    def welcome(self) -> list[str]:
+        """Take new subscriptions, and repeat the state topics among them; give their prefixes."""
+        new: list[str] = []
+        for socket in self._sockets.values():
+            while _readable(socket):
+                request = socket.recv(zmq.NOBLOCK)
+                if request[:1] == b"\x01":
+                    new.append(request[1:].decode("utf-8", "replace"))
+        for name, message in list(self._last.items()):
+            if any(name.startswith(prefix) for prefix in new):
+                self.publish(message, topics.BY_NAME[name])
+        return new
+
+    def close(self) -> None:
+        """Close the sockets; what is not sent yet is dropped."""
+        for socket in self._sockets.values():
+            socket.close()
+        self._sockets.clear()
+
+
+M = TypeVar("M", bound=m.Message)
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[M]):
+    """A message as it arrived."""
+
+    topic: Topic
+    message: M
+    stamp: m.Stamp
+    restarted: bool  # the first of a publisher that was not this one before
+    lost: int  # messages of this topic missing before it
+
+
+@dataclass
+class _Line:
+    """What is known of one topic's publisher."""
+
+    epoch: int = -1
+    seq: int = -1
+    retired: list[int] = field(default_factory=list)  # epochs of earlier runs
+
+
+@dataclass
+class Faults:
+    """What a reader refused or missed, per topic; ``last`` has the newest reason in words."""
+
+    refused: Counter[str] = field(default_factory=Counter)  # not a message of the topic
+    lost: Counter[str] = field(default_factory=Counter)  # gaps in seq
+    stale: Counter[str] = field(default_factory=Counter)  # older than the topic's max_age_ms
+    last: str = ""
+
+
+class Subscriber:
+    """What one stage reads. Not thread-safe: it belongs to the stage's loop."""
+
+    def __init__(self, wanted: Iterable[Topic], directory: Path) -> None:
+        rows = tuple(wanted)
+        self.faults = Faults()
+        self.addresses: list[str] = []
+        self._wanted = {topic.name.encode(): topic for topic in rows}
+        self._lines = {topic.name: _Line() for topic in rows}
+        self._sockets: list[zmq.Socket[bytes]] = []
+        # topics with an endpoint of their own are urgent, and are looked at first
+        urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
+        for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
+            here = [topic for topic in rows if topic.endpoint == endpoint]
+            socket = _socket(zmq.SUB, directory)
+            socket.setsockopt(zmq.RCVHWM, max(topic.queue.value for topic in here))
+            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+            for topic in here:
+                socket.setsockopt(zmq.SUBSCRIBE, topic.name.encode())
+            socket.connect(address(directory, endpoint))
+            self.addresses.append(address(directory, endpoint))
+            self._sockets.append(socket)
+
+    @property
+    def sockets(self) -> list[zmq.Socket[bytes]]:
+        """The sockets to poll, the urgent ones first."""
+        return list(self._sockets)
+
+    def receive(self) -> Delivery[m.Message] | None:
+        """Give the next message, urgent topics first, or None when there is none now.
+
+        What is not a message of its topic is refused and counted, what is too old is dropped and
+        counted; neither ends the search.
+        """
+        for socket in self._sockets:
+            while _readable(socket):
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                delivery = self._read(frames)
+                if delivery is not None:
+                    return delivery
+        return None
+
+    def _read(self, frames: list[bytes]) -> Delivery[m.Message] | None:
+        topic = self._wanted.get(frames[0])
+        if topic is None:
+            # a subscription is a prefix: this is a longer name that was not asked for
+            return None
+        if len(frames) != 3:
+            return self._refused(topic, f"{len(frames)} frames instead of 3")
+        try:
+            message, stamp = m.decode(topic.type, frames[1], frames[2])
+        except m.BadMessage as error:
+            return self._refused(topic, str(error))
+        line = self._lines[topic.name]
+        if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):
+            return self._refused(topic, "older than what was read before it")
+        restarted = stamp.epoch != line.epoch and line.epoch >= 0
+        lost = stamp.seq - line.seq - 1 if stamp.epoch == line.epoch else 0
+        if restarted:
+            line.retired = [*line.retired[-15:], line.epoch]
+        line.epoch, line.seq = stamp.epoch, stamp.seq
+        if lost:
+            self.faults.lost[topic.name] += lost
+            self.faults.last = f"{topic.name}: {lost} messages lost"
+        age_ms = (time.monotonic_ns() - stamp.t) // 1_000_000
+        if topic.max_age_ms and age_ms > topic.max_age_ms:
+            self.faults.stale[topic.name] += 1
+            return None
+        return Delivery(topic, message, stamp, restarted, lost)
+
+    def _refused(self, topic: Topic, why: str) -> Delivery[m.Message] | None:
+        self.faults.refused[topic.name] += 1
+        self.faults.last = f"{topic.name}: message refused: {why}"
+        return None
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for socket in self._sockets:
+            socket.close()
+        self._sockets.clear()
+
+
+class Poller:
+    """Waits for sockets and file descriptors."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+
+    def watch(self, what: zmq.Socket[bytes] | int, *, write: bool = False) -> None:
+        """Wait for ``what`` to be readable, or with ``write`` also writable."""
+        self._poller.register(what, zmq.POLLIN | (zmq.POLLOUT if write else 0))
+
+    def unwatch(self, what: zmq.Socket[bytes] | int) -> None:
+        """Wait for it no longer."""
+        self._poller.unregister(what)
+
+    def wait(self, seconds: float) -> list[zmq.Socket[bytes] | int]:
+        """Give what is ready, after at most ``seconds``."""
+        ready = self._poller.poll(max(0, round(seconds * 1000)))
+        return [what for what, _ in cast("list[tuple[zmq.Socket[bytes] | int, int]]", ready)]

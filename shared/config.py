@@ -1,0 +1,353 @@
+"""The configuration: config.toml, the environment and the command line, as one frozen object.
+
+The command line wins over the environment, that over the file, that over the defaults below. Every
+error is collected and shown at once. ``python -m shared.config`` prints what is in force and where
+each value came from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from shared import bus
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "config.toml"
+PREFIX = "BARGEIN_"
+
+Ms = Annotated[int, Meta(ge=0, le=3_600_000)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[link]: the WebSocket."""
+
+    url: str = "wss://api.openai.com/v1/realtime"
+    model: str = "gpt-realtime-2.1"
+    key_file: str = ""
+    auth: Literal["auto", "bearer", "api-key", "none"] = "auto"
+    allow_insecure: bool = False
+    connect_timeout_s: Seconds = 10.0
+    ping_interval_s: Seconds = 15.0
+    pong_timeout_s: Seconds = 10.0
+    retry_first_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
+    retry_max_ms: Annotated[int, Meta(ge=10, le=600_000)] = 30_000
+
+
+class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[session.turn_detection]: when the server takes a turn as begun and ended."""
+
+    type: Literal["server_vad", "semantic_vad", "none"] = "server_vad"
+    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    prefix_padding_ms: Ms = 300
+    silence_duration_ms: Ms = 500
+    idle_timeout_ms: Ms = 0
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[session]: what the model is asked to be."""
+
+    instructions: str = (
+        "You are a helpful voice assistant. Speak naturally and keep answers short."
+        " When you were interrupted, do not repeat what was already heard."
+    )
+    voice: str = "marin"
+    greeting: str = ""
+    transcription_model: str = ""
+    language: str = ""
+    noise_reduction: Literal["none", "near_field", "far_field"] = "none"
+    turn_detection: TurnDetection = TurnDetection()
+
+
+class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[capture]: the microphone."""
+
+    device: str = "auto"
+
+
+class Uplink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[uplink]: what goes to the server."""
+
+    max_age_ms: Annotated[int, Meta(ge=40, le=60_000)] = 1000
+
+
+class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[playback]: the speaker."""
+
+    device: str = "auto"
+    jitter_ms: Annotated[int, Meta(ge=0, le=2000)] = 40
+    fade_ms: Annotated[int, Meta(ge=0, le=50)] = 3
+
+
+class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[recorder]: the conversation as a file; it records only where the recorder is started."""
+
+    directory: str = "."
+    seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+
+
+class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[bus]: where the stages meet."""
+
+    directory: str = ""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[log]: what is said."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set, by section."""
+
+    link: Link = Link()
+    session: Session = Session()
+    capture: Capture = Capture()
+    uplink: Uplink = Uplink()
+    playback: Playback = Playback()
+    recorder: Recorder = Recorder()
+    bus: Bus = Bus()
+    log: Log = Log()
+
+
+class ConfigError(Exception):
+    """Raised with every error found in the configuration, a line each."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(f"config: {error}" for error in self.errors))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The configuration in force, and where each value came from."""
+
+    config: Config
+    sources: Mapping[str, str]  # "link.url" → "default", "config.toml", "BARGEIN_LINK__URL", "--set"
+
+
+def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Give every knob: its dotted key, its type and its default."""
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = kind()
+    for name in kind.__struct_fields__:
+        default = getattr(defaults, name)
+        if isinstance(default, msgspec.Struct):
+            yield from keys(type(default), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hints[name], default
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _from_text(text: str, kind: Any) -> Any:
+    """Read a value of the environment or the command line: TOML where that fits, else the text."""
+    if kind is str:
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _mean(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:
+        tail = {k.rpartition(".")[2]: k for k in known}
+        near = difflib.get_close_matches(key.rpartition(".")[2], list(tail), n=1, cutoff=0.75)
+        close = [tail[near[0]]] if near else []
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _build(kind: type[msgspec.Struct], values: Mapping[str, Any], prefix: str = "") -> Any:
+    made = {}
+    for name in kind.__struct_fields__:
+        default = getattr(kind(), name)
+        made[name] = (
+            _build(type(default), values, f"{prefix}{name}.")
+            if isinstance(default, msgspec.Struct)
+            else values[f"{prefix}{name}"]
+        )
+    return kind(**made)
+
+
+def resolve(
+    file: Path | None,
+    environment: Mapping[str, str],
+    settings: Sequence[str],
+) -> Loaded:
+    """Merge a file, the environment's ``BARGEIN_*`` and ``section.key=value`` settings.
+
+    ``file`` None means the project's own config.toml, if there is one. Raises ConfigError with every
+    unknown key, wrong type and value out of range.
+    """
+    known = {key: (kind, default) for key, kind, default in keys()}
+    errors: list[str] = []
+    given: list[tuple[str, Any, str]] = []
+    path = file or FILE
+    if path.exists() or file is not None:
+        try:
+            given += [(k, v, path.name) for k, v in _flatten(tomllib.loads(path.read_text("utf-8")))]
+        except OSError as error:
+            errors.append(f"{path}: {error.strerror}: give an existing file with --config")
+        except UnicodeDecodeError:
+            errors.append(f"{path}: not a text file in UTF-8")
+        except tomllib.TOMLDecodeError as error:
+            errors.append(f"{path}: not valid TOML: {error}")
+    for name in sorted(environment):
+        if name.startswith(PREFIX):
+            key = name[len(PREFIX) :].lower().replace("__", ".")
+            kind = known[key][0] if key in known else None
+            given.append((key, _from_text(environment[name], kind), name))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals:
+            errors.append(f"--set {setting}: expected section.key=value")
+            continue
+        kind = known[key][0] if key in known else None
+        given.append((key, _from_text(text, kind), "--set"))
+    values = {key: default for key, (_, default) in known.items()}
+    sources = dict.fromkeys(known, "default")
+    for key, value, source in given:
+        if key not in known:
+            errors.append(f"{source}: {key}: unknown{_mean(key, list(known))}")
+            continue
+        try:
+            values[key] = msgspec.convert(value, known[key][0])
+            sources[key] = source
+        except msgspec.ValidationError as error:
+            errors.append(f"{source}: {key} = {value!r}: {str(error)[:1].lower()}{str(error)[1:]}")
+    if not errors:
+        built = _build(Config, values)
+        errors = [f"{sources[key]}: {key} = {values[key]!r}: {why}" for key, why in _check(built)]
+    if errors:
+        raise ConfigError([masked_text(error) for error in errors])
+    return Loaded(built, sources)
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a URL points at this machine itself."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check(config: Config) -> Iterator[tuple[str, str]]:
+    """Give the keys whose values are each right but wrong together, and why."""
+    link, turns = config.link, config.session.turn_detection
+    try:
+        parts = urlsplit(link.url)
+        good = parts.scheme in ("ws", "wss") and bool(parts.hostname)
+        # reading the port is what finds a wrong one
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
+        yield "link.url", "expected ws://host[:port]/path or wss://…"
+    elif parts.scheme == "ws" and not is_loopback(link.url) and not link.allow_insecure:
+        yield (
+            "link.url",
+            "ws:// would send your key and your voice in the clear: use wss://,"
+            " or set link.allow_insecure = true",
+        )
+    if link.retry_max_ms < link.retry_first_ms:
+        yield "link.retry_max_ms", "less than link.retry_first_ms"
+    if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
+        yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options every command has: --config, --set, --log-level."""
+    parser.add_argument("--config", metavar="FILE", type=Path, help="instead of config.toml")
+    parser.add_argument(
+        "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="repeatable"
+    )
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+
+
+def load(arguments: argparse.Namespace) -> Loaded:
+    """Load the configuration for a parsed command line. Raises ConfigError."""
+    settings = list(arguments.set)
+    if arguments.log_level:
+        settings.append(f"log.level={arguments.log_level}")
+    return resolve(arguments.config, os.environ, settings)
+
+
+def bus_directory(settings: Config) -> Path:
+    """Give the directory where the stages meet."""
+    if settings.bus.directory:
+        return Path(settings.bus.directory).expanduser().absolute()
+    return bus.default_directory()
+
+
+def masked_text(text: str) -> str:
+    """Give a text without the keys that a URL (Azure's ?api-key=, user:password@) may carry."""
+    text = re.sub(r"(?i)([?&](?:api-?key|token|key)=)[^&\s'\"]*", r"\1****", text)
+    text = re.sub(r"//[^/@\s]*@", "//****@", text)
+    return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
+
+
+def masked(value: Any) -> str:
+    """Give a value as TOML-like text, without what could be a secret in it."""
+    if isinstance(value, str):
+        value = masked_text(value)
+    return msgspec.json.encode(value).decode()
+
+
+def main() -> int:
+    """Print the configuration in force."""
+    parser = argparse.ArgumentParser(prog="python -m shared.config", description=main.__doc__)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    try:
+        loaded = load(arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    section = ""
+    for key in loaded.sources:
+        head, _, name = key.rpartition(".")
+        if head != section:
+            print(f"{'' if not section else chr(10)}[{head}]")
+            section = head
+        value: Any = loaded.config
+        for part in key.split("."):
+            value = getattr(value, part)
+        print(f"{name} = {masked(value)}".ljust(60) + f"  # {loaded.sources[key]}")
+    print(f"\n# bus directory in force: {bus_directory(loaded.config)}")
+    key = "set, ****" if os.environ.get("OPENAI_API_KEY") else "not set"
+    print(f"# OPENAI_API_KEY: {key}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""The messages on the bus: their fields with units, and their bytes.
+
+A message travels as three frames, ``[topic, header, payload]``. The header is one msgpack map: ``v``
+(the bus version), ``seq`` and ``epoch`` (the publisher's count for this topic, and the moment it
+started), ``t`` (when it was published) and the message's own fields. The payload is raw: PCM or JSON
+text, never inside the map. Times are nanoseconds of CLOCK_MONOTONIC, positions and lengths are
+samples at 24 kHz; no field is a float, so there is no NaN to guard against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
+
+import msgpack
+import msgspec
+from msgspec import Meta
+
+VERSION = 1
+MAX_HEADER = 256 * 1024
+MAX_AUDIO = 256 * 1024
+MAX_TEXT = 24 * 1024 * 1024
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Name = Annotated[str, Meta(max_length=512)]
+Text = Annotated[str, Meta(max_length=64 * 1024)]
+Line = Annotated[str, Meta(max_length=1024)]
+
+
+class BadMessage(ValueError):
+    """Raised when bytes from the bus are not a message of the topic they came under."""
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What the bus adds to a message."""
+
+    seq: Count  # the publisher's count of messages on this topic, from 0
+    epoch: Count  # wall-clock ns at which the publisher started: a new one means a restart
+    t: Count  # ns, when it was published
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every message. A subclass that carries a payload sets ``payload_limit``."""
+
+    payload_limit: ClassVar[int] = 0  # bytes
+    payload: bytes = b""
+
+
+class MicFrame(Message, frozen=True, kw_only=True):
+    """20 ms of microphone, mono s16le at 24 kHz in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_AUDIO
+    stream: Count  # the device's opening, wall-clock ns: positions count from it
+    position: Count  # samples since the opening, of the first sample here
+    captured_ns: Count  # when the first sample was at the converter
+    overflows: Count  # times the device lost samples since the opening
+
+
+class ClientEvent(Message, frozen=True, kw_only=True):
+    """One event for the server, JSON text in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_TEXT
+    session: Count  # the connection it is meant for (LinkState.session): never sent to another
+    expires_ns: Count = 0  # dropped, and counted, when not sent by then; 0: never
+
+
+class ServerEvent(Message, frozen=True, kw_only=True):
+    """One event from the server, its JSON text untouched in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_TEXT
+    session: Count
+    received_ns: Count  # when the WebSocket gave it
+
+
+class LinkState(Message, frozen=True, kw_only=True):
+    """Whether the WebSocket is up. ``session`` names one connection and grows with each."""
+
+    state: Literal["connecting", "open", "waiting", "refused"]
+    session: Count = 0  # 0 while there has been none
+    sent: Count = 0  # client events sent over this session
+    expired: Count = 0  # client events dropped because they were too old, since link started
+    retry_ms: Count = 0  # while waiting: how long until the next try
+    reason: Line = ""
+
+
+class ReplyAudio(Message, frozen=True, kw_only=True):
+    """A stretch of an item's audio, mono s16le at 24 kHz in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_AUDIO
+    generation: Count  # see Flush
+    session: Count
+    response_id: Name
+    item_id: Name
+    content_index: Count
+    start: Count  # samples from the start of the item's audio
+    last: bool = False  # the item's audio ends with this stretch (which may be empty)
+    out_of_band: bool = False  # of a response outside the conversation: no flush ends it
+
+
+class Received(msgspec.Struct, frozen=True):
+    """How much of an item's audio has come from the server."""
+
+    item_id: Name
+    content_index: Count
+    received: Count  # samples
+    done: bool  # the server has said that there is no more
+
+
+class ItemState(msgspec.Struct, frozen=True):
+    """What downlink knows of one audio item."""
+
+    response_id: Name
+    item_id: Name
+    content_index: Count
+    received: Count  # samples published, or dropped as stale
+    done: bool
+    truncated: bool  # the server has confirmed a truncation or a deletion
+    out_of_band: bool = False
+
+
+class ReplyState(Message, frozen=True, kw_only=True):
+    """The responses under way and the last items with audio, oldest first."""
+
+    generation: Count
+    session: Count
+    active: Annotated[list[Name], Meta(max_length=64)]  # responses not yet done
+    items: Annotated[list[ItemState], Meta(max_length=64)]
+
+
+class Transcript(Message, frozen=True, kw_only=True):
+    """The text of an item as far as it has come; each message replaces the one before it."""
+
+    session: Count
+    item_id: Name
+    role: Literal["user", "assistant"]
+    text: Text
+    final: bool
+
+
+class Flush(Message, frozen=True, kw_only=True):
+    """Be silent now: everything of an older generation is dropped, wherever it is."""
+
+    generation: Count  # only ever grows; downlink alone advances it
+    session: Count
+    cause: Name  # "speech_started"
+    event_ns: Count  # when the event that caused it came from the server
+    received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard
+    interrupted: Annotated[list[Name], Meta(max_length=64)]  # responses that are not played again
+
+
+class HeardItem(msgspec.Struct, frozen=True):
+    """How far an item was heard."""
+
+    item_id: Name
+    content_index: Count
+    heard: Count  # samples, from the item's start to the playhead
+    received: Count  # samples known of
+    done: bool  # received is all there will be
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was heard."""
+        return self.done and self.heard >= self.received
+
+
+class Heard(Message, frozen=True, kw_only=True):
+    """The playhead: how much of which item was given to the device."""
+
+    generation: Count
+    session: Count
+    playing: bool
+    items: Annotated[list[HeardItem], Meta(max_length=64)]  # the last ones, in playing order
+
+
+class Silenced(Message, frozen=True, kw_only=True):
+    """What a flush ended, hop by hop. Published once for each."""
+
+    generation: Count
+    session: Count
+    cause: Name  # the flush's, or "lost flush" where newer audio came without one
+    event_ns: Count  # the server's event at link
+    flush_ns: Count  # flush published
+    received_ns: Count  # flush received by playback
+    silent_ns: Count  # when the device was given the first silence
+    latency_ns: Count  # the device's own delay, after which that silence is audible
+    items: Annotated[list[HeardItem], Meta(max_length=64)]  # cut or never begun, in playing order
+
+
+class SpeakerFrame(Message, frozen=True, kw_only=True):
+    """What the device was given, silence included, mono s16le at 24 kHz in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_AUDIO
+    stream: Count  # the device's opening, as in MicFrame
+    position: Count  # samples since the opening, of the first sample here
+    played_ns: Count  # when the first sample is at the converter
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the server was told about one item of an interrupted reply."""
+
+    item_id: Name
+    content_index: Count
+    heard_ms: Count
+    received_ms: Count
+    action: Literal["truncate", "delete", "none"]
+    audio_end_ms: Count  # with "truncate"
+
+
+class Interruption(Message, frozen=True, kw_only=True):
+    """The record of one interruption: when each hop happened, what was heard, what was said."""
+
+    generation: Count
+    session: Count
+    cause: Name
+    event_ns: Count
+    flush_ns: Count
+    received_ns: Count
+    silent_ns: Count
+    latency_ns: Count
+    reports: Annotated[list[Report], Meta(max_length=64)]
+    cancelled: Annotated[list[Name], Meta(max_length=64)]  # responses cancelled by id
+
+
+class Health(Message, frozen=True, kw_only=True):
+    """A stage's own account of itself, from its work loop."""
+
+    pid: Count
+    ok: bool
+    state: Line
+    counters: dict[Name, Count]
+
+
+M = TypeVar("M", bound=Message)
+
+_FIELDS: dict[type[Message], tuple[str, ...]] = {}
+
+
+def _fields(kind: type[Message]) -> tuple[str, ...]:
+    found = _FIELDS.get(kind)
+    if found is None:
+        found = _FIELDS[kind] = tuple(f for f in kind.__struct_fields__ if f != "payload")
+    return found
+
+
+def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
+    """Give the header and the payload of a message."""
+    header: dict[str, Any] = {"v": VERSION, "seq": stamp.seq, "epoch": stamp.epoch, "t": stamp.t}
+    for name in _fields(type(message)):
+        value = getattr(message, name)
+        simple = isinstance(value, (int, str, bool))
+        header[name] = value if simple else msgspec.to_builtins(value)
+    return cast(bytes, msgpack.packb(header)), message.payload
+
+
+def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadMessage("a key twice in the header")
+    return found
+
+
+def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
+    """Read a message of ``kind``.
+
+    Raises BadMessage, with the reason, for bytes that are not one: another version, a field that is
+    missing or of the wrong type, a header or payload over its limit.
+    """
+    if len(header) > MAX_HEADER:
+        raise BadMessage(f"header of {len(header)} bytes, at most {MAX_HEADER} allowed")
+    if len(payload) > kind.payload_limit:
+        raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
+    try:
+        fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
+    except BadMessage:
+        raise
+    except Exception as error:
+        # msgpack raises ValueError, UnicodeDecodeError, its own ExtraData, StackError and more
+        raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
+    if not isinstance(fields, dict):
+        raise BadMessage("header is not one msgpack map")
+    if fields.get("v") != VERSION or isinstance(fields.get("v"), bool):
+        raise BadMessage(f"bus version {str(fields.get('v'))[:20]}, this is version {VERSION}")
+    fields.pop("payload", None)
+    try:
+        stamp = msgspec.convert(fields, Stamp)
+        fields["payload"] = payload
+        message = msgspec.convert(fields, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadMessage(str(error)) from None
+    return message, stamp

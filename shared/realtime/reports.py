@@ -1,0 +1,91 @@
+"""What the server is told of an interruption: how far each item was heard.
+
+Pure: fed with what downlink and playback say, it gives the requests to send and the record to keep.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+from shared import messages as m
+from shared.audio.pcm import samples_to_ms
+from shared.realtime import requests
+
+#: The server's item can be about 85 ms shorter than the audio it sent (observed on the live service):
+#: a truncation past its end is an error, so what is this near to the end counts as heard to the end.
+MARGIN_MS = 100
+REMEMBERED = 256
+
+
+class Reports:
+    """Decides, for each item of an interrupted reply and once, what the server is told.
+
+    ``server_cancels``: the server itself cancels what it is generating when it hears speech.
+    """
+
+    def __init__(self, *, server_cancels: bool) -> None:
+        self._server_cancels = server_cancels
+        self._state: m.ReplyState | None = None
+        self._settled: OrderedDict[tuple[str, int], None] = OrderedDict()
+
+    def state(self, state: m.ReplyState) -> None:
+        """Learn which responses are under way, and what the server has confirmed."""
+        self._state = state
+        for item in state.items:
+            if item.truncated:
+                self._settle((item.item_id, item.content_index))
+
+    def cancels(self, flush: m.Flush) -> list[str]:
+        """Give the responses to cancel by id when a flush comes."""
+        if self._server_cancels or self._state is None:
+            return []
+        return [name for name in flush.interrupted if name in self._state.active]
+
+    def silenced(
+        self, silenced: m.Silenced, cancelled: Sequence[str] = ()
+    ) -> tuple[list[bytes], m.Interruption]:
+        """Give what to send for a flush that playback has carried out, and its record."""
+        sent: list[bytes] = []
+        reports: list[m.Report] = []
+        for item in silenced.items:
+            report = self._report(item)
+            reports.append(report)
+            if report.action == "truncate":
+                sent.append(
+                    requests.truncate(item.item_id, item.content_index, report.audio_end_ms)
+                )
+            elif report.action == "delete":
+                sent.append(requests.delete(item.item_id))
+        return sent, m.Interruption(
+            generation=silenced.generation,
+            session=silenced.session,
+            cause=silenced.cause,
+            event_ns=silenced.event_ns,
+            flush_ns=silenced.flush_ns,
+            received_ns=silenced.received_ns,
+            silent_ns=silenced.silent_ns,
+            latency_ns=silenced.latency_ns,
+            reports=reports,
+            cancelled=list(cancelled),
+        )
+
+    def _report(self, item: m.HeardItem) -> m.Report:
+        key = (item.item_id, item.content_index)
+        heard, received = samples_to_ms(item.heard), samples_to_ms(item.received)
+        action: Literal["truncate", "delete", "none"] = "none"
+        end = 0
+        to_its_end = item.done and item.heard > 0 and received - heard <= MARGIN_MS
+        if key not in self._settled and not (item.whole or to_its_end):
+            if item.heard == 0:
+                action = "delete"
+            else:
+                action, end = "truncate", max(1, min(heard, received - MARGIN_MS))
+        self._settle(key)
+        return m.Report(item.item_id, item.content_index, heard, received, action, end)
+
+    def _settle(self, key: tuple[str, int]) -> None:
+        self._settled[key] = None
+        while len(self._settled) > REMEMBERED:
+            self._settled.popitem(last=False)

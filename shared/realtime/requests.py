@@ -1,0 +1,85 @@
+"""The events a client sends, as JSON text. Shapes are those of the GA Realtime API."""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any
+
+import msgspec
+
+from shared.config import Session
+
+_APPEND = b'{"type":"input_audio_buffer.append","audio":"%b"}'
+
+
+def _text(kind: str, **fields: Any) -> bytes:
+    return msgspec.json.encode({"type": kind, **fields})
+
+
+def append(pcm: bytes) -> bytes:
+    """Give ``input_audio_buffer.append`` for s16le at 24 kHz."""
+    return _APPEND % binascii.b2a_base64(pcm, newline=False)
+
+
+def session_update(session: Session) -> bytes:
+    """Give the ``session.update`` that asks for what [session] says."""
+    turns = session.turn_detection
+    detection: dict[str, Any] | None = {
+        "type": turns.type,
+        "create_response": turns.create_response,
+        "interrupt_response": turns.interrupt_response,
+    }
+    if detection is not None and turns.type == "server_vad":
+        detection |= {
+            "threshold": turns.threshold,
+            "prefix_padding_ms": turns.prefix_padding_ms,
+            "silence_duration_ms": turns.silence_duration_ms,
+        }
+        if turns.idle_timeout_ms:
+            detection["idle_timeout_ms"] = turns.idle_timeout_ms
+    elif detection is not None and turns.type == "semantic_vad":
+        detection["eagerness"] = turns.eagerness
+    else:
+        detection = None
+    pcm = {"type": "audio/pcm", "rate": 24000}
+    hearing: dict[str, Any] = {"format": pcm, "turn_detection": detection}
+    if session.transcription_model:
+        hearing["transcription"] = {"model": session.transcription_model}
+        if session.language:
+            hearing["transcription"]["language"] = session.language
+    if session.noise_reduction != "none":
+        hearing["noise_reduction"] = {"type": session.noise_reduction}
+    return _text(
+        "session.update",
+        session={
+            "type": "realtime",
+            "instructions": session.instructions,
+            "output_modalities": ["audio"],
+            "audio": {"input": hearing, "output": {"format": pcm, "voice": session.voice}},
+        },
+    )
+
+
+def greet(instructions: str) -> bytes:
+    """Give the ``response.create`` with which the assistant speaks first."""
+    return _text("response.create", response={"instructions": instructions})
+
+
+def cancel(response_id: str) -> bytes:
+    """Give ``response.cancel`` for one response."""
+    return _text("response.cancel", response_id=response_id)
+
+
+def truncate(item_id: str, content_index: int, audio_end_ms: int) -> bytes:
+    """Give ``conversation.item.truncate``: the item keeps its audio up to ``audio_end_ms``."""
+    return _text(
+        "conversation.item.truncate",
+        item_id=item_id,
+        content_index=content_index,
+        audio_end_ms=audio_end_ms,
+    )
+
+
+def delete(item_id: str) -> bytes:
+    """Give ``conversation.item.delete``."""
+    return _text("conversation.item.delete", item_id=item_id)

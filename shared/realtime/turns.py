@@ -1,0 +1,244 @@
+"""Turn-taking as downlink sees it: what of the server's audio may be played, and when it is over.
+
+Pure: fed with what the server says and what was heard, it gives the messages to publish.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from shared import messages as m
+from shared.realtime import events as e
+
+#: The longest stretch of audio in one message: 8192 samples, a third of a second.
+STRETCH_BYTES = 16384
+#: How many items and responses are remembered, the oldest forgotten first.
+REMEMBERED = 64
+REMEMBERED_RESPONSES = 512
+MAX_TRANSCRIPT = 60_000
+
+
+class BadAudio(ValueError):
+    """Raised when a delta is not base64, or claims a place in an item that cannot be."""
+
+
+@dataclass
+class _Item:
+    """One stretch of an assistant's item: its audio content part."""
+
+    response_id: str
+    item_id: str
+    content_index: int
+    out_of_band: bool
+    received: int = 0  # samples that came from the server
+    odd: bytes = b""  # a byte that waits for its other half
+    done: bool = False
+    truncated: bool = False
+    heard: bool = False  # all of it was heard
+
+
+@dataclass
+class _Response:
+    out_of_band: bool
+    active: bool = True
+    interrupted: bool = False
+
+
+@dataclass
+class Turns:
+    """The responses, their items, and the generation that says which of them may be heard."""
+
+    generation: int
+    session: int = 0
+    stale: int = 0  # samples not published, because their response was interrupted
+    _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
+    _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
+    _texts: OrderedDict[str, str] = field(default_factory=OrderedDict)
+
+    # what came
+
+    def connected(self, session: int) -> list[m.Message]:
+        """Begin anew with another connection: what has come of the last one may play to its end."""
+        if session == self.session:
+            return []
+        ended: list[m.Message] = []
+        for item in self._items.values():
+            ended += self._end(item)
+        self._responses.clear()
+        self._items.clear()
+        self._texts.clear()
+        self.session = session
+        return ended
+
+    def heard(self, heard: m.Heard) -> None:
+        """Learn what was heard: such items need not be counted when a flush comes."""
+        self.generation = max(self.generation, heard.generation)
+        for seen in heard.items:
+            item = self._items.get((seen.item_id, seen.content_index))
+            if item is not None and seen.whole and item.done and seen.heard >= item.received:
+                item.heard = True
+
+    def read(self, event: e.Event, received_ns: int) -> list[m.Message]:
+        """Give what an event leads to, in the order in which to publish it.
+
+        ``received_ns`` is when it came from the server. Raises BadAudio for audio that is none.
+        """
+        match event:
+            case e.AudioDelta():
+                return self._audio(event)
+            case e.SpeechStarted():
+                return [self.flush("speech_started", received_ns)]
+            case e.AudioDone():
+                item = self._items.get((event.item_id, event.content_index))
+                return self._end(item) if item is not None else []
+            case e.ResponseCreated():
+                self._response(event.response.id, event.response.out_of_band)
+                return []
+            case e.ResponseDone():
+                return self._done(event.response)
+            case e.TextDelta():
+                text = self._texts.get(event.item_id, "") + event.delta
+                return self._said(event.item_id, "assistant", text, final=False)
+            case e.TranscriptDone():
+                return self._said(event.item_id, "assistant", event.transcript, final=True)
+            case e.TextDone():
+                return self._said(event.item_id, "assistant", event.text, final=True)
+            case e.UserTranscriptDelta():
+                text = self._texts.get(event.item_id, "") + event.delta
+                return self._said(event.item_id, "user", text, final=False)
+            case e.UserTranscript():
+                return self._said(event.item_id, "user", event.transcript, final=True)
+            case e.ItemTruncated() | e.ItemDeleted():
+                for (item_id, _), item in self._items.items():
+                    if item_id == event.item_id:
+                        item.truncated = True
+        return []
+
+    def flush(self, cause: str, event_ns: int) -> m.Flush:
+        """Advance the generation: nothing of the conversation that came before is played again."""
+        self.generation += 1
+        interrupted = []
+        for name, response in self._responses.items():
+            if not response.out_of_band:
+                if response.active or not response.interrupted:
+                    interrupted.append(name)
+                response.interrupted = True
+        return m.Flush(
+            generation=self.generation,
+            session=self.session,
+            cause=cause,
+            event_ns=event_ns,
+            received=[
+                m.Received(i.item_id, i.content_index, i.received, i.done)
+                for i in self._items.values()
+                if not (i.heard or i.truncated or i.out_of_band)
+            ],
+            interrupted=interrupted[-REMEMBERED:],
+        )
+
+    def state(self) -> m.ReplyState:
+        """Give the state to publish."""
+        return m.ReplyState(
+            generation=self.generation,
+            session=self.session,
+            active=[n for n, r in self._responses.items() if r.active][-REMEMBERED:],
+            items=[
+                m.ItemState(
+                    i.response_id,
+                    i.item_id,
+                    i.content_index,
+                    i.received,
+                    i.done,
+                    i.truncated,
+                    i.out_of_band,
+                )
+                for i in self._items.values()
+            ],
+        )
+
+    # how
+
+    def _response(self, name: str, out_of_band: bool = False) -> _Response:
+        """Give what is known of a response; one that is not known began before this process did."""
+        response = self._responses.get(name)
+        if response is None:
+            response = self._responses[name] = _Response(out_of_band)
+            while len(self._responses) > REMEMBERED_RESPONSES:
+                self._responses.popitem(last=False)
+        return response
+
+    def _audio(self, event: e.AudioDelta) -> list[m.Message]:
+        try:
+            pcm = binascii.a2b_base64(event.delta, strict_mode=True)
+        except ValueError as error:
+            raise BadAudio(f"audio of item {event.item_id[:80]} is not base64: {error}") from None
+        response = self._response(event.response_id)
+        key = (event.item_id, event.content_index)
+        item = self._items.get(key)
+        if item is None:
+            item = self._items[key] = _Item(event.response_id, *key, response.out_of_band)
+            while len(self._items) > REMEMBERED:
+                self._items.popitem(last=False)
+        if item.odd:
+            pcm = item.odd + pcm
+        whole = len(pcm) & ~1
+        item.odd = pcm[whole:]
+        start = item.received
+        item.received += whole // 2
+        if response.interrupted:
+            self.stale += whole // 2
+            return []
+        return [
+            self._stretch(item, start + at // 2, pcm[at : min(at + STRETCH_BYTES, whole)])
+            for at in range(0, whole, STRETCH_BYTES)
+        ]
+
+    def _stretch(self, item: _Item, start: int, pcm: bytes, *, last: bool = False) -> m.ReplyAudio:
+        return m.ReplyAudio(
+            generation=self.generation,
+            session=self.session,
+            response_id=item.response_id,
+            item_id=item.item_id,
+            content_index=item.content_index,
+            start=start,
+            last=last,
+            out_of_band=item.out_of_band,
+            payload=pcm,
+        )
+
+    def _end(self, item: _Item) -> list[m.Message]:
+        if item.done:
+            return []
+        item.done = True
+        item.odd = b""
+        response = self._responses.get(item.response_id)
+        if response is not None and response.interrupted:
+            return []
+        return [self._stretch(item, item.received, b"", last=True)]
+
+    def _done(self, done: e.Response) -> list[m.Message]:
+        response = self._response(done.id, done.out_of_band)
+        response.active = False
+        ended: list[m.Message] = []
+        # a server that leaves output_audio.done out still ends its items with the response
+        for item in self._items.values():
+            if item.response_id == done.id:
+                ended += self._end(item)
+        return ended
+
+    def _said(self, item_id: str, role: str, text: str, *, final: bool) -> list[m.Message]:
+        text = text[-MAX_TRANSCRIPT:]
+        self._texts[item_id] = text
+        while len(self._texts) > REMEMBERED:
+            self._texts.popitem(last=False)
+        return [
+            m.Transcript(
+                session=self.session,
+                item_id=item_id,
+                role="user" if role == "user" else "assistant",
+                text=text,
+                final=final,
+            )
+        ]

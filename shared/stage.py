@@ -1,0 +1,374 @@
+"""What every stage is: a process with a configuration, a lock, a log, a loop and a heartbeat.
+
+A stage's module gives ``run`` a function that sets it up (subscribes, opens its device, registers its
+timers); everything else, from the command line to the exit code, happens here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import heapq
+import itertools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from shared import bus, config, topics
+from shared import messages as m
+from shared.realtime import endpoint
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+#: Exit codes: asked to stop; cannot go on; bad configuration or command line; already running.
+DONE, FAILED, BAD_CONFIG, RUNNING = 0, 1, 2, 3
+#: A stage that is asked to stop is gone after this long, even if it is stuck.
+SHUTDOWN_S = 0.8
+HEARTBEAT_S = 1.0
+#: A fault that repeats is said again this often, with its count.
+REPEAT_S = 10.0
+#: The one stage that may keep the key in its environment.
+KEY_STAGE = "link"
+
+M = TypeVar("M", bound=m.Message)
+
+
+class Failure(Exception):
+    """Raised when a stage cannot go on; its text is the one line that is shown."""
+
+
+class AlreadyRunning(Exception):
+    """Raised when another process holds a stage's lock."""
+
+
+def set_up_log(level: str) -> logging.Logger:
+    """Send the log to standard error, a line a record."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=getattr(logging, level.upper()),
+        format="%(asctime)s.%(msecs)03d %(levelname).1s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    return logging.getLogger("bargein")
+
+
+def take_lock(stage: str, directory: Path) -> int:
+    """Take a stage's lock for as long as this process lives; give its file descriptor.
+
+    Binding an ipc address that is in use steals it silently, so a second copy must be refused before.
+    Raises AlreadyRunning, with the pid of the one that has it.
+    """
+    path = directory / f"{stage}.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise AlreadyRunning(
+            f"{stage} is already running (pid {holder}): stop that one first,"
+            " or set another bus.directory"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+class Stage:
+    """The loop around a stage's logic, and its only way to the bus.
+
+    Handlers run one at a time on the loop's thread. ``wake`` may be called from any thread.
+    """
+
+    def __init__(self, name: str, settings: config.Config, log: logging.Logger) -> None:
+        self.name = name
+        self.config = settings
+        self.log = log
+        self.directory = bus.prepare_directory(config.bus_directory(settings))
+        self._lock = take_lock(name, self.directory)
+        self.publisher = bus.Publisher(name, self.directory)
+        self.subscriber: bus.Subscriber | None = None
+        self.counters: Counter[str] = Counter()
+        self.ok = True
+        self.state = "starting"
+        self._handlers: dict[str, Callable[[bus.Delivery[Any]], None]] = {}
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._said: dict[str, tuple[float, int]] = {}
+        self._closers: list[Callable[[], None]] = []
+        self._stopping = False
+        self._closed = False
+        self._exit = DONE
+        self._poller = bus.Poller()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._on_wake: Callable[[], None] | None = None
+
+    # what a stage's set-up calls
+
+    def subscribe(
+        self, kind: type[M], handler: Callable[[bus.Delivery[M]], None], topic: str | None = None
+    ) -> None:
+        """Call ``handler`` with each message of a type (of one topic, for a Health)."""
+        row = topics.BY_NAME[topic] if topic else topics.of(kind)
+        self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
+
+    def publish(self, message: m.Message) -> int:
+        """Publish a message; give its time stamp, ns."""
+        return self.publisher.publish(message)
+
+    def every(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` each ``seconds``, the first time after as long."""
+        due = time.monotonic() + seconds
+        heapq.heappush(self._timers, (due, next(self._order), seconds, handler))
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` once, in ``seconds``."""
+        heapq.heappush(
+            self._timers, (time.monotonic() + seconds, next(self._order), 0.0, handler)
+        )
+
+    def watch(self, descriptor: int, handler: Callable[[], None], *, write: bool = False) -> None:
+        """Call ``handler`` whenever a file descriptor is readable (or, with ``write``, writable)."""
+        self._watched[descriptor] = handler
+        self._poller.watch(descriptor, write=write)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch a file descriptor no longer."""
+        if self._watched.pop(descriptor, None) is not None:
+            self._poller.unwatch(descriptor)
+
+    def on_wake(self, handler: Callable[[], None]) -> None:
+        """Call ``handler`` on the loop after ``wake``: how a device's thread hands something over."""
+        self._on_wake = handler
+
+    def wake(self) -> None:
+        """Wake the loop, from any thread; never blocks."""
+        try:
+            self._wake_out.send(b"w")
+        except (BlockingIOError, OSError):
+            # a full pipe wakes it just as well, and a closed one has nobody to wake
+            pass
+
+    def on_close(self, handler: Callable[[], None]) -> None:
+        """Call ``handler`` when the stage ends, the last registered first."""
+        self._closers.append(handler)
+
+    # what handlers call
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        """Count something that should not happen; say it, at most every ten seconds."""
+        self.counters[what] += number
+        if not warning:
+            return
+        now = time.monotonic()
+        said, count = self._said.get(what, (-REPEAT_S, 0))
+        if now - said >= REPEAT_S:
+            total = self.counters[what]
+            again = f" ({total - count} times, {total} in all)" if count else ""
+            self.log.warning("%s%s", warning, again)
+            self._said[what] = (now, total)
+
+    def stop(self, code: int = DONE) -> None:
+        """End the loop after this turn."""
+        self._stopping = True
+        self._exit = code
+
+    # the loop
+
+    def loop(self) -> int:
+        """Run until stopped; give the exit code."""
+        rows = [topics.BY_NAME[name] for name in self._handlers]
+        self.subscriber = bus.Subscriber(rows, self.directory)
+        for sock in (*self.subscriber.sockets, *self.publisher.sockets):
+            self._poller.watch(sock)
+        self._poller.watch(self._wake_in.fileno())
+        self.log.info(
+            "%s (pid %d) publishes on %s",
+            self.name, os.getpid(), " ".join(self.publisher.addresses) or "nothing",
+        )
+        self.log.info(
+            "listens for %s", " ".join(f"{t.name}({t.publisher})" for t in rows) or "nothing"
+        )
+        self.every(HEARTBEAT_S, self._heartbeat)
+        self._heartbeat()
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            self.close()
+        return self._exit
+
+    def _turn(self) -> None:
+        due = self._timers[0][0] - time.monotonic()
+        ready = self._poller.wait(due)
+        for what in ready:
+            if isinstance(what, int):
+                if what == self._wake_in.fileno():
+                    self._drain_wake()
+                elif what in self._watched:
+                    self._watched[what]()
+        self.publisher.welcome()
+        self._deliver()
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now and not self._stopping:
+            due, _, period, handler = heapq.heappop(self._timers)
+            if period:
+                # a loop that was stopped for long does not make up for the beats it missed
+                again = max(due + period, now)
+                heapq.heappush(self._timers, (again, next(self._order), period, handler))
+            handler()
+
+    def _deliver(self) -> None:
+        subscriber = cast("bus.Subscriber", self.subscriber)
+        # bounded, so that a flood of messages cannot keep timers and signals waiting
+        for _ in range(256):
+            delivery = subscriber.receive()
+            if delivery is None or self._stopping:
+                break
+            if delivery.lost and delivery.topic.queue is topics.Queue.KEPT:
+                self.count(
+                    "lost_messages", delivery.lost,
+                    f"{delivery.topic.name}: {delivery.lost} messages lost on the bus:"
+                    f" {self.name} or its neighbour was stopped for too long",
+                )
+            self._handlers[delivery.topic.name](delivery)
+
+    def _drain_wake(self) -> None:
+        try:
+            while self._wake_in.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        if self._on_wake is not None:
+            self._on_wake()
+
+    def _heartbeat(self) -> None:
+        faults = cast("bus.Subscriber", self.subscriber).faults
+        for what in ("refused", "lost", "stale"):
+            for topic, number in getattr(faults, what).items():
+                self.counters[f"{what}.{topic}"] = number
+        refused = sum(faults.refused.values())
+        if refused > self.counters["refused"]:
+            self.count("refused", refused - self.counters["refused"], faults.last)
+        self.publisher.repeat_state()
+        health = m.Health(
+            pid=os.getpid(), ok=self.ok, state=self.state[:1024], counters=dict(self.counters)
+        )
+        self.publisher.publish(health, topics.health(self.name))
+
+    def close(self) -> None:
+        """Close what the stage opened, then the bus; once."""
+        if self._closed:
+            return
+        self._closed = True
+        for closer in reversed(self._closers):
+            closer()
+        self._closers.clear()
+        if self.subscriber is not None:
+            self.subscriber.close()
+        self.publisher.close()
+        os.close(self._lock)
+
+
+def arm_signals(stop: Callable[[], None]) -> None:
+    """Call ``stop`` on SIGINT and SIGTERM, on a thread of its own, and end the process if it is stuck.
+
+    A handler that sets a flag is not seen by a loop that waits in C; the interpreter's wake-up
+    descriptor is written whatever the main thread does, so a thread that reads it can act.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def guard() -> None:
+        while reader.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        stop()
+        time.sleep(SHUTDOWN_S)
+        os._exit(DONE)
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        pass
+
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ignore)
+    threading.Thread(target=guard, name="signals", daemon=True).start()
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """Give the command line every stage has."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m services.{name}", description=description, allow_abbrev=False
+    )
+    config.add_arguments(made)
+    return made
+
+
+def run(
+    name: str,
+    set_up: Callable[[Stage], object],
+    description: str,
+    extend: Callable[[argparse.ArgumentParser], object] | None = None,
+    act: Callable[[argparse.Namespace], int | None] | None = None,
+) -> int:
+    """Run a stage from its command line to its exit code.
+
+    ``extend`` adds arguments of the stage's own, and ``act`` may answer them: what it returns, unless
+    None, is the exit code and the stage does not start.
+    """
+    if name != KEY_STAGE:
+        os.environ.pop(endpoint.KEY_VARIABLE, None)
+    started: list[Stage] = []
+
+    def stop() -> None:
+        if not started:
+            os._exit(DONE)
+        started[0].stop()
+        started[0].wake()
+
+    arm_signals(stop)
+    arguments_parser = parser(name, description)
+    if extend is not None:
+        extend(arguments_parser)
+    arguments = arguments_parser.parse_args()
+    if act is not None:
+        answered = act(arguments)
+        if answered is not None:
+            return answered
+    try:
+        settings = config.load(arguments).config
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD_CONFIG
+    log = set_up_log(settings.log.level)
+    # a thread that computes must hand over the interpreter quickly: the device's callback waits for it
+    sys.setswitchinterval(0.0005)
+    try:
+        stage = Stage(name, settings, log)
+    except AlreadyRunning as error:
+        log.error("%s", error)
+        return RUNNING
+    except bus.BusError as error:
+        log.error("%s", error)
+        return FAILED
+    started.append(stage)
+    try:
+        set_up(stage)
+        return stage.loop()
+    except Failure as error:
+        log.error("%s", error)
+        stage.close()
+        return FAILED

@@ -1,0 +1,84 @@
+"""The registry of topics: what is said on the bus, by whom, how often, and what a queue may do to it.
+
+Everything else asks this table: endpoints, queue sizes, ages, gap checks, health, the tap, the tests.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from shared import messages as m
+
+#: The stages of a conversation, in the order of a frame's way. ``echo`` will stand between capture and
+#: uplink (mic.frame and speaker.frame in, mic.clean out), ``vad`` beside uplink (mic.clean in,
+#: mic.speech out).
+STAGES = ("capture", "uplink", "link", "downlink", "playback")
+
+#: Processes that listen on the bus and are not needed for a conversation.
+LISTENERS = ("recorder",)
+
+
+class Queue(enum.Enum):
+    """What may become of a message that its reader has not taken yet."""
+
+    LIVE = 100  # only the newest matter: a short queue, and the reader drops what is too old
+    KEPT = 20_000  # nothing may be lost: a long queue, and a gap is an error that is seen
+    STATE = 200  # the last one says all: repeated every second and to each new reader
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One row of the registry."""
+
+    name: str
+    type: type[m.Message]
+    publisher: str  # the one stage that publishes it
+    queue: Queue
+    rate_hz: float  # nominal while the conversation runs; 0: when something happens
+    max_age_ms: int = 0  # LIVE: the reader drops what is older; 0: never
+    own_endpoint: bool = False  # never queued behind its publisher's other topics
+
+    @property
+    def endpoint(self) -> str:
+        """The name of the socket it is published on."""
+        return self.name if self.own_endpoint else self.publisher
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("mic.frame", m.MicFrame, "capture", Queue.LIVE, 50),
+    # mic.clean (echo) and mic.speech (vad) belong here
+    Topic("client.event", m.ClientEvent, "uplink", Queue.KEPT, 50),
+    Topic("interruption", m.Interruption, "uplink", Queue.KEPT, 0),
+    Topic("server.event", m.ServerEvent, "link", Queue.KEPT, 0),
+    Topic("link.state", m.LinkState, "link", Queue.STATE, 1),
+    Topic("reply.audio", m.ReplyAudio, "downlink", Queue.KEPT, 0),
+    Topic("reply.state", m.ReplyState, "downlink", Queue.STATE, 1),
+    Topic("transcript", m.Transcript, "downlink", Queue.KEPT, 0),
+    Topic("flush", m.Flush, "downlink", Queue.KEPT, 0, own_endpoint=True),
+    Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
+    Topic("heard", m.Heard, "playback", Queue.STATE, 1),
+    Topic("silenced", m.Silenced, "playback", Queue.KEPT, 0),
+    *(
+        Topic(f"{stage}.health", m.Health, stage, Queue.STATE, 1)
+        for stage in (*STAGES, *LISTENERS)
+    ),
+)
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+BY_TYPE: dict[type[m.Message], Topic] = {t.type: t for t in TOPICS if t.type is not m.Health}
+
+
+def of(kind: type[m.Message]) -> Topic:
+    """Give the topic of a message type (a Health has one per stage: see ``health``)."""
+    return BY_TYPE[kind]
+
+
+def health(stage: str) -> Topic:
+    """Give a stage's health topic."""
+    return BY_NAME[f"{stage}.health"]
+
+
+def published_by(stage: str) -> tuple[Topic, ...]:
+    """Give the topics a stage publishes."""
+    return tuple(topic for topic in TOPICS if topic.publisher == stage)
