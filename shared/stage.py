@@ -293,8 +293,12 @@ def arm_signals(stop: Callable[[], None]) -> None:
     writer.setblocking(False)
 
     def guard() -> None:
-        while reader.recv(1)[0] not in (signal.SIGINT, signal.SIGTERM):
-            pass
+        while True:
+            number = reader.recv(1)
+            if not number:
+                return
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                break
         stop()
         time.sleep(SHUTDOWN_S)
         os._exit(DONE)

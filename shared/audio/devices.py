@@ -1,12 +1,13 @@
+# ruff: noqa: PLC0415 - what a device needs is imported when it is opened
 """Microphones and speakers behind two small interfaces.
 
-They exist so that a stage can be tested, and run on a machine without sound: a file or nothing at all takes
-the place of the device, at the same pace and with the same threads. PortAudio, NumPy and the file library
-are imported only when a device asks for them.
+They exist so that a stage can be tested, and run on a machine without sound: a file or nothing at
+all takes the place of the device, at the same pace and with the same threads. PortAudio, NumPy
+and the file library are imported only when a device asks for them.
 
-A device is opened by ``open_input`` or ``open_output``, runs from ``start`` to ``stop``, and is not started
-again: open another. What goes wrong before it runs is a DeviceError; what goes wrong later is what
-``failure`` tells.
+A device is opened by ``open_input`` or ``open_output``, runs from ``start`` to ``stop``, and is
+not started again: open another. What goes wrong before it runs is a DeviceError; what goes wrong
+later is what ``failure`` tells.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Literal, Protocol
 
 Kind = Literal["input", "output"]
 
-#: ``on_block(pcm, adc_ns, overflowed)``: mono s16le at 24 kHz, of any length; the monotonic ns at which
-#: its first sample was at the converter; whether samples were lost just before it.
+#: ``on_block(pcm, adc_ns, overflowed)``: mono s16le at 24 kHz, of any length; the monotonic ns at
+#: which its first sample was at the converter; whether samples were lost just before it.
 OnBlock = Callable[[bytes, int, bool], None]
 
-#: ``render(samples, dac_ns)``: gives exactly ``2 * samples`` bytes, mono s16le at 24 kHz; ``dac_ns`` is
-#: the monotonic ns at which the first of them will be at the converter.
+#: ``render(samples, dac_ns)``: gives exactly ``2 * samples`` bytes, mono s16le at 24 kHz;
+#: ``dac_ns`` is the monotonic ns at which the first of them will be at the converter.
 Render = Callable[[int, int], bytes]
 
 
@@ -37,13 +38,13 @@ class InputDevice(Protocol):
     latency_ns: int  # from the air to the converter's stamp
 
     def start(self, on_block: OnBlock) -> None:
-        """Begin; ``on_block`` is called on the device's own thread. DeviceError if it does not begin."""
+        """Begin to call ``on_block``, on the device's own thread; DeviceError if it cannot."""
 
     def stop(self) -> None:
         """End within half a second, whatever the device does; again and at any time is harmless."""
 
     def failure(self) -> str | None:
-        """Give None while all is well, and before and after; else one line: why nothing comes."""
+        """Give None while all is well, before and after; else one line: why nothing comes."""
 
 
 class OutputDevice(Protocol):
@@ -55,13 +56,13 @@ class OutputDevice(Protocol):
     underflows: int  # how often the device had nothing to play
 
     def start(self, render: Render) -> None:
-        """Begin; ``render`` is called on the device's own thread. DeviceError if it does not begin."""
+        """Begin to call ``render``, on the device's own thread; DeviceError if it cannot."""
 
     def stop(self) -> None:
         """End within half a second, whatever the device does; again and at any time is harmless."""
 
     def failure(self) -> str | None:
-        """Give None while all is well, and before and after; else one line: why nothing is played."""
+        """Give None while all is well, before and after; else one line: why nothing is played."""
 
     def warning(self) -> str | None:
         """Give, once, a line on what went wrong although it goes on; else None."""
@@ -73,11 +74,11 @@ def open_input(spec: str) -> InputDevice:
     if scheme == "file":
         from shared.audio import files
 
-        return files.FileInput(rest)
+        return files.file_input(rest)
     if scheme == "null":
         from shared.audio import files
 
-        return files.NullInput()
+        return files.null_input()
     from shared.audio import portaudio
 
     return portaudio.PortAudioInput(rest)
@@ -89,11 +90,11 @@ def open_output(spec: str) -> OutputDevice:
     if scheme == "file":
         from shared.audio import files
 
-        return files.FileOutput(rest)
+        return files.file_output(rest)
     if scheme == "null":
         from shared.audio import files
 
-        return files.NullOutput()
+        return files.null_output()
     from shared.audio import portaudio
 
     return portaudio.PortAudioOutput(rest)

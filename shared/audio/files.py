@@ -1,8 +1,11 @@
-"""Devices without a sound card: a file or silence for a microphone, a WAV file or nothing for a speaker.
+# ruff: noqa: PLC0415 - what only files need is not imported for silence
+"""Devices without a sound card: a file or silence for a microphone, a WAV file or nothing for a
+speaker.
 
-Their thread keeps real time by an absolute schedule: it never drifts, and after a stall of the machine it
-catches up. What it cannot catch up with in a second it gives up, as a sound card would: the microphone's
-samples are lost and reported as an overflow, the speaker's file gets silence and an underflow is counted.
+Their thread keeps real time by an absolute schedule: it never drifts, and after a stall of the
+machine it catches up. What it cannot catch up with in a second it gives up, as a sound card
+would: the microphone's samples are lost and reported as an overflow, the speaker's file gets
+silence and an underflow is counted.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Schedule:
         return self.start_ns + pcm.samples_to_ns(block * self.samples)
 
     def given_up(self, block: int, now_ns: int) -> int:
-        """Give how many blocks from ``block`` on, which begins by now, are too late to be made up for."""
+        """Give how many blocks, from ``block`` on, are too late to be made up for."""
         late = now_ns - self.at(block)
         return late // pcm.samples_to_ns(self.samples) if late > STALL_NS else 0
 
@@ -55,6 +58,44 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the file."""
+
+
+class Sink(Protocol):
+    """Where a stand-in speaker leaves its samples."""
+
+    def write(self, block: bytes) -> None:
+        """Append samples."""
+
+    def skip(self, samples: int) -> None:
+        """Append silence."""
+
+    def close(self) -> None:
+        """Finish the file."""
+
+    def warning(self) -> str | None:
+        """Give, once, what went wrong; else None."""
+
+
+def file_input(name: str) -> PacedInput:
+    """Open a file as a microphone; DeviceError if it holds no sound."""
+    recording = Recording(name)
+    channels = f"{recording.channels} channel" + "s" * (recording.channels > 1)
+    return PacedInput(recording, f"file {name!r}, {recording.rate} Hz, {channels}")
+
+
+def file_output(name: str) -> PacedOutput:
+    """Open a file as a speaker; DeviceError if it cannot be written."""
+    return PacedOutput(WavFile(name), f"file {name!r}, {pcm.RATE} Hz, 1 channel")
+
+
+def null_input() -> PacedInput:
+    """Open a microphone that hears nothing."""
+    return PacedInput(Silence(), "null: silence")
+
+
+def null_output() -> PacedOutput:
+    """Open a speaker that nobody hears."""
+    return PacedOutput(Discard(), "null: nothing is heard")
 
 
 class Silence:
@@ -103,7 +144,8 @@ class Recording:
             # TypeError is what soundfile says to a headerless file.
             self.close()
             raise DeviceError(
-                f"cannot read {self._name!r} as sound: {_reason(error)}; WAV, FLAC, OGG and MP3 will do"
+                f"cannot read {self._name!r} as sound: {_reason(error)};"
+                " give a WAV, FLAC, OGG or MP3 file"
             ) from None
 
     def read(self, samples: int) -> bytes:
@@ -126,12 +168,13 @@ class Recording:
             # As floats: libsndfile would round a float file's samples to -1, 0 and 1.
             block = self._file.read(self._step, dtype="float32", always_2d=True)
             self._ended = len(block) == 0
+            # A float file may hold anything, and one NaN would stay in a resampler.
+            block = np.nan_to_num(block, posinf=1, neginf=-1).clip(-1, 1)
             mono = block[:, 0] if self.channels == 1 else block.mean(axis=1)
             if self._resampler is not None:
                 # soxr takes its own delay away: the first sample out is the first in.
                 mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), self._ended)
-            # A float file may hold anything, NaN too.
-            scaled = np.rint(np.nan_to_num(mono) * 32768).clip(-32768, 32767)
+            scaled = np.rint(mono * 32768).clip(-32768, 32767)
             self._ready += pcm.from_array(scaled.astype(np.int16))
 
 
@@ -155,8 +198,8 @@ class Discard:
 class WavFile:
     """A sink: a WAV file that can be read at any time, even after a kill -9.
 
-    DeviceError if it cannot be opened. If it cannot be written later, ``warning`` says so once, and the
-    rest is forgotten.
+    DeviceError if it cannot be opened. If it cannot be written later, ``warning`` says so once,
+    and the rest is forgotten.
     """
 
     def __init__(self, name: str) -> None:
@@ -309,7 +352,7 @@ class _Paced:
                     return
                 skipped = schedule.given_up(block + self._lead, time.monotonic_ns())
                 block += skipped
-                self._work(schedule.at(block), schedule.at(block + 1), skipped)
+                self._work(schedule.at(block), skipped)
                 block += 1
         except Exception as error:  # noqa: BLE001 - whatever the callback raises, failure() tells
             self._failure = f"{type(error).__name__}: {error}".replace("\n", " ")
@@ -319,21 +362,21 @@ class _Paced:
     #: A block of sound can be given when it has ended, and is wanted when it begins.
     _lead = 0
 
-    def _work(self, begins_ns: int, ends_ns: int, skipped: int) -> None:
+    def _work(self, begins_ns: int, skipped: int) -> None:
         raise NotImplementedError
 
     def _close(self) -> None:
         raise NotImplementedError
 
 
-class NullInput(_Paced):
-    """A microphone that hears nothing, or what a source gives it."""
+class PacedInput(_Paced):
+    """A microphone that hears what a source gives it."""
 
     _lead = 1
 
-    def __init__(self, source: Source | None = None, description: str = "null: silence") -> None:
+    def __init__(self, source: Source, description: str) -> None:
         super().__init__(INPUT_BLOCK)
-        self._source = source or Silence()
+        self._source = source
         self.description = description
 
     def start(self, on_block: OnBlock) -> None:
@@ -341,7 +384,7 @@ class NullInput(_Paced):
         self._on_block = on_block
         self._begin()
 
-    def _work(self, begins_ns: int, ends_ns: int, skipped: int) -> None:
+    def _work(self, begins_ns: int, skipped: int) -> None:
         for _ in range(skipped):
             self._source.read(self._block)
         self._on_block(self._source.read(self._block), begins_ns, skipped > 0)
@@ -350,26 +393,14 @@ class NullInput(_Paced):
         self._source.close()
 
 
-class FileInput(NullInput):
-    """A microphone that hears a file, and then silence."""
-
-    def __init__(self, name: str) -> None:
-        recording = Recording(name)
-        self.channels = recording.channels
-        how = f"{recording.rate} Hz, {recording.channels} channel" + "s" * (recording.channels > 1)
-        super().__init__(recording, f"file {name!r}, {how}")
-
-
-class NullOutput(_Paced):
-    """A speaker nobody hears, or what a sink makes of it."""
+class PacedOutput(_Paced):
+    """A speaker whose sound goes to a sink; there, sample n is heard n / 24000 s after the first."""
 
     latency_ns = pcm.samples_to_ns(OUTPUT_BLOCK)
 
-    def __init__(
-        self, sink: Discard | WavFile | None = None, description: str = "null: nothing is heard"
-    ) -> None:
+    def __init__(self, sink: Sink, description: str) -> None:
         super().__init__(OUTPUT_BLOCK)
-        self._sink = sink or Discard()
+        self._sink = sink
         self.description = description
         self.underflows = 0
 
@@ -382,25 +413,19 @@ class NullOutput(_Paced):
         """Give, once, why the file ends early."""
         return self._sink.warning()
 
-    def _work(self, begins_ns: int, ends_ns: int, skipped: int) -> None:
+    def _work(self, begins_ns: int, skipped: int) -> None:
         if skipped:
-            # The file keeps to the clock: what was not rendered in time is a gap, as on a sound card.
+            # The file keeps to the clock: what was not rendered in time is a gap, as on a sound
+            # card.
             self.underflows += 1
             self._sink.skip(skipped * self._block)
-        block = self._render(self._block, ends_ns)
+        block = self._render(self._block, begins_ns + self.latency_ns)
         if len(block) != self._block * pcm.SAMPLE_BYTES:
             raise ValueError(f"render gave {len(block)} bytes for {self._block} samples")
         self._sink.write(block)
 
     def _close(self) -> None:
         self._sink.close()
-
-
-class FileOutput(NullOutput):
-    """A speaker whose sound goes to a WAV file: sample n was heard n / 24000 s after the first."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(WavFile(name), f"file {name!r}, {pcm.RATE} Hz, 1 channel")
 
 
 def _check_replaceable(path: Path) -> None:
@@ -422,4 +447,5 @@ def _reason(error: Exception) -> str:
     """Give an error's own words in one line, without the path that is named already."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = text.removeprefix("Error opening ").split(": ", 1)[-1]
-    return " ".join(text.split()).rstrip(".").lower() or type(error).__name__
+    text = " ".join(text.split()).rstrip(".") or type(error).__name__
+    return text[0].lower() + text[1:]

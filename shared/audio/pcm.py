@@ -1,15 +1,15 @@
-"""The one format inside the pipeline: mono, signed 16-bit little-endian, 24 kHz; and its arithmetic.
+# ruff: noqa: PLC0415 - NumPy costs a process 25 MB, and many need only the constants
+"""The one format inside the pipeline: mono, signed 16-bit little-endian, 24 kHz; and its
+arithmetic.
 
-Times are whole ms or ns, lengths whole samples; every conversion rounds down, so that nothing is ever
-said to have been heard that was not.
+Times are whole ms or ns, lengths whole samples; every conversion rounds down, so that nothing is
+ever said to have been heard that was not.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-# NumPy costs a process 25 MB and a tenth of a second, and many need only the constants: it is imported
-# where it is used.
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -19,7 +19,8 @@ FRAME = 480  # samples in a frame: 20 ms
 SAMPLE_BYTES = 2
 FRAME_BYTES = FRAME * SAMPLE_BYTES
 
-#: What ``dbfs`` gives for silence: finite, so that it passes through JSON, and below what 16 bits hold.
+#: What ``dbfs`` gives for silence: finite, so that it passes through JSON, and below what 16 bits
+#: hold.
 SILENCE_DBFS = -100.0
 
 
@@ -58,7 +59,7 @@ def from_array(samples: NDArray[np.int16]) -> bytes:
 
 
 def dbfs(pcm: bytes | bytearray | memoryview) -> float:
-    """Give the RMS level in dB of full scale: 0 a full square wave, -3 a full sine, -100 silence."""
+    """Give the RMS level in dB of full scale: 0 a full square wave, -3 a full sine."""
     import numpy as np
 
     samples = to_array(pcm)

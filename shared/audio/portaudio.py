@@ -1,27 +1,30 @@
 # ruff: noqa: PLC0415 - NumPy is imported only for a device that needs converting
 """Real devices, through PortAudio: the only importer of pyaudio.
 
-Streams run by callback with no buffer size asked for: PortAudio then takes the shortest the device
-allows. A device that refuses 24 kHz mono is opened with more channels, or at its own rate, and converted.
+Streams run by callback with no buffer size asked for: PortAudio then takes the shortest the
+device allows. A device that refuses 24 kHz mono is opened with more channels, or at its own rate,
+and converted.
 
-PyAudio takes the GIL for each callback. Whatever holds it for long in this process (a loop over NumPy
-objects, an import, a regular expression gone wild) is heard as a dropout, and what runs in the callback
-delays everything else: so nothing in it waits, logs, or does more than convert one buffer.
+PyAudio takes the GIL for each callback. Whatever holds it for long in this process (a loop over
+NumPy objects, an import, a regular expression gone wild) is heard as a dropout, and what runs in
+the callback delays everything else: so nothing in it waits, logs, or does more than convert one
+buffer.
 
-PortAudio looks for devices once, when its first user in a process comes: a device plugged in later is
-found after every other device of the process has been stopped.
+PortAudio looks for devices once, when its first user in a process comes: a device plugged in
+later is found after every other device of the process has been stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.audio import pcm
 from shared.audio.devices import DeviceError, Kind, OnBlock, Render
@@ -33,7 +36,8 @@ try:
     import pyaudio
 except ImportError as error:
     raise DeviceError(
-        f"no sound devices: PyAudio cannot be loaded ({error}); install it, or use file:<path> or null"
+        f"no sound devices: PyAudio cannot be loaded ({error});"
+        " install it, or use file:<path> or null"
     ) from None
 
 #: A callback that has not come for so long will not come again.
@@ -42,14 +46,15 @@ SILENT_NS = 2_000_000_000
 SILENT_AT_FIRST_NS = 5_000_000_000
 #: A second look is taken so much later: the process may itself have been stopped for a while.
 _LOOK_AGAIN_NS = 300_000_000
-#: How far ahead of or behind now a time from PortAudio may be, beyond twice the stream's latency. While
-#: a stream of ALSA's pulse plugin starts up it is wrong by hundreds of ms.
+#: How far ahead of or behind now a time from PortAudio may be, beyond twice the stream's latency.
+#: While a stream of ALSA's pulse plugin starts up it is wrong by hundreds of ms.
 _TOLERANCE_NS = 100_000_000
+#: How long PortAudio may take to look for devices and to open or start one.
+_OPEN_S = 8.0
 #: ``stop`` leaves a device that will not close behind after so long.
 _CLOSE_S = 0.4
 
-# Pa_Initialize, Pa_OpenStream and their counterparts count and link in globals, without a lock.
-_PORTAUDIO = threading.Lock()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,7 @@ class Device:
 
 def list_devices(kind: Kind) -> str:
     """Give a table of the devices of one kind; a star marks the default."""
-    with _Session() as session:
-        devices = session.devices(kind)
+    devices = _answered(lambda: _listed(kind))
     if not devices:
         return f"PortAudio finds no {kind} devices."
     head = ("", "index", "name", "host API", "channels", "rate", "latency")
@@ -92,7 +96,7 @@ def list_devices(kind: Kind) -> str:
 
 
 def choose(devices: Sequence[Device], kind: Kind, wanted: str) -> Device:
-    """Give the device ``wanted`` names: an index, its name, a part of it, or nothing for the default."""
+    """Give the device with an index, a name or a part of it; the default for an empty string."""
     what = "microphone" if kind == "input" else "speaker"
     if not devices:
         raise DeviceError(f"no {what}: PortAudio finds no {kind} devices; use file:<path> or null")
@@ -119,10 +123,12 @@ def choose(devices: Sequence[Device], kind: Kind, wanted: str) -> Device:
 
 
 def offset_ns(current_s: float, converter_s: float, fallback_ns: int, allowed_ns: int) -> int:
-    """Give how far from the callback's own time PortAudio puts the converter's, if that can be true.
+    """Give how far from the callback's own time PortAudio puts the converter's, if that can be
+    true.
 
-    Only the difference is used: the clock may be the wall's. ``fallback_ns`` is given where either time
-    is missing (0) or their difference goes the wrong way, or further than ``allowed_ns`` (signed).
+    Only the difference is used: the clock may be the wall's. ``fallback_ns`` is given where
+    either time is missing (0) or their difference goes the wrong way, or further than
+    ``allowed_ns`` (signed).
     """
     if current_s <= 0 or converter_s <= 0:
         return fallback_ns
@@ -131,26 +137,80 @@ def offset_ns(current_s: float, converter_s: float, fallback_ns: int, allowed_ns
     return found if low <= found <= high else fallback_ns
 
 
+class _Control:
+    """The one thread from which PortAudio is called, but for a look at whether a stream is active.
+
+    PortAudio counts and links in globals, without a lock; on Windows it is bound to the thread that
+    initialised it; and a sound server that hangs must not hang the stage, nor its signals.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._start = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def do(self, work: Callable[[], _T], seconds: float) -> _T:
+        """Give what ``work`` gives, or raise what it raises; TimeoutError after ``seconds``."""
+        done: queue.SimpleQueue[tuple[list[_T], BaseException | None]] = queue.SimpleQueue()
+
+        def job() -> None:
+            try:
+                done.put(([work()], None))
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+                done.put(([], error))
+
+        self._jobs.put(job)
+        with self._start:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="portaudio", daemon=True)
+                self._thread.start()
+        try:
+            result, error = done.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+        if error is not None:
+            raise error
+        return result[0]
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+_CONTROL = _Control()
+
+
+def _answered(work: Callable[[], _T]) -> _T:
+    """Give what ``work`` gives on PortAudio's thread; DeviceError if that takes too long."""
+    try:
+        return _CONTROL.do(work, _OPEN_S)
+    except TimeoutError:
+        raise DeviceError(
+            f"the sound system has not answered for {_OPEN_S:.0f} s: restart the sound server"
+        ) from None
+
+
+def _listed(kind: Kind) -> list[Device]:
+    session = _Session()
+    try:
+        return session.devices(kind)
+    finally:
+        session.close()
+
+
 class _Session:
     """PortAudio, initialised; ``close`` lets go of it, and of every stream opened in it."""
 
     def __init__(self) -> None:
-        with _PORTAUDIO, _quiet():
+        with _quiet():
             try:
                 self._pa: Any = pyaudio.PyAudio()
             except OSError as error:
                 raise DeviceError(f"PortAudio does not start: {_words(error)}") from None
 
-    def __enter__(self) -> _Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Terminate; closing an active stream discards what it has not played, and waits for nothing."""
-        with _PORTAUDIO:
-            self._pa.terminate()
+        """Terminate; a stream that is active is not waited for: what it has left is discarded."""
+        self._pa.terminate()
 
     def devices(self, kind: Kind) -> list[Device]:
         """Give the devices that have channels of this kind."""
@@ -178,14 +238,15 @@ class _Session:
         return devices
 
     def open(self, kind: Kind, device: Device, callback: Any) -> tuple[Any, int, int]:
-        """Open a stream; give it with its rate and channels. DeviceError if the device takes nothing."""
-        # Fewer steps away from 24 kHz mono first; converting the rate costs latency, channels do not.
+        """Open a stream; give it, its rate and its channels. DeviceError if all are refused."""
+        # Fewer steps away from 24 kHz mono first; converting the rate costs latency, channels do
+        # not.
         counts = dict.fromkeys((1, min(2, device.channels), device.channels))
         refused = None
         for rate in dict.fromkeys((pcm.RATE, device.rate)):
             for channels in counts:
                 try:
-                    with _PORTAUDIO, _quiet():
+                    with _quiet():
                         stream = self._pa.open(
                             rate=rate,
                             channels=channels,
@@ -218,15 +279,7 @@ class _Stream:
         self._suspected: tuple[int, int] | None = (
             None  # since when, and the call it waits to follow
         )
-        self._session = _Session()
-        try:
-            device = choose(self._session.devices(kind), kind, wanted)
-            self._stream, self.rate, self.channels = self._session.open(
-                kind, device, self._callback
-            )
-        except BaseException:
-            self._session.close()
-            raise
+        device = _answered(lambda: self._open(kind, wanted))
         self._name = f"{device.index} {device.name!r}"
         latency_s: float = getattr(self._stream, f"get_{kind}_latency")()
         self._latency_ns = max(0, round(latency_s * 1e9))
@@ -251,10 +304,11 @@ class _Stream:
             if self._stopped:
                 return
             self._stopped = True
-        # On a thread of its own, because a sound server that hangs must not hang the stage.
-        closing = threading.Thread(target=self._session.close, name="close device", daemon=True)
-        closing.start()
-        closing.join(_CLOSE_S)
+        try:
+            _CONTROL.do(self._session.close, _CLOSE_S)
+        except TimeoutError:
+            # It closes when it can, and the process can end without it.
+            pass
 
     def failure(self) -> str | None:
         """Give None while all is well; else one line."""
@@ -263,7 +317,8 @@ class _Stream:
                 return self._failure
             if not self._stream.is_active():
                 self._failure = (
-                    f"portaudio {self._name} stopped by itself: unplugged, or the sound server is gone"
+                    f"portaudio {self._name} stopped by itself:"
+                    " unplugged, or the sound server is gone"
                 )
                 return self._failure
             now = time.monotonic_ns()
@@ -284,11 +339,22 @@ class _Stream:
             raise RuntimeError("a device is started once: open another")
         self._begun_ns = time.monotonic_ns()
         try:
-            with _quiet():
-                self._stream.start_stream()
+            _answered(self._stream.start_stream)
         except OSError as error:
             raise DeviceError(f"portaudio {self._name} does not start: {_words(error)}") from None
         self._started = True
+
+    def _open(self, kind: Kind, wanted: str) -> Device:
+        self._session = _Session()
+        try:
+            device = choose(self._session.devices(kind), kind, wanted)
+            self._stream, self.rate, self.channels = self._session.open(
+                kind, device, self._callback
+            )
+        except BaseException:
+            self._session.close()
+            raise
+        return device
 
     def _broken(self, error: Exception) -> None:
         self._failure = f"{type(error).__name__}: {error}".replace("\n", " ")
@@ -377,7 +443,11 @@ class PortAudioOutput(_Stream):
         return None
 
     def _callback(
-        self, data: bytes | None, frames: int, times: Mapping[str, float], status: int
+        self,
+        data: bytes | None,  # noqa: ARG002 - as PyAudio calls it
+        frames: int,
+        times: Mapping[str, float],
+        status: int,
     ) -> tuple[bytes | None, int]:
         self._called_ns = now = time.monotonic_ns()
         try:
@@ -436,7 +506,8 @@ class PortAudioOutput(_Stream):
 def _quiet() -> Iterator[None]:
     """Send what C libraries write to stderr nowhere: ALSA tells of every device it does not find.
 
-    File descriptor 2 is the process's own, so another thread's words are lost too, for a tenth of a second.
+    File descriptor 2 is the process's own, so another thread's words are lost too, for a tenth of
+    a second.
     """
     try:
         sys.stderr.flush()

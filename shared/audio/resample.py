@@ -1,9 +1,10 @@
 """Streaming resampling of a live device: int16 in, int16 out, 1.3 ms late, and never a sample lost.
 
-A polyphase FIR of its own, because what is rendered must be audible at once and an interruption silent at
-once: soxr, at any quality better than linear, works in blocks and holds 10 to 40 ms of audio back (5 to 10
-in its variable-rate mode). This one holds back half its filter, and says beforehand how many samples it
-needs for the next output. Files, which can be read ahead, are resampled by soxr.
+A polyphase FIR of its own, because what is rendered must be audible at once and an interruption
+silent at once: soxr, at any quality better than linear, works in blocks and holds 10 to 40 ms of
+audio back (5 to 10 in its variable-rate mode). This one holds back half its filter, and says
+beforehand how many samples it needs for the next output. Files, which can be read ahead, are
+resampled by soxr.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-# Half the filter's length, in samples of the lower rate: 1.33 ms at 24 kHz. With Kaiser's window of 8 that
-# gives 80 dB and a transition of 1.9 kHz, which ends a little above the lower rate's half: flat to 10.4 kHz.
+# Half the filter's length, in samples of the lower rate: 1.33 ms at 24 kHz. With Kaiser's window
+# of 8 that gives 80 dB and a transition of 1.9 kHz, which ends a little above the lower rate's
+# half: flat to 10.4 kHz.
 _HALF = 32
 _BETA = 8.0
 _CUTOFF = 0.95
@@ -24,7 +26,8 @@ class Resampler:
     """Turns a stream of int16 samples at one rate into the same stream at another.
 
     ``delay``: how much later a sound leaves than it came in, in input samples; the same as
-    ``delay_ns``. The filter starts in silence: n samples in are ceil(n * rate_out / rate_in) out, always.
+    ``delay_ns``. The filter starts in silence: n samples in are ceil(n * rate_out / rate_in) out,
+    always.
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
@@ -50,7 +53,7 @@ class Resampler:
 
     @property
     def next_input(self) -> float:
-        """Where the next output lies in the input, in samples after all that came in, without the delay."""
+        """Where the next output lies, in input samples after all that came; without the delay."""
         return self._next / self._up
 
     def needed(self, outputs: int) -> int:
@@ -72,7 +75,9 @@ class Resampler:
         windows = np.ndarray((count, self._taps), np.float32, line, strides=(4, 4))
         if self._up == 1:
             start = self._next
-            made: NDArray[np.float32] = np.einsum("ij,j->i", windows[start :: self._down], self._bank[0])
+            made: NDArray[np.float32] = np.einsum(
+                "ij,j->i", windows[start :: self._down], self._bank[0]
+            )
         elif self._down == 1:
             made = np.einsum("ij,kj->ik", windows, self._bank).reshape(-1)
         else:

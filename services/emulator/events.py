@@ -1,0 +1,193 @@
+"""The client events: which there are, what they hold, and how one is read from a message."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from services.emulator import settings
+from services.emulator.schema import (
+    Check,
+    Refused,
+    anything,
+    array,
+    choice,
+    either,
+    fields,
+    integer,
+    mapping,
+    missing,
+    nullable,
+    tagged,
+    text,
+    unsupported,
+)
+
+#: The service's own list, in its own order, as it names it when it is sent an unknown event.
+SUPPORTED: Final = (
+    "session.update",
+    "session.close",
+    "input_audio_buffer.append",
+    "session.input_audio_buffer.append",
+    "input_audio_buffer.commit",
+    "input_audio_buffer.clear",
+    "conversation.item.create",
+    "conversation.item.truncate",
+    "conversation.item.delete",
+    "conversation.item.retrieve",
+    "response.create",
+    "response.cancel",
+)
+#: The guide's limit on the audio of one append event, applied to the base64 text.
+MAX_APPEND: Final = 15 * 1024 * 1024
+
+_ID = text(512)
+_STATUS = choice("completed", "incomplete", "in_progress")
+_ITEM_FIELDS: dict[str, Check] = {
+    "id": text(64),
+    "type": anything,
+    "object": choice("realtime.item"),
+    "status": _STATUS,
+}
+
+
+def _no_assistant_audio(_: Any, path: str) -> None:
+    raise Refused(
+        "invalid_value",
+        "Assistant messages with audio cannot be created by the client.",
+        f"{path}.type",
+    )
+
+
+def _content(**variants: Check) -> Check:
+    return array(tagged(variants))
+
+
+_TEXT = fields({"type": anything, "text": text()}, required=["text"])
+_CONTENT: dict[str, Check] = {
+    "system": _content(input_text=_TEXT),
+    "user": _content(
+        input_text=_TEXT,
+        input_audio=fields(
+            {"type": anything, "audio": text(), "transcript": nullable(text())},
+            required=["audio"],
+        ),
+        input_image=fields(
+            {"type": anything, "image_url": text(), "detail": choice("auto", "low", "high")},
+            required=["image_url"],
+        ),
+    ),
+    # "text" is the name of the retired beta, and still seen.
+    "assistant": _content(output_text=_TEXT, text=_TEXT, output_audio=_no_assistant_audio),
+}
+
+
+def _not_emulated(_: Any, path: str) -> None:
+    raise Refused("invalid_value", "The emulator has no MCP items.", f"{path}.type")
+
+
+ITEM: Final[Check] = tagged(
+    {
+        "message": tagged(
+            {
+                role: fields(
+                    {**_ITEM_FIELDS, "role": anything, "content": content},
+                    required=["content"],
+                )
+                for role, content in _CONTENT.items()
+            },
+            tag="role",
+        ),
+        "function_call": fields(
+            {**_ITEM_FIELDS, "name": text(), "call_id": text(), "arguments": text()},
+            required=["name", "arguments"],
+        ),
+        "function_call_output": fields(
+            {**_ITEM_FIELDS, "call_id": text(), "output": text()},
+            required=["call_id", "output"],
+        ),
+        "mcp_approval_response": _not_emulated,
+    }
+)
+
+
+def _input(value: Any, path: str) -> None:
+    if isinstance(value, dict) and value.get("type") == "item_reference":
+        fields({"type": anything, "id": _ID}, required=["id"])(value, path)
+    else:
+        ITEM(value, path)
+
+
+RESPONSE: Final[Check] = fields(
+    {
+        "output_modalities": settings.MODALITIES,
+        "audio": fields({"output": fields({"voice": settings.VOICE, "format": settings.FORMAT})}),
+        "instructions": text(),
+        "tools": settings.TOOLS,
+        "tool_choice": settings.TOOL_CHOICE,
+        "parallel_tool_calls": either({bool: anything, int: anything}),
+        "max_output_tokens": settings.MAX_OUTPUT_TOKENS,
+        "metadata": nullable(mapping(text(512), most=16, longest_key=64)),
+        "conversation": choice("auto", "none"),
+        "input": array(_input),
+        "prompt": nullable(settings.PROMPT),
+        "reasoning": nullable(settings.REASONING),
+    }
+)
+
+_FIELDS: Final[dict[str, tuple[dict[str, Check], tuple[str, ...]]]] = {
+    # The session is checked where it is merged, because a check of it needs the one before.
+    "session.update": ({"session": anything}, ("session",)),
+    "session.close": ({}, ()),
+    "input_audio_buffer.append": ({"audio": text(MAX_APPEND)}, ("audio",)),
+    "session.input_audio_buffer.append": ({"audio": text(MAX_APPEND)}, ("audio",)),
+    "input_audio_buffer.commit": ({}, ()),
+    "input_audio_buffer.clear": ({}, ()),
+    "conversation.item.create": (
+        {"item": ITEM, "previous_item_id": nullable(_ID)},
+        ("item",),
+    ),
+    "conversation.item.truncate": (
+        {"item_id": _ID, "content_index": integer(0), "audio_end_ms": integer(0)},
+        ("item_id", "content_index", "audio_end_ms"),
+    ),
+    "conversation.item.delete": ({"item_id": _ID}, ("item_id",)),
+    "conversation.item.retrieve": ({"item_id": _ID}, ("item_id",)),
+    "response.create": ({"response": nullable(RESPONSE)}, ()),
+    "response.cancel": ({"response_id": nullable(_ID)}, ()),
+}
+_CHECKS: Final = {
+    name: fields({"type": anything, "event_id": _ID, **checks}, required)
+    for name, (checks, required) in _FIELDS.items()
+}
+
+
+def decode(message: str | bytes) -> dict[str, Any]:
+    """Read the JSON of a client event; the event itself is checked by ``check``.
+
+    Raises Refused for a binary message and for what is no JSON object, in words observed on the
+    live service.
+    """
+    if isinstance(message, bytes):
+        raise Refused(
+            "invalid_event",
+            "Expected a text WebSocket message; binary frames are not supported.",
+        )
+    try:
+        event = msgspec.json.decode(message)
+    except (msgspec.DecodeError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise Refused("invalid_json", "Invalid event: failed to parse JSON value. ")
+    return event
+
+
+def check(event: dict[str, Any]) -> None:
+    """Check a decoded event against its table. Raises Refused."""
+    kind = event.get("type")
+    if kind is None:
+        raise missing("type")
+    if not isinstance(kind, str) or kind not in _CHECKS:
+        raise Refused("invalid_value", unsupported(str(kind), SUPPORTED), "type")
+    _CHECKS[kind](event, "")

@@ -1,0 +1,147 @@
+"""From a ``response.create`` to what the response will hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from services.emulator import settings, tools
+from services.emulator.clips import RATE
+from services.emulator.conversation import Conversation, Item, created
+from services.emulator.options import Options
+from services.emulator.plans import (
+    ASSISTANT_TOKENS_S,
+    USER_TOKENS_S,
+    Call,
+    Part,
+    Request,
+    Say,
+    Write,
+)
+from services.emulator.replies import Replies, Spoken
+from services.emulator.schema import Refused
+
+Fields = dict[str, Any]
+
+
+class Planner:
+    """Decides what is answered. ``asked`` is the ``response`` of a response.create, or empty."""
+
+    def __init__(
+        self,
+        options: Options,
+        replies: Replies,
+        conversation: Conversation,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._options = options
+        self._replies = replies
+        self._conversation = conversation
+        self._new_id = new_id
+
+    def request(self, asked: Fields, session: Fields) -> Request:
+        """Fill in what was not asked for from the session's settings. Raises Refused."""
+        given = asked.get("audio", {}).get("output", {})
+        output = session["audio"]["output"]
+        voice = given.get("voice", output["voice"])
+        settings.check_voice(session, voice, spoken=self._conversation.spoken)
+        text = len(_either(asked, session, "instructions")) // 4
+        audio = 0
+        for item in self._conversation.items:
+            text += len(item.text) // 4
+            audio += len(item.audio) // 2 * USER_TOKENS_S // RATE
+            if item.timeline is not None:
+                audio += item.timeline.length_ms * ASSISTANT_TOKENS_S // 1000
+        return Request(
+            modality=_either(asked, session, "output_modalities")[0],
+            voice=voice["id"] if isinstance(voice, dict) else voice,
+            format=given.get("format", output["format"]),
+            max_output_tokens=_either(asked, session, "max_output_tokens"),
+            metadata=asked.get("metadata"),
+            text_tokens=text,
+            audio_tokens=audio,
+        )
+
+    def plan(
+        self, asked: Fields, session: Fields, *, spoken: Spoken | None, turns: int
+    ) -> list[Part]:
+        """Decide what the response holds.
+
+        ``spoken``: the last spoken reply; ``turns``: the turns spoken so far by the user. Raises
+        Refused, and VoiceError if a recording is broken.
+        """
+        context = self._context(asked, session)
+        last = context[-1] if context else None
+        if (tool := self._tool(asked, session, last, turns)) is not None:
+            arguments = json.dumps(tools.example(tool.get("parameters", {})))
+            return [Call(tool["name"], arguments, self._new_id("call"))]
+        aside = is_aside(asked)
+        if last is not None and last.head["type"] == "function_call_output":
+            said = self._replies.output(last.head["output"])
+        elif aside:
+            said = self._replies.aside()
+        else:
+            said = self._replies.next(greeting=self._is_first(context), last=spoken)
+        if _either(asked, session, "output_modalities") == ["text"]:
+            quoted = last.text if last is not None and last.role == "user" else ""
+            return [
+                Write(f"You wrote: “{quoted}” {said.transcript}" if quoted else said.transcript)
+            ]
+        if self._options.faults.commentary and not aside:
+            return [Say(self._replies.commentary(), "commentary"), Say(said, "final_answer")]
+        return [Say(said)]
+
+    def item(self, given: Fields, session: Fields, context: list[Item] | None = None) -> Item:
+        """Make an item of what a client gave. Raises Refused."""
+        known = [*self._conversation.items, *(context or ())]
+        call_ids = {i.head["call_id"] for i in known if i.head["type"] == "function_call"}
+        kind = session["audio"]["input"]["format"]["type"]
+        return created(given, self._new_id("item"), call_ids, kind)
+
+    def _is_first(self, context: list[Item]) -> bool:
+        """Whether nobody has said a thing yet."""
+        return not any(item.role == "user" for item in context) and not any(
+            item.role == "assistant" for item in self._conversation.items
+        )
+
+    def _context(self, asked: Fields, session: Fields) -> list[Item]:
+        """Give the items the response answers: the conversation's, or those of ``input``."""
+        if "input" not in asked:
+            return self._conversation.items
+        context: list[Item] = []
+        for given in asked["input"]:
+            if given["type"] != "item_reference":
+                context.append(self.item(given, session, context))
+            elif (found := self._conversation.find(given["id"])) is not None:
+                context.append(found)
+            else:
+                raise Refused(
+                    "invalid_value",
+                    f"Item with item_id not found: {given['id']}",
+                    "response.input",
+                )
+        return context
+
+    def _tool(self, asked: Fields, session: Fields, last: Item | None, turns: int) -> Fields | None:
+        choice = _either(asked, session, "tool_choice")
+        said = asked.get("instructions", "")
+        due = None
+        every = self._options.call_every
+        if last is not None and last.head["type"] == "function_call_output":
+            # Settings that always call would never let an output be told.
+            choice, said = asked.get("tool_choice", "none"), ""
+        elif last is not None and last.role == "user":
+            said = f"{said} {last.text}"
+            if last.audio and every and turns and turns % every == 0:
+                due = turns // every - 1
+        return tools.choose(_either(asked, session, "tools"), choice, said, due)
+
+
+def _either(asked: Fields, session: Fields, name: str) -> Any:
+    return asked[name] if name in asked else session[name]
+
+
+def is_aside(asked: Fields) -> bool:
+    """Whether a response is to be out of band: part of no conversation."""
+    return bool(asked.get("conversation") == "none")

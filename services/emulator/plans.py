@@ -1,0 +1,79 @@
+"""What a response is to hold, and what it counts as."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.emulator.clips import RATE, Utterance
+
+#: Audio tokens per second, as billed: one for 50 ms of the assistant's and 100 ms of the user's.
+ASSISTANT_TOKENS_S: Final = 20
+USER_TOKENS_S: Final = 10
+
+
+@dataclass(frozen=True)
+class Say:
+    """A spoken item."""
+
+    utterance: Utterance
+    #: ``commentary`` or ``final_answer`` where there are several (not in the published types).
+    phase: str | None = None
+
+
+@dataclass(frozen=True)
+class Write:
+    """A written item."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function call."""
+
+    name: str
+    arguments: str
+    call_id: str
+
+
+Part = Say | Write | Call
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, with the session's settings filled in."""
+
+    modality: str
+    voice: str
+    format: dict[str, Any]
+    max_output_tokens: int | str
+    metadata: dict[str, str] | None = None
+    #: Text and audio tokens of what the response answers.
+    text_tokens: int = 0
+    audio_tokens: int = 0
+
+    def usage(self, text_tokens: int, audio_tokens: int) -> dict[str, Any]:
+        """Give the ``usage`` of a response with these output tokens; nothing is ever cached."""
+        given = self.text_tokens + self.audio_tokens
+        taken = text_tokens + audio_tokens
+        none = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}
+        return {
+            "total_tokens": given + taken,
+            "input_tokens": given,
+            "output_tokens": taken,
+            "input_token_details": {
+                "text_tokens": self.text_tokens,
+                "audio_tokens": self.audio_tokens,
+                "image_tokens": 0,
+                "cached_tokens": 0,
+                "cached_tokens_details": none,
+            },
+            "output_token_details": {"text_tokens": text_tokens, "audio_tokens": audio_tokens},
+        }
+
+
+def audio_tokens(samples: int) -> int:
+    """Give the tokens of so much of the assistant's audio at 24 kHz."""
+    return math.ceil(samples * ASSISTANT_TOKENS_S / RATE)

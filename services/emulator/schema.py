@@ -1,0 +1,255 @@
+"""Checks of what a client sends, answered in the service's error texts.
+
+A check is called with a value and the path at which it stands (``session.tools[0].name``), and
+raises ``Refused`` or returns nothing. Checks are built from each other, so that the shape of an
+event can be written down as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Check = Callable[[Any, str], None]
+
+
+class Refused(Exception):
+    """Raised when an event is answered with an ``error`` event; the session goes on."""
+
+    def __init__(
+        self,
+        code: str | None,
+        message: str,
+        param: str | None = None,
+        kind: str = "invalid_request_error",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.kind = kind
+
+    def event(self, event_id: str | None = None) -> dict[str, Any]:
+        """Give the ``error`` event that answers the client event ``event_id``."""
+        return {
+            "type": "error",
+            "error": {
+                "type": self.kind,
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "event_id": event_id,
+            },
+        }
+
+
+def anything(value: Any, path: str) -> None:
+    """Accept whatever comes."""
+
+
+def text(longest: int | None = None) -> Check:
+    """Accept a string of at most ``longest`` characters."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, str):
+            raise _wrong_type(value, path, "a string")
+        if longest is not None and len(value) > longest:
+            raise Refused(
+                "string_above_max_length",
+                f"Invalid '{path}': string too long. Expected a string with maximum length"
+                f" {longest}, but got a string with length {len(value)} instead.",
+                path,
+            )
+
+    return check
+
+
+def flag(value: Any, path: str) -> None:
+    """Accept a boolean."""
+    if not isinstance(value, bool):
+        raise _wrong_type(value, path, "a boolean")
+
+
+def integer(low: int, high: int | None = None) -> Check:
+    """Accept a whole number from ``low`` to ``high``; 5.0 is not one."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _wrong_type(value, path, "an integer")
+        _in_range(value, path, low, high, "integer")
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """Accept a number from ``low`` to ``high``."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            raise _wrong_type(value, path, "a number")
+        _in_range(value, path, low, high, "decimal")
+
+    return check
+
+
+def choice(*values: str) -> Check:
+    """Accept one of these strings."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, str):
+            raise _wrong_type(value, path, f"one of {listed(values, 'or')}")
+        if value not in values:
+            raise Refused("invalid_value", unsupported(value, values), path)
+
+    return check
+
+
+def nullable(check: Check) -> Check:
+    """Accept null, or what ``check`` accepts."""
+
+    def checked(value: Any, path: str) -> None:
+        if value is not None:
+            check(value, path)
+
+    return checked
+
+
+def either(checks: Mapping[type, Check]) -> Check:
+    """Accept a value of one of these JSON types (str, int, dict, list), each with its check."""
+
+    def check(value: Any, path: str) -> None:
+        for kind, then in checks.items():
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return then(value, path)
+        raise _wrong_type(value, path, " or ".join(_NAMES[kind] for kind in checks))
+
+    return check
+
+
+def array(check: Check, longest: int | None = None) -> Check:
+    """Accept a list, each element by ``check``."""
+
+    def checked(value: Any, path: str) -> None:
+        if not isinstance(value, list):
+            raise _wrong_type(value, path, "an array")
+        if longest is not None and len(value) > longest:
+            raise Refused(
+                "array_above_max_length",
+                f"Invalid '{path}': array too long. Expected an array with maximum length"
+                f" {longest}, but got an array with length {len(value)} instead.",
+                path,
+            )
+        for index, element in enumerate(value):
+            check(element, f"{path}[{index}]")
+
+    return checked
+
+
+def mapping(check: Check, most: int, longest_key: int) -> Check:
+    """Accept an object of any keys, up to ``most`` of them, with values accepted by ``check``."""
+
+    def checked(value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, path, "an object")
+        if len(value) > most:
+            raise Refused(
+                "object_above_max_properties",
+                f"Invalid '{path}': too many properties. Expected an object with at most {most}"
+                f" properties, but got an object with {len(value)} properties instead.",
+                path,
+            )
+        for key, element in value.items():
+            text(longest_key)(key, path)
+            check(element, f"{path}.{key}")
+
+    return checked
+
+
+def fields(checks: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
+    """Accept an object with these fields and no others."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, path, "an object")
+        dot = f"{path}." if path else ""
+        for key in value:
+            if key not in checks:
+                raise Refused(
+                    "unknown_parameter", f"Unknown parameter: '{dot}{key}'.", f"{dot}{key}"
+                )
+        for key in required:
+            if key not in value:
+                raise missing(f"{dot}{key}")
+        for key, element in value.items():
+            checks[key](element, f"{dot}{key}")
+
+    return check
+
+
+def tagged(variants: Mapping[str, Check], tag: str = "type") -> Check:
+    """Accept an object whose ``tag`` names the check for it."""
+
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise _wrong_type(value, path, "an object")
+        where = f"{path}.{tag}" if path else tag
+        if tag not in value:
+            raise missing(where)
+        choice(*variants)(value[tag], where)
+        variants[value[tag]](value, path)
+
+    return check
+
+
+def missing(path: str) -> Refused:
+    """Give the refusal for a field that is not there."""
+    return Refused("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
+
+
+def unsupported(value: str, values: Sequence[str]) -> str:
+    """Give the service's words for a value out of a closed set (observed on the live service)."""
+    return f"Invalid value: '{value}'. Supported values are: {listed(values, 'and')}."
+
+
+def listed(values: Sequence[str], last: str) -> str:
+    """Give ``'a', 'b', and 'c'``, with ``last`` for the "and"."""
+    quoted = [f"'{value}'" for value in values]
+    if len(quoted) == 1:
+        return quoted[0]
+    if len(quoted) == 2:
+        return f"{quoted[0]} {last} {quoted[1]}"
+    return f"{', '.join(quoted[:-1])}, {last} {quoted[-1]}"
+
+
+_NAMES: dict[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a decimal number",
+    dict: "an object",
+    list: "an array",
+    type(None): "null",
+}
+
+
+def _wrong_type(value: Any, path: str, expected: str) -> Refused:
+    return Refused(
+        "invalid_type",
+        f"Invalid type for '{path}': expected {expected}, but got {_NAMES[type(value)]} instead.",
+        path,
+    )
+
+
+def _in_range(value: float, path: str, low: float | None, high: float | None, kind: str) -> None:
+    if low is not None and value < low:
+        bound, code, expected = "below minimum", "below_min_value", f">= {low}"
+    elif high is not None and value > high:
+        bound, code, expected = "above maximum", "above_max_value", f"<= {high}"
+    else:
+        return
+    raise Refused(
+        f"{kind}_{code}",
+        f"Invalid '{path}': {kind} {bound} value. Expected a value {expected}, but got {value}"
+        " instead.",
+        path,
+    )
