@@ -39,6 +39,8 @@ REPEAT_S = 10.0
 #: The one stage that may keep the key in its environment.
 KEY_STAGE = "link"
 
+_ARMED: list[socket.socket] = []
+
 M = TypeVar("M", bound=m.Message)
 
 
@@ -291,6 +293,8 @@ def arm_signals(stop: Callable[[], None]) -> None:
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    # the interpreter keeps the descriptor only: an object that is collected would close it
+    _ARMED.append(writer)
 
     def guard() -> None:
         while True:

@@ -15,8 +15,11 @@ It stands in for the service so that everything runs with no key, no network and
 ``conversation``      the items, and how much of each the server has
 ``tools``             when a function is called, and with which arguments
 ``replies``           what is said next, and what of the last reply was heard
-``responses``         one response as timed events: pace, cancel, faults of time
+``plans``             what a response is to hold
+``pacing``            when the next piece is due, and how long it is
+``responses``         one response as timed events: its ladder and its end
 ``planning``          from a response.create to what the response will hold
+``answers``           the responses of a session, and the reply that is talked over
 ``transcription``     the events of an input transcription
 ``faults``            garbage, and the broken connection
 ``diary``             the log and the journal

@@ -45,6 +45,9 @@ async def _run(options: Options) -> int:
         loop.add_signal_handler(number, asked.set)
     try:
         emulator = Emulator(options)
+    except BadOption as error:
+        print(f"emulator: {error}", file=sys.stderr)
+        return BAD_OPTIONS
     except VoiceError as error:
         log.error("%s", error)
         return FAILED

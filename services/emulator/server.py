@@ -24,11 +24,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from services.emulator.answers import Reset
 from services.emulator.clips import Utterance, Voice, VoiceError
-from services.emulator.options import Options
+from services.emulator.options import BadOption, Options
 from services.emulator.replies import Replies
 from services.emulator.schema import Refused
-from services.emulator.session import Close, Outgoing, Reset, Session, new_id
+from services.emulator.session import Close, Outgoing, Session, new_id
 
 log = logging.getLogger("emulator")
 
@@ -53,7 +54,10 @@ class Emulator:
         self.journal: deque[dict[str, Any]] = deque(maxlen=_JOURNAL)
         self._host, self._port = options.address
         self._voice = None if options.reply.startswith("tone:") else Voice(options.voice)
-        Replies(options.reply, self._voice)
+        try:
+            Replies(options.reply, self._voice)
+        except VoiceError as error:
+            raise BadOption(f"--reply {options.reply}: {error}") from None
         self._file: IO[str] | None = None
         if options.journal is not None:
             self._file = options.journal.open("a", encoding="utf-8", buffering=1)
@@ -203,6 +207,9 @@ class _Driver:
             await self._read()
         except ConnectionClosed:
             pass
+        except Exception:
+            log.exception("the session failed")
+            raise
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,8 +1,8 @@
 """One client's session: its events and its audio in, the server's events out.
 
 It holds no socket and no clock: every call is given the time in seconds. Whoever drives it hands
-messages to ``receive``, has it hear what was appended with ``listen``, and sends what ``pull`` gives,
-again and again until ``due``.
+messages to ``receive``, has it hear what was appended with ``listen``, and sends what ``pull``
+gives, again and again until ``due``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from services.emulator import ears, events, faults, formats, settings, transcription
-from services.emulator.clips import RATE, VoiceError
+from services.emulator import ears, events, formats, settings, transcription
+from services.emulator.answers import Answers, Reset
+from services.emulator.clips import RATE
 from services.emulator.conversation import Conversation, Item
 from services.emulator.diary import Diary, Journal
 from services.emulator.options import Options
-from services.emulator.planning import Planner, is_aside
-from services.emulator.replies import Replies, Spoken
-from services.emulator.responses import Event, Part, Response, Say
+from services.emulator.pacing import Event
+from services.emulator.planning import Planner
+from services.emulator.replies import Replies
+from services.emulator.responses import Response
 from services.emulator.schema import Refused
 
 #: Observed on the live service: a good commit is acknowledged after about 150 ms, a bad one is
@@ -46,11 +48,6 @@ class Close:
 
     code: int
     reason: str
-
-
-@dataclass(frozen=True)
-class Reset:
-    """The TCP connection is to be reset, without a word."""
 
 
 #: An event, a message that is none (garbage), or the end.
@@ -92,6 +89,8 @@ class Session:
         #: The id announced for the turn that is being spoken, and the turns so far.
         self._turn_item: str | None = None
         self._turns = 0
+        #: A turn is to be answered once the cancelled response is done.
+        self._answer_waits = False
         #: When a silence is answered, and where in the audio it began.
         self._idle_at: float | None = None
         self._idle_from = 0
@@ -113,12 +112,9 @@ class Session:
         """When ``pull`` has something to give, s; None if nothing is to come."""
         if self._out:
             return self._now
-        times = [response.due for response in self._responses if response.due is not None]
-        if self._later:
-            times.append(self._later[0][0])
-        if self._idle_at is not None:
-            times.append(self._idle_at)
-        return min(times, default=None)
+        later = self._later[0][0] if self._later else None
+        times = (self._answers.due, later, self._idle_at)
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def listening(self) -> bool:
@@ -153,8 +149,7 @@ class Session:
         self._now = now
         if not self._out:
             self._run_timers()
-            for response in list(self._responses):
-                self._advance(response)
+            self._answers.advance(self._now)
         outgoing = list(self._out)
         self._out.clear()
         return outgoing
@@ -180,7 +175,7 @@ class Session:
         self._diary.updated(sorted(update.keys() - {"type"}))
 
     def _on_session_close(self, _: Event) -> None:
-        self._out.append(Close(1000, ""))
+        self._emit(Close(1000, ""))
 
     def _on_append(self, event: Event) -> None:
         self._ears.append(self._decoder.decode(event["audio"]))
@@ -224,7 +219,7 @@ class Session:
         item = self._conversation.find(item_id)
         length_ms = item.timeline.length_ms if item and item.timeline else None
         try:
-            self._touch(self._conversation.truncate(item_id, index, end_ms))
+            self._answers.touch(self._conversation.truncate(item_id, index, end_ms))
         except Refused as refused:
             self._diary.truncated(self._now, event, item, length_ms, refused)
             raise
@@ -240,21 +235,18 @@ class Session:
 
     def _on_item_delete(self, event: Event) -> None:
         item = self._conversation.delete(event["item_id"])
-        self._touch(item)
+        self._answers.touch(item)
         self._diary.deleted(self._now, item)
         self._emit({"type": "conversation.item.deleted", "item_id": item.id})
 
     def _on_response_create(self, event: Event) -> None:
-        self._respond(event.get("response") or {})
+        asked = event.get("response") or {}
+        response = self._answers.begin(asked, self._settings, self._turns, self._now)
+        if not response.out_of_band and response.active:
+            self._idle_at = None
 
     def _on_response_cancel(self, event: Event) -> None:
-        wanted = event.get("response_id")
-        for response in self._responses:
-            meant = response.id == wanted if wanted else not response.out_of_band
-            if meant and response.active and not response.cancelled():
-                self._cancel(response, "client_cancelled")
-                return
-        raise Refused("response_cancel_not_active", "Cancellation failed: no active response found")
+        self._answers.cancel(event.get("response_id"), self._now)
 
     # Hearing.
 
@@ -283,16 +275,8 @@ class Session:
             }
         )
         self._diary.speech_started(found.start)
-        if not self._turn_detection.get("interrupt_response"):
-            return
-        playing = self._playing
-        response = self._active
-        if response is not None and not response.cancelled():
-            self._cancel(response, "turn_detected")
-        elif playing is not None:
-            self._diary.talked_over(playing)
-        if playing is not None:
-            playing.interrupted = True
+        if self._turn_detection.get("interrupt_response"):
+            self._answers.talk_over(self._now)
 
     def _speech_stopped(self, found: ears.Stopped) -> None:
         item_id = self._turn_item or new_id("item")
@@ -350,6 +334,33 @@ class Session:
         self._committed(item_id, buffered[max(len(buffered) - 2 * (end - start), 0) :])
         self._answer()
 
+    def _answer(self) -> None:
+        """Answer a turn, as the server does by itself."""
+        active = self._answers.active
+        if active is not None and active.cancelled():
+            # As soon as that is done.
+            self._answer_waits = True
+            return
+        try:
+            self._answers.begin({}, self._settings, self._turns, self._now)
+        except Refused as refused:
+            self._refuse(refused, None)
+
+    def _done(self, response: Response) -> None:
+        """Do what follows a response.done."""
+        self._at(self._now + RATE_LIMITS_S, self._tell_rate_limits)
+        if response.out_of_band:
+            return
+        idle_ms = self._turn_detection.get("idle_timeout_ms")
+        if idle_ms is not None and not self._ears.speaking:
+            played = max(self._now, response.plays_until)
+            self._idle_at = played + idle_ms / 1000
+            # Where the audio will be by then, of a client that sends it as it comes.
+            self._idle_from = self._ears.clock + round((played - self._now) * RATE)
+        if self._answer_waits:
+            self._answer_waits = False
+            self._at(self._now, self._answer)
+
     # Its parts.
 
     def _announce(self, item: Item, previous: str | None) -> None:
@@ -363,10 +374,13 @@ class Session:
     def _expire(self) -> None:
         message = "Your session hit the maximum duration of 60 minutes."
         self._refuse(Refused("session_expired", message), None)
-        self._out.append(Close(1001, message))
+        self._emit(Close(1001, message))
 
-    def _emit(self, event: Event) -> None:
-        self._out.append({"type": event["type"], "event_id": new_id("event"), **event})
+    def _emit(self, outgoing: Outgoing) -> None:
+        if isinstance(outgoing, dict):
+            # The service puts these two first.
+            outgoing = {"type": outgoing["type"], "event_id": new_id("event"), **outgoing}
+        self._out.append(outgoing)
 
     def _refuse(self, refused: Refused, event_id: str | None) -> None:
         self._diary.refused(refused)

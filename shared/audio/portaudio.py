@@ -130,11 +130,10 @@ def offset_ns(current_s: float, converter_s: float, fallback_ns: int, allowed_ns
     either time is missing (0) or their difference goes the wrong way, or further than
     ``allowed_ns`` (signed).
     """
-    if current_s <= 0 or converter_s <= 0:
-        return fallback_ns
-    found = round((converter_s - current_s) * 1e9)
-    low, high = min(0, allowed_ns), max(0, allowed_ns)
-    return found if low <= found <= high else fallback_ns
+    found = (converter_s - current_s) * 1e9
+    if current_s > 0 and converter_s > 0 and min(0, allowed_ns) <= found <= max(0, allowed_ns):
+        return round(found)
+    return fallback_ns
 
 
 class _Control:

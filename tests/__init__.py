@@ -1,0 +1,1 @@
+"""Bargein's tests, in rings: unit, contract, process, sound."""

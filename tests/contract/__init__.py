@@ -1,0 +1,1 @@
+"""What the parts promise each other: the registry, imports, hostile bytes, the commands."""

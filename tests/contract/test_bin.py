@@ -1,0 +1,380 @@
+"""The commands in bin/: what they set up, what they say, and how they end.
+
+They run in a copy of their own, with nothing on PATH but the standard tools and stand-ins for
+Python, the C compiler and the package manager, which write down how they were called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+COMMANDS = ("demo", "start", "test")
+SCRIPTS = [*(REPOSITORY / "bin" / name for name in COMMANDS), REPOSITORY / "bin" / "setup.sh"]
+
+# What the scripts and the stand-ins may use, all of it in POSIX.
+TOOLS = "cat chmod cksum cp dirname env grep ls mkdir rm sed tail"
+
+# Python, as far as the commands use it. A .venv is a copy of it; what is asked with -c and is not
+# about packages goes to the real one.
+PYTHON = f"""#!/bin/sh
+case "$*" in
+    *base_prefix*)
+        printf '%s\\n' "$PYTHON_VERSION" /usr "${{CAN_VENV:-yes}}" "$INCLUDE" gcc
+        exit ;;
+    *"import pyaudio"*) exit ;;
+    -c*|-I*) exec '{sys.executable}' "$@" ;;
+esac
+echo "python $*" >>"$CALLS"
+case "$1 $2 ${{3-}}" in
+    "-m venv "*)
+        mkdir -p .venv/bin
+        cp "$0" .venv/bin/python
+        printf '#!/bin/sh\\necho "honcho $*" >>"$CALLS"\\n' >.venv/bin/honcho
+        chmod +x .venv/bin/honcho ;;
+    "-m pip install")
+        if [ -n "${{PIP_GATE-}}" ]; then
+            echo installing >"$PIP_GATE.in"
+            read -r go <"$PIP_GATE.out"
+        fi
+        echo "a line that pip prints"
+        exit "${{PIP_STATUS:-0}}" ;;
+    "-m shared.preflight "*)
+        exit "${{PREFLIGHT_STATUS:-0}}" ;;
+    "-m shared.demo "*|"-m pytest "*)
+        shift 2
+        for argument; do echo "argument $argument" >>"$CALLS"; done ;;
+esac
+"""
+
+STAND_INS = {
+    "python3": PYTHON,
+    "gcc": '#!/bin/sh\ncat >/dev/null\nexit "${GCC_STATUS:-0}"\n',
+    "uname": "#!/bin/sh\necho Linux\n",
+    "id": '#!/bin/sh\necho "${USER_ID:-0}"\n',
+    "sudo": '#!/bin/sh\necho "sudo $*" >>"$CALLS"\nexit 1\n',
+    "apt-get": (
+        '#!/bin/sh\necho "apt-get $*" >>"$CALLS"\n'
+        'echo "E: Unable to locate package"\nexit "${APT_STATUS:-0}"\n'
+    ),
+}
+
+
+@dataclass
+class Checkout:
+    """A copy of bin/, in a folder whose name has a space, and a PATH of its own."""
+
+    root: Path
+    path: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> list[str]:
+        """How the stand-ins were called since the last `forget`."""
+        calls = Path(self.env["CALLS"])
+        return calls.read_text(encoding="utf-8").splitlines() if calls.exists() else []
+
+    def forget(self) -> None:
+        """Forget the calls."""
+        Path(self.env["CALLS"]).unlink(missing_ok=True)
+
+    def start(
+        self, command: str, *arguments: str, cwd: Path | None = None, **env: str
+    ) -> subprocess.Popen[str]:
+        """Start a command of bin/."""
+        return subprocess.Popen(
+            [self.root / "bin" / command, *arguments],
+            cwd=cwd or self.root.parent,
+            env=self.env | env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(
+        self, command: str, *arguments: str, cwd: Path | None = None, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of bin/ to its end."""
+        with self.start(command, *arguments, cwd=cwd, **env) as process:
+            out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """Give a checkout in which nothing is set up."""
+    root = tmp_path / "a checkout"
+    shutil.copytree(REPOSITORY / "bin", root / "bin")
+    shutil.copy(REPOSITORY / "pyproject.toml", root)
+    path = tmp_path / "path"
+    path.mkdir()
+    for tool in TOOLS.split():
+        real = shutil.which(tool)
+        assert real, tool
+        (path / tool).symlink_to(real)
+    for name, script in STAND_INS.items():
+        (path / name).write_text(script, encoding="utf-8")
+        (path / name).chmod(0o755)
+    include = tmp_path / "include"
+    include.mkdir()
+    (include / "Python.h").touch()
+    return Checkout(
+        root,
+        path,
+        {
+            "PATH": str(path),
+            "HOME": str(tmp_path),
+            "CALLS": str(tmp_path / "calls"),
+            "INCLUDE": str(include),
+            "PYTHON_VERSION": "3.12",
+        },
+    )
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Give the lines on standard error."""
+    return done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_posix(script: Path) -> None:
+    shells = [shell for name in ("dash", "sh") if (shell := shutil.which(name))]
+    for shell in shells:
+        subprocess.run([shell, "-n", script], check=True)
+    if shellcheck := shutil.which("shellcheck"):
+        done = subprocess.run(
+            [shellcheck, "--external-sources", "--shell=sh", script],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_run(command: str) -> None:
+    script = REPOSITORY / "bin" / command
+    assert os.access(script, os.X_OK)
+    assert script.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+
+
+@pytest.mark.parametrize(
+    "file", [*SCRIPTS, REPOSITORY / ".ci" / "run", REPOSITORY / "pyproject.toml"], ids=str
+)
+def test_no_registry_is_named(file: Path) -> None:
+    """Where packages come from is for the settings of the machine to say."""
+    text = file.read_text(encoding="utf-8")
+    assert "://" not in text
+    assert not re.search(r"--(extra-)?index-url|--find-links|pypi\.|debian\.", text, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_nothing(checkout: Checkout, command: str) -> None:
+    done = checkout.run(command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: bin/{command} ")
+    assert checkout.calls == []
+    assert not done.stderr
+
+
+def test_set_up_once(checkout: Checkout) -> None:
+    first = checkout.run("demo")
+    assert first.returncode == 0, first.stderr
+    assert checkout.calls == [
+        "python -m venv --clear .venv",
+        "python -m pip install --no-input --disable-pip-version-check --editable .",
+        "python -m shared.demo",
+    ]
+    assert "installing" in first.stderr
+    assert "pip prints" not in first.stderr, "pip's own output is for the log"
+
+    checkout.forget()
+    second = checkout.run("demo")
+    assert second.returncode == 0
+    assert checkout.calls == ["python -m shared.demo"]
+    assert second.stderr == ""
+
+
+def test_a_changed_project_is_installed_again(checkout: Checkout) -> None:
+    checkout.run("demo")
+    checkout.forget()
+    with (checkout.root / "pyproject.toml").open("a", encoding="utf-8") as file:
+        file.write("\n# another dependency\n")
+    checkout.run("demo")
+    assert "python -m venv --clear .venv" not in checkout.calls
+    assert any("pip install" in call for call in checkout.calls)
+
+
+def test_a_moved_checkout_gets_a_new_venv(checkout: Checkout) -> None:
+    checkout.run("demo")
+    checkout.forget()
+    checkout.root = checkout.root.rename(checkout.root.with_name("elsewhere"))
+    checkout.run("demo")
+    assert "python -m venv --clear .venv" in checkout.calls
+
+
+def test_the_tests_tools_are_installed_only_for_the_tests(checkout: Checkout) -> None:
+    checkout.run("demo")
+    checkout.forget()
+    checkout.run("test")
+    assert any(call.endswith("--editable .[dev]") for call in checkout.calls)
+    checkout.forget()
+    checkout.run("demo")
+    assert checkout.calls == ["python -m shared.demo"]
+
+
+def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.run("demo", "--out", "my results", "--seconds", "5", "--out=/else where", cwd=tmp_path)
+    assert [call for call in checkout.calls if call.startswith("argument")] == [
+        "argument --out",
+        f"argument {tmp_path}/my results",
+        "argument --seconds",
+        "argument 5",
+        "argument --out=/else where",
+    ]
+    checkout.forget()
+    checkout.run("test", "-k", "a and b")
+    assert checkout.calls[-2:] == ["argument -k", "argument a and b"]
+    checkout.forget()
+    checkout.run("start", "capture", "link")
+    assert checkout.calls[-1] == "honcho start -f Procfile capture link"
+
+
+def test_start_stops_at_a_failed_preflight(checkout: Checkout) -> None:
+    done = checkout.run("start", PREFLIGHT_STATUS="3")
+    assert done.returncode == 3
+    assert not any(call.startswith("honcho") for call in checkout.calls)
+
+
+def test_an_old_python_gets_one_line(checkout: Checkout) -> None:
+    done = checkout.run("demo", PYTHON_VERSION="3.10")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "bin/demo: needs Python 3.11 or newer, and found python3 3.10:"
+        " install one, or name one with PYTHON=/path/to/python3 bin/demo\n"
+    )
+    assert checkout.calls == []
+
+
+def test_no_python_gets_one_line(checkout: Checkout) -> None:
+    (checkout.path / "python3").unlink()
+    done = checkout.run("start")
+    assert done.returncode == 1
+    assert len(errors(done)) == 1
+    assert "needs Python 3.11 or newer, and found none" in done.stderr
+
+
+def test_a_python_that_does_not_run_is_passed_over(checkout: Checkout) -> None:
+    """Such as pyenv's stand-in for a version that is not the one in use."""
+    (checkout.path / "python3").rename(checkout.path / "python3.12")
+    (checkout.path / "python3").write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
+    (checkout.path / "python3").chmod(0o755)
+    assert checkout.run("demo").returncode == 0
+
+
+def test_missing_system_packages_are_installed(checkout: Checkout) -> None:
+    (Path(checkout.env["INCLUDE"]) / "Python.h").unlink()
+    done = checkout.run("demo", GCC_STATUS="1", CAN_VENV="no")
+    assert done.returncode == 0, done.stderr
+    (install,) = (call for call in checkout.calls if call.startswith("apt-get"))
+    assert " install python3.12-venv gcc libc6-dev python3.12-dev" in install
+    assert "--no-remove" in install
+    assert "bin/demo: installing python3.12-venv gcc" in done.stderr
+
+
+def test_a_failed_apt_ends_with_one_line(checkout: Checkout) -> None:
+    done = checkout.run("demo", GCC_STATUS="1", APT_STATUS="100")
+    assert done.returncode == 1
+    said = [line for line in errors(done) if line.startswith("bin/demo: ")]
+    assert errors(done)[-1] == said[-1]
+    assert said[-1].startswith("bin/demo: apt-get could not install gcc libc6-dev")
+    assert "    E: Unable to locate package" in errors(done), "apt's own last words are shown"
+    assert (checkout.root / ".setup.log").exists()
+    assert sum("update" in call for call in checkout.calls) == 1, "the list of packages may be old"
+    assert not any("venv" in call for call in checkout.calls)
+
+
+def test_without_root_the_command_to_type_is_said(checkout: Checkout) -> None:
+    done = checkout.run("demo", GCC_STATUS="1", USER_ID="1000")
+    assert done.returncode == 1
+    assert "run 'apt-get install gcc libc6-dev" in errors(done)[-1]
+    assert "' as root, then bin/demo again" in errors(done)[-1]
+    assert not any(call.startswith("apt-get") for call in checkout.calls)
+
+
+def test_a_failed_pip_ends_with_one_line_and_is_tried_again(checkout: Checkout) -> None:
+    done = checkout.run("demo", PIP_STATUS="1")
+    assert done.returncode == 1
+    assert errors(done)[-1].startswith("bin/demo: pip could not install Bargein into .venv")
+    assert "    a line that pip prints" in errors(done)
+    checkout.forget()
+    assert checkout.run("demo").returncode == 0
+    assert any("pip install" in call for call in checkout.calls)
+
+
+def test_without_root_the_tests_run_without_a_sound_server(checkout: Checkout) -> None:
+    done = checkout.run("test", USER_ID="1000")
+    assert done.returncode == 0
+    assert "bin/test: tests/sound will be skipped: no sound server" in done.stderr
+    assert checkout.calls[-1] == "python -m pytest"
+
+
+def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkout) -> None:
+    done = checkout.run("test", APT_STATUS="100")
+    assert done.returncode == 0
+    assert errors(done)[-1].startswith("bin/test: tests/sound will be skipped: no sound server")
+    assert any("install pulseaudio" in call for call in checkout.calls)
+    assert checkout.calls[-1] == "python -m pytest"
+
+
+def test_nothing_is_put_beside_pipewire(checkout: Checkout) -> None:
+    (checkout.path / "pipewire").symlink_to("/bin/sh")
+    done = checkout.run("test")
+    assert "PulseAudio is not installed by itself beside PipeWire" in done.stderr
+    assert not any(call.startswith("apt-get") for call in checkout.calls)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Make the gate at which the stand-in for pip waits: it writes to `.in`, and reads `.out`."""
+    os.mkfifo(tmp_path / "gate.in")
+    os.mkfifo(tmp_path / "gate.out")
+    return tmp_path / "gate"
+
+
+def test_two_set_ups_at_once_are_one(checkout: Checkout, gate: Path) -> None:
+    with checkout.start("demo", PIP_GATE=str(gate)) as first:
+        assert gate.with_suffix(".in").read_text(encoding="utf-8") == "installing\n"
+        with checkout.start("start") as second:
+            assert second.stderr is not None
+            assert "another set-up is running here; waiting" in second.stderr.readline()
+            gate.with_suffix(".out").write_text("go on\n", encoding="utf-8")
+            assert first.wait(60) == 0
+            assert second.wait(60) == 0
+    assert sum("pip install" in call for call in checkout.calls) == 1
+    assert "honcho start -f Procfile" in checkout.calls
+
+
+def test_a_killed_set_up_is_in_nobodys_way(checkout: Checkout, gate: Path) -> None:
+    with checkout.start("demo", PIP_GATE=str(gate)) as first:
+        gate.with_suffix(".in").read_text(encoding="utf-8")
+        first.kill()
+        first.wait()
+        try:
+            done = checkout.run("demo")  # though the pip of the first still runs
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+    assert done.returncode == 0
+    assert "another set-up" not in done.stderr

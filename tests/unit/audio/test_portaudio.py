@@ -1,0 +1,598 @@
+"""What is done with PortAudio, on a PortAudio that is played by the test."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyaudio
+import pytest
+
+from shared.audio import pcm, portaudio
+from shared.audio.devices import DeviceError
+from shared.audio.portaudio import Device, PortAudioInput, PortAudioOutput, choose, offset_ns
+
+NOW = 50_000_000_000  # ns, what the monotonic clock shows
+LATENCY = 0.008  # s, of every stream
+
+
+class FakeStream:
+    """A stream whose callback the test calls."""
+
+    def __init__(self, callback: Callable[..., tuple[bytes | None, int]], **options: Any) -> None:
+        self.options = options
+        self.callback = callback
+        self.active = False
+        self.refuses: OSError | None = None
+
+    def start_stream(self) -> None:
+        if self.refuses:
+            raise self.refuses
+        self.active = True
+
+    def is_active(self) -> bool:
+        return self.active
+
+    def get_input_latency(self) -> float:
+        return LATENCY
+
+    def get_output_latency(self) -> float:
+        return LATENCY
+
+
+class FakePortAudio:
+    """Stands in for ``pyaudio.PyAudio``: one device, which accepts what ``accepts`` says."""
+
+    def __init__(self) -> None:
+        self.initialised = 0
+        self.threads: set[str] = set()
+        self.devices: list[dict[str, Any]] = [self.device("loud")]
+        self.default: int | None = 0
+        self.tried: list[tuple[int, int]] = []
+        self.accepts: Callable[[int, int], bool] = lambda _rate, _channels: True
+        self.stream: FakeStream | None = None
+        self.hangs: threading.Event | None = None
+        self.now = NOW
+
+    @staticmethod
+    def device(
+        name: str | bytes, *, inputs: int = 2, outputs: int = 2, rate: float = 48_000.0
+    ) -> dict[str, Any]:
+        return {
+            "name": name,
+            "hostApi": 0,
+            "maxInputChannels": inputs,
+            "maxOutputChannels": outputs,
+            "defaultSampleRate": rate,
+            "defaultLowInputLatency": 0.0087,
+            "defaultLowOutputLatency": 0.0087,
+        }
+
+    def __call__(self) -> FakePortAudio:
+        self.threads.add(threading.current_thread().name)
+        if self.hangs:
+            self.hangs.wait(5)
+        self.initialised += 1
+        return self
+
+    def terminate(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.initialised -= 1
+        if self.stream:
+            self.stream.active = False
+
+    def get_device_count(self) -> int:
+        return len(self.devices)
+
+    def get_device_info_by_index(self, index: int) -> dict[str, Any]:
+        return self.devices[index]
+
+    def get_host_api_info_by_index(self, index: int) -> dict[str, Any]:
+        return {"name": "FAKE"}
+
+    def get_default_output_device_info(self) -> dict[str, Any]:
+        if self.default is None:
+            raise OSError("No Default Output Device Available")
+        return {"index": self.default}
+
+    get_default_input_device_info = get_default_output_device_info
+
+    def open(self, **options: Any) -> FakeStream:
+        self.threads.add(threading.current_thread().name)
+        self.tried.append((options["rate"], options["channels"]))
+        if not self.accepts(options["rate"], options["channels"]):
+            raise OSError(-9997, "Invalid sample rate")
+        self.stream = FakeStream(options.pop("stream_callback"), **options)
+        return self.stream
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePortAudio]:
+    """PortAudio and the clock, played by the test; what was initialised must be terminated."""
+    fake = FakePortAudio()
+    monkeypatch.setattr(pyaudio, "PyAudio", fake)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: fake.now)
+    yield fake
+    assert fake.initialised == 0, "PortAudio was not terminated"
+    assert fake.threads <= {"portaudio"}, "one thread makes all calls"
+
+
+def times(current: float = 9.0, adc: float = 0.0, dac: float = 0.0) -> dict[str, float]:
+    return {"current_time": current, "input_buffer_adc_time": adc, "output_buffer_dac_time": dac}
+
+
+class Speaker:
+    """A started speaker and what it was asked for; it renders the numbers from 1 on."""
+
+    def __init__(self, fake: FakePortAudio) -> None:
+        self.device = PortAudioOutput("")
+        self.asked: list[tuple[int, int]] = []
+        self.rendered: list[npt.NDArray[np.int16]] = []
+        self._next = 1
+        self.device.start(self.render)
+        assert fake.stream is not None
+        self.stream = fake.stream
+
+    def render(self, samples: int, dac_ns: int) -> bytes:
+        self.asked.append((samples, dac_ns))
+        block = np.arange(self._next, self._next + samples).astype(np.int16)
+        self._next += samples
+        self.rendered.append(block)
+        return pcm.from_array(block)
+
+    def call(self, frames: int, status: int = 0, **clock: float) -> npt.NDArray[np.int16]:
+        block, after = self.stream.callback(None, frames, times(**clock), status)
+        assert after == pyaudio.paContinue
+        assert block is not None
+        return pcm.to_array(block).reshape(frames, -1)
+
+
+class Microphone:
+    """A started microphone and what it said."""
+
+    def __init__(self, fake: FakePortAudio) -> None:
+        self.device = PortAudioInput("")
+        self.blocks: list[tuple[npt.NDArray[np.int16], int, bool]] = []
+        self.device.start(
+            lambda block, at, lost: self.blocks.append((pcm.to_array(block), at, lost))
+        )
+        assert fake.stream is not None
+        self.stream = fake.stream
+
+    def call(self, samples: npt.NDArray[Any], status: int = 0, **clock: float) -> None:
+        data = pcm.from_array(samples.astype(np.int16).reshape(-1))
+        answer = self.stream.callback(data, len(samples), times(**clock), status)
+        assert answer == (None, pyaudio.paContinue)
+
+
+# --- which device -----------------------------------------------------------------------------
+
+
+def devices() -> list[Device]:
+    names = ("Built-in", "USB Headset", "USB Speaker", "usb", "7")
+    return [Device(2 * i, n, "FAKE", 2, 48_000, 9.0, i == 1) for i, n in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("", "USB Headset"),
+        ("0", "Built-in"),
+        ("4", "USB Speaker"),
+        ("built", "Built-in"),
+        ("HEADSET", "USB Headset"),
+        ("USB", "usb"),  # a whole name goes before a part
+    ],
+)
+def test_a_device_is_named_by_index_or_part_of_its_name(wanted: str, name: str) -> None:
+    assert choose(devices(), "output", wanted).name == name
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("sp eaker", "no speaker is called 'sp eaker'; there are: 0 'Built-in', 2 'USB Headset', "),
+        ("1", "no speaker is called '1'; there are: 0 'Built-in', "),
+        ("7", "no speaker is called '7'"),
+        ("²", "no speaker is called '²'"),
+        ("usb ", "2 speakers are called 'usb '; give the index of one: 2 'USB Headset', 4 'USB Sp"),
+    ],
+)
+def test_a_wrong_device_is_told_which_there_are(wanted: str, said: str) -> None:
+    with pytest.raises(DeviceError) as raised:
+        choose(devices(), "output", wanted)
+    assert str(raised.value).startswith(said)
+
+
+def test_without_devices_the_way_out_is_told(fake: FakePortAudio) -> None:
+    fake.devices = [fake.device("mic", outputs=0)]
+    with pytest.raises(DeviceError, match="no speaker: PortAudio finds no output devices; use fi"):
+        PortAudioOutput("")
+    fake.default = None
+    with pytest.raises(DeviceError, match=r"no default microphone; name one with .*: 0 'mic'"):
+        PortAudioInput("")
+
+
+def test_the_table(fake: FakePortAudio) -> None:
+    fake.devices = [
+        fake.device("Built-in"),
+        fake.device("mic only", outputs=0),
+        fake.device(b"K\xf6nigs\n klang", rate=44_100.0, outputs=32),
+    ]
+    fake.default = 2
+    assert portaudio.list_devices("output").splitlines() == [
+        "   index  name          host API  channels  rate      latency",
+        "   0      Built-in      FAKE      2         48000 Hz  9 ms",
+        "*  2      K\ufffdnigs klang  FAKE      32        44100 Hz  9 ms",
+    ]
+    fake.devices = []
+    assert portaudio.list_devices("input") == "PortAudio finds no input devices."
+
+
+# --- in which format --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accepts", "tried", "description"),
+    [
+        (lambda _r, _c: True, [(24_000, 1)], "at 24000 Hz, latency 8 ms"),
+        (
+            lambda _r, c: c == 2,
+            [(24_000, 1), (24_000, 2)],
+            "at 24000 Hz, 2 channels, latency 8 ms",
+        ),
+        (
+            lambda r, _c: r == 48_000,
+            [(24_000, 1), (24_000, 2), (24_000, 6), (48_000, 1)],
+            "at 48000 Hz, resampled, latency 9 ms",
+        ),
+        (
+            lambda r, c: r == 48_000 and c == 6,
+            [(24_000, 1), (24_000, 2), (24_000, 6), (48_000, 1), (48_000, 2), (48_000, 6)],
+            "at 48000 Hz, resampled, 6 channels, latency 9 ms",
+        ),
+    ],
+)
+def test_a_device_is_opened_as_near_to_24_khz_mono_as_it_goes(
+    fake: FakePortAudio,
+    accepts: Callable[[int, int], bool],
+    tried: list[tuple[int, int]],
+    description: str,
+) -> None:
+    fake.devices = [fake.device("loud", outputs=6)]
+    fake.accepts = accepts
+    device = PortAudioOutput("")
+    assert fake.tried == tried
+    assert device.description == f"portaudio 0 'loud' {description}"
+    assert device.rate == tried[-1][0]
+    assert fake.stream is not None
+    options = fake.stream.options
+    assert options["frames_per_buffer"] == pyaudio.paFramesPerBufferUnspecified
+    assert options["output_device_index"] == 0
+    assert options["output"] is True
+    device.stop()
+
+
+def test_a_device_that_takes_nothing_is_told(fake: FakePortAudio) -> None:
+    fake.accepts = lambda _rate, _channels: False
+    with pytest.raises(DeviceError) as raised:
+        PortAudioInput("0")
+    assert str(raised.value) == (
+        "input device 0 'loud' cannot be opened: Invalid sample rate; is it in use, or unplugged?"
+    )
+
+
+def test_a_device_that_does_not_start_is_told(fake: FakePortAudio) -> None:
+    device = PortAudioInput("")
+    assert fake.stream is not None
+    fake.stream.refuses = OSError(-9999, "Unanticipated host error")
+    with pytest.raises(DeviceError, match="portaudio 0 'loud' does not start: Unanticipated host"):
+        device.start(lambda *_: None)
+    assert device.failure() is None
+    device.stop()
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("current", "converter", "expected"),
+    [
+        (1.8e9, 1.8e9 + 0.0109375, 10_937_500),  # the wall's clock will do
+        (5.0, 5.0, 0),
+        (5.0, 5.5, 500_000_000),
+        (5.0, 5.6, 8),  # too far ahead
+        (5.0, 4.9, 8),  # to be heard before now
+        (0.0, 5.0, 8),
+        (5.0, 0.0, 8),
+        (0.0, 0.0, 8),
+        (float("nan"), 5.0, 8),
+        (5.0, float("inf"), 8),
+    ],
+)
+def test_a_time_is_believed_if_it_can_be_true(
+    current: float, converter: float, expected: int
+) -> None:
+    assert offset_ns(current, converter, 8, 500_000_000) == pytest.approx(expected, abs=300)
+    if 0 <= converter < 1e300:
+        mirrored = 2 * current - converter if current and converter else converter
+        assert offset_ns(current, mirrored, -8, -500_000_000) == pytest.approx(-expected, abs=300)
+
+
+# --- a speaker --------------------------------------------------------------------------------
+
+
+def test_a_speaker_hands_on_what_is_rendered(fake: FakePortAudio) -> None:
+    speaker = Speaker(fake)
+    assert speaker.call(64, dac=9.01)[:, 0].tolist() == list(range(1, 65))
+    assert speaker.call(3)[:, 0].tolist() == [65, 66, 67]
+    assert speaker.asked == [(64, NOW + 10_000_000), (3, NOW + 8_000_000)]
+    assert speaker.device.underflows == 0
+    speaker.call(64, pyaudio.paOutputUnderflow)
+    assert speaker.device.underflows == 1
+    assert speaker.device.warning() is None
+    speaker.device.stop()
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_a_speaker_puts_mono_on_the_front_pair(fake: FakePortAudio, channels: int) -> None:
+    fake.devices = [fake.device("loud", outputs=channels)]
+    fake.accepts = lambda _rate, count: count == channels
+    speaker = Speaker(fake)
+    frames = speaker.call(64)
+    assert frames.shape == (64, channels)
+    assert frames[:, 0].tolist() == frames[:, 1].tolist() == list(range(1, 65))
+    assert not frames[:, 2:].any()
+    speaker.device.stop()
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100, 96_000, 16_000])
+@pytest.mark.parametrize("frames", [64, 95, 104, 1, 1024])
+def test_a_resampled_speaker_renders_no_sample_too_many(
+    fake: FakePortAudio, rate: int, frames: int
+) -> None:
+    fake.devices = [fake.device("loud", rate=rate)]
+    fake.accepts = lambda asked, _channels: asked == rate
+    speaker = Speaker(fake)
+    played = np.concatenate([speaker.call(frames)[:, 0] for _ in range(300)])
+    rendered = np.concatenate(speaker.rendered)
+    assert len(played) == 300 * frames
+    # All that was rendered is played, but for what one sample made more than was asked for.
+    made = -(-len(rendered) * rate // 24_000)
+    assert 0 <= made - len(played) < max(1, rate / 24_000)
+    # The numbers rise by one a sample; so they do at the other rate, later by the delay.
+    delay = 32 * max(1, 24_000 / rate)
+    place = np.arange(len(played)) * 24_000 / rate
+    # From where the filter is filled to where the numbers outgrow 16 bits.
+    steady = (place > 2 * delay + 2) & (place < 30_000)
+    late = (place + 1 - played)[steady]
+    assert np.abs(late - delay).max() < 1
+    speaker.device.stop()
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100, 96_000, 16_000])
+def test_a_resampled_speaker_knows_when_a_sample_is_heard(fake: FakePortAudio, rate: int) -> None:
+    fake.devices = [fake.device("loud", rate=rate)]
+    fake.accepts = lambda asked, _channels: asked == rate
+    device = PortAudioOutput("")
+    count, promised = 0, 0
+
+    def render(samples: int, dac_ns: int) -> bytes:
+        nonlocal count, promised
+        block = np.zeros(samples, np.int16)
+        if count <= 1000 < count + samples:
+            block[1000 - count] = 30_000  # a click
+            promised = dac_ns + (1000 - count) * 10**9 // 24_000
+        count += samples
+        return pcm.from_array(block)
+
+    device.start(render)
+    assert fake.stream is not None
+    played = []
+    for call in range(60):
+        # The device's clock runs on, and its converter is 10 ms ahead.
+        fake.now = NOW + call * 97 * 10**9 // rate
+        block, _ = fake.stream.callback(None, 97, times(current=9.0, dac=9.01), 0)
+        played.append(pcm.to_array(block or b""))
+    place = int(np.concatenate(played).argmax())
+    click = NOW + 10_000_000 + place * 10**9 // rate
+    assert promised == pytest.approx(click, abs=0.6 * 10**9 / rate)
+    assert device.latency_ns == 8_000_000 + 32 * 10**9 // min(rate, 24_000)
+    device.stop()
+
+
+def test_what_a_render_raises_ends_the_stream_and_is_told(fake: FakePortAudio) -> None:
+    device = PortAudioOutput("")
+
+    def broken(_samples: int, _dac_ns: int) -> bytes:
+        raise ZeroDivisionError("a\nline")
+
+    device.start(broken)
+    assert fake.stream is not None
+    assert device.failure() is None
+    assert fake.stream.callback(None, 64, times(), 0) == (bytes(128), pyaudio.paAbort)
+    assert device.failure() == "ZeroDivisionError: a line"
+    device.stop()
+    assert device.failure() == "ZeroDivisionError: a line"
+
+
+def test_a_render_of_the_wrong_length_is_told(fake: FakePortAudio) -> None:
+    device = PortAudioOutput("")
+    device.start(lambda samples, _dac_ns: bytes(samples))
+    assert fake.stream is not None
+    fake.stream.callback(None, 64, times(), 0)
+    assert device.failure() == "ValueError: render gave 64 bytes for 64 samples"
+    device.stop()
+
+
+# --- a microphone -----------------------------------------------------------------------------
+
+
+def test_a_microphone_gives_what_it_hears(fake: FakePortAudio) -> None:
+    microphone = Microphone(fake)
+    microphone.call(np.arange(240), adc=8.988)
+    microphone.call(np.arange(48), pyaudio.paInputOverflow)
+    microphone.call(np.arange(48), pyaudio.paInputUnderflow, adc=9.0)
+    assert [len(block) for block, _, _ in microphone.blocks] == [240, 48, 48]
+    assert microphone.blocks[0][0].tolist() == list(range(240))
+    assert [lost for _, _, lost in microphone.blocks] == [False, True, False]
+    first, second, third = (at for _, at, _ in microphone.blocks)
+    assert first == pytest.approx(NOW - 12_000_000, abs=300)
+    assert second == NOW - 8_000_000, "no time: the stream's latency"
+    assert third == NOW - 2_000_000, "no sample is given before it was heard"
+    microphone.device.stop()
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_a_microphone_mixes_the_first_two_channels(fake: FakePortAudio, channels: int) -> None:
+    fake.devices = [fake.device("ears", inputs=channels)]
+    fake.accepts = lambda _rate, count: count == channels
+    microphone = Microphone(fake)
+    frames = np.full((10, channels), 9999)
+    frames[:, 0], frames[:, 1] = 32767, 32765
+    microphone.call(frames)
+    assert microphone.blocks[0][0].tolist() == [32766] * 10, "without wrapping"
+    microphone.device.stop()
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100, 16_000])
+def test_a_resampled_microphone_keeps_count_and_time(fake: FakePortAudio, rate: int) -> None:
+    fake.devices = [fake.device("ears", rate=rate)]
+    fake.accepts = lambda asked, _channels: asked == rate
+    microphone = Microphone(fake)
+    sound = np.zeros(rate // 2)
+    sound[rate // 4] = 30_000  # a click after 250 ms
+    for start in range(0, len(sound), 127):
+        block = sound[start : start + 127]
+        fake.now = NOW + (start + len(block)) * 10**9 // rate
+        microphone.call(block, adc=9.0 - len(block) / rate)
+    heard = np.concatenate([block for block, _, _ in microphone.blocks])
+    assert len(heard) == 12_000
+    ((samples, at),) = [(b, t) for b, t, _ in microphone.blocks if b.max() > 5_000]
+    click = at - NOW + int(samples.argmax()) * 10**9 // 24_000
+    assert click == pytest.approx(250_000_000, abs=0.6 * 10**9 / 24_000)
+    microphone.device.stop()
+
+
+def test_an_overflow_is_told_even_when_there_is_nothing_to_give(fake: FakePortAudio) -> None:
+    fake.accepts = lambda asked, _channels: asked == 48_000
+    microphone = Microphone(fake)
+    microphone.call(np.zeros(1))
+    microphone.call(np.zeros(1), pyaudio.paInputOverflow)
+    microphone.call(np.zeros(1))
+    microphone.call(np.zeros(2))
+    assert [(len(block), lost) for block, _, lost in microphone.blocks] == [
+        (1, False),
+        (1, True),
+        (1, False),
+    ]
+    microphone.device.stop()
+
+
+def test_what_on_block_raises_ends_the_stream_and_is_told(fake: FakePortAudio) -> None:
+    device = PortAudioInput("")
+
+    def broken(_block: bytes, _adc_ns: int, _lost: bool) -> None:
+        raise ZeroDivisionError("oh")
+
+    device.start(broken)
+    assert fake.stream is not None
+    assert fake.stream.callback(bytes(128), 64, times(), 0) == (None, pyaudio.paAbort)
+    assert device.failure() == "ZeroDivisionError: oh"
+    device.stop()
+
+
+# --- watching ---------------------------------------------------------------------------------
+
+
+def test_a_stream_that_stopped_by_itself_is_told(fake: FakePortAudio) -> None:
+    speaker = Speaker(fake)
+    assert speaker.device.failure() is None
+    speaker.stream.active = False
+    failure = speaker.device.failure()
+    assert failure == (
+        "portaudio 0 'loud' stopped by itself: unplugged, or the sound server is gone"
+    )
+    speaker.stream.active = True
+    assert speaker.device.failure() == failure, "for good"
+    speaker.device.stop()
+
+
+def test_before_and_after_nothing_is_wrong(fake: FakePortAudio) -> None:
+    device = PortAudioOutput("")
+    assert device.failure() is None
+    device.start(lambda samples, _dac_ns: bytes(2 * samples))
+    device.stop()
+    assert device.failure() is None
+    device.stop()
+    with pytest.raises(RuntimeError, match="started once"):
+        device.start(lambda samples, _dac_ns: bytes(2 * samples))
+
+
+def test_a_stream_that_falls_silent_is_told(
+    fake: FakePortAudio,
+) -> None:
+    speaker = Speaker(fake)
+
+    def failure_at(seconds: float) -> str | None:
+        fake.now = NOW + round(seconds * 1e9)
+        return speaker.device.failure()
+
+    def call_at(seconds: float) -> None:
+        fake.now = NOW + round(seconds * 1e9)
+        speaker.call(64)
+
+    # A sound server may take its time at first.
+    assert failure_at(4.9) is None
+    call_at(4.95)
+    call_at(10)
+    assert failure_at(11.9) is None
+    # The whole process was stopped, not the device: a second look finds it well.
+    assert failure_at(14) is None
+    call_at(14.1)
+    assert failure_at(14.4) is None
+    # Stopped, looked at, called once, stopped again.
+    assert failure_at(16.2) is None
+    call_at(16.3)
+    assert failure_at(18.4) is None
+    assert failure_at(18.6) is None
+    assert failure_at(18.8) == "portaudio 0 'loud' hangs: nothing from it for 2.5 s"
+    speaker.device.stop()
+
+
+def test_a_sound_system_that_hangs_hangs_nobody(
+    fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portaudio, "_OPEN_S", 0.05)
+    monkeypatch.setattr(portaudio, "_CLOSE_S", 0.05)
+    monkeypatch.setattr(portaudio, "_CONTROL", portaudio._Control())
+    device = PortAudioOutput("")
+    fake.hangs = threading.Event()
+    with pytest.raises(DeviceError, match="has not answered for 0 s: restart the sound server"):
+        PortAudioOutput("")
+    device.stop()  # behind the one that hangs: given up, and done later
+    assert fake.initialised == 1
+    fake.hangs.set()
+    portaudio._CONTROL.do(lambda: None, 5)
+    # The one nobody waited for is left open: there is no one to hear of it.
+    assert fake.initialised == 1
+    fake.initialised = 0
+
+
+def test_alsa_is_not_heard_on_stderr(
+    fake: FakePortAudio, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Noisy(FakePortAudio):
+        def __call__(self) -> FakePortAudio:
+            os.write(2, b"ALSA lib confmisc.c:855:(parse_card) cannot find card '0'\n")
+            return fake()
+
+    pyaudio.PyAudio = Noisy()
+    PortAudioOutput("").stop()
+    os.write(2, b"ours\n")
+    assert capfd.readouterr().err == "ours\n"

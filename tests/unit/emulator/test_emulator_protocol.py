@@ -1,0 +1,209 @@
+"""What a client may send: tables, partial updates, and the verbatim words of the errors."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.emulator import events, settings
+from services.emulator.schema import Refused
+from tests.unit.emulator.support import Event, Rig, one
+
+
+def refused(message: str | bytes) -> Refused:
+    with pytest.raises(Refused) as raised:
+        events.check(events.decode(message))
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "text"),
+    [
+        (
+            b"\x00",
+            "invalid_event",
+            "Expected a text WebSocket message; binary frames are not supported.",
+        ),
+        ("{", "invalid_json", "Invalid event: failed to parse JSON value. "),
+        ("[1]", "invalid_json", "Invalid event: failed to parse JSON value. "),
+        ("[" * 100_000, "invalid_json", "Invalid event: failed to parse JSON value. "),
+        ("{}", "missing_required_parameter", "Missing required parameter: 'type'."),
+        (
+            '{"type": "nope"}',
+            "invalid_value",
+            "Invalid value: 'nope'. Supported values are: 'session.update', 'session.close',"
+            " 'input_audio_buffer.append', 'session.input_audio_buffer.append',"
+            " 'input_audio_buffer.commit', 'input_audio_buffer.clear',"
+            " 'conversation.item.create', 'conversation.item.truncate',"
+            " 'conversation.item.delete', 'conversation.item.retrieve', 'response.create', and"
+            " 'response.cancel'.",
+        ),
+        (
+            '{"type": "response.cancel", "foo": 1}',
+            "unknown_parameter",
+            "Unknown parameter: 'foo'.",
+        ),
+        (
+            '{"type": "conversation.item.delete"}',
+            "missing_required_parameter",
+            "Missing required parameter: 'item_id'.",
+        ),
+        (
+            '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
+            ' "audio_end_ms": 1.5}',
+            "invalid_type",
+            "Invalid type for 'audio_end_ms': expected an integer, but got a decimal number"
+            " instead.",
+        ),
+        (
+            '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
+            ' "audio_end_ms": -1}',
+            "integer_below_min_value",
+            "Invalid 'audio_end_ms': integer below minimum value. Expected a value >= 0, but got"
+            " -1 instead.",
+        ),
+    ],
+)
+def test_bad_messages_are_refused_in_the_services_words(
+    message: str | bytes, code: str, text: str
+) -> None:
+    found = refused(message)
+    assert (found.code, found.message) == (code, text)
+
+
+def test_an_append_of_more_than_15_mib_is_refused() -> None:
+    audio = "A" * (events.MAX_APPEND + 4)
+    found = refused(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+    assert found.code == "string_above_max_length"
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                    lambda inner: st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+       st.sampled_from([*events.SUPPORTED, "nope"]))  # fmt: skip
+def test_whatever_is_sent_is_refused_or_accepted(value: Any, kind: str) -> None:
+    for event in ({"type": kind, "session": value, "item": value}, {"type": value}):
+        try:
+            events.check(event)
+        except Refused as found:
+            assert found.message
+    try:
+        settings.updated(SESSION, value, spoken=False)
+    except Refused as found:
+        assert found.message
+
+
+@given(st.text() | st.binary())
+def test_no_message_breaks_a_session(message: str | bytes) -> None:
+    rig = Rig()
+    assert one(rig.raw(message), "error")
+
+
+SESSION = settings.default("sess_1", "gpt-realtime", 1)
+
+
+def updated(**update: Any) -> Event:
+    return settings.updated(SESSION, {"type": "realtime", **update}, spoken=False)
+
+
+def test_an_update_is_merged_field_by_field() -> None:
+    before = copy.deepcopy(SESSION)
+    new = updated(
+        instructions="Be brief.",
+        audio={"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}},
+    )
+    detection = new["audio"]["input"]["turn_detection"]
+    assert (detection["threshold"], detection["silence_duration_ms"]) == (0.7, 200)
+    assert new["instructions"] == "Be brief."
+    assert new["audio"]["output"] == SESSION["audio"]["output"]
+    assert before == SESSION
+
+
+def test_null_switches_off_and_another_type_replaces() -> None:
+    def detection(value: Any) -> Any:
+        return updated(audio={"input": {"turn_detection": value}})["audio"]["input"][
+            "turn_detection"
+        ]
+
+    assert detection(None) is None
+    assert detection({"type": "semantic_vad", "eagerness": "low"}) == {
+        "type": "semantic_vad",
+        "eagerness": "low",
+        "create_response": True,
+        "interrupt_response": True,
+    }
+
+
+def test_the_wires_default_silence_is_200_ms() -> None:
+    assert SESSION["audio"]["input"]["turn_detection"]["silence_duration_ms"] == 200
+
+
+@pytest.mark.parametrize(
+    ("update", "code", "param"),
+    [
+        ({"temperature": 0.8}, "unknown_parameter", "session.temperature"),
+        ({"modalities": ["text"]}, "unknown_parameter", "session.modalities"),
+        ({"output_modalities": ["text", "audio"]}, "invalid_value", "session.output_modalities"),
+        ({"type": "transcription"}, "invalid_value", "session.type"),
+        (
+            {"audio": {"input": {"turn_detection": {"threshold": 0.1}}}},
+            "missing_required_parameter",
+            "session.audio.input.turn_detection.type",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 2}}}},
+            "decimal_above_max_value",
+            "session.audio.input.turn_detection.threshold",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"type": "server_vad",
+                                                    "idle_timeout_ms": 100}}}},
+            "integer_below_min_value",
+            "session.audio.input.turn_detection.idle_timeout_ms",
+        ),
+        (
+            {"audio": {"input": {"transcription": {"delay": "bogus"}}}},
+            "invalid_value",
+            "session.audio.input.transcription.delay",
+        ),
+        (
+            {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}},
+            "integer_below_min_value",
+            "session.audio.input.format.rate",
+        ),
+        ({"audio": {"output": {"voice": "hal"}}}, "invalid_value", "session.audio.output.voice"),
+        ({"tools": [{"type": "mcp"}]}, "invalid_value", "session.tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "missing_required_parameter", "session.tools[0].name"),
+        ({"max_output_tokens": 0}, "integer_below_min_value", "session.max_output_tokens"),
+    ],
+)  # fmt: skip
+def test_an_invalid_update_is_refused_whole(update: Event, code: str, param: str) -> None:
+    rig = Rig()
+    answer = one(rig.update(instructions="never set", **update), "error")
+    assert (answer["error"]["code"], answer["error"]["param"]) == (code, param)
+    session = one(rig.update(), "session.updated")["session"]
+    assert session["instructions"] != "never set"
+
+
+def test_a_session_must_say_its_type() -> None:
+    error = one(Rig().send("session.update", session={}), "error")["error"]
+    assert error["message"] == "Missing required parameter: 'session.type'."
+
+
+def test_errors_carry_the_clients_event_id() -> None:
+    rig = Rig()
+    assert one(rig.send("nope", event_id="mine"), "error")["error"]["event_id"] == "mine"
+    refused = one(rig.send("response.cancel", event_id="other"), "error")["error"]
+    assert refused["event_id"] == "other"
+
+
+def test_tracing_cannot_be_changed_once_on() -> None:
+    rig = Rig()
+    one(rig.update(tracing="auto"), "session.updated")
+    one(rig.update(tracing=None), "error")
+    one(rig.update(tracing="auto"), "session.updated")
