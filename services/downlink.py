@@ -48,6 +48,8 @@ class Downlink:
         self._shown: m.ReplyState | None = None
         stage.subscribe(m.ServerEvent, self._on_event)
         stage.subscribe(m.Heard, self._on_heard)
+        stage.subscribe(m.Silenced, self._on_silenced)
+        stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
         stage.every(STATE_S, self._publish_state)
         stage.state = "waiting for the server"
@@ -65,7 +67,18 @@ class Downlink:
             self._stage.publish(message)
 
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
-        self._turns.heard(delivery.message)
+        for out in self._turns.heard(delivery.message):
+            self._stage.publish(out)
+
+    def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
+        for out in self._turns.silenced(delivery.message):
+            self._stage.publish(out)
+
+    def _on_control(self, delivery: Delivery[m.Control]) -> None:
+        if delivery.message.command == "interrupt":
+            self._stage.publish(self._turns.flush("control", delivery.stamp.t))
+            self._stage.counters["flushes"] += 1
+            self._publish_state()
 
     def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
         message = delivery.message

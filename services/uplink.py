@@ -31,6 +31,7 @@ class Uplink:
         stage.subscribe(m.MicFrame, self._on_mic)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.ReplyState, self._on_reply)
+        stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.Silenced, self._on_silenced)
         stage.state = "waiting for link"
@@ -96,7 +97,7 @@ class Uplink:
             self._stage.log.info(
                 "interrupted: %s",
                 ", ".join(
-                    f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s"
+                    f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
                     for r in record.reports
                 )
                 or f"cancelled {len(cancelled)} responses",

@@ -161,10 +161,10 @@ class Publisher:
                 self.publish(message, topics.BY_NAME[name])
         return new
 
-    def close(self) -> None:
-        """Close the sockets; what is not sent yet is dropped."""
+    def close(self, linger_ms: int = 0) -> None:
+        """Close the sockets; what is not sent within ``linger_ms`` is dropped."""
         for socket in self._sockets.values():
-            socket.close()
+            socket.close(linger_ms)
         self._sockets.clear()
 
 

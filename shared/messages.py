@@ -127,6 +127,13 @@ class ReplyState(Message, frozen=True, kw_only=True):
     items: Annotated[list[ItemState], Meta(max_length=64)]
 
 
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """The text up to ``chars`` is spoken no earlier than at ``samples``."""
+
+    chars: Count
+    samples: Count
+
+
 class Transcript(Message, frozen=True, kw_only=True):
     """The text of an item as far as it has come; each message replaces the one before it."""
 
@@ -135,6 +142,15 @@ class Transcript(Message, frozen=True, kw_only=True):
     role: Literal["user", "assistant"]
     text: Text
     final: bool
+    heard: Text = ""  # the assistant's: the words up to the playhead, once it stands still
+    unheard: Text = ""  # and those after it
+    marks: Annotated[list[Mark], Meta(max_length=4096)] = []  # where the words are in the audio
+
+
+class Control(Message, frozen=True, kw_only=True):
+    """A person's command."""
+
+    command: Literal["interrupt"]
 
 
 class Flush(Message, frozen=True, kw_only=True):
@@ -142,10 +158,11 @@ class Flush(Message, frozen=True, kw_only=True):
 
     generation: Count  # only ever grows; downlink alone advances it
     session: Count
-    cause: Name  # "speech_started"
+    cause: Name  # "speech_started": the server heard the person; "control": a command
     event_ns: Count  # when the event that caused it came from the server
     received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard
     interrupted: Annotated[list[Name], Meta(max_length=64)]  # responses that are not played again
+    active: Annotated[list[Name], Meta(max_length=64)]  # those of them that were under way
 
 
 class HeardItem(msgspec.Struct, frozen=True):
@@ -204,6 +221,7 @@ class Report(msgspec.Struct, frozen=True):
     received_ms: Count
     action: Literal["truncate", "delete", "none"]
     audio_end_ms: Count  # with "truncate"
+    heard_text: Text = ""  # what was heard, in words, as near as the transcript tells
 
 
 class Interruption(Message, frozen=True, kw_only=True):

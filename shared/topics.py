@@ -18,6 +18,9 @@ STAGES = ("capture", "uplink", "link", "downlink", "playback")
 #: Processes that listen on the bus and are not needed for a conversation.
 LISTENERS = ("recorder",)
 
+#: Who publishes ``control``: a person's page or command line, not a stage.
+MONITOR = "monitor"
+
 
 class Queue(enum.Enum):
     """What may become of a message that its reader has not taken yet."""
@@ -56,6 +59,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("reply.state", m.ReplyState, "downlink", Queue.STATE, 1),
     Topic("transcript", m.Transcript, "downlink", Queue.KEPT, 0),
     Topic("flush", m.Flush, "downlink", Queue.KEPT, 0, own_endpoint=True),
+    Topic("control", m.Control, MONITOR, Queue.KEPT, 0),
     Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", m.Heard, "playback", Queue.STATE, 1),
     Topic("silenced", m.Silenced, "playback", Queue.KEPT, 0),

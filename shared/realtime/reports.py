@@ -11,7 +11,7 @@ from typing import Literal
 
 from shared import messages as m
 from shared.audio.pcm import samples_to_ms
-from shared.realtime import requests
+from shared.realtime import requests, words
 
 #: The server's item can be about 85 ms shorter than the audio it sent (observed on the live service):
 #: a truncation past its end is an error, so what is this near to the end counts as heard to the end.
@@ -27,21 +27,26 @@ class Reports:
 
     def __init__(self, *, server_cancels: bool) -> None:
         self._server_cancels = server_cancels
-        self._state: m.ReplyState | None = None
         self._settled: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._texts: OrderedDict[str, m.Transcript] = OrderedDict()
+
+    def transcript(self, transcript: m.Transcript) -> None:
+        """Learn what is said in an item."""
+        self._texts[transcript.item_id] = transcript
+        while len(self._texts) > REMEMBERED:
+            self._texts.popitem(last=False)
 
     def state(self, state: m.ReplyState) -> None:
-        """Learn which responses are under way, and what the server has confirmed."""
-        self._state = state
+        """Learn what the server has confirmed."""
         for item in state.items:
             if item.truncated:
                 self._settle((item.item_id, item.content_index))
 
     def cancels(self, flush: m.Flush) -> list[str]:
         """Give the responses to cancel by id when a flush comes."""
-        if self._server_cancels or self._state is None:
+        if flush.cause == "speech_started" and self._server_cancels:
             return []
-        return [name for name in flush.interrupted if name in self._state.active]
+        return list(flush.active)
 
     def silenced(
         self, silenced: m.Silenced, cancelled: Sequence[str] = ()
@@ -83,7 +88,10 @@ class Reports:
             else:
                 action, end = "truncate", max(1, min(heard, received - MARGIN_MS))
         self._settle(key)
-        return m.Report(item.item_id, item.content_index, heard, received, action, end)
+        said = ""
+        if (text := self._texts.get(item.item_id)) is not None:
+            said, _ = words.split(text.text, text.marks, item.heard, item.received, done=item.done)
+        return m.Report(item.item_id, item.content_index, heard, received, action, end, said)
 
     def _settle(self, key: tuple[str, int]) -> None:
         self._settled[key] = None

@@ -8,9 +8,11 @@ from __future__ import annotations
 import binascii
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Literal
 
 from shared import messages as m
 from shared.realtime import events as e
+from shared.realtime import words
 
 #: The longest stretch of audio in one message: 8192 samples, a third of a second.
 STRETCH_BYTES = 16384
@@ -37,6 +39,7 @@ class _Item:
     done: bool = False
     truncated: bool = False
     heard: bool = False  # all of it was heard
+    stopped_at: int = -1  # where the playhead stands for good, samples; -1: it may still move
 
 
 @dataclass
@@ -44,6 +47,16 @@ class _Response:
     out_of_band: bool
     active: bool = True
     interrupted: bool = False
+
+
+@dataclass
+class _Text:
+    """What is said in an item."""
+
+    role: Literal["user", "assistant"]
+    text: str = ""
+    final: bool = False
+    marks: list[m.Mark] = field(default_factory=list)
 
 
 @dataclass
@@ -55,7 +68,7 @@ class Turns:
     stale: int = 0  # samples not published, because their response was interrupted
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
-    _texts: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
 
     # what came
 
@@ -72,13 +85,27 @@ class Turns:
         self.session = session
         return ended
 
-    def heard(self, heard: m.Heard) -> None:
+    def heard(self, heard: m.Heard) -> list[m.Message]:
         """Learn what was heard: such items need not be counted when a flush comes."""
         self.generation = max(self.generation, heard.generation)
+        said: list[m.Message] = []
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
-            if item is not None and seen.whole and item.done and seen.heard >= item.received:
-                item.heard = True
+            if item is None or item.heard or not (item.done and seen.heard >= item.received):
+                continue
+            item.heard, item.stopped_at = True, item.received
+            said += self._tell(item.item_id)
+        return said
+
+    def silenced(self, silenced: m.Silenced) -> list[m.Message]:
+        """Learn how far the items that a flush ended were heard: their words are now known."""
+        said: list[m.Message] = []
+        for seen in silenced.items:
+            item = self._items.get((seen.item_id, seen.content_index))
+            if item is not None and item.stopped_at < 0:
+                item.stopped_at = seen.heard
+                said += self._tell(item.item_id)
+        return said
 
     def read(self, event: e.Event, received_ns: int) -> list[m.Message]:
         """Give what an event leads to, in the order in which to publish it.
@@ -99,17 +126,15 @@ class Turns:
             case e.ResponseDone():
                 return self._done(event.response)
             case e.TextDelta():
-                text = self._texts.get(event.item_id, "") + event.delta
-                return self._said(event.item_id, "assistant", text, final=False)
+                return self._add(event.item_id, "assistant", event.delta)
             case e.TranscriptDone():
-                return self._said(event.item_id, "assistant", event.transcript, final=True)
+                return self._whole(event.item_id, "assistant", event.transcript)
             case e.TextDone():
-                return self._said(event.item_id, "assistant", event.text, final=True)
+                return self._whole(event.item_id, "assistant", event.text)
             case e.UserTranscriptDelta():
-                text = self._texts.get(event.item_id, "") + event.delta
-                return self._said(event.item_id, "user", text, final=False)
+                return self._add(event.item_id, "user", event.delta)
             case e.UserTranscript():
-                return self._said(event.item_id, "user", event.transcript, final=True)
+                return self._whole(event.item_id, "user", event.transcript)
             case e.ItemTruncated() | e.ItemDeleted():
                 for (item_id, _), item in self._items.items():
                     if item_id == event.item_id:
@@ -119,11 +144,14 @@ class Turns:
     def flush(self, cause: str, event_ns: int) -> m.Flush:
         """Advance the generation: nothing of the conversation that came before is played again."""
         self.generation += 1
-        interrupted = []
+        interrupted: list[str] = []
+        active: list[str] = []
         for name, response in self._responses.items():
             if not response.out_of_band:
                 if response.active or not response.interrupted:
                     interrupted.append(name)
+                if response.active:
+                    active.append(name)
                 response.interrupted = True
         return m.Flush(
             generation=self.generation,
@@ -136,6 +164,7 @@ class Turns:
                 if not (i.heard or i.truncated or i.out_of_band)
             ],
             interrupted=interrupted[-REMEMBERED:],
+            active=active[-REMEMBERED:],
         )
 
     def state(self) -> m.ReplyState:
@@ -228,17 +257,53 @@ class Turns:
                 ended += self._end(item)
         return ended
 
-    def _said(self, item_id: str, role: str, text: str, *, final: bool) -> list[m.Message]:
-        text = text[-MAX_TRANSCRIPT:]
-        self._texts[item_id] = text
-        while len(self._texts) > REMEMBERED:
-            self._texts.popitem(last=False)
+    def _text(self, item_id: str, role: Literal["user", "assistant"]) -> _Text:
+        text = self._texts.get(item_id)
+        if text is None:
+            text = self._texts[item_id] = _Text(role)
+            while len(self._texts) > REMEMBERED:
+                self._texts.popitem(last=False)
+        return text
+
+    def _add(
+        self, item_id: str, role: Literal["user", "assistant"], delta: str
+    ) -> list[m.Message]:
+        text = self._text(item_id, role)
+        if len(text.text) + len(delta) > MAX_TRANSCRIPT:
+            return []
+        received = max((i.received for i in self._items.values() if i.item_id == item_id), default=0)
+        if not text.marks or received - text.marks[-1].samples >= words.SPACING:
+            text.marks.append(m.Mark(len(text.text), received))
+        text.text += delta
+        return self._tell(item_id)
+
+    def _whole(
+        self, item_id: str, role: Literal["user", "assistant"], transcript: str
+    ) -> list[m.Message]:
+        text = self._text(item_id, role)
+        text.text, text.final = transcript[:MAX_TRANSCRIPT], True
+        return self._tell(item_id)
+
+    def _tell(self, item_id: str) -> list[m.Message]:
+        """Give an item's transcript, in heard and unheard parts where the playhead stands still."""
+        text = self._texts.get(item_id)
+        if text is None:
+            return []
+        heard = unheard = ""
+        item = next((i for i in self._items.values() if i.item_id == item_id), None)
+        if item is not None and item.stopped_at >= 0:
+            heard, unheard = words.split(
+                text.text, text.marks, item.stopped_at, item.received, done=item.done
+            )
         return [
             m.Transcript(
                 session=self.session,
                 item_id=item_id,
-                role="user" if role == "user" else "assistant",
-                text=text,
-                final=final,
+                role=text.role,
+                text=text.text,
+                final=text.final,
+                heard=heard,
+                unheard=unheard,
+                marks=text.marks,
             )
         ]

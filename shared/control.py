@@ -1,0 +1,49 @@
+"""A person's command from the command line: ``python -m shared.control interrupt``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from shared import bus, config, topics
+from shared import messages as m
+from shared.stage import RUNNING, AlreadyRunning, take_lock
+
+WAIT_S = 3.0
+
+
+def main() -> int:
+    """Send one command; give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m shared.control", description=__doc__)
+    parser.add_argument("command", choices=["interrupt"], help="stop the assistant's reply")
+    config.add_arguments(parser)
+    arguments = parser.parse_args()
+    try:
+        directory = bus.prepare_directory(config.bus_directory(config.load(arguments).config))
+        take_lock(topics.MONITOR, directory)
+        publisher = bus.Publisher(topics.MONITOR, directory)
+    except AlreadyRunning as error:
+        print(f"control: {error}", file=sys.stderr)
+        return RUNNING
+    except (config.ConfigError, bus.BusError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    poller = bus.Poller()
+    for socket in publisher.sockets:
+        poller.watch(socket)
+    end = time.monotonic() + WAIT_S
+    try:
+        while (left := end - time.monotonic()) > 0:
+            poller.wait(left)
+            if topics.of(m.Control).name in publisher.welcome():
+                publisher.publish(m.Control(command=arguments.command))
+                return 0
+        print(f"control: no downlink listens on {directory}: is it running?", file=sys.stderr)
+        return 1
+    finally:
+        publisher.close(linger_ms=500)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
