@@ -98,7 +98,8 @@ class Downlink:
                 self._show(event.error)
             case e.Unknown():
                 self._stage.count(
-                    "unknown_events", warning=f"unknown event {event.type!r} from the server, skipped"
+                    "unknown_events",
+                    warning=f"unknown event {event.type!r} from the server, skipped",
                 )
             case e.SpeechStarted():
                 self._stage.counters["flushes"] += 1

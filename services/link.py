@@ -24,8 +24,8 @@ from shared import stage as s
 from shared.bus import Delivery
 from shared.realtime import endpoint, reconnect
 
-#: What the kernel may hold of what we send, about a second of microphone: a network that stalls must
-#: not collect speech that then arrives late.
+#: What the kernel may hold of what we send, about a second of microphone: a network that stalls
+#: must not collect speech that then arrives late.
 SEND_BUFFER = 64 * 1024
 #: A frame that does not leave within this long means that the connection is dead.
 SEND_TIMEOUT_S = 5.0
@@ -101,7 +101,7 @@ class Link:
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
                 ],
             )
-        except Exception as error:  # whatever it is, the loop decides whether to try again
+        except Exception as error:  # noqa: BLE001 - the loop decides whether to try again
             self._outcome = error
         self._stage.wake()
 
@@ -246,7 +246,9 @@ class Link:
             elif opcode == ABNF.OPCODE_CLOSE:
                 self._closed(frame.data)
             elif opcode == ABNF.OPCODE_BINARY:
-                self._stage.count("binary_frames", warning="a binary frame from the server, skipped")
+                self._stage.count(
+                    "binary_frames", warning="a binary frame from the server, skipped"
+                )
         # there may be more, and TLS may hold what the poller cannot see
         self._stage.wake()
 

@@ -20,7 +20,8 @@ from shared.bus import Delivery
 RETRY_S = 2.0
 CHECK_S = 0.5
 HEARD_S = 0.1
-#: Stretches taken by one callback at most: a long reply that comes at once is taken in over several.
+#: Stretches taken by one callback at most: a long reply that comes at once is taken in over
+#: several.
 TAKEN_AT_ONCE = 128
 
 

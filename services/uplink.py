@@ -66,8 +66,9 @@ class Uplink:
         before, self._link = self._link, delivery.message
         link = self._link
         self._stage.state = f"link is {link.state}"
-        if not self._open or (before is not None and before.session == link.session
-                              and before.state == "open"):
+        if not self._open or (
+            before is not None and before.session == link.session and before.state == "open"
+        ):
             return
         self._send(requests.session_update(self._session))
         self._stage.log.info("session %d is open: told the server what we want", link.session)

@@ -1,1 +1,3 @@
-"""What the stages share: the bus, the messages, configuration, the protocol and the audio devices."""
+"""What the stages share: the bus, the messages, configuration, the protocol and the audio
+devices.
+"""

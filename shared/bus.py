@@ -1,8 +1,8 @@
 """The message bus: ZeroMQ PUB/SUB without a broker. The only module that imports zmq.
 
-Every publisher binds its own endpoint (an ipc socket in the bus directory) and every reader connects
-to the publishers of the topics it wants, found through the registry. Nothing here blocks: a stage's
-loop polls, receives what is there, and sends.
+Every publisher binds its own endpoint (an ipc socket in the bus directory) and every reader
+connects to the publishers of the topics it wants, found through the registry. Nothing here blocks:
+a stage's loop polls, receives what is there, and sends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ MAX_MESSAGE = m.MAX_TEXT + m.MAX_HEADER
 
 
 class BusError(Exception):
-    """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be bound."""
+    """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be
+    bound.
+    """
 
 
 def default_directory() -> Path:
@@ -61,10 +63,13 @@ def prepare_directory(directory: Path) -> Path:
         found = directory.lstat()
     except OSError as error:
         raise BusError(
-            f"bus directory {directory}: {error.strerror}: set bus.directory to one you can write to"
+            f"bus directory {directory}: {error.strerror}:"
+            " set bus.directory to one you can write to"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
-        raise BusError(f"bus directory {directory}: not a directory: remove it or set bus.directory")
+        raise BusError(
+            f"bus directory {directory}: not a directory: remove it or set bus.directory"
+        )
     if found.st_uid != os.getuid():
         raise BusError(
             f"bus directory {directory}: belongs to user {found.st_uid}, who could listen in:"
@@ -83,7 +88,7 @@ def address(directory: Path, endpoint: str) -> str:
     return f"ipc://{directory}/{endpoint}.ipc"
 
 
-def _socket(kind: int, directory: Path) -> zmq.Socket[bytes]:
+def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
@@ -91,7 +96,7 @@ def _socket(kind: int, directory: Path) -> zmq.Socket[bytes]:
 
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(cast(int, socket.get(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(cast("int", socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Publisher:
@@ -109,7 +114,7 @@ class Publisher:
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
         for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
-            socket = _socket(zmq.XPUB, directory)
+            socket = _socket(zmq.XPUB)
             # each topic's queue is its reader's own pipe, so the longest asked for holds for all
             longest = max(t.queue.value for t in rows if t.endpoint == endpoint)
             socket.setsockopt(zmq.SNDHWM, longest)
@@ -215,7 +220,7 @@ class Subscriber:
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
             here = [topic for topic in rows if topic.endpoint == endpoint]
-            socket = _socket(zmq.SUB, directory)
+            socket = _socket(zmq.SUB)
             socket.setsockopt(zmq.RCVHWM, max(topic.queue.value for topic in here))
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:

@@ -141,7 +141,9 @@ class Loaded:
     """The configuration in force, and where each value came from."""
 
     config: Config
-    sources: Mapping[str, str]  # "link.url" → "default", "config.toml", "BARGEIN_LINK__URL", "--set"
+    sources: Mapping[
+        str, str
+    ]  # "link.url" → "default", "config.toml", "BARGEIN_LINK__URL", "--set"
 
 
 def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -202,8 +204,8 @@ def resolve(
 ) -> Loaded:
     """Merge a file, the environment's ``BARGEIN_*`` and ``section.key=value`` settings.
 
-    ``file`` None means the project's own config.toml, if there is one. Raises ConfigError with every
-    unknown key, wrong type and value out of range.
+    ``file`` None means the project's own config.toml, if there is one. Raises ConfigError with
+    every unknown key, wrong type and value out of range.
     """
     known = {key: (kind, default) for key, kind, default in keys()}
     errors: list[str] = []
@@ -211,7 +213,9 @@ def resolve(
     path = file or FILE
     if path.exists() or file is not None:
         try:
-            given += [(k, v, path.name) for k, v in _flatten(tomllib.loads(path.read_text("utf-8")))]
+            given += [
+                (k, v, path.name) for k, v in _flatten(tomllib.loads(path.read_text("utf-8")))
+            ]
         except OSError as error:
             errors.append(f"{path}: {error.strerror}: give an existing file with --config")
         except UnicodeDecodeError:
@@ -276,8 +280,7 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
     elif parts.scheme == "ws" and not is_loopback(link.url) and not link.allow_insecure:
         yield (
             "link.url",
-            "ws:// would send your key and your voice in the clear: use wss://,"
-            " or set link.allow_insecure = true",
+            "would send key and voice in the clear: use wss://, or link.allow_insecure = true",
         )
     if link.retry_max_ms < link.retry_first_ms:
         yield "link.retry_max_ms", "less than link.retry_first_ms"

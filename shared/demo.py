@@ -1,8 +1,8 @@
 """``bin/demo``: a conversation with the emulator, live where there is a microphone and a speaker.
 
-Runs ``Procfile.demo`` under honcho, then prints what the interruptions were like. Without a sound card
-the microphone is a recording of a person who asks something and then talks over the answer, and the
-speaker is a file.
+Runs ``Procfile.demo`` under honcho, then prints what the interruptions were like. Without a sound
+card the microphone is a recording of a person who asks something and then talks over the answer,
+and the speaker is a file.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
     parser.add_argument(
-        "--out", type=Path, default=Path("."), metavar="DIR", help="where the recording goes"
+        "--out", type=Path, default=Path(), metavar="DIR", help="where the recording goes"
     )
     arguments = parser.parse_args()
     if arguments.seconds is not None and not 0 < arguments.seconds <= 86_400:
@@ -132,7 +132,9 @@ def main() -> int:
         (directory / "conversation.json").unlink(missing_ok=True)
         env, told = environment(directory, arguments.seconds)
     except OSError as error:
-        print(f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr)
+        print(
+            f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr
+        )
         return 1
     except config.ConfigError as error:
         print(error, file=sys.stderr)

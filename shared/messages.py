@@ -1,9 +1,9 @@
 """The messages on the bus: their fields with units, and their bytes.
 
-A message travels as three frames, ``[topic, header, payload]``. The header is one msgpack map: ``v``
-(the bus version), ``seq`` and ``epoch`` (the publisher's count for this topic, and the moment it
-started), ``t`` (when it was published) and the message's own fields. The payload is raw: PCM or JSON
-text, never inside the map. Times are nanoseconds of CLOCK_MONOTONIC, positions and lengths are
+A message travels as three frames, ``[topic, header, payload]``. The header is one msgpack map:
+``v`` (the bus version), ``seq`` and ``epoch`` (the publisher's count for this topic, and the moment
+it started), ``t`` (when it was published) and the message's own fields. The payload is raw: PCM or
+JSON text, never inside the map. Times are nanoseconds of CLOCK_MONOTONIC, positions and lengths are
 samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 """
 
@@ -267,7 +267,7 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
         value = getattr(message, name)
         simple = isinstance(value, (int, str, bool))
         header[name] = value if simple else msgspec.to_builtins(value)
-    return cast(bytes, msgpack.packb(header)), message.payload
+    return cast("bytes", msgpack.packb(header)), message.payload
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -291,7 +291,7 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
     except BadMessage:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # msgpack raises ValueError, UnicodeDecodeError, its own ExtraData, StackError and more
         raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
     if not isinstance(fields, dict):

@@ -1,7 +1,7 @@
 """What every stage is: a process with a configuration, a lock, a log, a loop and a heartbeat.
 
-A stage's module gives ``run`` a function that sets it up (subscribes, opens its device, registers its
-timers); everything else, from the command line to the exit code, happens here.
+A stage's module gives ``run`` a function that sets it up (subscribes, opens its device, registers
+its timers); everything else, from the command line to the exit code, happens here.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def set_up_log(level: str) -> logging.Logger:
 def take_lock(stage: str, directory: Path) -> int:
     """Take a stage's lock for as long as this process lives; give its file descriptor.
 
-    Binding an ipc address that is in use steals it silently, so a second copy must be refused before.
-    Raises AlreadyRunning, with the pid of the one that has it.
+    Binding an ipc address that is in use steals it silently, so a second copy must be refused
+    before. Raises AlreadyRunning, with the pid of the one that has it.
     """
     path = directory / f"{stage}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -138,12 +138,12 @@ class Stage:
 
     def after(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` once, in ``seconds``."""
-        heapq.heappush(
-            self._timers, (time.monotonic() + seconds, next(self._order), 0.0, handler)
-        )
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), 0.0, handler))
 
     def watch(self, descriptor: int, handler: Callable[[], None], *, write: bool = False) -> None:
-        """Call ``handler`` whenever a file descriptor is readable (or, with ``write``, writable)."""
+        """Call ``handler`` whenever a file descriptor is readable (or, with ``write``,
+        writable).
+        """
         self._watched[descriptor] = handler
         self._poller.watch(descriptor, write=write)
 
@@ -153,7 +153,9 @@ class Stage:
             self._poller.unwatch(descriptor)
 
     def on_wake(self, handler: Callable[[], None]) -> None:
-        """Call ``handler`` on the loop after ``wake``: how a device's thread hands something over."""
+        """Call ``handler`` on the loop after ``wake``: how a device's thread hands something
+        over.
+        """
         self._on_wake = handler
 
     def wake(self) -> None:
@@ -199,7 +201,9 @@ class Stage:
         self._poller.watch(self._wake_in.fileno())
         self.log.info(
             "%s (pid %d) publishes on %s",
-            self.name, os.getpid(), " ".join(self.publisher.addresses) or "nothing",
+            self.name,
+            os.getpid(),
+            " ".join(self.publisher.addresses) or "nothing",
         )
         self.log.info(
             "listens for %s", " ".join(f"{t.name}({t.publisher})" for t in rows) or "nothing"
@@ -242,7 +246,8 @@ class Stage:
                 break
             if delivery.lost and delivery.topic.queue is topics.Queue.KEPT:
                 self.count(
-                    "lost_messages", delivery.lost,
+                    "lost_messages",
+                    delivery.lost,
                     f"{delivery.topic.name}: {delivery.lost} messages lost on the bus:"
                     f" {self.name} or its neighbour was stopped for too long",
                 )
@@ -286,7 +291,8 @@ class Stage:
 
 
 def arm_signals(stop: Callable[[], None]) -> None:
-    """Call ``stop`` on SIGINT and SIGTERM, on a thread of its own, and end the process if it is stuck.
+    """Call ``stop`` on SIGINT and SIGTERM, on a thread of its own, and end the process if it is
+    stuck.
 
     A handler that sets a flag is not seen by a loop that waits in C; the interpreter's wake-up
     descriptor is written whatever the main thread does, so a thread that reads it can act.
@@ -334,8 +340,8 @@ def run(
 ) -> int:
     """Run a stage from its command line to its exit code.
 
-    ``extend`` adds arguments of the stage's own, and ``act`` may answer them: what it returns, unless
-    None, is the exit code and the stage does not start.
+    ``extend`` adds arguments of the stage's own, and ``act`` may answer them: what it returns,
+    unless None, is the exit code and the stage does not start.
     """
     if name != KEY_STAGE:
         os.environ.pop(endpoint.KEY_VARIABLE, None)
@@ -362,7 +368,8 @@ def run(
         print(error, file=sys.stderr)
         return BAD_CONFIG
     log = set_up_log(settings.log.level)
-    # a thread that computes must hand over the interpreter quickly: the device's callback waits for it
+    # a thread that computes must hand over the interpreter quickly: the device's callback waits for
+    # it
     sys.setswitchinterval(0.0005)
     try:
         stage = Stage(name, settings, log)

@@ -17,6 +17,7 @@ import msgspec
 
 from shared import bus, config, topics
 from shared import messages as m
+from shared.audio import pcm
 
 
 @dataclass
@@ -71,8 +72,6 @@ def _plain(delivery: bus.Delivery[m.Message]) -> dict[str, Any]:
         if isinstance(delivery.message, (m.ClientEvent, m.ServerEvent)):
             fields["text"] = payload[:2000].decode("utf-8", "replace")
         else:
-            from shared.audio import pcm
-
             even = payload[: len(payload) & ~1]
             fields["audio_ms"] = pcm.samples_to_ms(len(even) // pcm.SAMPLE_BYTES)
             fields["dbfs"] = round(pcm.dbfs(even))

@@ -1,6 +1,8 @@
-"""The registry of topics: what is said on the bus, by whom, how often, and what a queue may do to it.
+"""The registry of topics: what is said on the bus, by whom, how often, and what a queue may do to
+it.
 
-Everything else asks this table: endpoints, queue sizes, ages, gap checks, health, the tap, the tests.
+Everything else asks this table: endpoints, queue sizes, ages, gap checks, health, the tap, the
+tests.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 
 from shared import messages as m
 
-#: The stages of a conversation, in the order of a frame's way. ``echo`` will stand between capture and
-#: uplink (mic.frame and speaker.frame in, mic.clean out), ``vad`` beside uplink (mic.clean in,
+#: The stages of a conversation, in the order of a frame's way. ``echo`` will stand between capture
+#: and uplink (mic.frame and speaker.frame in, mic.clean out), ``vad`` beside uplink (mic.clean in,
 #: mic.speech out).
 STAGES = ("capture", "uplink", "link", "downlink", "playback")
 
@@ -63,10 +65,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", m.Heard, "playback", Queue.STATE, 1),
     Topic("silenced", m.Silenced, "playback", Queue.KEPT, 0),
-    *(
-        Topic(f"{stage}.health", m.Health, stage, Queue.STATE, 1)
-        for stage in (*STAGES, *LISTENERS)
-    ),
+    *(Topic(f"{stage}.health", m.Health, stage, Queue.STATE, 1) for stage in (*STAGES, *LISTENERS)),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -181,7 +181,7 @@ class Response:
                 yield from self._close(opened, "completed")
         if incomplete:
             self._details = {"type": "incomplete", "reason": "max_output_tokens"}
-        yield from self._end("incomplete" if incomplete else "completed")
+        yield from self._cut("incomplete" if incomplete else "completed")
 
     def _begin(self, index: int, plan: Part) -> tuple[_Open, list[Event]]:
         """Open an item: the three or four events that come in one go."""
@@ -322,6 +322,7 @@ class Response:
             yield from stale.deltas(until + faults.late_after_ms / 1000)
 
     def _cut(self, status: str) -> Iterator[Step]:
+        """Close what is open, and end."""
         for opened in list(self._open):
             yield from self._close(opened, "completed" if opened.complete else "incomplete")
         yield from self._end(status)

@@ -394,7 +394,9 @@ class PacedInput(_Paced):
 
 
 class PacedOutput(_Paced):
-    """A speaker whose sound goes to a sink; there, sample n is heard n / 24000 s after the first."""
+    """A speaker whose sound goes to a sink; there, sample n is heard n / 24000 s after the
+    first.
+    """
 
     latency_ns = pcm.samples_to_ns(OUTPUT_BLOCK)
 

@@ -1,8 +1,8 @@
 """What comes to the speaker: the jitter buffer, the fade, and the playhead.
 
 Pure: the device's callback asks for samples, the reader gives stretches of replies and flushes, and
-nothing here knows a clock or a thread. Heard is counted in samples handed to the device, so it stays
-right through a stall, a pause and a change of the device.
+nothing here knows a clock or a thread. Heard is counted in samples handed to the device, so it
+stays right through a stall, a pause and a change of the device.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class _Stretch:
 class Player:
     """Plays stretches of replies in the order in which they came, and counts.
 
-    ``jitter`` is how many samples are gathered before a reply begins (or goes on after an underrun),
-    ``fade`` over how many it falls silent when it is cut.
+    ``jitter`` is how many samples are gathered before a reply begins (or goes on after an
+    underrun), ``fade`` over how many it falls silent when it is cut.
     """
 
     def __init__(self, generation: int, jitter: int, fade: int) -> None:
@@ -134,9 +134,9 @@ class Player:
     ) -> list[m.HeardItem] | None:
         """Fall silent, and give the items that were cut or never begun, in playing order.
 
-        ``received`` is what downlink had of each item when it flushed, ``interrupted`` the responses
-        to refuse from now on, ``spared`` a response that goes on. None for a flush that is older
-        than what is playing.
+        ``received`` is what downlink had of each item when it flushed, ``interrupted`` the
+        responses to refuse from now on, ``spared`` a response that goes on. None for a flush that
+        is older than what is playing.
         """
         if generation <= self.generation:
             return None
@@ -224,7 +224,9 @@ class Player:
             _ramp(out, max(0, at - self._fade * 2), at, rising=False)
 
     def _faded(self) -> bytes:
-        """Take the samples of the fade out of the queue: they are handed to the device, so heard."""
+        """Take the samples of the fade out of the queue: they are handed to the device, so
+        heard.
+        """
         tail = bytearray(self._fade * 2)
         filled = self._fill(tail, 0)
         del tail[filled:]

@@ -1,4 +1,6 @@
-"""Two streams on one time line: the person left, the assistant right, aligned to the sample. Pure."""
+"""Two streams on one time line: the person left, the assistant right, aligned to the sample.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ from numpy.typing import NDArray
 
 from shared.audio import pcm
 
-#: A stream whose clock and sample count disagree by more than this, for this many frames in a row, has
-#: lost samples: it is placed anew by its clock.
+#: A stream whose clock and sample count disagree by more than this, for this many frames in a row,
+#: has lost samples: it is placed anew by its clock.
 DRIFT = pcm.ms_to_samples(60)
 PATIENCE = 10
 GROW = pcm.RATE * 10
@@ -24,7 +26,9 @@ class _Channel:
 
 
 class Timeline:
-    """Places frames of two channels by their clock, and keeps each stream gapless by its position."""
+    """Places frames of two channels by their clock, and keeps each stream gapless by its
+    position.
+    """
 
     def __init__(self) -> None:
         self._zero_ns = 0
@@ -35,7 +39,9 @@ class Timeline:
         self._channels = (_Channel(), _Channel())
 
     def put(self, channel: int, stream: int, position: int, at_ns: int, frame: bytes) -> None:
-        """Place a frame of s16le whose first sample, ``position`` of its stream, was at ``at_ns``."""
+        """Place a frame of s16le whose first sample, ``position`` of its stream, was at
+        ``at_ns``.
+        """
         if not self._begun:
             self._begun, self._zero_ns = True, at_ns
         known = self._channels[channel]

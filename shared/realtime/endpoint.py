@@ -1,7 +1,7 @@
 """Where the server is and how to be let in: the URL, the headers, the key.
 
-OpenAI and any compatible server take ``Authorization: Bearer``; Azure OpenAI takes ``api-key`` on its
-GA path, ``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``.
+OpenAI and any compatible server take ``Authorization: Bearer``; Azure OpenAI takes ``api-key`` on
+its GA path, ``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The server's events, read. Shapes are those of the GA Realtime API (the ``openai`` package's types).
+"""The server's events, read. Shapes are those of the GA Realtime API (the ``openai`` package's
+types).
 
-Beta names are understood on input, for compatible servers that still speak them; they are never sent.
+Beta names are understood on input, for compatible servers that still speak them; they are never
+sent.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class Response(msgspec.Struct, frozen=True):
 
     id: Id
     status: str | None = None
-    conversation_id: str | None | msgspec.UnsetType = msgspec.UNSET
+    conversation_id: str | msgspec.UnsetType | None = msgspec.UNSET
     status_details: StatusDetails | None = None
 
     @property

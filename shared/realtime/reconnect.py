@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-#: Close codes that another try cannot mend: a refused key (3000), a refused model or header (4000 and
-#: up), a policy (1008). All others may pass (1001 is also how a session's 60 minutes end).
+#: Close codes that another try cannot mend: a refused key (3000), a refused model or header (4000
+#: and up), a policy (1008). All others may pass (1001 is also how a session's 60 minutes end).
 REFUSED_FROM, POLICY = 3000, 1008
-#: HTTP answers to the upgrade that may pass: too many requests, and the server's or a proxy's trouble.
+#: HTTP answers to the upgrade that may pass: too many requests, and the server's or a proxy's
+#: trouble.
 TRANSIENT_HTTP = frozenset({408, 425, 429})
 
 #: What to do, by what a refusal's reason contains.

@@ -13,8 +13,9 @@ from shared import messages as m
 from shared.audio.pcm import samples_to_ms
 from shared.realtime import requests, words
 
-#: The server's item can be about 85 ms shorter than the audio it sent (observed on the live service):
-#: a truncation past its end is an error, so what is this near to the end counts as heard to the end.
+#: The server's item can be about 85 ms shorter than the audio it sent (observed on the live
+#: service): a truncation past its end is an error, so what is this near to the end counts as heard
+#: to the end.
 MARGIN_MS = 100
 REMEMBERED = 256
 

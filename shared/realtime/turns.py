@@ -265,13 +265,13 @@ class Turns:
                 self._texts.popitem(last=False)
         return text
 
-    def _add(
-        self, item_id: str, role: Literal["user", "assistant"], delta: str
-    ) -> list[m.Message]:
+    def _add(self, item_id: str, role: Literal["user", "assistant"], delta: str) -> list[m.Message]:
         text = self._text(item_id, role)
         if len(text.text) + len(delta) > MAX_TRANSCRIPT:
             return []
-        received = max((i.received for i in self._items.values() if i.item_id == item_id), default=0)
+        received = max(
+            (i.received for i in self._items.values() if i.item_id == item_id), default=0
+        )
         if not text.marks or received - text.marks[-1].samples >= words.SPACING:
             text.marks.append(m.Mark(len(text.text), received))
         text.text += delta

@@ -48,10 +48,8 @@ def _place(at: int, text: str, marks: Sequence[m.Mark], received: int, *, done: 
     earliest = marks[known].samples if known >= 0 else 0
     if marks and marks[-1].samples >= BESIDE * received:
         first = marks[known] if known >= 0 else m.Mark(0, 0)
-        if known + 1 < len(marks):
-            after = marks[known + 1]
-        else:
-            after = m.Mark(len(text), received)
+        last = m.Mark(len(text), received)
+        after = marks[known + 1] if known + 1 < len(marks) else last
         span = max(1, after.chars - first.chars)
         return first.samples + (at - first.chars) * (after.samples - first.samples) // span
     even = at * received // len(text) if done else at * SAMPLES_PER_CHAR

@@ -336,7 +336,9 @@ def test_whatever_happens_every_item_is_closed_once_and_nothing_is_lost(
         assert item.content == [{"type": "output_audio", "transcript": text}]
         assert item.timeline is not None
         audio = audio_of(events, item_id=item.id)
-        assert audio == item.timeline.utterance.read(0, item.timeline.utterance.samples)[: len(audio)]
+        assert (
+            audio == item.timeline.utterance.read(0, item.timeline.utterance.samples)[: len(audio)]
+        )
         if not run.response.cancelled():
             assert len(audio) == 2 * item.timeline.sent == 2 * item.timeline.utterance.samples
     assert done["status"] == ("cancelled" if run.response.cancelled() else "completed")

@@ -1,0 +1,698 @@
+"""A session with a clock of the test's own: turns, answers, interruptions, items, limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from services.emulator.answers import Reset
+from services.emulator.options import Faults, Options
+from services.emulator.session import Close
+from tests.unit.emulator.support import Event, Rig, audio_of, kinds, of, one, validate, voice
+
+TURN = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
+STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
+DONE = "response.done"
+TONE = Options(reply="tone:8")
+
+
+def item_of(events: list[Event]) -> str:
+    """Give the id of the spoken item that begins in these events."""
+    return str(of(events, "response.output_item.added")[-1]["item"]["id"])
+
+
+def error(events: list[Event]) -> Event:
+    return dict(one(events, "error")["error"])
+
+
+def truncate(rig: Rig, item: str, end_ms: Any, index: int = 0) -> list[Event]:
+    return rig.send(
+        "conversation.item.truncate", item_id=item, content_index=index, audio_end_ms=end_ms
+    )
+
+
+def test_a_session_begins_with_its_settings_and_then_is_quiet() -> None:
+    rig = Rig()
+    (_, created), *rest = rig.sent
+    assert not rest
+    assert isinstance(created, dict)
+    session = created["session"]
+    assert session["expires_at"] == 1_003_600
+    assert session["audio"]["input"]["turn_detection"]["type"] == "server_vad"
+    assert rig.run(70) == []
+
+
+def test_a_turn_is_heard_and_answered() -> None:
+    rig = Rig(TONE, (992, 2016))
+    events = rig.speak(4000)
+    assert kinds(events)[:6] == [STARTED, STOPPED, *TURN, "response.created"]
+    started, stopped = one(events, STARTED), one(events, STOPPED)
+    assert (started["audio_start_ms"], stopped["audio_end_ms"]) == (692, 2216)
+    committed = one(events, TURN[0])
+    assert started["item_id"] == stopped["item_id"] == committed["item_id"]
+    added = of(events, TURN[1])[0]["item"]
+    assert added["id"] == started["item_id"]
+    assert added["content"] == [{"type": "input_audio", "transcript": None}]
+
+
+def test_the_user_item_holds_the_audio_of_the_turn() -> None:
+    rig = Rig(TONE, (992, 2016))
+    item = one(rig.speak(4000), TURN[0])["item_id"]
+    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
+    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == (2216 - 692) * 48
+
+
+def test_create_response_false_only_listens() -> None:
+    rig = Rig(TONE, (992, 2016))
+    rig.detect({"type": "server_vad", "create_response": False})
+    assert kinds(rig.speak(4000)) == [STARTED, STOPPED, *TURN]
+
+
+def test_speech_while_a_reply_is_generated_cancels_it() -> None:
+    rig = Rig(TONE, (992, 2016))
+    rig.send("response.create")
+    events = rig.speak(2000)
+    assert kinds(events)[:7] == [
+        STARTED,
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        DONE,
+    ]
+    details = one(events, DONE)["response"]["status_details"]
+    assert details == {"type": "cancelled", "reason": "turn_detected"}
+    after = events[kinds(events, "").index(STARTED) :]
+    assert not audio_of(after[[e["type"] for e in after].index(STARTED) :])
+
+
+def test_speech_after_generation_while_playing_only_starts() -> None:
+    rig = Rig(TONE, (4000, 4512))
+    rig.send("response.create")
+    events = rig.speak(4500)
+    assert kinds(events)[-1] == STARTED
+    assert one(events, DONE)["response"]["status"] == "completed"
+    assert not of(events, "error")
+
+
+def test_interrupt_response_false_lets_the_reply_go_on() -> None:
+    rig = Rig(TONE, (320, 832))
+    rig.detect({"type": "server_vad", "interrupt_response": False})
+    rig.send("response.create")
+    events = rig.speak(3000)
+    assert one(events, DONE)["response"]["status"] == "completed"
+    # The turn ended while the reply was still being given: no second one can be made.
+    assert error(events)["code"] == "conversation_already_has_active_response"
+
+
+def test_a_turn_that_ends_before_the_late_deltas_do_is_answered_after_them() -> None:
+    rig = Rig(Options(reply="tone:30", faults=Faults(late_ms=2000)), (320, 512))
+    rig.send("response.create")
+    events = rig.speak(4000)
+    names = kinds(events)
+    assert names.index(STOPPED) < names.index(DONE) < names.index("response.created")
+    assert not of(events, "error")
+
+
+def test_the_greeting_is_for_whoever_has_not_spoken_and_replies_come_in_turn() -> None:
+    rig = Rig(Options(pace=0))
+    index = voice().index
+    said = []
+    for _ in range(len(index.replies) + 2):
+        done = one(rig.send("response.create") + rig.run(60), DONE)
+        said.append(done["response"]["output"][0]["content"][0]["transcript"])
+    names = [index.greeting, *index.replies, index.replies[0]]
+    assert said == [voice().say(name).transcript for name in names]
+
+
+def test_a_first_turn_that_was_spoken_needs_no_greeting() -> None:
+    rig = Rig(Options(), (992, 2016))
+    events = rig.speak(3000) + rig.run(10)
+    assert one(events, DONE)["response"]["output"][0]["content"][0]["transcript"] == (
+        voice().say(voice().index.replies[0]).transcript
+    )
+
+
+def interrupted(rig: Rig, *changes: tuple[str, Any]) -> tuple[Event, bytes]:
+    """Have the next reply made; give its done event and its audio."""
+    rig.run(60)
+    events = rig.send("response.create") + rig.run(60)
+    return one(events, DONE)["response"], audio_of(events)
+
+
+def test_after_an_interruption_the_last_words_are_played_back_exactly() -> None:
+    rig = Rig(Options(skew_ms=0))
+    rig.send("response.create")
+    rig.run(60)
+    item = item_of(rig.send("response.create"))
+    rig.run(20)
+    assert one(truncate(rig, item, 3333), "conversation.item.truncated")["audio_end_ms"] == 3333
+    reply, audio = interrupted(rig)
+    index = voice().index
+    lighthouse = voice().say(index.replies[0])
+    words = lighthouse.last_words(3333, 5)
+    assert words is not None
+    assert reply["output"][0]["content"][0]["transcript"] == " ".join(
+        [
+            voice().say(index.stopped).transcript,
+            words.transcript,
+            voice().say(index.onward).transcript,
+            voice().say(index.replies[1]).transcript,
+        ]
+    )
+    stopped = 2 * voice().say(index.stopped).samples
+    played = audio[stopped : stopped + 2 * words.samples]
+    assert played == lighthouse.read(3333 * 24 - words.samples, 3333 * 24)
+    believed = [entry for entry in rig.journal if entry["kind"] == "interruption"]
+    assert believed[-1]["audio_end_ms"] == 3333
+    assert believed[-1]["heard"] == lighthouse.heard(3333)
+    cut = [entry for entry in rig.journal if entry["kind"] == "truncate"]
+    assert (cut[-1]["ok"], cut[-1]["audio_end_ms"]) == (True, 3333)
+    assert cut[-1]["item_ms"] == lighthouse.samples // 24
+
+
+def test_a_client_that_never_truncates_is_taken_to_have_heard_all() -> None:
+    rig = Rig(Options(), (2000, 3008))
+    rig.send("response.create")
+    events = rig.speak(6000)
+    greeting = voice().say("greeting")
+    reply = one(events + rig.run(20), "response.created")
+    assert reply
+    last = greeting.last_words(greeting.samples // 24, 5)
+    assert last is not None
+    assert [e["says"] for e in rig.journal if e["kind"] == "reply"][-1].startswith("stopped+")
+    believed = next(e for e in rig.journal if e["kind"] == "interruption")
+    assert believed["heard"] == greeting.transcript
+
+
+@pytest.mark.parametrize("how", ["delete", "truncate"])
+def test_what_was_not_heard_at_all_is_said_to_be_unheard(how: str) -> None:
+    rig = Rig(Options())
+    item = item_of(rig.send("response.create"))
+    rig.run(20)
+    if how == "delete":
+        deleted = rig.send("conversation.item.delete", item_id=item)
+        assert one(deleted, "conversation.item.deleted")["item_id"] == item
+    else:
+        truncate(rig, item, 0)
+    reply, _ = interrupted(rig)
+    index = voice().index
+    assert reply["output"][0]["content"][0]["transcript"].startswith(
+        voice().say(index.stopped_unheard).transcript
+    )
+
+
+def test_speech_after_the_reply_has_played_interrupts_nothing() -> None:
+    # The greeting is 5.2 s; the person speaks at 7.
+    rig = Rig(Options(), (7008, 8000))
+    rig.send("response.create")
+    rig.speak(10_000)
+    assert [e["says"] for e in rig.journal if e["kind"] == "reply"] == ["greeting", "lighthouse"]
+
+
+def test_of_two_items_the_words_of_the_one_that_was_cut_are_played_back() -> None:
+    rig = Rig(Options(skew_ms=0, faults=Faults(commentary=True)))
+    added = of(rig.send("response.create") + rig.run(30), "response.output_item.added")
+    first, second = (event["item"]["id"] for event in added)
+    truncate(rig, first, 800)
+    rig.send("conversation.item.delete", item_id=second)
+    reply, _ = interrupted(rig)
+    words = voice().say("commentary").last_words(800, 5)
+    assert words is not None
+    assert words.transcript in reply["output"][1]["content"][0]["transcript"]
+    assert [item["phase"] for item in reply["output"]] == ["commentary", "final_answer"]
+
+
+def test_a_cancel_by_the_client_counts_as_an_interruption() -> None:
+    rig = Rig(Options())
+    rig.send("response.create")
+    rig.run(0.3)
+    details = one(rig.send("response.cancel"), DONE)["response"]["status_details"]
+    assert details == {"type": "cancelled", "reason": "client_cancelled"}
+    interrupted(rig)
+    assert rig.journal[-1]["says"].startswith("stopped+")
+
+
+# Truncation.
+
+
+def test_a_truncate_beyond_what_the_server_has_is_refused_in_its_words() -> None:
+    rig = Rig(TONE)
+    item = item_of(rig.send("response.create"))
+    rig.run(20)
+    # 8000 ms were sent, and the server has 85 less.
+    assert error(truncate(rig, item, 8000)) | {"event_id": None} == {
+        "type": "invalid_request_error",
+        "code": "invalid_value",
+        "message": "Audio content of 7915ms is already shorter than 8000ms",
+        "param": "audio_end_ms",
+        "event_id": None,
+    }
+    assert one(truncate(rig, item, 7915), "conversation.item.truncated")
+    assert one(truncate(rig, item, 100), "conversation.item.truncated")
+    message = error(truncate(rig, item, 101))["message"]
+    assert message == "Audio content of 100ms is already shorter than 101ms"
+
+
+def test_a_truncate_in_mid_generation_is_not_a_cancel() -> None:
+    rig = Rig(TONE)
+    item = item_of(rig.send("response.create"))
+    rig.run(0.5)
+    assert one(truncate(rig, item, 700), "conversation.item.truncated")
+    rest = rig.run(20)
+    assert audio_of(rest)
+    done = one(rest, DONE)["response"]
+    assert done["status"] == "completed"
+    # Closing the item does not bring its transcript back.
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": None}]
+    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
+    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == 700 * 48
+
+
+def test_what_is_sent_so_far_limits_a_truncate() -> None:
+    rig = Rig(TONE)
+    item = item_of(rig.send("response.create"))
+    rig.run(0.1)
+    sent = len(audio_of([e for _, e in rig.sent if isinstance(e, dict)])) // 48
+    assert "is already shorter" in error(truncate(rig, item, sent - 84))["message"]
+    assert one(truncate(rig, item, sent - 85), "conversation.item.truncated")
+
+
+def test_only_spoken_items_can_be_truncated() -> None:
+    rig = Rig(TONE)
+    only = "Only model output audio messages can be truncated"
+    assert error(truncate(rig, "item_x", 1))["code"] == "item_truncate_invalid_item_id"
+    assert error(truncate(rig, "item_x", 1))["message"] == "Item with item_id not found: item_x"
+    content = [{"type": "input_text", "text": "hello"}]
+    item = {"id": "mine", "type": "message", "role": "user", "content": content}
+    rig.send("conversation.item.create", item=item)
+    refused = error(truncate(rig, "mine", 0))
+    assert (refused["message"], refused["code"], refused["param"]) == (only, None, None)
+    text = rig.send("response.create", response={"output_modalities": ["text"]}) + rig.run(60)
+    assert error(truncate(rig, item_of(text), 0))["message"] == only
+    item_id = item_of(rig.send("response.create"))
+    assert error(truncate(rig, item_id, 0, index=1))["param"] == "content_index"
+
+
+def test_an_item_without_audio_yet_cannot_be_truncated() -> None:
+    rig = Rig(Options(reply="tone:8", latency_ms=0, delta_bytes=(4800,)))
+    events = rig.send("response.create", response={"max_output_tokens": 1})
+    assert audio_of(events)
+
+
+# Items.
+
+
+def test_items_are_added_where_they_are_asked_to_be() -> None:
+    rig = Rig()
+
+    def create(name: str, **where: Any) -> list[Event]:
+        item = {"id": name, "type": "message", "role": "user",
+                "content": [{"type": "input_text", "text": name}]}  # fmt: skip
+        return rig.send("conversation.item.create", item=item, **where)
+
+    def previous(events: list[Event]) -> Any:
+        done = one(events, "conversation.item.done")
+        assert one(events, "conversation.item.added")["item"] == done["item"]
+        return done["previous_item_id"]
+
+    assert previous(create("a")) is None
+    assert previous(create("c")) == "a"
+    assert previous(create("b", previous_item_id="a")) == "a"
+    assert previous(create("first", previous_item_id="root")) is None
+    assert previous(create("last")) == "c"
+    assert "does not exist" in error(create("x", previous_item_id="nope"))["message"]
+    assert "already exists" in error(create("a"))["message"]
+
+
+def test_deleting_and_retrieving_what_is_not_there_is_refused_in_its_words() -> None:
+    rig = Rig()
+    refused = error(rig.send("conversation.item.delete", item_id="yo"))
+    assert refused["code"] == "item_delete_invalid_item_id"
+    assert refused["message"] == "Error deleting item: the item with id 'yo' does not exist."
+    assert refused["param"] is None
+    refused = error(rig.send("conversation.item.retrieve", item_id="yo"))
+    assert refused["code"] == "item_retrieve_invalid_item_id"
+
+
+def test_assistant_audio_cannot_be_created_but_text_can() -> None:
+    rig = Rig()
+    item: Event = {"type": "message", "role": "assistant",
+                   "content": [{"type": "output_audio", "audio": "AAAA"}]}  # fmt: skip
+    assert error(rig.send("conversation.item.create", item=item))["code"] == "invalid_value"
+    item["content"] = [{"type": "output_text", "text": "said before"}]
+    assert one(rig.send("conversation.item.create", item=item), "conversation.item.done")
+
+
+def test_an_item_deleted_while_it_is_spoken_is_not_done_in_the_conversation() -> None:
+    rig = Rig(TONE)
+    item = item_of(rig.send("response.create"))
+    rig.send("conversation.item.delete", item_id=item)
+    events = rig.run(20)
+    assert one(events, "response.output_item.done")["item"]["id"] == item
+    assert not of(events, "conversation.item.done")
+
+
+# Responses.
+
+
+def test_a_second_response_is_refused_while_one_is_active() -> None:
+    rig = Rig(TONE)
+    active = one(rig.send("response.create"), "response.created")["response"]["id"]
+    refused = error(rig.send("response.create"))
+    assert refused["code"] == "conversation_already_has_active_response"
+    assert refused["message"] == (
+        f"Conversation already has an active response in progress: {active}. Wait until the"
+        " response is finished before creating a new one."
+    )
+
+
+def test_a_response_out_of_band_runs_beside_and_is_not_interrupted() -> None:
+    rig = Rig(TONE, (128, 640))
+    ours = one(rig.send("response.create"), "response.created")["response"]
+    aside = one(
+        rig.send("response.create", response={"conversation": "none", "metadata": {"for": "me"}}),
+        "response.created",
+    )["response"]
+    assert (aside["conversation_id"], aside["metadata"]) == (None, {"for": "me"})
+    assert ours["conversation_id"].startswith("conv_")
+    done = {e["response"]["id"]: e["response"]["status"] for e in of(rig.speak(3000), DONE)}
+    assert done[ours["id"]] == "cancelled"
+    assert done[aside["id"]] == "completed"
+
+
+def test_a_cancel_without_an_id_leaves_what_is_out_of_band() -> None:
+    rig = Rig(TONE)
+    created = rig.send("response.create", response={"conversation": "none"})
+    aside = one(created, "response.created")["response"]["id"]
+    refused = error(rig.send("response.cancel"))
+    assert refused["code"] == "response_cancel_not_active"
+    assert refused["message"] == "Cancellation failed: no active response found"
+    done = one(rig.send("response.cancel", response_id=aside), DONE)["response"]
+    assert done["status_details"]["reason"] == "client_cancelled"
+    assert error(rig.send("response.cancel", response_id=aside))
+    assert error(rig.send("response.cancel", response_id="resp_x"))
+
+
+def test_text_answers_quote_the_text_they_answer() -> None:
+    rig = Rig(Options())
+    content = [{"type": "input_text", "text": "Is there anybody there?"}]
+    item = {"type": "message", "role": "user", "content": content}
+    rig.send("conversation.item.create", item=item)
+    events = rig.send("response.create", response={"output_modalities": ["text"]}) + rig.run(60)
+    done = one(events, DONE)["response"]
+    assert done["output_modalities"] == ["text"]
+    text = done["output"][0]["content"][0]["text"]
+    assert text.startswith("You wrote: “Is there anybody there?” A lighthouse")
+    assert not audio_of(events)
+
+
+def test_input_replaces_the_conversation_for_one_response() -> None:
+    rig = Rig(Options())
+    old = {"id": "old", "type": "message", "role": "user",
+           "content": [{"type": "input_text", "text": "old words"}]}  # fmt: skip
+    rig.send("conversation.item.create", item=old)
+
+    def answer(given: list[Event]) -> str:
+        asked = {"conversation": "none", "output_modalities": ["text"], "input": given}
+        events = rig.send("response.create", response=asked) + rig.run(60)
+        return str(one(events, DONE)["response"]["output"][0]["content"][0]["text"])
+
+    new = {"type": "message", "role": "user",
+           "content": [{"type": "input_text", "text": "new words"}]}  # fmt: skip
+    assert "“new words”" in answer([new])
+    assert "“old words”" in answer([{"type": "item_reference", "id": "old"}])
+    assert "You wrote" not in answer([])
+    missing = {"conversation": "none", "input": [{"type": "item_reference", "id": "nope"}]}
+    assert "nope" in error(rig.send("response.create", response=missing))["message"]
+
+
+def test_a_function_is_called_and_its_output_told() -> None:
+    rig = Rig(Options())
+    tool = {"type": "function", "name": "roll_dice", "parameters": {
+        "type": "object", "required": ["sides"],
+        "properties": {"sides": {"type": "integer", "minimum": 6}}}}  # fmt: skip
+    rig.update(tools=[tool], tool_choice="required")
+    events = rig.send("response.create") + rig.run(5)
+    call = one(events, DONE)["response"]["output"][0]
+    assert (call["type"], call["name"], call["status"]) == (
+        "function_call", "roll_dice", "completed")  # fmt: skip
+    assert json.loads(call["arguments"]) == {"sides": 6}
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "a four"}
+    one(rig.send("conversation.item.create", item=output), "conversation.item.done")
+    events = rig.send("response.create") + rig.run(20)
+    transcript = one(events, DONE)["response"]["output"][0]["content"][0]["transcript"]
+    assert transcript == voice().say("function").transcript + " a four"
+    assert len(audio_of(events)) == 2 * voice().say("function").samples
+
+
+def test_an_output_of_no_call_is_refused() -> None:
+    item = {"type": "function_call_output", "call_id": "call_x", "output": ""}
+    refused = error(Rig().send("conversation.item.create", item=item))
+    assert refused["code"] == "invalid_tool_call_id"
+
+
+def test_spoken_turns_can_be_answered_by_calls() -> None:
+    rig = Rig(Options(call_every=2), (992, 2016), (4000, 5024), (7008, 8032))
+    rig.update(tools=[{"type": "function", "name": "roll_dice"}])
+    events = rig.speak(10_000)
+    added = [e["item"]["type"] for e in of(events, "response.output_item.added")]
+    assert added == ["message", "function_call", "message"]
+
+
+def test_the_voice_is_fixed_once_it_was_heard() -> None:
+    rig = Rig(TONE)
+    one(rig.update(audio={"output": {"voice": "cedar"}}), "session.updated")
+    rig.send("response.create")
+    refused = error(rig.update(audio={"output": {"voice": "marin"}}))
+    assert refused["code"] == "cannot_update_voice"
+    assert refused["message"] == (
+        "Cannot update a conversation's voice if assistant audio is present."
+    )
+    one(rig.update(audio={"output": {"voice": "cedar"}}), "session.updated")
+
+
+def test_a_response_that_fails_says_why() -> None:
+    rig = Rig(Options(faults=Faults(fail="insufficient_quota")))
+    done = one(rig.send("response.create") + rig.run(1), DONE)["response"]
+    assert done["status"] == "failed"
+    assert done["status_details"]["error"]["code"] == "insufficient_quota"
+
+
+def test_rate_limits_follow_the_done() -> None:
+    rig = Rig(Options(reply="tone:0.2", pace=0))
+    events = rig.send("response.create") + rig.run(1)
+    assert kinds(events)[-2:] == [DONE, "rate_limits.updated"]
+
+
+def test_metadata_is_limited() -> None:
+    rig = Rig()
+    many = {str(n): "" for n in range(17)}
+    assert error(rig.send("response.create", response={"metadata": many}))
+    assert error(rig.send("response.create", response={"metadata": {"k": "v" * 513}}))
+    assert error(rig.send("response.create", response={"metadata": {"k" * 65: "v"}}))
+
+
+# The input buffer.
+
+
+def push_to_talk(options: Options = TONE) -> Rig:
+    rig = Rig(options, (0, 10_000))
+    rig.detect(None)
+    return rig
+
+
+def test_push_to_talk_commits_and_asks() -> None:
+    rig = push_to_talk()
+    assert rig.speak(500) == []
+    assert rig.send("input_audio_buffer.commit") == []
+    # Asked at once, it is still answered in its order: the commit takes 150 ms.
+    assert rig.send("response.create") == []
+    events = rig.run(0.5)
+    assert kinds(events)[:4] == [*TURN, "response.created"]
+
+
+@pytest.mark.parametrize(("ms", "text"), [(0, "0.00"), (40, "40.00"), (80, "80.00")])
+def test_a_commit_of_too_little_is_refused_later(ms: int, text: str) -> None:
+    rig = push_to_talk()
+    rig.speak(ms)
+    assert rig.send("input_audio_buffer.commit", event_id="mine") == []
+    assert rig.run(0.5) == []
+    refused = error(rig.run(0.5))
+    assert refused["code"] == "input_audio_buffer_commit_empty"
+    assert refused["event_id"] == "mine"
+    assert refused["message"] == (
+        "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio,"
+        f" but buffer only has {text}ms of audio."
+    )
+
+
+def test_clear_empties_the_buffer() -> None:
+    rig = push_to_talk()
+    rig.speak(500)
+    assert kinds(rig.send("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
+    rig.send("input_audio_buffer.commit")
+    assert error(rig.run(1))["code"] == "input_audio_buffer_commit_empty"
+
+
+def test_a_commit_in_mid_speech_takes_the_turn_with_its_id() -> None:
+    rig = Rig(TONE, (320, 5000))
+    started = one(rig.speak(600), STARTED)
+    rig.send("input_audio_buffer.commit")
+    assert one(rig.run(0.2), TURN[0])["item_id"] == started["item_id"]
+
+
+def test_audio_that_is_none_is_refused() -> None:
+    assert error(Rig().send("input_audio_buffer.append", audio="*"))["param"] == "audio"
+
+
+def test_half_a_sample_waits_for_the_rest() -> None:
+    rig = push_to_talk()
+    for piece in (bytes(4801), bytes(1), bytes(4799), bytes(1)):
+        rig.send("input_audio_buffer.append", audio=base64.b64encode(piece).decode())
+    rig.send("input_audio_buffer.commit")
+    item = one(rig.run(1), TURN[0])["item_id"]
+    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
+    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == 9602
+
+
+@pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
+def test_g711_counts_the_same_time(kind: str) -> None:
+    rig = push_to_talk()
+    one(rig.update(audio={"input": {"format": {"type": kind}}}), "session.updated")
+    for _ in range(50):
+        audio = base64.b64encode(b"\xff" * 160).decode()
+        rig.send("input_audio_buffer.append", audio=audio)
+    rig.send("input_audio_buffer.commit")
+    item = one(rig.run(1), TURN[0])["item_id"]
+    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
+    # A second, but for what the resampler holds back.
+    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == pytest.approx(8000, abs=320)
+
+
+@pytest.mark.parametrize(("model", "usage"), [("whisper-1", "duration"), ("gpt-x", "tokens")])
+def test_a_transcription_says_how_much_speech_there_was(model: str, usage: str) -> None:
+    rig = push_to_talk()
+    rig.update(audio={"input": {"transcription": {"model": model}}})
+    rig.speak(2300)
+    rig.send("input_audio_buffer.commit")
+    events = rig.run(2)
+    base = "conversation.item.input_audio_transcription"
+    completed = one(events, f"{base}.completed")
+    assert completed["transcript"] == "[2.3 s of speech]"
+    assert completed["usage"]["type"] == usage
+    deltas = [event["delta"] for event in of(events, f"{base}.delta")]
+    assert "".join(deltas) == completed["transcript"]
+    assert (len(deltas) == 1) == (model == "whisper-1")
+
+
+def test_an_idle_timeout_commits_the_silence_and_answers_it() -> None:
+    rig = Rig(Options(reply="tone:2"))
+    rig.detect({"type": "server_vad", "idle_timeout_ms": 5000})
+    began = rig.now
+    rig.send("response.create")
+    events = rig.speak(7100)
+    name = "input_audio_buffer.timeout_triggered"
+    at = next(t for t, e in rig.sent if isinstance(e, dict) and e["type"] == name)
+    # From the end of the playback, 2 s after the first delta, not from response.done.
+    assert at - began == pytest.approx(7.0, abs=0.05)
+    fired = one(events, name)
+    assert fired["audio_end_ms"] - fired["audio_start_ms"] == pytest.approx(5000, abs=50)
+    names = kinds(events)
+    where = names.index(name)
+    assert names[where + 1 : where + 5] == [*TURN, "response.created"]
+    assert one(events, TURN[0])["item_id"] == fired["item_id"]
+
+
+def test_speech_puts_an_idle_timeout_off() -> None:
+    rig = Rig(Options(reply="tone:2"), (6000, 9000))
+    rig.detect({"type": "server_vad", "idle_timeout_ms": 5000, "create_response": False})
+    rig.send("response.create")
+    assert not of(rig.speak(12_000), "input_audio_buffer.timeout_triggered")
+
+
+# Ends and faults.
+
+
+def test_a_session_expires() -> None:
+    rig = Rig(Options(expire_s=2))
+    refused = error(rig.run(3))
+    message = "Your session hit the maximum duration of 60 minutes."
+    assert (refused["code"], refused["message"]) == ("session_expired", message)
+    assert rig.closed == Close(1001, message)
+
+
+def test_session_close_closes() -> None:
+    rig = Rig()
+    rig.send("session.close")
+    assert rig.closed == Close(1000, "")
+
+
+def test_garbage_goes_ahead_of_the_first_audio_of_every_reply() -> None:
+    from services.emulator.options import GARBAGE
+
+    rig = Rig(Options(reply="tone:0.3", pace=0, faults=Faults(garbage=GARBAGE)))
+    for _ in range(2):
+        del rig.sent[:]
+        rig._marked = 0
+        rig.send("response.create")
+        rig.run(1)
+        outgoing = [out for _, out in rig.sent]
+        litter = [out for out in outgoing if not isinstance(out, dict)]
+        assert len(litter) == len(GARBAGE)
+        where = outgoing.index(litter[0])
+        assert outgoing[where : where + len(GARBAGE)] == litter
+        after = outgoing[where + len(GARBAGE)]
+        assert isinstance(after, dict)
+        assert after["type"] == "response.output_audio.delta"
+        texts = [text for text in litter if isinstance(text, str)]
+        assert any(isinstance(out, bytes) for out in litter)
+        with pytest.raises(ValueError, match="Unterminated"):
+            json.loads(texts[0])
+        for text in texts[1:]:
+            with pytest.raises((AssertionError, KeyError, ValueError)):
+                event = json.loads(text)
+                validate(event)
+                base64.b64decode(event["delta"], validate=True)
+
+
+def test_the_connection_is_reset_after_so_much_audio() -> None:
+    rig = Rig(Options(reply="tone:8", faults=Faults(drop_after_ms=1000)))
+    rig.send("response.create")
+    rig.run(0.3)
+    where = [isinstance(out, Reset) for _, out in rig.sent].index(True)
+    before = [out for _, out in rig.sent[:where] if isinstance(out, dict)]
+    assert 1000 <= len(audio_of(before)) / 48 < 1250
+
+
+def test_late_deltas_in_a_session_follow_speech_started() -> None:
+    faults = Faults(late_ms=200, late_after_ms=100)
+    rig = Rig(Options(reply="tone:30", faults=faults), (320, 2000))
+    rig.send("response.create")
+    events = rig.speak(1500)
+    names = [event["type"] for event in events]
+    after, done = names.index(STARTED), names.index(DONE)
+    assert audio_of(events[after:done])
+    assert audio_of(events[done:])
+
+
+def test_a_recording_that_breaks_in_mid_reply_fails_the_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from services.emulator import clips
+
+    rig = Rig(Options())
+    rig.send("response.create")
+    rig.run(0.2)
+
+    def broken(self: object, start: int, stop: int) -> bytes:
+        raise clips.VoiceError("greeting.opus: disk on fire")
+
+    monkeypatch.setattr(clips.Clip, "read", broken)
+    done = one(rig.run(5), DONE)["response"]
+    assert done["status"] == "failed"
+    assert "disk on fire" in done["status_details"]["error"]["message"]
