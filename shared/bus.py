@@ -11,7 +11,7 @@ import os
 import stat
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,9 @@ from shared.topics import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
 RECONNECT_MS = 20
+#: A message that must not be lost waits this long for its topic's first reader: stages start at the
+#: same time, and a socket takes some ms to connect.
+HOLD_NS = 10_000_000_000
 #: What a socket path may be long, for Linux (108 with its zero) and macOS (104).
 MAX_PATH = 103
 #: No message is longer: the largest payload, and a header.
@@ -113,6 +116,10 @@ class Publisher:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
+        # of each topic that has had no reader yet: when it was published, and its frames
+        self._held: dict[str, deque[tuple[int, tuple[bytes, bytes, bytes]]]] = {
+            row.name: deque(maxlen=row.queue.value) for row in rows if row.queue is Queue.KEPT
+        }
         for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
             socket = _socket(zmq.XPUB)
             # each topic's queue is its reader's own pipe, so the longest asked for holds for all
@@ -133,17 +140,24 @@ class Publisher:
         return list(self._sockets.values())
 
     def publish(self, message: m.Message, topic: Topic | None = None) -> int:
-        """Send a message; give its time stamp, ns. Never blocks."""
+        """Send a message; give its time stamp, ns. Never blocks.
+
+        What must not be lost (Queue.KEPT) is held until the topic's first reader is there.
+        """
         topic = topic or topics.of(type(message))
         if topic.queue is Queue.STATE:
             self._last[topic.name] = message
         now = time.monotonic_ns()
         stamp = m.Stamp(seq=self._seq[topic.name], epoch=self._epoch, t=now)
         self._seq[topic.name] += 1
-        header, payload = m.encode(message, stamp)
-        self._sockets[topic.endpoint].send_multipart(
-            (topic.name.encode(), header, payload), flags=zmq.NOBLOCK
-        )
+        frames = (topic.name.encode(), *m.encode(message, stamp))
+        held = self._held.get(topic.name)
+        if held is None:
+            self._sockets[topic.endpoint].send_multipart(frames, flags=zmq.NOBLOCK)
+            return now
+        held.append((now, frames))
+        while now - held[0][0] > HOLD_NS:
+            held.popleft()
         return now
 
     def repeat_state(self) -> None:
@@ -154,7 +168,10 @@ class Publisher:
             self.publish(message, topics.BY_NAME[name])
 
     def welcome(self) -> list[str]:
-        """Take new subscriptions, and repeat the state topics among them; give their prefixes."""
+        """Take new subscriptions; give their prefixes.
+
+        The state topics among them are repeated, and what was held for them is sent.
+        """
         new: list[str] = []
         for socket in self._sockets.values():
             while _readable(socket):
@@ -164,6 +181,13 @@ class Publisher:
         for name, message in list(self._last.items()):
             if any(name.startswith(prefix) for prefix in new):
                 self.publish(message, topics.BY_NAME[name])
+        oldest = time.monotonic_ns() - HOLD_NS
+        for name in [n for n in self._held if any(n.startswith(prefix) for prefix in new)]:
+            for at, frames in self._held.pop(name):
+                if at >= oldest:
+                    self._sockets[topics.BY_NAME[name].endpoint].send_multipart(
+                        frames, flags=zmq.NOBLOCK
+                    )
         return new
 
     def close(self, linger_ms: int = 0) -> None:

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# a deadline would measure the machine and its neighbours, not the code
+settings.register_profile("bargein", deadline=None)
+settings.load_profile("bargein")
 
 RINGS = ("unit", "contract", "process", "sound")
 HERE = Path(__file__).parent

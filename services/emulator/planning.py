@@ -82,7 +82,9 @@ class Planner:
         elif aside:
             said = self._replies.aside()
         else:
-            said = self._replies.next(greeting=self._is_first(context), last=spoken)
+            said = self._replies.next(
+                greeting=spoken is None and self._is_first(context), last=spoken
+            )
         if _either(asked, session, "output_modalities") == ["text"]:
             quoted = last.text if last is not None and last.role == "user" else ""
             return [

@@ -103,7 +103,7 @@ class Response:
         """Audio sent so far, ms."""
         return self.sent_samples * 1000 // RATE
 
-    def advance(self, now: float, limit: int = 16) -> list[Event]:
+    def advance(self, now: float, limit: int = 8) -> list[Event]:
         """Give the events due by ``now``; having ``limit`` of them, it stops before the next due.
 
         What is due at one time is never parted, so that a cancel finds an item open or not.

@@ -126,6 +126,9 @@ class Emulator:
             log.info("refused a connection: %s", refused.code)
             await _refuse(socket, refused)
             return
+        if self._warming is not None:
+            # it decodes the greeting, and a decoder is not for two threads at once
+            await asyncio.wait([self._warming])
         from services.emulator import sound  # noqa: PLC0415 (slow to load, the start waits for it)
 
         session = Session(

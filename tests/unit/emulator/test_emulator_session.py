@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from services.emulator import clips
 from services.emulator.answers import Reset
-from services.emulator.options import Faults, Options
+from services.emulator.options import GARBAGE, Faults, Options
 from services.emulator.session import Close
 from tests.unit.emulator.support import Event, Rig, audio_of, kinds, of, one, validate, voice
 
@@ -632,9 +633,12 @@ def test_session_close_closes() -> None:
     assert rig.closed == Close(1000, "")
 
 
-def test_garbage_goes_ahead_of_the_first_audio_of_every_reply() -> None:
-    from services.emulator.options import GARBAGE
+def digest(event: Event) -> None:
+    validate(event)
+    base64.b64decode(event["delta"], validate=True)
 
+
+def test_garbage_goes_ahead_of_the_first_audio_of_every_reply() -> None:
     rig = Rig(Options(reply="tone:0.3", pace=0, faults=Faults(garbage=GARBAGE)))
     for _ in range(2):
         del rig.sent[:]
@@ -654,10 +658,8 @@ def test_garbage_goes_ahead_of_the_first_audio_of_every_reply() -> None:
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(texts[0])
         for text in texts[1:]:
-            with pytest.raises((AssertionError, KeyError, ValueError)):
-                event = json.loads(text)
-                validate(event)
-                base64.b64decode(event["delta"], validate=True)
+            with pytest.raises((KeyError, ValueError)):
+                digest(json.loads(text))
 
 
 def test_the_connection_is_reset_after_so_much_audio() -> None:
@@ -683,8 +685,6 @@ def test_late_deltas_in_a_session_follow_speech_started() -> None:
 def test_a_recording_that_breaks_in_mid_reply_fails_the_response(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from services.emulator import clips
-
     rig = Rig(Options())
     rig.send("response.create")
     rig.run(0.2)

@@ -1,0 +1,261 @@
+"""The conversation's real processes, against an emulator, on a sound server or on files.
+
+They are started as honcho starts them, all at once, and what they say on the bus is listened to.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from shared import bus, topics
+from shared import messages as m
+from tests.sound.pulse import _end, _spawn
+
+ROOT = Path(__file__).parents[2]
+READY_S = 20.0
+"""Seconds until processes have to be ready, on a busy machine."""
+
+M = TypeVar("M", bound=m.Message)
+
+
+class PipelineError(Exception):
+    """Raised when a process ends, or does not do its part in time."""
+
+
+class Listener:
+    """Reads topics of a bus on a thread of its own, and keeps what it read."""
+
+    def __init__(self, directory: Path, wanted: Sequence[topics.Topic]) -> None:
+        self._directory = directory
+        self._wanted = list(wanted)
+        self._messages: dict[str, list[m.Message]] = {row.name: [] for row in wanted}
+        self._changed = threading.Condition()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+        self._thread.start()
+
+    def all(self, kind: type[M], topic: str = "") -> list[M]:
+        """Give every message of a type so far (of one topic, for a Health)."""
+        with self._changed:
+            return list(self._messages[topic or topics.of(kind).name])  # type: ignore[arg-type]
+
+    def wait_for(
+        self,
+        kind: type[M],
+        condition: Callable[[M], bool] = lambda _: True,
+        *,
+        topic: str = "",
+        after: int = 0,
+        timeout: float = READY_S,
+    ) -> M:
+        """Give the first message, not counting the ``after`` first ones, of which it holds."""
+        name = topic or topics.of(kind).name
+        deadline = time.monotonic() + timeout
+        seen = after
+        with self._changed:
+            while True:
+                messages = self._messages[name]
+                for message in messages[seen:]:
+                    if condition(message):  # type: ignore[arg-type]
+                        return message  # type: ignore[return-value]
+                seen = max(seen, len(messages))
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    last = messages[-1] if messages else "nothing"
+                    raise PipelineError(f"{name}: not within {timeout:g} s; the last is {last}")
+                self._changed.wait(left)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._ending.set()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        subscriber = bus.Subscriber(self._wanted, self._directory)
+        poller = bus.Poller()
+        for sock in subscriber.sockets:
+            poller.watch(sock)
+        while not self._ending.is_set():
+            poller.wait(0.1)
+            while (delivery := subscriber.receive()) is not None:
+                with self._changed:
+                    self._messages[delivery.topic.name].append(delivery.message)
+                    self._changed.notify_all()
+        subscriber.close()
+
+
+class Pipeline:
+    """The five stages, the emulator, and a listener on their bus.
+
+    ``env`` is that of the sound server, or empty; ``settings`` are configuration keys, as
+    ``{"session.greeting": "Say hello."}``; ``emulator`` its options.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: Mapping[str, str] = {},
+        settings: Mapping[str, object] = {},
+        emulator: Sequence[str] = (),
+        stages: Sequence[str] = topics.STAGES,
+    ) -> None:
+        # In /tmp whatever TMPDIR says: a socket's path has to be short.
+        self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
+        self.bus = bus.prepare_directory(self.directory / "bus")
+        self.journal_file = self.directory / "journal"
+        self.env = self._environment(env, settings)
+        self.stages = list(stages)
+        self._emulator = list(emulator)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._runs = itertools.count(1)
+        self._logs: dict[str, Path] = {}
+        self.bus_listener: Listener | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def heard(self) -> Listener:
+        """What is said on the bus."""
+        assert self.bus_listener is not None
+        return self.bus_listener
+
+    def start(self) -> None:
+        """Start everything; return when the server is connected and the devices are open."""
+        rows = [topics.health(stage) for stage in self.stages]
+        rows += [
+            topics.of(kind)
+            for kind in (m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard)
+        ]
+        self.bus_listener = Listener(self.bus, rows)
+        self.start_emulator()
+        for stage in self.stages:
+            self.start_stage(stage)
+        self.wait_until_ready()
+
+    def start_emulator(self) -> None:
+        """Start the emulator, and give the stages its address."""
+        url = "ws://127.0.0.1:0/v1/realtime"
+        arguments = ["--url", url, "--journal", str(self.journal_file), *self._emulator]
+        self._start("emulator", arguments)
+        found = self._in_log("emulator", re.compile(r"listens at (\S+),"))
+        self.env["BARGEIN_LINK__URL"] = found[1]
+
+    def start_stage(self, name: str) -> None:
+        """Start one of the stages."""
+        self._start(name, [])
+
+    def wait_until_ready(self) -> None:
+        """Return when every stage is well and the link is open."""
+        for stage in self.stages:
+            self.heard.wait_for(m.Health, lambda health: health.ok, topic=f"{stage}.health")
+        if "link" in self.stages:
+            self.heard.wait_for(m.LinkState, lambda link: link.state == "open")
+
+    def pid(self, name: str) -> int:
+        """Give a process's id."""
+        return self._processes[name].pid
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a process a signal."""
+        self._processes[name].send_signal(number)
+
+    def stop_process(self, name: str) -> None:
+        """End one process, surely."""
+        _end(self._processes.pop(name))
+
+    def log(self, name: str) -> str:
+        """Give what a process has written."""
+        return self._logs[name].read_text(encoding="utf-8", errors="replace")
+
+    def journal(self, kind: str) -> list[dict[str, Any]]:
+        """Give the emulator's entries of a kind."""
+        if not self.journal_file.exists():
+            return []
+        lines = self.journal_file.read_text(encoding="utf-8").splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+    def wait_for_journal(
+        self, kind: str, count: int = 1, timeout: float = READY_S
+    ) -> list[dict[str, Any]]:
+        """Give the emulator's entries of a kind as soon as there are so many."""
+        deadline = time.monotonic() + timeout
+        while len(entries := self.journal(kind)) < count:
+            if time.monotonic() > deadline:
+                raise PipelineError(
+                    f"the journal has {len(entries)} of {count} entries of kind {kind}"
+                )
+            time.sleep(0.02)  # a file does not say that it grows
+        return entries
+
+    def close(self) -> None:
+        """End everything and leave nothing."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+        for process in self._processes.values():
+            _end(process)
+        self._processes.clear()
+        if self.bus_listener is not None:
+            self.bus_listener.close()
+            self.bus_listener = None
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _environment(
+        self, env: Mapping[str, str], settings: Mapping[str, object]
+    ) -> dict[str, str]:
+        """Build the stages' environment: nobody's key, no settings but those asked for."""
+        foreign = ("BARGEIN_", "OPENAI_")
+        base = env or os.environ
+        made = {name: value for name, value in base.items() if not name.startswith(foreign)}
+        made["PYTHONPATH"] = str(ROOT)
+        asked = {
+            "bus.directory": self.bus,
+            "link.retry_first_ms": 50,
+            "link.retry_max_ms": 200,
+            **settings,
+        }
+        for name, value in asked.items():
+            made[f"BARGEIN_{name.upper().replace('.', '__')}"] = str(value)
+        return made
+
+    def _start(self, name: str, arguments: Sequence[str]) -> None:
+        path = self.directory / f"{name}-{next(self._runs)}.log"
+        with path.open("wb") as log:
+            self._processes[name] = _spawn(
+                [sys.executable, "-u", "-m", f"services.{name}", *arguments],
+                env=self.env,
+                stdout=log,
+                stderr=log,
+            )
+        self._logs[name] = path
+
+    def _in_log(self, name: str, pattern: re.Pattern[str]) -> re.Match[str]:
+        deadline = time.monotonic() + READY_S
+        while (found := pattern.search(self.log(name))) is None:
+            if self._processes[name].poll() is not None or time.monotonic() > deadline:
+                raise PipelineError(f"{name} does not get ready:\n{self.log(name)}")
+            time.sleep(0.01)  # a file does not say that it grows
+        return found
