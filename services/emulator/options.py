@@ -88,7 +88,7 @@ class Options:
     #: Bytes per audio delta, in turn; the last size repeats, or all of them do if ``cycle_deltas``.
     delta_bytes: tuple[int, ...] = (4800, 12000)
     cycle_deltas: bool = False
-    #: From response.created to the first delta, ms.
+    #: From response.created to the first delta, ms; the item is added half way.
     latency_ms: int = 0
     #: A spoken item is this much shorter at the server than the bytes that were sent, ms.
     skew_ms: int = 85

@@ -146,11 +146,13 @@ class Response:
             self._details = {"type": "failed", "error": self._error}
             yield self._event("response.done", response=self._resource())
             return
-        clock = Clock(now + self._options.latency_ms / 1000, self._options)
+        latency = self._options.latency_ms / 1000
+        clock = Clock(now + latency, self._options)
         before: _Open | None = None
         incomplete = False
         for index, plan in enumerate(self._plan):
-            yield clock.due()
+            # The first item is there before its audio is: that is a moment to be cut off in, too.
+            yield clock.due() if index else now + latency / 2
             if self.cancelled():
                 return
             opened, begin = self._begin(index, plan)

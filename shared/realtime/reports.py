@@ -55,8 +55,10 @@ class Reports:
         """Give what to send for a flush that playback has carried out, and its record."""
         sent: list[bytes] = []
         reports: list[m.Report] = []
+        # a server that cancels by itself has sent all there will be of what it was saying
+        final = silenced.cause == "speech_started" and self._server_cancels
         for item in silenced.items:
-            report = self._report(item)
+            report = self._report(item, final=item.done or final)
             reports.append(report)
             if report.action == "truncate":
                 sent.append(
@@ -77,12 +79,12 @@ class Reports:
             cancelled=list(cancelled),
         )
 
-    def _report(self, item: m.HeardItem) -> m.Report:
+    def _report(self, item: m.HeardItem, *, final: bool) -> m.Report:
         key = (item.item_id, item.content_index)
         heard, received = samples_to_ms(item.heard), samples_to_ms(item.received)
         action: Literal["truncate", "delete", "none"] = "none"
         end = 0
-        to_its_end = item.done and item.heard > 0 and received - heard <= MARGIN_MS
+        to_its_end = final and item.heard > 0 and received - heard <= MARGIN_MS
         if key not in self._settled and not (item.whole or to_its_end):
             if item.heard == 0:
                 action = "delete"

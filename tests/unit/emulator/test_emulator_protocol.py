@@ -74,8 +74,8 @@ def refused(message: str | bytes) -> Refused:
             ),
             "integer_below_min_value",
             (
-                "Invalid 'audio_end_ms': integer below minimum value. Expected a value >= 0, but got"
-                " -1 instead."
+                "Invalid 'audio_end_ms': integer below minimum value. Expected a value >= 0, but"
+                " got -1 instead."
             ),
         ),
     ],

@@ -130,7 +130,8 @@ def test_odd_deltas_join_to_the_same_audio() -> None:
 
 def test_latency_is_before_the_first_delta() -> None:
     run = Run(Say(SPEECH), latency_ms=300)
-    assert kinds(run.until(0.299)) == ["response.created"]
+    assert kinds(run.until(0.149)) == ["response.created"]
+    assert kinds(run.until(0.299)) == LADDER[1:4]
     assert of(run.until(0.3), DELTA)
 
 
@@ -179,6 +180,13 @@ def test_a_cancel_before_the_first_item_leaves_only_the_done() -> None:
     run.cancel(0.1)
     assert kinds(run.events + run.until()) == ["response.created", "response.done"]
     assert run.conversation.items == []
+
+
+def test_a_cancel_before_the_first_audio_closes_an_empty_item() -> None:
+    run = Run(Say(SPEECH), latency_ms=500)
+    run.cancel(0.3)
+    assert kinds(run.until()) == LADDER[4:]
+    assert not audio_of(run.events)
 
 
 def test_late_deltas_come_between_the_cancel_and_the_done() -> None:

@@ -300,9 +300,11 @@ def test_only_spoken_items_can_be_truncated() -> None:
 
 
 def test_an_item_without_audio_yet_cannot_be_truncated() -> None:
-    rig = Rig(Options(reply="tone:8", latency_ms=0, delta_bytes=(4800,)))
-    events = rig.send("response.create", response={"max_output_tokens": 1})
-    assert audio_of(events)
+    rig = Rig(Options(reply="tone:8", latency_ms=100))
+    item = item_of(rig.send("response.create") + rig.run(0.06))
+    only = "Only model output audio messages can be truncated"
+    assert error(truncate(rig, item, 0))["message"] == only
+    assert audio_of(rig.run(1))
 
 
 # Items.

@@ -1,0 +1,317 @@
+"""The stock openai client holds a conversation with the emulator, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import soundfile
+from openai import AsyncOpenAI
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+
+from services.emulator.clips import Voice
+from services.emulator.options import VOICE, Options
+from services.emulator.server import Emulator, serve
+from tests.unit.emulator.support import audio_of, kinds, of, one, validate
+
+Event = dict[str, Any]
+#: Generous: nothing here waits for a time, only for events.
+PATIENCE_S = 30
+STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
+
+
+class Talk:
+    """A connection of the stock client, and every event that came over it, validated."""
+
+    def __init__(self, connection: AsyncRealtimeConnection, emulator: Emulator) -> None:
+        self.connection = connection
+        self.emulator = emulator
+        self.events: list[Event] = []
+        self._seen = 0
+        self._came = asyncio.Condition()
+
+    async def listen(self) -> None:
+        """Take in what comes, until the connection is closed."""
+        while True:
+            raw = await self.connection.recv_bytes()
+            event = json.loads(raw)
+            validate(event)
+            # As a user of the client gets it.
+            assert self.connection.parse_event(raw).type == event["type"]
+            async with self._came:
+                self.events.append(event)
+                self._came.notify_all()
+
+    async def until(self, kind: str, times: int = 1) -> list[Event]:
+        """Wait for an event; give those since the last that was waited for, with it."""
+        async with asyncio.timeout(PATIENCE_S), self._came:
+            while True:
+                found = [
+                    n
+                    for n, event in enumerate(self.events)
+                    if n >= self._seen and event["type"] == kind
+                ]
+                if len(found) >= times:
+                    break
+                await self._came.wait()
+        first, self._seen = self._seen, found[times - 1] + 1
+        return self.events[first : self._seen]
+
+    async def hear(self, pcm: bytes, pace: float = 10.0) -> None:
+        """Append audio in frames of 20 ms, faster than real time."""
+        for at in range(0, len(pcm), 960):
+            audio = base64.b64encode(pcm[at : at + 960]).decode()
+            await self.connection.input_audio_buffer.append(audio=audio)
+            await asyncio.sleep(0.02 / pace)
+
+
+@asynccontextmanager
+async def talk(**changes: Any) -> AsyncIterator[Talk]:
+    """Run an emulator, and connect the stock client to it."""
+    options = Options(**{"url": "ws://127.0.0.1:0/v1/realtime", **changes})
+    async with serve(options) as emulator:
+        base = f"127.0.0.1:{emulator.port}/v1"
+        client = AsyncOpenAI(
+            api_key="any", base_url=f"http://{base}", websocket_base_url=f"ws://{base}"
+        )
+        async with client, client.realtime.connect(model="gpt-realtime") as connection:
+            talking = Talk(connection, emulator)
+            listening = asyncio.create_task(talking.listen())
+            try:
+                await talking.until("session.created")
+                yield talking
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a coroutine as a test."""
+
+    @wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+def person() -> list[bytes]:
+    """Give what the scripted person says, each with half a second of silence around it."""
+    pcm, rate = soundfile.read(VOICE / "person.opus", dtype="int16")
+    assert rate == 24000
+    spoken = json.loads((VOICE / "index.json").read_text())["person"]["utterances"]
+    margin = bytes(24000)
+    return [
+        margin + pcm[u["start_ms"] * 24 : u["end_ms"] * 24].tobytes() + 2 * margin for u in spoken
+    ]
+
+
+@asynchronous
+async def test_a_spoken_conversation_with_an_interruption() -> None:
+    first, second, *_ = person()
+    index = Voice(VOICE).index
+    async with talk() as it:
+        await it.connection.session.update(
+            session={
+                "type": "realtime",
+                "audio": {
+                    "input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}},
+                    "output": {"voice": "cedar"},
+                },
+            }
+        )
+        updated = one(await it.until("session.updated"), "session.updated")
+        assert updated["session"]["audio"]["output"]["voice"] == "cedar"
+
+        # The person asks; the assistant answers aloud.
+        await it.hear(first)
+        turn = await it.until("response.created")
+        assert kinds(turn) == [
+            STARTED,
+            STOPPED,
+            "input_audio_buffer.committed",
+            "conversation.item.added",
+            "conversation.item.done",
+            "response.created",
+        ]
+        start, end = one(turn, STARTED)["audio_start_ms"], one(turn, STOPPED)["audio_end_ms"]
+        spoken_ms = len(first) / 48 - 1500
+        # The padding is before it and the silence after it, as configured.
+        assert abs((end - start) - (spoken_ms + 300 + 500)) < 300
+        answer = await it.until("response.output_audio.delta", 8)
+        item = one(answer, "response.output_item.added")["item"]["id"]
+
+        # They talk over it; the client says how far it was heard.
+        await asyncio.gather(it.hear(second), it.until(STARTED))
+        await it.connection.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=700
+        )
+        rest = it.events[it.events.index(answer[-1]) + 1 :]
+        rest += [e for e in await it.until("response.done") if e not in rest]
+        cancelled = of(rest, "response.done")[0]["response"]
+        assert cancelled["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+        await it.until("conversation.item.truncated")
+
+        # The next reply says so, and plays back what was heard of the first.
+        await it.until("response.done", 1)
+        said = [e["says"] for e in it.emulator.journal if e["kind"] == "reply"]
+        assert said[0] == index.replies[0]
+        believed = [e for e in it.emulator.journal if e["kind"] == "interruption"]
+        if believed:
+            assert believed[-1]["item_id"] == item
+
+
+@asynchronous
+async def test_the_greeting_is_spoken_and_can_be_retrieved_and_truncated() -> None:
+    greeting = Voice(VOICE).say("greeting")
+    async with talk(pace=0.0) as it:
+        await it.connection.response.create()
+        reply = await it.until("response.done")
+        assert audio_of(reply) == greeting.read(0, greeting.samples)
+        item = one(reply, "response.output_item.added")["item"]["id"]
+        limits = one(await it.until("rate_limits.updated"), "rate_limits.updated")
+        assert limits["rate_limits"][0]["name"] == "tokens"
+        await it.connection.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=1000
+        )
+        await it.until("conversation.item.truncated")
+        await it.connection.conversation.item.retrieve(item_id=item)
+        got = one(await it.until("conversation.item.retrieved"), "conversation.item.retrieved")
+        audio = base64.b64decode(got["item"]["content"][0]["audio"])
+        assert audio == greeting.read(0, 24000)
+        await it.connection.conversation.item.delete(item_id=item)
+        await it.until("conversation.item.deleted")
+        await it.connection.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=1, event_id="late"
+        )
+        error = one(await it.until("error"), "error")["error"]
+        assert (error["code"], error["event_id"]) == ("item_truncate_invalid_item_id", "late")
+
+
+@asynchronous
+async def test_a_cancel_by_id_and_the_one_that_comes_too_late() -> None:
+    async with talk(reply="tone:20") as it:
+        await it.connection.response.create()
+        created = one(await it.until("response.created"), "response.created")["response"]["id"]
+        await it.until("response.output_audio.delta", 3)
+        await it.connection.response.cancel(response_id=created)
+        done = one(await it.until("response.done"), "response.done")["response"]
+        assert (done["id"], done["status"]) == (created, "cancelled")
+        assert done["usage"]["total_tokens"] > 0
+        await it.connection.response.cancel(response_id=created)
+        error = one(await it.until("error"), "error")["error"]
+        assert error["code"] == "response_cancel_not_active"
+
+
+@asynchronous
+async def test_a_function_is_called_and_its_output_told() -> None:
+    async with talk(pace=0.0) as it:
+        await it.connection.session.update(
+            session={
+                "type": "realtime",
+                "output_modalities": ["text"],
+                "tools": [
+                    {
+                        "type": "function",
+                        "name": "horoscope",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {"sign": {"type": "string", "enum": ["Leo", "Virgo"]}},
+                            "required": ["sign"],
+                        },
+                    }
+                ],
+            }
+        )
+        await it.connection.conversation.item.create(
+            item={
+                "type": "message",
+                "role": "user",
+                "content": [{"type": "input_text", "text": "Use horoscope, please."}],
+            }
+        )
+        await it.connection.response.create()
+        done = one(await it.until("response.done"), "response.done")["response"]
+        call = done["output"][0]
+        assert (call["name"], json.loads(call["arguments"])) == ("horoscope", {"sign": "Leo"})
+        await it.connection.conversation.item.create(
+            item={
+                "type": "function_call_output",
+                "call_id": call["call_id"],
+                "output": "You will meet a tall dark process.",
+            }
+        )
+        await it.connection.response.create()
+        done = one(await it.until("response.done"), "response.done")["response"]
+        text = done["output"][0]["content"][0]["text"]
+        assert text.endswith("You will meet a tall dark process.")
+
+
+@asynchronous
+async def test_a_response_out_of_band_beside_one_that_is_spoken() -> None:
+    async with talk(reply="tone:3") as it:
+        await it.connection.response.create()
+        await it.until("response.output_audio.delta")
+        await it.connection.response.create(
+            response={
+                "conversation": "none",
+                "output_modalities": ["text"],
+                "metadata": {"topic": "classification"},
+                "input": [],
+            }
+        )
+        created = one(await it.until("response.created"), "response.created")["response"]
+        assert created["metadata"] == {"topic": "classification"}
+        done = of(await it.until("response.done", 2), "response.done")
+        assert {d["response"]["conversation_id"] is None for d in done} == {True, False}
+
+
+@asynchronous
+async def test_errors_leave_the_session_as_it_was() -> None:
+    async with talk() as it:
+        await it.connection.send_raw("this is not JSON")
+        await it.connection.send_raw('{"type": "nope"}')
+        await it.connection.send_raw(b"\x00\x01")
+        await it.connection.session.update(
+            session={"type": "realtime", "output_modalities": ["text", "audio"]}
+        )
+        await it.connection.input_audio_buffer.commit(event_id="mine")
+        errors = [e["error"] for e in of(await it.until("error", 5), "error")]
+        assert [e["code"] for e in errors] == [
+            "invalid_json",
+            "invalid_value",
+            "invalid_event",
+            "invalid_value",
+            "input_audio_buffer_commit_empty",
+        ]
+        assert errors[-1]["event_id"] == "mine"
+        await it.connection.response.create()
+        await it.until("response.created")
+
+
+@asynchronous
+async def test_several_sessions_at_once_are_their_own() -> None:
+    async def one_of_them(it: Talk) -> bytes:
+        await it.connection.response.create()
+        return audio_of(await it.until("response.done"))
+
+    async with talk(pace=0.0) as first:
+        base = f"127.0.0.1:{first.emulator.port}/v1"
+        client = AsyncOpenAI(
+            api_key="any", base_url=f"http://{base}", websocket_base_url=f"ws://{base}"
+        )
+        async with client, client.realtime.connect(model="gpt-realtime-2") as connection:
+            second = Talk(connection, first.emulator)
+            listening = asyncio.create_task(second.listen())
+            said: list[bytes] = await asyncio.gather(one_of_them(first), one_of_them(second))
+            assert said[0] == said[1]
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
+Awaited = Awaitable[None]

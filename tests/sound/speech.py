@@ -1,0 +1,84 @@
+"""The recorded voices, and where in a recording a piece of them is heard."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from services.emulator.options import VOICE
+from tests.sound.pulse import RATE, Samples
+
+HEARD = 0.9
+"""The correlation from which on a piece of speech counts as heard: the sound server changes no
+sample, and no two different pieces of the voice come near it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a piece fits best."""
+
+    at: int  # sample of the recording at which it begins
+    correlation: float  # 1: it is this piece, sample by sample
+
+
+@functools.cache
+def index() -> dict[str, Any]:
+    """Give what is known of the voices."""
+    known: dict[str, Any] = json.loads((VOICE / "index.json").read_text(encoding="utf-8"))
+    return known
+
+
+def clip(name: str) -> Samples:
+    """Give one of the assistant's clips."""
+    entry = index()["clips"][name]
+    return _decoded(VOICE / entry["file"])[: entry["samples"]]
+
+
+def words(name: str) -> list[tuple[str, Samples]]:
+    """Give a clip's words and their sound."""
+    sound = clip(name)
+    return [
+        (word, sound[begin * RATE // 1000 : end * RATE // 1000])
+        for word, begin, end in index()["clips"][name]["words"]
+    ]
+
+
+def person(utterance: int) -> Samples:
+    """Give what the scripted person says."""
+    script = index()["person"]
+    said = script["utterances"][utterance]
+    sound = _decoded(VOICE / script["script"])
+    return sound[said["start_ms"] * RATE // 1000 : said["end_ms"] * RATE // 1000]
+
+
+def find(piece: Samples, recording: Samples) -> Place:
+    """Find where ``piece`` fits best into ``recording``."""
+    if len(piece) > len(recording):
+        return Place(0, 0.0)
+    here, wanted = recording.astype(np.float64), piece.astype(np.float64)
+    size = 1 << (len(here) + len(wanted)).bit_length()
+    spectrum = np.fft.rfft(here, size) * np.conj(np.fft.rfft(wanted, size))
+    places = len(here) - len(wanted) + 1
+    products = np.fft.irfft(spectrum, size)[:places]
+    power = np.concatenate(([0.0], np.cumsum(here**2)))
+    energy = power[len(wanted) :] - power[:places]
+    # Never less than a whisper, so that nothing is found in silence.
+    energy = np.maximum(energy, len(wanted) * 100.0)
+    correlations = products / np.sqrt(energy * float(np.sum(wanted**2)))
+    best = int(correlations.argmax())
+    return Place(best, float(correlations[best]))
+
+
+@functools.cache
+def _decoded(path: Path) -> Samples:
+    samples, rate = soundfile.read(path, dtype="int16")
+    assert rate == RATE
+    sound: Samples = samples
+    sound.flags.writeable = False
+    return sound
