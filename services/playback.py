@@ -58,6 +58,7 @@ class Playback:
         self._stream = 0
         self._position = 0
         self._heard: m.Heard | None = None
+        self._ended = False  # what was playing has come to its end, which is told at once
         self._snapshot = self._heard_now()
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.ReplyAudio, self._on_audio)
@@ -90,10 +91,12 @@ class Playback:
         player = self._player
         was_playing = player.playing
         out = player.render(samples)
+        ended = False
         if was_playing:
             self._snapshot = self._heard_now()
+            self._ended = ended = not self._snapshot.playing
         self._played.append((out, dac_ns))
-        if self._cuts or len(self._played) > 2:
+        if self._cuts or ended or len(self._played) > 2:
             self._stage.wake()
         return out
 
@@ -156,6 +159,9 @@ class Playback:
     def _take(self) -> None:
         while self._cuts:
             self._publish_cut(self._cuts.popleft())
+        if self._ended:
+            self._ended = False
+            self._publish_heard()
         while self._played:
             block, dac_ns = self._played.popleft()
             self._frame_ns = dac_ns - pcm.samples_to_ns(len(self._frame) // pcm.SAMPLE_BYTES)

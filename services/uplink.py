@@ -7,12 +7,16 @@ counted: speech that arrives late in a burst would be worse than speech that is 
 from __future__ import annotations
 
 import time
+from collections import deque
 
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
 from shared.realtime import requests
 from shared.realtime.reports import Reports
+
+#: Playback answers a flush within a device buffer; one that has not by now is not there.
+ANSWER_S = 0.5
 
 
 class Uplink:
@@ -27,13 +31,15 @@ class Uplink:
             server_cancels=self._session.turn_detection.interrupt_response
             and self._session.turn_detection.type != "none"
         )
-        self._cancelled: dict[int, list[str]] = {}  # by the flush's generation
+        self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
+        self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
         stage.subscribe(m.MicFrame, self._on_mic)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.ReplyState, self._on_reply)
         stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
         stage.subscribe(m.Flush, self._on_flush)
-        stage.subscribe(m.Silenced, self._on_silenced)
+        stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
+        stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
         stage.state = "waiting for link"
         stage.log.info(
             "voice %s, turn detection %s; waiting for link to open",
@@ -84,12 +90,24 @@ class Uplink:
         names = self._reports.cancels(flush)
         for name in names:
             self._send(requests.cancel(name))
-        if names:
-            self._cancelled = {flush.generation: names}
+        if flush.generation not in self._settled:
+            self._flushes[flush.generation] = (flush, names)
+            self._stage.after(ANSWER_S, lambda: self._give_up(flush.generation))
 
-    def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
-        silenced = delivery.message
-        cancelled = self._cancelled.pop(silenced.generation, [])
+    def _give_up(self, generation: int) -> None:
+        """Tell the server what is known of a flush that playback has not answered."""
+        if generation in self._flushes:
+            self._stage.count(
+                "unanswered_flushes",
+                warning="playback did not answer a flush: the server is told what was heard before",
+            )
+            self._settle(self._reports.unanswered(self._flushes[generation][0]))
+
+    def _settle(self, silenced: m.Silenced) -> None:
+        if silenced.generation in self._settled:
+            return
+        self._settled.append(silenced.generation)
+        _, cancelled = self._flushes.pop(silenced.generation, (None, []))
         sent, record = self._reports.silenced(silenced, cancelled)
         for request in sent:
             self._send(request)

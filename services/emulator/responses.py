@@ -169,7 +169,8 @@ class Response:
             for step in steps:
                 yield step
                 # An item was seen to be closed only after the next one's audio had begun.
-                if before and isinstance(step, dict) and step["type"] == _AUDIO_DELTA:
+                begun = isinstance(step, dict) and step["type"] == _AUDIO_DELTA
+                if begun and before and not self.cancelled():
                     closed, before = before, None
                     yield from self._close(closed, "completed")
             if self.cancelled():

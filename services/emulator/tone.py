@@ -4,8 +4,8 @@ An exponential sweep over the whole reply, so that a semitone lasts equally long
 
     f(t) = LOW_HZ * (HIGH_HZ / LOW_HZ) ** (t / duration)
 
-A recording of it that stops at a pitch was cut off at ``position_ms(pitch, duration_ms)``. To import
-this module loads nothing but the standard library, so whoever measures can do so.
+A recording of it that stops at a pitch was cut off at ``position_ms(pitch, duration_ms)``.
+Importing this module loads nothing but the standard library, so that whoever measures can.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ class Reports:
         self._server_cancels = server_cancels
         self._settled: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._texts: OrderedDict[str, m.Transcript] = OrderedDict()
+        self._heard: OrderedDict[tuple[str, int], int] = OrderedDict()  # samples, at least
 
     def transcript(self, transcript: m.Transcript) -> None:
         """Learn what is said in an item."""
@@ -42,6 +43,37 @@ class Reports:
         for item in state.items:
             if item.truncated:
                 self._settle((item.item_id, item.content_index))
+
+    def heard(self, heard: m.Heard) -> None:
+        """Learn how far items were heard, in case playback cannot say so when it matters."""
+        for item in heard.items:
+            key = (item.item_id, item.content_index)
+            self._heard[key] = max(item.heard, self._heard.get(key, 0))
+        while len(self._heard) > REMEMBERED:
+            self._heard.popitem(last=False)
+
+    def unanswered(self, flush: m.Flush) -> m.Silenced:
+        """Give what is known of a flush that playback did not answer: what was heard before it."""
+        return m.Silenced(
+            generation=flush.generation,
+            session=flush.session,
+            cause=flush.cause,
+            event_ns=flush.event_ns,
+            flush_ns=0,
+            received_ns=0,
+            silent_ns=0,
+            latency_ns=0,
+            items=[
+                m.HeardItem(
+                    i.item_id,
+                    i.content_index,
+                    min(self._heard.get((i.item_id, i.content_index), 0), i.received),
+                    i.received,
+                    i.done,
+                )
+                for i in flush.received
+            ],
+        )
 
     def cancels(self, flush: m.Flush) -> list[str]:
         """Give the responses to cancel by id when a flush comes."""
@@ -81,19 +113,21 @@ class Reports:
 
     def _report(self, item: m.HeardItem, *, final: bool) -> m.Report:
         key = (item.item_id, item.content_index)
-        heard, received = samples_to_ms(item.heard), samples_to_ms(item.received)
+        # a playback that was started anew knows only what it played itself
+        samples = min(item.received, max(item.heard, self._heard.get(key, 0)))
+        heard, received = samples_to_ms(samples), samples_to_ms(item.received)
         action: Literal["truncate", "delete", "none"] = "none"
         end = 0
-        to_its_end = final and item.heard > 0 and received - heard <= MARGIN_MS
+        to_its_end = final and samples > 0 and received - heard <= MARGIN_MS
         if key not in self._settled and not (item.whole or to_its_end):
-            if item.heard == 0:
+            if samples == 0:
                 action = "delete"
             else:
                 action, end = "truncate", max(1, min(heard, received - MARGIN_MS))
         self._settle(key)
         said = ""
         if (text := self._texts.get(item.item_id)) is not None:
-            said, _ = words.split(text.text, text.marks, item.heard, item.received, done=item.done)
+            said, _ = words.split(text.text, text.marks, samples, item.received, done=item.done)
         return m.Report(item.item_id, item.content_index, heard, received, action, end, said)
 
     def _settle(self, key: tuple[str, int]) -> None:

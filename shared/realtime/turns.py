@@ -69,6 +69,9 @@ class Turns:
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
+    _before: dict[tuple[str, int], int] = field(
+        default_factory=dict
+    )  # received by playback already
 
     # what came
 
@@ -89,6 +92,8 @@ class Turns:
         """Learn what was heard: such items need not be counted when a flush comes."""
         self.generation = max(self.generation, heard.generation)
         said: list[m.Message] = []
+        # an item that began before this process did goes on from where playback has it
+        self._before = {(i.item_id, i.content_index): i.received for i in heard.items}
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
             if item is None or item.heard or not (item.done and seen.heard >= item.received):
@@ -208,6 +213,7 @@ class Turns:
         item = self._items.get(key)
         if item is None:
             item = self._items[key] = _Item(event.response_id, *key, response.out_of_band)
+            item.received = self._before.get(key, 0)
             while len(self._items) > REMEMBERED:
                 self._items.popitem(last=False)
         if item.odd:
