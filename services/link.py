@@ -7,14 +7,13 @@ that holds the API key.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
 import threading
 import time
-from collections import deque
 from typing import Literal
-from urllib.parse import urlsplit
 
 import websocket
 from websocket import ABNF
@@ -23,6 +22,7 @@ from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
 from shared.realtime import endpoint, reconnect
+from shared.realtime.outbox import Outbox
 
 #: What the kernel may hold of what we send, about a second of microphone: a network that stalls
 #: must not collect speech that then arrives late.
@@ -49,19 +49,17 @@ class Link:
         except endpoint.KeyProblem as error:
             raise s.Failure(str(error)) from None
         self._url, self._headers = endpoint.request(self._settings, self._key)
-        parts = urlsplit(self._url)
-        self._where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-        self._backoff = reconnect.Backoff(
-            self._settings.retry_first_ms, self._settings.retry_max_ms
-        )
+        self._where = endpoint.where(self._url)
+        first_ms, max_ms = self._settings.retry_first_ms, self._settings.retry_max_ms
+        self._backoff = reconnect.Backoff(first_ms, max_ms)
         self._socket: websocket.WebSocket | None = None
         self._descriptor = -1
         self._outcome: websocket.WebSocket | Exception | None = None
-        self._waiting: deque[m.ClientEvent] = deque()
+        self._outbox = Outbox()
+        self._blocked = False  # the socket takes no more for now
         self._session = 0
         self._opened = 0.0
         self._sent = 0
-        self._expired = 0
         self._pinged = 0.0
         self._alive = 0.0
         stage.subscribe(m.ClientEvent, self._on_client_event)
@@ -69,12 +67,8 @@ class Link:
         stage.on_close(self._hang_up)
         stage.every(TICK_S, self._tick)
         stage.every(s.HEARTBEAT_S, self._beat)
-        stage.log.info(
-            "server %s, model %s, key %s",
-            self._where,
-            self._settings.model,
-            "set" if self._key else "none",
-        )
+        key = "set" if self._key else "none"
+        stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
         self._connect()
 
     # connecting
@@ -106,11 +100,6 @@ class Link:
         self._stage.wake()
 
     def _on_wake(self) -> None:
-        if self._outcome is not None:
-            self._on_outcome()
-        self._read()
-
-    def _on_outcome(self) -> None:
         outcome, self._outcome = self._outcome, None
         if isinstance(outcome, websocket.WebSocket):
             self._opened_with(outcome)
@@ -127,16 +116,17 @@ class Link:
             )
         elif outcome is not None:
             self._retry(str(outcome) or type(outcome).__name__)
+        self._read()
 
     def _opened_with(self, opened: websocket.WebSocket) -> None:
         self._socket = opened
-        assert opened.sock is not None  # it is open
-        self._descriptor = opened.sock.fileno()
+        self._descriptor = opened.sock.fileno() if opened.sock else -1
         opened.settimeout(0)
         self._session = max(self._session + 1, time.time_ns())
         self._opened = self._pinged = self._alive = time.monotonic()
         self._sent = 0
-        self._waiting.clear()
+        self._outbox.clear()
+        self._blocked = False
         self._stage.watch(self._descriptor, self._on_socket)
         self._stage.log.info("open: session %d", self._session)
         self._say("open")
@@ -165,7 +155,7 @@ class Link:
                 state=state,
                 session=self._session,
                 sent=self._sent,
-                expired=self._expired,
+                expired=self._outbox.expired,
                 retry_ms=retry_ms,
                 reason=reason[:1024],
             )
@@ -182,30 +172,25 @@ class Link:
         if self._socket is None or event.session != self._session:
             self._stage.count("events_unsent")
             return
-        self._waiting.append(event)
+        self._outbox.put(event)
         self._pump()
 
     def _pump(self) -> None:
         """Send what waits, as long as the socket takes it without blocking."""
-        now = time.monotonic_ns()
-        while self._waiting and self._socket is not None:
-            event = self._waiting[0]
-            if event.expires_ns and event.expires_ns < now:
-                self._waiting.popleft()
-                self._expired += 1
-                self._stage.count(
-                    "events_expired",
-                    warning="the network is slower than speech: old microphone frames were dropped",
-                )
-                continue
-            if not self._writable():
-                self._stage.watch(self._descriptor, self._on_socket, write=True)
-                return
-            self._waiting.popleft()
+        while self._socket is not None:
+            event = self._outbox.first(time.monotonic_ns())
+            blocked = event is not None and not self._writable()
+            if blocked != self._blocked:
+                self._blocked = blocked
+                self._stage.watch(self._descriptor, self._on_socket, write=blocked)
+            if event is None or blocked:
+                break
+            self._outbox.sent()
             self._send(event.payload, ABNF.OPCODE_TEXT)
             self._sent += 1
-        if self._socket is not None:
-            self._stage.watch(self._descriptor, self._on_socket)
+        new = self._outbox.expired - self._stage.counters["events_expired"]
+        if new:
+            self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
 
     def _writable(self) -> bool:
         poll = select.poll()
@@ -283,11 +268,10 @@ class Link:
         if ws is None:
             return
         self._stage.unwatch(self._descriptor)
-        try:
+        # the connection may be the very thing that is gone
+        with contextlib.suppress(OSError, websocket.WebSocketException):
             ws.settimeout(0.1)
             ws.send_close()
-        except (OSError, websocket.WebSocketException):
-            pass  # the connection may be the very thing that is gone
         if ws.sock is not None:
             ws.sock.close()
 

@@ -71,10 +71,12 @@ class Recorder:
         self._zero_ns = self._zero_ns or at_ns
 
     def _on_interruption(self, delivery: Delivery[m.Interruption]) -> None:
+        record = delivery.message
         self._interruptions.append(
             {
-                "at_ms": (delivery.message.event_ns - self._zero_ns) // 1_000_000,
-                **msgspec.to_builtins(delivery.message),
+                # a flush that was lost has no event
+                "at_ms": ((record.event_ns or record.silent_ns) - self._zero_ns) // 1_000_000,
+                **msgspec.to_builtins(record),
             }
         )
 

@@ -25,6 +25,8 @@ from shared.topics import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
 RECONNECT_MS = 20
+#: Messages refused in one go, so that a flood of them does not keep a reader from its other work.
+REFUSED_AT_ONCE = 256
 #: A message that must not be lost waits this long for its topic's first reader: stages start at the
 #: same time, and a socket takes some ms to connect.
 HOLD_NS = 10_000_000_000
@@ -42,8 +44,9 @@ class BusError(Exception):
 
 def default_directory() -> Path:
     """Give the user's own runtime directory, or one under the temporary directory."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    # one that is not absolute would be another place for each stage, and is to be ignored
+    if Path(runtime).is_absolute():
         return Path(runtime) / "bargein"
     return Path(tempfile.gettempdir()) / f"bargein-{os.getuid()}"
 
@@ -62,7 +65,10 @@ def prepare_directory(directory: Path) -> Path:
         )
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            pass  # what it is, is looked at below
         found = directory.lstat()
     except OSError as error:
         raise BusError(
@@ -222,7 +228,7 @@ class _Line:
 
 @dataclass
 class Faults:
-    """What a reader refused or missed, per topic; ``last`` has the newest reason in words."""
+    """What a reader refused or missed, per topic; ``last`` says why it last refused one."""
 
     refused: Counter[str] = field(default_factory=Counter)  # not a message of the topic
     lost: Counter[str] = field(default_factory=Counter)  # gaps in seq
@@ -262,10 +268,12 @@ class Subscriber:
         """Give the next message, urgent topics first, or None when there is none now.
 
         What is not a message of its topic is refused and counted, what is too old is dropped and
-        counted; neither ends the search.
+        counted; neither ends the search, unless there is a flood of it.
         """
         for socket in self._sockets:
-            while _readable(socket):
+            for _ in range(REFUSED_AT_ONCE):
+                if not _readable(socket):
+                    break
                 frames = socket.recv_multipart(zmq.NOBLOCK)
                 delivery = self._read(frames)
                 if delivery is not None:
@@ -293,7 +301,6 @@ class Subscriber:
         line.epoch, line.seq = stamp.epoch, stamp.seq
         if lost:
             self.faults.lost[topic.name] += lost
-            self.faults.last = f"{topic.name}: {lost} messages lost"
         age_ms = (time.monotonic_ns() - stamp.t) // 1_000_000
         if topic.max_age_ms and age_ms > topic.max_age_ms:
             self.faults.stale[topic.name] += 1

@@ -171,9 +171,11 @@ def _from_text(text: str, kind: Any) -> Any:
     if kind is str:
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        # not TOML, a number of thousands of digits, brackets without end
         return text
+    return read["value"] if len(read) == 1 else text
 
 
 def _mean(key: str, known: Sequence[str]) -> str:
@@ -220,7 +222,7 @@ def resolve(
             errors.append(f"{path}: {error.strerror}: give an existing file with --config")
         except UnicodeDecodeError:
             errors.append(f"{path}: not a text file in UTF-8")
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             errors.append(f"{path}: not valid TOML: {error}")
     for name in sorted(environment):
         if name.startswith(PREFIX):
@@ -237,6 +239,7 @@ def resolve(
         given.append((key, _from_text(text, kind), "--set"))
     values = {key: default for key, (_, default) in known.items()}
     sources = dict.fromkeys(known, "default")
+    wrong: set[str] = set()
     for key, value, source in given:
         if key not in known:
             errors.append(f"{source}: {key}: unknown{_mean(key, list(known))}")
@@ -245,10 +248,14 @@ def resolve(
             values[key] = msgspec.convert(value, known[key][0])
             sources[key] = source
         except msgspec.ValidationError as error:
+            wrong.add(key)
             errors.append(f"{source}: {key} = {value!r}: {str(error)[:1].lower()}{str(error)[1:]}")
-    if not errors:
-        built = _build(Config, values)
-        errors = [f"{sources[key]}: {key} = {values[key]!r}: {why}" for key, why in _check(built)]
+    built = _build(Config, values)
+    errors += [
+        f"{sources[key]}: {key} = {values[key]!r}: {why}"
+        for key, why in _check(built)
+        if key not in wrong
+    ]
     if errors:
         raise ConfigError([masked_text(error) for error in errors])
     return Loaded(built, sources)
@@ -286,6 +293,18 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
         yield "link.retry_max_ms", "less than link.retry_first_ms"
     if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
         yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+    paths = {
+        "link.key_file": link.key_file,
+        "recorder.directory": config.recorder.directory,
+        "bus.directory": config.bus.directory,
+    }
+    for key, path in paths.items():
+        try:
+            Path(path).expanduser()
+        except RuntimeError:
+            yield key, "no such user, or one without a home directory"
+        if "\0" in path:
+            yield key, "not a path"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -314,7 +333,8 @@ def bus_directory(settings: Config) -> Path:
 
 def masked_text(text: str) -> str:
     """Give a text without the keys that a URL (Azure's ?api-key=, user:password@) may carry."""
-    text = re.sub(r"(?i)([?&](?:api-?key|token|key)=)[^&\s'\"]*", r"\1****", text)
+    secret = r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&#\s'\"]*"
+    text = re.sub(secret, r"\1****", text)
     text = re.sub(r"//[^/@\s]*@", "//****@", text)
     return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
 

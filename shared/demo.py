@@ -105,14 +105,16 @@ def table(record: Record) -> str:
         return "no interruptions"
     rows = [f"{'when':>9}  {'event to silence':>16}  heard"]
     for each in record.interruptions:
-        silence_ms = (each.silent_ns + each.latency_ns - each.event_ns) / 1e6
+        silence = f"{(each.silent_ns + each.latency_ns - each.event_ns) / 1e6:.1f} ms"
+        if not each.event_ns:
+            silence = "flush was lost"
         when = f"{each.at_ms // 60000:d}:{each.at_ms % 60000 / 1000:06.3f}"
         heard = ", ".join(
             f"{r['heard_ms'] / 1000:.2f} s of {r['received_ms'] / 1000:.2f} s ({r['action']}"
             + (f" at {r['audio_end_ms']} ms)" if r["action"] == "truncate" else ")")
             for r in each.reports
         )
-        rows.append(f"{when:>9}  {silence_ms:13.1f} ms  {heard or 'nothing was playing'}")
+        rows.append(f"{when:>9}  {silence:>16}  {heard or 'nothing was playing'}")
     return "\n".join(rows)
 
 

@@ -9,7 +9,7 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 import msgpack
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 VERSION = 1
-MAX_HEADER = 256 * 1024
+MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
 MAX_AUDIO = 256 * 1024
 MAX_TEXT = 24 * 1024 * 1024
 
@@ -43,6 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every message. A subclass that carries a payload sets ``payload_limit``."""
 
     payload_limit: ClassVar[int] = 0  # bytes
+    payload_unit: ClassVar[int] = 1  # bytes: audio comes in whole samples
     payload: bytes = b""
 
 
@@ -50,6 +51,7 @@ class MicFrame(Message, frozen=True, kw_only=True):
     """20 ms of microphone, mono s16le at 24 kHz in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
+    payload_unit: ClassVar[int] = 2
     stream: Count  # the device's opening, wall-clock ns: positions count from it
     position: Count  # samples since the opening, of the first sample here
     captured_ns: Count  # when the first sample was at the converter
@@ -87,6 +89,7 @@ class ReplyAudio(Message, frozen=True, kw_only=True):
     """A stretch of an item's audio, mono s16le at 24 kHz in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
+    payload_unit: ClassVar[int] = 2
     generation: Count  # see Flush
     session: Count
     response_id: Name
@@ -207,6 +210,7 @@ class SpeakerFrame(Message, frozen=True, kw_only=True):
     """What the device was given, silence included, mono s16le at 24 kHz in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
+    payload_unit: ClassVar[int] = 2
     stream: Count  # the device's opening, as in MicFrame
     position: Count  # samples since the opening, of the first sample here
     played_ns: Count  # when the first sample is at the converter
@@ -270,9 +274,11 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
     return cast("bytes", msgpack.packb(header)), message.payload
 
 
-def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    # msgpack's C gives a list, its Python an iterator
+    given = list(pairs)
+    found = dict(given)
+    if len(found) != len(given):
         raise BadMessage("a key twice in the header")
     return found
 
@@ -287,6 +293,8 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         raise BadMessage(f"header of {len(header)} bytes, at most {MAX_HEADER} allowed")
     if len(payload) > kind.payload_limit:
         raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
+    if len(payload) % kind.payload_unit:
+        raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
     try:
         fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
     except BadMessage:
@@ -296,8 +304,10 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
     if not isinstance(fields, dict):
         raise BadMessage("header is not one msgpack map")
-    if fields.get("v") != VERSION or isinstance(fields.get("v"), bool):
-        raise BadMessage(f"bus version {str(fields.get('v'))[:20]}, this is version {VERSION}")
+    version = fields.get("v")
+    # neither True nor 1.0, which Python takes for 1
+    if type(version) is not int or version != VERSION:
+        raise BadMessage(f"bus version {str(version)[:20]}, this is version {VERSION}")
     fields.pop("payload", None)
     try:
         stamp = msgspec.convert(fields, Stamp)

@@ -68,10 +68,15 @@ def take_lock(stage: str, directory: Path) -> int:
     """Take a stage's lock for as long as this process lives; give its file descriptor.
 
     Binding an ipc address that is in use steals it silently, so a second copy must be refused
-    before. Raises AlreadyRunning, with the pid of the one that has it.
+    before. Raises AlreadyRunning, with the pid of the one that has it, and BusError where there can
+    be no lock.
     """
     path = directory / f"{stage}.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise bus.BusError(f"{path}: {error.strerror}: remove it or set bus.directory") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -233,7 +238,7 @@ class Stage:
             due, _, period, handler = heapq.heappop(self._timers)
             if period:
                 # a loop that was stopped for long does not make up for the beats it missed
-                again = max(due + period, now)
+                again = due + period if due + period > now else now + period
                 heapq.heappush(self._timers, (again, next(self._order), period, handler))
             handler()
 
@@ -287,6 +292,8 @@ class Stage:
         if self.subscriber is not None:
             self.subscriber.close()
         self.publisher.close()
+        self._wake_in.close()
+        self._wake_out.close()
         os.close(self._lock)
 
 

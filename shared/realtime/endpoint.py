@@ -56,3 +56,9 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
     if not key or scheme == "none":
         return url, []
     return url, [f"api-key: {key}" if scheme == "api-key" else f"Authorization: Bearer {key}"]
+
+
+def where(url: str) -> str:
+    """Give a URL's scheme, host and port: what may be shown of it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

@@ -1,0 +1,34 @@
+"""What waits to be sent, and what of it has waited too long. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shared import messages as m
+
+
+class Outbox:
+    """Client events in the order they came; those past their time are dropped and counted."""
+
+    def __init__(self) -> None:
+        self.expired = 0
+        self._events: deque[m.ClientEvent] = deque()
+
+    def put(self, event: m.ClientEvent) -> None:
+        """Take one more."""
+        self._events.append(event)
+
+    def first(self, now_ns: int) -> m.ClientEvent | None:
+        """Give the next one to send, and keep it; None when there is none."""
+        while self._events and 0 < self._events[0].expires_ns < now_ns:
+            self._events.popleft()
+            self.expired += 1
+        return self._events[0] if self._events else None
+
+    def sent(self) -> None:
+        """Let go of the first one."""
+        self._events.popleft()
+
+    def clear(self) -> None:
+        """Let go of them all."""
+        self._events.clear()
