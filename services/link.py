@@ -114,6 +114,8 @@ class Link:
             self._refused(
                 f"certificate not trusted: {outcome.verify_message}", "check link.url and the clock"
             )
+        elif isinstance(outcome, websocket.WebSocketException) and "Redirect" in str(outcome):
+            self._refused("a redirect, which the key does not follow", "set link.url to its target")
         elif outcome is not None:
             self._retry(str(outcome) or type(outcome).__name__)
         self._read()
@@ -231,9 +233,7 @@ class Link:
             elif opcode == ABNF.OPCODE_CLOSE:
                 self._closed(frame.data)
             elif opcode == ABNF.OPCODE_BINARY:
-                self._stage.count(
-                    "binary_frames", warning="a binary frame from the server, skipped"
-                )
+                self._stage.count("binary_frames", warning="a binary frame, skipped")
         # there may be more, and TLS may hold what the poller cannot see
         self._stage.wake()
 
@@ -272,8 +272,7 @@ class Link:
         with contextlib.suppress(OSError, websocket.WebSocketException):
             ws.settimeout(0.1)
             ws.send_close()
-        if ws.sock is not None:
-            ws.sock.close()
+        ws.shutdown()
 
     def _tick(self) -> None:
         if self._socket is None:

@@ -307,12 +307,15 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
     version = fields.get("v")
     # neither True nor 1.0, which Python takes for 1
     if type(version) is not int or version != VERSION:
-        raise BadMessage(f"bus version {str(version)[:20]}, this is version {VERSION}")
+        found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
+        raise BadMessage(f"bus version {found}, this is version {VERSION}")
     fields.pop("payload", None)
     try:
         stamp = msgspec.convert(fields, Stamp)
         fields["payload"] = payload
         message = msgspec.convert(fields, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise BadMessage(str(error)) from None
+        said = str(error)
+        # it can quote a long value, and ends with the field's name
+        raise BadMessage(said if len(said) <= 200 else f"{said[:97]} … {said[-100:]}") from None
     return message, stamp

@@ -99,7 +99,7 @@ class Utterance:
             at += length
         words = tuple(
             Word(
-                word.text if word.end_ms <= stop_ms else word.text.rstrip("—") + "—",
+                word.text if word.end_ms <= stop_ms else word.text.rstrip(".,:;!?—") + "—",
                 max(word.start_ms, start_ms) - start_ms,
                 min(word.end_ms, stop_ms) - start_ms,
             )

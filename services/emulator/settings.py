@@ -1,7 +1,9 @@
 """The session object: what a client may set, its defaults, and partial updates.
 
 The defaults are those of a ``session.created`` observed on the live service in 2026: server_vad is
-on, with a silence of 200 ms (the guide's prose says 500).
+on, with a silence of 200 ms (the guide's prose says 500). Accepted and without effect here are
+``speed``, ``noise_reduction``, ``truncation`` (of the context), ``tracing``, ``prompt``,
+``reasoning`` and ``include``.
 """
 
 from __future__ import annotations

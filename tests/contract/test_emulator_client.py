@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
@@ -62,12 +62,19 @@ class Talk:
         first, self._seen = self._seen, found[times - 1] + 1
         return self.events[first : self._seen]
 
-    async def hear(self, pcm: bytes, pace: float = 10.0) -> None:
-        """Append audio in frames of 20 ms, faster than real time."""
+    async def hear(self, pcm: bytes, until: str | None = None) -> bytes:
+        """Append audio in frames of 20 ms, ten times as fast as real time.
+
+        Stop when an event has come that was not there before; give the audio that is left.
+        """
+        before = len(self.events)
         for at in range(0, len(pcm), 960):
+            if until and of(self.events[before:], until):
+                return pcm[at:]
             audio = base64.b64encode(pcm[at : at + 960]).decode()
             await self.connection.input_audio_buffer.append(audio=audio)
-            await asyncio.sleep(0.02 / pace)
+            await asyncio.sleep(0.002)
+        return b""
 
 
 @asynccontextmanager
@@ -147,23 +154,38 @@ async def test_a_spoken_conversation_with_an_interruption() -> None:
         item = one(answer, "response.output_item.added")["item"]["id"]
 
         # They talk over it; the client says how far it was heard.
-        await asyncio.gather(it.hear(second), it.until(STARTED))
-        await it.connection.conversation.item.truncate(
-            item_id=item, content_index=0, audio_end_ms=700
-        )
-        rest = it.events[it.events.index(answer[-1]) + 1 :]
-        rest += [e for e in await it.until("response.done") if e not in rest]
-        cancelled = of(rest, "response.done")[0]["response"]
+        left = await it.hear(second, until=STARTED)
+        burst = await it.until("response.done")
+        assert kinds(burst[burst.index(one(burst, STARTED)) :]) == [
+            STARTED,
+            "response.output_audio.done",
+            "response.output_audio_transcript.done",
+            "response.content_part.done",
+            "conversation.item.done",
+            "response.output_item.done",
+            "response.done",
+        ]
+        cancelled = burst[-1]["response"]
         assert cancelled["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+        await it.connection.conversation.item.truncate(
+            item_id=item, content_index=0, audio_end_ms=1500
+        )
         await it.until("conversation.item.truncated")
 
         # The next reply says so, and plays back what was heard of the first.
-        await it.until("response.done", 1)
-        said = [e["says"] for e in it.emulator.journal if e["kind"] == "reply"]
-        assert said[0] == index.replies[0]
-        believed = [e for e in it.emulator.journal if e["kind"] == "interruption"]
-        if believed:
-            assert believed[-1]["item_id"] == item
+        await it.hear(left)
+        await it.until("response.created")
+        entries = {entry["kind"]: entry for entry in it.emulator.journal}
+        heard = Voice(VOICE).say(index.replies[0]).heard(1500)
+        assert entries["truncate"]["heard"] == entries["interruption"]["heard"] == heard
+        assert entries["interruption"]["item_id"] == item
+        last = " ".join(heard.split()[-5:])
+        assert last in entries["reply"]["transcript"]
+        spoken = await it.until("response.output_audio.delta", 40)
+        transcript = "".join(
+            e["delta"] for e in of(spoken, "response.output_audio_transcript.delta")
+        )
+        assert last in transcript
 
 
 @asynchronous
@@ -308,10 +330,7 @@ async def test_several_sessions_at_once_are_their_own() -> None:
         async with client, client.realtime.connect(model="gpt-realtime-2") as connection:
             second = Talk(connection, first.emulator)
             listening = asyncio.create_task(second.listen())
-            said: list[bytes] = await asyncio.gather(one_of_them(first), one_of_them(second))
+            said = await asyncio.gather(one_of_them(first), one_of_them(second))
             assert said[0] == said[1]
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-
-
-Awaited = Awaitable[None]

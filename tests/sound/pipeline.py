@@ -114,7 +114,7 @@ class Pipeline:
     ) -> None:
         # In /tmp whatever TMPDIR says: a socket's path has to be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
-        self.bus = bus.prepare_directory(self.directory / "bus")
+        self.bus_directory = bus.prepare_directory(self.directory / "bus")
         self.journal_file = self.directory / "journal"
         self.env = self._environment(env, settings)
         self.stages = list(stages)
@@ -122,7 +122,7 @@ class Pipeline:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._runs = itertools.count(1)
         self._logs: dict[str, Path] = {}
-        self.bus_listener: Listener | None = None
+        self._listener: Listener | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -136,10 +136,10 @@ class Pipeline:
         self.close()
 
     @property
-    def heard(self) -> Listener:
+    def bus(self) -> Listener:
         """What is said on the bus."""
-        assert self.bus_listener is not None
-        return self.bus_listener
+        assert self._listener is not None
+        return self._listener
 
     def start(self) -> None:
         """Start everything; return when the server is connected and the devices are open."""
@@ -148,7 +148,7 @@ class Pipeline:
             topics.of(kind)
             for kind in (m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard)
         ]
-        self.bus_listener = Listener(self.bus, rows)
+        self._listener = Listener(self.bus_directory, rows)
         self.start_emulator()
         for stage in self.stages:
             self.start_stage(stage)
@@ -169,9 +169,9 @@ class Pipeline:
     def wait_until_ready(self) -> None:
         """Return when every stage is well and the link is open."""
         for stage in self.stages:
-            self.heard.wait_for(m.Health, lambda health: health.ok, topic=f"{stage}.health")
+            self.bus.wait_for(m.Health, lambda health: health.ok, topic=f"{stage}.health")
         if "link" in self.stages:
-            self.heard.wait_for(m.LinkState, lambda link: link.state == "open")
+            self.bus.wait_for(m.LinkState, lambda link: link.state == "open")
 
     def pid(self, name: str) -> int:
         """Give a process's id."""
@@ -218,9 +218,9 @@ class Pipeline:
         for process in self._processes.values():
             _end(process)
         self._processes.clear()
-        if self.bus_listener is not None:
-            self.bus_listener.close()
-            self.bus_listener = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _environment(
@@ -232,7 +232,7 @@ class Pipeline:
         made = {name: value for name, value in base.items() if not name.startswith(foreign)}
         made["PYTHONPATH"] = str(ROOT)
         asked = {
-            "bus.directory": self.bus,
+            "bus.directory": self.bus_directory,
             "link.retry_first_ms": 50,
             "link.retry_max_ms": 200,
             **settings,

@@ -136,7 +136,7 @@ def wait_for_failure(device: InputDevice | OutputDevice) -> str:
 
 def played(ear: Ear, sound: Samples) -> tuple[OutputDevice, Samples]:
     """Play a sound on a speaker of its own, and give that and what was heard."""
-    for _ in range(8):
+    for _ in range(20):
         speaker = Speaker()
         speaker.say(sound)
         begin = ear.wait_for_sound(after=len(ear.audio))
@@ -146,14 +146,14 @@ def played(ear: Ear, sound: Samples) -> tuple[OutputDevice, Samples]:
         # The device's buffer is 10 ms. If the machine is busy for longer, there is a hole; the
         # sound server makes some of its own, of which PortAudio learns nothing.
         holes = spans((np.abs(heard) < 100).astype(np.int16) * 32767, gap_ms=0.05)
-        if not speaker.device.underflows and all(b - a < RATE * 2 // 1000 for a, b in holes):
+        if all(last - first < RATE // 2000 for first, last in holes):
             return speaker.device, heard
-    pytest.fail("eight times a hole: the machine is too busy to hear anything")
+    pytest.fail("twenty times a hole: the machine is too busy to hear anything")
 
 
 def test_every_sample_rendered_is_heard_and_no_other(ear: Ear) -> None:
     # Loud from the first sample to the last, and nowhere the same.
-    sound = np.random.default_rng(1).integers(3000, 20_000, RATE // 2, np.int16)
+    sound = np.random.default_rng(1).integers(3000, 20_000, RATE // 4, np.int16)
     speaker, heard = played(ear, sound)
     assert speaker.rate == RATE
     np.testing.assert_array_equal(heard, sound)
@@ -164,10 +164,10 @@ def test_a_speaker_of_any_format_keeps_length_and_pitch(
     ear: Ear, accept_only: Callable[[int, int], None], rate: int, channels: int
 ) -> None:
     accept_only(rate, channels)
-    speaker, heard = played(ear, tone(1000, 0.5))
+    speaker, heard = played(ear, tone(1000, 0.25))
     assert speaker.rate == rate
     assert ("resampled" in speaker.description) == (rate != RATE)
-    assert len(heard) == pytest.approx(0.5 * RATE, rel=0.005)
+    assert len(heard) == pytest.approx(0.25 * RATE, rel=0.01)
     assert loudest_frequency(heard) == pytest.approx(1000, abs=3)
     assert pcm.dbfs(heard.tobytes()) == pytest.approx(-15.05, abs=0.2)
 

@@ -9,16 +9,21 @@ from functools import cache
 from itertools import count
 from typing import Any, get_args
 
+from hypothesis import settings
 from openai.types.realtime import realtime_server_event
 from pydantic import BaseModel
 
 from services.emulator.clips import Piece, Utterance, Voice, Word
+from services.emulator.ears import Probability
 from services.emulator.options import VOICE, Options
 from services.emulator.replies import Replies
 from services.emulator.session import Close, Outgoing, Session
 from services.emulator.tone import Tone
 
 Event = dict[str, Any]
+
+#: For properties: a machine that is busy with something else is no failure.
+patiently = settings(deadline=None)
 
 #: On the live service's wire, and not in the published types.
 UNTYPED = {
@@ -89,7 +94,12 @@ class Scripted:
 class Rig:
     """A session with a clock that moves when the test says so; every event is validated."""
 
-    def __init__(self, options: Options | None = None, *spans: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        options: Options | None = None,
+        *spans: tuple[int, int],
+        probability: Probability | None = None,
+    ) -> None:
         self.options = options or Options()
         tone = self.options.reply.startswith("tone")
         replies = Replies(self.options.reply, None if tone else voice())
@@ -98,7 +108,7 @@ class Rig:
         self.session = Session(
             self.options,
             replies,
-            Scripted(*spans),
+            probability or Scripted(*spans),
             self.journal.append,
             model="gpt-realtime",
             now=self.now,
@@ -150,10 +160,13 @@ class Rig:
         """Append so much audio in real time; give all that comes meanwhile."""
         events = []
         for _ in range(0, ms, frame):
-            audio = base64.b64encode(bytes(48 * frame)).decode()
-            events += self.send("input_audio_buffer.append", audio=audio)
+            events += self.append(bytes(48 * frame))
             events += self.run(frame / 1000)
         return events
+
+    def append(self, pcm: bytes) -> list[Event]:
+        """Append audio; give what comes at once."""
+        return self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
 
     def update(self, **session: Any) -> list[Event]:
         """Send a session.update."""

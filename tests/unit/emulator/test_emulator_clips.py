@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.emulator import tone
 from services.emulator.clips import RATE, Clip, Voice, VoiceError, join
 from services.emulator.options import VOICE
-from tests.unit.emulator.support import said, voice
+from tests.unit.emulator.support import patiently, said, voice
 
 
 def test_a_cut_is_exact_and_marks_the_word_it_cuts() -> None:
@@ -46,6 +46,7 @@ def test_what_is_joined_keeps_its_words_with_its_audio() -> None:
     assert both.cut(200, 300).read(0, 2400) == second.read(0, 2400)
 
 
+@patiently
 @given(st.lists(st.integers(0, 9600), min_size=2, max_size=9).map(sorted))
 def test_audio_is_the_same_however_it_is_read(at: list[int]) -> None:
     whole = join([said("a", "b"), said("c"), said("d")])
@@ -87,6 +88,7 @@ def test_a_recording_shorter_than_its_index_ends_in_silence() -> None:
     assert clip.read(entry.samples + 2000, entry.samples + 24000) == bytes(2 * 22000)
 
 
+@patiently
 @given(st.floats(0, 5000), st.floats(100, 60_000))
 def test_the_tones_pitch_tells_its_position(at: float, duration: float) -> None:
     assert tone.position_ms(tone.frequency_hz(at, duration), duration) == pytest.approx(

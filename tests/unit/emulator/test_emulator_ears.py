@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.emulator.ears import Detection, Ears, Started, Stopped, detection
-from tests.unit.emulator.support import Scripted
+from tests.unit.emulator.support import Scripted, patiently
 
 MS = 24
 
@@ -94,6 +94,7 @@ def test_silence_is_forgotten_after_a_minute() -> None:
     assert ears.clock == 63_000 * MS
 
 
+@patiently
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=40))
 def test_turns_do_not_depend_on_the_size_of_the_frames(sizes: list[int]) -> None:
     whole, split = listening((96, 416)), listening((96, 416))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.emulator import events, settings
 from services.emulator.schema import Refused
-from tests.unit.emulator.support import Event, Rig, one
+from tests.unit.emulator.support import Event, Rig, one, patiently
 
 
 def refused(message: str | bytes) -> Refused:
@@ -93,6 +93,7 @@ def test_an_append_of_more_than_15_mib_is_refused() -> None:
     assert found.code == "string_above_max_length"
 
 
+@patiently
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
                     lambda inner: st.lists(inner, max_size=3)
                     | st.dictionaries(st.text(max_size=8), inner, max_size=3)),
@@ -105,6 +106,7 @@ def test_whatever_is_sent_is_refused_or_accepted(value: Any, kind: str) -> None:
         settings.updated(SESSION, value, spoken=False)
 
 
+@patiently
 @given(st.text() | st.binary())
 def test_no_message_breaks_a_session(message: str | bytes) -> None:
     rig = Rig()

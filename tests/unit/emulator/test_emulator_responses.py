@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.emulator.conversation import Conversation
@@ -14,7 +14,17 @@ from services.emulator.options import ODD_DELTAS, Faults, Options, Stall
 from services.emulator.plans import Call, Part, Request, Say, Write
 from services.emulator.replies import tone
 from services.emulator.responses import Response
-from tests.unit.emulator.support import Event, audio_of, kinds, numbered, of, one, said, validate
+from tests.unit.emulator.support import (
+    Event,
+    audio_of,
+    kinds,
+    numbered,
+    of,
+    one,
+    patiently,
+    said,
+    validate,
+)
 
 PCM = {"type": "audio/pcm", "rate": 24000}
 REQUEST = Request("audio", "marin", PCM, "inf")
@@ -309,7 +319,7 @@ def test_g711_has_the_same_length(kind: str) -> None:
     assert run.timed[-1][0] == pytest.approx(0.475, abs=0.05)
 
 
-@settings(deadline=None)
+@patiently
 @given(
     st.lists(st.integers(601, 20000), min_size=1, max_size=5),
     st.lists(st.floats(0.0, 0.7), max_size=6),

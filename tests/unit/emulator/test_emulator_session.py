@@ -453,6 +453,17 @@ def test_a_function_is_called_and_its_output_told() -> None:
     assert len(audio_of(events)) == 2 * voice().say("function").samples
 
 
+def test_speech_during_a_function_call_leaves_it_incomplete() -> None:
+    rig = Rig(Options(call_ms=5000), (320, 3000))
+    parameters = {"type": "object", "required": ["a", "b", "c"]}
+    rig.update(tools=[{"type": "function", "name": "roll_dice", "parameters": parameters}])
+    asked = {"tool_choice": "required", "parallel_tool_calls": False}
+    rig.send("response.create", response=asked)
+    done = one(rig.speak(1000), DONE)["response"]
+    assert done["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert done["output"][0]["status"] == "incomplete"
+
+
 def test_an_output_of_no_call_is_refused() -> None:
     item = {"type": "function_call_output", "call_id": "call_x", "output": ""}
     refused = error(Rig().send("conversation.item.create", item=item))

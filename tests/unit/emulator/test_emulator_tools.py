@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.emulator.schema import Refused
 from services.emulator.tools import choose, example
+from tests.unit.emulator.support import patiently
 
 ROLL = {"type": "function", "name": "roll_dice"}
 TIME = {"type": "function", "name": "time"}
@@ -84,6 +85,7 @@ def satisfies(value: Any, schema: dict[str, Any]) -> bool:
             )
 
 
+@patiently
 @given(SCHEMAS)
 def test_an_example_satisfies_its_schema(schema: dict[str, Any]) -> None:
     assert satisfies(example(schema), schema)

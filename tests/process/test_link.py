@@ -1,0 +1,459 @@
+"""link against servers that refuse, vanish, stall and babble."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shared import bus
+from shared import messages as m
+from tests.process import servers
+from tests.process.pipeline import PATIENCE_S, Child, Keeper, Pipeline
+from tests.process.servers import Connection, Script, Server
+
+pytestmark = pytest.mark.process
+
+KEY = "sk-test-SECRET-of-the-link-tests"
+#: Warnings and errors, as the stages' log marks them.
+COMPLAINT = r"^\d\d:\d\d:\d\d\.\d{3} [WE] "
+
+
+def link(pipeline: Pipeline, url: str, **env: str) -> Child:
+    """Start link towards a URL."""
+    pipeline.settings["link.url"] = url
+    return pipeline.stage("link", env=env)
+
+
+def states(pipeline: Pipeline, state: str) -> list[m.LinkState]:
+    """Give the states of link of one kind, each once."""
+    found = [each for each in pipeline.bus.all(m.LinkState) if each.state == state]
+    return [each for number, each in enumerate(found) if each not in found[:number]]
+
+
+def wait_state(
+    pipeline: Pipeline,
+    state: str,
+    holds: Callable[[m.LinkState], object] = lambda _: True,
+    since: int = 0,
+) -> m.LinkState:
+    """Wait for a state of link."""
+    return pipeline.bus.wait_for(
+        m.LinkState, lambda s: s.state == state and holds(s), since=since
+    ).message
+
+
+class Uplink:
+    """Takes uplink's place on the bus, and waits until link listens."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._publisher = bus.Publisher("uplink", pipeline.bus_directory)
+        poller = bus.Poller()
+        for each in self._publisher.sockets:
+            poller.watch(each)
+        # the tests' own listener subscribes to everything as well
+        wanted = 2
+        while wanted:
+            assert poller.wait(PATIENCE_S), "link does not listen to uplink"
+            wanted -= self._publisher.welcome().count("client.event")
+
+    def __enter__(self) -> Uplink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._publisher.close()
+
+    def say(self, text: object, session: int, expires_ns: int = 0, size: int = 0) -> None:
+        """Publish a client event, at least ``size`` bytes long."""
+        payload = b'{"type":"test","text":"%b","pad":"%b"}' % (str(text).encode(), b"x" * size)
+        self._publisher.publish(
+            m.ClientEvent(session=session, expires_ns=expires_ns, payload=payload)
+        )
+
+
+def texts(connection: Connection) -> list[str]:
+    """Give the texts of the test's events that a server has read."""
+    return [arrival.event["text"] for arrival in connection.of("test")]
+
+
+# connecting, and connecting again
+
+
+def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        child = link(pipeline, f"ws://127.0.0.1:{closed.getsockname()[1]}/v1/realtime")
+        # from 20 ms to 200 ms, which the settings have as the longest, takes five tries
+        wait_state(pipeline, "waiting", lambda s: s.retry_ms >= 100)
+    delays = [s.retry_ms for s in states(pipeline, "waiting")]
+    assert len(delays) >= 4
+    assert all(before <= after for before, after in pairwise(delays)), delays
+    assert max(delays) <= 200
+    assert child.matching("Connection refused; trying again in")
+    assert child.running
+
+
+def reset(connection: Connection) -> None:
+    """Open, and drop the connection as a crash would."""
+    servers.begin(connection)
+    connection.reset()
+
+
+def reserved_bits(connection: Connection) -> None:
+    """Open, and send what is no frame of the protocol that was agreed on."""
+    servers.begin(connection)
+    connection.socket.sendall(b"\xf1\x02{}")
+
+
+def other_protocol(connection: Connection) -> None:
+    """Answer as no web server does."""
+    connection.socket.sendall(b"SSH-2.0-OpenSSH_9\r\n\r\n")
+
+
+PASSING: dict[str, Script] = {
+    "HTTP 502": servers.refuse("502 Bad Gateway", body="<html>"),
+    "HTTP 503": servers.refuse("503 Service Unavailable"),
+    "HTTP 429": servers.refuse("429 Too Many Requests"),
+    "reset by peer": reset,
+    "Connection to remote host was lost": servers.begin,
+    "closed by the server (1000)": servers.close_with(1000),
+    "closed by the server (1001 60 minutes)": servers.close_with(1001, "60 minutes"),
+    "closed by the server (1011 oops)": servers.close_with(1011, "oops"),
+    "Invalid status line": other_protocol,
+    "rsv is not implemented": reserved_bits,
+}
+
+
+def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
+    # one link meets each fault at a connection of its own, and a good one at the end
+    with Server([*PASSING.values(), servers.serve]) as server:
+        child = link(pipeline, server.url)
+        last = server.wait(len(PASSING) + 1)
+        opened = wait_state(pipeline, "open", since=pipeline.bus.now)
+        assert child.running
+        waits = states(pipeline, "waiting")
+        for wait, why in zip(waits, PASSING, strict=True):
+            assert why in wait.reason
+        assert len(child.matching("trying again in")) == len(PASSING)
+        # no try came before its time was up
+        for wait, (before, after) in zip(waits, pairwise(server.connections), strict=True):
+            assert after.at - before.at >= wait.retry_ms / 1000
+        assert last is server.connections[-1]
+    sessions = [s.session for s in states(pipeline, "open")]
+    assert sessions == sorted(sessions)
+    assert opened.session == sessions[-1]
+
+
+# refusals
+
+
+@dataclass
+class Refusal:
+    """One way to refuse, and what is to be said of it."""
+
+    script: Script
+    says: str
+    advice: str
+
+
+REFUSALS = {
+    "close 3000": Refusal(
+        servers.close_with(3000, "invalid_request_error.invalid_api_key"),
+        "closed by the server (3000 invalid_request_error.invalid_api_key)",
+        "check OPENAI_API_KEY",
+    ),
+    "close 4000": Refusal(
+        servers.close_with(4000, "invalid_request_error.invalid_model"),
+        "closed by the server (4000 invalid_request_error.invalid_model)",
+        "check link.model",
+    ),
+    "close 1008": Refusal(servers.close_with(1008), "closed by the server (1008)", "link.url"),
+    "HTTP 200": Refusal(servers.refuse("200 OK", body="hello"), "HTTP 200", "link.url"),
+    "HTTP 400": Refusal(servers.refuse("400 Bad Request"), "HTTP 400", "link.url"),
+    "HTTP 401": Refusal(servers.refuse("401 Unauthorized"), "HTTP 401", "check OPENAI_API_KEY"),
+    "HTTP 403": Refusal(
+        servers.refuse("403 Forbidden", body='{"error":"no"}'), "HTTP 403", "check OPENAI_API_KEY"
+    ),
+    "HTTP 404": Refusal(servers.refuse("404 Not Found"), "HTTP 404", "check link.url"),
+}
+
+
+@pytest.fixture(scope="module")
+def refused(kept: Keeper) -> Iterator[dict[str, tuple[Child, Server]]]:
+    """Run a link into each of the refusals, all at the same time."""
+    with Pipeline(kept) as pipeline:
+        ran = {}
+        for number, (name, refusal) in enumerate(REFUSALS.items()):
+            server = Server(refusal.script)
+            settings = {
+                "bus.directory": pipeline.directory / f"bus{number}",
+                "link.url": server.url,
+            }
+            ran[name] = pipeline.stage("link", settings=settings), server
+        yield ran
+        for _, server in ran.values():
+            server.close()
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_stops_with_one_line_when_another_try_is_of_no_use(
+    refused: dict[str, tuple[Child, Server]], name: str
+) -> None:
+    child, server = refused[name]
+    assert child.wait() == 1
+    [line] = child.matching(COMPLAINT)
+    assert f"refused the connection: {REFUSALS[name].says}" in line
+    assert REFUSALS[name].advice in line
+    assert len(server.connections) == 1
+
+
+def test_a_redirect_is_not_followed_with_the_key(pipeline: Pipeline) -> None:
+    with Server(servers.serve) as elsewhere:
+        location = f"Location: {elsewhere.url}"
+        with Server(servers.refuse("302 Found", location)) as server:
+            child = link(pipeline, server.url, OPENAI_API_KEY=KEY)
+            assert child.wait() == 1
+            assert server.connections[0].headers["authorization"] == f"Bearer {KEY}"
+        assert elsewhere.connections == []
+    [line] = child.matching(COMPLAINT)
+    assert "redirect" in line
+    assert "link.url" in line
+    assert KEY not in child.output
+
+
+# how it is let in
+
+
+def test_a_key_goes_as_a_bearer_token_and_nothing_tells_of_a_browser(pipeline: Pipeline) -> None:
+    with Server(servers.serve) as server:
+        link(pipeline, server.url, OPENAI_API_KEY=KEY)
+        connection = server.wait()
+    assert connection.headers["authorization"] == f"Bearer {KEY}"
+    assert not {"api-key", "origin", "openai-beta", "cookie"} & set(connection.headers)
+    assert connection.request.startswith("GET /v1/realtime?model=gpt-realtime-2.1 ")
+
+
+def test_azure_is_given_an_api_key_through_a_proxy(pipeline: Pipeline) -> None:
+    def proxy(connection: Connection) -> None:
+        asked.append(connection.request)
+        connection.respond("200 Connection established")
+        connection.headers.clear()
+        connection.read_request()
+        upgraded.set()
+        servers.serve(connection)
+
+    asked: list[str] = []
+    upgraded = threading.Event()
+    pipeline.settings |= {"link.allow_insecure": True, "link.model": "my-deployment"}
+    with Server(proxy) as server:
+        link(
+            pipeline,
+            "ws://some.openai.azure.com/openai/v1/realtime",
+            OPENAI_API_KEY=KEY,
+            http_proxy=f"http://127.0.0.1:{server.port}",
+        )
+        connection = server.wait()
+        assert upgraded.wait(PATIENCE_S)
+        wait_state(pipeline, "open")
+    assert asked == ["CONNECT some.openai.azure.com:80 HTTP/1.1"]
+    assert connection.request.startswith("GET /openai/v1/realtime?model=my-deployment ")
+    assert connection.headers["api-key"] == KEY
+    assert "authorization" not in connection.headers
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Give a file with a certificate that nobody has signed, and its key."""
+    path = tmp_path / "certificate.pem"
+    path.write_text(servers.CERTIFICATE + servers.CERTIFICATE_KEY)
+    return path
+
+
+def test_a_certificate_that_nobody_trusts_is_refused(pipeline: Pipeline, certificate: Path) -> None:
+    with Server(servers.serve, certificate) as server:
+        child = link(pipeline, server.url, OPENAI_API_KEY=KEY)
+        assert child.wait() == 1
+        assert server.connections == []
+    [line] = child.matching(COMPLAINT)
+    assert "certificate not trusted: self-signed certificate" in line
+
+
+def test_a_certificate_for_another_name_is_refused(pipeline: Pipeline, certificate: Path) -> None:
+    with Server(servers.serve, certificate) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        child = link(pipeline, url, SSL_CERT_FILE=str(certificate))
+        assert child.wait() == 1
+        assert server.connections == []
+    [line] = child.matching(COMPLAINT)
+    assert "certificate not trusted: Hostname mismatch" in line
+
+
+def test_a_conversation_over_tls(pipeline: Pipeline, certificate: Path) -> None:
+    def burst(connection: Connection) -> None:
+        servers.begin(connection)
+        for number in range(200):
+            connection.send("test", number=number, pad="x" * 20_000)
+        servers.serve_on(connection)
+
+    with Server(burst, certificate) as server:
+        link(pipeline, server.url, SSL_CERT_FILE=str(certificate))
+        session = wait_state(pipeline, "open").session
+        pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"number": 199' in e.payload)
+        with Uplink(pipeline) as uplink:
+            uplink.say("hello", session)
+            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo"' in e.payload)
+        assert texts(server.connections[0]) == ["hello"]
+    assert len(pipeline.bus.all(m.ServerEvent)) == 202
+
+
+# a connection that is no longer one
+
+
+def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipeline) -> None:
+    def deaf(connection: Connection) -> None:
+        servers.begin(connection)
+        while True:
+            connection.next_frame()
+
+    pipeline.settings |= {"link.ping_interval_s": 0.2, "link.pong_timeout_s": 0.3}
+    with Server([deaf, servers.serve]) as server:
+        child = link(pipeline, server.url)
+        server.wait(2)
+        [lost] = child.matching(COMPLAINT)
+        assert "no answer to pings" in lost
+        # a good connection on which nothing is said lives on: for three beats, of a second each
+        now = pipeline.bus.now
+        for _ in range(3):
+            wait_state(pipeline, "open", since=now)
+            now = pipeline.bus.now
+        assert child.matching(COMPLAINT) == [lost]
+        assert len(server.connections) == 2
+
+
+def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> None:
+    def first(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.read(lambda event: event["text"] == "one")
+        # unread, so that what comes next is still waiting in link when the connection ends
+        over.wait(PATIENCE_S)
+        connection.reset()
+
+    over = threading.Event()
+    with Server([first, servers.serve]) as server:
+        link(pipeline, server.url)
+        with Uplink(pipeline) as uplink:
+            old = wait_state(pipeline, "open").session
+            uplink.say("none yet", 0)
+            uplink.say("one", old)
+            for number in range(200):
+                uplink.say(f"waiting {number}", old, size=10_000)
+            pipeline.bus.wait_for(m.ClientEvent, lambda e: b"waiting 199" in e.payload)
+            over.set()
+            new = wait_state(pipeline, "open", lambda s: s.session > old).session
+            uplink.say("too late", old)
+            uplink.say("two", new)
+            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo"' in e.payload)
+        assert texts(server.connections[0]) == ["one"]
+        assert texts(server.connections[1]) == ["two"]
+        health = pipeline.bus.health("link", lambda h: h.counters.get("events_unsent", 0) >= 2)
+        assert health.ok
+
+
+def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
+    pipeline: Pipeline,
+) -> None:
+    def stalling(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.read(lambda event: event["text"] == "begin")
+        connection.send("test", hear="me")
+        over.wait(PATIENCE_S)
+        servers.serve_on(connection)
+
+    over = threading.Event()
+    count = 400
+    with Server(stalling) as server:
+        child = link(pipeline, server.url)
+        with Uplink(pipeline) as uplink:
+            session = wait_state(pipeline, "open").session
+            uplink.say("begin", session)
+            heard = pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"hear"' in e.payload)
+            for number in range(count):
+                uplink.say(number, session, heard.stamp.t + 500_000_000, size=4000)
+            # what the server says is heard meanwhile
+            server.connections[0].send("test", still="here")
+            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"still"' in e.payload)
+            expired = settled(pipeline)
+            uplink.say("after", session)
+            over.set()
+            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo": "after"' in e.payload)
+        came = texts(server.connections[0])
+    # what the kernel had taken when the network stalled, then nothing that was too old
+    taken = len(came) - 2
+    assert came == ["begin", *map(str, range(taken)), "after"]
+    assert expired == count - taken
+    # about a second of speech, so much less than all
+    assert 0 < taken < count / 2
+    [line] = child.matching(COMPLAINT)
+    assert "old speech was dropped" in line
+
+
+def settled(pipeline: Pipeline) -> int:
+    """Wait until link's count of what has expired grows no more; give it."""
+    now, last = 0, -1
+    while True:
+        state = wait_state(pipeline, "open", lambda s: s.expired, since=now)
+        if state.expired == last:
+            return last
+        now, last = pipeline.bus.now, state.expired
+
+
+# what a server may say
+
+
+def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
+    def babble(connection: Connection) -> None:
+        servers.begin(connection)
+        started.wait(PATIENCE_S)
+        for _ in range(3):
+            connection.frame(servers.BINARY, b"\x00\xff" * 40)
+            connection.frame(servers.TEXT, b'{"type": "response.output_audio.delta", "del')
+            connection.frame(servers.TEXT, b'{"type": "\xff\xfe"}')
+            connection.frame(servers.TEXT, b"[" * 100_000)
+            connection.frame(servers.TEXT, b'{"type":"response.output_audio.delta","delta":7}')
+            connection.send("response.mind.read", event_id="e")
+        connection.frame(servers.TEXT, b"x" * (m.MAX_TEXT + 1))
+        # a whole event in three frames, with a ping between them
+        connection.socket.sendall(b"\x01\x0a" + b'{"type":"r' + b"\x00\x0a" + b"esponse.ou")
+        connection.frame(servers.PING, b"")
+        text = b'tput_text.done","item_id":"i","response_id":"r","text":"the rest goes on"}'
+        connection.socket.sendall(bytes([0x80, len(text)]) + text)
+        servers.serve_on(connection)
+
+    started = threading.Event()
+    with Server(babble) as server:
+        pipeline.settings["link.url"] = server.url
+        children = pipeline.all_up("downlink", "link")
+        pipeline.bus.wait_for(m.ReplyState, lambda s: s.session)
+        started.set()
+        heard = pipeline.bus.wait_for(m.Transcript).message
+        assert heard.text == "the rest goes on"
+        pipeline.bus.health(
+            "link",
+            lambda h: h.counters.get("binary_frames") == 3 and h.counters.get("oversized") == 1,
+        )
+        pipeline.bus.health(
+            "downlink",
+            lambda h: h.counters.get("bad_events") == 12 and h.counters.get("unknown_events") == 3,
+        )
+        assert len(server.connections) == 1
+    lines = children["link"].matching(COMPLAINT)[:2]
+    assert "a binary frame, skipped" in lines[0]
+    assert f"a frame of {m.MAX_TEXT + 1} bytes, skipped" in lines[1]
+    bad, unknown = children["downlink"].matching(COMPLAINT)
+    assert "the server sent not a server event" in bad
+    assert "unknown event 'response.mind.read' from the server, skipped" in unknown

@@ -1,0 +1,221 @@
+"""Every stage alone: what it says first, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared import bus, topics
+from shared import messages as m
+from shared.audio import pcm
+from tests.process.pipeline import GONE_S, SLACK_S, Child, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+STAGES = (*topics.STAGES, *topics.LISTENERS)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: What else a stage's first lines tell: its device, or what it waits for.
+FIRST = {
+    "capture": r"microphone: null: silence",
+    "uplink": r"voice marin, turn detection server_vad; waiting for link to open",
+    "link": r"connecting to ws://127\.0\.0\.1:\d+$",
+    "downlink": r"waiting for server events from link",
+    "playback": r"speaker: null: nothing is heard; waiting for reply\.audio",
+    "recorder": r"recording \S+/conversation\.wav",
+}
+
+
+def ends(child: Child, number: int) -> None:
+    """Check that a stage ends within a second of a signal, without an error."""
+    begin = time.monotonic()
+    assert child.end(number) == 0, child.output
+    assert time.monotonic() - begin < GONE_S + SLACK_S
+
+
+@pytest.fixture(scope="module")
+def idle(kept: Keeper) -> Iterator[dict[tuple[str, int], Child]]:
+    """Start every stage twice, each alone on a bus of its own, and wait until they are idle."""
+    with Pipeline(kept) as pipeline, socket.socket() as hole:
+        # connections are made here and never accepted, let alone answered
+        hole.bind(("127.0.0.1", 0))
+        hole.listen()
+        url = f"ws://127.0.0.1:{hole.getsockname()[1]}"
+        started = {}
+        for number in SIGNALS:
+            for stage in STAGES:
+                directory = pipeline.directory / f"{stage}{number}"
+                settings = {
+                    "bus.directory": directory,
+                    "recorder.directory": directory,
+                    "link.url": url,
+                }
+                started[stage, int(number)] = pipeline.stage(stage, settings=settings)
+        for child in started.values():
+            child.wait_line("listens for")
+        yield started
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_first_lines_say_where_and_what(idle: dict[tuple[str, int], Child], stage: str) -> None:
+    child = idle[stage, signal.SIGTERM]
+    first = "\n".join(child.lines[:4])
+    [publishes] = re.findall(rf"{stage} \(pid {child.pid}\) publishes on (.+)", first)
+    endpoints = dict.fromkeys(topic.endpoint for topic in topics.published_by(stage))
+    assert [address.rpartition("/")[2] for address in publishes.split()] == [
+        f"{endpoint}.ipc" for endpoint in endpoints
+    ]
+    [listens] = re.findall(r"listens for (.+)", first)
+    assert (listens == "nothing") == (stage == "capture")
+    for name, publisher in re.findall(r"(\S+)\((\S+)\)", listens):
+        assert topics.BY_NAME[name].publisher == publisher
+    assert re.search(FIRST[stage], first, re.MULTILINE), first
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_second_copy_is_refused_with_the_pid_of_the_first(
+    idle: dict[tuple[str, int], Child], pipeline: Pipeline, stage: str
+) -> None:
+    first = idle[stage, signal.SIGTERM]
+    [directory] = re.findall(r"publishes on ipc://(\S+)/", first.output)
+    second = pipeline.stage(stage, settings={"bus.directory": directory})
+    assert second.wait() == 3
+    assert f"{stage} is already running (pid {first.pid})" in second.lines[-1]
+    assert first.running
+
+
+def test_a_lock_left_behind_by_a_kill_holds_nobody_up(pipeline: Pipeline) -> None:
+    pipeline.up("uplink").end(signal.SIGKILL)
+    pipeline.up("uplink")
+
+
+# Last of those that use them: it ends the idle stages.
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_ends_it_within_a_second(
+    idle: dict[tuple[str, int], Child], stage: str, number: int
+) -> None:
+    child = idle[stage, number]
+    assert child.running
+    ends(child, number)
+
+
+#: A stage whose device blocks in C when it is opened, or when it is closed.
+STUCK = """
+import os, importlib, sys
+from shared.audio import devices
+
+class Stuck:
+    description, rate, latency_ns, underflows = "stuck", 24000, 0, 0
+    def start(self, callback):
+        if "opening" in sys.argv[2]:
+            block()
+    def stop(self):
+        block()
+    def failure(self):
+        return None
+    warning = failure
+
+def block():
+    print("blocked", flush=True)
+    os.read(os.pipe()[0], 1)
+
+devices.open_input = devices.open_output = lambda spec: Stuck()
+stage = importlib.import_module("services." + sys.argv[1])
+del sys.argv[1:3]
+raise SystemExit(stage.main())
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("when", ["opening", "closing"])
+@pytest.mark.parametrize("stage", ["capture", "playback"])
+def test_a_signal_ends_it_though_its_device_blocks(
+    pipeline: Pipeline, stage: str, when: str, number: int
+) -> None:
+    options = pipeline.options({})
+    child = pipeline.run(sys.executable, "-u", "-c", STUCK, stage, when, *options)
+    child.wait_line("blocked" if when == "opening" else "listens for")
+    ends(child, number)
+    assert child.matching("blocked")
+
+
+@contextmanager
+def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
+    """Publish microphone frames as fast as can be, in capture's place."""
+    ending = threading.Event()
+    publisher = bus.Publisher("capture", pipeline.bus_directory)
+
+    def pour() -> None:
+        frame = m.MicFrame(
+            stream=1, position=0, captured_ns=0, overflows=0, payload=bytes(pcm.FRAME_BYTES)
+        )
+        forged = (b"mic.frame", *m.encode(frame, m.Stamp(seq=0, epoch=1, t=0)))
+        while not ending.is_set():
+            if valid:
+                publisher.publish(frame)
+            else:
+                publisher._sockets["capture"].send_multipart(forged)
+
+    thread = threading.Thread(target=pour, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+        publisher.close()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("valid", [True, False], ids=["of frames", "of what is refused"])
+def test_a_signal_ends_it_though_the_bus_is_flooded(kept: Keeper, valid: bool, number: int) -> None:
+    # who listens to the flood as well would slow it down
+    with Pipeline(kept, [topics.health("uplink")]) as pipeline:
+        child = pipeline.up("uplink")
+        with flood(pipeline, valid=valid):
+            counter = "frames_unsent" if valid else "refused"
+            begun = pipeline.bus.health("uplink", lambda h: h.counters.get(counter, 0) > 100)
+            # and it is well meanwhile: its heart goes on beating
+            pipeline.bus.health(
+                "uplink", lambda h: h.counters[counter] > 2 * begun.counters[counter]
+            )
+            ends(child, number)
+
+
+def test_bad_settings_are_all_told_at_once(pipeline: Pipeline) -> None:
+    pipeline.config.write_text('[session]\nvoise = "cedar"\n[link]\nretry_first_ms = "soon"\n')
+    wrong = ("--set", "uplink.max_age_ms=-1", "--set", "capture", "--log-level", "info")
+    env = {"BARGEIN_PLAYBACK__JITER_MS": "40", "BARGEIN_PLAYBACK__FADE_MS": "much"}
+    children = [pipeline.stage(stage, *wrong, env=env) for stage in STAGES]
+    for child in children:
+        assert child.wait() == 2
+        assert len(child.lines) == 6
+        assert all(line.startswith("config: ") for line in child.lines)
+        for told in (
+            "config.toml: session.voise: unknown: did you mean session.voice?",
+            "config.toml: link.retry_first_ms = 'soon'",
+            "BARGEIN_PLAYBACK__JITER_MS: playback.jiter_ms: unknown: did you mean playback.jitter",
+            "BARGEIN_PLAYBACK__FADE_MS: playback.fade_ms = 'much'",
+            "--set: uplink.max_age_ms = -1",
+            "--set capture: expected section.key=value",
+        ):
+            assert told in child.output
+
+
+@pytest.mark.parametrize("stage", ["capture", "playback"])
+def test_devices_are_listed_beside_a_running_stage(pipeline: Pipeline, stage: str) -> None:
+    running = pipeline.up(stage)
+    listing = pipeline.stage(stage, "--list-devices")
+    assert listing.wait() == 0
+    kind = "input" if stage == "capture" else "output"
+    assert listing.matching(rf"PortAudio finds no {kind} devices|index +name +host API")
+    assert running.running

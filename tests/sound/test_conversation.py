@@ -1,0 +1,113 @@
+"""A conversation on a real sound server: heard, spoken over, silent, and heard again.
+
+The person's words go into the microphone, what the speaker plays is recorded; between them are the
+pipeline's real processes, PortAudio, ALSA and PulseAudio. It is held once; the tests look at it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from shared import messages as m
+from tests.sound import speech
+from tests.sound.pipeline import Pipeline
+from tests.sound.pulse import RATE, Samples, SoundServer, spans
+
+pytestmark = pytest.mark.sound
+
+REPLY = "lighthouse"
+QUESTION, OBJECTION = 0, 1  # what the person says: utterances of the script
+TALKED_OVER_AFTER_S = 2.0
+PHRASE = speech.PHRASE_MS * RATE // 1000
+GAPS = RATE // 20
+"""What the gaps of a busy machine may add up to within a second, less than a word."""
+PAUSE_S = 0.8
+"""Longer than any pause in the reply, shorter than what the person says into it."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A recording of the speaker, and what happened when, in samples of it."""
+
+    heard: Samples
+    asked: int  # the question was over
+    objected: int  # the person began to speak over the reply
+    silent: int  # the silence began that came of it
+    spoke: int  # the person had finished
+    answered: int  # the next sound
+
+    @property
+    def reply(self) -> Samples:
+        """The reply that was spoken over, as it was heard."""
+        return self.heard[self.asked : self.silent]
+
+
+@pytest.fixture(scope="module")
+def talk(sound_server: SoundServer) -> Talk:
+    """Hold the conversation, with a server that goes on sending for a while what it cancelled."""
+    settings = {"session.greeting": "Greet the person."}
+    late = ("--late", "600")
+    with (
+        sound_server.record() as ear,
+        Pipeline(env=sound_server.env, settings=settings, emulator=late) as run,
+    ):
+        run.bus.wait_for(m.Heard, lambda h: not h.playing and any(i.whole for i in h.items))
+        sound_server.play(speech.person(QUESTION)).wait()
+        asked = len(ear.audio)
+        reply = ear.wait_for_sound(after=asked)
+        ear.wait_for(lambda heard: len(heard) > reply + TALKED_OVER_AFTER_S * RATE)
+        objected = len(ear.audio)
+        objection = sound_server.play(speech.person(OBJECTION))
+        run.bus.wait_for(m.Silenced)
+        silent = ear.wait_for_silence(PAUSE_S, after=objected)
+        objection.wait()
+        spoke = len(ear.audio)
+        answered = ear.wait_for_sound(after=silent)
+        last_words = len(speech.clip("stopped")) + 3 * RATE
+        heard = ear.wait_for(lambda heard: len(heard) > answered + last_words)
+    return Talk(heard, asked, objected, silent, spoke, answered)
+
+
+def test_the_assistant_is_heard_from_its_first_word(talk: Talk) -> None:
+    before = talk.heard[: talk.asked]
+    found = [speech.find(sound, before) for _, sound in speech.phrases("greeting")]
+    assert all(place.correlation > speech.HEARD for place in found), found
+    assert found == sorted(found, key=lambda place: place.at)
+
+
+def test_it_answers_the_question(talk: Talk) -> None:
+    words, sound = speech.phrases(REPLY)[0]
+    assert speech.find(sound, talk.reply).correlation > speech.HEARD, words
+
+
+def test_it_stops_when_spoken_over(talk: Talk) -> None:
+    assert talk.objected < talk.silent < talk.spoke, "while the person still speaks"
+    length = (talk.silent - talk.asked) / RATE
+    assert length < len(speech.clip(REPLY)) / RATE / 2, "in mid-reply"
+    lead_in, _ = spans(speech.clip("stopped"))[0]  # of the next reply, which begins softly
+    # From where the fade is below what counts as sound, and is at its end.
+    between = talk.heard[talk.silent + RATE // 100 : talk.answered - lead_in]
+    assert not between.any(), "with not one sample after it"
+
+
+def test_nothing_of_the_interrupted_reply_is_heard_later(talk: Talk) -> None:
+    reply = speech.clip(REPLY)
+    last = talk.reply[-PHRASE:]
+    heard_last = speech.find(last, reply)
+    assert heard_last.correlation > speech.HEARD
+    unheard = reply[heard_last.at + PHRASE + GAPS :]
+    later = talk.heard[talk.silent :]
+    for at in range(0, 12 * RATE, PHRASE // 2):
+        piece = unheard[at : at + PHRASE]
+        assert speech.find(piece, later).correlation < speech.HEARD, at / RATE
+
+
+def test_the_next_reply_is_heard_from_its_first_word(talk: Talk) -> None:
+    clip = speech.clip("stopped")
+    onset, _ = spans(clip)[0]
+    place = speech.find(clip[onset : onset + PHRASE], talk.heard[talk.silent :])
+    assert place.correlation > speech.HEARD
+    # What the clip begins with is what the silence ends with: not a word is missing.
+    assert talk.silent + place.at == pytest.approx(talk.answered, abs=GAPS)
