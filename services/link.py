@@ -190,6 +190,8 @@ class Link:
             self._outbox.sent()
             self._send(event.payload, ABNF.OPCODE_TEXT)
             self._sent += 1
+            if self._sent == 1:
+                self._say("open")  # at once: an uplink that comes back must not greet again
         new = self._outbox.expired - self._stage.counters["events_expired"]
         if new:
             self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
@@ -257,8 +259,6 @@ class Link:
             self._lost(text)
 
     def _lost(self, why: str) -> None:
-        if self._socket is None:
-            return
         self._hang_up()
         self._stage.counters["connections_lost"] += 1
         self._retry(why)

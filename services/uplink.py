@@ -83,7 +83,8 @@ class Uplink:
             self._send(requests.greet(self._session.greeting))
 
     def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
-        self._reports.state(delivery.message)
+        for request in self._reports.state(delivery.message):
+            self._send(request)
 
     def _on_flush(self, delivery: Delivery[m.Flush]) -> None:
         flush = delivery.message

@@ -30,10 +30,13 @@ REFUSED_AT_ONCE = 256
 #: A message that must not be lost waits this long for its topic's first reader: stages start at the
 #: same time, and a socket takes some ms to connect.
 HOLD_NS = 10_000_000_000
+#: As a plain number: zmq's own, an enumeration, costs more to compare than the socket to ask.
+READABLE = int(zmq.POLLIN)
 #: What a socket path may be long, for Linux (108 with its zero) and macOS (104).
 MAX_PATH = 103
-#: No message is longer: the largest payload, and a header.
-MAX_MESSAGE = m.MAX_TEXT + m.MAX_HEADER
+#: ZeroMQ hangs up on a peer that sends a longer frame, and does not connect again. So this only
+#: protects the memory: what is too long for a message is refused when it is read.
+MAX_FRAME = 10 * m.MAX_TEXT
 
 
 class BusError(Exception):
@@ -100,12 +103,12 @@ def address(directory: Path, endpoint: str) -> str:
 def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE)
+    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
     return socket
 
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(cast("int", socket.get(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(cast("int", socket.getsockopt(zmq.EVENTS)) & READABLE)
 
 
 class Publisher:
@@ -136,6 +139,8 @@ class Publisher:
             try:
                 socket.bind(where)
             except zmq.ZMQError as error:
+                socket.close()
+                self.close()
                 raise BusError(f"{stage}: cannot publish on {where}: {error}") from None
             self._sockets[endpoint] = socket
             self.addresses.append(where)

@@ -119,6 +119,7 @@ class ItemState(msgspec.Struct, frozen=True):
     done: bool
     truncated: bool  # the server has confirmed a truncation or a deletion
     out_of_band: bool = False
+    late: bool = False  # it began after its response was interrupted: none of it is played
 
 
 class ReplyState(Message, frozen=True, kw_only=True):

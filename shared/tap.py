@@ -53,14 +53,17 @@ def _deliveries(
 
 def _watch(subscriber: bus.Subscriber, seconds: float) -> dict[str, _Seen]:
     seen: dict[str, _Seen] = {}
-    for delivery in _deliveries(subscriber, seconds):
-        if delivery is None:
-            continue
-        row = seen.setdefault(delivery.topic.name, _Seen(first=time.monotonic()))
-        row.messages += 1
-        row.size += len(delivery.message.payload)
-        row.last = time.monotonic()
-        row.delays_ns.append(time.monotonic_ns() - delivery.stamp.t)
+    try:
+        for delivery in _deliveries(subscriber, seconds):
+            if delivery is None:
+                continue
+            row = seen.setdefault(delivery.topic.name, _Seen(first=time.monotonic()))
+            row.messages += 1
+            row.size += len(delivery.message.payload)
+            row.last = time.monotonic()
+            row.delays_ns.append(time.monotonic_ns() - delivery.stamp.t)
+    except KeyboardInterrupt:
+        pass  # what was seen so far is still worth showing
     return seen
 
 
@@ -174,7 +177,11 @@ def main() -> int:
         elif arguments.look == "health":
             return _health(subscriber, arguments.seconds or 1.5)
         else:
-            TABLES[arguments.look](_watch(subscriber, arguments.seconds or 3.0))
+            seen = _watch(subscriber, arguments.seconds or 3.0)
+            TABLES[arguments.look](seen)
+            if not seen:
+                print(f"tap: nothing was said on {directory}: is a stage running?", file=sys.stderr)
+                return 1
     except KeyboardInterrupt:
         pass
     finally:

@@ -35,7 +35,7 @@ class InputDevice(Protocol):
 
     description: str  # one line: which, at which rate, resampled or not, with which latency
     rate: int  # Hz the device truly runs at
-    latency_ns: int  # from the air to the converter's stamp
+    latency_ns: int  # from the converter to ``on_block``, resampling included
 
     def start(self, on_block: OnBlock) -> None:
         """Begin to call ``on_block``, on the device's own thread; DeviceError if it cannot."""

@@ -1,6 +1,5 @@
 # ruff: noqa: PLC0415 - what only files need is not imported for silence
-"""Devices without a sound card: a file or silence for a microphone, a WAV file or nothing for a
-speaker.
+"""Devices without a sound card: files, silence, and nothing at all.
 
 Their thread keeps real time by an absolute schedule: it never drifts, and after a stall of the
 machine it catches up. What it cannot catch up with in a second it gives up, as a sound card
@@ -226,8 +225,10 @@ class WavFile:
 
     def skip(self, samples: int) -> None:
         """Append silence."""
-        for _ in range(samples // OUTPUT_BLOCK):
+        blocks, rest = divmod(samples, OUTPUT_BLOCK)
+        for _ in range(blocks):
             self.write(bytes(OUTPUT_BLOCK * pcm.SAMPLE_BYTES))
+        self.write(bytes(rest * pcm.SAMPLE_BYTES))
 
     def close(self) -> None:
         """Write what is waiting and the last header; twice is harmless."""

@@ -35,6 +35,8 @@ class _Track:
     received: int = 0  # samples known of, played or not
     done: bool = False  # received is all there will be
     cut: bool = False  # a flush ended it
+    generation: int = 0  # of its last stretch
+    shift: int = 0  # from its publisher's place to ours, samples
 
     @property
     def whole(self) -> bool:
@@ -114,13 +116,21 @@ class Player:
         if track.cut:
             self.stale += samples
             return cut
-        end = frame.start + samples
+        if frame.generation > track.generation and not frame.out_of_band:
+            # a reply never outlives its generation: another downlink goes on with it, and where
+            # it does not know how much had come, what it counts from nothing follows that
+            track.shift = max(0, track.received - frame.start)
+        track.generation = frame.generation
+        start = frame.start + track.shift
+        end = start + samples
         if end > track.received:
-            skip = max(0, track.received - frame.start)
-            self.gaps += max(0, frame.start - track.received) if track.received else 0
+            skip = max(0, track.received - start)
+            self.gaps += max(0, start - track.received) if track.received else 0
             pcm = memoryview(frame.payload)[skip * 2 : samples * 2]
-            self._queue.append(_Stretch(track, frame.start + skip, pcm))
-            self._queued += samples - skip
+            # an end beyond all that came is known of, and not heard
+            if pcm:
+                self._queue.append(_Stretch(track, start + skip, pcm))
+                self._queued += samples - skip
             track.received = end
         track.done = track.done or frame.last
         return cut

@@ -1,9 +1,11 @@
 # ruff: noqa: PLC0415 - NumPy is imported only for a device that needs converting
 """Real devices, through PortAudio: the only importer of pyaudio.
 
-Streams run by callback with no buffer size asked for: PortAudio then takes the shortest the
-device allows. A device that refuses 24 kHz mono is opened with more channels, or at its own rate,
-and converted.
+Streams run by callback. A speaker asks for no size of buffer: PortAudio then takes the shortest the
+device allows, 64 samples of 24 kHz on a sound server, and what is flushed is silent 5 ms later. A
+microphone asks for 10 ms: a frame of 20 is complete just as early, at half the cost and with fewer
+overflows. A device that refuses 24 kHz mono is opened with more channels, or at its own rate, and
+converted.
 
 PyAudio takes the GIL for each callback. Whatever holds it for long in this process (a loop over
 NumPy objects, an import, a regular expression gone wild) is heard as a dropout, and what runs in
@@ -30,7 +32,7 @@ from shared.audio import pcm
 from shared.audio.devices import DeviceError, Kind, OnBlock, Render
 
 if TYPE_CHECKING:
-    from shared.audio.resample import Resampler
+    from shared.audio.resample import Inward, Resampler
 
 try:
     import pyaudio
@@ -238,11 +240,12 @@ class _Session:
 
     def open(self, kind: Kind, device: Device, callback: Any) -> tuple[Any, int, int]:
         """Open a stream; give it, its rate and its channels. DeviceError if all are refused."""
-        # Fewer steps away from 24 kHz mono first; converting the rate costs latency, channels do
-        # not.
+        # Nearest to 24 kHz mono first; to convert the rate costs latency, the channels do not.
         counts = dict.fromkeys((1, min(2, device.channels), device.channels))
         refused = None
         for rate in dict.fromkeys((pcm.RATE, device.rate)):
+            unspecified: int = pyaudio.paFramesPerBufferUnspecified
+            frames = rate // 100 if kind == "input" else unspecified
             for channels in counts:
                 try:
                     with _quiet():
@@ -250,7 +253,7 @@ class _Session:
                             rate=rate,
                             channels=channels,
                             format=pyaudio.paInt16,
-                            frames_per_buffer=pyaudio.paFramesPerBufferUnspecified,
+                            frames_per_buffer=frames,
                             start=False,
                             stream_callback=callback,
                             **{kind: True, f"{kind}_device_index": device.index},
@@ -275,24 +278,19 @@ class _Stream:
         self._failure: str | None = None
         self._called_ns = 0  # when the callback was called last
         self._begun_ns = 0
-        self._suspected: tuple[int, int] | None = (
-            None  # since when, and the call it waits to follow
-        )
+        # Since when it has seemed to hang, and the last call until then.
+        self._suspected: tuple[int, int] | None = None
         device = _answered(lambda: self._open(kind, wanted))
         self._name = f"{device.index} {device.name!r}"
         latency_s: float = getattr(self._stream, f"get_{kind}_latency")()
         self._latency_ns = max(0, round(latency_s * 1e9))
-        self._resampler: Resampler | None = None
-        if self.rate != pcm.RATE:
-            from shared.audio.resample import Resampler
-
-            rates = (self.rate, pcm.RATE) if kind == "input" else (pcm.RATE, self.rate)
-            self._resampler = Resampler(*rates)
-        delay_ns = self._resampler.delay_ns if self._resampler else 0
-        self.latency_ns = self._latency_ns + delay_ns
+        if self.channels > 1:
+            # Now, rather than a tenth of a second into the first callback.
+            import numpy as np  # noqa: F401
+        self.latency_ns = self._latency_ns + self._prepare()
         self.description = (
             f"portaudio {self._name} at {self.rate} Hz"
-            + (", resampled" if self._resampler else "")
+            + (", resampled" if self.rate != pcm.RATE else "")
             + (f", {self.channels} channels" if self.channels > 1 else "")
             + f", latency {self.latency_ns / 1e6:.0f} ms"
         )
@@ -312,9 +310,13 @@ class _Stream:
     def failure(self) -> str | None:
         """Give None while all is well; else one line."""
         with self._lock:
-            if not self._started or self._stopped or self._failure:
+            if not self._started or self._stopped:
                 return self._failure
-            if not self._stream.is_active():
+            # Looked at first: a callback that failed has said why before the stream ends.
+            active = self._stream.is_active()
+            if self._failure:
+                return self._failure
+            if not active:
                 self._failure = (
                     f"portaudio {self._name} stopped by itself:"
                     " unplugged, or the sound server is gone"
@@ -355,6 +357,10 @@ class _Stream:
             raise
         return device
 
+    def _prepare(self) -> int:
+        """Make the resampler, where one is needed; give its delay, ns."""
+        raise NotImplementedError
+
     def _broken(self, error: Exception) -> None:
         self._failure = f"{type(error).__name__}: {error}".replace("\n", " ")
 
@@ -369,7 +375,15 @@ class PortAudioInput(_Stream):
 
     def __init__(self, wanted: str) -> None:
         self._lost = False
+        self._resampler: Inward | None = None
         super().__init__("input", wanted)
+
+    def _prepare(self) -> int:
+        if self.rate != pcm.RATE:
+            from shared.audio.resample import Inward
+
+            self._resampler = Inward(self.rate, pcm.RATE)
+        return 0
 
     def start(self, on_block: OnBlock) -> None:
         """Begin; DeviceError if the device does not."""
@@ -416,11 +430,8 @@ class PortAudioInput(_Stream):
             samples = (pair.sum(axis=1, dtype=np.int32) >> 1).astype(np.int16)
         if self._resampler is None:
             return pcm.from_array(samples), 0
-        place = self._resampler.next_input - self._resampler.delay
-        return (
-            pcm.from_array(self._resampler.process(samples)),
-            round(place * 1e9 / self.rate),
-        )
+        made, shift = self._resampler.process(samples)
+        return pcm.from_array(made), shift
 
 
 class PortAudioOutput(_Stream):
@@ -430,7 +441,16 @@ class PortAudioOutput(_Stream):
         self.underflows = 0
         # Converted and not yet handed on: at most what one more sample rendered makes.
         self._left = b""
+        self._resampler: Resampler | None = None
         super().__init__("output", wanted)
+
+    def _prepare(self) -> int:
+        if self.rate == pcm.RATE:
+            return 0
+        from shared.audio.resample import Resampler
+
+        self._resampler = Resampler(pcm.RATE, self.rate)
+        return self._resampler.delay_ns
 
     def start(self, render: Render) -> None:
         """Begin; DeviceError if the device does not."""

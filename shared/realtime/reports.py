@@ -38,11 +38,17 @@ class Reports:
         while len(self._texts) > REMEMBERED:
             self._texts.popitem(last=False)
 
-    def state(self, state: m.ReplyState) -> None:
-        """Learn what the server has confirmed."""
+    def state(self, state: m.ReplyState) -> list[bytes]:
+        """Learn what the server has confirmed; give what to send for items that no flush has met."""
+        sent: list[bytes] = []
         for item in state.items:
-            if item.truncated:
-                self._settle((item.item_id, item.content_index))
+            key = (item.item_id, item.content_index)
+            unheard = item.late and item.done and item.received > 0 and not item.out_of_band
+            if unheard and not item.truncated and key not in self._settled:
+                sent.append(requests.delete(item.item_id))
+            if unheard or item.truncated:
+                self._settle(key)
+        return sent
 
     def heard(self, heard: m.Heard) -> None:
         """Learn how far items were heard, in case playback cannot say so when it matters."""
@@ -120,10 +126,9 @@ class Reports:
         end = 0
         to_its_end = final and samples > 0 and received - heard <= MARGIN_MS
         if key not in self._settled and not (item.whole or to_its_end):
-            if samples == 0:
-                action = "delete"
-            else:
-                action, end = "truncate", max(1, min(heard, received - MARGIN_MS))
+            end = max(0, min(heard, received - MARGIN_MS))
+            # less than a ms, or less than what the server may lack, is nothing that can be kept
+            action = "truncate" if end else "delete"
         self._settle(key)
         said = ""
         if (text := self._texts.get(item.item_id)) is not None:

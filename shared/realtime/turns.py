@@ -34,6 +34,7 @@ class _Item:
     item_id: str
     content_index: int
     out_of_band: bool
+    late: bool = False  # it began after its response was interrupted
     received: int = 0  # samples that came from the server
     odd: bytes = b""  # a byte that waits for its other half
     done: bool = False
@@ -123,8 +124,7 @@ class Turns:
             case e.SpeechStarted():
                 return [self.flush("speech_started", received_ns)]
             case e.AudioDone():
-                item = self._items.get((event.item_id, event.content_index))
-                return self._end(item) if item is not None else []
+                return self._end(self._item(event))
             case e.ResponseCreated():
                 self._response(event.response.id, event.response.out_of_band)
                 return []
@@ -187,6 +187,7 @@ class Turns:
                     i.done,
                     i.truncated,
                     i.out_of_band,
+                    i.late,
                 )
                 for i in self._items.values()
             ],
@@ -203,19 +204,26 @@ class Turns:
                 self._responses.popitem(last=False)
         return response
 
+    def _item(self, event: e.AudioDelta | e.AudioDone) -> _Item:
+        key = (event.item_id, event.content_index)
+        item = self._items.get(key)
+        if item is None:
+            response = self._response(event.response_id)
+            item = self._items[key] = _Item(
+                event.response_id, *key, response.out_of_band, response.interrupted
+            )
+            item.received = self._before.get(key, 0)
+            while len(self._items) > REMEMBERED:
+                self._items.popitem(last=False)
+        return item
+
     def _audio(self, event: e.AudioDelta) -> list[m.Message]:
         try:
             pcm = binascii.a2b_base64(event.delta, strict_mode=True)
         except ValueError as error:
             raise BadAudio(f"audio of item {event.item_id[:80]} is not base64: {error}") from None
         response = self._response(event.response_id)
-        key = (event.item_id, event.content_index)
-        item = self._items.get(key)
-        if item is None:
-            item = self._items[key] = _Item(event.response_id, *key, response.out_of_band)
-            item.received = self._before.get(key, 0)
-            while len(self._items) > REMEMBERED:
-                self._items.popitem(last=False)
+        item = self._item(event)
         if item.odd:
             pcm = item.odd + pcm
         whole = len(pcm) & ~1

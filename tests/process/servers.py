@@ -74,6 +74,7 @@ class Connection:
     headers: dict[str, str] = field(default_factory=dict)
     #: What it has sent as JSON, and the code it closed with.
     events: list[Arrival] = field(default_factory=list)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
     closed_with: int | None = None
 
     def read_request(self) -> None:
@@ -156,13 +157,23 @@ class Connection:
                 raise Gone
             elif opcode == TEXT:
                 event = json.loads(data)
-                self.events.append(Arrival(event, time.monotonic_ns()))
+                with self._changed:
+                    self.events.append(Arrival(event, time.monotonic_ns()))
+                    self._changed.notify_all()
                 if until(event):
                     return
 
     def of(self, kind: str) -> list[Arrival]:
         """Give the events of a type that have come."""
         return [arrival for arrival in list(self.events) if arrival.event["type"] == kind]
+
+    def wait(self, kind: str, count: int = 1) -> Arrival:
+        """Wait until ``count`` events of a type have come, and give the last of these."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self.of(kind)) >= count, PATIENCE_S)
+        found = self.of(kind)
+        assert len(found) >= count, f"only {[a.event['type'] for a in self.events]}"
+        return found[count - 1]
 
     def _exactly(self, count: int) -> bytes:
         data = bytearray()

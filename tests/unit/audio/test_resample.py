@@ -143,6 +143,12 @@ def test_full_scale_is_clipped_not_wrapped(rate_in: int, rate_out: int) -> None:
     assert runs.min() > 40 * rate_out / rate_in * 0.5
 
 
+@pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
+def test_what_stands_still_stands_still(rate_in: int, rate_out: int) -> None:
+    made = Resampler(rate_in, rate_out).process(np.full(4000, 12_345, np.int16))
+    assert set(made[len(made) // 2 :]) == {12_345}, "every phase of the filter has the same gain"
+
+
 def test_silence_stays_silent() -> None:
     resampler = Resampler(24_000, 44_100)
     resampler.process(tone(1000, 24_000, 0.1))

@@ -1,0 +1,242 @@
+"""What a conversation costs: CPU and memory of each stage, and how soon the first word is heard.
+
+    python -m benchmarks.cost
+
+The five stages run against the emulator on a private sound server (PulseAudio with null sinks) where
+there is one, and else on file devices. CPU is what the kernel counts for a process (user and system,
+/proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent microphone, and
+talking while a long reply comes and is played. Memory is taken at the end of each window: resident
+(RSS), and with what several processes share divided among them (PSS).
+
+The first word: from the start of bin/demo, which is set up, to the first sample of sound at the
+speaker. On a sound server that is heard at the speaker's monitor; with files it is when the sample is
+found in the speaker's file, which is written ten times a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shared import messages as m
+from shared import topics
+from tests.sound.pipeline import ROOT, Pipeline
+from tests.sound.pulse import Ear, SoundServer
+
+TICKS_S = os.sysconf("SC_CLK_TCK")
+#: A reply that lasts longer than any window, so that nobody has to ask for the next one.
+LONG = ("--reply", "clip:long")
+#: The first word is given up after so long.
+FIRST_WORD_S = 60.0
+#: What is quieter is not a word.
+AUDIBLE = 300
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one process used."""
+
+    cpu: float  # % of one core
+    rss_mb: float
+    pss_mb: float
+
+
+def main() -> int:
+    """Run the benchmark; give the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--window", type=float, default=20.0, metavar="S", help="of each measurement"
+    )
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of bin/demo; 0: none")
+    parser.add_argument(
+        "--files", action="store_true", help="file devices, even with a sound server"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="leave the results there as well")
+    arguments = parser.parse_args()
+    why = "asked for" if arguments.files else SoundServer.unavailable()
+    with ExitStack() as stack:
+        server = None if why else stack.enter_context(SoundServer())
+        print(
+            f"devices: {f'files ({why})' if why else 'PulseAudio'}; load {os.getloadavg()[0]:.1f}"
+        )
+        usage = conversation(server, arguments.window)
+        print(table(usage))
+        first = [first_word(server) for _ in range(arguments.runs)]
+        if first:
+            runs = ", ".join(f"{seconds:.2f}" for seconds in first)
+            print(
+                f"\nbin/demo to the first word: {statistics.median(first):.2f} s, median of {runs}"
+            )
+    if arguments.json:
+        result = {
+            "devices": "files" if why else "PulseAudio",
+            "window_s": arguments.window,
+            "usage": {
+                state: {stage: asdict(used) for stage, used in stages.items()}
+                for state, stages in usage.items()
+            },
+            "first_word_s": first,
+        }
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[str, Usage]]:
+    """Measure the stages, idle and talking."""
+    with tempfile.TemporaryDirectory(prefix="bargein-cost-") as directory:
+        env, settings = devices(server, Path(directory))
+        with Pipeline(env=env, settings=settings, emulator=LONG) as run:
+            pids = {stage: run.pid(stage) for stage in topics.STAGES}
+            idle = used(pids, window_s)
+        settings["session.greeting"] = "Tell the long story."
+        with Pipeline(env=env, settings=settings, emulator=LONG) as run:
+            pids = {stage: run.pid(stage) for stage in topics.STAGES}
+            run.bus.wait_for(m.Heard, lambda heard: heard.playing)
+            talking = used(pids, window_s)
+            if not run.bus.all(m.Heard)[-1].playing:
+                raise SystemExit("cost: the assistant fell silent within the window")
+    return {"idle": idle, "talking": talking}
+
+
+def devices(
+    server: SoundServer | None, directory: Path
+) -> tuple[Mapping[str, str], dict[str, object]]:
+    """Give the environment and the settings with which the stages find their devices."""
+    if server is not None:
+        return server.env, {}
+    return {}, {
+        "capture.device": "null",
+        "playback.device": f"file:{directory / 'speaker.wav'}",
+    }
+
+
+def used(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
+    """Watch processes for a while."""
+    begun = time.monotonic()
+    before = {stage: cpu_s(pid) for stage, pid in pids.items()}
+    time.sleep(seconds)
+    lasted = time.monotonic() - begun
+    return {
+        stage: Usage((cpu_s(pid) - before[stage]) / lasted * 100, *memory_mb(pid))
+        for stage, pid in pids.items()
+    }
+
+
+def cpu_s(pid: int) -> float:
+    """Give the CPU time of a process and all its threads."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    # The name, in brackets, may hold anything.
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_S
+
+
+def memory_mb(pid: int) -> tuple[float, float]:
+    """Give a process's resident memory, and its share of it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    kb = {
+        name: int(value.split()[0])
+        for name, _, value in (line.partition(":") for line in lines[1:])
+    }
+    return kb["Rss"] / 1000, kb["Pss"] / 1000
+
+
+def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
+    """Give the figures of the stages and their sums."""
+    states = list(usage)
+    rows = [
+        f"{'':9}" + "".join(f"  {state:>9} {'RSS':>7} {'PSS':>7}" for state in states),
+        f"{'':9}" + f"  {'% of core':>9} {'MB':>7} {'MB':>7}" * len(states),
+    ]
+    for stage in topics.STAGES:
+        rows.append(f"{stage:9}" + "".join(cells([usage[state][stage]]) for state in states))
+    rows.append(f"{'all':9}" + "".join(cells(list(usage[state].values())) for state in states))
+    return "\n".join(rows)
+
+
+def cells(usages: Sequence[Usage]) -> str:
+    """Give the sum of some processes as cells of the table."""
+    cpu, rss, pss = (
+        sum(values) for values in zip(*((u.cpu, u.rss_mb, u.pss_mb) for u in usages), strict=True)
+    )
+    return f"  {cpu:9.1f} {rss:7.0f} {pss:7.0f}"
+
+
+def first_word(server: SoundServer | None) -> float:
+    """Give how long bin/demo takes from its start to the first sound at the speaker, s."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bargein-demo-", dir="/tmp") as name,
+        ExitStack() as stack,
+    ):
+        directory = Path(name)
+        if server is not None:
+            ear = stack.enter_context(server.record())
+            env, heard = dict(server.env), lambda: heard_at(ear)
+        else:
+            env = {**os.environ, "BARGEIN_BUS__DIRECTORY": str(directory / "bus")}
+            env["BARGEIN_CAPTURE__DEVICE"] = "null"
+            env["BARGEIN_PLAYBACK__DEVICE"] = f"file:{directory / 'speaker.wav'}"
+            heard = written(directory / "speaker.wav")
+        begun = time.monotonic()
+        demo = subprocess.Popen(
+            demo_command(directory),
+            env=env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while (at := heard()) is None:
+                if demo.poll() is not None or time.monotonic() - begun > FIRST_WORD_S:
+                    raise SystemExit("cost: bin/demo was not heard: run it by hand to see why")
+                time.sleep(0.01)
+        finally:
+            os.killpg(demo.pid, signal.SIGTERM)
+            demo.wait()
+    return at - begun
+
+
+def demo_command(directory: Path) -> list[str]:
+    """Give the command of the demo; without a set-up it is what bin/demo runs after that."""
+    arguments = ["--seconds", "30", "--out", str(directory)]
+    if (ROOT / ".venv" / "set-up").exists():
+        return [str(ROOT / "bin" / "demo"), *arguments]
+    return [sys.executable, "-m", "shared.demo", *arguments]
+
+
+def heard_at(ear: Ear) -> float | None:
+    """Give when the first sound was at the speaker, by the clock, if it was."""
+    loud = np.flatnonzero(np.abs(ear.audio) > AUDIBLE)
+    return ear.time_of(int(loud[0])) if len(loud) else None
+
+
+def written(path: Path) -> Callable[[], float | None]:
+    """Give a function that tells the time once there is sound in a WAV file."""
+
+    def heard() -> float | None:
+        if not path.exists():
+            return None
+        sound = path.read_bytes()[44:]
+        samples = np.frombuffer(sound[: len(sound) & ~1], "<i2")
+        return time.monotonic() if np.any(np.abs(samples) > AUDIBLE) else None
+
+    return heard
+
+
+if __name__ == "__main__":
+    sys.exit(main())

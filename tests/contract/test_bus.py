@@ -1,0 +1,605 @@
+"""The bus, over real sockets, in one process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from shared import bus, topics
+from shared import messages as m
+from shared.topics import Queue
+
+from .conftest import Wires
+
+EPOCH = 1_700_000_000_000_000_000
+
+
+def mic(number: int, payload: bytes = b"") -> m.MicFrame:
+    return m.MicFrame(stream=1, position=number, captured_ns=2, overflows=0, payload=payload)
+
+
+def speaker(number: int) -> m.SpeakerFrame:
+    return m.SpeakerFrame(stream=1, position=number, played_ns=2)
+
+
+def audio(number: int) -> m.ReplyAudio:
+    return m.ReplyAudio(
+        generation=1,
+        session=1,
+        response_id="response",
+        item_id="item",
+        content_index=0,
+        start=number,
+        payload=bytes(960),
+    )
+
+
+def flush(generation: int) -> m.Flush:
+    return m.Flush(
+        generation=generation,
+        session=1,
+        cause="speech_started",
+        event_ns=1,
+        received=[],
+        interrupted=[],
+        active=[],
+    )
+
+
+def link(state: Any = "open") -> m.LinkState:
+    return m.LinkState(state=state, session=1)
+
+
+def interrupt() -> m.Control:
+    return m.Control(command="interrupt")
+
+
+def frames(
+    message: m.Message, seq: int, epoch: int = EPOCH, age_ms: float = 0, name: str = ""
+) -> list[bytes]:
+    """Give a message's frames as its publisher would have sent them."""
+    stamp = m.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
+    topic = name or topics.of(type(message)).name
+    return [topic.encode(), *m.encode(message, stamp)]
+
+
+# from one stage to another
+
+
+def test_a_message_arrives_as_it_was_sent(wires: Wires) -> None:
+    publisher, reader = wires.publisher("capture"), wires.subscriber(m.MicFrame)
+    wires.join(publisher, "mic.frame")
+    before = time.monotonic_ns()
+    sent = [publisher.publish(mic(n, bytes([n, n]))) for n in range(3)]
+    for n in range(3):
+        found = wires.next(reader)
+        assert found.message == mic(n, bytes([n, n]))
+        assert found.topic is topics.of(m.MicFrame)
+        assert (found.stamp.seq, found.stamp.t) == (n, sent[n])
+        assert (found.lost, found.restarted) == (0, False)
+    assert before <= sent[0] <= sent[1] <= sent[2]
+    assert reader.faults == bus.Faults()
+
+
+def test_each_topic_is_counted_by_itself(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    reader = wires.subscriber(m.ReplyAudio, m.ReplyState)
+    wires.join(publisher, "reply.audio", "reply.state")
+    state = m.ReplyState(generation=1, session=1, active=[], items=[])
+    for n in range(3):
+        publisher.publish(audio(n))
+        publisher.publish(state)
+    found = [wires.next(reader) for _ in range(6)]
+    for kind in (m.ReplyAudio, m.ReplyState):
+        assert [d.stamp.seq for d in found if isinstance(d.message, kind)] == [0, 1, 2]
+    assert not reader.faults.lost
+
+
+def test_a_reader_gets_only_what_it_asked_for(wires: Wires) -> None:
+    publisher, reader = wires.publisher("link"), wires.subscriber(m.LinkState)
+    wires.join(publisher, "link.state")
+    publisher.publish(m.Health(pid=1, ok=True, state="", counters={}), topics.health("link"))
+    publisher.publish(link())
+    assert isinstance(wires.next(reader).message, m.LinkState)
+
+
+def test_where_they_meet_is_told(wires: Wires) -> None:
+    publisher, reader = wires.publisher("downlink"), wires.subscriber(m.ReplyAudio, m.Flush)
+    base = f"ipc://{wires.directory}"
+    assert publisher.addresses == [f"{base}/downlink.ipc", f"{base}/flush.ipc"]
+    assert reader.addresses == [f"{base}/flush.ipc", f"{base}/downlink.ipc"]
+
+
+def test_an_endpoint_that_cannot_be_bound(wires: Wires) -> None:
+    gone = wires.directory / "gone"
+    with pytest.raises(
+        bus.BusError, match=r"capture: cannot publish on ipc://.*capture\.ipc: "
+    ) as e:
+        bus.Publisher("capture", gone)
+    assert "\n" not in str(e.value)
+
+
+# a reader that comes late
+
+
+def test_a_late_reader_gets_the_state_at_once(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    for state in ("connecting", "open"):
+        publisher.publish(link(state))
+    health = m.Health(pid=1, ok=True, state="x", counters={})
+    publisher.publish(health, topics.health("link"))
+    reader = wires.subscriber(m.LinkState, topics.health("link"))
+    wires.join(publisher, "link.state", "link.health")
+    found = {d.topic.name: d.message for d in (wires.next(reader), wires.next(reader))}
+    assert found == {"link.state": link("open"), "link.health": health}
+    second = wires.subscriber(m.LinkState)
+    wires.join(publisher, "link.state")
+    assert wires.next(second).message == link("open")
+
+
+def test_state_is_repeated_to_a_reader_of_everything(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    publisher.publish(link())
+    reader = wires.bare(zmq.SUB, "link", bind=False)
+    reader.setsockopt(zmq.SUBSCRIBE, b"")
+    wires.join(publisher, "")
+    assert reader.recv_multipart()[0] == b"link.state"
+
+
+def test_state_is_repeated_and_health_is_not(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    reader = wires.subscriber(m.LinkState, topics.health("link"))
+    wires.join(publisher, "link.state", "link.health")
+    publisher.publish(link("waiting"))
+    publisher.publish(link("open"))
+    health = m.Health(pid=1, ok=True, state="", counters={})
+    publisher.publish(health, topics.health("link"))
+    publisher.repeat_state()
+    publisher.publish(link("refused"))
+    found = [wires.next(reader) for _ in range(5)]
+    assert [d.message for d in found] == [
+        link("waiting"),
+        link("open"),
+        health,
+        link("open"),
+        link("refused"),
+    ]
+    assert [d.stamp.seq for d in found] == [0, 1, 0, 2, 3]
+
+
+def test_what_must_not_be_lost_waits_for_its_first_reader(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    for n in range(500):
+        publisher.publish(audio(n))
+    publisher.publish(flush(1))
+    reader = wires.subscriber(m.ReplyAudio)
+    wires.join(publisher, "reply.audio")
+    publisher.publish(audio(500))
+    found = [wires.next(reader) for _ in range(501)]
+    assert [d.message for d in found] == [audio(n) for n in range(501)]
+    assert not reader.faults.lost
+    # that was for the first one
+    second = wires.subscriber(m.ReplyAudio, m.Flush)
+    wires.join(publisher, "reply.audio", "flush")
+    publisher.publish(audio(501))
+    assert wires.next(second).message == flush(1)
+    assert wires.next(second).message == audio(501)
+
+
+def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic_ns()
+    clock = itertools.chain([now, now + bus.HOLD_NS, now + bus.HOLD_NS + 1])
+    publisher = wires.publisher("downlink")
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic_ns", lambda: next(clock))
+        for n in range(3):
+            publisher.publish(audio(n))
+    reader = wires.subscriber(m.ReplyAudio)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic_ns", lambda: now + 2 * bus.HOLD_NS)
+        wires.join(publisher, "reply.audio")
+    publisher.publish(audio(3))
+    assert [wires.next(reader).message for _ in range(3)] == [audio(1), audio(2), audio(3)]
+
+
+def test_live_sound_waits_for_nobody(wires: Wires) -> None:
+    publisher = wires.publisher("capture")
+    publisher.publish(mic(0))
+    reader = wires.subscriber(m.MicFrame)
+    wires.join(publisher, "mic.frame")
+    publisher.publish(mic(1))
+    assert wires.next(reader).message == mic(1)
+    assert not reader.faults.lost  # it was not there
+
+
+# what gets lost
+
+
+def test_a_gap_is_seen(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    for seq in (4, 5, 9, 10, 12):
+        sender.send_multipart(frames(audio(seq), seq))
+    assert [wires.next(reader).lost for _ in range(5)] == [0, 0, 3, 0, 1]
+    assert reader.faults.lost == {"reply.audio": 4}
+    assert not reader.faults.refused
+
+
+def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -> None:
+    publisher, reader = wires.publisher("capture"), wires.subscriber(m.MicFrame)
+    wires.join(publisher, "mic.frame")
+    many = 4000
+    for n in range(many):
+        publisher.publish(mic(n, bytes(960)))
+    first = wires.next(reader)
+    assert first.stamp.seq == 0
+    arrived, lost = 1, 0
+    # what was queued, and then the first that was sent after it
+    while (found := reader.receive()) is not None:
+        arrived, lost = arrived + 1, lost + found.lost
+    while found is None or found.stamp.seq < many:
+        if found is not None:
+            arrived, lost = arrived + 1, lost + found.lost
+        publisher.publish(mic(many))
+        found = wires.next(reader)
+    arrived, lost = arrived + 1, lost + found.lost
+    assert lost > many / 2
+    assert arrived + lost == found.stamp.seq + 1
+    assert reader.faults.lost == {"mic.frame": lost}
+
+
+def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
+    publisher, reader = wires.publisher("downlink"), wires.subscriber(m.ReplyAudio)
+    wires.join(publisher, "reply.audio")
+    # three minutes in one burst, in stretches of 20 ms
+    for n in range(9000):
+        publisher.publish(audio(n))
+    assert [wires.next(reader).stamp.seq for _ in range(9000)] == list(range(9000))
+
+
+def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
+    topic = topics.of(m.SpeakerFrame)
+    assert topic.max_age_ms
+    reader = wires.subscriber(m.SpeakerFrame)
+    sender = wires.foreign("playback", "speaker.frame")
+    for seq in range(5):
+        sender.send_multipart(frames(speaker(seq), seq, age_ms=topic.max_age_ms + 1))
+    sender.send_multipart(frames(speaker(5), 5, age_ms=topic.max_age_ms / 2))
+    found = wires.next(reader)
+    # it came, so it is not lost
+    assert (found.message, found.lost) == (speaker(5), 0)
+    assert reader.faults.stale == {"speaker.frame": 5}
+    assert not reader.faults.lost
+    assert not reader.faults.refused
+
+
+def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    sender.send_multipart(frames(audio(0), 0, age_ms=1000 * (time.monotonic() - 1)))
+    assert wires.next(reader).message == audio(0)
+
+
+# a publisher that comes back
+
+
+def test_a_restart_is_seen_and_is_no_loss(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    first = wires.publisher("downlink")
+    wires.join(first, "reply.audio")
+    for n in range(3):
+        first.publish(audio(n))
+    assert [wires.next(reader).restarted for _ in range(3)] == [False] * 3
+    wires.end(first)
+    second = wires.publisher("downlink")
+    wires.join(second, "reply.audio")
+    for n in range(2):
+        second.publish(audio(n))
+    found = [wires.next(reader) for _ in range(2)]
+    assert [(d.restarted, d.lost, d.stamp.seq) for d in found] == [(True, 0, 0), (False, 0, 1)]
+    assert found[0].stamp.epoch > 0
+    assert reader.faults == bus.Faults()
+
+
+def test_a_clock_that_was_set_back_is_a_restart_too(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    sender.send_multipart(frames(audio(0), 7))
+    sender.send_multipart(frames(audio(1), 0, epoch=EPOCH - 1))
+    sender.send_multipart(frames(audio(2), 1, epoch=EPOCH - 1))
+    assert [wires.next(reader).restarted for _ in range(3)] == [False, True, False]
+
+
+def test_what_was_read_before_is_refused(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    good = [frames(audio(n), seq) for n, seq in ((0, 5), (1, 6), (2, 8))]
+    for message in (good[0], good[0], good[1], good[0], good[1]):
+        sender.send_multipart(message)
+    sender.send_multipart(good[2])
+    sender.send_multipart(frames(audio(3), 7))
+    newer = frames(audio(4), 0, epoch=EPOCH + 1)
+    sender.send_multipart(newer)
+    # an earlier run's, though its count goes on
+    sender.send_multipart(frames(audio(5), 9))
+    sender.send_multipart(newer)
+    sender.send_multipart(frames(audio(6), 1, epoch=EPOCH + 1))
+    found = [wires.next(reader).message for _ in range(5)]
+    assert found == [audio(n) for n in (0, 1, 2, 4, 6)]
+    assert reader.faults.refused == {"reply.audio": 6}
+    assert reader.faults.last == "reply.audio: message refused: older than what was read before it"
+
+
+def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    for seq in range(10):
+        sender.send_multipart(frames(audio(seq), seq, epoch=EPOCH))
+        sender.send_multipart(frames(audio(seq), seq, epoch=EPOCH + 1))
+    found = [wires.next(reader) for _ in range(11)]
+    assert [d.stamp.epoch for d in found] == [EPOCH] + [EPOCH + 1] * 10
+    assert reader.faults.refused == {"reply.audio": 9}
+
+
+# what is no message
+
+
+def changed(message: m.Message, seq: int, **parts: Any) -> list[bytes]:
+    topic, header, payload = frames(message, seq)
+    given = {"topic": topic, "header": header, "payload": payload} | parts
+    return [given["topic"], given["header"], given["payload"]]
+
+
+def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) -> None:
+    reader = wires.subscriber(m.Control)
+    sender = wires.foreign("monitor", "control")
+    good = frames(interrupt(), 0)
+    bad = [
+        good[:1],
+        good[:2],
+        [*good, b""],
+        changed(interrupt(), 0, header=b""),
+        changed(interrupt(), 0, header=b"\xc1"),
+        changed(interrupt(), 0, header=good[1] + b"\x00"),
+        changed(interrupt(), 0, header=good[1].replace(b"\xa1v\x01", b"\xa1v\x02")),
+        changed(interrupt(), 0, header=good[1].replace(b"interrupt", b"interrupd")),
+        changed(interrupt(), 0, header=good[1] + bytes(m.MAX_HEADER)),
+        changed(interrupt(), 0, payload=b"a"),
+    ]
+    for message in bad:
+        sender.send_multipart(message)
+    sender.send_multipart(frames(interrupt(), 1))
+    assert wires.next(reader).stamp.seq == 1
+    assert reader.faults.refused == {"control": len(bad)}
+    assert reader.faults.last == "control: message refused: payload of 1 bytes, at most 0 allowed"
+
+
+def test_a_longer_name_is_another_topic(wires: Wires) -> None:
+    reader = wires.subscriber(m.Heard)
+    sender = wires.foreign("playback", "heard")
+    heard = m.Heard(generation=1, session=1, playing=False, items=[])
+    sender.send_multipart(frames(heard, 0, name="heard.by.others"))
+    sender.send_multipart([b"heard\x00"])
+    sender.send_multipart(frames(heard, 0))
+    assert wires.next(reader).topic.name == "heard"
+    assert reader.faults == bus.Faults()
+
+
+@pytest.mark.parametrize("kind", [m.ReplyAudio, m.ServerEvent], ids=lambda kind: kind.__name__)
+def test_what_is_too_large_is_refused_and_the_next_one_is_read(
+    wires: Wires, kind: type[m.Message]
+) -> None:
+    good = audio(0) if kind is m.ReplyAudio else m.ServerEvent(session=1, received_ns=1)
+    row = topics.of(kind)
+    reader = wires.subscriber(kind)
+    sender = wires.foreign(row.endpoint, row.name)
+    too_large = bytes(kind.payload_limit + kind.payload_unit)
+    sender.send_multipart(changed(good, 0, payload=too_large))
+    sender.send_multipart(changed(good, 0, header=too_large))
+    sender.send_multipart(frames(good, 1))
+    assert wires.next(reader).stamp.seq == 1
+    assert reader.faults.refused == {row.name: 2}
+
+
+def test_memory_has_a_limit(wires: Wires) -> None:
+    sockets = [*wires.publisher("link").sockets, *wires.subscriber(m.ServerEvent).sockets]
+    limits = {each.get(zmq.MAXMSGSIZE) for each in sockets}
+    assert limits == {bus.MAX_FRAME}
+    # ZeroMQ does not connect again after that, so it is no limit of messages
+    assert max(kind.payload_limit for kind in m.Message.__subclasses__()) * 2 < bus.MAX_FRAME
+
+
+def test_the_largest_message_there_is_passes(wires: Wires) -> None:
+    publisher, reader = wires.publisher("link"), wires.subscriber(m.ServerEvent)
+    wires.join(publisher, "server.event")
+    event = m.ServerEvent(session=1, received_ns=1, payload=bytes(m.MAX_TEXT))
+    publisher.publish(event)
+    assert wires.next(reader).message.payload == event.payload
+
+
+def test_a_flood_of_nonsense_lets_the_reader_do_its_other_work(wires: Wires) -> None:
+    reader = wires.subscriber(m.ReplyAudio)
+    sender = wires.foreign("downlink", "reply.audio")
+    many = 3 * bus.REFUSED_AT_ONCE
+    for _ in range(many):
+        sender.send_multipart([b"reply.audio", b"nonsense", b""])
+    sender.send_multipart(frames(audio(0), 0))
+    returned = 0
+    end = time.monotonic() + 20
+    while (found := reader.receive()) is None:
+        assert time.monotonic() < end
+        assert sum(reader.faults.refused.values()) <= (returned := returned + 1) * (
+            bus.REFUSED_AT_ONCE
+        )
+    assert found.message == audio(0)
+    assert returned >= 3
+    assert reader.faults.refused == {"reply.audio": many}
+
+
+def test_nonsense_for_a_subscription_is_passed_over(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    publisher.publish(link())
+    stranger = wires.bare(zmq.XSUB, "link", bind=False)
+    for said in ([b""], [b"\x07"], [b"hello", b"\x01", b""], [b"\x01\xff\xfe"], [b"\x00never"]):
+        stranger.send_multipart(said)
+    stranger.send(b"\x01link.s")
+    came = wires.join(publisher, "link.s")
+    assert set(came) <= {"link.s", "\N{REPLACEMENT CHARACTER}" * 2, ""}
+    assert stranger.recv_multipart()[0] == b"link.state"
+
+
+# what is urgent
+
+
+def test_a_flush_behind_300_frames_is_read_first(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    reader = wires.subscriber(m.ReplyAudio, m.Transcript, m.Flush)
+    wires.join(publisher, "reply.audio", "transcript", "flush")
+    for n in range(300):
+        publisher.publish(audio(n))
+    publisher.publish(flush(1))
+    wires.ready(reader)
+    assert wires.next(reader).message == flush(1)
+    found = [wires.next(reader).message for _ in range(300)]
+    assert found == [audio(n) for n in range(300)]
+
+
+def test_a_flush_that_comes_while_frames_are_read_is_read_next(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    reader = wires.subscriber(m.ReplyAudio, m.Flush)
+    wires.join(publisher, "reply.audio", "flush")
+    for n in range(300):
+        publisher.publish(audio(n))
+    assert wires.next(reader).message == audio(0)
+    publisher.publish(flush(1))
+    wires.ready(reader)
+    assert wires.next(reader).message == flush(1)
+
+
+# the directory
+
+
+@pytest.fixture(name="place")
+def _place(wires: Wires) -> Path:
+    return wires.directory / "place"
+
+
+def refusal(directory: Path) -> str:
+    with pytest.raises(bus.BusError) as caught:
+        bus.prepare_directory(directory)
+    said = str(caught.value)
+    assert said.isprintable()  # one line
+    assert said.startswith(f"bus directory {directory}: ")
+    return said
+
+
+def test_the_directory_is_made_for_oneself_alone(place: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert bus.prepare_directory(place / "deep") == place / "deep"
+    finally:
+        os.umask(before)
+    assert (place / "deep").stat().st_mode & 0o777 == 0o700
+    assert bus.prepare_directory(place / "deep") == place / "deep"
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701, 0o770])
+def test_one_that_is_open_to_others_is_refused(place: Path, mode: int) -> None:
+    place.mkdir()
+    place.chmod(mode)
+    assert f"open to other users (mode {mode:04o}): run chmod 700 {place}" in refusal(place)
+
+
+def test_one_of_another_user_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.mkdir(mode=0o700)
+    owner = place.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert f"belongs to user {owner}" in refusal(place)
+
+
+def test_a_link_is_refused(place: Path) -> None:
+    (place.parent / "target").mkdir(mode=0o700)
+    place.symlink_to(place.parent / "target")
+    assert "not a directory: remove it or set bus.directory" in refusal(place)
+
+
+def test_a_link_to_nowhere_is_refused(place: Path) -> None:
+    place.symlink_to(place.parent / "nowhere")
+    assert "not a directory: remove it or set bus.directory" in refusal(place)
+    assert not (place.parent / "nowhere").exists()
+
+
+def test_a_file_is_refused(place: Path) -> None:
+    place.touch()
+    assert "not a directory: remove it or set bus.directory" in refusal(place)
+
+
+def test_one_that_cannot_be_made_is_refused(place: Path) -> None:
+    place.touch()
+    assert "set bus.directory to one you can write to" in refusal(place / "below")
+
+
+def test_a_path_too_long_for_a_socket_is_refused(place: Path) -> None:
+    longest = max(len(topic.endpoint) for topic in topics.TOPICS) + len("/.ipc")
+    room = bus.MAX_PATH - longest - len(os.fsencode(place))
+    fits = place.with_name(place.name + "x" * room)
+    said = refusal(place.with_name(fits.name + "x"))
+    assert f"at most {bus.MAX_PATH - longest} bytes" in said
+    # counted in bytes: é takes two
+    refusal(fits.with_name(fits.name[:-1] + "é"))
+    assert not fits.exists()
+    bus.prepare_directory(fits)
+    # and a socket really fits in there
+    for stage in topics.STAGES:
+        bus.Publisher(stage, fits).close()
+
+
+# waiting
+
+
+def test_waiting_for_descriptors() -> None:
+    poller = bus.Poller()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poller.watch(ours.fileno())
+        assert poller.wait(0) == []
+        theirs.send(b"a")
+        assert poller.wait(20) == [ours.fileno()]
+        assert poller.wait(-1) == [ours.fileno()]
+        ours.recv(1)
+        assert poller.wait(0.001) == []
+        poller.watch(ours.fileno(), write=True)
+        assert poller.wait(20) == [ours.fileno()]
+        poller.watch(ours.fileno())
+        assert poller.wait(0) == []
+        theirs.send(b"a")
+        poller.unwatch(ours.fileno())
+        assert poller.wait(0) == []
+
+
+def test_waiting_for_messages(wires: Wires) -> None:
+    publisher, reader = wires.publisher("monitor"), wires.subscriber(m.Control)
+    wires.join(publisher, "control")
+    poller = bus.Poller()
+    for each in reader.sockets:
+        poller.watch(each)
+    assert poller.wait(0) == []
+    publisher.publish(interrupt())
+    assert poller.wait(20) == reader.sockets
+    assert wires.next(reader).message == interrupt()
+    assert poller.wait(0) == []
+
+
+def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
+    by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
+    assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.KEPT.value}
+    assert [s.get(zmq.SNDHWM) for s in wires.publisher("capture").sockets] == [Queue.STATE.value]
+    assert [s.get(zmq.RCVHWM) for s in wires.subscriber(m.MicFrame).sockets] == [Queue.LIVE.value]
+    assert [s.get(zmq.RCVHWM) for s in wires.subscriber(m.ReplyAudio).sockets] == [Queue.KEPT.value]

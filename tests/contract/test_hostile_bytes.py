@@ -1,0 +1,205 @@
+"""Bytes that nobody should send: whatever they are, they are refused in one line, or read."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from shared import bus, topics
+from shared import messages as m
+from shared.realtime import events
+
+from ..unit.test_messages import KINDS, every_kind, header
+from .conftest import Wires
+
+kinds = st.sampled_from(KINDS)
+
+# anything that msgpack can say, and keys that it cannot take
+leaves: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=4))
+    | st.just(msgpack.Timestamp(1, 2))
+)
+fields = {name for kind in KINDS for name in kind.__struct_fields__}
+names = st.sampled_from(["v", "seq", "epoch", "t", *sorted(fields)])
+anything = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(names | st.text() | st.binary() | st.integers(0, 9), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+payloads = st.binary(max_size=8) | st.sampled_from([bytes(960), bytes(m.MAX_AUDIO + 2)])
+
+
+def attempt(kind: type[m.Message], packed: bytes, payload: bytes) -> m.Message | None:
+    """Read what may be a message; give it, or None where it was refused as it should be."""
+    try:
+        message, stamp = m.decode(kind, packed, payload)
+    except m.BadMessage as error:
+        said = str(error)
+    else:
+        # what is read is a message like any other
+        assert m.decode(kind, *m.encode(message, stamp)) == (message, stamp)
+        return message
+    assert said.isprintable()
+    assert len(said) <= 200
+    return None
+
+
+@every_kind
+def test_the_good_ones_here_are_good(kind: type[m.Message]) -> None:
+    assert attempt(kind, msgpack.packb(header(kind)), b"") is not None
+
+
+@given(kinds, st.binary(max_size=200), payloads)
+@example(m.Control, b"\x81\xa1v" + b"\x91" * 1000 + b"\x01", b"")
+@example(m.Control, struct.pack(">BI", 0xDF, 2**32 - 1), b"")
+def test_any_bytes(kind: type[m.Message], packed: bytes, payload: bytes) -> None:
+    attempt(kind, packed, payload)
+
+
+@given(kinds, anything, payloads)
+def test_any_msgpack(kind: type[m.Message], said: Any, payload: bytes) -> None:
+    attempt(kind, msgpack.packb(said), payload)
+
+
+@given(kinds, st.dictionaries(names, anything, max_size=4), st.sets(names, max_size=2), payloads)
+def test_any_field_changed(
+    kind: type[m.Message], changed: dict[str, Any], without: set[str], payload: bytes
+) -> None:
+    made = {k: v for k, v in (header(kind) | changed).items() if k not in without}
+    attempt(kind, msgpack.packb(made), payload)
+
+
+@given(kinds, st.data())
+def test_any_byte_changed(kind: type[m.Message], data: st.DataObject) -> None:
+    packed = bytearray(msgpack.packb(header(kind)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    attempt(kind, bytes(packed), b"")
+
+
+@given(kinds, st.data())
+def test_any_part_of_it(kind: type[m.Message], data: st.DataObject) -> None:
+    packed = msgpack.packb(header(kind))
+    cut = data.draw(st.integers(0, len(packed) - 1))
+    assert attempt(kind, packed[:cut], b"") is None
+    assert attempt(kind, packed[cut:] + packed[:cut], b"") is None or cut == 0
+    assert attempt(kind, packed + data.draw(st.binary(min_size=1, max_size=9)), b"") is None
+
+
+# on the wire
+
+
+@dataclass
+class Wire:
+    """A publisher that is none of ours, and its reader."""
+
+    sender: zmq.Socket[bytes]
+    reader: bus.Subscriber
+    epochs: Iterator[int] = field(default_factory=lambda: itertools.count(2**62))
+
+
+@pytest.fixture(name="wire")
+def _wire(wires: Wires) -> Wire:
+    topic = topics.of(m.ReplyState)
+    reader = wires.subscriber(topic)
+    return Wire(wires.foreign(topic.endpoint, topic.name), reader)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> None:
+    topic, reader, sender = topics.of(m.ReplyState), wire.reader, wire.sender
+    before = sum(reader.faults.refused.values())
+    name = topic.name.encode()
+    message = m.ReplyState(generation=1, session=1, active=[], items=[])
+    changes = st.dictionaries(names, anything, max_size=3)
+    packed = st.binary(max_size=60) | st.builds(
+        lambda changed: msgpack.packb(header(m.ReplyState) | changed), changes
+    )
+    frame = packed | payloads
+    foreign = data.draw(
+        st.lists(
+            st.lists(frame, max_size=4).map(lambda rest: [name, *rest])
+            | st.tuples(packed).map(lambda one: [name, *one, b""])
+            | st.binary(max_size=5).map(lambda more: [name + more, b"", b""]),
+            max_size=8,
+        )
+    )
+    for frames in foreign:
+        sender.send_multipart(frames)
+    stamp = m.Stamp(seq=0, epoch=next(wire.epochs), t=time.monotonic_ns())
+    sender.send_multipart([name, *m.encode(message, stamp)])
+    arrived = 0
+    while (found := wires.next(reader)).stamp != stamp:
+        assert isinstance(found.message, m.ReplyState)
+        arrived += 1
+    asked_for = sum(frames[0] == name for frames in foreign)
+    assert arrived + sum(reader.faults.refused.values()) - before == asked_for
+    assert reader.faults.last.isprintable()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(60),
+        bytes(1000),
+        bytes(range(256)) * 200,
+    ],
+    ids=["nothing", "HTTP", "half a greeting", "zeros", "all bytes"],
+)
+def test_the_publisher_lives_on(wires: Wires, said: bytes) -> None:
+    publisher = wires.publisher("link")
+    path = Path(publisher.addresses[0].removeprefix("ipc://"))
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.settimeout(20)
+        stranger.connect(str(path))
+        try:
+            stranger.sendall(said)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(4096):
+                pass  # until it hangs up
+        except OSError:
+            pass  # it hung up before all was said
+        reader = wires.subscriber(m.LinkState)
+        wires.join(publisher, "link.state")
+        publisher.publish(m.LinkState(state="open"))
+        assert wires.next(reader).message == m.LinkState(state="open")
+
+
+# from the server
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_of_the_server(text: bytes) -> None:
+    try:
+        found: object = events.read(text)
+    except events.BadEvent as error:
+        found = str(error)
+    assert isinstance(found, events.Event) or (isinstance(found, str) and len(found) < 300)
+
+
+def test_the_limits_of_the_wire_are_above_those_of_messages() -> None:
+    assert max(m.MAX_HEADER, m.MAX_AUDIO, m.MAX_TEXT) < bus.MAX_FRAME

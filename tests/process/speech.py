@@ -1,0 +1,87 @@
+"""What the person and the assistant say in these tests, and where it is found again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from services.emulator.clips import Voice
+from services.emulator.options import VOICE
+from shared import messages as m
+from shared.audio import pcm
+
+Samples = npt.NDArray[np.int16]
+
+INDEX: dict[str, Any] = json.loads((VOICE / "index.json").read_text("utf-8"))
+QUESTION, WAIT, TIDES, THANKS = range(4)
+
+
+def seconds(utterance: int) -> float:
+    """Give how long one of the person's utterances lasts."""
+    said = INDEX["person"]["utterances"][utterance]
+    return float(said["end_ms"] - said["start_ms"]) / 1000
+
+
+def spoken(utterance: int) -> Samples:
+    """Give one of the person's utterances."""
+    said = INDEX["person"]["utterances"][utterance]
+    start, stop = pcm.ms_to_samples(said["start_ms"]), pcm.ms_to_samples(said["end_ms"])
+    samples, rate = soundfile.read(VOICE / "person.opus", start=start, stop=stop, dtype="int16")
+    assert rate == pcm.RATE
+    return np.asarray(samples, np.int16)
+
+
+def microphone(path: Path, said: Iterable[tuple[float, int]], length_s: float) -> str:
+    """Write a recording of utterances, each at its second, and give it as a device."""
+    heard = np.zeros(round(length_s * pcm.RATE), np.int16)
+    for at_s, utterance in said:
+        speech = spoken(utterance)
+        start = round(at_s * pcm.RATE)
+        heard[start : start + len(speech)] = speech
+    soundfile.write(path, heard, pcm.RATE, subtype="PCM_16")
+    return f"file:{path}"
+
+
+def numbered(path: Path, frames: int) -> str:
+    """Write a recording in which every sample of a frame is the frame's number, from 1."""
+    numbers = np.repeat(np.arange(1, frames + 1, dtype=np.int16), pcm.FRAME)
+    soundfile.write(path, numbers, pcm.RATE, subtype="PCM_16")
+    return f"file:{path}"
+
+
+def clip(name: str) -> bytes:
+    """Give what the assistant says, as PCM."""
+    said = Voice(VOICE).say(name)
+    return said.read(0, said.samples)
+
+
+def short_greeting(directory: Path) -> str:
+    """Make a voice that greets with one word, and give its directory."""
+    shutil.copytree(VOICE, directory, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    index = {**INDEX, "greeting": "acknowledge"}
+    (directory / "index.json").write_text(json.dumps(index), "utf-8")
+    return str(directory)
+
+
+def stream(frames: Sequence[m.SpeakerFrame | m.MicFrame]) -> bytes:
+    """Join the frames of one device, which must lack none."""
+    assert len({frame.stream for frame in frames}) == 1
+    for number, frame in enumerate(frames):
+        assert frame.position == frames[0].position + number * pcm.FRAME
+    return b"".join(frame.payload for frame in frames)
+
+
+def place(said: bytes, within: bytes, begin: int = 0) -> int:
+    """Give the sample at which something is said, exactly as it is, in a longer recording."""
+    at = within.find(said, begin * pcm.SAMPLE_BYTES)
+    while at % pcm.SAMPLE_BYTES == 1:
+        at = within.find(said, at + 1)
+    assert at >= 0, "it was never said"
+    return at // pcm.SAMPLE_BYTES

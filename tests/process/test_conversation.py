@@ -1,0 +1,233 @@
+"""A whole conversation: a greeting, a question, an answer that is talked over, and the next one.
+
+It is held once, with files for a microphone and a speaker and the emulator for a server; the tests
+look at what was said on the bus, at what came out of the speaker, and at what the server believes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from services.emulator.clips import Voice
+from services.emulator.options import VOICE
+from shared import messages as m
+from shared import topics
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+QUESTION_S, INTERRUPTION_S = 1.6, 5.0
+FADE = pcm.ms_to_samples(3)
+
+
+@dataclass
+class Conversation:
+    """What there is to look at when it is over."""
+
+    pipeline: Pipeline
+    directory: Path
+    speaker: bytes  # all that the speaker was given
+    silenced: m.Silenced
+    journal: list[dict[str, Any]]
+
+    def noted(self, kind: str) -> list[dict[str, Any]]:
+        """Give what the server wrote down of a kind."""
+        return [entry for entry in self.journal if entry["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+    """Hold the conversation, up to the first words after the interruption."""
+    directory = tmp_path_factory.mktemp("conversation")
+    said = [(QUESTION_S, speech.QUESTION), (INTERRUPTION_S, speech.THANKS)]
+    microphone = speech.microphone(directory / "person.wav", said, 10)
+    journal = directory / "journal.jsonl"
+    with Pipeline(kept) as pipeline:
+        pipeline.settings |= {
+            "capture.device": microphone,
+            "playback.device": f"file:{directory / 'speaker.wav'}",
+            "recorder.directory": directory,
+            "session.greeting": "Greet the person.",
+        }
+        # half a second in each delta: a machine that is busy for a while makes no holes
+        pipeline.emulator(
+            *("--journal", str(journal), "--pace", "8", "--delta-bytes", "24000"),
+            *("--voice", speech.short_greeting(directory / "voice")),
+        )
+        stages = pipeline.all_up("uplink", "downlink", "playback", "recorder", "capture", "link")
+        silenced = pipeline.bus.wait_for(m.Silenced, lambda s: s.items).message
+        # the next reply is another item; its first second is enough
+        pipeline.bus.wait_for(
+            m.Heard,
+            lambda h: (
+                h.items[-1].item_id != silenced.items[-1].item_id and h.items[-1].heard > pcm.RATE
+                if h.items
+                else False
+            ),
+        )
+        assert stages["playback"].end() == 0
+        assert stages["recorder"].end() == 0
+        yield Conversation(
+            pipeline,
+            directory,
+            speech.stream(pipeline.bus.all(m.SpeakerFrame)),
+            silenced,
+            [json.loads(line) for line in journal.read_text("utf-8").splitlines()],
+        )
+
+
+def items(conversation: Conversation) -> list[m.HeardItem]:
+    """Give the items in their order, as they were heard in the end."""
+    last = {
+        item.item_id: item
+        for heard in conversation.pipeline.bus.all(m.Heard)
+        for item in heard.items
+    }
+    return list(last.values())
+
+
+def test_a_whole_reply_is_heard_to_its_last_sample(conversation: Conversation) -> None:
+    greeting = items(conversation)[0]
+    said = speech.clip("acknowledge")
+    assert greeting.whole
+    assert greeting.heard == greeting.received == len(said) // pcm.SAMPLE_BYTES
+    speech.place(said, conversation.speaker)
+
+
+def test_the_question_is_answered(conversation: Conversation) -> None:
+    assert [entry["says"] for entry in conversation.noted("reply")][:2] == [
+        "acknowledge",
+        "lighthouse",
+    ]
+    answer = conversation.silenced.items[0].item_id
+    texts = [t for t in conversation.pipeline.bus.all(m.Transcript) if t.item_id == answer]
+    assert texts[-1].final
+    assert texts[-1].role == "assistant"
+    whole = speech.INDEX["clips"]["lighthouse"]["transcript"]
+    assert whole.startswith(texts[-1].text.strip())
+    assert all(after.text.startswith(before.text) for before, after in pairwise(texts[:-1]))
+
+
+def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversation) -> None:
+    [cut] = conversation.silenced.items
+    said = speech.clip("lighthouse")
+    begin = speech.place(said[: pcm.RATE], conversation.speaker)
+    sound = pcm.to_array(conversation.speaker)[begin:]
+    answer = pcm.to_array(said)
+    # it was cut in mid-reply, and while the rest was still arriving
+    assert pcm.RATE < cut.heard < cut.received < len(answer)
+    loud = cut.heard - FADE
+    np.testing.assert_array_equal(sound[:loud], answer[:loud])
+    faded = np.abs(sound[loud : cut.heard].astype(int))
+    assert np.all(faded <= np.abs(answer[loud : cut.heard].astype(int)))
+    # then nothing, up to the next reply
+    next_reply = speech.place(speech.clip("stopped")[: pcm.RATE], conversation.speaker) - begin
+    assert next_reply > cut.heard
+    assert not sound[cut.heard : next_reply].any()
+
+
+def test_the_hops_of_the_interruption_are_in_order(conversation: Conversation) -> None:
+    [flush] = [f for f in conversation.pipeline.bus.all(m.Flush) if f.active]
+    silenced = conversation.silenced
+    assert silenced.generation == flush.generation
+    assert silenced.cause == flush.cause == "speech_started"
+    assert 0 < silenced.event_ns < silenced.flush_ns < silenced.received_ns < silenced.silent_ns
+    [record] = conversation.pipeline.bus.all(m.Interruption)
+    for name in ("generation", "session", "event_ns", "flush_ns", "received_ns", "silent_ns"):
+        assert getattr(record, name) == getattr(silenced, name)
+
+
+def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
+    [cut] = conversation.silenced.items
+    heard_ms = pcm.samples_to_ms(cut.heard)
+    [truncate] = conversation.noted("truncate")
+    assert truncate["ok"]
+    assert truncate["item_id"] == cut.item_id
+    assert truncate["audio_end_ms"] == heard_ms
+    assert truncate["heard"] == Voice(VOICE).say("lighthouse").heard(heard_ms)
+    assert not conversation.noted("delete")
+    [record] = conversation.pipeline.bus.all(m.Interruption)
+    [report] = record.reports
+    assert (report.action, report.audio_end_ms) == ("truncate", heard_ms)
+    # the server cancels by itself here
+    assert record.cancelled == []
+
+
+def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation) -> None:
+    said = conversation.noted("reply")[2]["says"]
+    assert said.startswith("stopped+")
+    at = speech.place(speech.clip("stopped")[: pcm.RATE], conversation.speaker)
+    heard = items(conversation)[-1].heard
+    # nothing of it came before, and what is taken for heard is what followed
+    assert len(conversation.speaker) // pcm.SAMPLE_BYTES - at >= heard
+
+
+def test_nothing_went_wrong(conversation: Conversation) -> None:
+    listener = conversation.pipeline.bus
+    assert not listener.faults.refused
+    assert {s.session for s in listener.all(m.LinkState) if s.state == "open"} == {
+        listener.all(m.ServerEvent)[0].session
+    }
+    assert not [s for s in listener.all(m.LinkState) if s.state == "waiting"]
+    for stage in topics.STAGES:
+        health = listener.all(m.Health, topic=f"{stage}.health")[-1]
+        assert health.ok
+        faults = ("lost", "refused", "bad_events", "unknown_events", "error", "underruns", "gap")
+        assert not {k: n for k, n in health.counters.items() if k.startswith(faults) and n}
+
+
+def test_the_file_of_the_speaker_is_what_it_was_given(conversation: Conversation) -> None:
+    written, rate = soundfile.read(conversation.directory / "speaker.wav", dtype="int16")
+    assert rate == pcm.RATE
+    frames = conversation.pipeline.bus.all(m.SpeakerFrame)
+    begin = frames[0].position
+    said = pcm.to_array(conversation.speaker)
+    np.testing.assert_array_equal(written[begin : begin + len(said)], said)
+
+
+def test_the_recording_has_both_sides_in_time(conversation: Conversation) -> None:
+    both, rate = soundfile.read(conversation.directory / "conversation.wav", dtype="int16")
+    assert rate == pcm.RATE
+    assert both.shape[1] == 2
+    person, assistant = both[:, 0].tobytes(), both[:, 1].tobytes()
+    listener = conversation.pipeline.bus
+    spoken, heard = listener.all(m.MicFrame), listener.all(m.SpeakerFrame)
+    # where each began, by the bus: the moment of its first sample at the converter
+    question = pcm.from_array(speech.spoken(speech.QUESTION))
+    asked = round(QUESTION_S * pcm.RATE) - spoken[0].position
+    asked_ns = spoken[0].captured_ns + pcm.samples_to_ns(asked)
+    answer = speech.clip("lighthouse")[: pcm.RATE]
+    answered = speech.place(answer, conversation.speaker)
+    answered_ns = heard[0].played_ns + pcm.samples_to_ns(answered)
+    # and in the recording
+    between = speech.place(answer, assistant) - speech.place(question, person)
+    assert between == pytest.approx(pcm.ns_to_samples(answered_ns - asked_ns), abs=pcm.FRAME)
+    # the person talks over the answer, which ends within it
+    over = speech.place(pcm.from_array(speech.spoken(speech.THANKS)), person)
+    end = speech.place(answer, assistant) + conversation.silenced.items[0].heard
+    assert over < end < over + speech.seconds(speech.THANKS) * pcm.RATE
+
+
+def test_the_record_of_the_recording_tells_of_the_interruption(
+    conversation: Conversation,
+) -> None:
+    record = json.loads((conversation.directory / "conversation.json").read_bytes())
+    [interruption] = record["interruptions"]
+    assert interruption["generation"] == conversation.silenced.generation
+    spoken = conversation.pipeline.bus.all(m.MicFrame)
+    begin_s = (conversation.silenced.event_ns - spoken[0].captured_ns) / 1e9
+    assert interruption["at_ms"] / 1000 == pytest.approx(begin_s, abs=0.5)
+    assert [t["role"] for t in record["transcripts"]] == ["assistant"] * 3
+    for name in ("conversation.wav", "conversation.json"):
+        assert (conversation.directory / name).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,144 @@
+"""What uplink sends, what it does not, and that its accounts add up."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shared import messages as m
+from shared import topics
+from shared.audio import pcm
+from tests.process import servers, speech
+from tests.process.pipeline import PATIENCE_S, Keeper, Pipeline
+from tests.process.servers import Connection, Server
+
+pytestmark = pytest.mark.process
+
+STAGES = ("uplink", "link", "capture")
+
+
+@pytest.fixture
+def pipeline(kept: Keeper) -> Iterator[Pipeline]:
+    """Give a bus on which the tests read nothing that is held until its first reader comes."""
+    wanted = [topic for topic in topics.TOPICS if topic.queue is not topics.Queue.KEPT]
+    with Pipeline(kept, wanted) as made:
+        yield made
+
+
+def frame_number(audio: str) -> int:
+    """Give the number that an appended frame of the numbered microphone carries."""
+    samples = set(pcm.to_array(base64.b64decode(audio)).tolist())
+    assert len(samples) == 1, "the frame's samples are not all its own"
+    return int(samples.pop())
+
+
+def numbers(connection: Connection) -> list[int]:
+    """Give the numbers of the frames that came."""
+    return [frame_number(a.event["audio"]) for a in connection.of("input_audio_buffer.append")]
+
+
+def captured(pipeline: Pipeline) -> dict[int, m.MicFrame]:
+    """Give the frames of the numbered microphone by their number."""
+    return {int(pcm.to_array(f.payload)[0]): f for f in pipeline.bus.all(m.MicFrame)}
+
+
+def accounted(health: m.Health) -> int:
+    """Give how many frames uplink has an account of."""
+    names = ("frames_sent", "frames_unsent", "frames_late", "frames_lost")
+    return sum(health.counters.get(name, 0) for name in names)
+
+
+def test_every_frame_is_sent_in_its_order_or_accounted_for(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    max_age_ms, stopped_ms = 300, 1500
+    pipeline.settings |= {
+        "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+        "uplink.max_age_ms": max_age_ms,
+    }
+    with Server(servers.serve) as server:
+        pipeline.settings["link.url"] = server.url
+        uplink = pipeline.all_up("uplink", "link")["uplink"]
+        connection = server.wait()
+        connection.wait("session.update")
+        capture = pipeline.stage("capture")
+        connection.wait("input_audio_buffer.append")
+        # uplink stops for a while, in which the microphone goes on
+        uplink.send(signal.SIGSTOP)
+        begun = pipeline.bus.wait_for(m.MicFrame, since=pipeline.bus.now).message
+        late_ns = begun.captured_ns + stopped_ms * 1_000_000
+        pipeline.bus.wait_for(m.MicFrame, lambda f: f.captured_ns > late_ns)
+        went_on_ns = time.monotonic_ns()
+        uplink.send(signal.SIGCONT)
+        pipeline.bus.wait_for(m.MicFrame, lambda f: f.captured_ns > went_on_ns)
+        capture.send(signal.SIGSTOP)
+        # of what was captured before uplink had found capture nobody can have an account
+        first = numbers(connection)[0]
+        health = pipeline.bus.health(
+            "uplink",
+            lambda h: accounted(h) == max(captured(pipeline)) - first + 1,
+            since=pipeline.bus.now,
+        )
+        arrivals = connection.of("input_audio_buffer.append")
+    frames, sent = captured(pipeline), numbers(connection)
+    assert all(earlier < later for earlier, later in pairwise(sent))
+    assert health.counters["frames_sent"] == len(sent)
+    # of what was captured meanwhile the newest was sent, and the rest never
+    dropped = health.counters["frames_late"] + health.counters.get("frames_lost", 0)
+    assert dropped == max(frames) - first + 1 - len(sent)
+    assert dropped * 20 > (stopped_ms - max_age_ms) / 2
+    late_ms = [
+        (arrival.at_ns - frames[number].captured_ns) / 1_000_000
+        for arrival, number in zip(arrivals, sent, strict=True)
+    ]
+    assert max(late_ms) < 2 * max_age_ms < stopped_ms
+    assert len(uplink.matching("microphone frames were too old to send")) == 1
+
+
+def test_the_session_is_told_once_and_greeted_once(pipeline: Pipeline) -> None:
+    def ends_once(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.read(lambda event: event["type"] == "session.update")
+        connection.send("session.updated", event_id="e2", session={})
+        over.wait(PATIENCE_S)
+        connection.reset()
+
+    def said(connection: Connection) -> list[str]:
+        kinds = [arrival.event["type"] for arrival in list(connection.events)]
+        return [kind for kind in kinds if kind != "input_audio_buffer.append"]
+
+    over = threading.Event()
+    pipeline.settings["session.greeting"] = "Say hello."
+    with Server([ends_once, servers.serve]) as server:
+        pipeline.settings["link.url"] = server.url
+        uplink = pipeline.all_up(*STAGES)["uplink"]
+        first = server.wait()
+        first.wait("session.update")
+        over.set()
+        # another connection is another session, which knows of nothing
+        second = server.wait(2)
+        second.wait("response.create")
+        # an uplink that comes back, however soon, says what it wants and does not greet again
+        uplink.end()
+        pipeline.up("uplink")
+        second.wait("session.update", 2)
+        heard = len(second.of("input_audio_buffer.append"))
+        second.wait("input_audio_buffer.append", heard + 2)
+        begun = said(second)
+    assert said(first)[:1] == ["session.update"]
+    assert begun == ["session.update", "response.create", "session.update"]
+    assert second.of("response.create")[0].event["response"]["instructions"] == "Say hello."
+
+
+def test_nothing_is_heard_by_a_server_that_is_not_there(pipeline: Pipeline) -> None:
+    pipeline.all_up("uplink", "capture")
+    health = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_unsent", 0) > 50)
+    assert health.state == "waiting for link"
+    assert "frames_sent" not in health.counters
