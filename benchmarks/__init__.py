@@ -1,1 +1,1 @@
-"""What a user can rerun: what a conversation costs, and how soon and how truly it is interrupted."""
+"""What anyone can rerun: what a conversation costs, and how well it is interrupted."""

@@ -2,15 +2,15 @@
 
     python -m benchmarks.cost
 
-The five stages run against the emulator on a private sound server (PulseAudio with null sinks) where
-there is one, and else on file devices. CPU is what the kernel counts for a process (user and system,
-/proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent microphone, and
-talking while a long reply comes and is played. Memory is taken at the end of each window: resident
-(RSS), and with what several processes share divided among them (PSS).
+The five stages run against the emulator on a private sound server (PulseAudio with null sinks)
+where there is one, and else on file devices. CPU is what the kernel counts for a process (user and
+system, /proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent
+microphone, and talking while a long reply comes and is played. Memory is taken at the end of each
+window: resident (RSS), and with what several processes share divided among them (PSS).
 
 The first word: from the start of bin/demo, which is set up, to the first sample of sound at the
-speaker. On a sound server that is heard at the speaker's monitor; with files it is when the sample is
-found in the speaker's file, which is written ten times a second.
+speaker. On a sound server it is heard at the speaker's monitor; with files it is found in the
+speaker's file, which is written ten times a second.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,8 +162,10 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
         f"{'':9}" + "".join(f"  {state:>9} {'RSS':>7} {'PSS':>7}" for state in states),
         f"{'':9}" + f"  {'% of core':>9} {'MB':>7} {'MB':>7}" * len(states),
     ]
-    for stage in topics.STAGES:
-        rows.append(f"{stage:9}" + "".join(cells([usage[state][stage]]) for state in states))
+    rows += [
+        f"{stage:9}" + "".join(cells([usage[state][stage]]) for state in states)
+        for stage in topics.STAGES
+    ]
     rows.append(f"{'all':9}" + "".join(cells(list(usage[state].values())) for state in states))
     return "\n".join(rows)
 
@@ -183,13 +186,13 @@ def first_word(server: SoundServer | None) -> float:
     ):
         directory = Path(name)
         if server is not None:
-            ear = stack.enter_context(server.record())
-            env, heard = dict(server.env), lambda: heard_at(ear)
+            env = dict(server.env)
+            heard = partial(heard_at, stack.enter_context(server.record()))
         else:
             env = {**os.environ, "BARGEIN_BUS__DIRECTORY": str(directory / "bus")}
             env["BARGEIN_CAPTURE__DEVICE"] = "null"
             env["BARGEIN_PLAYBACK__DEVICE"] = f"file:{directory / 'speaker.wav'}"
-            heard = written(directory / "speaker.wav")
+            heard = partial(written_at, directory / "speaker.wav")
         begun = time.monotonic()
         demo = subprocess.Popen(
             demo_command(directory),
@@ -225,17 +228,13 @@ def heard_at(ear: Ear) -> float | None:
     return ear.time_of(int(loud[0])) if len(loud) else None
 
 
-def written(path: Path) -> Callable[[], float | None]:
-    """Give a function that tells the time once there is sound in a WAV file."""
-
-    def heard() -> float | None:
-        if not path.exists():
-            return None
-        sound = path.read_bytes()[44:]
-        samples = np.frombuffer(sound[: len(sound) & ~1], "<i2")
-        return time.monotonic() if np.any(np.abs(samples) > AUDIBLE) else None
-
-    return heard
+def written_at(path: Path) -> float | None:
+    """Give the time now if there is sound in a WAV file."""
+    if not path.exists():
+        return None
+    sound = path.read_bytes()[44:]
+    samples = np.frombuffer(sound[: len(sound) & ~1], "<i2")
+    return time.monotonic() if np.any(np.abs(samples) > AUDIBLE) else None
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Capture:
         self._position = 0  # samples since the opening, of the first sample in _rest
         self._rest_ns = 0  # when that sample was at the converter
         self._overflows = 0
+        self._untold = 0  # samples of the device that no frame was made of yet
         stage.on_wake(self._take)
         stage.on_close(self._close)
         stage.every(CHECK_S, self._check)
@@ -41,6 +42,7 @@ class Capture:
             device = devices.open_input(spec)
             self._stream, self._position, self._overflows = time.time_ns(), 0, 0
             self._rest.clear()
+            self._untold = 0
             device.start(self._on_block)
         except devices.DeviceError as error:
             self._stage.ok, self._stage.state = False, f"no microphone: {error}"
@@ -53,7 +55,10 @@ class Capture:
 
     def _on_block(self, block: bytes, captured_ns: int, overflowed: bool) -> None:
         self._blocks.append((block, captured_ns, overflowed))
-        self._stage.wake()
+        self._untold += len(block) // pcm.SAMPLE_BYTES
+        if self._untold >= pcm.FRAME:
+            self._untold %= pcm.FRAME
+            self._stage.wake()
 
     def _take(self) -> None:
         while self._blocks:

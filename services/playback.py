@@ -55,6 +55,7 @@ class Playback:
         self._cuts: deque[_Cut] = deque()
         self._frame = bytearray()  # played samples that do not fill a frame yet
         self._frame_ns = 0
+        self._untold = 0  # samples given to the device since the loop was woken for them
         self._stream = 0
         self._position = 0
         self._heard: m.Heard | None = None
@@ -91,12 +92,17 @@ class Playback:
         player = self._player
         was_playing = player.playing
         out = player.render(samples)
-        ended = False
-        if was_playing:
-            self._snapshot = self._heard_now()
-            self._ended = ended = not self._snapshot.playing
         self._played.append((out, dac_ns))
-        if self._cuts or ended or len(self._played) > 2:
+        # the loop is told a frame at a time: a device may ask for less, some 400 times a second
+        self._untold += samples
+        due = self._untold >= pcm.FRAME
+        if due:
+            self._untold %= pcm.FRAME
+        ended = was_playing and not player.playing
+        if was_playing and (due or ended):
+            self._snapshot = self._heard_now()
+            self._ended = ended
+        if self._cuts or ended or due:
             self._stage.wake()
         return out
 
@@ -209,7 +215,11 @@ class Playback:
             self._stage.publish(heard)
 
     def _check(self) -> None:
-        failure = self._device.failure() if self._device is not None else None
+        if self._device is None:
+            return
+        warning, failure = self._device.warning(), self._device.failure()
+        if warning is not None:
+            self._stage.count("device_warnings", warning=f"speaker: {warning}")
         if failure is not None:
             self._stage.count("device_lost", warning=f"speaker: {failure}; opening it again")
             self._close()

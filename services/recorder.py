@@ -23,6 +23,8 @@ from shared.bus import Delivery
 #: What is still to come for a moment of the conversation has come when it is this old.
 SETTLED = pcm.RATE * 2
 WRITE_S = 0.5
+#: A frame that says it is this far from now does not tell the truth.
+FAR_NS = 60_000_000_000
 
 
 class Recorder:
@@ -58,17 +60,19 @@ class Recorder:
         )
 
     def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
-        frame = delivery.message
-        self._begin(frame.captured_ns)
-        self._timeline.put(0, frame.stream, frame.position, frame.captured_ns, frame.payload)
+        self._put(0, delivery.message, delivery.message.captured_ns)
 
     def _on_speaker(self, delivery: Delivery[m.SpeakerFrame]) -> None:
-        frame = delivery.message
-        self._begin(frame.played_ns)
-        self._timeline.put(1, frame.stream, frame.position, frame.played_ns, frame.payload)
+        self._put(1, delivery.message, delivery.message.played_ns)
 
-    def _begin(self, at_ns: int) -> None:
+    def _put(self, channel: int, frame: m.MicFrame | m.SpeakerFrame, at_ns: int) -> None:
+        if abs(at_ns - time.monotonic_ns()) > FAR_NS:
+            self._stage.count(
+                "far_frames", warning="frames that are not of this minute were not recorded"
+            )
+            return
         self._zero_ns = self._zero_ns or at_ns
+        self._timeline.put(channel, frame.stream, frame.position, at_ns, frame.payload)
 
     def _on_interruption(self, delivery: Delivery[m.Interruption]) -> None:
         record = delivery.message

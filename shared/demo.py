@@ -146,7 +146,8 @@ def main() -> int:
     # Ctrl-C reaches honcho as well, which ends the stages; what they leave is still to be shown
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     honcho = subprocess.Popen(
-        [sys.executable, "-m", "honcho.command", "start", "-f", "Procfile.demo"],
+        # a .env may hold the key, or lead to another server: it is for the real thing
+        [sys.executable, "-m", "honcho.command", "start", "-e", os.devnull, "-f", "Procfile.demo"],
         cwd=config.ROOT,
         env=env,
     )

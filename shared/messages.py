@@ -9,7 +9,7 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 import msgpack
@@ -275,11 +275,9 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
     return cast("bytes", msgpack.packb(header)), message.payload
 
 
-def _unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    # msgpack's C gives a list, its Python an iterator
-    given = list(pairs)
-    found = dict(given)
-    if len(found) != len(given):
+def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
         raise BadMessage("a key twice in the header")
     return found
 
@@ -310,7 +308,6 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
     if type(version) is not int or version != VERSION:
         found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
         raise BadMessage(f"bus version {found}, this is version {VERSION}")
-    fields.pop("payload", None)
     try:
         stamp = msgspec.convert(fields, Stamp)
         fields["payload"] = payload

@@ -294,8 +294,7 @@ class Stage:
         self.publisher.close()
         self._wake_in.close()
         self._wake_out.close()
-        # the lock stays until the process is gone: ZeroMQ removes the socket's path in its own time,
-        # and must not remove that of a successor
+        os.close(self._lock)
 
 
 def arm_signals(stop: Callable[[], None]) -> None:

@@ -79,7 +79,8 @@ class Player:
         self._tail: bytes = b""  # the fade of what was cut, still to be given to the device
         self._running = False
         self._waited = 0  # samples of silence given while gathering
-        self._fresh = False  # the next sample follows a silence within its item
+        self._fresh = True  # the next sample follows a silence, perhaps within its item
+        self._last: _Track | None = None  # whose samples were given last
 
     @property
     def playing(self) -> bool:
@@ -183,7 +184,8 @@ class Player:
             self._tail = self._tail[len(tail) :]
             out[: len(tail)] = tail
             at = len(tail)
-        if not self._running:
+        # a fade that is not given yet comes first, or the next cut would take its place
+        if not self._running and at < len(out):
             self._running = self._ready(samples)
         if self._running:
             at = self._fill(out, at)
@@ -220,6 +222,7 @@ class Player:
     def _advance(self, stretch: _Stretch, samples: int) -> None:
         stretch.start += samples
         stretch.track.heard = stretch.start
+        self._last = stretch.track
         stretch.pcm = stretch.pcm[samples * 2 :]
         self._queued -= samples
         if not stretch.pcm:
@@ -227,8 +230,7 @@ class Player:
 
     def _ran_dry(self, out: bytearray, at: int) -> None:
         self._running = False
-        last = next(reversed(self._tracks.values()), None)
-        if last is not None and not last.done:
+        if self._last is not None and not self._last.done:
             self.underruns += 1
             self._fresh = True
             _ramp(out, max(0, at - self._fade * 2), at, rising=False)
@@ -237,10 +239,15 @@ class Player:
         """Take the samples of the fade out of the queue: they are handed to the device, so
         heard.
         """
-        tail = bytearray(self._fade * 2)
-        filled = self._fill(tail, 0)
-        del tail[filled:]
-        _ramp(tail, 0, filled, rising=False)
+        left = 0
+        for stretch in self._queue:
+            # the next item is not begun for the sake of the fade, nor is one that goes on faded
+            if stretch.track is not self._queue[0].track or left >= self._fade:
+                break
+            left += len(stretch.pcm) // 2
+        tail = bytearray(min(left, self._fade) * 2)
+        self._fill(tail, 0)
+        _ramp(tail, 0, len(tail), rising=False)
         return bytes(tail)
 
     def _track(self, key: _Key, response_id: str, out_of_band: bool) -> _Track:

@@ -15,6 +15,8 @@ from shared.audio import pcm
 #: has lost samples: it is placed anew by its clock.
 DRIFT = pcm.ms_to_samples(60)
 PATIENCE = 10
+#: One that is this far off is so at once: its position cannot be true.
+JUMP = pcm.RATE * 10
 GROW = pcm.RATE * 10
 
 
@@ -50,7 +52,7 @@ class Timeline:
             known.stream, known.offset, known.off = stream, by_clock, 0
         elif abs(by_clock - known.offset) > DRIFT:
             known.off += 1
-            if known.off >= PATIENCE:
+            if known.off >= PATIENCE or abs(by_clock - known.offset) > JUMP:
                 known.offset, known.off = by_clock, 0
         else:
             known.off = 0

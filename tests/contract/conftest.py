@@ -101,15 +101,6 @@ class Wires:
         for socket in reader.sockets:
             assert socket.poll(round((end - time.monotonic()) * 1000)), "nothing came"
 
-    def end(self, publisher: bus.Publisher) -> None:
-        """Close a publisher, and wait until its paths are free: it removes them in its own time."""
-        paths = [Path(where.removeprefix("ipc://")) for where in publisher.addresses]
-        publisher.close()
-        end = time.monotonic() + PATIENCE_S
-        while any(path.exists() for path in paths):
-            assert time.monotonic() < end, f"{paths} are still there"
-            time.sleep(0.001)
-
     def close(self) -> None:
         """Close all of it."""
         for opened in self._opened:

@@ -18,6 +18,8 @@ from shared.topics import Queue
 
 from .conftest import Wires
 
+pytestmark = pytest.mark.contract
+
 EPOCH = 1_700_000_000_000_000_000
 
 
@@ -297,7 +299,7 @@ def test_a_restart_is_seen_and_is_no_loss(wires: Wires) -> None:
     for n in range(3):
         first.publish(audio(n))
     assert [wires.next(reader).restarted for _ in range(3)] == [False] * 3
-    wires.end(first)
+    first.close()
     second = wires.publisher("downlink")
     wires.join(second, "reply.audio")
     for n in range(2):

@@ -24,6 +24,8 @@ from shared.realtime import events
 from ..unit.test_messages import KINDS, every_kind, header
 from .conftest import Wires
 
+pytestmark = pytest.mark.contract
+
 kinds = st.sampled_from(KINDS)
 
 # anything that msgpack can say, and keys that it cannot take

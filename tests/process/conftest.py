@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from shared import topics
 from tests.process import keeper
-from tests.process.pipeline import Keeper, Pipeline
+from tests.process.pipeline import ROOT, UNHELD, Child, Keeper, Pipeline, environment_of
+
+#: How long the demo is run: the person talks over the answer at 13 s of the script.
+DEMO_S = 15
+
+
+@dataclass
+class Demonstration:
+    """A run of ``bin/demo``'s program."""
+
+    child: Child
+    out: Path
+    #: The environment of each stage.
+    environments: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +32,9 @@ def kept() -> Iterator[Keeper]:
     """Give what ends every process of this ring, even when the tests are killed."""
     process = Keeper()
     yield process
-    assert not keeper.bearers(process.token)
+    left = keeper.bearers(process.token)
     process.close()
+    assert left == []
 
 
 @pytest.fixture
@@ -24,3 +42,37 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
     """Give a bus of its own, with no stage on it yet."""
     with Pipeline(kept) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def demonstration(
+    kept: Keeper, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Demonstration]:
+    """Start the demo, in a copy of the tree whose .env would lead it astray."""
+    root, out = tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("out")
+    shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "services").symlink_to(ROOT / "services")
+    for name in ("Procfile.demo", "config.toml"):
+        shutil.copy(ROOT / name, root)
+    (root / ".env").write_text(
+        "OPENAI_API_KEY=sk-test-SECRET\nBARGEIN_LINK__URL=ws://127.0.0.1:9/astray\n"
+    )
+    with Pipeline(kept, UNHELD) as pipeline:
+        env = {
+            "BARGEIN_BUS__DIRECTORY": str(pipeline.bus_directory),
+            # what it takes where there is no sound card
+            "BARGEIN_CAPTURE__DEVICE": f"file:{ROOT}/services/emulator/voice/person.opus",
+            "BARGEIN_PLAYBACK__DEVICE": f"file:{out}/speaker.wav",
+        }
+        arguments = ("--seconds", str(DEMO_S), "--out", str(out))
+        child = pipeline.python("shared.demo", *arguments, env=env, cwd=root)
+        pids = {s: pipeline.bus.health(s).pid for s in (*topics.STAGES, *topics.LISTENERS)}
+        environments = {stage: environment_of(pid) for stage, pid in pids.items()}
+        yield Demonstration(child, out, environments)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begun_early(request: pytest.FixtureRequest) -> None:
+    """Begin the demo at once where a test needs it: it takes its time while the others run."""
+    if any("demonstration" in getattr(i, "fixturenames", ()) for i in request.session.items):
+        request.getfixturevalue("demonstration")

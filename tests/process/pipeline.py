@@ -28,12 +28,16 @@ from tests.process import keeper
 
 ROOT = Path(__file__).parents[2]
 #: How long a test waits for what has to come about: its patience, not a claim.
-PATIENCE_S = 20.0
+PATIENCE_S = 5.0
 #: A stage that is asked to end is gone within a second. The rest is the machine's: two busy cores.
 GONE_S = 1.0
 SLACK_S = 0.5
 
 M = TypeVar("M", bound=m.Message)
+
+
+#: Topics that no reader can take away from another.
+UNHELD = tuple(topic for topic in topics.TOPICS if topic.queue is not topics.Queue.KEPT)
 
 
 class Keeper:
@@ -73,6 +77,8 @@ class Child:
         self, argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path
     ) -> None:
         self.argv = list(argv)
+        #: What it is called in a report: its module, or else its program.
+        self.name = next((b for a, b in itertools.pairwise(argv) if a == "-m"), argv[0])
         self._keeper = kept
         self.process = subprocess.Popen(
             self.argv,
@@ -172,13 +178,18 @@ class Child:
 
 
 class Listener:
-    """Keeps everything that is said on a bus, in the order in which it came."""
+    """Keeps everything that is said on a bus, in the order in which it came.
 
-    def __init__(self, directory: Path, wanted: Sequence[topics.Topic] = topics.TOPICS) -> None:
+    What must not be lost is held by its publisher until the first reader comes. To be that reader
+    in the place of a stage that is just starting would take it away: so a test that starts a whole
+    conversation begins with ``UNHELD`` and calls ``join`` when its stages have found each other.
+    """
+
+    def __init__(self, directory: Path, wanted: Sequence[topics.Topic]) -> None:
         self.heard: list[bus.Delivery[m.Message]] = []
-        self.faults = bus.Faults()
+        self.subscribers: list[bus.Subscriber] = []
         self._directory = directory
-        self._wanted = wanted
+        self._wanted = [wanted]
         self._changed = threading.Condition()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -186,18 +197,25 @@ class Listener:
 
     def _listen(self) -> None:
         # a socket belongs to the thread that made it
-        subscriber = bus.Subscriber(self._wanted, self._directory)
-        self.faults = subscriber.faults
         poller = bus.Poller()
-        for socket in subscriber.sockets:
-            poller.watch(socket)
         while not self._ending.is_set():
+            for wanted in self._wanted[len(self.subscribers) :]:
+                subscriber = bus.Subscriber(wanted, self._directory)
+                for socket in subscriber.sockets:
+                    poller.watch(socket)
+                self.subscribers.append(subscriber)
             poller.wait(0.05)
             with self._changed:
-                while (delivery := subscriber.receive()) is not None:
-                    self.heard.append(delivery)
+                for subscriber in self.subscribers:
+                    while (delivery := subscriber.receive()) is not None:
+                        self.heard.append(delivery)
                 self._changed.notify_all()
-        subscriber.close()
+        for subscriber in self.subscribers:
+            subscriber.close()
+
+    def join(self) -> None:
+        """Listen to the rest as well, from here on."""
+        self._wanted.append([topic for topic in topics.TOPICS if topic not in UNHELD])
 
     def close(self) -> None:
         """Stop listening."""
@@ -363,11 +381,15 @@ class Pipeline:
         self.settings["link.url"] = found[1]
         return child
 
-    def is_open(self, since: int = 0) -> int:
-        """Wait until uplink has told the server what is wanted; give the session."""
-        return self.bus.wait_for(
-            m.ServerEvent, lambda e: b'"session.updated"' in e.payload, since=since
-        ).message.session
+    def meet(self) -> int:
+        """Wait until the stages have found each other and the server; then hear all they say.
+
+        Give the session.
+        """
+        session = self.bus.wait_for(m.ReplyState, lambda state: state.session).message.session
+        self.bus.wait_for(m.LinkState, lambda state: state.session == session and state.sent)
+        self.bus.join()
+        return session
 
     def close(self) -> None:
         """End everything, and fail if a process had to be killed or died of an error of its own."""
@@ -376,7 +398,7 @@ class Pipeline:
         for child in asked:
             child.ask()
         for child in self.children:
-            command = f"{child.argv[3]} (pid {child.pid})"
+            command = f"{child.name} (pid {child.pid})"
             if not child.close():
                 faults.append(f"{command} had to be killed")
             elif child in asked and child.process.returncode != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -85,3 +86,8 @@ def place(said: bytes, within: bytes, begin: int = 0) -> int:
         at = within.find(said, at + 1)
     assert at >= 0, "it was never said"
     return at // pcm.SAMPLE_BYTES
+
+
+def appended(event: dict[str, Any]) -> list[int]:
+    """Give the samples that an ``input_audio_buffer.append`` carries."""
+    return [int(sample) for sample in pcm.to_array(base64.b64decode(event["audio"]))]

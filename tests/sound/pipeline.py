@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 
 from shared import bus, topics
 from shared import messages as m
-from tests.sound.pulse import _end, _spawn
+from tests.sound.pulse import end_process, spawn
 
 ROOT = Path(__file__).parents[2]
 READY_S = 20.0
@@ -111,13 +111,18 @@ class Pipeline:
         settings: Mapping[str, object] = {},
         emulator: Sequence[str] = (),
         stages: Sequence[str] = topics.STAGES,
+        server: str = "",
+        modules: Mapping[str, str] = {},
     ) -> None:
+        """``server``: where to connect to instead; ``modules``: what to run instead of a stage."""
         # In /tmp whatever TMPDIR says: a socket's path has to be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
         self.bus_directory = bus.prepare_directory(self.directory / "bus")
         self.journal_file = self.directory / "journal"
         self.env = self._environment(env, settings)
         self.stages = list(stages)
+        self.url = server
+        self._modules = dict(modules)
         self._emulator = list(emulator)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._runs = itertools.count(1)
@@ -149,18 +154,19 @@ class Pipeline:
             for kind in (m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard)
         ]
         self._listener = Listener(self.bus_directory, rows)
-        self.start_emulator()
+        if not self.url:
+            self.start_emulator()
+        self.env["BARGEIN_LINK__URL"] = self.url
         for stage in self.stages:
             self.start_stage(stage)
         self.wait_until_ready()
 
     def start_emulator(self) -> None:
-        """Start the emulator, and give the stages its address."""
+        """Start the emulator, for the stages to connect to."""
         url = "ws://127.0.0.1:0/v1/realtime"
         arguments = ["--url", url, "--journal", str(self.journal_file), *self._emulator]
         self._start("emulator", arguments)
-        found = self._in_log("emulator", re.compile(r"listens at (\S+),"))
-        self.env["BARGEIN_LINK__URL"] = found[1]
+        self.url = self._in_log("emulator", re.compile(r"listens at (\S+),"))[1]
 
     def start_stage(self, name: str) -> None:
         """Start one of the stages."""
@@ -181,9 +187,13 @@ class Pipeline:
         """Send a process a signal."""
         self._processes[name].send_signal(number)
 
-    def stop_process(self, name: str) -> None:
-        """End one process, surely."""
-        _end(self._processes.pop(name))
+    def stop_stage(self, name: str) -> None:
+        """Let a stage do nothing any more (SIGSTOP)."""
+        self.signal(name, signal.SIGSTOP)
+
+    def continue_stage(self, name: str) -> None:
+        """Let a stopped stage go on."""
+        self.signal(name, signal.SIGCONT)
 
     def log(self, name: str) -> str:
         """Give what a process has written."""
@@ -216,7 +226,7 @@ class Pipeline:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
         for process in self._processes.values():
-            _end(process)
+            end_process(process)
         self._processes.clear()
         if self._listener is not None:
             self._listener.close()
@@ -243,9 +253,10 @@ class Pipeline:
 
     def _start(self, name: str, arguments: Sequence[str]) -> None:
         path = self.directory / f"{name}-{next(self._runs)}.log"
+        module = self._modules.get(name, f"services.{name}")
         with path.open("wb") as log:
-            self._processes[name] = _spawn(
-                [sys.executable, "-u", "-m", f"services.{name}", *arguments],
+            self._processes[name] = spawn(
+                [sys.executable, "-u", "-m", module, *arguments],
                 env=self.env,
                 stdout=log,
                 stderr=log,

@@ -105,7 +105,7 @@ class SoundServer:
         sink = f"rate={self.rate} channels=1 channel_map=mono format=s16le norewinds=1"
         protocol = f"auth-anonymous=1 auth-cookie-enabled=0 socket={self._socket}"
         with (self.directory / "pulseaudio.log").open("ab") as log:
-            self._daemon = _spawn(
+            self._daemon = spawn(
                 [
                     *("pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no"),
                     *("--exit-idle-time=-1", "--high-priority=no", "--realtime=no"),
@@ -138,7 +138,7 @@ class SoundServer:
             ear.stop()
         self._ears.clear()
         if self._daemon is not None:
-            _end(self._daemon)
+            end_process(self._daemon)
             self._daemon = None
         self._socket.unlink(missing_ok=True)
 
@@ -259,7 +259,7 @@ class Mouth:
     ) -> None:
         """Begin to play ``raw``, mono 16-bit samples without a header, which lasts ``seconds``."""
         self.seconds = seconds
-        self._process = _spawn(
+        self._process = spawn(
             [
                 *("pacat", "--raw", f"--device={sink}", f"--latency-msec={MOUTH_LATENCY_MS}"),
                 *("--format=s16le", f"--rate={rate}", "--channels=1", str(raw)),
@@ -286,7 +286,7 @@ class Mouth:
 
     def stop(self) -> None:
         """Fall silent, in mid-word."""
-        _end(self._process)
+        end_process(self._process)
         if self._process.stderr is not None:
             self._process.stderr.close()
 
@@ -303,7 +303,7 @@ class Ear:
         self._ended = False
         self._errors = ""
         self._changed = threading.Condition()
-        self._process = _spawn(
+        self._process = spawn(
             [
                 *("parec", "--raw", f"--device={source}", f"--latency-msec={EAR_LATENCY_MS}"),
                 *("--format=s16le", f"--rate={rate}", "--channels=1"),
@@ -392,7 +392,7 @@ class Ear:
 
     def stop(self) -> None:
         """End the recording; what was heard stays."""
-        _end(self._process)
+        end_process(self._process)
         self._thread.join()
 
     def _listen(self) -> None:
@@ -467,8 +467,13 @@ def loudest_frequency(samples: Samples, rate: int = RATE) -> float:
     return float(spectrum.argmax() * rate / len(samples))
 
 
-def _spawn(
-    command: Sequence[str], *, env: dict[str, str], stdout: Pipe, stderr: Pipe
+def spawn(
+    command: Sequence[str],
+    *,
+    env: dict[str, str],
+    stdout: Pipe,
+    stderr: Pipe,
+    stdin: Pipe = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start a process that ends when this one does, and not by the Ctrl-C meant for this one."""
     # Not a `preexec_fn`, which may hang in a process that has threads.
@@ -477,7 +482,7 @@ def _spawn(
     return subprocess.Popen(
         [*prefix, *command],
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         bufsize=0,
@@ -485,7 +490,7 @@ def _spawn(
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
     """End a process, surely."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

@@ -83,8 +83,10 @@ def find(piece: Samples, recording: Samples) -> Place:
     power = np.concatenate(([0.0], np.cumsum(here**2)))
     energy = power[len(wanted) :] - power[:places]
     # Never less than a whisper, so that nothing is found in silence.
-    energy = np.maximum(energy, len(wanted) * 100.0)
-    correlations = products / np.sqrt(energy * float(np.sum(wanted**2)))
+    whisper = len(wanted) * 100.0
+    correlations = products / np.sqrt(
+        np.maximum(energy, whisper) * max(float(np.sum(wanted**2)), whisper)
+    )
     best = int(correlations.argmax())
     return Place(best, float(correlations[best]))
 

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from shared import bus, config, preflight
 from shared.realtime import endpoint
 
+pytestmark = pytest.mark.unit
+
 DEFAULTS = tuple(config.keys())
 KNOBS = {key: default for key, _, default in DEFAULTS}
 SECRET = "sk-proj-abcdefgh12345678"

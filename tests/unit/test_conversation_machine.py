@@ -65,6 +65,7 @@ class Reply:
     late: bool = False  # it was cancelled, and goes on all the same
     items: list[Item] = field(default_factory=list)
     known: set[int] = field(default_factory=set)  # the downlinks that have read of it
+    over: set[int] = field(default_factory=set)  # and those that have read that it is done
     flushed: dict[int, int] = field(default_factory=dict)  # by which of them, at what generation
     ended: bool = False  # some playback has carried out its interruption
 
@@ -282,7 +283,7 @@ class Conversation(RuleBasedStateMachine):
         self.audio: deque[tuple[m.ReplyAudio, Item, int]] = deque()  # with its samples' true place
         self.flushes: deque[tuple[m.Flush, list[Reply]]] = deque()
         self.start_playback()
-        self.say(out_of_band=False, another=True, pick=0, part=part)
+        self.say("reply", another=True, part=part, arrives="audio")
         self.go_on(heard)
 
     def start_playback(self) -> None:
@@ -292,7 +293,8 @@ class Conversation(RuleBasedStateMachine):
         self.from_downlink = 0  # the one whose word was last heeded
         self.pending: deque[Stretch] = deque()
         self.tail: deque[Stretch] = deque()
-        self.place: dict[Item, int] = {}  # where the next samples go
+        self.first: dict[Item, int] = {}  # the place of the first samples that came
+        self.place: dict[Item, int] = {}  # and of the next
         self.heard: dict[Item, int] = {}
         self.delivered: set[Reply] = set()
         self.refused: set[Reply] = set()
@@ -311,24 +313,38 @@ class Conversation(RuleBasedStateMachine):
         self.items[item.name] = item
         return item
 
-    @rule(out_of_band=st.booleans(), another=st.booleans(), pick=picks, part=sizes)
-    def say(self, out_of_band: bool, another: bool, pick: int, part: list[int]) -> None:
-        """Speak: in another reply, in another item of one, or go on.
-
-        One that was cancelled is late, before its end and after it.
-        """
-        going = [r for r in self.server.replies if r.state != "done" or r.late]
-        if not going or (another and (out_of_band or self.server.current is None)):
-            reply, item = self._new_reply(out_of_band), None
-        else:
-            reply = going[pick % len(going)]
-            speaking = [i for i in reply.items if i.open or reply.late]
-            item = speaking[-1] if speaking and not another else None
-        item = item or self._new_item(reply)
+    @rule(
+        whom=st.sampled_from(["reply", "reply", "aside", "late"]),
+        another=st.booleans(),
+        part=sizes,
+        arrives=st.sampled_from(["audio", "events", ""]),
+    )
+    def say(self, whom: str, another: bool, part: list[int], arrives: str) -> None:
+        """Speak: in a reply, aside from the conversation, or in what was cancelled."""
+        reply = self._speaker(whom)
+        # half a sample at an item's end is nothing, and nothing follows it
+        speaking = [i for i in reply.items if i.open or (reply.late and i.sent % 2 == 0)]
+        item = speaking[-1] if speaking and not another else self._new_item(reply)
         for size in part:
             self.server.speak(item, size)
         if reply.state == "done":
             item.open = False
+        if arrives:
+            self.read(1_000_000)
+        if arrives == "audio":
+            self.deliver(1_000_000, 0)
+
+    def _speaker(self, whom: str) -> Reply:
+        late = [r for r in self.server.replies if r.late]
+        if whom == "late" and late:
+            return late[-1]
+        aside = whom == "aside"
+        for reply in self.server.replies:
+            if reply.state == "active" and reply.out_of_band == aside:
+                return reply
+        if not aside and self.server.current is not None:
+            self.server.finish(self.server.current)
+        return self._new_reply(out_of_band=aside)
 
     @rule(pick=picks, how=st.sampled_from(["item", "reply", "reply alone", "function"]))
     def end(self, pick: int, how: str) -> None:
@@ -342,14 +358,21 @@ class Conversation(RuleBasedStateMachine):
         elif how == "function" and self.server.current is None:
             self._new_reply(out_of_band=False)
 
-    @rule(how=st.sampled_from(["speech", "speech twice", "by hand"]))
-    def interrupt(self, how: str) -> None:
+    @rule(
+        how=st.sampled_from(["speech", "speech twice", "by hand"]),
+        arrives=st.sampled_from(["flush", "event", ""]),
+    )
+    def interrupt(self, how: str, arrives: str) -> None:
         """The person speaks, or tells us to be silent."""
         if how == "by hand":
             self._flushed(self.turns.flush("control", 0))
-            return
-        for _ in how.split():
-            self.server.hear()
+        else:
+            for _ in how.split():
+                self.server.hear()
+        if arrives:
+            self.read(1_000_000)
+        if arrives == "flush":
+            self._deliver_flushes()
 
     def answer(self, count: int) -> None:
         """The server takes requests."""
@@ -361,7 +384,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(
         what=st.sampled_from(["events", "audio", "flush", "lost flush"]),
         count=st.integers(1, 12),
-        overlap=st.sampled_from([0, 0, 1, 50, 5000]),
+        overlap=st.sampled_from([0, 0, 1, 50, 5000, -1]),
     )
     def forth(self, what: str, count: int, overlap: int) -> None:
         """Something reaches downlink or playback."""
@@ -400,6 +423,8 @@ class Conversation(RuleBasedStateMachine):
                     self._audio(message)
             if wire.reply is not None:
                 wire.reply.known.add(self.downlink)
+                if isinstance(event, e.ResponseDone):
+                    wire.reply.over.add(self.downlink)
             if wire.item is not None:
                 wire.item.read += wire.size
             if isinstance(event, e.AudioDone | e.ResponseDone):
@@ -421,11 +446,7 @@ class Conversation(RuleBasedStateMachine):
         if by_itself:
             assert cancels == []
         else:
-            ended = {
-                r.name
-                for r in self.replies.values()
-                if r.state == "done" and not any(w.reply is r for w in self.server.out)
-            }
+            ended = {r.name for r in self.replies.values() if self.downlink in r.over}
             known = {r.name for r in interrupted if r.session == self.server.session}
             assert set(cancels) <= known - ended
             assert len(set(cancels)) == len(cancels)
@@ -509,12 +530,14 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(min(count, len(self.audio))):
             frame, item, start = self.audio.popleft()
             again = min(overlap, frame.start, start)
-            if again and self.place.get(item) == frame.start:
+            if again > 0 and self.place.get(item) == frame.start:
                 payload = sound(item.number, start - again, again).tobytes() + frame.payload
                 late = msgspec.structs.replace(frame, start=frame.start - again, payload=payload)
                 self._push(late, item, start, len(frame.payload) // 2)
             else:
                 self._push(frame, item, start, len(frame.payload) // 2)
+            if overlap < 0:
+                assert self.player.push(frame) is None
 
     def _push(self, frame: m.ReplyAudio, item: Item, start: int, samples: int) -> None:
         reply, before = item.reply, self._heard()
@@ -534,7 +557,12 @@ class Conversation(RuleBasedStateMachine):
         place = max(self.place.get(item, 0), frame.start + len(frame.payload) // 2 - samples)
         self.place[item] = place + samples
         if samples:
+            self.first.setdefault(item, place)
             self.pending.append(Stretch(item, start, place, samples))
+
+    def _deliver_flushes(self) -> None:
+        for _ in list(self.flushes):
+            self.deliver_flush()
 
     def deliver_flush(self) -> None:
         """A flush reaches playback."""
@@ -553,6 +581,14 @@ class Conversation(RuleBasedStateMachine):
 
     def _heard(self) -> dict[Item, int]:
         return {self.items[t.key[0]]: t.heard for t in self.player._tracks.values()}
+
+    def _advanced(self, before: dict[Item, int]) -> int:
+        """Give how many samples playback says were heard since."""
+        return sum(
+            heard - max(before.get(item, 0), self.first.get(item, 0))
+            for item, heard in self._heard().items()
+            if heard != before.get(item, 0)
+        )
 
     def _raised(
         self,
@@ -573,7 +609,7 @@ class Conversation(RuleBasedStateMachine):
         for reply in self.refused:
             reply.ended = True
         self.generation, self.from_downlink = generation, downlink
-        faded = sum(heard - before.get(item, 0) for item, heard in self._heard().items())
+        faded = self._advanced(before)
         assert 0 <= faded <= self.fade
         for taken in self._take(self.pending, faded):
             assert taken.item.reply in self.refused, "faded out, and not interrupted"
@@ -592,6 +628,8 @@ class Conversation(RuleBasedStateMachine):
             assert not item.reply.out_of_band
             assert seen.heard == self.heard.get(item, 0)
             assert seen.heard < seen.received or not seen.done
+            assert seen.received >= self.place.get(item, 0)
+            assert seen.received <= item.read // 2
         silenced = m.Silenced(
             generation=generation,
             session=self.turns.session,
@@ -645,6 +683,17 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(times):
             self._render(samples)
 
+    @rule(short_of=st.sampled_from([0, 1, 30, 1200]))
+    def render_to_the_end(self, short_of: int) -> None:
+        """The device asks for what is left of an item, or a little less."""
+        left = 0
+        for stretch in self.pending:
+            if stretch.item is not self.pending[0].item:
+                break
+            left += stretch.samples
+        if left > short_of:
+            self._render(left - short_of)
+
     def _render(self, samples: int) -> None:
         before = self._heard()
         out = np.frombuffer(self.player.render(samples), "<i2")
@@ -653,7 +702,7 @@ class Conversation(RuleBasedStateMachine):
         rendered = int(loud[-1]) + 1 if len(loud) else 0
         faded = min(sum(s.samples for s in self.tail), samples)
         # a rise begins at nothing: its first sample is heard, and is silent
-        claimed = faded + sum(h - before.get(i, 0) for i, h in self._heard().items())
+        claimed = faded + self._advanced(before)
         if self.fade and not self.since_silence and claimed == rendered + 1:
             rendered = claimed
         taken = list(self._take(self.tail, faded))
@@ -681,8 +730,7 @@ class Conversation(RuleBasedStateMachine):
     def go_on(self, samples: int) -> None:
         """Everything reaches its reader, and some of it is heard."""
         self.read(1_000_000)
-        for _ in list(self.flushes):
-            self.deliver_flush()
+        self._deliver_flushes()
         self.deliver(1_000_000, 0)
         self._render(samples)
         self.tell_heard()
@@ -815,7 +863,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 Conversation.TestCase.settings = hypothesis.settings(
-    max_examples=EXAMPLES or 100,
+    max_examples=EXAMPLES or 500,
     stateful_step_count=40,
     derandomize=not EXAMPLES,
     deadline=None,

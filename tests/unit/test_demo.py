@@ -16,6 +16,8 @@ from shared.audio import devices
 from shared.demo import Interruption, Record
 from shared.realtime import endpoint
 
+pytestmark = pytest.mark.unit
+
 
 def report(**changed: Any) -> dict[str, Any]:
     given = m.Report("item", 0, 1234, 5678, "truncate", 1234)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from shared.config import Link
 from shared.realtime import endpoint
 
+pytestmark = pytest.mark.unit
+
 OPENAI = "wss://api.openai.com/v1/realtime"
 AZURE = "wss://mine.openai.azure.com/openai/v1/realtime"
 LOCAL = "ws://127.0.0.1:8790/v1/realtime"

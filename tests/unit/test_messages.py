@@ -17,6 +17,8 @@ from msgspec import inspect
 
 from shared import messages as m
 
+pytestmark = pytest.mark.unit
+
 KINDS = sorted(m.Message.__subclasses__(), key=lambda kind: kind.__name__)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 AUDIO = {m.MicFrame, m.ReplyAudio, m.SpeakerFrame}
@@ -132,7 +134,7 @@ def test_there_are_messages_of_both_sorts() -> None:
 
 
 @every_kind
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_encode_and_decode_are_inverses(kind: type[m.Message], data: st.DataObject) -> None:
     message = data.draw(messages(kind))

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from shared.realtime import reconnect
 from shared.realtime.reconnect import Backoff
 
+pytestmark = pytest.mark.unit
+
 
 class Chance(random.Random):
     """Chance that always falls the same way."""

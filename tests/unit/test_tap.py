@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from shared import messages as m
 from shared import tap, topics
 from shared.audio import pcm
 from shared.bus import Delivery
+
+pytestmark = pytest.mark.unit
 
 
 def delivery(message: m.Message, topic: topics.Topic | None = None) -> Delivery[m.Message]:
@@ -135,48 +138,163 @@ def test_delay_has_the_middle_and_the_worst(table: Table) -> None:
 
 # the command line
 
-Run = Callable[..., tuple[int, str]]
+Run = Callable[..., tuple[int, list[str], str]]
+
+
+class Reader:
+    """A subscriber to which everything has come already."""
+
+    def __init__(self, rows: list[topics.Topic], said: list[Delivery[m.Message]]) -> None:
+        self.sockets: list[Any] = []
+        self.closed = False
+        self._rows = rows
+        self._said = list(said)
+
+    def receive(self) -> Delivery[m.Message] | None:
+        while self._said:
+            found = self._said.pop(0)
+            if found.topic in self._rows:
+                return found
+        return None
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture(name="run")
 def _run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Run:
-    def run(*line: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["tap", *line])
+    def run(
+        *line: str, said: list[Delivery[m.Message]] | None = None
+    ) -> tuple[int, list[str], str]:
+        readers = []
+
+        def subscriber(rows: list[topics.Topic], directory: Path) -> Reader:
+            assert directory == tmp_path / "bus"
+            readers.append(Reader(rows, said or []))
+            return readers[0]
+
+        monkeypatch.setattr("shared.tap.bus.Subscriber", subscriber)
+        monkeypatch.setattr(sys, "argv", ["tap", *line, "--seconds", "0.001"])
         before = signal.getsignal(signal.SIGPIPE)
         try:
             code = tap.main()
         finally:
             signal.signal(signal.SIGPIPE, before)
+        assert all(reader.closed for reader in readers)
         out, err = capsys.readouterr()
-        assert out == ""
-        assert err.count("\n") == 1
-        return code, err
+        return code, out.splitlines(), err
 
     monkeypatch.setenv("BARGEIN_BUS__DIRECTORY", str(tmp_path / "bus"))
     return run
 
 
+@pytest.fixture(name="running")
+def _running(tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir()
+
+
+def healthy(stage: str, *, ok: bool = True, **counters: int) -> Delivery[m.Message]:
+    health = m.Health(pid=42, ok=ok, state=f"{stage} works", counters=counters)
+    return delivery(health, topics.health(stage))
+
+
+INTERRUPT = delivery(m.Control(command="interrupt"))
+OPEN = delivery(m.LinkState(state="open"))
+
+
+@pytest.mark.usefixtures("running")
+def test_echo_shows_a_line_for_each_message(run: Run) -> None:
+    code, lines, err = run("echo", "control", said=[INTERRUPT, OPEN, INTERRUPT])
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in lines] == [plain(INTERRUPT.message)] * 2
+
+
+@pytest.mark.usefixtures("running")
+def test_looks_at_all_topics_or_those_named(run: Run) -> None:
+    said = [INTERRUPT, OPEN, OPEN]
+    for look in ("hz", "bw", "delay"):
+        code, lines, err = run(look, said=said)
+        assert (code, err) == (0, "")
+        assert [line.split()[0] for line in lines] == ["control", "link.state"]
+        _, lines, _ = run(look, "link.state", said=said)
+        assert [line.split()[0] for line in lines] == ["link.state"]
+    _, lines, _ = run("hz", said=said)
+    assert lines[1].endswith("2 messages")
+    _, lines, _ = run("list", said=said)
+    assert len(lines) == 1 + len(topics.TOPICS)
+    assert next(line for line in lines if line.startswith("control ")).endswith("1 message")
+
+
+@pytest.mark.usefixtures("running")
+def test_silence_is_told(run: Run, tmp_path: Path) -> None:
+    for look in ("list", "hz", "bw", "delay"):
+        code, _, err = run(look)
+        assert code == 1
+        assert err == f"tap: nothing was said on {tmp_path / 'bus'}: is a stage running?\n"
+
+
+@pytest.mark.usefixtures("running")
+def test_what_was_seen_before_control_c_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Reader) -> Delivery[m.Message]:
+        if not self._said:
+            raise KeyboardInterrupt
+        return self._said.pop(0)
+
+    monkeypatch.setattr(Reader, "receive", interrupted)
+    code, lines, _ = run("hz", said=[INTERRUPT, OPEN])
+    assert code == 0
+    assert [line.split()[0] for line in lines] == ["control", "link.state"]
+    assert run("echo", "control") == (0, [], "")
+
+
+@pytest.mark.usefixtures("running")
+def test_health_is_good_when_every_stage_is(run: Run) -> None:
+    said = [healthy(stage, frames=3, none=0) for stage in topics.STAGES]
+    code, lines, err = run("health", said=said)
+    assert (code, err) == (0, "")
+    for stage in topics.STAGES:
+        at = next(n for n, line in enumerate(lines) if line.startswith(f"{stage} "))
+        assert lines[at].split() == [stage, "ok", "pid", "42", stage, "works"]
+        assert lines[at + 1].split() == ["frames=3"]
+    assert lines[-1].split() == ["recorder", "not", "running"]
+
+
+@pytest.mark.usefixtures("running")
+def test_health_is_bad_when_a_stage_is_missing_or_not_well(run: Run) -> None:
+    stages = [healthy(stage) for stage in topics.STAGES]
+    code, lines, _ = run("health", said=stages[1:])
+    assert code == 1
+    assert "not running" in lines[0]
+    # the newest counts
+    code, lines, _ = run("health", said=[*stages, healthy("link", ok=False)])
+    assert code == 1
+    assert any(line.startswith("link       NOT OK") for line in lines)
+    code, _, _ = run("health", said=[healthy("link", ok=False), *stages])
+    assert code == 0
+
+
 def test_an_unknown_topic(run: Run) -> None:
-    code, said = run("hz", "mic.frame", "mic")
+    code, _, said = run("hz", "mic.frame", "mic")
     assert code == 2
     assert said.startswith("tap: no topic mic; the topics are mic.frame ")
+    assert said.count("\n") == 1
 
 
 def test_echo_needs_a_topic(run: Run) -> None:
-    code, said = run("echo")
+    code, _, said = run("echo")
     assert code == 2
     assert said.startswith("tap: echo needs a topic; the topics are mic.frame ")
 
 
 def test_a_wrong_setting(run: Run) -> None:
-    assert run("list", "--set", "a=b") == (2, "config: --set: a: unknown\n")
+    assert run("list", "--set", "a=b") == (2, [], "config: --set: a: unknown\n")
 
 
 def test_no_bus(run: Run, tmp_path: Path) -> None:
     for look in ("list", "health"):
-        code, said = run(look)
-        assert code == 1
+        code, lines, said = run(look)
+        assert (code, lines) == (1, [])
         assert said == f"tap: nothing has run on {tmp_path / 'bus'} yet: start a stage first\n"
     assert not (tmp_path / "bus").exists()

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from shared.audio import pcm, timeline
 from shared.audio.timeline import Timeline
 
+pytestmark = pytest.mark.unit
+
 MIC, SPEAKER = 0, 1
 START_NS = 5_000_000_000_000
 FRAME = pcm.FRAME
@@ -133,6 +135,17 @@ def test_a_device_whose_clock_went_back_is_placed_anew() -> None:
     assert (frames[-1].value, FRAME) in found
     before = sum(length for value, length in found[: found.index((frames[-1].value, FRAME))])
     assert before == begin + timeline.PATIENCE * FRAME - drift
+
+
+def test_a_position_that_cannot_be_true_does_not_count() -> None:
+    far = 100 * timeline.JUMP
+    frames = [
+        Frame(MIC, 1, 0, 0, 1),
+        Frame(MIC, 1, far, FRAME, 2),
+        Frame(MIC, 1, far + FRAME, 2 * FRAME, 3),
+        Frame(MIC, 1, 3 * FRAME, 3 * FRAME, 4),
+    ]
+    assert runs(placed(frames)[:, MIC]) == [(n, FRAME) for n in (1, 2, 3, 4)]
 
 
 def test_a_few_late_frames_are_no_drift() -> None:

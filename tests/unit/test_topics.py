@@ -10,6 +10,8 @@ from shared import messages as m
 from shared import topics
 from shared.topics import Queue
 
+pytestmark = pytest.mark.unit
+
 
 def test_a_message_type_finds_its_topic() -> None:
     assert topics.of(m.MicFrame).name == "mic.frame"

@@ -1,0 +1,74 @@
+"""The device's own limit: one process, PortAudio's callback, no buffer size asked for.
+
+It plays the rising tone; a line ``cut`` on its standard input is the event, and the next callback
+gives silence; ``play`` begins anew. It prints when the event came, in ns of CLOCK_MONOTONIC.
+Nothing can be silent sooner on this device, so this is what Bargein is measured against.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+import pyaudio
+
+from services.emulator.tone import RATE, Tone
+
+
+class Speaker:
+    """Plays a tone from its beginning until it is cut."""
+
+    def __init__(self, sound: bytes) -> None:
+        self._sound = sound
+        self._at = len(sound)
+        self._cut = False
+
+    def play(self) -> None:
+        """Begin anew."""
+        self._cut = False
+        self._at = 0
+
+    def cut(self) -> None:
+        """Be silent from the next callback on."""
+        self._cut = True
+
+    def render(
+        self, _data: bytes | None, frames: int, _times: Mapping[str, float], _status: int
+    ) -> tuple[bytes, int]:
+        """Give the device its next samples."""
+        length = 2 * frames
+        block = b"" if self._cut else self._sound[self._at : self._at + length]
+        self._at += length
+        return block.ljust(length, b"\0"), pyaudio.paContinue
+
+
+def main() -> int:
+    """Obey the lines of standard input."""
+    samples = round(float(sys.argv[1]) * RATE)
+    speaker = Speaker(Tone(samples).read(0, samples))
+    sys.setswitchinterval(0.0005)
+    audio = pyaudio.PyAudio()
+    stream = audio.open(
+        rate=RATE,
+        channels=1,
+        format=pyaudio.paInt16,
+        output=True,
+        frames_per_buffer=pyaudio.paFramesPerBufferUnspecified,
+        stream_callback=speaker.render,
+    )
+    print("ready", flush=True)
+    for line in sys.stdin:
+        now = time.monotonic_ns()
+        if line.strip() == "cut":
+            speaker.cut()
+            print(f"event {now}", flush=True)
+        else:
+            speaker.play()
+    stream.close()
+    audio.terminate()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""A stage that spins: ``python -m benchmarks.spinning STAGE`` is that stage until its loop hangs.
+
+Two seconds after its start it computes for ever, as a stage with a bug would: it reads nothing any
+more, and takes what it can get of a core.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from shared import stage
+
+AFTER_S = 2.0
+
+
+def main() -> int:
+    """Run the stage named by the first argument."""
+    module = importlib.import_module(f"services.{sys.argv.pop(1)}")
+    run = stage.run
+
+    def run_and_spin(
+        name: str, set_up: Callable[[stage.Stage], object], *rest: Any, **options: Any
+    ) -> int:
+        def set_up_to_spin(made: stage.Stage) -> None:
+            set_up(made)
+            made.after(AFTER_S, _spin)
+
+        return run(name, set_up_to_spin, *rest, **options)
+
+    stage.run = run_and_spin
+    code: int = module.main()
+    return code
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""The systems that are compared: each plays a tone, is interrupted, and tells when it was told."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from benchmarks.listening import Interruption
+from benchmarks.prompter import SILENCE_S, Prompter
+from shared import messages as m
+from shared import topics
+from tests.sound.pipeline import ROOT, Pipeline, PipelineError
+from tests.sound.pulse import SoundServer, end_process, spawn
+
+#: How long a system may take over anything.
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the systems are put to."""
+
+    tone_s: float = 10.0
+    pace: float = 4.0
+    late_ms: int = 0  # deltas that come after a cancel
+    stall: str = ""  # the emulator's AFTER:FOR
+    stopped: tuple[str, ...] = ()  # stages of Bargein that get SIGSTOP
+    spinning: tuple[str, ...] = ()  # stages of Bargein that hang in a loop
+    peer_python: str = sys.executable  # which has the peers
+
+    @property
+    def emulator(self) -> list[str]:
+        """The emulator's options."""
+        # No skew: a truncate that comes too late for it would be refused, which ends some peers.
+        options = ["--reply", f"tone:{self.tone_s:g}", "--pace", f"{self.pace:g}", "--skew", "0"]
+        options += ["--late", str(self.late_ms)] if self.late_ms else []
+        options += ["--stall", self.stall] if self.stall else []
+        return options
+
+
+class System(ABC):
+    """One of them, running: a reply begins by itself, and after each ``go_on``."""
+
+    def __init__(self, sound: SoundServer, conditions: Conditions) -> None:
+        self.sound = sound
+        self.conditions = conditions
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @abstractmethod
+    def _start(self) -> None: ...
+
+    @abstractmethod
+    def interrupt(self) -> int:
+        """Interrupt; give when the system was told, in ns of the monotonic clock."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """Let the next reply begin."""
+
+    def add_hops(self, found: Interruption) -> None:  # noqa: B027 - most know of none
+        """Add what is known of an interruption's way."""
+
+    def settle(self) -> None:  # noqa: B027 - most have nothing to settle
+        """Let what was held back happen, when all is over."""
+
+    def truncates(self) -> list[dict[str, Any]]:
+        """Give what the server was told was heard: the journal's entries."""
+        return []
+
+
+class Device(System):
+    """The device alone."""
+
+    def _start(self) -> None:
+        module = [sys.executable, "-m", "benchmarks.device_limit", str(self.conditions.tone_s)]
+        self._peer = Peer(module, self.sound, self._stack)
+        self._peer.say("play")
+
+    def interrupt(self) -> int:
+        """Cut it off."""
+        self._peer.say("cut")
+        return self._peer.event()
+
+    def go_on(self) -> None:
+        """Begin anew."""
+        self._peer.say("play")
+
+
+class Client(System):
+    """What talks to the emulator, through the prompter."""
+
+    def _start(self) -> None:
+        server = Pipeline(stages=(), emulator=self.conditions.emulator)
+        self._server = self._stack.enter_context(server)
+        self._prompter = self._stack.enter_context(Prompter(server.url))
+        self._connect(self._prompter.url)
+
+    @abstractmethod
+    def _connect(self, url: str) -> None: ...
+
+    @abstractmethod
+    def _told(self) -> int: ...
+
+    def interrupt(self) -> int:
+        """Have the server hear someone."""
+        self._prompter.speak()
+        return self._told()
+
+    def go_on(self) -> None:
+        """Have the server hear that the turn is over."""
+        self._prompter.hush()
+
+    def truncates(self) -> list[dict[str, Any]]:
+        """Give the truncates and deletes."""
+        entries = self._server.journal("truncate") + self._server.journal("delete")
+        return sorted(entries, key=lambda entry: float(entry["t_s"]))
+
+
+class OneProcess(Client):
+    """The usual voice client."""
+
+    def _connect(self, url: str) -> None:
+        command = [*self._command(), url, str(round(SILENCE_S * 1000))]
+        self._peer = Peer(command, self.sound, self._stack)
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.one_process"]
+
+    def _told(self) -> int:
+        return self._peer.event()
+
+
+class Pipecat(OneProcess):
+    """Pipecat's local transport, with its own service for the Realtime API."""
+
+    @staticmethod
+    def unavailable(python: str) -> str | None:
+        """Say why it cannot be compared with, or None."""
+        command = [python, "-c", "import pipecat.transports.local.audio"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return f"{python}: {error.strerror}"
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["it does not load"])[-1]
+            return (
+                f"not installed for {python} ({why}): install 'pipecat-ai[openai,local]', here or"
+                " in an environment of its own, which --peer-python names"
+            )
+        return None
+
+    def _command(self) -> list[str]:
+        return [self.conditions.peer_python, "-m", "benchmarks.pipecat_peer"]
+
+
+class Bargein(Client):
+    """The pipeline."""
+
+    def _connect(self, url: str) -> None:
+        conditions = self.conditions
+        beside = [s for s in (*conditions.stopped, *conditions.spinning) if s not in topics.STAGES]
+        silence_ms = round(SILENCE_S * 1000)
+        run = Pipeline(
+            env=self.sound.env,
+            settings={
+                "session.greeting": "Begin.",
+                "session.turn_detection.silence_duration_ms": silence_ms,
+                "recorder.directory": self.sound.directory,
+            },
+            server=url,
+            stages=[*topics.STAGES, *beside],
+            modules=dict.fromkeys(conditions.spinning, "benchmarks.spinning"),
+        )
+        self._run = self._stack.enter_context(run)
+        for stage in conditions.stopped:
+            run.stop_stage(stage)
+        self._flushes = 0
+
+    def _told(self) -> int:
+        flush = self._run.bus.wait_for(m.Flush, after=self._flushes, timeout=PATIENCE_S)
+        self._flushes = len(self._run.bus.all(m.Flush))
+        return flush.event_ns
+
+    def settle(self) -> None:
+        """Let the stages that were stopped go on, and say what they have to say."""
+        for stage in self.conditions.stopped:
+            self._run.continue_stage(stage)
+        if "uplink" in self.conditions.stopped:
+            deadline = time.monotonic() + PATIENCE_S
+            while len(self.truncates()) < self._flushes and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+    def add_hops(self, found: Interruption) -> None:
+        """Add the hops of the flush."""
+        hops = [h for h in self._run.bus.all(m.Silenced) if h.event_ns == found.event_ns]
+        for hop in hops[:1]:
+            found.hops |= {
+                "event → flush published": (hop.flush_ns - hop.event_ns) / 1e6,
+                "→ received by playback": (hop.received_ns - hop.flush_ns) / 1e6,
+                "→ first silent buffer": (hop.silent_ns - hop.received_ns) / 1e6,
+            }
+            if found.silence_ms is not None:
+                silent_ms = (hop.silent_ns - hop.event_ns) / 1e6
+                found.hops["→ silence at the speaker"] = found.silence_ms - silent_ms
+            found.hops["the device's latency, it says"] = hop.latency_ns / 1e6
+
+
+class Peer:
+    """A process that reads lines and prints them."""
+
+    def __init__(self, command: Sequence[str], sound: SoundServer, stack: ExitStack) -> None:
+        self._process = spawn(
+            command,
+            env={**sound.env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if "BENCH_DEBUG" in __import__("os").environ else subprocess.DEVNULL,
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        stack.callback(self._end)
+        self._wait_for("ready")
+
+    def say(self, line: str) -> None:
+        """Write a line to it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+
+    def event(self) -> int:
+        """Give when its next event came."""
+        return int(self._wait_for("event"))
+
+    def _wait_for(self, word: str) -> str:
+        while True:
+            try:
+                found, _, rest = self._lines.get(timeout=PATIENCE_S).partition(" ")
+            except queue.Empty:
+                raise PipelineError(f"{self._process.args!r} does not say {word!r}") from None
+            if found == word:
+                return rest
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.decode("utf-8", "replace").strip())
+
+    def _end(self) -> None:
+        end_process(self._process)
+        self._thread.join()

@@ -1,0 +1,529 @@
+"""The loop that every stage is, in this process, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shared import bus, config, topics
+from shared import messages as m
+from shared import stage as s
+from shared.realtime import endpoint
+
+from .conftest import PATIENCE_S, Wires
+from .test_bus import audio, frames, mic
+
+pytestmark = pytest.mark.contract
+
+Open = Callable[[str], s.Stage]
+
+
+@pytest.fixture(name="open_stage")
+def _open_stage(wires: Wires) -> Iterator[Open]:
+    opened: list[s.Stage] = []
+    log = logging.getLogger("bargein")
+
+    def open_stage(name: str) -> s.Stage:
+        settings = config.Config(bus=config.Bus(directory=str(wires.directory)))
+        stage = s.Stage(name, settings, log)
+        opened.append(stage)
+        stage.after(PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
+        return stage
+
+    yield open_stage
+    for each in opened:
+        each.close()
+
+
+class Clock:
+    """A clock that goes on only while the loop waits, and a poller that does not wait."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> list[Any]:
+        self.now += max(0.0, seconds)
+        return []
+
+    def watch(self, what: object) -> None:
+        """Nothing ever comes."""
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("shared.stage.time", clock)
+    monkeypatch.setattr("shared.bus.Poller", lambda: clock)
+    return clock
+
+
+# timers
+
+
+def test_timers_run_when_they_are_due(open_stage: Open, clock: Clock) -> None:
+    stage = open_stage("capture")
+    ran: list[tuple[str, float]] = []
+
+    def note(what: str) -> Callable[[], None]:
+        return lambda: ran.append((what, round(clock.now - 1000, 3)))
+
+    stage.every(0.25, note("often"))
+    stage.every(0.4, note("sometimes"))
+    stage.after(0.3, note("once"))
+    stage.after(1.0, stage.stop)
+    assert stage.loop() == s.DONE
+    assert ran == [
+        ("often", 0.25),
+        ("once", 0.3),
+        ("sometimes", 0.4),
+        ("often", 0.5),
+        ("often", 0.75),
+        ("sometimes", 0.8),
+    ]
+
+
+def test_beats_that_were_missed_are_not_made_up_for(open_stage: Open, clock: Clock) -> None:
+    stage = open_stage("capture")
+    ran: list[float] = []
+
+    def stall() -> None:
+        clock.now += 5
+
+    stage.every(0.1, lambda: ran.append(round(clock.now - 1000, 3)))
+    stage.after(0.15, stall)
+    stage.after(5.5, stage.stop)
+    stage.loop()
+    assert ran == [0.1, 5.15, 5.25, 5.35, 5.45]
+
+
+def test_a_timer_that_is_slower_than_its_period_leaves_room_for_others(
+    open_stage: Open, clock: Clock
+) -> None:
+    stage = open_stage("capture")
+    ran: list[str] = []
+
+    def slow() -> None:
+        clock.now += 1
+        ran.append("slow")
+
+    stage.every(0.1, slow)
+    stage.every(0.3, lambda: ran.append("other"))
+    stage.after(8, stage.stop)
+    stage.loop()
+    assert ran.count("other") >= 4
+
+
+def test_nothing_runs_after_stop(open_stage: Open, clock: Clock) -> None:
+    stage = open_stage("capture")
+    stage.after(0.1, lambda: stage.stop(7))
+    stage.after(0.1, lambda: pytest.fail("ran after stop"))
+    assert stage.loop() == 7
+
+
+def test_a_set_up_may_stop_it(open_stage: Open, clock: Clock) -> None:
+    stage = open_stage("capture")
+    stage.stop(s.FAILED)
+    assert stage.loop() == s.FAILED
+
+
+# faults
+
+
+def test_a_fault_that_repeats_is_said_again_with_its_count(
+    open_stage: Open, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = open_stage("capture")
+    for seconds in (0, 1, 9, 11, 12, 40):
+        clock.now = 2000.0 + seconds
+        stage.count("overflows", 2, "the device lost samples")
+    stage.count("another", warning="another thing")
+    stage.count("silent")
+    assert [record.getMessage() for record in caplog.records] == [
+        "the device lost samples",
+        "the device lost samples (6 times, 8 in all)",
+        "the device lost samples (4 times, 12 in all)",
+        "another thing",
+    ]
+    assert stage.counters == {"overflows": 12, "another": 1, "silent": 1}
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def beats(stage: s.Stage, wires: Wires, number: int) -> list[m.Health]:
+    """Run a stage until it has told its health some times; give what it told."""
+    reader = wires.subscriber(topics.health(stage.name))
+    found: list[m.Health] = []
+
+    def look() -> None:
+        while (delivery := reader.receive()) is not None:
+            assert isinstance(delivery.message, m.Health)
+            found.append(delivery.message)
+        if len(found) >= number:
+            stage.stop()
+
+    stage.every(0.01, look)
+    stage.loop()
+    return found
+
+
+@pytest.fixture(name="quick")
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s, "HEARTBEAT_S", 0.02)
+
+
+@pytest.mark.usefixtures("quick")
+def test_its_health_comes_from_the_loop(open_stage: Open, wires: Wires) -> None:
+    stage = open_stage("playback")
+    stage.ok, stage.state = False, "no speaker " * 200
+    stage.counters["underruns"] = 3
+    first, *_, last = beats(stage, wires, 3)
+    assert (first.pid, first.ok) == (os.getpid(), False)
+    assert first.counters == last.counters == {"underruns": 3}
+    # too long a text would have it refused
+    assert len(first.state) == 1024
+
+
+@pytest.mark.usefixtures("quick")
+def test_state_is_repeated_with_each_beat(open_stage: Open, wires: Wires) -> None:
+    stage = open_stage("link")
+    stage.publish(m.LinkState(state="open", session=3))
+    reader = wires.subscriber(m.LinkState)
+    seen: list[bus.Delivery[m.Message]] = []
+
+    def look() -> None:
+        while (delivery := reader.receive()) is not None:
+            seen.append(delivery)
+        if len(seen) >= 4:
+            stage.stop()
+
+    stage.every(0.01, look)
+    stage.loop()
+    assert {delivery.message for delivery in seen} == {m.LinkState(state="open", session=3)}
+
+
+def speaking(wires: Wires, name: str, *messages: list[bytes]) -> threading.Thread:
+    """Publish some frames from a thread, as soon as the stage here subscribes to their topic."""
+
+    def speak() -> None:
+        sender = wires.foreign(topics.BY_NAME[name].endpoint, name)
+        for each in messages:
+            sender.send_multipart(each)
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    return thread
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
+    open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = open_stage("playback")
+    came: list[int] = []
+
+    def take(delivery: bus.Delivery[m.ReplyAudio]) -> None:
+        came.append(delivery.message.start)
+
+    def look() -> None:
+        # the fault is told with the next beat
+        if came == [0, 4, 5] and stage.counters["refused"]:
+            stage.stop()
+
+    stage.subscribe(m.ReplyAudio, take)
+    stage.every(0.01, look)
+    thread = speaking(
+        wires,
+        "reply.audio",
+        frames(audio(0), 0),
+        frames(audio(4), 4),
+        [b"reply.audio", b"nonsense", b""],
+        frames(audio(0), 0),
+        frames(audio(5), 5),
+    )
+    assert stage.loop() == s.DONE
+    thread.join()
+    assert stage.counters["lost_messages"] == stage.counters["lost.reply.audio"] == 3
+    assert stage.counters["refused"] == stage.counters["refused.reply.audio"] == 2
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    assert said[0].startswith("reply.audio: 3 messages lost on the bus: playback or its neighbour")
+    assert said[1].startswith("reply.audio: message refused: ")
+
+
+@pytest.mark.usefixtures("quick")
+def test_live_sound_that_is_lost_is_counted_only(
+    open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = open_stage("uplink")
+    came: list[int] = []
+    stage.subscribe(m.MicFrame, lambda delivery: came.append(delivery.lost))
+    stage.every(0.01, lambda: stage.stop() if len(came) == 2 and stage.counters else None)
+    thread = speaking(wires, "mic.frame", frames(mic(0), 0), frames(mic(9), 9))
+    stage.loop()
+    thread.join()
+    assert came == [0, 8]
+    assert stage.counters == {"lost.mic.frame": 8}
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_flood_of_messages_keeps_no_timer_waiting(open_stage: Open, wires: Wires) -> None:
+    stage = open_stage("playback")
+    many = 2000
+    came: list[int] = []
+    at: list[int] = []
+    stage.subscribe(m.ReplyAudio, lambda delivery: came.append(delivery.message.start))
+    stage.every(1e-9, lambda: at.append(len(came)) if len(came) < many else stage.stop())
+    thread = speaking(wires, "reply.audio", *(frames(audio(n), n) for n in range(many)))
+    stage.loop()
+    thread.join()
+    assert came == list(range(many))
+    steps = [b - a for a, b in zip(at, [*at[1:], many], strict=True)]
+    assert max(steps) <= 256
+
+
+# what wakes it
+
+
+def test_a_thread_can_wake_it(open_stage: Open) -> None:
+    stage = open_stage("capture")
+    blocks: list[int] = []
+    woken: list[int] = []
+
+    def take() -> None:
+        woken.append(len(blocks))
+        if len(blocks) == 1000:
+            stage.stop()
+
+    def speak() -> None:
+        for n in range(1000):
+            blocks.append(n)
+            stage.wake()
+
+    stage.on_wake(take)
+    thread = threading.Thread(target=speak)
+    thread.start()
+    stage.loop()
+    thread.join()
+    assert woken[-1] == 1000
+    stage.wake()  # after the end it is too late, and no error
+
+
+def test_waking_never_blocks(open_stage: Open) -> None:
+    stage = open_stage("capture")
+    woken: list[int] = []
+
+    def take() -> None:
+        woken.append(1)
+        stage.stop()
+
+    stage.on_wake(take)
+    for _ in range(100_000):
+        stage.wake()
+    stage.loop()
+    assert woken == [1]
+
+
+def test_descriptors_are_watched_until_they_are_not(open_stage: Open) -> None:
+    stage = open_stage("link")
+    ours, theirs = socket.socketpair()
+    read: list[bytes] = []
+
+    def take() -> None:
+        read.append(ours.recv(1))
+        if read == [b"a", b"b"]:
+            stage.unwatch(ours.fileno())
+            stage.unwatch(ours.fileno())
+            stage.after(0, stage.stop)
+
+    with ours, theirs:
+        stage.watch(ours.fileno(), take)
+        theirs.send(b"abc")
+        stage.loop()
+    assert read == [b"a", b"b"]
+
+
+def test_closing_runs_the_closers_backwards_and_once(open_stage: Open) -> None:
+    stage = open_stage("capture")
+    closed: list[str] = []
+    stage.on_close(lambda: closed.append("first opened"))
+    stage.on_close(lambda: closed.append("last opened"))
+    stage.stop()
+    stage.loop()
+    stage.close()
+    assert closed == ["last opened", "first opened"]
+
+
+def test_it_closes_when_a_handler_fails(open_stage: Open) -> None:
+    stage = open_stage("capture")
+    closed: list[str] = []
+    stage.on_close(lambda: closed.append("closed"))
+
+    def fail() -> None:
+        raise s.Failure("no more")
+
+    stage.after(0, fail)
+    with pytest.raises(s.Failure):
+        stage.loop()
+    assert closed == ["closed"]
+    open_stage("capture").close()
+
+
+# the lock
+
+
+def test_a_second_copy_is_refused_until_the_first_is_gone(open_stage: Open) -> None:
+    first = open_stage("capture")
+    with pytest.raises(
+        s.AlreadyRunning, match=rf"capture is already running \(pid {os.getpid()}\)"
+    ):
+        open_stage("capture")
+    open_stage("uplink")
+    first.close()
+    open_stage("capture")
+
+
+def test_a_pid_left_behind_is_written_over(open_stage: Open, wires: Wires) -> None:
+    path = wires.directory / "capture.lock"
+    path.write_text("99999999999\n")
+    stage = open_stage("capture")
+    assert path.read_text() == f"{os.getpid()}\n"
+    stage.close()
+    path.unlink()
+    open_stage("capture")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_that_cannot_be_had_is_one_line(open_stage: Open, wires: Wires) -> None:
+    path = wires.directory / "capture.lock"
+    target = wires.directory / "target"
+    path.symlink_to(target)
+    with pytest.raises(bus.BusError, match=r"capture\.lock: .*: remove it or set bus\.directory"):
+        open_stage("capture")
+    assert not target.exists()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(bus.BusError, match=r"capture\.lock: Is a directory"):
+        open_stage("capture")
+
+
+# the command
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(name="run")
+def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
+    before = sys.getswitchinterval()
+    monkeypatch.setattr(s, "arm_signals", lambda stop: None)
+    monkeypatch.setattr(s, "set_up_log", lambda level: logging.getLogger("bargein"))
+
+    def run(
+        *line: str,
+        name: str = "capture",
+        set_up: Callable[[s.Stage], object] = s.Stage.stop,
+        **more: Any,
+    ) -> int:
+        monkeypatch.setattr(
+            sys, "argv", ["stage", "--set", f"bus.directory={wires.directory}", *line]
+        )
+        return s.run(name, set_up, "A stage.", **more)
+
+    yield run
+    sys.setswitchinterval(before)
+
+
+def test_a_stage_runs_and_ends(run: Run) -> None:
+    assert run() == s.DONE
+    assert run(set_up=lambda stage: stage.stop(5)) == 5
+
+
+def test_a_wrong_configuration_is_shown_and_nothing_is_set_up(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run("--set", "a=1", "--set", "b=1", set_up=lambda _: pytest.fail("it was set up"))
+    assert code == s.BAD_CONFIG
+    assert capsys.readouterr().err == "config: --set: a: unknown\nconfig: --set: b: unknown\n"
+
+
+def test_what_it_cannot_go_on_without_is_one_line(
+    run: Run, open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[str] = []
+
+    def fail(stage: s.Stage) -> None:
+        stage.on_close(lambda: closed.append(stage.name))
+        raise s.Failure("no key: set one")
+
+    def fail_later(stage: s.Stage) -> None:
+        stage.after(0, lambda: fail(stage))
+
+    assert run(set_up=fail) == s.FAILED
+    assert run(set_up=fail_later) == s.FAILED
+    assert closed == ["capture", "capture"]
+    running = open_stage("capture")
+    assert run() == s.RUNNING
+    running.close()
+    wires.directory.chmod(0o755)
+    assert run() == s.FAILED
+    wires.directory.chmod(0o700)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said[:2] == ["no key: set one"] * 2
+    assert said[2].startswith("capture is already running (pid ")
+    assert "open to other users" in said[3]
+    assert all(line.isprintable() for line in said)
+
+
+def test_arguments_of_its_own_can_answer_without_starting_it(run: Run) -> None:
+    def refuse(stage: s.Stage) -> None:
+        pytest.fail("it was set up")
+
+    def extend(parser: Any) -> None:
+        parser.add_argument("--list-devices", action="store_true")
+
+    code = run(
+        "--list-devices", set_up=refuse, extend=extend, act=lambda a: 4 if a.list_devices else None
+    )
+    assert code == 4
+    assert run(extend=extend, act=lambda a: 4 if a.list_devices else None) == s.DONE
+
+
+def test_only_link_keeps_the_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*topics.STAGES, *topics.LISTENERS):
+        monkeypatch.setenv(endpoint.KEY_VARIABLE, "sk-secret")
+        seen: list[str | None] = []
+        run(
+            name=name,
+            set_up=lambda stage, seen=seen: (
+                seen.append(os.environ.get(endpoint.KEY_VARIABLE)),
+                stage.stop(),
+            ),
+        )
+        assert seen == ["sk-secret" if name == "link" else None]
+
+
+@pytest.mark.parametrize(
+    "line", [["--conf", "x"], ["--unknown"], ["extra"], ["--log-level", "loud"]]
+)
+def test_a_wrong_command_line_is_refused(
+    run: Run, line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(*line)
+    assert caught.value.code == s.BAD_CONFIG
+    assert "python -m services.capture: error: " in capsys.readouterr().err
+
+
+def test_it_hands_over_the_interpreter_quickly(run: Run) -> None:
+    before = sys.getswitchinterval()
+    run()
+    assert sys.getswitchinterval() <= before / 5

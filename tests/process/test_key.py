@@ -1,0 +1,111 @@
+"""Where the key comes from, and what is said when there is none to use."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from shared import messages as m
+from tests.process import servers
+from tests.process.pipeline import PATIENCE_S, Pipeline
+from tests.process.servers import Connection, Server
+
+pytestmark = pytest.mark.process
+
+KEY, OTHER = "sk-test-SECRET-in-a-file", "sk-test-SECRET-in-the-environment"
+REMOTE = "wss://api.openai.com/v1/realtime"
+
+
+@pytest.mark.parametrize("written", [KEY, f"{KEY}\n", f"  {KEY}\r\n\n"], ids=repr)
+def test_a_key_file_wins_over_the_environment(pipeline: Pipeline, written: str) -> None:
+    path = pipeline.directory / "key"
+    path.write_text(written)
+    with Server(servers.serve) as server:
+        settings = {"link.url": server.url, "link.key_file": path}
+        child = pipeline.stage("link", settings=settings, env={"OPENAI_API_KEY": OTHER})
+        assert server.wait().headers["authorization"] == f"Bearer {KEY}"
+        child.wait_line("key set")
+    assert "SECRET" not in child.output
+
+
+def test_no_key_is_needed_on_this_machine(pipeline: Pipeline) -> None:
+    with Server(servers.serve) as server:
+        pipeline.settings["link.url"] = server.url
+        child = pipeline.stage("link")
+        assert "authorization" not in server.wait().headers
+        child.wait_line("key none")
+
+
+def unreadable(path: Path) -> None:
+    """Write what is no text."""
+    path.write_bytes(b"\xff\xfe\x00\x01" * 20)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda path: None, "No such file or directory: put the API key alone in it"),
+        (Path.mkdir, "Is a directory: put the API key alone in it"),
+        (unreadable, "not plain text: put the API key alone in it"),
+        (Path.touch, "no API key: set OPENAI_API_KEY, or link.key_file to a file that holds it"),
+        (lambda path: path.write_text(f"{KEY} {OTHER}"), "has blanks or odd characters in it"),
+        (lambda path: path.write_text(f"{KEY}\nhost: evil"), "has blanks or odd characters in it"),
+    ],
+    ids=["missing", "a directory", "no text", "empty", "two keys", "two lines"],
+)
+def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
+    pipeline: Pipeline, make: object, told: str
+) -> None:
+    assert callable(make)
+    path = pipeline.directory / "key"
+    make(path)
+    child = pipeline.stage("link", settings={"link.url": REMOTE, "link.key_file": path})
+    assert child.wait() == 1
+    [line] = child.lines
+    assert told in line
+    assert "SECRET" not in line
+
+
+@pytest.mark.parametrize("key", ["", " ", "sk-test-SECRET\nx: y"], ids=["none", "blank", "odd"])
+def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) -> None:
+    env = {"OPENAI_API_KEY": key, "BARGEIN_LINK__URL": REMOTE}
+    stage = pipeline.stage("link", settings={"link.url": REMOTE}, env=env)
+    before = pipeline.python("shared.preflight", env=env)
+    for child in (stage, before):
+        assert child.wait() == 1
+        [line] = child.lines
+        assert "OPENAI_API_KEY" in line
+        assert "SECRET" not in line
+
+
+def test_a_refused_key_is_one_line_and_no_retry(pipeline: Pipeline) -> None:
+    emulator = pipeline.emulator("--key", KEY)
+    link = pipeline.stage("link", env={"OPENAI_API_KEY": OTHER})
+    assert link.wait() == 1
+    [line] = link.matching(r" [WE] ")
+    assert "3000 invalid_request_error.invalid_api_key" in line
+    assert "check OPENAI_API_KEY (or link.key_file)" in line
+    assert len(emulator.matching("refused a connection")) == 1
+
+
+def test_a_refused_key_is_not_told_of_a_second_time_by_downlink(pipeline: Pipeline) -> None:
+    def refuse(connection: Connection) -> None:
+        servers.begin(connection)
+        met.wait(PATIENCE_S)
+        connection.send("error", error={"code": "invalid_api_key", "message": "Incorrect key."})
+        counted.wait(PATIENCE_S)
+        connection.close(3000, "invalid_request_error.invalid_api_key")
+
+    met, counted = threading.Event(), threading.Event()
+    with Server(refuse) as server:
+        pipeline.settings["link.url"] = server.url
+        downlink, link = pipeline.all_up("downlink", "link").values()
+        pipeline.bus.wait_for(m.ReplyState, lambda state: state.session)
+        met.set()
+        pipeline.bus.health("downlink", lambda h: h.counters.get("error.invalid_api_key"))
+        counted.set()
+        assert link.wait() == 1
+    assert len(link.matching(r" [WE] ")) == 1
+    assert downlink.matching(r" [WE] ") == []

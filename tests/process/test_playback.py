@@ -1,0 +1,54 @@
+"""Playback of a reply of three and a half minutes that the server sends in one burst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import UNHELD, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+PLAYED_S = 2
+
+
+@pytest.fixture
+def pipeline(kept: Keeper) -> Iterator[Pipeline]:
+    """Give a bus on which the tests take nothing away from a stage that is starting."""
+    with Pipeline(kept, UNHELD) as made:
+        yield made
+
+
+def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pipeline) -> None:
+    pipeline.settings["session.greeting"] = "Tell a long story."
+    pipeline.emulator("--reply", "clip:long", "--burst")
+    children = pipeline.all_up("uplink", "downlink", "playback")
+    children["link"] = pipeline.up("link")
+    said = speech.INDEX["clips"]["long"]["samples"]
+    assert said > 200 * pcm.RATE
+
+    def all_there(heard: m.Heard) -> bool:
+        return any(item.done for item in heard.items)
+
+    first = pipeline.bus.wait_for(m.Heard, all_there)
+    [item] = first.message.items
+    assert item.received == said
+    later = pipeline.bus.wait_for(
+        m.Heard, lambda h: h.items and h.items[0].heard > item.heard + PLAYED_S * pcm.RATE
+    )
+    played = later.message.items[0]
+    assert (played.received, played.done, later.message.playing) == (said, True, True)
+    # heard grows as time does, and what is played is the beginning, gapless
+    took_s = (later.stamp.t - first.stamp.t) / 1e9
+    assert (played.heard - item.heard) / pcm.RATE == pytest.approx(took_s, rel=0.1)
+    speaker = speech.stream(pipeline.bus.all(m.SpeakerFrame))
+    whole = speech.clip("long")[: PLAYED_S * pcm.RATE * pcm.SAMPLE_BYTES]
+    speech.place(whole, speaker)
+    counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
+    assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
+    for name in ("downlink", "playback"):
+        assert not children[name].matching("lost")

@@ -1,0 +1,103 @@
+"""What ``bin/demo`` does: a conversation that ends by itself, its table, and its recording.
+
+It is run in a copy of the tree that has a ``.env``, with the key and an address that must not be used.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from shared import topics
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.conftest import DEMO_S, Demonstration
+from tests.process.pipeline import PATIENCE_S
+
+pytestmark = pytest.mark.process
+
+STAGES = (*topics.STAGES, *topics.LISTENERS)
+
+
+@pytest.fixture(scope="module")
+def over(demonstration: Demonstration) -> Demonstration:
+    """Wait for the end of the demo."""
+    assert demonstration.child.wait(DEMO_S + PATIENCE_S) == 0, demonstration.child.output
+    return demonstration
+
+
+@pytest.fixture(scope="module")
+def both(over: Demonstration) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Give the recording, samples by channels."""
+    samples, rate = soundfile.read(over.out / "conversation.wav", dtype="int16")
+    assert rate == pcm.RATE
+    assert samples.shape[1] == 2
+    return np.asarray(samples, np.int16)
+
+
+def test_every_stage_ended_with_zero(over: Demonstration) -> None:
+    codes = dict(re.findall(r"(\w+)\.1 +.*stopped \(rc=(-?\d+)\)|$^", over.child.output))
+    told = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", over.child.output)
+    assert dict(told) == dict.fromkeys((*STAGES, "emulator"), "0"), codes
+    assert over.child.matching(r" [WE] [^w]") == []
+
+
+def test_a_dot_env_is_for_the_real_thing(over: Demonstration) -> None:
+    for stage in STAGES:
+        environment = over.environments[stage]
+        assert "OPENAI_API_KEY" not in environment
+        assert re.search(r"BARGEIN_LINK__URL=ws://127\.0\.0\.1:\d+/", environment)
+
+
+def test_the_table_shows_the_interruption(over: Demonstration) -> None:
+    [interruption] = json.loads((over.out / "conversation.json").read_bytes())["interruptions"]
+    [report] = interruption["reports"]
+    at_s = interruption["at_ms"] / 1000
+    silent_ms = (
+        interruption["silent_ns"] + interruption["latency_ns"] - interruption["event_ns"]
+    ) / 1e6
+    row = (
+        f"0:{at_s:06.3f} {silent_ms:.1f} ms {report['heard_ms'] / 1000:.2f} s of"
+        f" {report['received_ms'] / 1000:.2f} s (truncate at {report['audio_end_ms']} ms)"
+    )
+    lines = [" ".join(line.split()) for line in over.child.lines]
+    assert row in lines
+    assert "when event to silence heard" in lines
+    assert f"what was heard: {over.out}/conversation.wav" in lines
+
+
+def test_the_recording_lasts_as_long_as_it_was_told_to(
+    both: np.ndarray[Any, np.dtype[np.int16]],
+) -> None:
+    assert len(both) / pcm.RATE == pytest.approx(DEMO_S, abs=1.5)
+
+
+def test_the_person_is_left_and_unbroken(both: np.ndarray[Any, np.dtype[np.int16]]) -> None:
+    left = both[:, 0].tobytes()
+    asked = speech.place(speech.spoken(speech.QUESTION).tobytes(), left)
+    waited = speech.place(speech.spoken(speech.WAIT)[: pcm.RATE].tobytes(), left)
+    said = [u["start_ms"] for u in speech.INDEX["person"]["utterances"]]
+    apart = pcm.ms_to_samples(said[speech.WAIT] - said[speech.QUESTION])
+    assert waited - asked == apart
+
+
+def test_the_assistant_is_right_and_falls_silent_when_talked_over(
+    both: np.ndarray[Any, np.dtype[np.int16]], over: Demonstration
+) -> None:
+    left, right = both[:, 0].tobytes(), both[:, 1]
+    over_it = speech.place(speech.spoken(speech.WAIT)[: pcm.RATE].tobytes(), left)
+    before = right[over_it - pcm.RATE : over_it]
+    assert pcm.dbfs(before.tobytes()) > -40
+    # the person's voice has to be heard first, and that takes the server a moment
+    silent = over_it + int(np.flatnonzero(right[over_it : over_it + pcm.RATE])[-1])
+    assert silent - over_it < pcm.RATE // 2
+    assert not right[silent + 1 : silent + pcm.RATE].any()
+    # the record has the event where the recording has it: a little before the silence
+    [interruption] = json.loads((over.out / "conversation.json").read_bytes())["interruptions"]
+    event = pcm.ms_to_samples(interruption["at_ms"])
+    assert over_it < event < silent + pcm.RATE // 10

@@ -1,0 +1,100 @@
+"""A stage that is restarted in mid-conversation: the others go on, and so does the session."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, takewhile
+
+import pytest
+
+from shared import messages as m
+from shared import topics
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import UNHELD, Child, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+#: The person asks anew every two seconds, and so talks over every answer.
+EVERY_S = 2.0
+LENGTH_S = 60.0
+
+
+@dataclass
+class Talk:
+    """A conversation that goes on and on."""
+
+    pipeline: Pipeline
+    stages: dict[str, Child]
+    session: int
+
+
+@pytest.fixture(scope="module")
+def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Talk]:
+    """Begin a conversation, and wait until the first answer is heard."""
+    directory = tmp_path_factory.mktemp("talk")
+    times = takewhile(lambda at: at < LENGTH_S - EVERY_S, count(0.2, EVERY_S))
+    said = [(at, speech.QUESTION) for at in times]
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings |= {
+            "capture.device": speech.microphone(directory / "person.wav", said, LENGTH_S),
+            "session.turn_detection.silence_duration_ms": 200,
+            "session.turn_detection.prefix_padding_ms": 100,
+        }
+        pipeline.emulator("--reply", "tone:20", "--burst")
+        stages = pipeline.all_up("uplink", "downlink", "playback")
+        stages |= pipeline.all_up("link")
+        session = pipeline.meet()
+        stages |= pipeline.all_up("capture")
+        heard_anew(pipeline)
+        yield Talk(pipeline, stages, session)
+
+
+def heard_anew(pipeline: Pipeline) -> m.HeardItem:
+    """Wait until an item is heard that nobody has heard of yet."""
+    known = {item.item_id for heard in pipeline.bus.all(m.Heard) for item in heard.items}
+    heard = pipeline.bus.wait_for(
+        m.Heard,
+        lambda h: (
+            h.items and h.items[-1].item_id not in known and h.items[-1].heard > pcm.RATE // 4
+        ),
+    )
+    return heard.message.items[-1]
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("capture", signal.SIGTERM),
+        ("uplink", signal.SIGTERM),
+        ("uplink", signal.SIGKILL),
+        ("downlink", signal.SIGKILL),
+        ("playback", signal.SIGTERM),
+        ("playback", signal.SIGKILL),
+    ],
+)
+def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, number: int) -> None:
+    pipeline = talk.pipeline
+    now = pipeline.bus.now
+    talk.stages[stage].end(number)
+    talk.stages[stage] = pipeline.up(stage)
+    anew = heard_anew(pipeline)
+    # the emulator sends it at once, and whole: all of it is there, from the first sample on
+    assert anew.received == 20 * pcm.RATE
+    assert {s.session for s in pipeline.bus.all(m.LinkState, since=now)} == {talk.session}
+    # the person goes on to talk over answers, and the server is told of it
+    silenced = pipeline.bus.wait_for(
+        m.Silenced, lambda s: anew.item_id in [item.item_id for item in s.items], since=now
+    )
+    record = pipeline.bus.wait_for(
+        m.Interruption, lambda r: r.generation == silenced.message.generation, since=now
+    ).message
+    [cut] = [item for item in silenced.message.items if item.item_id == anew.item_id]
+    [told] = [report for report in record.reports if report.item_id == anew.item_id]
+    assert told.action == "truncate"
+    assert told.audio_end_ms == pcm.samples_to_ms(cut.heard)
+    assert anew.heard <= cut.heard < EVERY_S * pcm.RATE
+    for name in topics.STAGES:
+        assert talk.stages[name].running
