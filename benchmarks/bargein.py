@@ -13,6 +13,8 @@ the same ones for all; for the device alone, it is a line on its standard input.
     event → silence  from the event to the first sample of silence at the speaker
     stale            sound after that silence, before the next reply
     truncate error   the audio_end_ms that the server was told, minus what was heard
+    belief           what the server takes for heard when it replies again, minus what was heard:
+                     all it has sent, where it was told nothing
 
 Times at the speaker. The null sink is recorded from its monitor, and PulseAudio paces it by
 CLOCK_MONOTONIC, which is also the clock of the events: sample n of a recording was played at
@@ -91,7 +93,10 @@ def main() -> int:
             "conditions": asdict(conditions) | {"busy": arguments.busy},
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.release()}",
             "systems": {
-                name: [asdict(each) | {"error_ms": each.error_ms} for each in found]
+                name: [
+                    asdict(each) | {"error_ms": each.error_ms, "belief_ms": each.belief_ms}
+                    for each in found
+                ]
                 for name, found in results.items()
             },
         }
@@ -182,6 +187,8 @@ def run(
     with SoundServer() as sound, sound.record() as ear, make(sound, conditions) as system:
         ends: list[int] = []
         events_ns = [interrupt(ear, system, point, listen_s, ends) for point in points]
+        # The server says what it believes when it replies again.
+        ear.wait_for_sound(after=ends[-1], timeout=PATIENCE_S)
         # Not before now, when the recording's clock is as good as it gets.
         found = []
         for point, event_ns, begin, end in zip(
@@ -192,7 +199,7 @@ def run(
             system.add_hops(each)
             found.append(each)
         system.settle()
-        match(found, system.truncates(), in_order="uplink" in conditions.stopped)
+        match(found, system.journal(), in_order="uplink" in conditions.stopped)
     return found
 
 

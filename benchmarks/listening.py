@@ -40,6 +40,7 @@ class Interruption:
     heard_ms: float | None = None  # of the reply
     stale_ms: float = 0.0
     truncates: list[int] = field(default_factory=list)  # each audio_end_ms the server was told
+    believed_ms: int | None = None  # what the server takes for heard when it replies again
     hops: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -48,6 +49,13 @@ class Interruption:
         if not self.truncates or self.heard_ms is None:
             return None
         return self.truncates[0] - self.heard_ms
+
+    @property
+    def belief_ms(self) -> float | None:
+        """What the server believed, minus what was heard."""
+        if self.believed_ms is None or self.heard_ms is None:
+            return None
+        return self.believed_ms - self.heard_ms
 
 
 class Listener:
@@ -81,15 +89,24 @@ class Listener:
 def match(
     found: Sequence[Interruption], journal: Sequence[dict[str, Any]], *, in_order: bool
 ) -> None:
-    """Give each interruption what the server was told until the next one.
+    """Give each interruption what the server was told, and what it believed.
 
-    ``in_order``: the first what was told first, because all of it was told when all was over.
+    ``in_order``: what was told first belongs to the first, because all was told when all was over.
     """
-    for number, entry in enumerate(journal):
+    told = [entry for entry in journal if entry["kind"] in ("truncate", "delete")]
+    for number, entry in enumerate(told):
         told_ns = float(entry["t_s"]) * 1e9
-        so_far = [each for each in found if each.event_ns <= told_ns + 1e6]
-        at = min(number, len(found) - 1) if in_order else len(so_far) - 1
-        if at >= 0:
+        each = found[min(number, len(found) - 1)] if in_order else _before(found, told_ns)
+        if each is not None:
             # To delete an item is to say that nothing of it was heard.
-            found[at].truncates.append(int(entry.get("audio_end_ms", 0)))
-            found[at].hops.setdefault("event → server told", (told_ns - found[at].event_ns) / 1e6)
+            each.truncates.append(int(entry.get("audio_end_ms", 0)))
+            each.hops.setdefault("event → server told", (told_ns - each.event_ns) / 1e6)
+    for entry in journal:
+        each = _before(found, float(entry["t_s"]) * 1e9)
+        if entry["kind"] == "interruption" and each is not None:
+            each.believed_ms = int(entry["audio_end_ms"])
+
+
+def _before(found: Sequence[Interruption], moment_ns: float) -> Interruption | None:
+    # The journal's times are whole ms.
+    return next((each for each in reversed(found) if each.event_ns <= moment_ns + 1e6), None)

@@ -30,7 +30,7 @@ from pipecat.workers.runner import WorkerRunner
 RATE = 24_000
 
 
-class Service(OpenAIRealtimeLLMService):
+class Service(OpenAIRealtimeLLMService):  # type: ignore[misc]
     """The service, telling when the event came."""
 
     async def _handle_evt_speech_started(self, evt: Any) -> None:
@@ -49,9 +49,7 @@ async def converse(url: str, silence_ms: int) -> None:
     transport = LocalAudioTransport(
         LocalAudioTransportParams(audio_in_enabled=True, audio_out_enabled=True)
     )
-    user, assistant = LLMContextAggregatorPair(
-        LLMContext([{"role": "user", "content": "Begin."}])
-    )
+    user, assistant = LLMContextAggregatorPair(LLMContext([{"role": "user", "content": "Begin."}]))
     worker = PipelineWorker(
         Pipeline([transport.input(), user, service, transport.output(), assistant]),
         params=PipelineParams(audio_in_sample_rate=RATE, audio_out_sample_rate=RATE),

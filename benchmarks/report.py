@@ -36,24 +36,29 @@ def line(name: str, found: Sequence[Interruption]) -> str:
 
 def table(results: Mapping[str, Sequence[Interruption]]) -> str:
     """Give the table of all systems, and the hops of Bargein."""
+    groups = (
+        ("event → silence, ms", 24),
+        ("stale", 8),
+        ("truncate error, ms", 24),
+        ("belief, ms", 16),
+    )
+    heads = ("median", "90 %", "worst", "worst", "median", "worst", "told", "median", "worst")
     rows = [
-        f"\n{'':20}{'event → silence, ms':>23}{'stale, ms':>12}{'truncate error, ms':>26}",
-        "".join(
-            (
-                f"{'':20}{'median':>9}{'90 %':>7}{'worst':>7}",
-                f"{'worst':>12}{'median':>12}{'worst':>8}{'told':>6}",
-            )
-        ),
+        "\n" + " " * 20 + "".join(f"{name:>{width}}" for name, width in groups),
+        " " * 20 + "".join(f"{head:>8}" for head in heads),
     ]
     for name, found in results.items():
         silences = [f.silence_ms for f in found if f.silence_ms is not None]
         errors = [f.error_ms for f in found if f.error_ms is not None]
-        told = sum(len(f.truncates) for f in found)
-        rows.append(
-            f"{NAMES[name]:20}{_median(silences):>9}{_high(silences):>7}{_worst(silences):>7}"
-            f"{max((f.stale_ms for f in found), default=0):12.0f}"
-            f"{_median([abs(e) for e in errors]):>12}{_worst(errors):>8}{told or 'never':>6}"
+        beliefs = [f.belief_ms for f in found if f.belief_ms is not None]
+        cells = (
+            *(_median(silences), _high(silences), _worst(silences)),
+            f"{max((f.stale_ms for f in found), default=0):.0f}",
+            *(_median([abs(e) for e in errors]), _worst(errors)),
+            str(sum(len(f.truncates) for f in found) or "never"),
+            *(_median([abs(b) for b in beliefs]), _worst(beliefs)),
         )
+        rows.append(f"{NAMES[name]:20}" + "".join(f"{cell:>8}" for cell in cells))
         if len(silences) < len(found):
             rows.append(f"    {len(found) - len(silences)} times nothing was playing at the event")
     if "bargein" in results and "device" in results:

@@ -82,8 +82,8 @@ class System(ABC):
     def settle(self) -> None:  # noqa: B027 - most have nothing to settle
         """Let what was held back happen, when all is over."""
 
-    def truncates(self) -> list[dict[str, Any]]:
-        """Give what the server was told was heard: the journal's entries."""
+    def journal(self) -> list[dict[str, Any]]:
+        """Give what the server wrote down, in order."""
         return []
 
 
@@ -129,9 +129,10 @@ class Client(System):
         """Have the server hear that the turn is over."""
         self._prompter.hush()
 
-    def truncates(self) -> list[dict[str, Any]]:
-        """Give the truncates and deletes."""
-        entries = self._server.journal("truncate") + self._server.journal("delete")
+    def journal(self) -> list[dict[str, Any]]:
+        """Give what the server wrote down, in order."""
+        kinds = ("truncate", "delete", "interruption")
+        entries = [entry for kind in kinds for entry in self._server.journal(kind)]
         return sorted(entries, key=lambda entry: float(entry["t_s"]))
 
 
@@ -188,7 +189,7 @@ class Bargein(Client):
             },
             server=url,
             stages=[*topics.STAGES, *beside],
-            modules=dict.fromkeys(conditions.spinning, "benchmarks.spinning"),
+            modules={stage: ("benchmarks.spinning", stage) for stage in conditions.spinning},
         )
         self._run = self._stack.enter_context(run)
         for stage in conditions.stopped:
@@ -206,8 +207,12 @@ class Bargein(Client):
             self._run.continue_stage(stage)
         if "uplink" in self.conditions.stopped:
             deadline = time.monotonic() + PATIENCE_S
-            while len(self.truncates()) < self._flushes and time.monotonic() < deadline:
+            while time.monotonic() < deadline and self._untold():
                 time.sleep(0.1)
+
+    def _untold(self) -> bool:
+        told = [e for e in self.journal() if e["kind"] != "interruption"]
+        return len(told) < self._flushes
 
     def add_hops(self, found: Interruption) -> None:
         """Add the hops of the flush."""
@@ -233,7 +238,7 @@ class Peer:
             env={**sound.env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if "BENCH_DEBUG" in __import__("os").environ else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._read, daemon=True)

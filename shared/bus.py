@@ -12,7 +12,7 @@ import stat
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -37,6 +37,10 @@ MAX_PATH = 103
 #: ZeroMQ hangs up on a peer that sends a longer frame, and does not connect again. So this only
 #: protects the memory: what is too long for a message is refused when it is read.
 MAX_FRAME = 10 * m.MAX_TEXT
+
+
+#: What a Poller found to be ready. To ask a socket costs as much as to read a message.
+Ready = Sequence["zmq.Socket[bytes] | int"]
 
 
 class BusError(Exception):
@@ -178,17 +182,19 @@ class Publisher:
                 continue
             self.publish(message, topics.BY_NAME[name])
 
-    def welcome(self) -> list[str]:
-        """Take new subscriptions; give their prefixes.
+    def welcome(self, among: Ready | None = None) -> list[str]:
+        """Take new subscriptions; give their prefixes. ``among``: the sockets to look at.
 
         The state topics among them are repeated, and what was held for them is sent.
         """
         new: list[str] = []
         for socket in self._sockets.values():
-            while _readable(socket):
+            while (among is None or socket in among) and _readable(socket):
                 request = socket.recv(zmq.NOBLOCK)
                 if request[:1] == b"\x01":
                     new.append(request[1:].decode("utf-8", "replace"))
+        if not new:
+            return new
         for name, message in list(self._last.items()):
             if any(name.startswith(prefix) for prefix in new):
                 self.publish(message, topics.BY_NAME[name])
@@ -251,6 +257,7 @@ class Subscriber:
         self._wanted = {topic.name.encode(): topic for topic in rows}
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._urgent: list[zmq.Socket[bytes]] = []
         # topics with an endpoint of their own are urgent, and are looked at first
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
@@ -263,19 +270,24 @@ class Subscriber:
             socket.connect(address(directory, endpoint))
             self.addresses.append(address(directory, endpoint))
             self._sockets.append(socket)
+            if any(topic.own_endpoint for topic in here):
+                self._urgent.append(socket)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
         """The sockets to poll, the urgent ones first."""
         return list(self._sockets)
 
-    def receive(self) -> Delivery[m.Message] | None:
+    def receive(self, among: Ready | None = None) -> Delivery[m.Message] | None:
         """Give the next message, urgent topics first, or None when there is none now.
 
-        What is not a message of its topic is refused and counted, what is too old is dropped and
-        counted; neither ends the search, unless there is a flood of it.
+        ``among``: the sockets to look at, beside those of urgent topics. What is not a message of
+        its topic is refused and counted, what is too old is dropped and counted; neither ends the
+        search, unless there is a flood of it.
         """
         for socket in self._sockets:
+            if among is not None and socket not in self._urgent and socket not in among:
+                continue
             for _ in range(REFUSED_AT_ONCE):
                 if not _readable(socket):
                     break

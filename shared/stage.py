@@ -231,8 +231,8 @@ class Stage:
                     self._drain_wake()
                 elif what in self._watched:
                     self._watched[what]()
-        self.publisher.welcome()
-        self._deliver()
+        self.publisher.welcome(ready)
+        self._deliver(ready)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now and not self._stopping:
             due, _, period, handler = heapq.heappop(self._timers)
@@ -242,11 +242,11 @@ class Stage:
                 heapq.heappush(self._timers, (again, next(self._order), period, handler))
             handler()
 
-    def _deliver(self) -> None:
+    def _deliver(self, ready: bus.Ready) -> None:
         subscriber = cast("bus.Subscriber", self.subscriber)
         # bounded, so that a flood of messages cannot keep timers and signals waiting
         for _ in range(256):
-            delivery = subscriber.receive()
+            delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break
             if delivery.lost and delivery.topic.queue is topics.Queue.KEPT:

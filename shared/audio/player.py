@@ -159,7 +159,9 @@ class Player:
         for name in interrupted:
             self._end(name)
         ending = [t for t in self._tracks.values() if not t.cut and not t.survives(spared)]
-        if self._running and self._queue and not self._queue[0].track.survives(spared):
+        # with a fade that is still to be given, nothing behind it has been begun
+        begun = self._running and bool(self._queue) and not self._tail
+        if begun and not self._queue[0].track.survives(spared):
             self._tail = self._faded()
         kept = deque(s for s in self._queue if s.track.survives(spared))
         cut: list[m.HeardItem] = []
@@ -184,8 +186,7 @@ class Player:
             self._tail = self._tail[len(tail) :]
             out[: len(tail)] = tail
             at = len(tail)
-        # a fade that is not given yet comes first, or the next cut would take its place
-        if not self._running and at < len(out):
+        if not self._running:
             self._running = self._ready(samples)
         if self._running:
             at = self._fill(out, at)

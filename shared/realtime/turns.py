@@ -20,6 +20,7 @@ STRETCH_BYTES = 16384
 REMEMBERED = 64
 REMEMBERED_RESPONSES = 512
 MAX_TRANSCRIPT = 60_000
+MAX_MARKS = 4096
 
 
 class BadAudio(ValueError):
@@ -97,10 +98,12 @@ class Turns:
         self._before = {(i.item_id, i.content_index): i.received for i in heard.items}
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
-            if item is None or item.heard or not (item.done and seen.heard >= item.received):
+            # with its end still on the way to playback, a flush has to tell of it
+            if item is None or item.heard or not (item.done and seen.done):
                 continue
-            item.heard, item.stopped_at = True, item.received
-            said += self._tell(item.item_id)
+            if seen.heard >= item.received:
+                item.heard, item.stopped_at = True, item.received
+                said += self._tell(item.item_id)
         return said
 
     def silenced(self, silenced: m.Silenced) -> list[m.Message]:
@@ -286,7 +289,8 @@ class Turns:
         received = max(
             (i.received for i in self._items.values() if i.item_id == item_id), default=0
         )
-        if not text.marks or received - text.marks[-1].samples >= words.SPACING:
+        near = text.marks and received - text.marks[-1].samples < words.SPACING
+        if not near and len(text.marks) < MAX_MARKS:
             text.marks.append(m.Mark(len(text.text), received))
         text.text += delta
         return self._tell(item_id)

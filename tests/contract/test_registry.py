@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_its_endpoint_fits_in_a_socket_path(topic: Topic) -> None:
     for base in (
         "/run/user/4294967294/bargein",
         "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/bargein-4294967294",
-        str(Path(tempfile.gettempdir()) / "bargein-4294967294"),
+        "/tmp/bargein-4294967294",
     ):
         assert len(os.fsencode(base) + path) <= bus.MAX_PATH
     assert topic.endpoint.isascii()

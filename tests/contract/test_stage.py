@@ -34,7 +34,7 @@ def _open_stage(wires: Wires) -> Iterator[Open]:
         settings = config.Config(bus=config.Bus(directory=str(wires.directory)))
         stage = s.Stage(name, settings, log)
         opened.append(stage)
-        stage.after(PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
+        stage.after(10 * PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
         return stage
 
     yield open_stage
@@ -156,6 +156,26 @@ def test_a_fault_that_repeats_is_said_again_with_its_count(
     ]
     assert stage.counters == {"overflows": 12, "another": 1, "silent": 1}
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_refused_messages_are_said_when_there_are_more(
+    open_stage: Open, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = open_stage("capture")
+
+    def refuse() -> None:
+        assert stage.subscriber is not None
+        stage.subscriber.faults.refused["topic"] += 1
+        stage.subscriber.faults.last = "topic: message refused"
+
+    for seconds in (0.5, 3.5, 40):
+        stage.after(seconds, refuse)
+    stage.after(120, stage.stop)
+    stage.loop()
+    assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
+        "topic: message refused",
+        "topic: message refused (2 times, 3 in all)",
+    ]
 
 
 def beats(stage: s.Stage, wires: Wires, number: int) -> list[m.Health]:

@@ -72,8 +72,9 @@ class Connection:
     at: float
     request: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    #: What it has sent as JSON, and the code it closed with.
+    #: What it has sent as JSON, how often it has pinged, and the code it closed with.
     events: list[Arrival] = field(default_factory=list)
+    pings: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
     closed_with: int | None = None
 
@@ -152,6 +153,9 @@ class Connection:
             opcode, data = self.next_frame()
             if opcode == PING:
                 self.frame(PONG, data)
+                with self._changed:
+                    self.pings += 1
+                    self._changed.notify_all()
             elif opcode == CLOSE:
                 self.closed_with = int.from_bytes(data[:2], "big")
                 raise Gone
@@ -166,6 +170,12 @@ class Connection:
     def of(self, kind: str) -> list[Arrival]:
         """Give the events of a type that have come."""
         return [arrival for arrival in list(self.events) if arrival.event["type"] == kind]
+
+    def wait_pings(self, count: int) -> None:
+        """Wait until so many pings have come and were answered."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.pings >= count, PATIENCE_S)
+        assert self.pings >= count, f"{self.pings} pings only"
 
     def wait(self, kind: str, count: int = 1) -> Arrival:
         """Wait until ``count`` events of a type have come, and give the last of these."""

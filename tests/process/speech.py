@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import shutil
 from collections.abc import Iterable, Sequence
@@ -30,13 +31,19 @@ def seconds(utterance: int) -> float:
     return float(said["end_ms"] - said["start_ms"]) / 1000
 
 
+@functools.cache
+def person() -> Samples:
+    """Give the person's recording, as a microphone hears it."""
+    samples, rate = soundfile.read(VOICE / "person.opus", dtype="float32")
+    assert rate == pcm.RATE
+    heard: Samples = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
+    return heard
+
+
 def spoken(utterance: int) -> Samples:
     """Give one of the person's utterances."""
     said = INDEX["person"]["utterances"][utterance]
-    start, stop = pcm.ms_to_samples(said["start_ms"]), pcm.ms_to_samples(said["end_ms"])
-    samples, rate = soundfile.read(VOICE / "person.opus", start=start, stop=stop, dtype="int16")
-    assert rate == pcm.RATE
-    return np.asarray(samples, np.int16)
+    return person()[pcm.ms_to_samples(said["start_ms"]) : pcm.ms_to_samples(said["end_ms"])]
 
 
 def microphone(path: Path, said: Iterable[tuple[float, int]], length_s: float) -> str:
@@ -57,10 +64,10 @@ def numbered(path: Path, frames: int) -> str:
     return f"file:{path}"
 
 
-def clip(name: str) -> bytes:
-    """Give what the assistant says, as PCM."""
+def clip(name: str, seconds: float = 1000) -> bytes:
+    """Give what the assistant says, or its beginning, as PCM."""
     said = Voice(VOICE).say(name)
-    return said.read(0, said.samples)
+    return said.read(0, min(said.samples, round(seconds * pcm.RATE)))
 
 
 def short_greeting(directory: Path) -> str:
@@ -82,7 +89,7 @@ def stream(frames: Sequence[m.SpeakerFrame | m.MicFrame]) -> bytes:
 def place(said: bytes, within: bytes, begin: int = 0) -> int:
     """Give the sample at which something is said, exactly as it is, in a longer recording."""
     at = within.find(said, begin * pcm.SAMPLE_BYTES)
-    while at % pcm.SAMPLE_BYTES == 1:
+    while at > 0 and at % pcm.SAMPLE_BYTES:
         at = within.find(said, at + 1)
     assert at >= 0, "it was never said"
     return at // pcm.SAMPLE_BYTES

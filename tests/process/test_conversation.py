@@ -123,7 +123,7 @@ def test_the_question_is_answered(conversation: Conversation) -> None:
 def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversation) -> None:
     [cut] = conversation.silenced.items
     said = speech.clip("lighthouse")
-    begin = speech.place(said[: pcm.RATE], conversation.speaker)
+    begin = speech.place(speech.clip("lighthouse", 0.5), conversation.speaker)
     sound = pcm.to_array(conversation.speaker)[begin:]
     answer = pcm.to_array(said)
     # it was cut in mid-reply, and while the rest was still arriving
@@ -133,7 +133,7 @@ def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversatio
     faded = np.abs(sound[loud : cut.heard].astype(int))
     assert np.all(faded <= np.abs(answer[loud : cut.heard].astype(int)))
     # then nothing, up to the next reply
-    next_reply = speech.place(speech.clip("stopped")[: pcm.RATE], conversation.speaker) - begin
+    next_reply = speech.place(speech.clip("stopped", 0.5), conversation.speaker) - begin
     assert next_reply > cut.heard
     assert not sound[cut.heard : next_reply].any()
 
@@ -168,7 +168,7 @@ def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
 def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation) -> None:
     said = conversation.noted("reply")[2]["says"]
     assert said.startswith("stopped+")
-    at = speech.place(speech.clip("stopped")[: pcm.RATE], conversation.speaker)
+    at = speech.place(speech.clip("stopped", 0.5), conversation.speaker)
     heard = items(conversation)[-1].heard
     # nothing of it came before, and what is taken for heard is what followed
     assert len(conversation.speaker) // pcm.SAMPLE_BYTES - at >= heard
@@ -208,7 +208,7 @@ def test_the_recording_has_both_sides_in_time(conversation: Conversation) -> Non
     question = pcm.from_array(speech.spoken(speech.QUESTION))
     asked = round(QUESTION_S * pcm.RATE) - spoken[0].position
     asked_ns = spoken[0].captured_ns + pcm.samples_to_ns(asked)
-    answer = speech.clip("lighthouse")[: pcm.RATE]
+    answer = speech.clip("lighthouse", 0.5)
     answered = speech.place(answer, conversation.speaker)
     answered_ns = heard[0].played_ns + pcm.samples_to_ns(answered)
     # and in the recording

@@ -26,12 +26,14 @@ KEY = "sk-test-SECRET0123456789abcdef"
 
 def honcho(pipeline: Pipeline, *stages: str, **env: str) -> Child:
     """Start the Procfile, or these stages of it."""
-    return pipeline.run(
+    child = pipeline.run(
         *(sys.executable, "-u", "-m", "honcho.command", "start"),
         # the Procfile's own, not a person's .env
         *("-e", "/dev/null", "-f", "Procfile", *stages),
         env={**pipeline.environment({}), **env},
     )
+    child.codes = {128 + signal.SIGTERM}
+    return child
 
 
 def stopped(child: Child) -> dict[str, int]:

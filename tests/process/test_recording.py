@@ -1,6 +1,6 @@
 """What ``bin/demo`` does: a conversation that ends by itself, its table, and its recording.
 
-It is run in a copy of the tree that has a ``.env``, with the key and an address that must not be used.
+It is run in a copy of the tree that has a ``.env``, with a key and an address not to be used.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def both(over: Demonstration) -> np.ndarray[Any, np.dtype[np.int16]]:
 
 
 def test_every_stage_ended_with_zero(over: Demonstration) -> None:
-    codes = dict(re.findall(r"(\w+)\.1 +.*stopped \(rc=(-?\d+)\)|$^", over.child.output))
     told = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", over.child.output)
-    assert dict(told) == dict.fromkeys((*STAGES, "emulator"), "0"), codes
-    assert over.child.matching(r" [WE] [^w]") == []
+    assert dict(told) == dict.fromkeys((*STAGES, "emulator"), "0")
+    # link may be there before the emulator, and after it
+    for line in over.child.matching(r"\d\.\d{3} [WE] "):
+        assert "trying again" in line
 
 
 def test_a_dot_env_is_for_the_real_thing(over: Demonstration) -> None:

@@ -204,8 +204,8 @@ def test_bad_settings_are_all_told_at_once(pipeline: Pipeline) -> None:
     pipeline.config.write_text('[session]\nvoise = "cedar"\n[link]\nretry_first_ms = "soon"\n')
     wrong = ("--set", "uplink.max_age_ms=-1", "--set", "capture", "--log-level", "info")
     env = {"BARGEIN_PLAYBACK__JITER_MS": "40", "BARGEIN_PLAYBACK__FADE_MS": "much"}
-    children = [pipeline.stage(stage, *wrong, env=env) for stage in STAGES]
-    for child in children:
+    for stage in ("uplink", "recorder"):
+        child = pipeline.stage(stage, *wrong, env=env)
         assert child.wait() == 2
         assert len(child.lines) == 6
         assert all(line.startswith("config: ") for line in child.lines)

@@ -131,6 +131,6 @@ def test_the_session_is_told_once_and_greeted_once(pipeline: Pipeline) -> None:
 
 def test_nothing_is_heard_by_a_server_that_is_not_there(pipeline: Pipeline) -> None:
     pipeline.all_up("uplink", "capture")
-    health = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_unsent", 0) > 50)
+    health = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_unsent"))
     assert health.state == "waiting for link"
     assert "frames_sent" not in health.counters

@@ -112,9 +112,9 @@ class Pipeline:
         emulator: Sequence[str] = (),
         stages: Sequence[str] = topics.STAGES,
         server: str = "",
-        modules: Mapping[str, str] = {},
+        modules: Mapping[str, Sequence[str]] = {},
     ) -> None:
-        """``server``: where to connect to instead; ``modules``: what to run instead of a stage."""
+        """``server``: where to connect to instead; ``modules``: what runs instead of a stage."""
         # In /tmp whatever TMPDIR says: a socket's path has to be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
         self.bus_directory = bus.prepare_directory(self.directory / "bus")
@@ -174,10 +174,14 @@ class Pipeline:
 
     def wait_until_ready(self) -> None:
         """Return when every stage is well and the link is open."""
-        for stage in self.stages:
-            self.bus.wait_for(m.Health, lambda health: health.ok, topic=f"{stage}.health")
-        if "link" in self.stages:
-            self.bus.wait_for(m.LinkState, lambda link: link.state == "open")
+        try:
+            for stage in self.stages:
+                self.bus.wait_for(m.Health, lambda health: health.ok, topic=f"{stage}.health")
+            if "link" in self.stages:
+                self.bus.wait_for(m.LinkState, lambda link: link.state == "open")
+        except PipelineError as error:
+            logs = "\n".join(f"{name}:\n{self.log(name)}" for name in self._processes)
+            raise PipelineError(f"{error}\n{logs}") from None
 
     def pid(self, name: str) -> int:
         """Give a process's id."""
@@ -253,10 +257,10 @@ class Pipeline:
 
     def _start(self, name: str, arguments: Sequence[str]) -> None:
         path = self.directory / f"{name}-{next(self._runs)}.log"
-        module = self._modules.get(name, f"services.{name}")
+        module = self._modules.get(name, (f"services.{name}",))
         with path.open("wb") as log:
             self._processes[name] = spawn(
-                [sys.executable, "-u", "-m", module, *arguments],
+                [sys.executable, "-u", "-m", *module, *arguments],
                 env=self.env,
                 stdout=log,
                 stderr=log,

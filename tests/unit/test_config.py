@@ -398,6 +398,11 @@ def test_delays_that_shrink(file: Path) -> None:
     accepted(file, "link.retry_first_ms=100", "link.retry_max_ms=100")
 
 
+def test_a_value_that_is_wrong_by_itself_is_told_once(file: Path) -> None:
+    (found,) = errors('[link]\nretry_first_ms = 60000\nretry_max_ms = "x"\n', file=file)
+    assert found.startswith("own.toml: link.retry_max_ms = 'x': expected `int`")
+
+
 @pytest.mark.parametrize("ms", [0, 5000, 30_000])
 def test_idle_timeouts_that_the_server_takes(file: Path, ms: int) -> None:
     accepted(file, f"session.turn_detection.idle_timeout_ms={ms}")

@@ -84,6 +84,7 @@ class Item:
     deleted: bool = False
     asked: list[str] = field(default_factory=list)
     read: int = 0  # bytes that downlink has read
+    complete: bool = False  # it has read that this is all
     published: int = 0  # samples of it, the next to be published
     counted: int | None = 0  # downlink's own place of the next sample; None: a new one, not known
     heard: int = 0  # the last sample rendered, plus one
@@ -128,6 +129,15 @@ class Stretch:
         self.place += taken.samples
         self.samples -= taken.samples
         return taken
+
+
+@dataclass
+class Flushed:
+    """A flush under way to playback, and what it should tell."""
+
+    flush: m.Flush
+    interrupted: list[Reply]
+    known: dict[Item, tuple[int, bool]]  # samples that downlink has, and whether that is all
 
 
 class Server:
@@ -277,11 +287,12 @@ class Conversation(RuleBasedStateMachine):
         self.unanswered: dict[int, m.Flush] = {}
         self.answered: set[int] = set()
         self.reported: set[Item] = set()
+        self.unsure: set[Item] = set()  # the server may be told of them again
         self.told: dict[Item, int] = {}  # how far heard, as uplink was told
         self.requests: deque[bytes] = deque()
         # the bus to playback
         self.audio: deque[tuple[m.ReplyAudio, Item, int]] = deque()  # with its samples' true place
-        self.flushes: deque[tuple[m.Flush, list[Reply]]] = deque()
+        self.flushes: deque[Flushed] = deque()
         self.start_playback()
         self.say("reply", another=True, part=part, arrives="audio")
         self.go_on(heard)
@@ -360,10 +371,13 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(
         how=st.sampled_from(["speech", "speech twice", "by hand"]),
+        short_of=st.sampled_from([None, None, 0, 1, 30, 1200]),
         arrives=st.sampled_from(["flush", "event", ""]),
     )
-    def interrupt(self, how: str, arrives: str) -> None:
-        """The person speaks, or tells us to be silent."""
+    def interrupt(self, how: str, short_of: int | None, arrives: str) -> None:
+        """The person speaks, or tells us to be silent; perhaps shortly before an item's end."""
+        if short_of is not None:
+            self._render_to_the_end(short_of)
         if how == "by hand":
             self._flushed(self.turns.flush("control", 0))
         else:
@@ -427,6 +441,11 @@ class Conversation(RuleBasedStateMachine):
                     wire.reply.over.add(self.downlink)
             if wire.item is not None:
                 wire.item.read += wire.size
+            if isinstance(event, e.AudioDone):
+                self.items[event.item_id].complete = True
+            if isinstance(event, e.ResponseDone):
+                for item in self.replies[event.response.id].items:
+                    item.complete = item.complete or item.read > 0
             if isinstance(event, e.AudioDone | e.ResponseDone):
                 self.tell_state()
 
@@ -439,7 +458,13 @@ class Conversation(RuleBasedStateMachine):
         ]
         for reply in interrupted:
             reply.flushed.setdefault(self.downlink, flush.generation)
-        self.flushes.append((flush, interrupted))
+        known = {
+            item: (item.read // 2, item.complete)
+            for reply in interrupted
+            for item in reply.items
+            if reply.session == self.server.session and item.read and not item.lost
+        }
+        self.flushes.append(Flushed(flush, interrupted, known))
         # uplink hears of it too
         cancels = self.reports.cancels(flush)
         by_itself = self.server.cancels and flush.cause == "speech_started"
@@ -495,7 +520,7 @@ class Conversation(RuleBasedStateMachine):
 
     def give_up(self) -> None:
         """Uplink waits no longer for the answer to flushes that were lost."""
-        coming = {flush.generation for flush, _ in self.flushes}
+        coming = {flushed.flush.generation for flushed in self.flushes}
         for generation, flush in list(self.unanswered.items()):
             if generation not in coming:
                 self._answered(self.reports.unanswered(flush))
@@ -516,7 +541,7 @@ class Conversation(RuleBasedStateMachine):
         for text in sent:
             asked: dict[str, Any] = json.loads(text)
             item = self.items[asked["item_id"]]
-            assert not item.asked, f"told of {item.name} twice"
+            assert not item.asked or item in self.unsure, f"told of {item.name} twice"
             assert not item.reply.out_of_band
             item.asked.append(asked["type"])
             if asked["type"] == "conversation.item.truncate":
@@ -568,15 +593,20 @@ class Conversation(RuleBasedStateMachine):
         """A flush reaches playback."""
         if not self.flushes:
             return
-        flush, interrupted = self.flushes.popleft()
+        flushed = self.flushes.popleft()
+        flush = flushed.flush
         before = self._heard()
         cut = self.player.flush(flush.generation, flush.received, flush.interrupted)
         if flush.generation <= self.generation:
             assert cut is None
             return
         assert cut is not None
-        self.refused.update(interrupted)
+        self.refused.update(flushed.interrupted)
         self._raised(flush.generation, before, cut, spared=None)
+        for seen in cut:
+            item = self.items[seen.item_id]
+            if item in flushed.known:
+                assert (seen.received, seen.done) == flushed.known[item]
         self._silenced(flush.generation, flush.cause, cut)
 
     def _heard(self) -> dict[Item, int]:
@@ -655,6 +685,8 @@ class Conversation(RuleBasedStateMachine):
             whole = heard > 0 and near
             end_ms = min(heard_ms, received_ms - MARGIN_MS)
             assert (report.heard_ms, report.received_ms) == (heard_ms, received_ms)
+            if item in self.unsure:
+                continue
             if item in asked_before or item in self.reported or whole:
                 assert report.action == "none"
             elif heard == 0 or end_ms < 1:
@@ -683,8 +715,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(times):
             self._render(samples)
 
-    @rule(short_of=st.sampled_from([0, 1, 30, 1200]))
-    def render_to_the_end(self, short_of: int) -> None:
+    def _render_to_the_end(self, short_of: int) -> None:
         """The device asks for what is left of an item, or a little less."""
         left = 0
         for stretch in self.pending:
@@ -746,15 +777,25 @@ class Conversation(RuleBasedStateMachine):
             for i in self.server.items.values()
         )
 
-    @rule(what=st.sampled_from(["downlink", "told downlink", "playback", "link"]))
-    def misfortune(self, what: str) -> None:
-        """A stage starts anew."""
+    @rule(
+        what=st.sampled_from(["downlink", "told downlink", "playback", "link", "uplink"]),
+        then=st.sampled_from(["", "late", "late item", "by hand"]),
+        part=sizes,
+    )
+    def misfortune(self, what: str, then: str, part: list[int]) -> None:
+        """A stage starts anew; and what it should know of comes at once."""
         if what == "playback":
             self.restart_playback()
         elif what == "link":
             self.reconnect()
+        elif what == "uplink":
+            self.restart_uplink()
         elif not self._cannot_be_known():
             self.restart_downlink(told=what.startswith("told"))
+        if then == "by hand":
+            self.interrupt("by hand", None, "flush")
+        elif then:
+            self.say("late", then == "late item", part, "audio")
 
     def restart_downlink(self, *, told: bool) -> None:
         """Another downlink takes over; what the server says meanwhile is not lost.
@@ -770,6 +811,15 @@ class Conversation(RuleBasedStateMachine):
                 item.counted, item.published, item.lost = None, item.read // 2, True
         if told:
             self.tell_heard()
+
+    def restart_uplink(self) -> None:
+        """Another uplink takes over: it knows of the one before what the server has confirmed."""
+        self.reports = Reports(server_cancels=self.server.cancels)
+        self.told.clear()
+        confirmed = {self.items[i.item_id] for i in self.turns.state().items if i.truncated}
+        self.unsure |= {item for item in self.items.values() if item.asked} - confirmed
+        self.reported = {item for item in self.reported if item in confirmed}
+        self.tell_state()
 
     def restart_playback(self) -> None:
         """Another playback takes over; what was under way to the one before is lost."""
@@ -815,10 +865,12 @@ class Conversation(RuleBasedStateMachine):
             self.server.speak(item, 9000 + number)
         self._settle()
         assert not self.pending
+        done = {self.items[t.key[0]] for t in self.player._tracks.values() if t.done}
         for item in self.items.values():
             whole = item.reply.out_of_band or not (item.reply.ended or item.reply.flushed)
             if whole and not item.lost:
                 assert item.heard == item.read // 2, f"{item.name} was not heard whole"
+                assert item in done or not item.read // 2, f"{item.name} has no end"
         self.give_up()
         self._settle()
         for item in self.server.items.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,13 @@ def test_without_one_a_recorded_person_speaks(tmp_path: Path) -> None:
     assert told == ["no live conversation (no sound card here): a recorded person speaks instead"]
 
 
-@pytest.mark.parametrize("sound", ["sound", "no_sound"])
+@pytest.mark.parametrize("card", ["sound", "no_sound"])
 def test_how_long_it_lasts_can_be_said(
-    request: pytest.FixtureRequest, tmp_path: Path, sound: str
+    request: pytest.FixtureRequest, tmp_path: Path, card: str
 ) -> None:
-    request.getfixturevalue(sound)
-    env, _ = demo.environment(tmp_path, 7.5)
+    request.getfixturevalue(card)
+    env, told = demo.environment(tmp_path, 7.5)
+    assert told[0].startswith("live: ") == (card == "sound")
     assert in_force(env).recorder.seconds == 7.5
 
 
@@ -176,10 +178,10 @@ def test_every_demo_has_a_port_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_sound")
-def test_the_stages_run_on_the_same_python(tmp_path: Path) -> None:
+def test_the_stages_run_on_the_same_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", "/other/bin")
     env, _ = demo.environment(tmp_path, None)
-    first = env["PATH"].split(os.pathsep)[0]
-    assert (Path(first) / "python").exists()
+    assert env["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/other/bin"
 
 
 def test_devices_that_are_configured_are_used(

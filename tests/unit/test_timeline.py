@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -80,6 +80,8 @@ def test_a_stream_that_was_joined_late_is_placed_by_its_clock() -> None:
 
 
 @given(st.lists(st.integers(-timeline.DRIFT, timeline.DRIFT), min_size=1, max_size=40))
+@example([timeline.DRIFT] * 40)
+@example([-timeline.DRIFT] * 40)
 def test_a_clock_that_trembles_leaves_no_gap(offs: list[int]) -> None:
     start = 2 * timeline.DRIFT
     frames = [Frame(SPEAKER, 5, 0, start, 1)] + [

@@ -360,6 +360,17 @@ def test_two_flushes_with_the_first_ones_fade_still_to_come() -> None:
     assert told(player.flush(4)) == []
 
 
+def test_a_fade_still_to_come_is_given_though_what_follows_it_is_cut_too() -> None:
+    player = playing(1000, 100, fade=FADE)
+    player.push(frame(500, "item_2", response="resp_2"))
+    cut = player.push(frame(10, "item_2", start=500, generation=2, response="resp_2"))
+    assert told(cut) == [("item_1", 100 + FADE, 1000, False)]
+    assert told(player.flush(3)) == [("item_2", 0, 510, False)]
+    out = play(player, 480)
+    assert out[:FADE].all()
+    assert not out[FADE:].any()
+
+
 # what was cut
 
 

@@ -1,0 +1,75 @@
+"""That nothing these tests start outlives them, whatever becomes of the tests themselves."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process import keeper
+from tests.process.pipeline import ROOT, Keeper, Pipeline, survivors
+
+pytestmark = pytest.mark.process
+
+#: Tests in the middle of it: a stage that is stopped, honcho with one of its own, and no end.
+IN_THE_MIDDLE = """
+import signal, sys, time
+from tests.process.pipeline import Keeper, Pipeline
+
+kept = Keeper()
+with Pipeline(kept) as pipeline:
+    pipeline.up("uplink").send(signal.SIGSTOP)
+    pipeline.run(
+        sys.executable, "-m", "honcho.command", "start", "-e", "/dev/null", "downlink",
+        env=pipeline.environment({}),
+    )
+    pipeline.bus.health("downlink")
+    print(kept.token, pipeline.directory, flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_tests_that_are_killed(number: int) -> None:
+    command = [sys.executable, "-c", IN_THE_MIDDLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as tests:
+        try:
+            assert tests.stdout is not None
+            token, directory = tests.stdout.readline().split()
+            begun = keeper.bearers(token)
+        finally:
+            tests.send_signal(number)
+    # what can be seen of it on this system: uplink, honcho and its process, and downlink
+    assert len(begun) >= (4 if Path("/proc/self/environ").exists() else 0)
+    assert survivors(token) == []
+    # and nobody holds the stages' locks
+    for stage in ("uplink", "downlink"):
+        with (Path(directory) / "bus" / f"{stage}.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    shutil.rmtree(directory)
+
+
+def test_a_pipeline_tells_of_what_did_not_end_well(kept: Keeper) -> None:
+    pipeline = Pipeline(kept)
+    pipeline.run(sys.executable, "-c", "import time; time.sleep(1000)")
+    left = "import subprocess, sys; subprocess.Popen([sys.executable, *sys.argv[1:]], **{})"
+    new = "start_new_session=True, stdin=-3, stdout=-3, stderr=-3"
+    orphan = pipeline.run(
+        *(sys.executable, "-c", left.replace("**{}", new)),
+        *("-c", "import time; time.sleep(1000)"),
+    )
+    assert orphan.wait() == 0
+    raising = pipeline.run(sys.executable, "-c", "raise ValueError")
+    assert raising.wait() == 1
+    with pytest.raises(AssertionError) as told:
+        pipeline.close()
+    # a program that dies of the signal has not ended by itself
+    assert f"ended with {-signal.SIGTERM}" in str(told.value)
+    assert "died of an error of its own" in str(told.value)
+    if Path("/proc/self/environ").exists():
+        assert "was left behind" in str(told.value)

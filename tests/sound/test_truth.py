@@ -1,0 +1,113 @@
+"""What the server believes was heard is what was heard: at the speaker, to some ms, in words.
+
+The person talks over replies that stalled on their way, so that nothing but counting what the
+device was given can be right: not the time since a reply began, and not what of it has come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from shared import messages as m
+from tests.sound import speech
+from tests.sound.pipeline import Pipeline
+from tests.sound.pulse import RATE, Ear, Samples, SoundServer
+
+pytestmark = pytest.mark.sound
+
+REPLY = "long"
+#: How much of each reply the person hears before talking over it, s.
+HEARD_S = (1.3, 2.1, 3.4)
+#: The server sends a second of a reply, and goes on when that has long been played.
+STALL = ("--stall", "1000:1800")
+PAUSE = RATE // 2
+#: The fade of 3 ms ends below one bit, so that its last samples are not seen in the recording, and
+#: the server is told whole ms, rounded down.
+TOLERANCE_MS = 5
+
+
+@dataclass(frozen=True)
+class Belief:
+    """One interruption: what the server was told, and what the recording holds."""
+
+    audio_end_ms: int
+    words: str
+    heard_ms: float
+
+
+@pytest.fixture(scope="module")
+def beliefs(sound_server: SoundServer) -> list[Belief]:
+    """Talk over several replies."""
+    settings = {"session.greeting": "Tell the story."}
+    replies = ("--reply", f"clip:{REPLY}", *STALL)
+    last_heard_ms: list[float] = []
+    with (
+        sound_server.record() as ear,
+        Pipeline(env=sound_server.env, settings=settings, emulator=replies) as run,
+    ):
+        for number, seconds in enumerate(HEARD_S):
+            listen_until(run, number, round(seconds * RATE))
+            over = sound_server.play(speech.person(0))
+            run.bus.wait_for(m.Silenced, after=number)
+            last_heard_ms.append(heard_ms(ear))
+            over.wait()
+        told = run.wait_for_journal("truncate", len(HEARD_S))
+    assert [entry["ok"] for entry in told] == [True] * len(HEARD_S)
+    return [
+        Belief(entry["audio_end_ms"], entry["heard"], heard)
+        for entry, heard in zip(told, last_heard_ms, strict=True)
+    ]
+
+
+def listen_until(run: Pipeline, number: int, samples: int) -> None:
+    """Return when so much was heard of the reply after ``number`` others."""
+    run.bus.wait_for(
+        m.Heard,
+        lambda heard: len(heard.items) == number + 1 and heard.items[-1].heard > samples,
+    )
+
+
+def heard_ms(ear: Ear) -> float:
+    """Find out from the recording how far the reply was heard that has just been silenced."""
+    # Not one sample of sound: the reply's own pauses are softer than what counts as silence.
+    recording = ear.wait_for(lambda heard: not heard[-PAUSE:].any(), what="silence")
+    sound = without_gaps(recording[-3 * RATE :])[-RATE:]
+    place = speech.find(sound, speech.clip(REPLY)[: 8 * RATE])
+    assert place.correlation > speech.HEARD
+    return (place.at + len(sound)) * 1000 / RATE
+
+
+def without_gaps(recording: Samples) -> Samples:
+    """Leave out the silence at the end, and that which a busy machine made in between."""
+    loud = np.flatnonzero(recording)
+    gap = RATE // 500
+    kept = [*np.flatnonzero(np.diff(loud) > gap), len(loud) - 1]
+    pieces = []
+    begin = 0
+    for last in kept:
+        pieces.append(recording[loud[begin] : loud[last] + 1])
+        begin = last + 1
+    return np.concatenate(pieces)
+
+
+def test_the_server_is_told_what_was_heard(beliefs: list[Belief]) -> None:
+    for belief in beliefs:
+        assert belief.audio_end_ms == pytest.approx(belief.heard_ms, abs=TOLERANCE_MS), beliefs
+
+
+def test_the_server_knows_the_words_that_were_heard(beliefs: list[Belief]) -> None:
+    for belief in beliefs:
+        spoken = speech.index()["clips"][REPLY]["words"]
+        known = len(belief.words.split())
+        (_, begin, _), (_, next_begin, _) = spoken[known - 1], spoken[known]
+        # The last one may be cut off, and then ends with a dash.
+        assert bare(belief.words) == bare(" ".join(word for word, *_ in spoken[:known]))
+        assert begin - TOLERANCE_MS < belief.heard_ms < next_begin + TOLERANCE_MS
+
+
+def bare(words: str) -> list[str]:
+    """Give words without their marks."""
+    return [word.rstrip(",.—") for word in words.split()]
