@@ -6,7 +6,8 @@ The five stages run against the emulator on a private sound server (PulseAudio w
 where there is one, and else on file devices. CPU is what the kernel counts for a process (user and
 system, /proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent
 microphone, and talking while a long reply comes and is played. Memory is taken at the end of each
-window: resident (RSS), and with what several processes share divided among them (PSS).
+window: resident (RSS), and with what several processes share divided among them (PSS). On a sound
+server, what a speaker alone costs is measured as well: PortAudio calls some 375 times a second.
 
 The first word: from the start of bin/demo, which is set up, to the first sample of sound at the
 speaker. On a sound server it is heard at the speaker's monitor; with files it is found in the
@@ -32,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.systems import Peer
 from shared import messages as m
 from shared import topics
 from tests.sound.pipeline import ROOT, Pipeline
@@ -76,6 +78,9 @@ def main() -> int:
         )
         usage = conversation(server, arguments.window)
         print(table(usage))
+        alone = speaker_alone(server, arguments.window) if server else None
+        if alone:
+            print(f"of which a speaker alone, with a callback that does nothing: {alone.cpu:.1f} %")
         first = [first_word(server) for _ in range(arguments.runs)]
         if first:
             runs = ", ".join(f"{seconds:.2f}" for seconds in first)
@@ -90,6 +95,7 @@ def main() -> int:
                 state: {stage: asdict(used) for stage, used in stages.items()}
                 for state, stages in usage.items()
             },
+            "speaker_alone": asdict(alone) if alone else None,
             "first_word_s": first,
         }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -111,6 +117,14 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
             if not run.bus.all(m.Heard)[-1].playing:
                 raise SystemExit("cost: the assistant fell silent within the window")
     return {"idle": idle, "talking": talking}
+
+
+def speaker_alone(server: SoundServer, window_s: float) -> Usage:
+    """Measure what PortAudio needs for a speaker whatever plays on it."""
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "benchmarks.device_limit", "1"]
+        peer = Peer(command, server, stack)
+        return used({"": peer.pid}, window_s)[""]
 
 
 def devices(

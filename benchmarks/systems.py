@@ -246,6 +246,11 @@ class Peer:
         stack.callback(self._end)
         self._wait_for("ready")
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def say(self, line: str) -> None:
         """Write a line to it."""
         assert self._process.stdin is not None

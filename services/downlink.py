@@ -35,7 +35,7 @@ BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can
 
 def benign(error: e.Failure) -> bool:
     """Say whether an error is the outcome of a race that loses nothing."""
-    return error.code in BENIGN_CODES or any(text in error.message for text in BENIGN_TEXTS)
+    return error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS)
 
 
 class Downlink:
@@ -122,7 +122,7 @@ class Downlink:
         self._stage.count(
             f"error.{error.code or error.type}",
             warning=masked_text(
-                f"the server says {error.code or error.type}{where}: {error.message[:500]}"
+                f"the server says {error.code or error.type}{where}: {error.text[:500]}"
             ),
         )
 

@@ -42,11 +42,16 @@ class SpeechStopped(Event, frozen=True):
 class Failure(msgspec.Struct, frozen=True):
     """What the server says of an error."""
 
-    message: str = ""
+    message: str | None = None
     type: str | None = None
     code: str | None = None
     param: str | None = None
     event_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message, where there is one."""
+        return self.message or ""
 
 
 class StatusDetails(msgspec.Struct, frozen=True):
@@ -128,7 +133,7 @@ class UserTranscriptDelta(Event, frozen=True):
     """``conversation.item.input_audio_transcription.delta``."""
 
     item_id: Id
-    delta: str = ""
+    delta: str | None = None
 
 
 class UserTranscript(Event, frozen=True):

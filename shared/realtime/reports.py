@@ -39,7 +39,7 @@ class Reports:
             self._texts.popitem(last=False)
 
     def state(self, state: m.ReplyState) -> list[bytes]:
-        """Learn what the server has confirmed; give what to send for items that no flush has met."""
+        """Learn what the server has confirmed; give what to send for items no flush has met."""
         sent: list[bytes] = []
         for item in state.items:
             key = (item.item_id, item.content_index)

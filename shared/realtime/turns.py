@@ -140,7 +140,7 @@ class Turns:
             case e.TextDone():
                 return self._whole(event.item_id, "assistant", event.text)
             case e.UserTranscriptDelta():
-                return self._add(event.item_id, "user", event.delta)
+                return self._add(event.item_id, "user", event.delta or "")
             case e.UserTranscript():
                 return self._whole(event.item_id, "user", event.transcript)
             case e.ItemTruncated() | e.ItemDeleted():

@@ -42,6 +42,7 @@ class Wires:
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self._opened.append(socket)
         socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1000))  # fail, do not hang
+        socket.setsockopt(zmq.SNDHWM, 0)  # what it says is not dropped on the way
         where = bus.address(self.directory, endpoint)
         if bind:
             socket.bind(where)

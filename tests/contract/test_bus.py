@@ -387,11 +387,11 @@ def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) ->
 def test_a_longer_name_is_another_topic(wires: Wires) -> None:
     reader = wires.subscriber(m.Heard)
     sender = wires.foreign("playback", "heard")
-    heard = m.Heard(generation=1, session=1, playing=False, items=[])
-    sender.send_multipart(frames(heard, 0, name="heard.by.others"))
+    heard, others = (m.Heard(generation=n, session=1, playing=False, items=[]) for n in (1, 2))
     sender.send_multipart([b"heard\x00"])
+    sender.send_multipart(frames(others, 0, name="heard.by.others"))
     sender.send_multipart(frames(heard, 0))
-    assert wires.next(reader).topic.name == "heard"
+    assert wires.next(reader).message == heard
     assert reader.faults == bus.Faults()
 
 

@@ -34,7 +34,7 @@ def _open_stage(wires: Wires) -> Iterator[Open]:
         settings = config.Config(bus=config.Bus(directory=str(wires.directory)))
         stage = s.Stage(name, settings, log)
         opened.append(stage)
-        stage.after(10 * PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
+        stage.after(PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
         return stage
 
     yield open_stage
@@ -168,9 +168,9 @@ def test_refused_messages_are_said_when_there_are_more(
         stage.subscriber.faults.refused["topic"] += 1
         stage.subscriber.faults.last = "topic: message refused"
 
-    for seconds in (0.5, 3.5, 40):
+    for seconds in (0.5, 3.5, 14):
         stage.after(seconds, refuse)
-    stage.after(120, stage.stop)
+    stage.after(19, stage.stop)
     stage.loop()
     assert [r.getMessage() for r in caplog.records if r.levelname == "WARNING"] == [
         "topic: message refused",

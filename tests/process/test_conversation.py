@@ -65,8 +65,10 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
             *("--journal", str(journal), "--pace", "8", "--delta-bytes", "24000"),
             *("--voice", speech.short_greeting(directory / "voice")),
         )
-        stages = pipeline.all_up("uplink", "downlink", "playback", "recorder", "capture", "link")
+        stages = pipeline.all_up("uplink", "downlink", "playback", "recorder")
+        pipeline.stage("link")
         pipeline.meet()
+        pipeline.stage("capture")
         silenced = pipeline.bus.wait_for(m.Silenced, lambda s: s.items).message
         # the next reply is another item; its first second is enough
         pipeline.bus.wait_for(
@@ -226,9 +228,15 @@ def test_the_record_of_the_recording_tells_of_the_interruption(
     record = json.loads((conversation.directory / "conversation.json").read_bytes())
     [interruption] = record["interruptions"]
     assert interruption["generation"] == conversation.silenced.generation
-    spoken = conversation.pipeline.bus.all(m.MicFrame)
-    begin_s = (conversation.silenced.event_ns - spoken[0].captured_ns) / 1e9
-    assert interruption["at_ms"] / 1000 == pytest.approx(begin_s, abs=0.5)
+    # it happened as long after the person had begun to talk as the recording has it
+    both, _ = soundfile.read(conversation.directory / "conversation.wav", dtype="int16")
+    thanks = speech.spoken(speech.THANKS).tobytes()
+    begun_s = speech.place(thanks, both[:, 0].tobytes()) / pcm.RATE
+    first = conversation.pipeline.bus.all(m.MicFrame)[0]
+    samples = round(INTERRUPTION_S * pcm.RATE) - first.position
+    begun_ns = first.captured_ns + pcm.samples_to_ns(samples)
+    after_s = (conversation.silenced.event_ns - begun_ns) / 1e9
+    assert interruption["at_ms"] / 1000 - begun_s == pytest.approx(after_s, abs=0.02)
     assert [t["role"] for t in record["transcripts"]] == ["assistant"] * 3
     for name in ("conversation.wav", "conversation.json"):
         assert (conversation.directory / name).stat().st_mode & 0o777 == 0o600

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -111,12 +112,13 @@ def untrue(kind: type[m.Message]) -> Iterator[m.Message]:
     ):
         message = made(described, number, "\0é🙂" * length, length, pick)
         yield msgspec.structs.replace(message, payload=payload)
-    # and each number alone
+    # and each number alone, also where its time is right
     least = minimal(kind)
-    for field in msgspec.structs.fields(kind):
-        if type(getattr(least, field.name)) is int:
-            for number in (10**15, LARGEST):
-                yield msgspec.structs.replace(least, **{field.name: number}, payload=payloads[-1])
+    names = [f.name for f in msgspec.structs.fields(kind) if type(getattr(least, f.name)) is int]
+    now = dict.fromkeys({"captured_ns", "played_ns"} & set(names), time.monotonic_ns())
+    for right, name, number in itertools.product(({}, now), names, (10**15, LARGEST)):
+        values = {**right, name: number}
+        yield msgspec.structs.replace(least, **values, payload=payloads[-1])
 
 
 def malformed(kind: type[m.Message]) -> list[tuple[bytes, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -27,7 +28,11 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
     pipeline.settings["session.greeting"] = "Tell a long story."
     pipeline.emulator("--reply", "clip:long", "--burst")
     children = pipeline.all_up("uplink", "downlink", "playback")
-    children["link"] = pipeline.up("link")
+    # playback is not there to read while it comes
+    children["playback"].send(signal.SIGSTOP)
+    pipeline.up("link")
+    pipeline.bus.wait_for(m.ReplyState, lambda state: state.items and state.items[0].done)
+    children["playback"].send(signal.SIGCONT)
     said = speech.INDEX["clips"]["long"]["samples"]
     assert said > 200 * pcm.RATE
 

@@ -6,18 +6,22 @@ It is run in a copy of the tree that has a ``.env``, with a key and an address n
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from shared import messages as m
 from shared import topics
 from shared.audio import pcm
 from tests.process import speech
 from tests.process.conftest import DEMO_S, Demonstration
-from tests.process.pipeline import PATIENCE_S
+from tests.process.pipeline import PATIENCE_S, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -102,3 +106,29 @@ def test_the_assistant_is_right_and_falls_silent_when_talked_over(
     [interruption] = json.loads((over.out / "conversation.json").read_bytes())["interruptions"]
     event = pcm.ms_to_samples(interruption["at_ms"])
     assert over_it < event < silent + pcm.RATE // 10
+
+
+def test_ctrl_c_ends_it_with_what_there_is(pipeline: Pipeline, tmp_path: Path) -> None:
+    settings = {"capture.device": "null", "playback.device": "null"}
+    child = pipeline.python(
+        *("shared.demo", "--out", str(tmp_path / "out")), env=pipeline.environment(settings)
+    )
+    pipeline.bus.wait_for(m.MicFrame)
+    pipeline.bus.health("recorder")
+    # a terminal sends it to demo and honcho, and not to the stages, which honcho set apart
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.wait() == 0
+    assert child.matching("^no interruptions$")
+    assert child.matching(f"^what was heard: {tmp_path}/out/conversation.wav$")
+    assert soundfile.info(tmp_path / "out" / "conversation.wav").channels == 2
+    assert child.matching("Traceback") == []
+
+
+def test_a_place_that_cannot_be_written_to_is_told_of_at_once(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    child = pipeline.python("shared.demo", "--out", str(tmp_path / "file" / "out"))
+    assert child.wait() == 1
+    [line] = child.lines
+    assert f"--out {tmp_path}/file/out: Not a directory: choose another directory" in line

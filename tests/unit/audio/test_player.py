@@ -303,12 +303,12 @@ def test_a_cut_anywhere_in_a_sine_does_not_click(
 def test_a_flush_is_silent_in_the_next_buffer() -> None:
     player = playing(10_000, 1000, fade=FADE)
     player.flush(2)
-    assert player.fading
+    fading = [player.fading]
     out = play(player, 480)
     assert out[0] == 1002
     assert out[:FADE].all()
     assert not out[FADE:].any()
-    assert not player.fading
+    assert [*fading, player.fading] == [True, False]
     assert not player.playing
     assert not play(player, 5000).any()
 
@@ -519,7 +519,9 @@ def test_a_reply_outside_the_conversation_survives_a_flush() -> None:
     assert told(player.flush(2, interrupted=["resp_1"])) == [("item_1", 1000, 1000, False)]
     player.push(frame(aside[100:200], "aside", 100, response="resp_2", out_of_band=True))
     player.push(
-        frame(aside[200:], "aside", 200, response="resp_2", out_of_band=True, generation=2, last=True)
+        frame(
+            aside[200:], "aside", 200, response="resp_2", out_of_band=True, generation=2, last=True
+        )
     )
     out = play(player, 500)
     # the fade is of what was cut alone: of the rest no sample is missing or quieter
@@ -559,9 +561,9 @@ def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> Non
     player = Player(1, 0, 0)
     end = 0
     for start, samples in stretches:
-        start = min(start, end)  # any overlap, and no gap
-        player.push(frame(sound[start : start + samples], start=start))
-        end = max(end, min(start + samples, len(sound)))
+        begin = min(start, end)  # any overlap, and no gap
+        player.push(frame(sound[begin : begin + samples], start=begin))
+        end = max(end, min(begin + samples, len(sound)))
     assert np.array_equal(play(player, end), sound[:end])
     assert not play(player, 100).any()
     assert heard(player).get("item_1", 0) == end

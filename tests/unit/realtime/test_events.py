@@ -242,6 +242,8 @@ def test_what_is_acted_on_is_read(event: dict[str, Any], expected: e.Event) -> N
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
     assert e.read(wire(event)) == expected
+    # as servers built on that package write it, with null for what is not there
+    assert e.read(parsed.model_dump_json().encode()) == expected
 
 
 @pytest.mark.parametrize("event", PASSED_OVER, ids=name)
@@ -281,9 +283,16 @@ def test_a_response_is_out_of_band_when_it_says_that_it_has_no_conversation() ->
 
 
 def test_fields_left_out_have_their_defaults() -> None:
+    kind = "conversation.item.input_audio_transcription.delta"
+    text = server_events()[kind](type=kind, event_id="event_1", item_id="i").model_dump_json()
+    assert b'"delta":null' in text.encode()
+    assert e.read(text.encode()) == e.UserTranscriptDelta("i", None)
     delta = {"type": "response.output_audio.delta", "response_id": "r", "item_id": "i"}
     assert e.read(wire({**delta, "delta": ""})) == e.AudioDelta("r", "i", "", 0)
-    assert e.read(b'{"type":"error","error":{}}') == e.ErrorEvent(e.Failure())
+    error = e.read(b'{"type":"error","error":{"message":null,"code":null}}')
+    assert error == e.read(b'{"type":"error","error":{}}') == e.ErrorEvent(e.Failure())
+    assert isinstance(error, e.ErrorEvent)
+    assert error.error.text == ""
 
 
 DELTA = b'{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":%b}'

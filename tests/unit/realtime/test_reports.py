@@ -22,9 +22,7 @@ def item(
     return m.HeardItem(name, part, heard, received, done)
 
 
-def silenced(
-    *items: m.HeardItem, cause: str = "speech_started", generation: int = 2
-) -> m.Silenced:
+def silenced(*items: m.HeardItem, cause: str = "speech_started", generation: int = 2) -> m.Silenced:
     return m.Silenced(
         generation=generation,
         session=3,
@@ -87,7 +85,9 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
     assert [actions[r["type"]] for r in requests] == (
         [] if report.action == "none" else [report.action]
     )
-    assert report.audio_end_ms == (requests[0]["audio_end_ms"] if report.action == "truncate" else 0)
+    assert report.audio_end_ms == (
+        requests[0]["audio_end_ms"] if report.action == "truncate" else 0
+    )
     return requests
 
 

@@ -27,7 +27,9 @@ def done(response: str = "resp_1", status: str = "completed") -> e.Event:
     return e.ResponseDone(e.Response(response, status, "conv"))
 
 
-def delta(pcm: bytes | int, item: str = "item_1", response: str = "resp_1", part: int = 0) -> e.Event:
+def delta(
+    pcm: bytes | int, item: str = "item_1", response: str = "resp_1", part: int = 0
+) -> e.Event:
     """Give a delta; of so many samples, where it is a number."""
     data = bytes(2 * pcm) if isinstance(pcm, int) else pcm
     return e.AudioDelta(response, item, base64.b64encode(data).decode(), part)

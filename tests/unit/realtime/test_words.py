@@ -60,7 +60,7 @@ texts = st.text(st.sampled_from("ab \n"), max_size=40)
 def test_whatever_came_when_more_heard_is_more_words(
     text: str, places: list[tuple[int, int]], heard: list[int], done: bool
 ) -> None:
-    chars, samples = (sorted(column) for column in zip(*places, strict=True)) if places else ([], [])
+    chars, samples = sorted(c for c, _ in places), sorted(s for _, s in places)
     marks = [m.Mark(c, s) for c, s in zip(chars, samples, strict=True)]
     received = max([RATE, *samples])
     parts = [split(text, marks, h, received, done=done) for h in sorted(heard)]

@@ -1,0 +1,97 @@
+"""The benchmark's own measure: what it makes of recordings of which all is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.listening import Interruption, Listener, match
+from services.emulator.tone import RATE, Tone
+from tests.sound.pulse import Samples
+
+TONE_S = 4.0
+BEGIN_S = 1000.0  # of the recording, on the clock
+LEAD = RATE  # samples of silence before the reply
+
+LISTENER = Listener(TONE_S)
+
+
+def tone(begin: int, end: int) -> Samples:
+    return np.frombuffer(Tone(round(TONE_S * RATE)).read(begin, end), "<i2")
+
+
+def silence(ms: int) -> Samples:
+    return np.zeros(ms * RATE // 1000, np.int16)
+
+
+def heard(event_ms: float, *pieces: Samples) -> Interruption:
+    """Listen to a recording, with the event so long after the reply began."""
+    recording = np.concatenate([silence(1000), *pieces])
+    found = Interruption(0.0, round((BEGIN_S + 1 + event_ms / 1000) * 1e9))
+    LISTENER.listen(found, recording, BEGIN_S)
+    return found
+
+
+@pytest.mark.parametrize("cut", [9600, 24_001, 31_337, 70_000])
+def test_a_cut_is_found_to_the_sample(cut: int) -> None:
+    found = heard(cut / 24 - 7, tone(0, cut), silence(500))
+    assert found.silence_ms == pytest.approx(7, abs=0.1)
+    assert found.heard_ms == pytest.approx(cut / 24, abs=0.1)
+    assert found.stale_ms == 0
+
+
+def test_a_fade_is_heard_to_its_end() -> None:
+    faded = tone(0, 48_000).copy()
+    faded[-72:] = faded[-72:] * np.linspace(1, 0, 72, endpoint=False)
+    found = heard(1990, faded, silence(500))
+    assert found.silence_ms == pytest.approx(10, abs=0.5)
+    assert found.heard_ms == pytest.approx(2000, abs=0.5)
+
+
+def test_the_position_is_right_after_a_stall() -> None:
+    found = heard(2500, tone(0, 12_000), silence(1000), tone(12_000, 48_000), silence(500))
+    assert found.silence_ms == pytest.approx(500, abs=0.1)
+    assert found.heard_ms == pytest.approx(2000, abs=0.1)
+
+
+def test_a_busy_machines_gap_is_no_silence() -> None:
+    found = heard(1000, tone(0, 24_100), silence(15), tone(24_100, 36_000), silence(500))
+    assert found.silence_ms == pytest.approx(515, abs=0.1)
+    assert found.heard_ms == pytest.approx(1500, abs=0.1)
+
+
+def test_what_comes_after_the_silence_is_stale() -> None:
+    found = heard(1000, tone(0, 24_240), silence(300), tone(48_000, 52_800), silence(500))
+    assert found.silence_ms == pytest.approx(10, abs=0.1)
+    assert found.heard_ms == pytest.approx(1010, abs=0.1)
+    assert found.stale_ms == pytest.approx(200, abs=0.1)
+
+
+def test_where_nothing_plays_nothing_falls_silent() -> None:
+    found = heard(1500, tone(0, 24_000), silence(1000), tone(24_000, 48_000))
+    assert found.silence_ms is None
+    assert found.error_ms is None
+
+
+def test_what_the_server_was_told_belongs_to_the_event_before_it() -> None:
+    first, second, third = (Interruption(0.0, seconds * 10**9) for seconds in (1, 2, 3))
+    first.heard_ms = 500.0
+    journal = [
+        {"t_s": 1.01, "kind": "truncate", "audio_end_ms": 510},
+        {"t_s": 1.5, "kind": "truncate", "audio_end_ms": 900},
+        {"t_s": 1.9, "kind": "interruption", "audio_end_ms": 900},
+        {"t_s": 2.0, "kind": "delete"},
+        {"t_s": 2.9, "kind": "interruption", "audio_end_ms": 0},
+    ]
+    match([first, second, third], journal, in_order=False)
+    assert (first.truncates, first.believed_ms) == ([510, 900], 900)
+    assert (first.error_ms, first.belief_ms) == (10, 400)
+    assert (second.truncates, second.believed_ms) == ([0], 0)
+    assert (third.truncates, third.believed_ms) == ([], None)
+
+
+def test_what_was_told_when_all_was_over_is_told_in_order() -> None:
+    found = [Interruption(0.0, seconds * 10**9) for seconds in (1, 2)]
+    journal = [{"t_s": 9.0 + n, "kind": "truncate", "audio_end_ms": n} for n in range(2)]
+    match(found, journal, in_order=True)
+    assert [each.truncates for each in found] == [[0], [1]]
