@@ -18,11 +18,10 @@ the same ones for all; for the device alone, it is a line on its standard input.
 
 Times at the speaker. The null sink is recorded from its monitor, and PulseAudio paces it by
 CLOCK_MONOTONIC, which is also the clock of the events: sample n of a recording was played at
-T0 + n / 24000 s. Samples reach the recording late and never early, in pieces of 5 ms; T0 is taken
-from the piece that came with the least delay of all. What is left of that delay, and the part of a
-piece by which the sink works ahead of its clock, is some ms at most, and the same for all systems
-of a run: what one is slower or faster than another by is free of it. The device's own limit tells
-how large it can be: its silence cannot be heard before the event.
+T0 + n / 24000 s. A piece of the recording, 5 ms, is handed over when the sink begins to play it,
+and arrives late, never early; T0 is taken from the piece that arrived with the least delay of all,
+less than a ms. It can be checked: from the first silent buffer to silence at the speaker it takes
+what PortAudio promised, the device's latency. What error is left is the same for all systems.
 """
 
 from __future__ import annotations

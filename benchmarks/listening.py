@@ -21,6 +21,8 @@ from tests.sound.pulse import RATE, Samples
 QUIET = 8
 #: A silence is longer than the gap that a busy machine makes.
 GAP = RATE * 25 // 1000
+#: How far the recording's clock may be off.
+CLOCK = RATE * 3 // 1000
 #: In sound there is no longer silence than between two halves of a wave: the lowest has 300 Hz.
 CROSSING = RATE * 2 // 1000
 #: So much before the silence may be a fade, and fits nowhere.
@@ -70,11 +72,14 @@ class Listener:
         event = round((found.event_ns / 1e9 - begin_s) * RATE)
         loud = np.flatnonzero(np.abs(recording) > QUIET)
         before = loud[loud < event]
-        if not len(before) or event - before[-1] > GAP:
+        if not len(before):
             return
         later = loud[len(before) - 1 :]
         gaps = np.flatnonzero(np.diff(later) > GAP)
         silent = int(later[gaps[0]] if len(gaps) else later[-1]) + 1
+        if silent < event - CLOCK:
+            # In a gap, or a stall: nothing was there to be interrupted.
+            return
         found.silence_ms = (begin_s + silent / RATE) * 1e3 - found.event_ns / 1e6
         rest = loud[loud >= silent]
         found.stale_ms = float(np.minimum(np.diff(rest), CROSSING).sum()) * 1000 / RATE

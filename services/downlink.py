@@ -30,6 +30,8 @@ BENIGN_CODES = frozenset(
 FATAL_CODES = frozenset(
     {"invalid_api_key", "missing_model", "invalid_model", "beta_api_shape_disabled"}
 )
+#: A server may make up ever new codes: so many are counted apart.
+MAX_CODES = 50
 BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can be truncated")
 
 
@@ -46,6 +48,7 @@ class Downlink:
         # from the clock, so that a restarted downlink is never behind the one before it
         self._turns = Turns(generation=time.time_ns() // 1_000_000)
         self._shown: m.ReplyState | None = None
+        self._codes: set[str] = set()
         stage.subscribe(m.ServerEvent, self._on_event)
         stage.subscribe(m.Heard, self._on_heard)
         stage.subscribe(m.Silenced, self._on_silenced)
@@ -118,12 +121,13 @@ class Downlink:
         if error.code in FATAL_CODES:
             self._stage.count(f"error.{error.code}")
             return
-        where = f" ({error.param})" if error.param else ""
+        code = (error.code or error.type or "error")[:100]
+        where = f" ({error.param[:100]})" if error.param else ""
+        if len(self._codes) < MAX_CODES:
+            self._codes.add(code)
         self._stage.count(
-            f"error.{error.code or error.type}",
-            warning=masked_text(
-                f"the server says {error.code or error.type}{where}: {error.text[:500]}"
-            ),
+            f"error.{code if code in self._codes else 'other'}",
+            warning=masked_text(f"the server says {code}{where}: {error.text[:500]}"),
         )
 
     def _show_failed(self, response: e.Response) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from shared import messages as m
 from shared import stage as s
+from shared import topics
 from shared.audio import devices, pcm
 from shared.audio.player import Player
 from shared.bus import Delivery
@@ -20,6 +21,7 @@ from shared.bus import Delivery
 RETRY_S = 2.0
 CHECK_S = 0.5
 HEARD_S = 0.1
+FRAMES = topics.of(m.SpeakerFrame).name
 #: Stretches taken by one callback at most: a long reply that comes at once is taken in over
 #: several.
 TAKEN_AT_ONCE = 128
@@ -51,13 +53,15 @@ class Playback:
         self._device: devices.OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
-        self._played: deque[tuple[bytes, int]] = deque()  # with the time at the converter, ns
+        # with the time at the converter, ns, and the place in the stream, samples
+        self._played: deque[tuple[bytes, int, int]] = deque()
         self._cuts: deque[_Cut] = deque()
         self._frame = bytearray()  # played samples that do not fill a frame yet
         self._frame_ns = 0
         self._untold = 0  # samples given to the device since the loop was woken for them
         self._stream = 0
-        self._position = 0
+        self._position = 0  # samples since the device's opening, of the first in _frame
+        self._rendered = 0  # samples since the device's opening
         self._heard: m.Heard | None = None
         self._ended = False  # what was playing has come to its end, which is told at once
         self._snapshot = self._heard_now()
@@ -73,8 +77,9 @@ class Playback:
         spec = self._stage.config.playback.device
         try:
             device = devices.open_output(spec)
-            self._stream, self._position = time.time_ns(), 0
+            self._stream, self._position, self._rendered = time.time_ns(), 0, 0
             self._frame.clear()
+            self._played.clear()
             device.start(self._render)
         except devices.DeviceError as error:
             self._stage.ok, self._stage.state = False, f"no speaker: {error}"
@@ -92,7 +97,9 @@ class Playback:
         player = self._player
         was_playing = player.playing
         out = player.render(samples)
-        self._played.append((out, dac_ns))
+        if FRAMES in self._stage.publisher.read:
+            self._played.append((out, dac_ns, self._rendered))
+        self._rendered += samples
         # the loop is told a frame at a time: a device may ask for less, some 400 times a second
         self._untold += samples
         due = self._untold >= pcm.FRAME
@@ -102,7 +109,7 @@ class Playback:
         if was_playing and (due or ended):
             self._snapshot = self._heard_now()
             self._ended = ended
-        if self._cuts or ended or due:
+        if self._cuts or ended or (due and self._played):
             self._stage.wake()
         return out
 
@@ -169,7 +176,11 @@ class Playback:
             self._ended = False
             self._publish_heard()
         while self._played:
-            block, dac_ns = self._played.popleft()
+            block, dac_ns, position = self._played.popleft()
+            if position != self._position + len(self._frame) // pcm.SAMPLE_BYTES:
+                # nobody has listened for a while
+                self._frame.clear()
+                self._position = position
             self._frame_ns = dac_ns - pcm.samples_to_ns(len(self._frame) // pcm.SAMPLE_BYTES)
             self._frame += block
             while len(self._frame) >= pcm.FRAME_BYTES:

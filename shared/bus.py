@@ -129,6 +129,9 @@ class Publisher:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
+        self._prefixes: set[str] = set()  # subscribed to
+        #: The topics that somebody reads.
+        self.read: frozenset[str] = frozenset()
         # of each topic that has had no reader yet: when it was published, and its frames
         self._held: dict[str, deque[tuple[int, tuple[bytes, bytes, bytes]]]] = {
             row.name: deque(maxlen=row.queue.value) for row in rows if row.queue is Queue.KEPT
@@ -191,8 +194,17 @@ class Publisher:
         for socket in self._sockets.values():
             while (among is None or socket in among) and _readable(socket):
                 request = socket.recv(zmq.NOBLOCK)
+                prefix = request[1:].decode("utf-8", "replace")
                 if request[:1] == b"\x01":
-                    new.append(request[1:].decode("utf-8", "replace"))
+                    new.append(prefix)
+                    self._prefixes.add(prefix)
+                else:
+                    # its last reader is gone
+                    self._prefixes.discard(prefix)
+                rows = topics.published_by(self.stage)
+                self.read = frozenset(
+                    row.name for row in rows if any(map(row.name.startswith, self._prefixes))
+                )
         if not new:
             return new
         for name, message in list(self._last.items()):

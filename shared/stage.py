@@ -52,15 +52,21 @@ class AlreadyRunning(Exception):
     """Raised when another process holds a stage's lock."""
 
 
+class _OneLine(logging.Formatter):
+    """Keeps to one line what others may have had a say in, a server for one, and to what prints."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = " ".join(super().format(record).split())
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def set_up_log(level: str) -> logging.Logger:
     """Send the log to standard error, a line a record."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=getattr(logging, level.upper()),
-        format="%(asctime)s.%(msecs)03d %(levelname).1s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _OneLine("%(asctime)s.%(msecs)03d %(levelname).1s %(message)s", "%H:%M:%S")
     )
+    logging.basicConfig(level=getattr(logging, level.upper()), handlers=[handler], force=True)
     return logging.getLogger("bargein")
 
 

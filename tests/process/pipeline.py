@@ -7,7 +7,6 @@ there. A test waits for a line of a process, for a message on the bus, or for an
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import secrets
@@ -20,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
 from shared import bus, topics
 from shared import messages as m
@@ -56,7 +55,7 @@ class Keeper:
 
     def next_token(self) -> str:
         """Give a token for a pipeline's processes, which begins with that of all."""
-        return f"{self.token}.{next(self._pipelines)}"
+        return f"{self.token}.{next(self._pipelines)}."
 
     def tell(self, sign: str, group: int) -> None:
         """Say that a process group began (+) or ended (-)."""
@@ -437,8 +436,3 @@ def environment_of(pid: int) -> str:
         return file.read_text("utf-8", "replace").replace("\0", "\n")
     ps = ["ps", "eww", "-o", "command=", "-p", str(pid)]
     return subprocess.run(ps, capture_output=True, text=True, check=True).stdout
-
-
-def events(messages: Sequence[m.ClientEvent | m.ServerEvent]) -> list[dict[str, Any]]:
-    """Give the JSON that messages carry."""
-    return [json.loads(message.payload) for message in messages]

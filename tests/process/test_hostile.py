@@ -170,8 +170,8 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
         # those came last, so all have been read when they have been counted
         health = pipeline.bus.health(stage, lambda h: counted.items() <= h.counters.items())
     assert health.counters["refused"] == sum(counted.values())
-    [line] = child.matching("message refused: ")
-    assert " W " in line
     assert child.running
     assert child.end() == 0
+    [line] = child.matching("message refused: ")
+    assert " W " in line
     assert child.matching(" E |Traceback") == []

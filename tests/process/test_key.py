@@ -87,6 +87,7 @@ def test_a_refused_key_is_one_line_and_no_retry(pipeline: Pipeline) -> None:
     [line] = link.matching(r" [WE] ")
     assert "3000 invalid_request_error.invalid_api_key" in line
     assert "check OPENAI_API_KEY (or link.key_file)" in line
+    assert emulator.end() == 0
     assert len(emulator.matching("refused a connection")) == 1
 
 
@@ -108,4 +109,5 @@ def test_a_refused_key_is_not_told_of_a_second_time_by_downlink(pipeline: Pipeli
         counted.set()
         assert link.wait() == 1
     assert len(link.matching(r" [WE] ")) == 1
+    assert downlink.end() == 0
     assert downlink.matching(r" [WE] ") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -87,14 +88,15 @@ def texts(connection: Connection) -> list[str]:
 def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
+        pipeline.settings["link.retry_first_ms"] = 10
         child = link(pipeline, f"ws://127.0.0.1:{closed.getsockname()[1]}/v1/realtime")
-        # from 20 ms to 200 ms, which the settings have as the longest, takes five tries
+        # from 10 ms to 200 ms, which the settings have as the longest, takes six tries
         wait_state(pipeline, "waiting", lambda s: s.retry_ms >= 100)
     delays = [s.retry_ms for s in states(pipeline, "waiting")]
     assert len(delays) >= 4
     assert all(before <= after for before, after in pairwise(delays)), delays
     assert max(delays) <= 200
-    assert child.matching("Connection refused; trying again in")
+    child.wait_line("Connection refused; trying again in")
     assert child.running
 
 
@@ -130,15 +132,23 @@ PASSING: dict[str, Script] = {
 
 
 def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
+    def first(connection: Connection) -> None:
+        heard.wait(PATIENCE_S)
+        next(iter(PASSING.values()))(connection)
+
     # one link meets each fault at a connection of its own, and a good one at the end
-    with Server([*PASSING.values(), servers.serve]) as server:
+    heard = threading.Event()
+    with Server([first, *list(PASSING.values())[1:], servers.serve]) as server:
         child = link(pipeline, server.url)
+        wait_state(pipeline, "connecting")
+        heard.set()
         last = server.wait(len(PASSING) + 1)
         opened = wait_state(pipeline, "open", since=pipeline.bus.now)
         assert child.running
         waits = states(pipeline, "waiting")
         for wait, why in zip(waits, PASSING, strict=True):
             assert why in wait.reason
+        child.wait_line("trying again in", len(PASSING))
         assert len(child.matching("trying again in")) == len(PASSING)
         # no try came before its time was up
         for wait, (before, after) in zip(waits, pairwise(server.connections), strict=True):
@@ -324,7 +334,7 @@ def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipe
     with Server([deaf, servers.serve]) as server:
         child = link(pipeline, server.url)
         idle = server.wait(2)
-        [lost] = child.matching(COMPLAINT)
+        lost = child.wait_line(COMPLAINT)
         assert "no answer to pings" in lost
         # a good connection on which nothing is said lives on, for many times that long
         idle.wait_pings(6)
@@ -395,8 +405,8 @@ def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
     assert expired == count - taken
     # about a second of speech, so much less than all
     assert 0 < taken < count / 2
-    [line] = child.matching(COMPLAINT)
-    assert "old speech was dropped" in line
+    assert child.end() == 0
+    assert len(child.matching("old speech was dropped")) == 1
 
 
 def settled(pipeline: Pipeline) -> int:
@@ -448,9 +458,45 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
             lambda h: h.counters.get("bad_events") == 12 and h.counters.get("unknown_events") == 3,
         )
         assert len(server.connections) == 1
-    lines = children["link"].matching(COMPLAINT)[:2]
-    assert "a binary frame, skipped" in lines[0]
-    assert f"a frame of {m.MAX_TEXT + 1} bytes, skipped" in lines[1]
+    for child in children.values():
+        assert child.end() == 0
+    assert len(children["link"].matching("a binary frame, skipped")) == 1
+    assert len(children["link"].matching(f"a frame of {m.MAX_TEXT + 1} bytes, skipped")) == 1
     bad, unknown = children["downlink"].matching(COMPLAINT)
     assert "the server sent not a server event" in bad
     assert "unknown event 'response.mind.read' from the server, skipped" in unknown
+
+
+def test_what_a_server_says_stays_on_its_line(pipeline: Pipeline) -> None:
+    evil = "no\n12:00:00.000 E forged\r\x1b[2J\u2028\x07gone"
+
+    def speak(connection: Connection) -> None:
+        servers.begin(connection)
+        started.wait(PATIENCE_S)
+        connection.send("error", error={"type": "t", "code": evil, "param": evil, "message": evil})
+        for number in range(100):
+            long = f"{number} {'x' * 5000}"
+            connection.send("error", error={"code": long, "param": long, "message": long})
+        connection.send(evil)
+        connection.read(lambda event: event["type"] == "test")
+        connection.close(1011, evil)
+
+    started = threading.Event()
+    with Server([speak, servers.serve]) as server:
+        pipeline.settings["link.url"] = server.url
+        children = pipeline.all_up("downlink", "link")
+        session = pipeline.bus.wait_for(m.ReplyState, lambda s: s.session).message.session
+        started.set()
+        health = pipeline.bus.health("downlink", lambda h: h.counters.get("unknown_events"))
+        assert health.counters["error.other"] == 51
+        with Uplink(pipeline) as uplink:
+            uplink.say("all was said", session)
+            server.wait(2)
+    for child in children.values():
+        assert child.end() == 0
+        assert child.matching("forged")
+        for line in child.lines:
+            assert re.match(r"\d\d:\d\d:\d\d\.\d{3} [IWE] ", line)
+            assert line.isprintable()
+            assert not line.startswith("12:00:00.000")
+            assert len(line) < 1000

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.process
 #: The person asks anew every two seconds, and so talks over every answer.
 EVERY_S = 2.0
 LENGTH_S = 60.0
+REPLY_S = 8
 
 
 @dataclass
@@ -43,7 +44,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
             "session.turn_detection.silence_duration_ms": 200,
             "session.turn_detection.prefix_padding_ms": 100,
         }
-        pipeline.emulator("--reply", "tone:20", "--burst")
+        pipeline.emulator("--reply", f"tone:{REPLY_S}", "--burst")
         stages = pipeline.all_up("uplink", "downlink", "playback")
         stages |= pipeline.all_up("link")
         session = pipeline.meet()
@@ -53,7 +54,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
 
 
 def heard_anew(pipeline: Pipeline) -> m.HeardItem:
-    """Wait until an item is heard that nobody has heard of yet."""
+    """Wait until an item begins to be heard that nobody knew of, and all of it has come."""
     known = {item.item_id for heard in pipeline.bus.all(m.Heard) for item in heard.items}
     heard = pipeline.bus.wait_for(
         m.Heard,
@@ -82,7 +83,7 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     talk.stages[stage] = pipeline.up(stage)
     anew = heard_anew(pipeline)
     # the emulator sends it at once, and whole: all of it is there, from the first sample on
-    assert anew.received == 20 * pcm.RATE
+    assert anew.received == REPLY_S * pcm.RATE
     assert {s.session for s in pipeline.bus.all(m.LinkState, since=now)} == {talk.session}
     # the person goes on to talk over answers, and the server is told of it
     silenced = pipeline.bus.wait_for(

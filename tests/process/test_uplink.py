@@ -91,6 +91,7 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
         for arrival, number in zip(arrivals, sent, strict=True)
     ]
     assert max(late_ms) < 2 * max_age_ms < stopped_ms
+    assert uplink.end() == 0
     assert len(uplink.matching("microphone frames were too old to send")) == 1
 
 

@@ -325,8 +325,9 @@ class Ear:
     def started_at(self) -> float:
         """When the first sample was played, on the clock of ``time.monotonic()``.
 
-        Correct to about ``EAR_LATENCY_MS``, and it gets better as the recording gets longer:
-        samples arrive late, never early, so the earliest arrival tells.
+        A piece of ``EAR_LATENCY_MS`` is handed over as the sink begins to play it, and may arrive
+        late, never early: so the piece that arrived earliest tells. Correct to about a ms once the
+        recording has gone on for a while.
         """
         with self._changed:
             return self._started_at
@@ -420,8 +421,8 @@ class Ear:
             # Views of the old one stay as they are, for whoever looks at what was heard until then.
             self._samples = np.concatenate((self._samples, np.zeros_like(self._samples)))
         self._samples[self._count : end] = samples
+        self._started_at = min(self._started_at, now - self._count / self.rate)
         self._count = end
-        self._started_at = min(self._started_at, now - end / self.rate)
         self._changed.notify_all()
 
     def _has(self, count: int) -> bool:

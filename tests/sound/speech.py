@@ -91,6 +91,23 @@ def find(piece: Samples, recording: Samples) -> Place:
     return Place(best, float(correlations[best]))
 
 
+def without_gaps(recording: Samples) -> Samples:
+    """Leave out the silence around what is heard, and that which a busy machine made in it.
+
+    The recorded voices are never quite silent, not even in their pauses.
+    """
+    loud = np.flatnonzero(recording)
+    if not len(loud):
+        return recording[:0]
+    gap = RATE // 500
+    pieces = []
+    begin = 0
+    for last in (*np.flatnonzero(np.diff(loud) > gap), len(loud) - 1):
+        pieces.append(recording[loud[begin] : loud[last] + 1])
+        begin = last + 1
+    return np.concatenate(pieces)
+
+
 @functools.cache
 def _decoded(path: Path) -> Samples:
     samples, rate = soundfile.read(path, dtype="int16")

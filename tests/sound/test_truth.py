@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
 from shared import messages as m
 from tests.sound import speech
 from tests.sound.pipeline import Pipeline
-from tests.sound.pulse import RATE, Ear, Samples, SoundServer
+from tests.sound.pulse import RATE, Ear, SoundServer
 
 pytestmark = pytest.mark.sound
 
@@ -74,23 +73,10 @@ def heard_ms(ear: Ear) -> float:
     """Find out from the recording how far the reply was heard that has just been silenced."""
     # Not one sample of sound: the reply's own pauses are softer than what counts as silence.
     recording = ear.wait_for(lambda heard: not heard[-PAUSE:].any(), what="silence")
-    sound = without_gaps(recording[-3 * RATE :])[-RATE:]
+    sound = speech.without_gaps(recording[-3 * RATE :])[-RATE:]
     place = speech.find(sound, speech.clip(REPLY)[: 8 * RATE])
     assert place.correlation > speech.HEARD
     return (place.at + len(sound)) * 1000 / RATE
-
-
-def without_gaps(recording: Samples) -> Samples:
-    """Leave out the silence at the end, and that which a busy machine made in between."""
-    loud = np.flatnonzero(recording)
-    gap = RATE // 500
-    kept = [*np.flatnonzero(np.diff(loud) > gap), len(loud) - 1]
-    pieces = []
-    begin = 0
-    for last in kept:
-        pieces.append(recording[loud[begin] : loud[last] + 1])
-        begin = last + 1
-    return np.concatenate(pieces)
 
 
 def test_the_server_is_told_what_was_heard(beliefs: list[Belief]) -> None:

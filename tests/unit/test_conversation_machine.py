@@ -110,7 +110,7 @@ class Wire:
     text: bytes
     reply: Reply | None = None
     item: Item | None = None
-    size: int = 0  # bytes of audio
+    size: int = 0  # bytes of audio in it
 
 
 @dataclass
@@ -156,18 +156,26 @@ class Server:
         under_way = (r for r in self.replies if not r.out_of_band and r.state != "done")
         return next(under_way, None)
 
-    def say(self, kind: str, wire: Wire | None = None, **fields: Any) -> None:
-        """Send an event."""
+    def say(
+        self,
+        kind: str,
+        reply: Reply | None = None,
+        item: Item | None = None,
+        size: int = 0,
+        **fields: Any,
+    ) -> None:
+        """Send an event; one of an item has its ids."""
+        if reply is not None and item is not None:
+            fields |= {"response_id": reply.name, "item_id": item.name, "content_index": 0}
         text = json.dumps({"type": kind, "event_id": "event_1", **fields}).encode()
-        wire = wire or Wire(b"")
-        self.out.append(Wire(text, wire.reply, wire.item, wire.size))
+        self.out.append(Wire(text, reply, item, size))
 
     def create(self, out_of_band: bool) -> Reply:
         """Begin a response."""
         name = f"resp_{self.session}_{len(self.replies)}"
         reply = Reply(name, self.session, out_of_band)
         self.replies.append(reply)
-        self.say("response.created", Wire(b"", reply), response=self._resource(reply))
+        self.say("response.created", reply, response=self._resource(reply))
         return reply
 
     def begin(self, reply: Reply, number: int) -> Item:
@@ -184,27 +192,13 @@ class Server:
         item.sent += size
         if not item.reply.late:
             item.length = item.sent
-        self.say(
-            "response.output_audio.delta",
-            Wire(b"", item.reply, item, size),
-            response_id=item.reply.name,
-            item_id=item.name,
-            output_index=0,
-            content_index=0,
-            delta=base64.b64encode(data).decode(),
-        )
+        delta = base64.b64encode(data).decode()
+        self.say("response.output_audio.delta", item.reply, item, size, delta=delta)
 
     def close(self, item: Item) -> None:
         """End an item's audio."""
         item.open = False
-        self.say(
-            "response.output_audio.done",
-            Wire(b"", item.reply),
-            response_id=item.reply.name,
-            item_id=item.name,
-            output_index=0,
-            content_index=0,
-        )
+        self.say("response.output_audio.done", item.reply, item)
 
     def finish(self, reply: Reply, *, close: bool = True) -> None:
         """End a response; a server that is short of words leaves out what ends its items."""
@@ -213,7 +207,7 @@ class Server:
                 self.close(item)
             item.open = False
         reply.state = "done"
-        self.say("response.done", Wire(b"", reply), response=self._resource(reply))
+        self.say("response.done", reply, response=self._resource(reply))
 
     def hear(self) -> None:
         """Detect that the person begins to speak."""
@@ -388,6 +382,14 @@ class Conversation(RuleBasedStateMachine):
             self.read(1_000_000)
         if arrives == "flush":
             self._deliver_flushes()
+
+    @rule(between=st.sampled_from([0, 1, 5, 100]), part=sizes)
+    def interrupt_twice(self, between: int, part: list[int]) -> None:
+        """The person speaks, and again when the next reply has hardly begun."""
+        self.interrupt("speech", None, "flush")
+        self.say("reply", another=True, part=part, arrives="audio")
+        self._render(between)
+        self.interrupt("speech", None, "flush")
 
     def answer(self, count: int) -> None:
         """The server takes requests."""
@@ -913,7 +915,7 @@ class Conversation(RuleBasedStateMachine):
 
 
 Conversation.TestCase.settings = hypothesis.settings(
-    max_examples=EXAMPLES or 500,
+    max_examples=EXAMPLES or 400,
     stateful_step_count=40,
     derandomize=not EXAMPLES,
     deadline=None,
