@@ -95,7 +95,9 @@ def test_portaudio_plays_on_the_speaker(sound_server: SoundServer) -> None:
         ear.wait_for_silence(0.2, after=ear.wait_for_sound())
     heard = only_sound(ear.audio)
     assert loudest_frequency(heard) == pytest.approx(880, abs=5)
-    assert len(heard) == pytest.approx(0.5 * RATE, rel=0.02)
+    # on a busy machine the device may leave holes, which are not sound
+    sounding = sum(end - first for first, end in spans(ear.audio, gap_ms=1))
+    assert sounding == pytest.approx(0.5 * RATE, rel=0.02)
 
 
 def test_portaudio_records_the_mic(sound_server: SoundServer) -> None:

@@ -562,7 +562,9 @@ class Conversation(RuleBasedStateMachine):
                 self._push(frame, item, start, len(frame.payload) // 2)
             self.recent.append(frame)
             if overlap < 0:
+                known = self.player.items()
                 assert self.player.push(self.recent[0]) is None
+                assert self.player.items() == known
 
     def _push(self, frame: m.ReplyAudio, item: Item, start: int, samples: int) -> None:
         reply, before = item.reply, self._heard()
