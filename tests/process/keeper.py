@@ -2,12 +2,14 @@
 
 Run as a program of its own, in a session of its own. Its standard input ends when the tests do,
 however they end: then every process group it was told of (``+123``, ``-123`` once that one has
-ended), and every process that carries the tests' token in its environment, is killed.
+ended), and every process that carries the tests' token in its environment, is killed, and every
+directory it was told of (``/tmp/…``) removed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -33,8 +35,15 @@ def bearers(token: str) -> list[int]:
 def main(token: str) -> None:
     """Wait for the end of the tests, then kill."""
     groups: set[int] = set()
+    directories: list[str] = []
     for line in sys.stdin:
-        (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+        match line[0]:
+            case "+":
+                groups.add(int(line[1:]))
+            case "-":
+                groups.discard(int(line[1:]))
+            case _:
+                directories.append(line.rstrip("\n"))
     for group in groups:
         try:
             os.killpg(group, signal.SIGKILL)
@@ -46,6 +55,8 @@ def main(token: str) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

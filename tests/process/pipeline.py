@@ -57,10 +57,10 @@ class Keeper:
         """Give a token for a pipeline's processes, which begins with that of all."""
         return f"{self.token}.{next(self._pipelines)}."
 
-    def tell(self, sign: str, group: int) -> None:
-        """Say that a process group began (+) or ended (-)."""
+    def tell(self, line: str) -> None:
+        """Tell of a process group that began (+) or ended (-), or of a directory."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{sign}{group}\n")
+        self._process.stdin.write(f"{line}\n")
 
     def close(self) -> None:
         """End it, and what is left to end."""
@@ -90,7 +90,7 @@ class Child:
             cwd=cwd,
             start_new_session=True,
         )
-        kept.tell("+", self.pid)
+        kept.tell(f"+{self.pid}")
         self.lines: list[str] = []
         self._ended = False
         self._changed = threading.Condition()
@@ -149,7 +149,7 @@ class Child:
                 f"still running after {timeout:g} s: {' '.join(self.argv)}\n{self.output}"
             ) from None
         self._reader.join(timeout)
-        self._keeper.tell("-", self.pid)
+        self._keeper.tell(f"-{self.pid}")
         return code
 
     def end(self, number: int = signal.SIGTERM) -> int:
@@ -293,6 +293,7 @@ class Pipeline:
     def __init__(self, kept: Keeper, wanted: Sequence[topics.Topic] = topics.TOPICS) -> None:
         # in /tmp whatever TMPDIR says: a socket's path has to be short
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-", dir="/tmp"))
+        kept.tell(str(self.directory))
         self.bus_directory = self.directory / "bus"
         bus.prepare_directory(self.bus_directory)
         self._keeper = kept
@@ -416,13 +417,21 @@ class Pipeline:
         assert not faults, "; ".join(faults)
 
 
+def settled(holds: Callable[[], object]) -> bool:
+    """Say whether something holds before long, where nothing tells of it: by looking again."""
+    deadline = time.monotonic() + GONE_S + 2 * SLACK_S
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def survivors(token: str) -> list[int]:
     """Give the processes with a token that do not end, though they were given the time."""
-    deadline = time.monotonic() + GONE_S + 2 * SLACK_S
-    # nothing tells of the end of a process that is not one's own child: look again and again
-    while (found := keeper.bearers(token)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return found
+    # they need not be children of ours
+    settled(lambda: not keeper.bearers(token))
+    return keeper.bearers(token)
 
 
 def _text(value: object) -> str:

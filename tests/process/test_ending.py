@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.process import keeper
-from tests.process.pipeline import ROOT, Keeper, Pipeline, survivors
+from tests.process.pipeline import ROOT, Keeper, Pipeline, settled, survivors
 
 pytestmark = pytest.mark.process
 
@@ -42,16 +41,18 @@ def test_nothing_outlives_tests_that_are_killed(number: int) -> None:
             assert tests.stdout is not None
             token, directory = tests.stdout.readline().split()
             begun = keeper.bearers(token)
+            locks = [(Path(directory) / "bus" / f"{s}.lock").open() for s in ("uplink", "downlink")]
         finally:
             tests.send_signal(number)
     # what can be seen of it on this system: uplink, honcho and its process, and downlink
     assert len(begun) >= (4 if Path("/proc/self/environ").exists() else 0)
     assert survivors(token) == []
-    # and nobody holds on to the stages' locks: this would wait for ever
-    for stage in ("uplink", "downlink"):
-        with (Path(directory) / "bus" / f"{stage}.lock").open() as lock:
+    # nobody holds on to the stages' locks, or this would wait for ever
+    for lock in locks:
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-    shutil.rmtree(directory)
+    # the directory goes last
+    assert settled(lambda: not Path(directory).exists())
 
 
 def test_a_pipeline_tells_of_what_did_not_end_well(kept: Keeper) -> None:
