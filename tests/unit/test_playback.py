@@ -1,0 +1,173 @@
+"""playback's own part, with a device and a bus that are stood in for: a speaker that goes away."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from services.playback import Playback
+from shared import messages as m
+from shared import topics
+from shared.audio import devices, pcm
+from shared.audio.devices import Render
+from shared.bus import Delivery
+from shared.config import Config
+from shared.stage import Stage
+
+pytestmark = pytest.mark.unit
+
+
+class Speaker:
+    """A device that asks when the test does, and goes away when it says so."""
+
+    description, rate, latency_ns, underflows = "a speaker", pcm.RATE, 0, 0
+
+    def __init__(self) -> None:
+        self.trouble: str | None = None
+        self.stopped = False
+
+    def start(self, render: Render) -> None:
+        self._render = render
+
+    def ask(self, samples: int) -> bytes:
+        return self._render(samples, time.monotonic_ns())
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def failure(self) -> str | None:
+        return self.trouble
+
+    def warning(self) -> str | None:
+        return None
+
+
+class Bus:
+    """What a stage is to playback: its handlers, and what it published."""
+
+    def __init__(self) -> None:
+        self.config = Config()
+        self.log = SimpleNamespace(info=lambda *_: None)
+        self.publisher = SimpleNamespace(read=frozenset())
+        self.counters: Counter[str] = Counter()
+        self.ok, self.state = True, ""
+        self.said: list[m.Message] = []
+        self.handlers: dict[type[m.Message], Callable[[Delivery[Any]], None]] = {}
+        self.timers: list[Callable[[], None]] = []
+        self.later: list[Callable[[], None]] = []
+
+    def subscribe(self, kind: type[m.Message], handler: Callable[[Delivery[Any]], None]) -> None:
+        self.handlers[kind] = handler
+
+    def publish(self, message: m.Message) -> None:
+        self.said.append(message)
+
+    def every(self, seconds: float, handler: Callable[[], None]) -> None:
+        self.timers.append(handler)
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        self.later.append(handler)
+
+    def on_wake(self, handler: Callable[[], None]) -> None:
+        self.take = handler
+
+    def on_close(self, handler: Callable[[], None]) -> None:
+        pass
+
+    def wake(self) -> None:
+        pass
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        self.counters[what] += number
+
+    def deliver(self, message: m.Message) -> None:
+        stamp = m.Stamp(seq=0, epoch=1, t=time.monotonic_ns())
+        kind = type(message)
+        self.handlers[kind](Delivery(topics.of(kind), message, stamp, False, 0))
+
+    def tick(self) -> None:
+        for timer in self.timers:
+            timer()
+        self.take()
+
+
+def speech(samples: int) -> bytes:
+    wave = np.sin(np.arange(samples) / 9) * 9000
+    return pcm.from_array(wave.astype(np.int16))
+
+
+@pytest.fixture
+def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
+    """The devices that were opened; a None in front stands for one that is missing next."""
+    opened: list[Speaker | None] = []
+
+    def open_output(_spec: str) -> Speaker:
+        if opened and opened[0] is None:
+            opened.pop(0)
+            raise devices.DeviceError("no speaker")
+        opened.append(Speaker())
+        return cast("Speaker", opened[-1])
+
+    monkeypatch.setattr(devices, "open_output", open_output)
+    return opened
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_heard_stays_exact_when_the_speaker_changes(
+    speakers: list[Speaker | None], missing: bool
+) -> None:
+    bus = Bus()
+    Playback(cast("Stage", bus))
+    first = speakers[0]
+    assert first is not None
+    said = speech(pcm.RATE // 5)
+    bus.deliver(
+        m.ReplyAudio(
+            generation=7,
+            session=1,
+            response_id="resp",
+            item_id="item",
+            content_index=0,
+            start=0,
+            last=True,
+            payload=said,
+        )
+    )
+    heard = first.ask(1000)
+    first.trouble = "unplugged"
+    if missing:
+        speakers.insert(0, None)
+    bus.tick()
+    assert first.stopped
+    if missing:
+        assert not bus.ok, "that there is none is told"
+        bus.later.pop()()
+    second = speakers[-1]
+    assert second is not None
+    assert second is not first
+    assert bus.ok
+    heard += second.ask(1500)
+    bus.deliver(
+        m.Flush(
+            generation=8,
+            session=1,
+            cause="speech_started",
+            event_ns=1,
+            received=[],
+            interrupted=["resp"],
+            active=[],
+        )
+    )
+    heard += second.ask(1000)
+    bus.tick()
+    (silenced,) = (x for x in bus.said if isinstance(x, m.Silenced))
+    fade = pcm.ms_to_samples(bus.config.playback.fade_ms)
+    assert [(i.heard, i.received) for i in silenced.items] == [(2500 + fade, pcm.RATE // 5)]
+    assert heard[: 2500 * 2] == said[: 2500 * 2], "nothing is lost between one speaker and the next"
+    assert not any(heard[(2500 + fade) * 2 :])
