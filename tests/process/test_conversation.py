@@ -27,7 +27,7 @@ from tests.process.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-QUESTION_S, INTERRUPTION_S = 1.6, 5.0
+QUESTION_S, INTERRUPTION_S = 1.2, 4.5
 FADE = pcm.ms_to_samples(3)
 
 
@@ -59,6 +59,7 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "playback.device": f"file:{directory / 'speaker.wav'}",
             "recorder.directory": directory,
             "session.greeting": "Greet the person.",
+            "session.turn_detection.silence_duration_ms": 300,
         }
         # half a second in each delta: a machine that is busy for a while makes no holes
         pipeline.emulator(

@@ -82,16 +82,19 @@ def test_the_first_lines_say_where_and_what(idle: dict[tuple[str, int], Child], 
     assert re.search(FIRST[stage], first, re.MULTILINE), first
 
 
-@pytest.mark.parametrize("stage", STAGES)
 def test_a_second_copy_is_refused_with_the_pid_of_the_first(
-    idle: dict[tuple[str, int], Child], pipeline: Pipeline, stage: str
+    idle: dict[tuple[str, int], Child], pipeline: Pipeline
 ) -> None:
-    first = idle[stage, signal.SIGTERM]
-    [directory] = re.findall(r"publishes on ipc://(\S+)/", first.output)
-    second = pipeline.stage(stage, settings={"bus.directory": directory})
-    assert second.wait() == 3
-    assert f"{stage} is already running (pid {first.pid})" in second.lines[-1]
-    assert first.running
+    seconds = {}
+    for stage in STAGES:
+        [directory] = re.findall(r"publishes on ipc://(\S+)/", idle[stage, signal.SIGTERM].output)
+        seconds[stage] = pipeline.stage(stage, settings={"bus.directory": directory})
+    for stage, second in seconds.items():
+        first = idle[stage, signal.SIGTERM]
+        assert second.wait() == 3
+        [line] = second.lines
+        assert f"{stage} is already running (pid {first.pid})" in line
+        assert first.running
 
 
 def test_a_lock_left_behind_by_a_kill_holds_nobody_up(pipeline: Pipeline) -> None:
