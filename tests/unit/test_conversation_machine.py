@@ -111,6 +111,7 @@ class Wire:
     reply: Reply | None = None
     item: Item | None = None
     size: int = 0  # bytes of audio in it
+    late: bool = False  # its response was cancelled before
 
 
 @dataclass
@@ -168,7 +169,8 @@ class Server:
         if reply is not None and item is not None:
             fields |= {"response_id": reply.name, "item_id": item.name, "content_index": 0}
         text = json.dumps({"type": kind, "event_id": "event_1", **fields}).encode()
-        self.out.append(Wire(text, reply, item, size))
+        late = reply is not None and reply.late
+        self.out.append(Wire(text, reply, item, size, late))
 
     def create(self, out_of_band: bool) -> Reply:
         """Begin a response."""
@@ -444,6 +446,9 @@ class Conversation(RuleBasedStateMachine):
                     wire.reply.over.add(self.downlink)
             if wire.item is not None:
                 wire.item.read += wire.size
+                if wire.late and self.downlink not in wire.item.reply.flushed:
+                    # what interrupted it was told to the downlink before
+                    wire.item.lost = True
             if isinstance(event, e.AudioDone):
                 self.items[event.item_id].complete = True
             if isinstance(event, e.ResponseDone):

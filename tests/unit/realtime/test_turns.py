@@ -504,6 +504,14 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
     assert (said.heard, said.unheard) == ("One two", " three four five")
 
 
+def test_what_was_heard_but_for_its_end_is_counted_still() -> None:
+    """Playback has not read yet that there is no more: the flush tells it."""
+    rig = Rig()
+    rig.read(created(), delta(10), ended())
+    rig.heard(m.HeardItem("item_1", 0, 10, 10, False))
+    assert rig.flush().received == [m.Received("item_1", 0, 10, True)]
+
+
 def test_what_was_wholly_heard_is_told_once() -> None:
     rig = Rig()
     rig.read(created(), delta(10), e.TranscriptDone("resp_1", "item_1", "All of it."))
