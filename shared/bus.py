@@ -1,7 +1,8 @@
-"""The message bus: ZeroMQ PUB/SUB without a broker. The only module that imports zmq.
+"""The message bus: ZeroMQ PUB/SUB without a broker. With shared/network.py, what imports zmq.
 
-Every publisher binds its own endpoint (an ipc socket in the bus directory) and every reader
-connects to the publishers of the topics it wants, found through the registry. Nothing here blocks:
+Every publisher binds its own endpoint (an ipc socket in the bus directory, or where the network
+has it) and every reader connects to the publishers of the topics it wants, found through the
+registry. Nothing here blocks:
 a stage's loop polls, receives what is there, and sends.
 """
 
@@ -21,6 +22,8 @@ import zmq
 
 from shared import messages as m
 from shared import topics
+from shared.clocks import Clock
+from shared.network import LOCAL, Network
 from shared.topics import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
@@ -71,7 +74,9 @@ def prepare_directory(directory: Path) -> Path:
             f" (at most {MAX_PATH - longest} bytes): set bus.directory to a shorter one"
         )
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        for above in reversed(directory.parents):
+            if not above.exists():
+                above.mkdir(mode=0o700, exist_ok=True)
         try:
             directory.mkdir(mode=0o700)
         except FileExistsError:
@@ -96,12 +101,15 @@ def prepare_directory(directory: Path) -> Path:
             f"bus directory {directory}: open to other users (mode"
             f" {stat.S_IMODE(found.st_mode):04o}): run chmod 700 {directory}"
         )
+    for above in directory.resolve().parents:
+        mode = above.stat().st_mode
+        # in /tmp nobody but us can move it away; here anybody could, once it has been looked at
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise BusError(
+                f"bus directory {directory}: anyone could put another in its place, since all can"
+                f" write to {above}: run chmod o-w {above} or set bus.directory to another"
+            )
     return directory
-
-
-def address(directory: Path, endpoint: str) -> str:
-    """Give the ZeroMQ address of an endpoint."""
-    return f"ipc://{directory}/{endpoint}.ipc"
 
 
 def _socket(kind: int) -> zmq.Socket[bytes]:
@@ -121,7 +129,7 @@ class Publisher:
     Raises BusError where an endpoint cannot be bound.
     """
 
-    def __init__(self, stage: str, directory: Path) -> None:
+    def __init__(self, stage: str, directory: Path, network: Network = LOCAL) -> None:
         self.stage = stage
         self._epoch = time.time_ns()
         self._seq: Counter[str] = Counter()
@@ -142,10 +150,13 @@ class Publisher:
             longest = max(t.queue.value for t in rows if t.endpoint == endpoint)
             socket.setsockopt(zmq.SNDHWM, longest)
             socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-            where = address(directory, endpoint)
+            where = network.where(directory, endpoint)
             try:
+                network.prepare(socket, endpoint, listens=True)
                 socket.bind(where)
-            except zmq.ZMQError as error:
+                if where.startswith("ipc://"):
+                    Path(where.removeprefix("ipc://")).chmod(0o600)
+            except (zmq.ZMQError, OSError) as error:
                 socket.close()
                 self.close()
                 raise BusError(f"{stage}: cannot publish on {where}: {error}") from None
@@ -262,7 +273,7 @@ class Faults:
 class Subscriber:
     """What one stage reads. Not thread-safe: it belongs to the stage's loop."""
 
-    def __init__(self, wanted: Iterable[Topic], directory: Path) -> None:
+    def __init__(self, wanted: Iterable[Topic], directory: Path, network: Network = LOCAL) -> None:
         rows = tuple(wanted)
         self.faults = Faults()
         self.addresses: list[str] = []
@@ -270,6 +281,8 @@ class Subscriber:
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
+        # of the publishers that may be on another machine
+        self._clocks = {t.publisher: Clock() for t in rows if t.endpoint in network.addresses}
         # topics with an endpoint of their own are urgent, and are looked at first
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
@@ -279,8 +292,10 @@ class Subscriber:
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:
                 socket.setsockopt(zmq.SUBSCRIBE, topic.name.encode())
-            socket.connect(address(directory, endpoint))
-            self.addresses.append(address(directory, endpoint))
+            where = network.where(directory, endpoint)
+            network.prepare(socket, endpoint, listens=False)
+            socket.connect(where)
+            self.addresses.append(where)
             self._sockets.append(socket)
             if any(topic.own_endpoint for topic in here):
                 self._urgent.append(socket)
@@ -330,6 +345,8 @@ class Subscriber:
         line.epoch, line.seq = stamp.epoch, stamp.seq
         if lost:
             self.faults.lost[topic.name] += lost
+        if (clock := self._clocks.get(topic.publisher)) is not None:
+            message, stamp = clock.here(message, stamp, time.monotonic_ns())
         age_ms = (time.monotonic_ns() - stamp.t) // 1_000_000
         if topic.max_age_ms and age_ms > topic.max_age_ms:
             self.faults.stale[topic.name] += 1

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from shared import bus
+from shared import bus, network
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "config.toml"
@@ -107,6 +107,8 @@ class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[bus]: where the stages meet."""
 
     directory: str = ""
+    machines: list[str] = []
+    key_file: str = ""
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -293,7 +295,21 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
         yield "link.retry_max_ms", "less than link.retry_first_ms"
     if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
         yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+    try:
+        addresses = network.parse(config.bus.machines)
+    except ValueError as error:
+        yield "bus.machines", str(error)
+    else:
+        if network.leaves_the_machine(addresses) and not config.bus.key_file:
+            yield (
+                "bus.machines",
+                (
+                    "would let anyone on the network listen in: make a key with"
+                    " python -m shared.keys and set bus.key_file on each machine"
+                ),
+            )
     paths = {
+        "bus.key_file": config.bus.key_file,
         "link.key_file": link.key_file,
         "recorder.directory": config.recorder.directory,
         "bus.directory": config.bus.directory,
@@ -329,6 +345,20 @@ def bus_directory(settings: Config) -> Path:
     if settings.bus.directory:
         return Path(settings.bus.directory).expanduser().absolute()
     return bus.default_directory()
+
+
+def bus_network(settings: Config) -> network.Network:
+    """Give the endpoints that are not in the bus directory, with their key.
+
+    Raises ConfigError where there is no key that is ours alone.
+    """
+    key = b""
+    if settings.bus.key_file:
+        try:
+            key = network.read_key(Path(settings.bus.key_file).expanduser())
+        except network.NetworkError as error:
+            raise ConfigError([str(error)]) from None
+    return network.Network(network.parse(settings.bus.machines), key)
 
 
 def masked_text(text: str) -> str:

@@ -20,9 +20,11 @@ def main() -> int:
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:
-        directory = bus.prepare_directory(config.bus_directory(config.load(arguments).config))
+        settings = config.load(arguments).config
+        directory = bus.prepare_directory(config.bus_directory(settings))
+        network = config.bus_network(settings)
         take_lock(topics.MONITOR, directory)
-        publisher = bus.Publisher(topics.MONITOR, directory)
+        publisher = bus.Publisher(topics.MONITOR, directory, network)
     except AlreadyRunning as error:
         print(f"control: {error}", file=sys.stderr)
         return RUNNING

@@ -9,6 +9,7 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
@@ -254,6 +255,17 @@ class Health(Message, frozen=True, kw_only=True):
 
 
 M = TypeVar("M", bound=Message)
+
+#: Fields in ns that are lengths. All others in ns are moments of the publisher's CLOCK_MONOTONIC, 0
+#: for none, and a reader on another machine has them translated.
+DURATIONS = frozenset({"latency_ns"})
+
+
+@functools.cache
+def moments(kind: type[Message]) -> tuple[str, ...]:
+    """Give the names of a message's fields that are moments."""
+    return tuple(f for f in kind.__struct_fields__ if f.endswith("_ns") and f not in DURATIONS)
+
 
 _FIELDS: dict[type[Message], tuple[str, ...]] = {}
 

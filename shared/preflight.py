@@ -1,19 +1,27 @@
-"""Before the stages start: is the configuration right, and is there a key? One line each if not."""
+"""Before the stages start: is the configuration right, and is there a key? One line each if not.
+
+``python -m shared.preflight [STAGE …]``: with stages named, as for bin/start, the server's key is
+asked for only where link is among them.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from shared import config
+from shared import config, topics
 from shared.realtime import endpoint
+from shared.stage import KEY_STAGE
 
 
 def main() -> int:
     """Check what can be checked before anything starts; give the exit code."""
     try:
         settings = config.resolve(None, os.environ, []).config
-        endpoint.read_key(settings.link)
+        config.bus_network(settings)
+        named = {name for argument in sys.argv[1:] for name in argument.split(",")}
+        if KEY_STAGE in named or not named & set(topics.STAGES):
+            endpoint.read_key(settings.link)
     except (config.ConfigError, endpoint.KeyProblem) as error:
         print(f"bargein: {error}", file=sys.stderr)
         return 2 if isinstance(error, config.ConfigError) else 1

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from shared import bus, config, topics
+from shared import bus, config, network, topics
 from shared import messages as m
 from shared.realtime import endpoint
 
@@ -108,8 +108,9 @@ class Stage:
         self.config = settings
         self.log = log
         self.directory = bus.prepare_directory(config.bus_directory(settings))
+        self.network = config.bus_network(settings)
         self._lock = take_lock(name, self.directory)
-        self.publisher = bus.Publisher(name, self.directory)
+        self.publisher = bus.Publisher(name, self.directory, self.network)
         self.subscriber: bus.Subscriber | None = None
         self.counters: Counter[str] = Counter()
         self.ok = True
@@ -206,7 +207,7 @@ class Stage:
     def loop(self) -> int:
         """Run until stopped; give the exit code."""
         rows = [topics.BY_NAME[name] for name in self._handlers]
-        self.subscriber = bus.Subscriber(rows, self.directory)
+        self.subscriber = bus.Subscriber(rows, self.directory, self.network)
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
         self._poller.watch(self._wake_in.fileno())
@@ -281,6 +282,13 @@ class Stage:
         refused = sum(faults.refused.values())
         if refused > self.counters["refused"]:
             self.count("refused", refused - self.counters["refused"], faults.last)
+        strangers = network.refused()
+        if strangers > self.counters["strangers"]:
+            self.count(
+                "strangers",
+                strangers - self.counters["strangers"],
+                "a peer with another key wanted in, and was turned away: has it this bus's key?",
+            )
         self.publisher.repeat_state()
         health = m.Health(
             pid=os.getpid(), ok=self.ok, state=self.state[:1024], counters=dict(self.counters)
@@ -389,6 +397,9 @@ def run(
     except AlreadyRunning as error:
         log.error("%s", error)
         return RUNNING
+    except config.ConfigError as error:
+        log.error("%s", error)
+        return BAD_CONFIG
     except bus.BusError as error:
         log.error("%s", error)
         return FAILED

@@ -155,7 +155,9 @@ def main() -> int:
     # a reader that goes away (| head) ends this quietly
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        directory = config.bus_directory(config.load(arguments).config)
+        settings = config.load(arguments).config
+        directory = config.bus_directory(settings)
+        network = config.bus_network(settings)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -167,10 +169,16 @@ def main() -> int:
     rows = [topics.BY_NAME[name] for name in arguments.topic] or list(topics.TOPICS)
     if arguments.look == "health":
         rows = [topic for topic in topics.TOPICS if topic.type is m.Health]
-    if not directory.is_dir():
+    if not directory.is_dir() and not network.addresses:
         print(f"tap: nothing has run on {directory} yet: start a stage first", file=sys.stderr)
         return 1
-    subscriber = bus.Subscriber(rows, directory)
+    try:
+        # what it shows should be what our own stages say
+        bus.prepare_directory(directory)
+    except bus.BusError as error:
+        print(f"tap: {error}", file=sys.stderr)
+        return 1
+    subscriber = bus.Subscriber(rows, directory, network)
     try:
         if arguments.look == "echo":
             _echo(subscriber, arguments.seconds or 0)

@@ -12,6 +12,7 @@ import zmq
 
 from shared import bus, topics
 from shared import messages as m
+from shared.network import LOCAL
 
 #: How long something that must come is waited for: none of it takes a tenth of a second.
 PATIENCE_S = 20.0
@@ -43,7 +44,7 @@ class Wires:
         self._opened.append(socket)
         socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1000))  # fail, do not hang
         socket.setsockopt(zmq.SNDHWM, 0)  # what it says is not dropped on the way
-        where = bus.address(self.directory, endpoint)
+        where = LOCAL.where(self.directory, endpoint)
         if bind:
             socket.bind(where)
         else:

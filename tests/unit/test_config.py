@@ -289,7 +289,7 @@ def test_an_error_lower_down_is_told_even_where_another_value_wins(file: Path) -
         ("session.turn_detection.treshold", "session.turn_detection.threshold"),
         ("session.threshold", "session.turn_detection.threshold"),
         ("voice", "session.voice"),
-        ("key_file", "link.key_file"),
+        ("greetings", "session.greeting"),
         ("playback.devise", "playback.device"),
     ],
 )

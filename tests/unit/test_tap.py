@@ -17,6 +17,7 @@ from shared import messages as m
 from shared import tap, topics
 from shared.audio import pcm
 from shared.bus import Delivery
+from shared.network import LOCAL, Network
 
 pytestmark = pytest.mark.unit
 
@@ -170,8 +171,9 @@ def _run(
     ) -> tuple[int, list[str], str]:
         readers = []
 
-        def subscriber(rows: list[topics.Topic], directory: Path) -> Reader:
+        def subscriber(rows: list[topics.Topic], directory: Path, network: Network) -> Reader:
             assert directory == tmp_path / "bus"
+            assert network == LOCAL
             readers.append(Reader(rows, said or []))
             return readers[0]
 
@@ -192,7 +194,7 @@ def _run(
 
 @pytest.fixture(name="running")
 def _running(tmp_path: Path) -> None:
-    (tmp_path / "bus").mkdir()
+    (tmp_path / "bus").mkdir(mode=0o700)
 
 
 def healthy(stage: str, *, ok: bool = True, **counters: int) -> Delivery[m.Message]:
