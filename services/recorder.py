@@ -7,6 +7,7 @@ Not needed for a conversation, and nothing is recorded unless this is started. L
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ class Recorder:
         path = self._directory / "conversation.wav"
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._file = soundfile.SoundFile(path, "w", pcm.RATE, 2, "PCM_16")
-            path.chmod(0o600)
+            self._file = soundfile.SoundFile(
+                _private(path), "w", pcm.RATE, 2, "PCM_16", format="WAV"
+            )
         except (OSError, soundfile.SoundFileError) as error:
             raise s.Failure(f"cannot write {path}: {error}: choose another directory") from None
         stage.subscribe(m.MicFrame, self._on_mic)
@@ -125,10 +127,17 @@ class Recorder:
         }
         path = self._directory / "conversation.json"
         try:
-            path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-            path.chmod(0o600)
+            with os.fdopen(_private(path), "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
         except OSError as error:
             self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")
+
+
+def _private(path: Path) -> int:
+    """Make a file that only we can read, whatever was there; give its descriptor."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Exit codes: asked to stop; cannot go on; bad configuration or command line; already running.
 DONE, FAILED, BAD_CONFIG, RUNNING = 0, 1, 2, 3
+#: And one that no stage gives on purpose: an error of its own, where starting it anew may help.
+CRASHED = 70
 #: A stage that is asked to stop is gone after this long, even if it is stuck.
 SHUTDOWN_S = 0.8
 HEARTBEAT_S = 1.0
@@ -366,6 +369,8 @@ def run(
     """
     if name != KEY_STAGE:
         os.environ.pop(endpoint.KEY_VARIABLE, None)
+    # a lock, a socket, a recording: nobody else's to read
+    os.umask(0o077)
     started: list[Stage] = []
 
     def stop() -> None:
@@ -411,3 +416,7 @@ def run(
         log.error("%s", error)
         stage.close()
         return FAILED
+    except Exception:  # noqa: BLE001 - not 1, which says that to start it anew is of no use
+        traceback.print_exc()
+        stage.close()
+        return CRASHED

@@ -23,6 +23,7 @@ from typing import Self, TypeVar, cast
 
 from shared import bus, topics
 from shared import messages as m
+from shared.network import LOCAL, Network
 from tests.process import keeper
 
 ROOT = Path(__file__).parents[2]
@@ -186,10 +187,13 @@ class Listener:
     conversation begins with ``UNHELD`` and calls ``join`` when its stages have found each other.
     """
 
-    def __init__(self, directory: Path, wanted: Sequence[topics.Topic]) -> None:
+    def __init__(
+        self, directory: Path, wanted: Sequence[topics.Topic], network: Network = LOCAL
+    ) -> None:
         self.heard: list[bus.Delivery[m.Message]] = []
         self.subscribers: list[bus.Subscriber] = []
         self._directory = directory
+        self._network = network
         self._wanted = [wanted]
         self._changed = threading.Condition()
         self._ending = threading.Event()
@@ -201,7 +205,7 @@ class Listener:
         poller = bus.Poller()
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
-                subscriber = bus.Subscriber(wanted, self._directory)
+                subscriber = bus.Subscriber(wanted, self._directory, self._network)
                 for socket in subscriber.sockets:
                     poller.watch(socket)
                 self.subscribers.append(subscriber)
@@ -290,7 +294,12 @@ class Pipeline:
     ``wanted``: the topics that are listened to.
     """
 
-    def __init__(self, kept: Keeper, wanted: Sequence[topics.Topic] = topics.TOPICS) -> None:
+    def __init__(
+        self,
+        kept: Keeper,
+        wanted: Sequence[topics.Topic] = topics.TOPICS,
+        network: Network = LOCAL,
+    ) -> None:
         # in /tmp whatever TMPDIR says: a socket's path has to be short
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-", dir="/tmp"))
         kept.tell(str(self.directory))
@@ -317,7 +326,7 @@ class Pipeline:
         # a checkout's own config.toml is a person's to change
         self.config = self.directory / "config.toml"
         self.config.touch()
-        self.bus = Listener(self.bus_directory, wanted)
+        self.bus = Listener(self.bus_directory, wanted, network)
 
     def __enter__(self) -> Self:
         return self
