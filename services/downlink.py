@@ -15,8 +15,10 @@ from shared.config import masked_text
 from shared.realtime import events as e
 from shared.realtime.turns import BadAudio, Turns
 
-#: How often the state is published while audio comes.
+#: How often the state is published while audio comes, and texts that are not yet final.
 STATE_S = 0.1
+#: Letters of such texts published at once: each is told whole again with each of its words.
+LETTERS_AT_ONCE = 60_000
 
 #: Errors that are races of a healthy conversation, not faults: counted, not shown.
 BENIGN_CODES = frozenset(
@@ -49,12 +51,14 @@ class Downlink:
         self._turns = Turns(generation=time.time_ns() // 1_000_000)
         self._shown: m.ReplyState | None = None
         self._codes: set[str] = set()
+        self._texts: dict[str, m.Transcript] = {}  # to be published, by item
         stage.subscribe(m.ServerEvent, self._on_event)
         stage.subscribe(m.Heard, self._on_heard)
         stage.subscribe(m.Silenced, self._on_silenced)
         stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
         stage.every(STATE_S, self._publish_state)
+        stage.every(STATE_S, self._publish_texts)
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -66,16 +70,13 @@ class Downlink:
     def _connected(self, session: int) -> None:
         if session < self._turns.session:
             return
-        for message in self._turns.connected(session):
-            self._stage.publish(message)
+        self._say(self._turns.connected(session))
 
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
-        for out in self._turns.heard(delivery.message):
-            self._stage.publish(out)
+        self._say(self._turns.heard(delivery.message))
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
-        for out in self._turns.silenced(delivery.message):
-            self._stage.publish(out)
+        self._say(self._turns.silenced(delivery.message))
 
     def _on_control(self, delivery: Delivery[m.Control]) -> None:
         if delivery.message.command == "interrupt":
@@ -92,8 +93,7 @@ class Downlink:
         except (e.BadEvent, BadAudio) as error:
             self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
             return
-        for out in outcome:
-            self._stage.publish(out)
+        self._say(outcome)
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
         match event:
@@ -107,6 +107,8 @@ class Downlink:
             case e.SpeechStarted():
                 self._stage.counters["flushes"] += 1
                 self._publish_state()
+                # what was heard is soon told in words
+                self._publish_texts()
             case e.ResponseCreated() | e.ResponseDone() | e.AudioDone():
                 self._publish_state()
                 if isinstance(event, e.ResponseDone):
@@ -134,6 +136,23 @@ class Downlink:
         details = response.status_details
         if response.status == "failed":
             self._show((details and details.error) or e.Failure("the response failed"))
+
+    def _say(self, messages: list[m.Message]) -> None:
+        for message in messages:
+            if isinstance(message, m.Transcript) and not message.final:
+                self._texts[message.item_id] = message
+                continue
+            if isinstance(message, m.Transcript):
+                self._texts.pop(message.item_id, None)
+            self._stage.publish(message)
+
+    def _publish_texts(self) -> None:
+        letters = 0
+        while self._texts and letters < LETTERS_AT_ONCE:
+            item_id = next(iter(self._texts))
+            text = self._texts.pop(item_id)
+            letters += len(text.text)
+            self._stage.publish(text)
 
     def _publish_state(self) -> None:
         state = self._turns.state()

@@ -25,6 +25,8 @@ FRAMES = topics.of(m.SpeakerFrame).name
 #: Stretches taken by one callback at most: a long reply that comes at once is taken in over
 #: several.
 TAKEN_AT_ONCE = 128
+#: Bytes left for the callback at most. It takes them in within a second: one that doesn't is stuck.
+LEFT_AT_MOST = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class Playback:
         self._device: devices.OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
+        self._left = self._taken = (
+            0  # bytes ever put there, by the loop; ever taken, by the callback
+        )
         # with the time at the converter, ns, and the place in the stream, samples
         self._played: deque[tuple[bytes, int, int]] = deque()
         self._cuts: deque[_Cut] = deque()
@@ -123,6 +128,7 @@ class Playback:
                 self._cut(flush.generation, flush, flush_ns, received_ns, dac_ns, cut)
         for _ in range(min(len(self._audio), TAKEN_AT_ONCE)):
             frame = self._audio.popleft()
+            self._taken += len(frame.payload)
             cut = player.push(frame)
             if cut:
                 self._cut(frame.generation, None, 0, 0, dac_ns, cut)
@@ -160,7 +166,11 @@ class Playback:
         self._without_device()
 
     def _on_audio(self, delivery: Delivery[m.ReplyAudio]) -> None:
+        if self._left - self._taken > LEFT_AT_MOST:
+            self._stage.count("unplayed", warning="the speaker takes nothing: audio was dropped")
+            return
         self._audio.append(delivery.message)
+        self._left += len(delivery.message.payload)
         self._without_device()
 
     def _without_device(self) -> None:
@@ -221,6 +231,7 @@ class Playback:
         counters["underruns"] = player.underruns
         counters["stale_samples"] = player.stale
         counters["gap_samples"] = player.gaps
+        counters["overflow_samples"] = player.overflow
         if heard != self._heard:
             self._heard = heard
             self._stage.publish(heard)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from shared.bus import Delivery
 #: What is still to come for a moment of the conversation has come when it is this old.
 SETTLED = pcm.RATE * 2
 WRITE_S = 0.5
+#: Interruptions and texts that are kept in memory, the last ones, and letters of these.
+KEPT, LETTERS = 10_000, 16_000_000
 #: A frame that says it is this far from now does not tell the truth.
 FAR_NS = 60_000_000_000
 
@@ -37,8 +40,9 @@ class Recorder:
         self._directory = Path(settings.directory).expanduser()
         self._timeline = Timeline()
         self._zero_ns = 0
-        self._interruptions: list[dict[str, Any]] = []
-        self._transcripts: dict[str, m.Transcript] = {}
+        self._interruptions: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()  # role, text
+        self._letters = 0  # in these texts
         self._file: soundfile.SoundFile | None = None
         path = self._directory / "conversation.wav"
         try:
@@ -87,7 +91,13 @@ class Recorder:
         )
 
     def _on_transcript(self, delivery: Delivery[m.Transcript]) -> None:
-        self._transcripts[delivery.message.item_id] = delivery.message
+        said = delivery.message
+        _, before = self._transcripts.get(said.item_id, ("", ""))
+        self._transcripts[said.item_id] = (said.role, said.text)
+        self._letters += len(said.text) - len(before)
+        while len(self._transcripts) > KEPT or self._letters > LETTERS:
+            _, (_, oldest) = self._transcripts.popitem(last=False)
+            self._letters -= len(oldest)
 
     def _write(self, keep: int) -> None:
         if self._file is None:
@@ -119,10 +129,10 @@ class Recorder:
             self._file = None
         record = {
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "interruptions": self._interruptions,
+            "interruptions": list(self._interruptions),
             "transcripts": [
-                {"item_id": t.item_id, "role": t.role, "text": t.text}
-                for t in self._transcripts.values()
+                {"item_id": item_id, "role": role, "text": text}
+                for item_id, (role, text) in self._transcripts.items()
             ],
         }
         path = self._directory / "conversation.json"

@@ -17,6 +17,8 @@ from shared.realtime.reports import Reports
 
 #: Playback answers a flush within a device buffer; one that has not by now is not there.
 ANSWER_S = 0.5
+#: Flushes that wait for an answer at most: a server can tell of speech as often as it likes.
+UNANSWERED = 64
 
 
 class Uplink:
@@ -58,7 +60,8 @@ class Uplink:
         if not self._open:
             self._stage.count("frames_unsent")
             return
-        if time.monotonic_ns() - frame.captured_ns > self._max_age_ns:
+        # nor one that is of a time to come
+        if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
             self._stage.count(
                 "frames_late",
                 warning="microphone frames were too old to send"
@@ -94,6 +97,8 @@ class Uplink:
         if flush.generation not in self._settled:
             self._flushes[flush.generation] = (flush, names)
             self._stage.after(ANSWER_S, lambda: self._give_up(flush.generation))
+        if len(self._flushes) > UNANSWERED:
+            self._give_up(next(iter(self._flushes)))
 
     def _give_up(self, generation: int) -> None:
         """Tell the server what is known of a flush that playback has not answered."""

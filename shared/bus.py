@@ -42,6 +42,16 @@ MAX_PATH = 103
 MAX_FRAME = 10 * m.MAX_TEXT
 
 
+#: Messages that wait in the reader's own process. All others wait at their publisher, which has the
+#: longer queue, and of fewer bytes.
+AHEAD = 64
+#: A peer that is stopped, or has not read for long, is let go of after this long, and with it what
+#: waits for it. It connects anew, and sees what it has missed.
+BEAT_MS, GONE_MS = 5000, 20_000
+#: Urgent messages in a row, after which the others have their turn.
+URGENT_AT_ONCE = 64
+
+
 #: What a Poller found to be ready. To ask a socket costs as much as to read a message.
 Ready = Sequence["zmq.Socket[bytes] | int"]
 
@@ -116,6 +126,8 @@ def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, GONE_MS)
     return socket
 
 
@@ -213,6 +225,10 @@ class Publisher:
                     # its last reader is gone
                     self._prefixes.discard(prefix)
                 rows = topics.published_by(self.stage)
+                # a subscription to what is not here would only take memory
+                self._prefixes = {
+                    p for p in self._prefixes if any(r.name.startswith(p) for r in rows)
+                }
                 self.read = frozenset(
                     row.name for row in rows if any(map(row.name.startswith, self._prefixes))
                 )
@@ -281,6 +297,7 @@ class Subscriber:
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
+        self._hurried = 0  # urgent messages in a row
         # of the publishers that may be on another machine
         self._clocks = {t.publisher: Clock() for t in rows if t.endpoint in network.addresses}
         # topics with an endpoint of their own are urgent, and are looked at first
@@ -288,7 +305,7 @@ class Subscriber:
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
             here = [topic for topic in rows if topic.endpoint == endpoint]
             socket = _socket(zmq.SUB)
-            socket.setsockopt(zmq.RCVHWM, max(topic.queue.value for topic in here))
+            socket.setsockopt(zmq.RCVHWM, min(AHEAD, *(topic.queue.value for topic in here)))
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:
                 socket.setsockopt(zmq.SUBSCRIBE, topic.name.encode())
@@ -312,7 +329,8 @@ class Subscriber:
         its topic is refused and counted, what is too old is dropped and counted; neither ends the
         search, unless there is a flood of it.
         """
-        for socket in self._sockets:
+        in_turn = self._sockets if self._hurried < URGENT_AT_ONCE else self._sockets[::-1]
+        for socket in in_turn:
             if among is not None and socket not in self._urgent and socket not in among:
                 continue
             for _ in range(REFUSED_AT_ONCE):
@@ -321,8 +339,19 @@ class Subscriber:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
                 delivery = self._read(frames)
                 if delivery is not None:
+                    self._turn_over(socket)
                     return delivery
         return None
+
+    def _turn_over(self, socket: zmq.Socket[bytes]) -> None:
+        """Let the others be looked at before a socket that has given a message."""
+        if socket in self._urgent:
+            self._hurried += 1
+            return
+        self._hurried = 0
+        if socket is not self._sockets[-1]:
+            self._sockets.remove(socket)
+            self._sockets.append(socket)
 
     def _read(self, frames: list[bytes]) -> Delivery[m.Message] | None:
         topic = self._wanted.get(frames[0])

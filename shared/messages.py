@@ -19,8 +19,12 @@ from msgspec import Meta
 
 VERSION = 1
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
-MAX_AUDIO = 256 * 1024
+MAX_AUDIO = 32 * 1024  # 0.7 s; ten thousand of these wait at most, for a reader that has stopped
 MAX_TEXT = 24 * 1024 * 1024
+
+#: Generations begin from the clock, ms, and grow by one: one that is larger than this is a lie,
+#: after which there would be none to follow.
+LAST_GENERATION = 2**62
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(max_length=512)]

@@ -22,8 +22,6 @@ from zmq.utils import z85
 
 from shared import topics
 
-#: A peer that has gone without a word (a cable, a machine) is let go of after this long.
-BEAT_MS, GONE_MS = 1000, 5000
 #: The longest between two tries to reach a publisher: its machine may be off.
 RECONNECT_MAX_MS = 500
 #: A key in text: 32 bytes as Z85.
@@ -154,8 +152,6 @@ class Network:
         if not address:
             return
         socket.setsockopt(zmq.IPV6, int("[" in address))
-        socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, GONE_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         if not self.key:
             return

@@ -112,6 +112,7 @@ class Stage:
         self.log = log
         self.directory = bus.prepare_directory(config.bus_directory(settings))
         self.network = config.bus_network(settings)
+        self._strangers = network.refused()
         self._lock = take_lock(name, self.directory)
         self.publisher = bus.Publisher(name, self.directory, self.network)
         self.subscriber: bus.Subscriber | None = None
@@ -285,11 +286,11 @@ class Stage:
         refused = sum(faults.refused.values())
         if refused > self.counters["refused"]:
             self.count("refused", refused - self.counters["refused"], faults.last)
-        strangers = network.refused()
-        if strangers > self.counters["strangers"]:
+        strangers, self._strangers = network.refused() - self._strangers, network.refused()
+        if strangers:
             self.count(
                 "strangers",
-                strangers - self.counters["strangers"],
+                strangers,
                 "a peer with another key wanted in, and was turned away: has it this bus's key?",
             )
         self.publisher.repeat_state()

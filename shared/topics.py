@@ -25,10 +25,13 @@ MONITOR = "monitor"
 
 
 class Queue(enum.Enum):
-    """What may become of a message that its reader has not taken yet."""
+    """What may become of a message that its reader has not taken yet.
+
+    The value is how many may wait: with the largest message of its topic, how much memory.
+    """
 
     LIVE = 100  # only the newest matter: a short queue, and the reader drops what is too old
-    KEPT = 20_000  # nothing may be lost: a long queue, and a gap is an error that is seen
+    KEPT = 10_000  # nothing may be lost: a long queue, and a gap is an error that is seen
     STATE = 200  # the last one says all: repeated every second and to each new reader
 
 

@@ -14,12 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared import messages as m
+from shared.audio.pcm import RATE
 
 #: How many items are remembered, the oldest forgotten first.
 REMEMBERED = 64
 #: How many of them are told of while they play.
 SHOWN = 16
 REMEMBERED_RESPONSES = 512
+#: A place in an item that is larger, samples, is none.
+LARGEST = 2**48
+#: The most that waits to be played, samples (half an hour, 86 MB) and stretches: more than a model
+#: can say at once, so that a server that does say more cannot take all the memory.
+LONGEST = 30 * 60 * RATE
+MOST = 100_000
 
 _Key = tuple[str, int]
 
@@ -35,6 +42,7 @@ class _Track:
     received: int = 0  # samples known of, played or not
     done: bool = False  # received is all there will be
     cut: bool = False  # a flush ended it
+    full: bool = False  # its end had no room
     generation: int = 0  # of its last stretch
     shift: int = 0  # from its publisher's place to ours, samples
 
@@ -70,6 +78,7 @@ class Player:
         self.underruns = 0  # times the device asked for more than had come, in mid-item
         self.stale = 0  # samples refused, because a flush had ended what they belong to
         self.gaps = 0  # samples that never came though later ones did
+        self.overflow = 0  # samples refused, because too much was waiting
         self._jitter = jitter
         self._fade = fade
         self._queue: deque[_Stretch] = deque()
@@ -103,13 +112,14 @@ class Player:
         now, and the cut items are given, as by ``flush``.
         """
         cut = None
-        if frame.generation > self.generation:
+        if self.generation < frame.generation <= m.LAST_GENERATION:
             cut = self.flush(frame.generation, spared=frame.response_id)
         self.session = frame.session
         key = (frame.item_id, frame.content_index)
         samples = len(frame.payload) // 2
-        if not frame.out_of_band and (
-            frame.generation < self.generation or frame.response_id in self._ended
+        if frame.generation > m.LAST_GENERATION or (
+            not frame.out_of_band
+            and (frame.generation < self.generation or frame.response_id in self._ended)
         ):
             self.stale += samples
             return cut
@@ -124,12 +134,16 @@ class Player:
         track.generation = frame.generation
         start = frame.start + track.shift
         end = start + samples
+        if end > LARGEST:
+            # no item is that long, and sums of it would no longer be a message
+            self.stale += samples
+            return cut
         if end > track.received:
             skip = max(0, track.received - start)
             self.gaps += max(0, start - track.received) if track.received else 0
             pcm = memoryview(frame.payload)[skip * 2 : samples * 2]
             # an end beyond all that came is known of, and not heard
-            if pcm:
+            if pcm and self._has_room(track, samples - skip):
                 self._queue.append(_Stretch(track, start + skip, pcm))
                 self._queued += samples - skip
             track.received = end
@@ -147,9 +161,9 @@ class Player:
 
         ``received`` is what downlink had of each item when it flushed, ``interrupted`` the
         responses to refuse from now on, ``spared`` a response that goes on. None for a flush that
-        is older than what is playing.
+        is older than what is playing, or cannot be.
         """
-        if generation <= self.generation:
+        if not self.generation < generation <= m.LAST_GENERATION:
             return None
         self.generation = generation
         for counted in received:
@@ -195,6 +209,13 @@ class Player:
         return bytes(out)
 
     # how
+
+    def _has_room(self, track: _Track, samples: int) -> bool:
+        # an item that lost a part is not taken up again: what is heard of it is its beginning
+        if track.full or self._queued + samples > LONGEST or len(self._queue) >= MOST:
+            track.full = True
+            self.overflow += samples
+        return not track.full
 
     def _ready(self, samples: int) -> bool:
         """Whether enough has gathered to begin."""

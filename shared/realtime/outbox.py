@@ -6,6 +6,9 @@ from collections import deque
 
 from shared import messages as m
 
+#: Events that wait at most: three minutes of microphone, though none of that waits for so long.
+LONGEST = 10_000
+
 
 class Outbox:
     """Client events in the order they came; those past their time are dropped and counted."""
@@ -15,8 +18,11 @@ class Outbox:
         self._events: deque[m.ClientEvent] = deque()
 
     def put(self, event: m.ClientEvent) -> None:
-        """Take one more."""
-        self._events.append(event)
+        """Take one more, unless far too many wait already."""
+        if len(self._events) < LONGEST:
+            self._events.append(event)
+        else:
+            self.expired += 1
 
     def first(self, now_ns: int) -> m.ClientEvent | None:
         """Give the next one to send, and keep it; None when there is none."""

@@ -21,6 +21,8 @@ REMEMBERED = 64
 REMEMBERED_RESPONSES = 512
 MAX_TRANSCRIPT = 60_000
 MAX_MARKS = 4096
+#: What is longer, samples, is no item: sums of it would no longer be a message.
+LARGEST = 2**48
 
 
 class BadAudio(ValueError):
@@ -92,10 +94,13 @@ class Turns:
 
     def heard(self, heard: m.Heard) -> list[m.Message]:
         """Learn what was heard: such items need not be counted when a flush comes."""
-        self.generation = max(self.generation, heard.generation)
+        if heard.generation < m.LAST_GENERATION:
+            self.generation = max(self.generation, heard.generation)
         said: list[m.Message] = []
         # an item that began before this process did goes on from where playback has it
-        self._before = {(i.item_id, i.content_index): i.received for i in heard.items}
+        self._before = {
+            (i.item_id, i.content_index): i.received for i in heard.items if i.received < LARGEST
+        }
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
             # with its end still on the way to playback, a flush has to tell of it
