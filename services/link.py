@@ -21,7 +21,7 @@ from websocket import ABNF
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
-from shared.realtime import endpoint, reconnect
+from shared.realtime import endpoint, inflow, reconnect
 from shared.realtime.outbox import Outbox
 
 #: What the kernel may hold of what we send, about a second of microphone: a network that stalls
@@ -58,10 +58,8 @@ class Link:
         self._outbox = Outbox()
         self._blocked = False  # the socket takes no more for now
         self._session = 0
-        self._opened = 0.0
         self._sent = 0
-        self._pinged = 0.0
-        self._alive = 0.0
+        self._opened = self._pinged = self._alive = 0.0
         stage.subscribe(m.ClientEvent, self._on_client_event)
         stage.on_wake(self._on_wake)
         stage.on_close(self._hang_up)
@@ -124,6 +122,7 @@ class Link:
         self._socket = opened
         self._descriptor = opened.sock.fileno() if opened.sock else -1
         opened.settimeout(0)
+        inflow.limit(opened, time.monotonic)
         self._session = max(self._session + 1, time.time_ns())
         self._opened = self._pinged = self._alive = time.monotonic()
         self._sent = 0

@@ -467,6 +467,31 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
     assert "unknown event 'response.mind.read' from the server, skipped" in unknown
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"\x81\x7f\x7f" + b"\xff" * 7, "a message of 9223372036854775807 bytes, at most"),
+        (b"\x01\x01x" + b"\x00\x00" * 5000, "a message in more than 1024 frames"),
+    ],
+    ids=["of any length", "without an end"],
+)
+def test_a_message_that_would_take_all_the_memory_is_not_read(
+    pipeline: Pipeline, said: bytes, why: str
+) -> None:
+    def flood(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.socket.sendall(said)
+        while True:
+            connection.socket.sendall(bytes(65536))
+
+    with Server([flood, servers.serve]) as server:
+        child = link(pipeline, server.url)
+        server.wait(2)
+        wait_state(pipeline, "open", lambda s: s.session)
+    assert why in child.wait_line(" W ")
+    assert child.end() == 0
+
+
 def test_what_a_server_says_stays_on_its_line(pipeline: Pipeline) -> None:
     evil = "no\n12:00:00.000 E forged\r\x1b[2J\u2028\x07gone"
 
