@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 
 from shared import messages as m
 from shared.audio import pcm
-from shared.audio.player import REMEMBERED, REMEMBERED_RESPONSES, SHOWN, Player
+from shared.audio.player import (
+    LARGEST,
+    LONGEST,
+    MOST,
+    REMEMBERED,
+    REMEMBERED_RESPONSES,
+    SHOWN,
+    Player,
+)
 
 FADE = 72  # samples: 3 ms
 JITTER = 960  # samples: 40 ms
@@ -638,3 +647,54 @@ def test_what_waits_to_be_played_is_never_forgotten() -> None:
     assert np.count_nonzero(play(player, 10 * items)) == 10 * items
     # nor is it told of wrongly
     assert told(player.flush(2)) == []
+
+
+# what nobody should send
+
+
+def test_what_waits_has_a_limit_and_what_is_heard_is_the_beginning() -> None:
+    player = Player(1, 0, 0)
+    second = frame(pcm.RATE)
+    for n in range(LONGEST // pcm.RATE + 5):
+        player.push(msgspec.structs.replace(second, start=n * pcm.RATE))
+    assert player.overflow == 5 * pcm.RATE
+    play(player, 10 * pcm.RATE)
+    # there is room again, but not in the midst of what lost a part
+    player.push(frame(pcm.RATE, start=LONGEST + 5 * pcm.RATE, last=True))
+    player.push(frame(pcm.RATE, "item_2", last=True))
+    assert player.overflow == 6 * pcm.RATE
+    while player.playing:
+        player.render(pcm.RATE)
+    assert heard(player) == {"item_1": LONGEST, "item_2": pcm.RATE}
+    assert player.gaps == 0
+    assert [item.whole for item in player.items()] == [False, True]
+
+
+def test_what_waits_has_a_limit_however_short_its_stretches_are() -> None:
+    player = Player(1, 0, 0)
+    for n in range(MOST + 5):
+        player.push(frame(1, start=n))
+    assert player.overflow == 5
+
+
+@pytest.mark.parametrize("generation", [m.LAST_GENERATION + 1, 2**63 - 1])
+def test_a_generation_that_cannot_be_silences_nothing(generation: int) -> None:
+    player = playing(1000, 100)
+    assert player.flush(generation) is None
+    assert player.push(frame(10, "other", generation=generation)) is None
+    assert player.push(frame(10, "other", generation=generation, out_of_band=True)) is None
+    assert (player.generation, player.playing) == (1, True)
+    assert play(player, 900).all()
+    assert "other" not in heard(player)
+
+
+def test_places_that_cannot_be_never_make_numbers_that_are_no_message() -> None:
+    player = Player(1, 0, 0)
+    known = m.Received("item_1", 0, 2**63 - 1, False)
+    for generation in range(2, 80):
+        player.flush(generation, [known] if generation % 3 else [])
+        for start in (0, LARGEST - 10, 2**63 - 1):
+            player.push(frame(10, start=start, generation=generation, response=f"r{generation}"))
+        player.render(20)
+        for item in player.items():
+            assert 0 <= item.heard <= item.received < 2**63

@@ -565,3 +565,43 @@ def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
     assert said.text == " word" * (t.MAX_MARKS + 500)
     assert len(said.marks) == t.MAX_MARKS
     assert sent(said) == said
+
+
+# what nobody should say
+
+
+@pytest.mark.parametrize("generation", [m.LAST_GENERATION, 2**63 - 1])
+def test_a_generation_that_cannot_be_is_not_followed(generation: int) -> None:
+    rig = Rig(generation=100)
+    rig.turns.heard(m.Heard(generation=generation, session=1, playing=True, items=[]))
+    assert rig.flush().generation == 101
+
+
+def test_a_place_that_cannot_be_is_not_gone_on_from() -> None:
+    rig = Rig()
+    item = m.HeardItem("item_1", 0, 5, 2**63 - 1, False)
+    rig.turns.heard(m.Heard(generation=1, session=1, playing=True, items=[item]))
+    assert [out.start for out in rig.audio(delta(10))] == [0]
+
+
+def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
+    turns = Turns(1, 1)
+    for n in range(3000):
+        for event in (
+            created(f"resp_{n}"),
+            delta(2, f"item_{n}", f"resp_{n}"),
+            e.TextDelta(f"resp_{n}", f"item_{n}", "x"),
+            e.UserTranscriptDelta(f"user_{n}", "y"),
+            e.ItemTruncated(f"gone_{n}", 5),
+        ):
+            turns.read(event, 7)
+        # one item and its text, in ever more pieces
+        turns.read(e.TextDelta("resp", "item", "x" * 100), 7)
+        turns.read(delta(5, "item", "resp"), 7)
+    kept = {name: len(value) for name, value in vars(turns).items() if hasattr(value, "__len__")}
+    assert max(kept.values()) <= t.REMEMBERED_RESPONSES
+    for message in [turns.state(), turns.flush("control", 1)]:
+        assert sent(message) == message
+    longest = max(turns._texts.values(), key=lambda text: len(text.text))
+    assert len(longest.text) <= t.MAX_TRANSCRIPT
+    assert len(longest.marks) <= t.MAX_MARKS
