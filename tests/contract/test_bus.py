@@ -486,7 +486,73 @@ def test_a_flush_that_comes_while_frames_are_read_is_read_next(wires: Wires) -> 
     assert wires.next(reader).message == flush(1)
 
 
+@pytest.mark.parametrize("kind", [m.Flush, m.MicFrame], ids=lambda kind: kind.__name__)
+def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
+    wires: Wires, kind: type[m.Message]
+) -> None:
+    reader = wires.subscriber(kind, m.Control, m.LinkState)
+    flood = topics.of(kind)
+    senders = [
+        wires.foreign(name, *topic)
+        for name, *topic in (
+            (flood.endpoint, flood.name),
+            ("monitor", "control"),
+            ("link", "link.state"),
+        )
+    ]
+    many = 20 * bus.URGENT_AT_ONCE
+    for seq in range(many):
+        senders[0].send_multipart(frames(flush(seq) if kind is m.Flush else mic(seq), seq))
+    senders[1].send_multipart(frames(interrupt(), 0))
+    senders[2].send_multipart(frames(link(), 0))
+    wires.ready(reader)
+    found = [type(wires.next(reader).message) for _ in range(many + 2)]
+    # each has its turn, the urgent one more of them
+    assert max(found.index(m.Control), found.index(m.LinkState)) <= 2 * bus.URGENT_AT_ONCE + 1
+    # and when nothing else comes there is no more to wait for
+    assert found.count(kind) == many
+
+
+def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    stranger = wires.bare(zmq.XSUB, "link", bind=False)
+    for number in range(2000):
+        stranger.send(b"\x01nothing.%d" % number)
+    stranger.send(b"\x01link.state")
+    wires.join(publisher, "link.state")
+    assert publisher._prefixes == {"link.state"}
+    assert publisher.read == {"link.state"}
+
+
 # the directory
+
+
+def test_a_socket_is_for_us_alone(wires: Wires) -> None:
+    before = os.umask(0)
+    try:
+        publisher = wires.publisher("downlink")
+    finally:
+        os.umask(before)
+    for address in publisher.addresses:
+        assert Path(address.removeprefix("ipc://")).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("deep", [0, 1])
+def test_one_that_anybody_could_replace_is_refused(place: Path, deep: int) -> None:
+    above = place.parent if deep == 0 else place
+    (place / "bus").mkdir(parents=True, mode=0o700)
+    before = above.stat().st_mode
+    directory = place if deep == 0 else place / "bus"
+    directory.chmod(0o700)
+    above.chmod(0o777)
+    try:
+        said = refusal(directory)
+        assert f"anyone could put another in its place, since all can write to {above}" in said
+        # as in /tmp: all can write, and nobody can touch what is another's
+        above.chmod(0o1777)
+        assert bus.prepare_directory(directory) == directory
+    finally:
+        above.chmod(before)
 
 
 @pytest.fixture(name="place")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 
 from shared import messages as m
 from tests.process import servers
-from tests.process.pipeline import PATIENCE_S, Pipeline
+from tests.process.pipeline import PATIENCE_S, Pipeline, environment_of
 from tests.process.servers import Connection, Server
 
 pytestmark = pytest.mark.process
 
 KEY, OTHER = "sk-test-SECRET-in-a-file", "sk-test-SECRET-in-the-environment"
+#: What a person's shell may have, where they look at a bus.
+TELLTALE = {"OPENAI_API_KEY": KEY}
 REMOTE = "wss://api.openai.com/v1/realtime"
 
 
@@ -78,6 +82,65 @@ def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) 
         [line] = child.lines
         assert "OPENAI_API_KEY" in line
         assert "SECRET" not in line
+
+
+def test_the_key_is_in_nothing_that_is_said_written_or_shown(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    def parrot(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.read(lambda event: event["type"] == "session.update")
+        # a server that says it back, wherever it can
+        given = connection.headers["authorization"]
+        connection.send("error", error={"code": given, "message": given, "param": given})
+        connection.send("response.output_text.done", item_id=given, response_id="r", text=given)
+        connection.read()
+
+    pipeline.settings |= {
+        "recorder.directory": tmp_path,
+        "log.level": "debug",
+        "playback.device": f"file:{tmp_path / 'speaker.wav'}",
+    }
+    before = os.umask(0)
+    try:
+        with Server(parrot) as server:
+            pipeline.settings["link.url"] = server.url
+            names = ["uplink", "downlink", "playback", "capture", "recorder"]
+            stages = pipeline.all_up(*names)
+            # as honcho starts it: it alone is given the key
+            stages["link"] = pipeline.stage("link", env={"OPENAI_API_KEY": KEY})
+            said = pipeline.bus.wait_for(m.Transcript).message
+            echo = pipeline.python(
+                "shared.tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
+            )
+            shown = pipeline.python("shared.config", *pipeline.options({}), env=TELLTALE)
+            assert shown.wait() == 0
+            shown.wait_line("OPENAI_API_KEY: set")
+            for name, child in {**stages, "echo": echo}.items():
+                if (line := Path(f"/proc/{child.pid}/cmdline")).exists():
+                    assert b"SECRET" not in line.read_bytes()
+                if name not in ("link", "echo"):
+                    assert "SECRET" not in environment_of(child.pid)
+            # what is made is ours alone, whatever the umask
+            made = [*pipeline.bus_directory.iterdir(), *tmp_path.iterdir()]
+            assert len(made) > len(stages)
+            assert {path.name: path.stat().st_mode & 0o077 for path in made} == {
+                path.name: 0 for path in made
+            }
+    finally:
+        os.umask(before)
+    assert "****" in said.text
+    assert stages["recorder"].end() == 0
+    assert stages["downlink"].end() == 0
+    stages["downlink"].wait_line("the server says")
+    echo.codes = {-signal.SIGTERM}
+    for child in (*stages.values(), echo, shown):
+        assert "SECRET" not in child.output
+    written = [path for path in tmp_path.iterdir() if b"SECRET" in path.read_bytes()]
+    assert written == []
+    record = tmp_path / "conversation.json"
+    assert b"****" in record.read_bytes()
+    assert record.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_refused_key_is_one_line_and_no_retry(pipeline: Pipeline) -> None:
