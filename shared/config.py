@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import ipaddress
 import os
 import re
@@ -160,6 +161,12 @@ def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tupl
             yield f"{prefix}{name}", hints[name], default
 
 
+@functools.cache
+def _known() -> dict[str, tuple[Any, Any]]:
+    """Give each knob's type and default."""
+    return {key: (kind, default) for key, kind, default in keys()}
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if isinstance(value, dict):
@@ -211,7 +218,7 @@ def resolve(
     ``file`` None means the project's own config.toml, if there is one. Raises ConfigError with
     every unknown key, wrong type and value out of range.
     """
-    known = {key: (kind, default) for key, kind, default in keys()}
+    known = _known()
     errors: list[str] = []
     given: list[tuple[str, Any, str]] = []
     path = file or FILE
@@ -247,8 +254,13 @@ def resolve(
             errors.append(f"{source}: {key}: unknown{_mean(key, list(known))}")
             continue
         try:
+            # bytes of the environment or a command line that are no text cannot be sent or shown
+            str(value).encode()
             values[key] = msgspec.convert(value, known[key][0])
             sources[key] = source
+        except UnicodeEncodeError:
+            wrong.add(key)
+            errors.append(f"{source}: {key} = {value!r}: not text in UTF-8")
         except msgspec.ValidationError as error:
             wrong.add(key)
             errors.append(f"{source}: {key} = {value!r}: {str(error)[:1].lower()}{str(error)[1:]}")
