@@ -443,7 +443,7 @@ Run = Callable[..., int]
 
 @pytest.fixture(name="run")
 def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
-    before = sys.getswitchinterval()
+    before, umask = sys.getswitchinterval(), os.umask(0o022)
     monkeypatch.setattr(s, "arm_signals", lambda stop: None)
     monkeypatch.setattr(s, "set_up_log", lambda level: logging.getLogger("bargein"))
 
@@ -460,6 +460,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
 
     yield run
     sys.setswitchinterval(before)
+    os.umask(umask)
 
 
 def test_a_stage_runs_and_ends(run: Run) -> None:
@@ -501,6 +502,37 @@ def test_what_it_cannot_go_on_without_is_one_line(
     assert said[2].startswith("capture is already running (pid ")
     assert "open to other users" in said[3]
     assert all(line.isprintable() for line in said)
+
+
+def test_an_error_of_its_own_is_no_refusal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    closed: list[str] = []
+
+    def fail(stage: s.Stage) -> None:
+        stage.on_close(lambda: closed.append(stage.name))
+        raise ZeroDivisionError("never")
+
+    # to start it anew may help, which it does not after any of the others
+    assert run(set_up=fail) == s.CRASHED
+    assert run(set_up=lambda stage: stage.after(0, lambda: fail(stage))) == s.CRASHED
+    assert s.CRASHED not in {s.DONE, s.FAILED, s.BAD_CONFIG, s.RUNNING}
+    assert closed == ["capture", "capture"]
+    assert capsys.readouterr().err.count("ZeroDivisionError: never") == 2
+
+
+def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
+    run: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert run("--set", f"bus.key_file={tmp_path / 'none'}") == s.BAD_CONFIG
+    [line] = [record.getMessage() for record in caplog.records]
+    assert f"bus.key_file {tmp_path / 'none'}: there is none: make one with" in line
+
+
+def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wires) -> None:
+    made = tmp_path / "made"
+    os.umask(0)
+    run(set_up=lambda stage: (made.touch(), stage.stop()))
+    assert made.stat().st_mode & 0o077 == 0
+    assert (wires.directory / "capture.lock").stat().st_mode & 0o077 == 0
 
 
 def test_arguments_of_its_own_can_answer_without_starting_it(run: Run) -> None:

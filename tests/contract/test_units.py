@@ -1,0 +1,111 @@
+"""The systemd units: they start what there is, and start anew only what that can help."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from shared import config, stage, topics
+
+pytestmark = pytest.mark.contract
+
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "systemd"
+TEMPLATE = UNITS / "bargein@.service"
+
+Sections = dict[str, dict[str, list[str]]]
+
+
+def read(path: Path) -> Sections:
+    """Read a unit: of each section, the values of each setting."""
+    found: Sections = {}
+    for line in path.read_text("utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), {})
+            continue
+        name, equals, value = line.partition("=")
+        assert equals, f"{path.name}: {line}"
+        section.setdefault(name, []).append(value)
+    return found
+
+
+def words(values: list[str]) -> list[str]:
+    return [word for value in values for word in value.split()]
+
+
+def of(name: str) -> dict[str, list[str]]:
+    """Give the settings of a stage's service, drop-ins included."""
+    settings = {k: list(v) for k, v in read(TEMPLATE)["Service"].items()}
+    for path in sorted((UNITS / f"bargein@{name}.service.d").glob("*.conf")):
+        for key, values in read(path)["Service"].items():
+            settings.setdefault(key, []).extend(values)
+    return settings
+
+
+def test_the_target_starts_the_stages_and_ends_them() -> None:
+    unit = read(UNITS / "bargein.target")["Unit"]
+    assert words(unit["Wants"]) == [f"bargein@{name}.service" for name in topics.STAGES]
+    assert read(TEMPLATE)["Unit"]["PartOf"] == ["bargein.target"]
+    drop_ins = {path.name for path in UNITS.glob("*.service.d")}
+    assert drop_ins == {"bargein@link.service.d"}
+
+
+@pytest.mark.parametrize("name", [*topics.STAGES, *topics.LISTENERS])
+def test_a_service_is_a_stage(name: str) -> None:
+    settings = of(name)
+    [command] = settings["ExecStart"]
+    [place] = settings["WorkingDirectory"]
+    program, *arguments = command.replace("%i", name).split()
+    assert program == f"{place}/.venv/bin/python"
+    assert arguments == ["-u", "-m", f"services.{name}"]
+    assert find_spec(arguments[-1]) is not None
+
+
+@pytest.mark.parametrize("name", topics.STAGES)
+def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
+    settings = of(name)
+    assert settings["Restart"] == ["on-failure"]
+    final = {int(code) for code in words(settings["RestartPreventExitStatus"])}
+    # a server's refusal is link's
+    assert final == {stage.BAD_CONFIG, stage.RUNNING, *([stage.FAILED] if name == "link" else [])}
+    assert stage.CRASHED not in final
+    # and not for ever
+    limits = read(TEMPLATE)["Unit"]
+    assert int(limits["StartLimitBurst"][0]) <= 10
+    assert float(settings["TimeoutStopSec"][0]) > stage.SHUTDOWN_S
+
+
+@pytest.mark.parametrize("name", [*topics.STAGES, *topics.LISTENERS])
+def test_link_alone_is_told_where_the_key_is(name: str) -> None:
+    settings = of(name)
+    assert settings["UnsetEnvironment"] == ["OPENAI_API_KEY"]
+    variables = dict(value.split("=", 1) for value in settings.get("Environment", []))
+    assert list(variables) == (["BARGEIN_LINK__KEY_FILE"] if name == "link" else [])
+    config.resolve(Path(os.devnull), variables, [])
+
+
+def test_systemd_has_nothing_to_say_about_them(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        # what it would look at first, the tests above do
+        assert all(read(path) for path in UNITS.rglob("*.*") if path.is_file())
+        return
+    # what it checks is that there is a program
+    program = tmp_path / "bargein" / ".venv" / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.symlink_to("/bin/true")
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    names = ["bargein.target", *(f"bargein@{name}.service" for name in topics.STAGES)]
+    paths = [str(UNITS / name) for name in names]
+    found = subprocess.run(
+        [analyze, "--user", "--man=no", "verify", *paths],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (found.stderr, found.returncode) == ("", 0)
