@@ -3,6 +3,7 @@
 # bin/test, from the root of the checkout; not a command of its own.
 #
 #   set_up EXTRA        .venv with Bargein in it, and the extra of pyproject.toml so named ('' for none)
+#   set_up_network      what tests/process can do without, in CI
 #   set_up_sound        the sound server that tests/sound needs, where it can be had
 #
 # A set-up that is complete costs one checksum and one start of Python; see `is_set_up`.
@@ -317,6 +318,21 @@ set_up() { # $1: the extra, or nothing
         set_up_venv "$1"
         say "set up"
     fi
+    rm -f "$log"
+    release_lock
+}
+
+# --- a second machine, for the tests --------------------------------------------------------------------
+
+# With CI=true, what a network of its own takes; without, or where that fails, tests/process takes
+# another address of this machine for the second one.
+set_up_network() {
+    if [ "${CI-}" != true ] || [ "$(uname -s)" != Linux ] || command -v ip >/dev/null; then return; fi
+    find_manager
+    if [ "$manager" != apt-get ] || ! find_root; then return; fi
+    if [ -z "$python" ]; then python=$root/.venv/bin/python; fi
+    take_lock
+    install_packages iproute2 || say "no iproute2: tests/process takes loopback for two machines"
     rm -f "$log"
     release_lock
 }

@@ -339,6 +339,18 @@ def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkou
     assert checkout.calls[-1] == "python -m pytest"
 
 
+@pytest.mark.parametrize("status", ["0", "100"])
+def test_in_ci_a_second_network_is_set_up_or_done_without(checkout: Checkout, status: str) -> None:
+    done = checkout.run("test", APT_STATUS=status, CI="true")
+    assert done.returncode == 0
+    assert any("install iproute2" in call for call in checkout.calls)
+    assert checkout.calls[-1] == "python -m pytest"
+    checkout.forget()
+    (checkout.path / "ip").symlink_to("/bin/sh")
+    checkout.run("test", CI="true")
+    assert not any("iproute2" in call for call in checkout.calls)
+
+
 def test_nothing_is_put_beside_pipewire(checkout: Checkout) -> None:
     (checkout.path / "pipewire").symlink_to("/bin/sh")
     done = checkout.run("test")

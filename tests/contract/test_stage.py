@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -529,8 +530,13 @@ def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
 
 def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wires) -> None:
     made = tmp_path / "made"
+
+    def make(stage: s.Stage) -> None:
+        made.touch()
+        stage.stop()
+
     os.umask(0)
-    run(set_up=lambda stage: (made.touch(), stage.stop()))
+    run(set_up=make)
     assert made.stat().st_mode & 0o077 == 0
     assert (wires.directory / "capture.lock").stat().st_mode & 0o077 == 0
 
