@@ -27,6 +27,8 @@ LARGEST = 2**48
 #: can say at once, so that a server that does say more cannot take all the memory.
 LONGEST = 30 * 60 * RATE
 MOST = 100_000
+#: And the most items that are known of at once, waiting or not.
+KNOWN = 512
 
 _Key = tuple[str, int]
 
@@ -45,6 +47,7 @@ class _Track:
     full: bool = False  # its end had no room
     generation: int = 0  # of its last stretch
     shift: int = 0  # from its publisher's place to ours, samples
+    waiting: int = 0  # stretches in the queue
 
     @property
     def whole(self) -> bool:
@@ -123,6 +126,9 @@ class Player:
         ):
             self.stale += samples
             return cut
+        if key not in self._tracks and len(self._tracks) >= KNOWN:
+            self.overflow += samples
+            return cut
         track = self._track(key, frame.response_id, frame.out_of_band)
         if track.cut:
             self.stale += samples
@@ -145,6 +151,7 @@ class Player:
             # an end beyond all that came is known of, and not heard
             if pcm and self._has_room(track, samples - skip):
                 self._queue.append(_Stretch(track, start + skip, pcm))
+                track.waiting += 1
                 self._queued += samples - skip
             track.received = end
         track.done = track.done or frame.last
@@ -184,7 +191,7 @@ class Player:
                 self._end(track.response_id)
             if not track.whole:
                 cut.append(track.seen())
-            track.cut = True
+            track.cut, track.waiting = True, 0
         self._queue = kept
         self._queued = sum(len(s.pcm) // 2 for s in kept)
         self._running = bool(kept) and self._running
@@ -249,6 +256,7 @@ class Player:
         self._queued -= samples
         if not stretch.pcm:
             self._queue.popleft()
+            stretch.track.waiting -= 1
 
     def _ran_dry(self, out: bytearray, at: int) -> None:
         self._running = False
@@ -281,9 +289,8 @@ class Player:
         return track
 
     def _forget(self) -> None:
-        waiting = {stretch.track.key for stretch in self._queue}
         for key in list(self._tracks)[: len(self._tracks) - REMEMBERED]:
-            if key not in waiting:
+            if not self._tracks[key].waiting:
                 del self._tracks[key]
 
     def _end(self, response_id: str) -> None:

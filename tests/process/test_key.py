@@ -84,6 +84,15 @@ def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) 
         assert "SECRET" not in line
 
 
+@pytest.mark.parametrize(
+    ("stages", "code"),
+    [("capture playback", 0), ("-q capture,playback", 0), ("link capture", 1), ("-q a,link", 1)],
+)
+def test_a_machine_without_link_needs_no_key(pipeline: Pipeline, stages: str, code: int) -> None:
+    env = {"BARGEIN_LINK__URL": REMOTE}
+    assert pipeline.python("shared.preflight", *stages.split(), env=env).wait() == code
+
+
 def test_the_key_is_in_nothing_that_is_said_written_or_shown(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

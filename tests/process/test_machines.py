@@ -192,6 +192,17 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
     held.stages["link"].wait_line("a peer with another key wanted in, and was turned away")
 
 
+def test_they_are_looked_at_from_either(held: Held) -> None:
+    options = held.pipeline.options({})
+    looks = [
+        held.pipeline.run(*place, sys.executable, "-m", "shared.tap", "health", *options)
+        for place in (held.machines.on_desk, [])
+    ]
+    for look in looks:
+        assert look.wait() == 0, look.output
+        assert len(look.matching(r"^\w+ +ok ")) == len(topics.STAGES)
+
+
 def test_without_the_key_nothing_starts(held: Held) -> None:
     lines = [f"tcp://{held.machines.server}:27320 capture"]
     settings = {"bus.machines": lines, "bus.directory": held.pipeline.directory / "third"}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shared import messages as m
 from shared.audio import pcm
 from shared.audio.player import (
+    KNOWN,
     LARGEST,
     LONGEST,
     MOST,
@@ -675,6 +676,37 @@ def test_what_waits_has_a_limit_however_short_its_stretches_are() -> None:
     for n in range(MOST + 5):
         player.push(frame(1, start=n))
     assert player.overflow == 5
+
+
+def test_what_waits_has_a_limit_however_many_items_it_is_of() -> None:
+    player = Player(1, 0, 0)
+    for n in range(KNOWN + 5):
+        player.push(frame(10, f"item_{n}", last=True))
+    assert player.overflow == 50
+    # those that wait are not forgotten, and those that were heard are
+    assert play(player, 10 * KNOWN).all()
+    assert not play(player, 10).any()
+    for n in range(3):
+        player.push(frame(10, f"later_{n}", last=True))
+        assert play(player, 10).all()
+    assert len(player._tracks) == REMEMBERED
+    assert player.overflow == 50
+
+
+def test_an_item_that_waits_is_not_forgotten_and_one_that_was_cut_is() -> None:
+    player = Player(1, 0, 0)
+    player.push(frame(1000, "first"))
+    player.push(frame(10, "apart", response="apart", out_of_band=True))
+    play(player, 100)
+    player.flush(2)
+    assert {key[0]: track.waiting for key, track in player._tracks.items()} == {
+        "first": 0,
+        "apart": 1,
+    }
+    for n in range(REMEMBERED):
+        player.push(frame(10, f"item_{n}", generation=2, response="next"))
+    assert "first" not in {key[0] for key in player._tracks}
+    assert play(player, 10 + 10 * REMEMBERED).all()
 
 
 @pytest.mark.parametrize("generation", [m.LAST_GENERATION + 1, 2**63 - 1])
