@@ -127,8 +127,10 @@ class Player:
             self.stale += samples
             return cut
         if key not in self._tracks and len(self._tracks) >= KNOWN:
-            self.overflow += samples
-            return cut
+            self._forget()
+            if len(self._tracks) >= KNOWN:
+                self.overflow += samples
+                return cut
         track = self._track(key, frame.response_id, frame.out_of_band)
         if track.cut:
             self.stale += samples
