@@ -175,7 +175,7 @@ class Unknown(Event, frozen=True):
     type: str
 
 
-TYPES: dict[str, type[Event]] = {
+_TYPES: dict[str, type[Event]] = {
     "input_audio_buffer.speech_started": SpeechStarted,
     "input_audio_buffer.speech_stopped": SpeechStopped,
     "response.created": ResponseCreated,
@@ -230,7 +230,7 @@ class _Head(msgspec.Struct):
 
 
 _HEAD = msgspec.json.Decoder(_Head)
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items()}
 
 
 def read(text: bytes) -> Event:
