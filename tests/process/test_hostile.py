@@ -181,14 +181,16 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
 def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generation: int) -> None:
     """After it there would be none: nothing would be heard again, or nothing silenced."""
     downlink = pipeline.up("downlink")
-    before = pipeline.bus.wait_for(m.ReplyState).message.generation
-    with forging("playback", pipeline, "heard") as forger:
-        forger.publish(m.Heard(generation=generation, session=1, playing=False, items=[]))
-        forger.send("heard")  # what comes next, and is counted
-        pipeline.bus.health("downlink", lambda h: h.counters.get("refused.heard"))
     with forging("monitor", pipeline, "control") as person:
         person.publish(m.Control(command="interrupt"))
-    assert pipeline.bus.wait_for(m.Flush).message.generation == before + 1
+        before = pipeline.bus.wait_for(m.Flush).message.generation
+        with forging("playback", pipeline, "heard") as forger:
+            forger.publish(m.Heard(generation=generation, session=1, playing=False, items=[]))
+            forger.send("heard")  # what comes next, and is counted
+            pipeline.bus.health("downlink", lambda h: h.counters.get("refused.heard"))
+        now = pipeline.bus.now
+        person.publish(m.Control(command="interrupt"))
+        assert pipeline.bus.wait_for(m.Flush, since=now).message.generation == before + 1
     assert downlink.end() == 0
     playback = pipeline.up("playback")
     least = minimal(m.Flush)
