@@ -87,7 +87,7 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
         most = room * (m.MAX_AUDIO + 2048)
         assert grown < most < 2 * room * m.MAX_AUDIO * 0.9
         # a queue that is full costs less than one that is filled
-        assert took[3] < 3 * took[0]
+        assert min(took[2:]) < 3 * max(took[:2])
         # and before long it is given up, and its queue with it
         poller = bus.Poller()
         for socket in publisher.sockets:
