@@ -12,11 +12,14 @@ from collections import deque
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
-from shared.realtime import requests
+from shared.realtime import replay, requests
+from shared.realtime.replay import Replay
 from shared.realtime.reports import Reports
 
 #: Playback answers a flush within a device buffer; one that has not by now is not there.
 ANSWER_S = 0.5
+#: An uplink that has just started waits this long for the history, which comes before all else.
+HISTORY_S = 0.5
 
 
 class Uplink:
@@ -31,6 +34,9 @@ class Uplink:
             server_cancels=self._session.turn_detection.interrupt_response
             and self._session.turn_detection.type != "none"
         )
+        self._replay = Replay()
+        self._begun = 0  # the session that was given the history
+        self._greet = False
         self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
         self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
         stage.subscribe(m.MicFrame, self._on_mic)
@@ -40,6 +46,8 @@ class Uplink:
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
         stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
+        stage.subscribe(m.History, self._on_history)
+        stage.publish(m.Kept(turns=[]))
         stage.state = "waiting for link"
         stage.log.info(
             "voice %s, turn detection %s; waiting for link to open",
@@ -55,7 +63,7 @@ class Uplink:
         frame = delivery.message
         if delivery.lost:
             self._stage.count("frames_lost", delivery.lost)
-        if not self._open:
+        if self._link is None or not self._open or self._begun != self._link.session:
             self._stage.count("frames_unsent")
             return
         if time.monotonic_ns() - frame.captured_ns > self._max_age_ns:
@@ -78,9 +86,40 @@ class Uplink:
             return
         self._send(requests.session_update(self._session))
         self._stage.log.info("session %d is open: told the server what we want", link.session)
-        if self._session.greeting and link.sent == 0:
-            # an uplink that comes back in mid-conversation must not greet again
+        # an uplink that comes back in mid-conversation must not greet again
+        self._greet = bool(self._session.greeting) and link.sent == 0
+        self._replay.connected(link.session)
+        if self._replay.history is not None:
+            self._begin(link.session)
+        else:
+            self._stage.after(HISTORY_S, lambda: self._begin(link.session))
+
+    def _on_history(self, delivery: Delivery[m.History]) -> None:
+        history = delivery.message
+        if history != self._replay.history:
+            self._replay.learn(history)
+            self._stage.publish(m.Kept(turns=history.turns))
+        if self._link is not None and self._open:
+            self._begin(self._link.session)
+            self._restore()
+
+    def _begin(self, session: int) -> None:
+        """Give a session the conversation so far, before anything is said there."""
+        if self._link is None or self._link.session != session or self._begun == session:
+            return
+        self._begun = session
+        self._restore()
+        history = self._replay.history
+        if self._greet and not (history is not None and replay.spoken(history.turns)):
             self._send(requests.greet(self._session.greeting))
+
+    def _restore(self) -> None:
+        events = self._replay.events()
+        for event in events:
+            self._send(event)
+        if events:
+            self._stage.counters["items_restored"] += len(events)
+            self._stage.log.info("put the conversation so far back: %d events", len(events))
 
     def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
         for request in self._reports.state(delivery.message):

@@ -26,6 +26,22 @@ Name = Annotated[str, Meta(max_length=512)]
 Text = Annotated[str, Meta(max_length=64 * 1024)]
 Line = Annotated[str, Meta(max_length=1024)]
 
+#: Why a connection ended, or did not come about.
+Cause = Literal[
+    "",  # there was none before
+    "renewed",  # replaced before its time was over
+    "expired",  # the server's time for a session was over
+    "closed",  # the server closed it
+    "reset",  # it broke off
+    "silent",  # no answer to our pings
+    "stalled",  # it took nothing any more
+    "unresolved",  # the server's name was not found
+    "unreachable",  # nobody answered there, or not in time
+    "busy",  # the server, or a proxy, cannot for now (HTTP 5xx, 429)
+    "garbled",  # what answered speaks another protocol
+    "refused",  # we are not let in: another try is of no use
+]
+
 
 class BadMessage(ValueError):
     """Raised when bytes from the bus are not a message of the topic they came under."""
@@ -79,6 +95,8 @@ class LinkState(Message, frozen=True, kw_only=True):
 
     state: Literal["connecting", "open", "waiting", "refused"]
     session: Count = 0  # 0 while there has been none
+    opened_ns: Count = 0  # when it was opened
+    cause: Cause = ""  # why the one before it ended, or why there is none
     sent: Count = 0  # client events sent over this session
     expired: Count = 0  # client events dropped because they were too old, since link started
     retry_ms: Count = 0  # while waiting: how long until the next try
@@ -149,6 +167,40 @@ class Transcript(Message, frozen=True, kw_only=True):
     heard: Text = ""  # the assistant's: the words up to the playhead, once it stands still
     unheard: Text = ""  # and those after it
     marks: Annotated[list[Mark], Meta(max_length=4096)] = []  # where the words are in the audio
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One item of the conversation as it was heard, and where the server has it."""
+
+    item_id: Name  # the server's, in the session it came from
+    kind: Literal["message", "function_call", "function_call_output"]
+    role: Literal["user", "assistant", "system", ""]  # of a message
+    text: Text  # its words, a call's arguments, an output
+    told: bool = True  # a session is to have it: not where nothing of it was heard
+    name: Name = ""  # of a call
+    call_id: Name = ""  # of a call and its output
+    session: Count = 0  # the connection whose conversation has it
+    held_as: Name = ""  # its id there
+    new_id: Name = ""  # the id to give it anywhere else
+
+
+class History(Message, frozen=True, kw_only=True):
+    """The conversation as heard, in its order: what a new session is to be given."""
+
+    turns: Annotated[list[Turn], Meta(max_length=512)]
+
+
+class Kept(Message, frozen=True, kw_only=True):
+    """The last History that uplink has seen, from which a restarted downlink learns it again."""
+
+    turns: Annotated[list[Turn], Meta(max_length=512)]
+
+
+class Renew(Message, frozen=True, kw_only=True):
+    """Replace this session's connection: its time will soon be over."""
+
+    session: Count
+    forced: bool  # though somebody speaks: there was no quiet moment
 
 
 class Control(Message, frozen=True, kw_only=True):
