@@ -64,7 +64,7 @@ class Downlink:
         self._turns = Turns(generation=time.time_ns() // 1_000_000)
         self._history = History()
         self._learnt = False  # what of the history was known before this process began
-        self._told: list[m.Turn] | None = None
+        self._told = b"?"  # the history as last published
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
         self._shown: m.ReplyState | None = None
@@ -77,7 +77,7 @@ class Downlink:
         stage.subscribe(m.Kept, self._on_kept)
         stage.every(STATE_S, self._publish_state)
         stage.every(HISTORY_S, self._publish_history)
-        stage.after(RELEARN_S, lambda: self._learn(m.Kept(turns=[])))
+        stage.after(RELEARN_S, lambda: self._learn([]))
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -101,9 +101,13 @@ class Downlink:
         self._publish_history()
 
     def _on_kept(self, delivery: Delivery[m.Kept]) -> None:
-        self._learn(delivery.message)
+        if not self._learnt:
+            try:
+                self._learn(m.read_turns(delivery.message.payload))
+            except m.BadMessage as error:
+                self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
 
-    def _learn(self, kept: m.Kept) -> None:
+    def _learn(self, kept: list[m.Turn]) -> None:
         if not self._learnt:
             self._learnt = True
             self._history.relearn(kept)
@@ -204,10 +208,10 @@ class Downlink:
 
     def _publish_history(self) -> None:
         self._history.state(self._turns.state())
-        turns = self._history.turns() if self._learnt else self._told
-        if turns is not None and turns != self._told:
-            self._told = turns
-            self._stage.publish(m.History(turns=turns))
+        told = m.write_turns(self._history.turns()) if self._learnt else self._told
+        if told != self._told:
+            self._told = told
+            self._stage.publish(m.History(session=self._turns.session, payload=told))
         moment = self._renewal.moment(time.monotonic_ns())
         if moment:
             self._stage.publish(m.Renew(session=self._turns.session, forced=moment == "forced"))

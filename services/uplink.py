@@ -12,7 +12,7 @@ from collections import deque
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
-from shared.realtime import replay, requests
+from shared.realtime import requests
 from shared.realtime.replay import Replay
 from shared.realtime.reports import Reports
 
@@ -47,7 +47,8 @@ class Uplink:
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
         stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
         stage.subscribe(m.History, self._on_history)
-        stage.publish(m.Kept(turns=[]))
+        self._kept = m.Kept(session=0)
+        stage.publish(self._kept)
         stage.state = "waiting for link"
         stage.log.info(
             "voice %s, turn detection %s; waiting for link to open",
@@ -89,16 +90,21 @@ class Uplink:
         # an uplink that comes back in mid-conversation must not greet again
         self._greet = bool(self._session.greeting) and link.sent == 0
         self._replay.connected(link.session)
-        if self._replay.history is not None:
+        if self._replay.turns is not None:
             self._begin(link.session)
         else:
             self._stage.after(HISTORY_S, lambda: self._begin(link.session))
 
     def _on_history(self, delivery: Delivery[m.History]) -> None:
-        history = delivery.message
-        if history != self._replay.history:
-            self._replay.learn(history)
-            self._stage.publish(m.Kept(turns=history.turns))
+        payload = delivery.message.payload
+        if self._replay.turns is None or payload != self._kept.payload:
+            try:
+                self._replay.learn(m.read_turns(payload))
+            except m.BadMessage as error:
+                self._stage.count("bad_histories", warning=f"downlink's history: {error}")
+                return
+            self._kept = m.Kept(session=delivery.message.session, payload=payload)
+            self._stage.publish(self._kept)
         if self._link is not None and self._open:
             self._begin(self._link.session)
             self._restore()
@@ -109,8 +115,7 @@ class Uplink:
             return
         self._begun = session
         self._restore()
-        history = self._replay.history
-        if self._greet and not (history is not None and replay.spoken(history.turns)):
+        if self._greet and not self._replay.begun:
             self._send(requests.greet(self._session.greeting))
 
     def _restore(self) -> None:

@@ -20,6 +20,7 @@ VERSION = 1
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
 MAX_AUDIO = 256 * 1024
 MAX_TEXT = 24 * 1024 * 1024
+MAX_TURNS = 1024 * 1024
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(max_length=512)]
@@ -185,15 +186,20 @@ class Turn(msgspec.Struct, frozen=True):
 
 
 class History(Message, frozen=True, kw_only=True):
-    """The conversation as heard, in its order: what a new session is to be given."""
+    """The conversation as heard: its turns in their order, a JSON list of Turn in the payload.
 
-    turns: Annotated[list[Turn], Meta(max_length=512)]
+    It is what a new session is to be given; see ``write_turns`` and ``read_turns``.
+    """
+
+    payload_limit: ClassVar[int] = MAX_TURNS
+    session: Count  # the connection that is spoken over
 
 
 class Kept(Message, frozen=True, kw_only=True):
     """The last History that uplink has seen, from which a restarted downlink learns it again."""
 
-    turns: Annotated[list[Turn], Meta(max_length=512)]
+    payload_limit: ClassVar[int] = MAX_TURNS
+    session: Count
 
 
 class Renew(Message, frozen=True, kw_only=True):
@@ -325,6 +331,19 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
         simple = isinstance(value, (int, str, bool))
         header[name] = value if simple else msgspec.to_builtins(value)
     return cast("bytes", msgpack.packb(header)), message.payload
+
+
+def write_turns(turns: Sequence[Turn]) -> bytes:
+    """Give the payload of a History."""
+    return msgspec.json.encode(turns)
+
+
+def read_turns(payload: bytes) -> list[Turn]:
+    """Read the payload of a History or a Kept; "" is an empty one. Raises BadMessage."""
+    try:
+        return msgspec.json.decode(payload or b"[]", type=list[Turn])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"not a history: {str(error)[:200]}") from None
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

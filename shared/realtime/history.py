@@ -145,10 +145,10 @@ class History:
             self.session = session
             self._onsets.clear()
 
-    def relearn(self, kept: m.Kept) -> None:
+    def relearn(self, kept: Sequence[m.Turn]) -> None:
         """Learn again what another process knew; what this one knows already is newer."""
         known, self._entries = self._entries, OrderedDict()
-        for turn in kept.turns:
+        for turn in kept:
             # its words are what was heard of it then: nothing more is known, and may come yet
             learnt = _Entry(
                 turn.item_id,

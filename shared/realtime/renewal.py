@@ -1,8 +1,8 @@
 """When a session is replaced by a new one: before its time is over, and unnoticed. Pure.
 
-A session lasts an hour at most. From some minutes before on, the first quiet moment is taken: nobody
-speaks or waits for an answer, nothing is being said or played. When there is none, near the end,
-what still plays is let play, since all of it has come; and at the very last nothing is waited for.
+A session lasts an hour at most. Some minutes before, the first quiet moment is taken: nobody speaks
+or waits for an answer, nothing is being said or played. When there is none, near the end, what
+still plays is let play, since all of it has come; and at the very last nothing is waited for.
 """
 
 from __future__ import annotations

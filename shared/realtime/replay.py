@@ -7,8 +7,6 @@ sent twice, because uplink was restarted in between, is refused by the server th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from shared import messages as m
 from shared.realtime import requests
 
@@ -17,9 +15,14 @@ class Replay:
     """Compares the history with what a session has, and gives what is to be sent, each once."""
 
     def __init__(self) -> None:
-        self.history: m.History | None = None  # the last one seen; None: none yet
+        self.turns: list[m.Turn] | None = None  # the history last seen; None: none yet
         self._session = 0
         self._sent: dict[str, str] = {}  # the id by which this session was given an item; "": taken
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said at all: a conversation that goes on begins with no greeting."""
+        return any(turn.told for turn in self.turns or ())
 
     def connected(self, session: int) -> None:
         """Begin with another session."""
@@ -27,10 +30,10 @@ class Replay:
             self._session = session
             self._sent.clear()
 
-    def learn(self, history: m.History) -> None:
+    def learn(self, turns: list[m.Turn]) -> None:
         """Take the history as it is now."""
-        self.history = history
-        names = {turn.item_id for turn in history.turns}
+        self.turns = turns
+        names = {turn.item_id for turn in turns}
         self._sent = {name: held for name, held in self._sent.items() if name in names}
 
     def events(self) -> list[bytes]:
@@ -39,7 +42,7 @@ class Replay:
         A turn that it was given with other words, because not all of them were heard in the end,
         is taken out and put in anew.
         """
-        turns = self.history.turns if self.history is not None else []
+        turns = self.turns or []
         held = {turn.item_id: self._held(turn) for turn in turns}
         last = max((at for at, turn in enumerate(turns) if held[turn.item_id]), default=-1)
         out: list[bytes] = []
@@ -61,8 +64,3 @@ class Replay:
         """Give the id by which the session has a turn, or "" if it has not."""
         known = turn.held_as if turn.session == self._session else ""
         return self._sent.get(turn.item_id, known)
-
-
-def spoken(turns: Iterable[m.Turn]) -> bool:
-    """Say whether anything was said at all: a session that goes on is not greeted."""
-    return any(turn.told for turn in turns)

@@ -38,7 +38,9 @@ class Proxy:
         self._server = (parts.hostname, parts.port)
         self._listening = socket.create_server(("127.0.0.1", 0))
         #: Where it is.
-        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._listening.getsockname()[1]}"))
+        self.url = urlunsplit(
+            parts._replace(netloc=f"127.0.0.1:{self._listening.getsockname()[1]}")
+        )
         self.accepted = 0
         self._pairs: list[_Pair] = []
         self._answers: list[str] = []
