@@ -77,6 +77,7 @@ class Downlink:
         stage.subscribe(m.Kept, self._on_kept)
         stage.every(STATE_S, self._publish_state)
         stage.every(HISTORY_S, self._publish_history)
+        stage.every(HISTORY_S, self._renew)
         stage.after(RELEARN_S, lambda: self._learn([]))
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
@@ -86,7 +87,7 @@ class Downlink:
         if link.session:
             self._connected(link.session)
         if link.state == "open":
-            self._renewal.connected(link.opened_ns)
+            self._renewal.connected(link.session, link.opened_ns)
         else:
             # before the next session is open, uplink is to know what was heard in this one
             self._publish_history()
@@ -212,9 +213,12 @@ class Downlink:
         if told != self._told:
             self._told = told
             self._stage.publish(m.History(session=self._turns.session, payload=told))
+
+    def _renew(self) -> None:
         moment = self._renewal.moment(time.monotonic_ns())
         if moment:
-            self._stage.publish(m.Renew(session=self._turns.session, forced=moment == "forced"))
+            renew = m.Renew(session=self._renewal.session, forced=moment == "forced")
+            self._stage.publish(renew)
 
 
 def main() -> int:

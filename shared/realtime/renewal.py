@@ -31,6 +31,7 @@ class Renewal:
     def __init__(self, limit_ms: int, before_ms: int) -> None:
         self._limit_ns = limit_ms * 1_000_000
         self._before_ns = before_ms * 1_000_000
+        self.session = 0  # the one all this is about
         self._opened_ns = 0
         self._end_ns = 0  # 0: not known yet
         self._speaking = False
@@ -39,9 +40,10 @@ class Renewal:
         self._awaited_ns = 0  # until then somebody waits for an answer
         self._happened_ns = 0
 
-    def connected(self, opened_ns: int) -> None:
+    def connected(self, session: int, opened_ns: int) -> None:
         """Begin with a session, opened at ``opened_ns`` of the same clock as all times here."""
-        if opened_ns != self._opened_ns:
+        if session != self.session:
+            self.session = session
             self._opened_ns, self._end_ns = opened_ns, opened_ns + self._limit_ns
             self._speaking, self._awaited_ns = False, 0
             self._active.clear()
