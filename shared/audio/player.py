@@ -209,7 +209,7 @@ class Player:
             taken = self._cue[: len(out) - at]
             out[at : at + len(taken)] = taken
             self._cue = self._cue[len(taken) :]
-            self._sounding = bool(self._cue)
+            self._sounding = bool(taken and self._cue)
         return bytes(out)
 
     # how

@@ -224,6 +224,9 @@ class History:
         for seen in silenced.items:
             entry = self._entries.get(seen.item_id)
             if entry is not None and not entry.settled:
+                if not entry.spoken:
+                    # learnt from another downlink: playback knows better whether it is all there
+                    entry.done = seen.done
                 entry.spoken = entry.settled = True
                 entry.heard = max(entry.heard, seen.heard)
                 entry.received = max(entry.received, seen.received)
