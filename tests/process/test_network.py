@@ -184,9 +184,9 @@ def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: s
     # nothing of what was there is lost, nor in another order
     assert [turn.item_id for turn in given][: len(before)] == [turn.item_id for turn in before]
     assert len(before) >= 2
-    said = {turn.role: turn.text for turn in given}
-    assert said["user"].endswith("s of speech]")
-    assert said["assistant"].startswith("0")
+    # of the last turn before a loss there may be no transcript
+    assert [t for t in given if t.role == "user" and t.text.endswith("s of speech]")]
+    assert [t for t in given if t.role == "assistant" and t.text.startswith("0")]
     health = pipeline.bus.health("downlink", since=pipeline.bus.now)
     assert not {k: n for k, n in health.counters.items() if k.startswith("error.") and n}
 

@@ -57,7 +57,8 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     }
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
-        uplink = pipeline.all_up("uplink", "link")["uplink"]
+        # without downlink's history, uplink would hold the microphone back for a moment
+        uplink = pipeline.all_up("uplink", "downlink", "link")["uplink"]
         connection = server.wait()
         connection.wait("session.update")
         capture = pipeline.stage("capture")
