@@ -237,11 +237,15 @@ class History:
         """Give the turns as they are now, each output after its call."""
         self._trim()
         turns = [entry.turn() for entry in self._entries.values()]
-        calls = {turn.call_id for turn in turns if turn.kind == "function_call" and turn.told}
-        turns = [t for t in turns if t.kind != "function_call_output" or t.call_id in calls]
+        calls: set[str] = set()
+        told: list[m.Turn] = []
         for turn in turns:
-            _remember(self._made, turn.new_id, turn.item_id, 2 * MAX_TURNS)
-        return turns
+            if turn.kind == "function_call" and turn.told:
+                calls.add(turn.call_id)
+            if turn.kind != "function_call_output" or turn.call_id in calls:
+                told.append(turn)
+                _remember(self._made, turn.new_id, turn.item_id, 2 * MAX_TURNS)
+        return told
 
     # how
 
@@ -260,6 +264,8 @@ class History:
             entry = _Entry(item.id, kind, role, self.session, item.id)
             self._place(entry, previous)
             entry.speech_ms = self._lengths.pop(item.id, -1)
+        elif entry.kind != kind:
+            return
         self._fill(entry, item, done=done)
         waiting = self._waiting.pop(item.id, None)
         if waiting is not None:
@@ -286,17 +292,15 @@ class History:
         self._entries[entry.item_id] = entry
         if previous is None:
             return
-        names = list(self._entries)
-        after = next(
-            (
-                at
-                for at, known in enumerate(self._entries.values())
-                if known.session == self.session and known.held_as == previous
-            ),
-            len(names),
-        )
-        for name in names[after + 1 : -1]:
-            self._entries.move_to_end(name)
+        found = behind = False
+        for name, known in list(self._entries.items())[:-1]:
+            here = known.session == self.session
+            # what the session has not, since nothing of it was heard, came before all the same
+            if found and (here or behind):
+                behind = True
+                self._entries.move_to_end(name)
+            elif here and known.held_as == previous:
+                found = True
 
     def _deleted(self, held_as: str) -> None:
         for entry in self._entries.values():
