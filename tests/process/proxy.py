@@ -72,7 +72,8 @@ class Proxy:
         """Close to the client, in the server's name."""
         data = struct.pack("!H", code) + reason.encode()
         for pair in self._pairs:
-            pair.client.sendall(bytes([0x88, len(data)]) + data)
+            with contextlib.suppress(OSError):
+                pair.client.sendall(bytes([0x88, len(data)]) + data)
         self.freeze()
 
     def answer(self, status: str, count: int) -> None:
