@@ -76,8 +76,7 @@ class Downlink:
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.Kept, self._on_kept)
         stage.every(STATE_S, self._publish_state)
-        stage.every(HISTORY_S, self._publish_history)
-        stage.every(HISTORY_S, self._renew)
+        stage.every(HISTORY_S, self._look_after_session)
         stage.after(RELEARN_S, lambda: self._learn([]))
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
@@ -208,13 +207,15 @@ class Downlink:
             self._stage.publish(state)
 
     def _publish_history(self) -> None:
-        self._history.state(self._turns.state())
-        told = m.write_turns(self._history.turns()) if self._learnt else self._told
+        if not (self._learnt and self._history.changed):
+            return
+        told = m.write_turns(self._history.turns())
         if told != self._told:
             self._told = told
             self._stage.publish(m.History(session=self._turns.session, payload=told))
 
-    def _renew(self) -> None:
+    def _look_after_session(self) -> None:
+        self._publish_history()
         moment = self._renewal.moment(time.monotonic_ns())
         if moment:
             renew = m.Renew(session=self._renewal.session, forced=moment == "forced")

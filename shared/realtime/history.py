@@ -131,6 +131,7 @@ class History:
     """The turns, oldest first. ``session`` is the connection that is spoken over now."""
 
     session: int = 0
+    changed: bool = True  # since the turns were last given
     _entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     _made: OrderedDict[str, str] = field(default_factory=OrderedDict)  # new_id → item, as published
     _onsets: OrderedDict[str, int] = field(default_factory=OrderedDict)  # of items to come, ms
@@ -142,11 +143,12 @@ class History:
     def connected(self, session: int) -> None:
         """Begin with another connection, whose conversation is empty."""
         if session != self.session:
-            self.session = session
+            self.session, self.changed = session, True
             self._onsets.clear()
 
     def relearn(self, kept: Sequence[m.Turn]) -> None:
         """Learn again what another process knew; what this one knows already is newer."""
+        self.changed = True
         known, self._entries = self._entries, OrderedDict()
         for turn in kept:
             # its words are what was heard of it then: nothing more is known, and may come yet
@@ -188,6 +190,7 @@ class History:
             _remember(self._waiting, transcript.item_id, transcript)
             return
         if transcript.final or not entry.final:
+            self.changed = True
             # what another downlink has told stays until all of it is told: this one has its end
             entry.text, entry.marks = transcript.text, transcript.marks
             entry.final = entry.final or transcript.final
@@ -197,6 +200,8 @@ class History:
         for item in state.items:
             entry = self._entries.get(item.item_id)
             if entry is not None:
+                new = not entry.spoken or item.received > entry.received or item.done > entry.done
+                self.changed = self.changed or new or item.late
                 entry.spoken = True
                 entry.received = max(entry.received, item.received)
                 entry.done = entry.done or item.done
@@ -208,6 +213,7 @@ class History:
         for seen in heard.items:
             entry = self._entries.get(seen.item_id)
             if entry is not None and not entry.settled:
+                self.changed = self.changed or seen.heard > entry.heard or seen.whole
                 entry.heard = max(entry.heard, seen.heard)
                 entry.received = max(entry.received, seen.received)
                 entry.settled = seen.whole
@@ -217,13 +223,14 @@ class History:
         names = {item.item_id for item in flush.received}
         for entry in self._entries.values():
             if entry.spoken and (entry.item_id in names or entry.session != flush.session):
-                entry.flushed = True
+                entry.flushed = self.changed = True
 
     def silenced(self, silenced: m.Silenced) -> None:
         """Learn how far the items that a flush ended were heard."""
         for seen in silenced.items:
             entry = self._entries.get(seen.item_id)
             if entry is not None and not entry.settled:
+                self.changed = True
                 if not entry.spoken:
                     # learnt from another downlink: playback knows better whether it is all there
                     entry.done = seen.done
@@ -235,6 +242,7 @@ class History:
 
     def turns(self) -> list[m.Turn]:
         """Give the turns as they are now, each output after its call."""
+        self.changed = False
         self._trim()
         turns = [entry.turn() for entry in self._entries.values()]
         calls: set[str] = set()
@@ -254,6 +262,7 @@ class History:
         role = _ROLES.get(item.role, "") if kind == "message" else ""
         if kind is None or (kind == "message" and not role) or not item.id:
             return
+        self.changed = True
         ours = self._entries.get(self._made.get(item.id, ""))
         if ours is not None:
             # what uplink put into this session has arrived
@@ -303,6 +312,7 @@ class History:
                 found = True
 
     def _deleted(self, held_as: str) -> None:
+        self.changed = True
         for entry in self._entries.values():
             if entry.session == self.session and entry.held_as == held_as:
                 if entry.native:

@@ -474,6 +474,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
 ) -> None:
     rig = Rig()
     order: list[str] = []
+    before: list[m.Turn] = []
     for step, arguments in came:
         if step == "received":
             rig.received(*arguments, done=True)
@@ -487,7 +488,11 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
             rig.history.relearn(kept)
         else:
             getattr(rig, step)(*arguments)
+        changed = rig.history.changed
         turns = rig.history.turns()
+        # whoever publishes it need not look when nothing has changed
+        assert changed or turns == before
+        before = turns
         found = [turn.item_id for turn in turns]
         assert len(set(found)) == len(found) <= h.MAX_TURNS
         assert sum(len(turn.text) for turn in turns) <= h.MAX_CHARS
