@@ -47,8 +47,8 @@ class Uplink:
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
         stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
         stage.subscribe(m.History, self._on_history)
-        self._kept = m.Kept(session=0)
-        stage.publish(self._kept)
+        self._seen = b""  # the history last seen
+        stage.publish(m.Kept(session=0))
         stage.state = "waiting for link"
         stage.log.info(
             "voice %s, turn detection %s; waiting for link to open",
@@ -97,17 +97,22 @@ class Uplink:
 
     def _on_history(self, delivery: Delivery[m.History]) -> None:
         payload = delivery.message.payload
-        if self._replay.turns is None or payload != self._kept.payload:
+        if self._replay.turns is None or payload != self._seen:
             try:
                 self._replay.learn(m.read_turns(payload))
             except m.BadMessage as error:
                 self._stage.count("bad_histories", warning=f"downlink's history: {error}")
                 return
-            self._kept = m.Kept(session=delivery.message.session, payload=payload)
-            self._stage.publish(self._kept)
-        if self._link is not None and self._open:
-            self._begin(self._link.session)
-            self._restore()
+            self._seen = payload
+            if self._link is not None and self._open:
+                self._begin(self._link.session)
+                self._restore()
+            self._keep()
+
+    def _keep(self) -> None:
+        """Tell what is known of the conversation: a downlink that is restarted asks for it."""
+        session = self._link.session if self._link is not None else 0
+        self._stage.publish(m.Kept(session=session, payload=m.write_turns(self._replay.kept())))
 
     def _begin(self, session: int) -> None:
         """Give a session the conversation so far, before anything is said there."""
@@ -123,6 +128,7 @@ class Uplink:
         for event in events:
             self._send(event)
         if events:
+            self._keep()
             self._stage.counters["items_restored"] += len(events)
             self._stage.log.info("put the conversation so far back: %d events", len(events))
 

@@ -7,6 +7,8 @@ sent twice, because uplink was restarted in between, is refused by the server th
 
 from __future__ import annotations
 
+import msgspec
+
 from shared import messages as m
 from shared.realtime import requests
 
@@ -59,6 +61,15 @@ class Replay:
                 self._sent[turn.item_id] = wants
             previous = wants or previous
         return out
+
+    def kept(self) -> list[m.Turn]:
+        """Give the history as it is once all that was sent has arrived."""
+        return [
+            msgspec.structs.replace(turn, session=self._session, held_as=self._sent[turn.item_id])
+            if turn.item_id in self._sent
+            else turn
+            for turn in self.turns or []
+        ]
 
     def _held(self, turn: m.Turn) -> str:
         """Give the id by which the session has a turn, or "" if it has not."""
