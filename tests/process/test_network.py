@@ -79,7 +79,7 @@ def begin(pipeline: Pipeline, directory: Path, *emulator: str) -> Witness:
         "session.transcription_model": "whisper-1",
         "session.greeting": "Greet the person.",
         "link.ping_interval_s": 0.2,
-        "link.pong_timeout_s": 0.4,
+        "link.pong_timeout_s": 1.5,
     }
     journal = directory / "journal.jsonl"
     child = pipeline.emulator("--journal", str(journal), *emulator)
