@@ -13,12 +13,17 @@ from shared import stage as s
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.realtime import events as e
+from shared.realtime import requests
+from shared.realtime.history import History
+from shared.realtime.renewal import Renewal
 from shared.realtime.turns import BadAudio, Turns
 
 #: How often the state is published while audio comes, and texts that are not yet final.
 STATE_S = 0.1
 #: Letters of such texts published at once: each is told whole again with each of its words.
 LETTERS_AT_ONCE = 60_000
+#: How often the history is, and how long a downlink that starts waits for uplink's copy of it.
+HISTORY_S, RELEARN_S = 0.5, 1.0
 
 #: Errors that are races of a healthy conversation, not faults: counted, not shown.
 BENIGN_CODES = frozenset(
@@ -30,7 +35,13 @@ BENIGN_CODES = frozenset(
 )
 #: Errors that a close follows: link says what to do about them, once.
 FATAL_CODES = frozenset(
-    {"invalid_api_key", "missing_model", "invalid_model", "beta_api_shape_disabled"}
+    {
+        "invalid_api_key",
+        "missing_model",
+        "invalid_model",
+        "beta_api_shape_disabled",
+        "session_expired",
+    }
 )
 #: A server may make up ever new codes: so many are counted apart.
 MAX_CODES = 50
@@ -39,6 +50,10 @@ BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can
 
 def benign(error: e.Failure) -> bool:
     """Say whether an error is the outcome of a race that loses nothing."""
+    restored = (error.event_id or "").startswith(requests.RESTORES)
+    if restored and "already exists" in error.text:
+        # uplink was restarted while it put the conversation back, and began again
+        return True
     return error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS)
 
 
@@ -49,6 +64,11 @@ class Downlink:
         self._stage = stage
         # from the clock, so that a restarted downlink is never behind the one before it
         self._turns = Turns(generation=time.time_ns() // 1_000_000)
+        self._history = History()
+        self._learnt = False  # what of the history was known before this process began
+        self._told = b"?"  # the history as last published
+        link = stage.config.link
+        self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
         self._shown: m.ReplyState | None = None
         self._codes: set[str] = set()
         self._texts: dict[str, m.Transcript] = {}  # to be published, by item
@@ -57,8 +77,11 @@ class Downlink:
         stage.subscribe(m.Silenced, self._on_silenced)
         stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
+        stage.subscribe(m.Kept, self._on_kept)
         stage.every(STATE_S, self._publish_state)
         stage.every(STATE_S, self._publish_texts)
+        stage.every(HISTORY_S, self._look_after_session)
+        stage.after(RELEARN_S, lambda: self._learn([]))
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -66,26 +89,56 @@ class Downlink:
         link = delivery.message
         if link.session:
             self._connected(link.session)
+        if link.state == "open":
+            self._renewal.connected(link.session, link.opened_ns)
+        else:
+            # before the next session is open, uplink is to know what was heard in this one
+            self._publish_history()
 
     def _connected(self, session: int) -> None:
-        if session < self._turns.session:
+        if session <= self._turns.session:
             return
+        self._history.state(self._turns.state())
         self._say(self._turns.connected(session))
+        self._history.connected(session)
+        self._publish_history()
+
+    def _on_kept(self, delivery: Delivery[m.Kept]) -> None:
+        if not self._learnt:
+            try:
+                self._learn(m.read_turns(delivery.message.payload))
+            except m.BadMessage as error:
+                self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
+
+    def _learn(self, kept: list[m.Turn]) -> None:
+        if not self._learnt:
+            self._learnt = True
+            self._history.relearn(kept)
+            self._publish_history()
 
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
+        self._history.heard(delivery.message)
+        self._renewal.playing(time.monotonic_ns(), playing=delivery.message.playing)
         self._say(self._turns.heard(delivery.message))
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
+        self._history.silenced(delivery.message)
         self._say(self._turns.silenced(delivery.message))
+        self._publish_history()
 
     def _on_control(self, delivery: Delivery[m.Control]) -> None:
         if delivery.message.command == "interrupt":
-            self._stage.publish(self._turns.flush("control", delivery.stamp.t))
+            flush = self._turns.flush("control", delivery.stamp.t)
+            self._stage.publish(flush)
+            self._history.flushed(flush)
             self._stage.counters["flushes"] += 1
             self._publish_state()
 
     def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
         message = delivery.message
+        if message.session < self._turns.session:
+            self._stage.count("events_of_older_sessions")
+            return
         self._connected(message.session)
         try:
             event = e.read(message.payload)
@@ -94,9 +147,19 @@ class Downlink:
             self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
             return
         self._say(outcome)
+        for out in outcome:
+            if isinstance(out, m.Flush):
+                self._history.flushed(out)
+            elif isinstance(out, m.Transcript):
+                self._history.transcript(out)
+        self._history.read(event)
+        self._renewal.read(event, message.received_ns)
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
         match event:
+            case e.SessionCreated(e.SessionTerms(int() as at)):
+                left_ns = int((at - time.time()) * 1e9)
+                self._renewal.expires(time.monotonic_ns() + left_ns)
             case e.ErrorEvent():
                 self._show(event.error)
             case e.Unknown():
@@ -158,9 +221,25 @@ class Downlink:
         state = self._turns.state()
         if state != self._shown:
             self._shown = state
+            self._history.state(state)
             active = f"{len(state.active)} responses under way" if state.active else "listening"
             self._stage.state = active if state.session else "waiting for the server"
             self._stage.publish(state)
+
+    def _publish_history(self) -> None:
+        if not (self._learnt and self._history.changed):
+            return
+        told = m.write_turns(self._history.turns())
+        if told != self._told:
+            self._told = told
+            self._stage.publish(m.History(session=self._turns.session, payload=told))
+
+    def _look_after_session(self) -> None:
+        self._publish_history()
+        moment = self._renewal.moment(time.monotonic_ns())
+        if moment:
+            renew = m.Renew(session=self._renewal.session, forced=moment == "forced")
+            self._stage.publish(renew)
 
 
 def main() -> int:

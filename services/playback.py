@@ -15,6 +15,7 @@ from shared import messages as m
 from shared import stage as s
 from shared import topics
 from shared.audio import devices, pcm
+from shared.audio.cues import Cues
 from shared.audio.player import Player
 from shared.bus import Delivery
 
@@ -58,6 +59,7 @@ class Playback:
         self._left = self._taken = (
             0  # bytes ever put there, by the loop; ever taken, by the callback
         )
+        self._tones: deque[bytes] = deque()
         # with the time at the converter, ns, and the place in the stream, samples
         self._played: deque[tuple[bytes, int, int]] = deque()
         self._cuts: deque[_Cut] = deque()
@@ -72,6 +74,10 @@ class Playback:
         self._snapshot = self._heard_now()
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.ReplyAudio, self._on_audio)
+        if settings.cues:
+            self._cues = Cues()
+            stage.subscribe(m.LinkState, self._on_link)
+            stage.every(HEARD_S, self._cue)
         stage.on_wake(self._take)
         stage.on_close(self._close)
         stage.every(HEARD_S, self._publish_heard)
@@ -132,6 +138,8 @@ class Playback:
             cut = player.push(frame)
             if cut:
                 self._cut(frame.generation, None, 0, 0, dac_ns, cut)
+        if self._tones:
+            player.cue(self._tones.popleft())
 
     def _cut(
         self,
@@ -172,6 +180,14 @@ class Playback:
         self._audio.append(delivery.message)
         self._left += len(delivery.message.payload)
         self._without_device()
+
+    def _on_link(self, delivery: Delivery[m.LinkState]) -> None:
+        self._cues.link(time.monotonic_ns(), is_open=delivery.message.state == "open")
+
+    def _cue(self) -> None:
+        tone = self._cues.due(time.monotonic_ns())
+        if tone:
+            self._tones.append(tone)
 
     def _without_device(self) -> None:
         """While there is no speaker there is no callback either: keep the accounts here."""

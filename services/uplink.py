@@ -13,12 +13,15 @@ from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
 from shared.realtime import requests
+from shared.realtime.replay import Replay
 from shared.realtime.reports import Reports
 
 #: Playback answers a flush within a device buffer; one that has not by now is not there.
 ANSWER_S = 0.5
 #: Flushes that wait for an answer at most: a server can tell of speech as often as it likes.
 UNANSWERED = 64
+#: An uplink that has just started waits this long for the history, which comes before all else.
+HISTORY_S = 0.5
 
 
 class Uplink:
@@ -33,6 +36,9 @@ class Uplink:
             server_cancels=self._session.turn_detection.interrupt_response
             and self._session.turn_detection.type != "none"
         )
+        self._replay = Replay()
+        self._begun = 0  # the session that was given the history
+        self._greet = False
         self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
         self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
         stage.subscribe(m.MicFrame, self._on_mic)
@@ -42,6 +48,9 @@ class Uplink:
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
         stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
+        stage.subscribe(m.History, self._on_history)
+        self._seen = b""  # the history last seen
+        stage.publish(m.Kept(session=0))
         stage.state = "waiting for link"
         stage.log.info(
             "voice %s, turn detection %s; waiting for link to open",
@@ -57,7 +66,7 @@ class Uplink:
         frame = delivery.message
         if delivery.lost:
             self._stage.count("frames_lost", delivery.lost)
-        if not self._open:
+        if self._link is None or not self._open or self._begun != self._link.session:
             self._stage.count("frames_unsent")
             return
         # nor one that is of a time to come
@@ -81,9 +90,50 @@ class Uplink:
             return
         self._send(requests.session_update(self._session))
         self._stage.log.info("session %d is open: told the server what we want", link.session)
-        if self._session.greeting and link.sent == 0:
-            # an uplink that comes back in mid-conversation must not greet again
+        # an uplink that comes back in mid-conversation must not greet again
+        self._greet = bool(self._session.greeting) and link.sent == 0
+        self._replay.connected(link.session)
+        if self._replay.turns is not None:
+            self._begin(link.session)
+        else:
+            self._stage.after(HISTORY_S, lambda: self._begin(link.session))
+
+    def _on_history(self, delivery: Delivery[m.History]) -> None:
+        payload = delivery.message.payload
+        if self._replay.turns is None or payload != self._seen:
+            try:
+                self._replay.learn(m.read_turns(payload))
+            except m.BadMessage as error:
+                self._stage.count("bad_histories", warning=f"downlink's history: {error}")
+                return
+            self._seen = payload
+            if self._link is not None and self._open:
+                self._begin(self._link.session)
+                self._restore()
+            self._keep()
+
+    def _keep(self) -> None:
+        """Tell what is known of the conversation: a downlink that is restarted asks for it."""
+        session = self._link.session if self._link is not None else 0
+        self._stage.publish(m.Kept(session=session, payload=m.write_turns(self._replay.kept())))
+
+    def _begin(self, session: int) -> None:
+        """Give a session the conversation so far, before anything is said there."""
+        if self._link is None or self._link.session != session or self._begun == session:
+            return
+        self._begun = session
+        self._restore()
+        if self._greet and not self._replay.begun:
             self._send(requests.greet(self._session.greeting))
+
+    def _restore(self) -> None:
+        events = self._replay.events()
+        for event in events:
+            self._send(event)
+        if events:
+            self._keep()
+            self._stage.counters["items_restored"] += len(events)
+            self._stage.log.info("put the conversation so far back: %d events", len(events))
 
     def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
         for request in self._reports.state(delivery.message):

@@ -47,6 +47,8 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pong_timeout_s: Seconds = 10.0
     retry_first_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     retry_max_ms: Annotated[int, Meta(ge=10, le=600_000)] = 30_000
+    session_limit_s: Annotated[float, Meta(gt=0, le=86_400)] = 3600.0
+    renew_before_s: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
 
 
 class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,6 +97,7 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "auto"
     jitter_ms: Annotated[int, Meta(ge=0, le=2000)] = 40
     fade_ms: Annotated[int, Meta(ge=0, le=50)] = 3
+    cues: bool = False
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -305,6 +308,8 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
         )
     if link.retry_max_ms < link.retry_first_ms:
         yield "link.retry_max_ms", "less than link.retry_first_ms"
+    if link.renew_before_s >= link.session_limit_s:
+        yield "link.renew_before_s", "not less than link.session_limit_s"
     if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
         yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
     try:

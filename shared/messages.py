@@ -21,6 +21,7 @@ VERSION = 1
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
 MAX_AUDIO = 32 * 1024  # 0.7 s; ten thousand of these wait at most, for a reader that has stopped
 MAX_TEXT = 24 * 1024 * 1024
+MAX_TURNS = 1024 * 1024
 
 #: Generations begin from the clock, ms, and grow by one: one that is larger than this is a lie,
 #: after which there would be none to follow.
@@ -30,6 +31,22 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(max_length=512)]
 Text = Annotated[str, Meta(max_length=64 * 1024)]
 Line = Annotated[str, Meta(max_length=1024)]
+
+#: Why a connection ended, or did not come about.
+Cause = Literal[
+    "",  # there was none before
+    "renewed",  # replaced before its time was over
+    "expired",  # the server's time for a session was over
+    "closed",  # the server closed it
+    "reset",  # it broke off
+    "silent",  # no answer to our pings
+    "stalled",  # it took nothing any more
+    "unresolved",  # the server's name was not found
+    "unreachable",  # nobody answered there, or not in time
+    "busy",  # the server, or a proxy, cannot for now (HTTP 5xx, 429)
+    "garbled",  # what answered speaks another protocol
+    "refused",  # we are not let in: another try is of no use
+]
 
 
 class BadMessage(ValueError):
@@ -84,6 +101,8 @@ class LinkState(Message, frozen=True, kw_only=True):
 
     state: Literal["connecting", "open", "waiting", "refused"]
     session: Count = 0  # 0 while there has been none
+    opened_ns: Count = 0  # when it was opened
+    cause: Cause = ""  # why the one before it ended, or why there is none
     sent: Count = 0  # client events sent over this session
     expired: Count = 0  # client events dropped because they were too old, since link started
     retry_ms: Count = 0  # while waiting: how long until the next try
@@ -154,6 +173,45 @@ class Transcript(Message, frozen=True, kw_only=True):
     heard: Text = ""  # the assistant's: the words up to the playhead, once it stands still
     unheard: Text = ""  # and those after it
     marks: Annotated[list[Mark], Meta(max_length=4096)] = []  # where the words are in the audio
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One item of the conversation as it was heard, and where the server has it."""
+
+    item_id: Name  # the server's, in the session it came from
+    kind: Literal["message", "function_call", "function_call_output"]
+    role: Literal["user", "assistant", "system", ""]  # of a message
+    text: Text  # its words, a call's arguments, an output
+    told: bool = True  # a session is to have it: not where nothing of it was heard
+    name: Name = ""  # of a call
+    call_id: Name = ""  # of a call and its output
+    session: Count = 0  # the connection whose conversation has it
+    held_as: Name = ""  # its id there
+    new_id: Name = ""  # the id to give it anywhere else
+
+
+class History(Message, frozen=True, kw_only=True):
+    """The conversation as heard: its turns in their order, a JSON list of Turn in the payload.
+
+    It is what a new session is to be given; see ``write_turns`` and ``read_turns``.
+    """
+
+    payload_limit: ClassVar[int] = MAX_TURNS
+    session: Count  # the connection that is spoken over
+
+
+class Kept(Message, frozen=True, kw_only=True):
+    """The last History that uplink has seen, from which a restarted downlink learns it again."""
+
+    payload_limit: ClassVar[int] = MAX_TURNS
+    session: Count
+
+
+class Renew(Message, frozen=True, kw_only=True):
+    """Replace this session's connection: its time will soon be over."""
+
+    session: Count
+    forced: bool  # though somebody speaks: there was no quiet moment
 
 
 class Control(Message, frozen=True, kw_only=True):
@@ -289,6 +347,19 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
         simple = isinstance(value, (int, str, bool))
         header[name] = value if simple else msgspec.to_builtins(value)
     return cast("bytes", msgpack.packb(header)), message.payload
+
+
+def write_turns(turns: Sequence[Turn]) -> bytes:
+    """Give the payload of a History."""
+    return msgspec.json.encode(turns)
+
+
+def read_turns(payload: bytes) -> list[Turn]:
+    """Read the payload of a History or a Kept; "" is an empty one. Raises BadMessage."""
+    try:
+        return msgspec.json.decode(payload or b"[]", type=list[Turn])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"not a history: {str(error)[:200]}") from None
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:

@@ -19,6 +19,9 @@ from shared import bus, config, topics
 from shared import messages as m
 from shared.audio import pcm
 
+#: What carries text; all other payloads are sound.
+TEXT = (m.ClientEvent, m.ServerEvent, m.History, m.Kept)
+
 
 @dataclass
 class _Seen:
@@ -72,7 +75,7 @@ def _plain(delivery: bus.Delivery[m.Message]) -> dict[str, Any]:
     fields = msgspec.to_builtins(delivery.message, builtin_types=(bytes,))
     payload = fields.pop("payload")
     if payload:
-        if isinstance(delivery.message, (m.ClientEvent, m.ServerEvent)):
+        if isinstance(delivery.message, TEXT):
             fields["text"] = payload[:2000].decode("utf-8", "replace")
         else:
             even = payload[: len(payload) & ~1]

@@ -59,6 +59,8 @@ async def _run(options: Options) -> int:
     except OSError as error:
         log.error("%s", busy(error, options))
         return FAILED
+    # whoever tests a client asks what the conversations hold
+    loop.add_signal_handler(signal.SIGUSR1, emulator.tell)
     for line in describe(emulator):
         log.info("%s", line)
     await asked.wait()

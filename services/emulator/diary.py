@@ -115,6 +115,15 @@ class Diary:
             log.info("%s is not truncated at %d ms: %s", item_id, end_ms, refused.message)
             self._write(now, "truncate", ok=False, **entry, error=refused.message)
 
+    def created(self, now: float, item: Item, previous: str | None) -> None:
+        """Note an item that the client put in."""
+        log.info("%s is put in by the client, after %s", item.id, previous)
+        self._write(now, "create", previous_item_id=previous, **_told(item))
+
+    def holds(self, now: float, items: Sequence[Item]) -> None:
+        """Write down what the conversation holds, because somebody asks."""
+        self._write(now, "conversation", items=[_told(item) for item in items])
+
     def deleted(self, now: float, item: Item) -> None:
         """Note a delete."""
         log.info("%s is deleted", item.id)
@@ -137,6 +146,19 @@ class Diary:
 
     def _write(self, now: float, kind: str, **fields: Any) -> None:
         self._journal({"t_s": round(now, 3), "session": self._session_id, "kind": kind, **fields})
+
+
+def _told(item: Item) -> dict[str, Any]:
+    """Give an item in a few words: of what is spoken, the transcript, and how long it is."""
+    told = {k: v for k, v in item.wire().items() if k not in ("object", "content")}
+    parts = [part.get("text") or part.get("transcript") for part in item.content or ()]
+    if item.content is not None:
+        told["text"] = " ".join(part for part in parts if part)
+    if item.audio:
+        told["audio_ms"] = len(item.audio) // 2 * 1000 // RATE
+    elif item.timeline is not None:
+        told["audio_ms"] = item.timeline.length_ms
+    return told
 
 
 def _last(words: str) -> str:

@@ -299,7 +299,8 @@ def _parser() -> argparse.ArgumentParser:
         "--journal",
         type=Path,
         metavar="FILE",
-        help="write truncates, interruptions and replies down, a JSON object a line",
+        help="write truncates, interruptions, replies and what a client puts in down, a JSON object"
+        " a line; at SIGUSR1 what every conversation holds",
     )
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     fault = parser.add_argument_group("faults").add_argument

@@ -62,6 +62,7 @@ class Emulator:
         if options.journal is not None:
             self._file = options.journal.open("a", encoding="utf-8", buffering=1)
         self._server: Server | None = None
+        self._sessions: list[Session] = []
         self._warming: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -92,6 +93,11 @@ class Emulator:
             await asyncio.wait([self._warming])
         if self._file is not None:
             self._file.close()
+
+    def tell(self) -> None:
+        """Have every session write down what its conversation holds, the latest one first."""
+        for session in reversed(self._sessions):
+            session.tell(asyncio.get_running_loop().time())
 
     @property
     def port(self) -> int:
@@ -141,7 +147,11 @@ class Emulator:
             wall=wall,
         )
         log.info("%s begins: %s, from port %s", session.id, model, socket.remote_address[1])
-        await _Driver(self.options, socket, session).run()
+        self._sessions.append(session)
+        try:
+            await _Driver(self.options, socket, session).run()
+        finally:
+            self._sessions.remove(session)
         log.info("%s ends: closed with %s %s", session.id, socket.close_code, socket.close_reason)
 
     def _authenticate(self, request: Request) -> str:

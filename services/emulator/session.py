@@ -154,6 +154,10 @@ class Session:
         self._out.clear()
         return outgoing
 
+    def tell(self, now: float) -> None:
+        """Write down in the journal what the conversation holds."""
+        self._diary.holds(now, self._conversation.items)
+
     # The client's events.
 
     def _handle(self, event: Event) -> None:
@@ -206,6 +210,7 @@ class Session:
     def _on_item_create(self, event: Event) -> None:
         item = self._planner.item(event["item"], self._settings)
         previous = self._conversation.add(item, event.get("previous_item_id"))
+        self._diary.created(self._now, item, previous)
         self._announce(item, previous)
 
     def _on_item_retrieve(self, event: Event) -> None:

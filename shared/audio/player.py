@@ -93,6 +93,8 @@ class Player:
         self._waited = 0  # samples of silence given while gathering
         self._fresh = True  # the next sample follows a silence, perhaps within its item
         self._last: _Track | None = None  # whose samples were given last
+        self._cue: bytes = b""  # what is left of a tone that is nobody's item
+        self._sounding = False  # some of it was given
 
     @property
     def playing(self) -> bool:
@@ -107,6 +109,14 @@ class Player:
     def items(self) -> list[m.HeardItem]:
         """Give the last items in playing order, with how far each was heard."""
         return [track.seen() for track in list(self._tracks.values())[-SHOWN:]]
+
+    def cue(self, pcm: bytes) -> None:
+        """Play a short tone, s16le, once nothing else is; it takes an earlier one's place.
+
+        It is nobody's item and counts as nothing heard. A flush ends it, and so does a reply.
+        """
+        self._end_cue()
+        self._cue = pcm
 
     def push(self, frame: m.ReplyAudio) -> list[m.HeardItem] | None:
         """Take a stretch of a reply.
@@ -186,6 +196,7 @@ class Player:
         begun = self._running and bool(self._queue) and not self._tail
         if begun and not self._queue[0].track.survives(spared):
             self._tail = self._faded()
+        self._end_cue()
         kept = deque(s for s in self._queue if s.track.survives(spared))
         cut: list[m.HeardItem] = []
         for track in ending:
@@ -204,17 +215,24 @@ class Player:
         """Give the device its next samples, s16le, silence where there is nothing to play."""
         out = bytearray(samples * 2)
         at = 0
+        if not self._running:
+            self._running = self._ready(samples)
+        if self._running and self._sounding:
+            self._end_cue()
         if self._tail:
             tail = self._tail[: samples * 2]
             self._tail = self._tail[len(tail) :]
             out[: len(tail)] = tail
             at = len(tail)
-        if not self._running:
-            self._running = self._ready(samples)
         if self._running:
             at = self._fill(out, at)
             if at < len(out):
                 self._ran_dry(out, at)
+        elif self._cue and not self._queue:
+            taken = self._cue[: len(out) - at]
+            out[at : at + len(taken)] = taken
+            self._cue = self._cue[len(taken) :]
+            self._sounding = bool(taken and self._cue)
         return bytes(out)
 
     # how
@@ -249,6 +267,14 @@ class Player:
             at += len(taken)
             self._advance(stretch, len(taken) // 2)
         return at
+
+    def _end_cue(self) -> None:
+        """Fade out what sounds of a tone, and let go of the rest."""
+        if self._sounding:
+            end = bytearray(self._cue[: self._fade * 2])
+            _ramp(end, 0, len(end), rising=False)
+            self._tail += bytes(end)
+        self._cue, self._sounding = b"", False
 
     def _advance(self, stretch: _Stretch, samples: int) -> None:
         stretch.start += samples

@@ -25,6 +25,60 @@ class Event(msgspec.Struct, frozen=True):
     """Base of every event that is acted on. Fields that are not needed are not read."""
 
 
+class SessionTerms(msgspec.Struct, frozen=True):
+    """The part of a session object that matters here."""
+
+    expires_at: int | None = None  # s since 1970
+
+
+class SessionCreated(Event, frozen=True):
+    """``session.created``: the first event of a connection."""
+
+    session: SessionTerms = SessionTerms()
+
+
+class Content(msgspec.Struct, frozen=True):
+    """One part of an item's content: its words."""
+
+    type: str = ""
+    text: str | None = None
+    transcript: str | None = None
+
+
+class Item(msgspec.Struct, frozen=True):
+    """The part of an item that matters here."""
+
+    id: Id = ""
+    type: str = ""
+    role: str | None = None
+    status: str | None = None
+    content: list[Content] | None = None
+    name: str | None = None
+    call_id: Id | None = None
+    arguments: str | None = None
+    output: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Its words, as far as they are known."""
+        parts = (part.text or part.transcript or "" for part in self.content or ())
+        return " ".join(part for part in parts if part)
+
+
+class ItemAdded(Event, frozen=True):
+    """``conversation.item.added``, or ``.created`` of older servers."""
+
+    item: Item
+    previous_item_id: Id | None = None
+
+
+class ItemDone(Event, frozen=True):
+    """``conversation.item.done``: nothing more will come of the item."""
+
+    item: Item
+    previous_item_id: Id | None = None
+
+
 class SpeechStarted(Event, frozen=True):
     """``input_audio_buffer.speech_started``: the person began to speak."""
 
@@ -176,6 +230,10 @@ class Unknown(Event, frozen=True):
 
 
 _TYPES: dict[str, type[Event]] = {
+    "session.created": SessionCreated,
+    "conversation.item.added": ItemAdded,
+    "conversation.item.created": ItemAdded,
+    "conversation.item.done": ItemDone,
     "input_audio_buffer.speech_started": SpeechStarted,
     "input_audio_buffer.speech_stopped": SpeechStopped,
     "response.created": ResponseCreated,
@@ -202,12 +260,8 @@ _TYPES: dict[str, type[Event]] = {
 
 _IGNORED = frozenset(
     {
-        "session.created",
         "session.updated",
         "conversation.created",
-        "conversation.item.added",
-        "conversation.item.created",
-        "conversation.item.done",
         "conversation.item.retrieved",
         "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",

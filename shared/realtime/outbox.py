@@ -35,6 +35,8 @@ class Outbox:
         """Let go of the first one."""
         self._events.popleft()
 
-    def clear(self) -> None:
-        """Let go of them all."""
+    def clear(self) -> int:
+        """Let go of them all; give how many there were."""
+        dropped = len(self._events)
         self._events.clear()
+        return dropped

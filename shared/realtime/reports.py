@@ -31,6 +31,7 @@ class Reports:
         self._settled: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._texts: OrderedDict[str, m.Transcript] = OrderedDict()
         self._heard: OrderedDict[tuple[str, int], int] = OrderedDict()  # samples, at least
+        self._sessions: OrderedDict[tuple[str, int], int] = OrderedDict()  # where items came from
 
     def transcript(self, transcript: m.Transcript) -> None:
         """Learn what is said in an item."""
@@ -43,11 +44,14 @@ class Reports:
         sent: list[bytes] = []
         for item in state.items:
             key = (item.item_id, item.content_index)
+            self._sessions[key] = state.session
             unheard = item.late and item.done and item.received > 0 and not item.out_of_band
             if unheard and not item.truncated and key not in self._settled:
                 sent.append(requests.delete(item.item_id))
             if unheard or item.truncated:
                 self._settle(key)
+        while len(self._sessions) > REMEMBERED:
+            self._sessions.popitem(last=False)
         return sent
 
     def heard(self, heard: m.Heard) -> None:
@@ -96,6 +100,10 @@ class Reports:
         # a server that cancels by itself has sent all there will be of what it was saying
         final = silenced.cause == "speech_started" and self._server_cancels
         for item in silenced.items:
+            key = (item.item_id, item.content_index)
+            if self._sessions.get(key, silenced.session) != silenced.session:
+                # an older session's, whose words this one was given: they are put right there
+                self._settle(key)
             report = self._report(item, final=item.done or final)
             reports.append(report)
             if report.action == "truncate":

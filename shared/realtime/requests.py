@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from shared import messages as m
 from shared.config import Session
 
 _APPEND = b'{"type":"input_audio_buffer.append","audio":"%b"}'
@@ -55,6 +56,7 @@ def session_update(session: Session) -> bytes:
             "type": "realtime",
             "instructions": session.instructions,
             "output_modalities": ["audio"],
+            # what the model may call (tools) belongs here: each session is told it anew
             "audio": {"input": hearing, "output": {"format": pcm, "voice": session.voice}},
         },
     )
@@ -78,6 +80,30 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> bytes:
         content_index=content_index,
         audio_end_ms=audio_end_ms,
     )
+
+
+#: How the event ids of what puts turns back begin, so that an answer to them is known.
+RESTORES = "restore_"
+
+
+def create(turn: m.Turn, previous: str = "") -> bytes:
+    """Give ``conversation.item.create`` for a turn of an earlier session, under its new id.
+
+    ``previous``: the item it follows, or ``root``; "" puts it at the end. What the assistant said
+    comes back as text, since no client can create its audio.
+    """
+    item: dict[str, Any] = {"id": turn.new_id, "type": turn.kind}
+    if turn.kind == "function_call":
+        item |= {"call_id": turn.call_id, "name": turn.name, "arguments": turn.text}
+    elif turn.kind == "function_call_output":
+        item |= {"call_id": turn.call_id, "output": turn.text}
+    else:
+        kind = "output_text" if turn.role == "assistant" else "input_text"
+        item |= {"role": turn.role, "content": [{"type": kind, "text": turn.text}]}
+    event: dict[str, Any] = {"event_id": f"{RESTORES}{turn.new_id}"}
+    if previous:
+        event["previous_item_id"] = previous
+    return _text("conversation.item.create", **event, item=item)
 
 
 def delete(item_id: str) -> bytes:

@@ -49,19 +49,25 @@ def wait_state(
     ).message
 
 
+def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
+    """Take a stage's place on the bus, and wait until link listens."""
+    made = bus.Publisher(stage, pipeline.bus_directory)
+    poller = bus.Poller()
+    for each in made.sockets:
+        poller.watch(each)
+    # the tests' own listener subscribes to everything as well
+    wanted = 2
+    while wanted:
+        assert poller.wait(PATIENCE_S), f"link does not listen to {stage}"
+        wanted -= made.welcome().count(topic)
+    return made
+
+
 class Uplink:
     """Takes uplink's place on the bus, and waits until link listens."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._publisher = bus.Publisher("uplink", pipeline.bus_directory)
-        poller = bus.Poller()
-        for each in self._publisher.sockets:
-            poller.watch(each)
-        # the tests' own listener subscribes to everything as well
-        wanted = 2
-        while wanted:
-            assert poller.wait(PATIENCE_S), "link does not listen to uplink"
-            wanted -= self._publisher.welcome().count("client.event")
+        self._publisher = publisher(pipeline, "uplink", "client.event")
 
     def __enter__(self) -> Uplink:
         return self
@@ -369,6 +375,40 @@ def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> 
         assert texts(server.connections[1]) == ["two"]
         health = pipeline.bus.health("link", lambda h: h.counters.get("events_unsent", 0) >= 2)
         assert health.ok
+
+
+def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
+    pipeline: Pipeline,
+) -> None:
+    with Server([servers.serve, servers.refuse("401 Unauthorized"), servers.serve]) as server:
+        child = link(pipeline, server.url)
+        downlink = publisher(pipeline, "downlink", "session.renew")
+        with Uplink(pipeline) as uplink:
+            old = wait_state(pipeline, "open").session
+            uplink.say("one", old)
+            renew = m.Renew(session=old, forced=False)
+            # one that is not let in changes nothing, though it would end a link without a session
+            downlink.publish(renew)
+            child.wait_line("could not renew the session: HTTP 401")
+            # nor is it tried again at once
+            pipeline.bus.health("link", lambda h: h.counters.get("renewals_failed"))
+            downlink.publish(renew)
+            new = wait_state(pipeline, "open", lambda s: s.session > old).session
+            # it is replaced once, and not by what is said of it later
+            downlink.publish(renew)
+            uplink.say("two", old)
+            uplink.say("three", new)
+            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"three"' in e.payload)
+            uplink.say("four", old)
+            pipeline.bus.health("link", lambda h: h.counters.get("events_unsent"))
+        first, _, second = server.connections
+        assert texts(first) == ["one", "two"]
+        assert texts(second) == ["three"]
+        assert len(server.connections) == 3
+        assert states(pipeline, "waiting") == []
+    downlink.close()
+    assert first.closed_with == 1000
+    assert {s.cause for s in states(pipeline, "open") if s.session == new} == {"renewed"}
 
 
 def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
+from shared import bus
 from shared import messages as m
-from shared.audio import pcm
+from shared.audio import cues, pcm
 from tests.process import speech
-from tests.process.pipeline import UNHELD, Keeper, Pipeline
+from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -56,3 +58,32 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
     assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
     for name in ("downlink", "playback"):
         assert not children[name].matching("lost")
+
+
+def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: Pipeline) -> None:
+    publisher = bus.Publisher("link", pipeline.bus_directory)
+    poller = bus.Poller()
+    for each in publisher.sockets:
+        poller.watch(each)
+    pipeline.up("playback", {"playback.cues": True})
+    # playback, and the tests' own listener
+    wanted = 2
+    while wanted:
+        assert poller.wait(PATIENCE_S), "playback does not listen to link"
+        wanted -= publisher.welcome().count("link.state")
+
+    def told(state: Literal["open", "waiting"], tone: bytes, since: int) -> None:
+        """Say what link says, and wait until the tone was given to the device."""
+        publisher.publish(m.LinkState(state=state, session=1))
+        pipeline.bus.wait_for(m.SpeakerFrame, lambda f: any(f.payload), since=since)
+        loud = pipeline.bus.now
+        pipeline.bus.wait_for(m.SpeakerFrame, lambda f: not any(f.payload), since=loud)
+        frames = pipeline.bus.all(m.SpeakerFrame, since=since)
+        # a tone begins and ends with nothing
+        speech.place(tone.strip(b"\0"), speech.stream(frames))
+
+    publisher.publish(m.LinkState(state="open", session=1))
+    told("waiting", cues.LOST, pipeline.bus.now)
+    told("open", cues.BACK, pipeline.bus.now)
+    publisher.close()
+    assert not any(heard.items or heard.playing for heard in pipeline.bus.all(m.Heard))

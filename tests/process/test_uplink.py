@@ -57,7 +57,8 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     }
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
-        uplink = pipeline.all_up("uplink", "link")["uplink"]
+        # without downlink's history, uplink would hold the microphone back for a moment
+        uplink = pipeline.all_up("uplink", "downlink", "link")["uplink"]
         connection = server.wait()
         connection.wait("session.update")
         capture = pipeline.stage("capture")
@@ -119,6 +120,9 @@ def test_the_session_is_told_once_and_greeted_once(pipeline: Pipeline) -> None:
         # another connection is another session, which knows of nothing
         second = server.wait(2)
         second.wait("response.create")
+        # the microphone waits until it is known, or clear that nobody knows, what was said before
+        kinds = [arrival.event["type"] for arrival in second.events]
+        assert "input_audio_buffer.append" not in kinds[: kinds.index("response.create")]
         # an uplink that comes back, however soon, says what it wants and does not greet again
         uplink.end()
         pipeline.up("uplink")

@@ -40,7 +40,52 @@ FAILED = {"type": "failed", "error": {"type": "server_error", "code": "insuffici
 
 Case = tuple[dict[str, Any], e.Event]
 
+SAID = {"type": "output_audio", "audio": "AAAA", "transcript": "Good day."}
+CALLED = {
+    "id": "item_3",
+    "object": "realtime.item",
+    "type": "function_call",
+    "status": "completed",
+    "name": "weather",
+    "call_id": "call_1",
+    "arguments": '{"city":"Bern"}',
+}
+SESSION = {"type": "realtime", "model": "gpt-realtime-2.1", "output_modalities": ["audio"]}
+
 ACTED_ON: list[Case] = [
+    ({"type": "session.created", "session": SESSION}, e.SessionCreated()),
+    (
+        {"type": "conversation.item.added", "item": ITEM, "previous_item_id": None},
+        e.ItemAdded(e.Item("item_1", "message", "assistant", "in_progress", [])),
+    ),
+    (
+        {"type": "conversation.item.created", "item": ITEM, "previous_item_id": "item_0"},
+        e.ItemAdded(e.Item("item_1", "message", "assistant", "in_progress", []), "item_0"),
+    ),
+    (
+        {
+            "type": "conversation.item.done",
+            "item": {**ITEM, "status": "completed", "content": [SAID]},
+            "previous_item_id": "item_0",
+        },
+        e.ItemDone(
+            e.Item(
+                *("item_1", "message", "assistant", "completed"),
+                [e.Content("output_audio", None, "Good day.")],
+            ),
+            "item_0",
+        ),
+    ),
+    (
+        {"type": "conversation.item.done", "item": CALLED, "previous_item_id": "item_1"},
+        e.ItemDone(
+            e.Item(
+                *("item_3", "function_call", None, "completed", None),
+                *("weather", "call_1", '{"city":"Bern"}'),
+            ),
+            "item_1",
+        ),
+    ),
     (
         {
             "type": "input_audio_buffer.speech_started",
@@ -159,16 +204,11 @@ ACTED_ON: list[Case] = [
 
 CALL = {"response_id": "resp_1", "item_id": "item_3", "output_index": 0, "call_id": "call_1"}
 PART = {**AT, "part": {"type": "audio", "transcript": ""}}
-SESSION = {"type": "realtime", "model": "gpt-realtime-2.1", "output_modalities": ["audio"]}
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 PASSED_OVER: list[dict[str, Any]] = [
-    {"type": "session.created", "session": SESSION},
     {"type": "session.updated", "session": SESSION},
     {"type": "conversation.created", "conversation": {"id": "conv_1"}},
-    {"type": "conversation.item.added", "item": ITEM, "previous_item_id": None},
-    {"type": "conversation.item.created", "item": ITEM, "previous_item_id": "item_0"},
-    {"type": "conversation.item.done", "item": ITEM, "previous_item_id": "item_0"},
     {"type": "conversation.item.retrieved", "item": ITEM},
     {
         "type": f"{TRANSCRIPTION}.failed",
@@ -244,6 +284,11 @@ def test_what_is_acted_on_is_read(event: dict[str, Any], expected: e.Event) -> N
     assert e.read(wire(event)) == expected
     # as servers built on that package write it, with null for what is not there
     assert e.read(parsed.model_dump_json().encode()) == expected
+
+
+def test_the_end_of_a_session_is_read_though_the_package_has_no_type_for_it() -> None:
+    event = {"type": "session.created", "session": {**SESSION, "expires_at": 1_795_555_000}}
+    assert e.read(wire(event)) == e.SessionCreated(e.SessionTerms(1_795_555_000))
 
 
 @pytest.mark.parametrize("event", PASSED_OVER, ids=name)

@@ -1,41 +1,38 @@
 """The WebSocket: text frames up and down, and nothing else.
 
 Kept dumb, so that the stages that people edit can be restarted without losing the session: it
-connects, authenticates, pings, backs off and moves text, and never reads the JSON. The only stage
+connects, authenticates, pings, backs off and moves text, and never reads the JSON. Where it is told
+to renew the session it opens a second connection beside the first, and moves over. The only stage
 that holds the API key.
 """
 
 from __future__ import annotations
 
-import contextlib
 import select
-import socket
 import ssl
-import threading
 import time
 from typing import Literal
 
 import websocket
 from websocket import ABNF
 
+from services.link.dialer import Dialer, hang_up
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
 from shared.realtime import endpoint, inflow, reconnect
 from shared.realtime.outbox import Outbox
 
-#: What the kernel may hold of what we send, about a second of microphone: a network that stalls
-#: must not collect speech that then arrives late.
-SEND_BUFFER = 64 * 1024
 #: A frame that does not leave within this long means that the connection is dead.
 SEND_TIMEOUT_S = 5.0
 #: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
 AT_ONCE = 64
 TICK_S = 0.25
 
+#: A connection that was replaced is kept until uplink speaks to the new one, but no longer.
+RETIRE_S, RETIRED_TIMEOUT_S = 1.0, 0.05
+
 State = Literal["connecting", "open", "waiting", "refused"]
-#: A connection that lasted this long was a good one: the next delay starts small again.
-GOOD_AFTER_S = 5.0
 
 
 class Link:
@@ -45,27 +42,29 @@ class Link:
         self._stage = stage
         self._settings = stage.config.link
         try:
-            self._key = endpoint.read_key(self._settings)
+            self._dialer = Dialer(self._settings, stage.wake)
         except endpoint.KeyProblem as error:
             raise s.Failure(str(error)) from None
-        self._url, self._headers = endpoint.request(self._settings, self._key)
-        self._where = endpoint.where(self._url)
+        self._where = self._dialer.where
         first_ms, max_ms = self._settings.retry_first_ms, self._settings.retry_max_ms
         self._backoff = reconnect.Backoff(first_ms, max_ms)
         self._socket: websocket.WebSocket | None = None
         self._descriptor = -1
-        self._outcome: websocket.WebSocket | Exception | None = None
+        self._renew_after = 0.0  # a renewal that failed is not tried again before
+        self._retired: tuple[int, websocket.WebSocket] | None = None  # replaced; with its session
+        self._cause: m.Cause = ""
         self._outbox = Outbox()
         self._blocked = False  # the socket takes no more for now
         self._session = 0
         self._sent = 0
         self._opened = self._pinged = self._alive = 0.0
         stage.subscribe(m.ClientEvent, self._on_client_event)
+        stage.subscribe(m.Renew, self._on_renew)
         stage.on_wake(self._on_wake)
         stage.on_close(self._hang_up)
         stage.every(TICK_S, self._tick)
         stage.every(s.HEARTBEAT_S, self._beat)
-        key = "set" if self._key else "none"
+        key = "set" if self._dialer.has_key else "none"
         stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
         self._connect()
 
@@ -74,51 +73,26 @@ class Link:
     def _connect(self) -> None:
         self._say("connecting")
         self._stage.log.info("connecting to %s", self._where)
-        # on a thread of its own: looking up a name cannot be interrupted, and the loop must go on
-        threading.Thread(target=self._open, name="connect", daemon=True).start()
+        self._dialer.dial()
 
-    def _open(self) -> None:
-        try:
-            self._outcome = websocket.create_connection(
-                self._url,
-                timeout=self._settings.connect_timeout_s,
-                header=self._headers,
-                suppress_origin=True,
-                # a redirect would carry the key to wherever it points
-                redirect_limit=0,
-                # validated where the JSON is read; in Python it would cost more than all the rest
-                skip_utf8_validation=True,
-                sockopt=[
-                    (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
-                    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-                ],
-            )
-        except Exception as error:  # noqa: BLE001 - the loop decides whether to try again
-            self._outcome = error
-        self._stage.wake()
+    def _on_renew(self, delivery: Delivery[m.Renew]) -> None:
+        due = delivery.message.session == self._session and time.monotonic() > self._renew_after
+        if self._socket is not None and not self._dialer.busy and due:
+            when = "though somebody speaks" if delivery.message.forced else "at a quiet moment"
+            self._stage.log.info("renewing session %d %s", self._session, when)
+            self._dialer.dial()
 
     def _on_wake(self) -> None:
-        outcome, self._outcome = self._outcome, None
-        if isinstance(outcome, websocket.WebSocket):
-            self._opened_with(outcome)
-        elif isinstance(outcome, websocket.WebSocketBadStatusException):
-            status = outcome.status_code
-            text = f"HTTP {status} at the upgrade"
-            if reconnect.http_is_final(status):
-                self._refused(text, reconnect.advice("", status))
-            else:
-                self._retry(text)
-        elif isinstance(outcome, ssl.SSLCertVerificationError):
-            self._refused(
-                f"certificate not trusted: {outcome.verify_message}", "check link.url and the clock"
-            )
-        elif isinstance(outcome, websocket.WebSocketException) and "Redirect" in str(outcome):
-            self._refused("a redirect, which the key does not follow", "set link.url to its target")
+        outcome = self._dialer.take()
+        if isinstance(outcome, reconnect.Ending):
+            self._ended(outcome)
         elif outcome is not None:
-            self._retry(str(outcome) or type(outcome).__name__)
+            self._opened_with(outcome)
         self._read()
 
     def _opened_with(self, opened: websocket.WebSocket) -> None:
+        if self._socket is not None:
+            self._retire(self._socket)
         self._socket = opened
         self._descriptor = opened.sock.fileno() if opened.sock else -1
         opened.settimeout(0)
@@ -126,27 +100,50 @@ class Link:
         self._session = max(self._session + 1, time.time_ns())
         self._opened = self._pinged = self._alive = time.monotonic()
         self._sent = 0
-        self._outbox.clear()
+        self._drop_unsent()
         self._blocked = False
         self._stage.watch(self._descriptor, self._on_socket)
         self._stage.log.info("open: session %d", self._session)
         self._say("open")
 
-    def _retry(self, why: str) -> None:
-        why = self._clean(why)
-        if self._opened and time.monotonic() - self._opened > GOOD_AFTER_S:
-            self._backoff.worked()
+    def _retire(self, old: websocket.WebSocket) -> None:
+        """Keep a connection that was replaced for what is on its way to it: nothing is lost."""
+        self._stage.unwatch(self._descriptor)
+        self._cause, self._retired = "renewed", (self._session, old)
+        self._stage.after(RETIRE_S, self._part)
+        self._stage.counters["renewals"] += 1
+
+    def _part(self) -> None:
+        if self._retired is not None:
+            hang_up(self._retired[1])
+            self._retired = None
+
+    def _ended(self, ending: reconnect.Ending) -> None:
+        """Take note of a connection, or a try for one, that came to its end."""
+        why = self._dialer.line(ending.why)
+        now = time.monotonic()
+        if self._socket is not None:
+            # what should have replaced it did not come about: it has some time left
+            self._renew_after = now + self._backoff.after(ending, 0) / 1000
+            self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
+            return
+        self._cause = ending.cause
+        if ending.final:
+            self._say("refused", why)
+            self._stage.log.error(
+                "%s refused the connection: %s: %s", self._where, why, ending.advice
+            )
+            self._stage.stop(s.FAILED)
+            return
+        if self._dialer.busy:
+            # the one that was to replace it is on its way
+            self._say("connecting", why)
+            return
+        delay = self._backoff.after(ending, now - self._opened if self._opened else 0)
         self._opened = 0.0
-        delay = self._backoff.next_ms()
         self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay / 1000)
         self._say("waiting", why, delay)
         self._stage.after(delay / 1000, self._connect)
-
-    def _refused(self, why: str, what_to_do: str) -> None:
-        why = self._clean(why)
-        self._say("refused", why)
-        self._stage.log.error("%s refused the connection: %s: %s", self._where, why, what_to_do)
-        self._stage.stop(s.FAILED)
 
     def _say(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
         self._stage.ok = state == "open"
@@ -155,6 +152,8 @@ class Link:
             m.LinkState(
                 state=state,
                 session=self._session,
+                opened_ns=int(self._opened * 1e9),
+                cause=self._cause,
                 sent=self._sent,
                 expired=self._outbox.expired,
                 retry_ms=retry_ms,
@@ -162,14 +161,15 @@ class Link:
             )
         )
 
-    def _clean(self, text: str) -> str:
-        text = " ".join(text.split())[:400]
-        return text.replace(self._key, "****") if self._key else text
-
     # moving text
 
     def _on_client_event(self, delivery: Delivery[m.ClientEvent]) -> None:
         event = delivery.message
+        if self._retired is not None:
+            if event.session == self._retired[0]:
+                self._send(event.payload, ABNF.OPCODE_TEXT, self._retired[1])
+                return
+            self._part()
         if self._socket is None or event.session != self._session:
             self._stage.count("events_unsent")
             return
@@ -200,16 +200,17 @@ class Link:
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(0))
 
-    def _send(self, data: bytes, opcode: int) -> None:
-        ws = self._socket
+    def _send(self, data: bytes, opcode: int, to: websocket.WebSocket | None = None) -> None:
+        ws = to or self._socket
         if ws is None:
             return
         try:
-            ws.settimeout(SEND_TIMEOUT_S)
+            ws.settimeout(SEND_TIMEOUT_S if to is None else RETIRED_TIMEOUT_S)
             ws.send(data, opcode)
             ws.settimeout(0)
         except (OSError, websocket.WebSocketException) as error:
-            self._lost(f"could not send: {error}")
+            if to is None:
+                self._lost(reconnect.stalled(error))
 
     def _on_socket(self) -> None:
         self._read()
@@ -225,7 +226,7 @@ class Link:
             except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
                 return
             except (OSError, websocket.WebSocketException) as error:
-                self._lost(str(error) or type(error).__name__)
+                self._lost(reconnect.failed(error))
                 return
             now_ns = time.monotonic_ns()
             self._alive = now_ns / 1e9
@@ -242,43 +243,41 @@ class Link:
         if len(text) > m.MAX_TEXT:
             self._stage.count("oversized", warning=f"a frame of {len(text)} bytes, skipped")
             return
-        if self._key and self._key.encode() in text:
-            text = text.replace(self._key.encode(), b"****")
+        text = self._dialer.without_key(text)
         self._stage.publish(m.ServerEvent(session=self._session, received_ns=now_ns, payload=text))
         self._stage.counters["events_received"] += 1
 
     def _closed(self, data: bytes) -> None:
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         reason = data[2:].decode("utf-8", "replace")
-        text = f"closed by the server ({code}{' ' if reason else ''}{reason})"
-        if reconnect.close_is_final(code):
-            self._hang_up()
-            self._refused(text, reconnect.advice(reason))
-        else:
-            self._lost(text)
+        self._lost(reconnect.closed(code, reason))
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, ending: reconnect.Ending) -> None:
         self._hang_up()
         self._stage.counters["connections_lost"] += 1
-        self._retry(why)
+        self._ended(ending)
 
     def _hang_up(self) -> None:
+        self._part()
         ws, self._socket = self._socket, None
         if ws is None:
             return
         self._stage.unwatch(self._descriptor)
-        # the connection may be the very thing that is gone
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            ws.settimeout(0.1)
-            ws.send_close()
-        ws.shutdown()
+        self._drop_unsent()
+        hang_up(ws)
+
+    def _drop_unsent(self) -> None:
+        """Let go of what the last connection did not take: it would arrive late."""
+        unsent = self._outbox.clear()
+        if unsent:
+            self._stage.count("events_unsent", unsent)
 
     def _tick(self) -> None:
         if self._socket is None:
             return
         now = time.monotonic()
         if now - self._alive > self._settings.ping_interval_s + self._settings.pong_timeout_s:
-            self._lost("no answer to pings")
+            self._lost(reconnect.SILENT)
         elif now - self._pinged > self._settings.ping_interval_s:
             self._pinged = now
             self._send(b"", ABNF.OPCODE_PING)

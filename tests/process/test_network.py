@@ -1,0 +1,262 @@
+"""The network dies in every way it can: the session is another then, the conversation the same.
+
+The person asks anew again and again, and so talks over every answer. A proxy stands between link
+and the emulator, which tells on request what its conversation holds.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import servers, speech
+from tests.process.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
+from tests.process.proxy import Proxy
+from tests.process.servers import Connection, Server
+
+pytestmark = pytest.mark.process
+
+EVERY_S, LENGTH_S, REPLY_S = 1.8, 60.0, 8
+
+
+class Witness:
+    """An emulator, asked what its latest conversation holds."""
+
+    def __init__(self, child: Child, journal: Path) -> None:
+        self._child = child
+        self._journal = journal
+        self._read = 0
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """Give what it has written down of a kind."""
+        text = self._journal.read_text("utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        found = [json.loads(line) for line in whole.splitlines()]
+        return [entry for entry in found if entry["kind"] == kind]
+
+    def items(self) -> list[dict[str, Any]]:
+        """Ask for the items of the latest session."""
+        before = len(self.entries("conversation"))
+        self._child.send(signal.SIGUSR1)
+        deadline = time.monotonic() + PATIENCE_S
+        while len(told := self.entries("conversation")) == before:
+            assert time.monotonic() < deadline, "the emulator does not answer"
+            time.sleep(0.01)  # a file tells nobody that it has grown
+        items: list[dict[str, Any]] = told[before]["items"]
+        return items
+
+
+@dataclass
+class Talk:
+    """A conversation that goes on and on."""
+
+    pipeline: Pipeline
+    proxy: Proxy
+    emulator: Witness
+    stages: dict[str, Child]
+    session: int
+
+
+def begin(pipeline: Pipeline, directory: Path, *emulator: str) -> Witness:
+    """Start an emulator, for a person who asks anew again and again."""
+    times = takewhile(lambda at: at < LENGTH_S - EVERY_S, count(0.2, EVERY_S))
+    said = [(at, speech.QUESTION) for at in times]
+    pipeline.settings |= {
+        "capture.device": speech.microphone(directory / "person.wav", said, LENGTH_S),
+        "session.turn_detection.silence_duration_ms": 200,
+        "session.turn_detection.prefix_padding_ms": 100,
+        "session.transcription_model": "whisper-1",
+        "session.greeting": "Greet the person.",
+        "link.ping_interval_s": 0.2,
+        "link.pong_timeout_s": 1.5,
+    }
+    journal = directory / "journal.jsonl"
+    child = pipeline.emulator("--journal", str(journal), *emulator)
+    return Witness(child, journal)
+
+
+def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
+    """Start the stages, the microphone last; give them and the session."""
+    stages = pipeline.all_up("uplink", "downlink", "playback")
+    stages |= pipeline.all_up("link")
+    session = pipeline.meet()
+    return stages | pipeline.all_up("capture"), session
+
+
+@pytest.fixture(scope="module")
+def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Talk]:
+    """Begin a conversation over a network that a test can cut."""
+    directory = tmp_path_factory.mktemp("network")
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, directory, "--reply", f"tone:{REPLY_S}", "--burst")
+        with Proxy(str(pipeline.settings["link.url"])) as proxy:
+            pipeline.settings["link.url"] = proxy.url
+            stages, session = start(pipeline)
+            interrupted_anew(pipeline)
+            yield Talk(pipeline, proxy, emulator, stages, session)
+
+
+def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> m.Interruption:
+    """Wait until a reply was talked over, and the server told of it."""
+    since = pipeline.bus.now if since is None else since
+    told = pipeline.bus.wait_for(
+        m.Interruption, lambda i: any(r.action == "truncate" for r in i.reports), since=since
+    )
+    return told.message
+
+
+def history(pipeline: Pipeline) -> list[m.Turn]:
+    """Give the history as it is now."""
+    return m.read_turns(pipeline.bus.all(m.History)[-1].payload)
+
+
+def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[m.Turn]:
+    """Wait until the server's conversation is the history; give the turns it was given."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        turns = [turn for turn in history(pipeline) if turn.told and turn.session == session]
+        items = emulator.items()
+        given = [turn for turn in turns if turn.held_as != turn.item_id]
+        has = [(i["id"], i.get("text")) for i in items if i["id"].startswith("item_")]
+        wanted = [(turn.held_as, turn.text) for turn in given]
+        if wanted and has[: len(wanted)] == wanted and turns[len(given) :]:
+            return given
+        assert time.monotonic() < deadline, f"{wanted} is not the beginning of {has}"
+
+
+def refused(proxy: Proxy) -> None:
+    """Drop the connection, and let the next ones meet a proxy whose server is gone."""
+    proxy.answer("502 Bad Gateway", 2)
+    proxy.reset()
+
+
+FAULTS: dict[str, Callable[[Proxy], None]] = {
+    "reset": lambda proxy: proxy.reset(),
+    "silent": lambda proxy: proxy.freeze(),
+    "closed": lambda proxy: proxy.say_close(1011, "oops"),
+    "busy": refused,
+}
+
+
+@pytest.mark.parametrize(
+    ("cause", "stage"),
+    [
+        ("reset", ""),
+        ("silent", "downlink"),
+        ("closed", "uplink"),
+        ("busy", "playback"),
+        ("", "link"),
+    ],
+)
+def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: str) -> None:
+    pipeline = talk.pipeline
+    begun = pipeline.bus.now
+    if stage:
+        # what was said outlives any one of them
+        talk.stages[stage].end(signal.SIGKILL)
+        talk.stages[stage] = pipeline.up(stage)
+    if cause:
+        interrupted_anew(pipeline, begun)
+        FAULTS[cause](talk.proxy)
+        pipeline.bus.wait_for(
+            m.LinkState, lambda s: s.state == "waiting" and s.cause == cause, since=begun
+        )
+    before = [turn.item_id for turn in history(pipeline)]
+    opened = pipeline.bus.wait_for(
+        m.LinkState, lambda s: s.state == "open" and s.session > talk.session, since=begun
+    ).message
+    talk.session = opened.session
+    record = interrupted_anew(pipeline, pipeline.bus.now)
+    assert record.session == opened.session
+    given = restored(pipeline, talk.emulator, opened.session)
+    # nothing of what was there is lost, nor in another order
+    now = history(pipeline)
+    deleted = {entry["item_id"] for entry in talk.emulator.entries("delete")}
+    assert {turn.item_id for turn in now} | deleted >= set(before)
+    begin = now[: len([turn for turn in now if turn.item_id in before])]
+    assert [turn.item_id for turn in begin] == [n for n in before if n not in deleted]
+    assert begin
+    # but for what was not heard in the end, the server has it as well
+    heard = [turn.item_id for turn in begin if turn.told]
+    assert [turn.item_id for turn in given][: len(heard)] == heard
+    # of the last turn before a loss there may be no transcript
+    assert [t for t in given if t.role == "user" and t.text.endswith("s of speech]")]
+    assert [t for t in given if t.role == "assistant" and t.text.startswith("0")]
+    # nobody is greeted twice, nor answered without having asked
+    asked = [c for c in pipeline.bus.all(m.ClientEvent) if b'"response.create"' in c.payload]
+    assert opened.session not in {event.session for event in asked}
+    health = pipeline.bus.health("downlink", since=pipeline.bus.now)
+    assert not {k: n for k, n in health.counters.items() if k.startswith("error.") and n}
+
+
+def test_a_session_whose_time_is_over_is_followed_by_another(kept: Keeper, tmp_path: Path) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:1", "--burst", "--expire", "4")
+        stages, session = start(pipeline)
+        pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting" and s.cause == "expired")
+        opened = pipeline.bus.wait_for(
+            m.LinkState, lambda s: s.state == "open" and s.session > session
+        )
+        assert restored(pipeline, emulator, opened.message.session)
+        assert stages["link"].matching(r"60 minutes.\); trying again")
+        assert not stages["downlink"].matching("session_expired")
+
+
+def test_a_name_that_is_not_found_is_told_of_and_looked_for_again(pipeline: Pipeline) -> None:
+    pipeline.settings |= {
+        "link.url": "ws://nowhere.invalid/v1/realtime",
+        "link.allow_insecure": True,
+        "link.retry_first_ms": 10,
+    }
+    child = pipeline.stage("link", env={"OPENAI_API_KEY": "sk-test"})
+    pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting" and s.cause == "unresolved")
+    child.wait_line("trying again in", 2)
+    waits = [s for s in pipeline.bus.all(m.LinkState) if s.state == "waiting"]
+    assert {wait.cause for wait in waits} == {"unresolved"}
+    assert child.running
+
+
+def test_nothing_that_was_said_before_the_loss_arrives_after_it(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    def vanishes(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.read(lambda event: event["type"] == "input_audio_buffer.append")
+        # it stalls, so that speech collects, and then is gone
+        over.wait(PATIENCE_S)
+        connection.reset()
+
+    over = threading.Event()
+    with Pipeline(kept, UNHELD) as pipeline, Server([vanishes, servers.serve]) as server:
+        pipeline.settings |= {
+            "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+            "link.url": server.url,
+            "link.retry_first_ms": 200,
+        }
+        pipeline.all_up("uplink", "link", "capture")
+        server.wait().wait("input_audio_buffer.append")
+        frames = [f.position for f in pipeline.bus.all(m.MicFrame)]
+        pipeline.bus.wait_for(m.MicFrame, lambda f: f.position > max(frames) + pcm.RATE // 2)
+        over.set()
+        lost = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting")
+        second = server.wait(2)
+        second.wait("input_audio_buffer.append", 20)
+        arrivals = second.of("input_audio_buffer.append")
+        captured = {int(pcm.to_array(f.payload)[0]): f for f in pipeline.bus.all(m.MicFrame)}
+    sent = [speech.appended(arrival.event)[0] for arrival in arrivals]
+    known = [captured[number] for number in sent if number in captured]
+    assert len(known) >= 20
+    assert min(frame.captured_ns for frame in known) > lost.stamp.t - 100_000_000
+    # and from then on none is missing
+    assert all(after == before + 1 for before, after in pairwise(sent))

@@ -1,0 +1,136 @@
+"""A session that is replaced before its time is over: nobody notices, and nothing is lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from shared import messages as m
+from shared.audio import pcm
+from shared.realtime import renewal
+from tests.process import servers, speech
+from tests.process.pipeline import UNHELD, Keeper, Pipeline
+from tests.process.servers import Connection, Script, Server
+from tests.process.test_network import begin, restored, start
+
+pytestmark = pytest.mark.process
+
+LIMIT_S, BEFORE_S = 3.0, 2.0
+SAID = {"type": "input_text", "text": "Hello."}
+ITEM = {"id": "item_a", "type": "message", "role": "user", "status": "completed", "content": [SAID]}
+
+
+def conversing(*events: str) -> Script:
+    """Make a script that opens a session in which something was said, and sends events."""
+
+    def script(connection: Connection) -> None:
+        servers.begin(connection)
+        for kind in ("added", "done"):
+            connection.send(f"conversation.item.{kind}", item=ITEM, previous_item_id=None)
+        for event in events:
+            connection.send(event, item_id="item_b", audio_start_ms=1)
+        servers.serve_on(connection)
+
+    return script
+
+
+def frames(connection: Connection) -> list[int]:
+    """Give the numbers of the microphone's frames that a server was sent."""
+    return [
+        speech.appended(arrival.event)[0] for arrival in connection.of("input_audio_buffer.append")
+    ]
+
+
+@pytest.mark.parametrize("forced", [False, True], ids=["at a quiet moment", "forced"])
+def test_another_session_takes_over_between_two_frames(
+    kept: Keeper, tmp_path: Path, *, forced: bool
+) -> None:
+    # who speaks and does not stop leaves no quiet moment; and the first try fails
+    first = conversing(*(["input_audio_buffer.speech_started"] if forced else []))
+    scripts = [first, servers.refuse("502 Bad Gateway"), servers.serve]
+    with Pipeline(kept, UNHELD) as pipeline, Server(scripts) as server:
+        pipeline.settings |= {
+            "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+            "link.url": server.url,
+            "link.session_limit_s": LIMIT_S,
+            "link.renew_before_s": BEFORE_S,
+        }
+        stages = pipeline.all_up("uplink", "downlink", "link", "capture")
+        opened = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open").message
+        renew = pipeline.bus.wait_for(m.Renew)
+        asked_s = (renew.stamp.t - opened.opened_ns) / 1e9
+        new = server.wait(3)
+        new.wait("input_audio_buffer.append", 10)
+        old = server.connections[0]
+        states = pipeline.bus.all(m.LinkState)
+        stages["link"].wait_line("could not renew the session: HTTP 502")
+        assert not stages["link"].matching("trying again")
+    assert renew.message == m.Renew(session=opened.session, forced=forced)
+    assert asked_s >= LIMIT_S - (BEFORE_S / renewal.FORCED if forced else BEFORE_S)
+    # not a frame is missing, none came twice, and none came late
+    sent = [*frames(old), *frames(new)]
+    assert all(after == before + 1 for before, after in pairwise(sent))
+    assert len(frames(old)) > 20
+    # the conversation came first, and nothing was asked for
+    kinds = [arrival.event["type"] for arrival in new.events]
+    before = kinds[: kinds.index("input_audio_buffer.append")]
+    assert before == ["session.update", "conversation.item.create"]
+    assert new.events[1].event["item"]["content"] == [SAID]
+    assert "response.create" not in kinds
+    # there was a connection all the time, and the old one was closed as it should be
+    assert {s.state for s in states[states.index(opened) :]} == {"open"}
+    assert states[-1].cause == "renewed"
+    assert old.closed_with == 1000
+
+
+def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst", "--expire", "6")
+        # time to think between one question and the next
+        said = [(at, speech.QUESTION) for at in (0.2, 3.8, 7.4)]
+        pipeline.settings |= {
+            "capture.device": speech.microphone(tmp_path / "person.wav", said, 30),
+            "link.session_limit_s": 6,
+            "link.renew_before_s": 3.5,
+        }
+        stages, session = start(pipeline)
+        renewed = pipeline.bus.wait_for(
+            m.LinkState, lambda s: s.state == "open" and s.session > session
+        )
+        pipeline.bus.wait_for(m.Heard, lambda h: h.session > session and h.items and not h.playing)
+        given = restored(pipeline, emulator, renewed.message.session)
+        now = pipeline.bus.now
+        assert not stages["link"].matching("trying again")
+    assert {turn.role for turn in given} == {"user", "assistant"}
+    heard = pipeline.bus.heard[:now]
+    before = [each for each in heard if each.stamp.t < renewed.stamp.t]
+    # nobody spoke then, nothing was under way or played
+    kinds = [
+        json.loads(d.message.payload)["type"]
+        for d in before
+        if isinstance(d.message, m.ServerEvent)
+    ]
+    for begun, ended in [
+        ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
+        ("response.created", "response.done"),
+    ]:
+        assert kinds.count(begun) == kinds.count(ended) >= 1
+    assert not [d.message for d in before if isinstance(d.message, m.Heard)][-1].playing
+    assert not any(renew.forced for renew in pipeline.bus.all(m.Renew))
+    # all that the microphone heard was sent, in its order, to one or the other
+    sent = b"".join(
+        pcm.from_array(pcm.to_array(_pcm(d.message)))
+        for d in heard
+        if isinstance(d.message, m.ClientEvent) and b"append" in d.message.payload[:40]
+    )
+    recorded = b"".join(f.payload for f in pipeline.bus.all(m.MicFrame))
+    speech.place(sent, recorded)
+    assert len({d.message.session for d in heard if isinstance(d.message, m.ClientEvent)}) >= 2
+
+
+def _pcm(event: m.ClientEvent) -> bytes:
+    return base64.b64decode(json.loads(event.payload)["audio"])

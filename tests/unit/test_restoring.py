@@ -1,0 +1,184 @@
+"""A conversation with the emulator that is lost, and put back into another session of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.downlink import benign
+from services.emulator.options import Options
+from shared import messages as m
+from shared.audio.pcm import RATE
+from shared.realtime import events as e
+from shared.realtime.history import History
+from shared.realtime.replay import Replay
+from shared.realtime.turns import Turns
+from tests.unit.emulator.support import Rig, of
+
+pytestmark = pytest.mark.unit
+
+WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}}
+QUIET = {"input": {"turn_detection": None}}
+
+
+class Client:
+    """What downlink and uplink do between them, with one emulator after the other."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.turns = Turns(generation=1)
+        self.replay = Replay()
+        self.session = 0
+        self.connect()
+
+    def connect(self) -> None:
+        """Open a session, and put the history into it; nothing of it is read yet."""
+        self.rig = Rig(Options(reply="tone:2", pace=0))
+        self.session += 1
+        self.history.state(self.turns.state())
+        self.turns.connected(self.session)
+        self.history.connected(self.session)
+        self.replay.connected(self.session)
+        self.rig.update(tools=[WEATHER], audio=QUIET)
+
+    def restore(self, most: int = 99) -> list[dict[str, Any]]:
+        """Send what the session lacks; give what it answers."""
+        self.replay.learn(self.history.turns())
+        answers = [
+            event for text in self.replay.events()[:most] for event in self.rig.raw(text.decode())
+        ]
+        self.read(answers)
+        return answers
+
+    def read(self, events: list[dict[str, Any]]) -> None:
+        """Read what the server says."""
+        for event in events:
+            read = e.read(json.dumps(event).encode())
+            for out in self.turns.read(read, 1):
+                if isinstance(out, m.Transcript):
+                    self.history.transcript(out)
+            self.history.read(read)
+        self.history.state(self.turns.state())
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.read(self.rig.send(kind, **fields))
+        self.read(self.rig.run(3))
+
+    def heard(self, item_id: str, seconds: float) -> None:
+        """Let an item be heard so far, and cut there."""
+        seen = m.HeardItem(item_id, 0, round(seconds * RATE), 2 * RATE, True)
+        self.history.silenced(
+            m.Silenced(
+                generation=2,
+                session=self.session,
+                cause="control",
+                event_ns=1,
+                flush_ns=2,
+                received_ns=3,
+                silent_ns=4,
+                latency_ns=5,
+                items=[seen],
+            )
+        )
+
+    def holds(self) -> list[tuple[str, str]]:
+        """Give the kinds and the words of the items that the server has."""
+        self.rig.session.tell(self.rig.now)
+        items = self.rig.journal[-1]["items"]
+        return [
+            (
+                item.get("role") or item["type"],
+                item.get("text", item.get("arguments", item.get("output"))),
+            )
+            for item in items
+        ]
+
+
+@pytest.fixture
+def client() -> Client:
+    """Give a client that has talked about the weather, and talked over the last answer."""
+    made = Client()
+    said = {"type": "message", "role": "user"}
+    hello = {**said, "content": [{"type": "input_text", "text": "Hello."}]}
+    made.send("conversation.item.create", item=hello)
+    made.send("response.create")
+    rain = {**said, "content": [{"type": "input_text", "text": "weather?"}]}
+    made.send("conversation.item.create", item=rain)
+    made.send("response.create")
+    call = next(t for t in made.history.turns() if t.kind == "function_call")
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}
+    made.send("conversation.item.create", item=output)
+    made.send("response.create")
+    made.heard(made.history.turns()[-1].item_id, 1.1)
+    return made
+
+
+#: The transcript of the tone: its time in ms, each half second.
+WHOLE = "0 500 1000 1500"
+TALK = [
+    ("user", "Hello."),
+    ("assistant", WHOLE),
+    ("user", "weather?"),
+    ("function_call", "{}"),
+    ("function_call_output", "rain"),
+]
+
+
+def test_all_of_it_is_put_back_and_nothing_is_answered(client: Client) -> None:
+    client.connect()
+    answers = client.restore()
+    assert client.holds()[:-1] == TALK
+    role, text = client.holds()[-1]
+    assert role == "assistant"
+    assert text
+    assert WHOLE.startswith(text)
+    assert len(text) < len(WHOLE)
+    assert not of(answers, "error")
+    assert not [event for event in client.rig.run(5) if event["type"].startswith("response.")]
+    # and there is nothing left to do
+    assert client.restore() == []
+
+
+def test_the_conversation_goes_on_from_there_and_is_put_back_once_more(client: Client) -> None:
+    client.connect()
+    client.restore()
+    client.send("response.create")
+    before = client.holds()
+    client.connect()
+    client.restore()
+    assert client.holds() == before
+    assert len(before) == len(TALK) + 2
+
+
+@pytest.mark.parametrize("sent", range(7))
+def test_an_uplink_that_dies_while_it_puts_it_back_is_followed_by_one_that_does(
+    client: Client, sent: int
+) -> None:
+    client.connect()
+    whole = client.holds()
+    client.restore(sent)
+    client.replay = Replay()
+    client.replay.connected(client.session)
+    answers = client.restore()
+    assert client.holds()[:-1] == [*whole, *TALK]
+    # downlink had seen what arrived: it is not sent a second time
+    assert not of(answers, "error")
+
+
+def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> None:
+    client.connect()
+    blind = client.history.turns()
+    client.restore()
+    before = client.holds()
+    again = Replay()
+    again.connected(client.session)
+    again.learn(blind)
+    answers = [event for text in again.events() for event in client.rig.raw(text.decode())]
+    assert client.holds() == before
+    errors = [e.read(json.dumps(event).encode()) for event in of(answers, "error")]
+    assert len(errors) == len(before)
+    for error in errors:
+        assert isinstance(error, e.ErrorEvent)
+        assert benign(error.error)
