@@ -9,6 +9,7 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
@@ -256,6 +257,17 @@ class Health(Message, frozen=True, kw_only=True):
 M = TypeVar("M", bound=Message)
 
 _FIELDS: dict[type[Message], tuple[str, ...]] = {}
+_SIMPLE = (int, str)  # and so bool
+
+
+class _Packers(threading.local):
+    """A packer for each thread: one made for each message allocates its buffer anew."""
+
+    def __init__(self) -> None:
+        self.pack = msgpack.Packer(buf_size=4096).pack
+
+
+_PACKERS = _Packers()
 
 
 def _fields(kind: type[Message]) -> tuple[str, ...]:
@@ -270,9 +282,8 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
     header: dict[str, Any] = {"v": VERSION, "seq": stamp.seq, "epoch": stamp.epoch, "t": stamp.t}
     for name in _fields(type(message)):
         value = getattr(message, name)
-        simple = isinstance(value, (int, str, bool))
-        header[name] = value if simple else msgspec.to_builtins(value)
-    return cast("bytes", msgpack.packb(header)), message.payload
+        header[name] = value if isinstance(value, _SIMPLE) else msgspec.to_builtins(value)
+    return cast("bytes", _PACKERS.pack(header)), message.payload
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
