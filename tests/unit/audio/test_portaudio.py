@@ -272,7 +272,7 @@ def test_a_device_is_opened_as_near_to_24_khz_mono_as_it_goes(
     assert device.rate == tried[-1][0]
     assert fake.stream is not None
     options = fake.stream.options
-    assert options["frames_per_buffer"] == pyaudio.paFramesPerBufferUnspecified
+    assert options["frames_per_buffer"] == device.rate * 128 // 24_000
     assert options["output_device_index"] == 0
     assert options["output"] is True
     device.stop()
