@@ -15,7 +15,7 @@ from shared.config import masked_text
 from shared.realtime import events as e
 from shared.realtime.turns import BadAudio, Turns
 
-#: How often the state is published while audio comes.
+#: How long the state may be behind, while audio comes.
 STATE_S = 0.1
 
 #: Errors that are races of a healthy conversation, not faults: counted, not shown.
@@ -48,13 +48,13 @@ class Downlink:
         # from the clock, so that a restarted downlink is never behind the one before it
         self._turns = Turns(generation=time.time_ns() // 1_000_000)
         self._shown: m.ReplyState | None = None
+        self._due = False  # it will be published soon
         self._codes: set[str] = set()
         stage.subscribe(m.ServerEvent, self._on_event)
         stage.subscribe(m.Heard, self._on_heard)
         stage.subscribe(m.Silenced, self._on_silenced)
         stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
-        stage.every(STATE_S, self._publish_state)
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -66,10 +66,14 @@ class Downlink:
     def _connected(self, session: int) -> None:
         if session < self._turns.session:
             return
+        if session != self._turns.session:
+            self._publish_soon()
         for message in self._turns.connected(session):
             self._stage.publish(message)
 
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
+        if delivery.message.generation > self._turns.generation:
+            self._publish_soon()
         for out in self._turns.heard(delivery.message):
             self._stage.publish(out)
 
@@ -96,6 +100,7 @@ class Downlink:
             self._stage.publish(out)
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
+        self._publish_soon()
         match event:
             case e.ErrorEvent():
                 self._show(event.error)
@@ -134,6 +139,15 @@ class Downlink:
         details = response.status_details
         if response.status == "failed":
             self._show((details and details.error) or e.Failure("the response failed"))
+
+    def _publish_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._stage.after(STATE_S, self._publish_due)
+
+    def _publish_due(self) -> None:
+        self._due = False
+        self._publish_state()
 
     def _publish_state(self) -> None:
         state = self._turns.state()

@@ -7,30 +7,26 @@ that holds the API key.
 
 from __future__ import annotations
 
-import contextlib
-import select
 import socket
 import ssl
 import threading
 import time
-from typing import Literal
+from typing import Literal, cast
 
 import websocket
-from websocket import ABNF
 
 from shared import messages as m
 from shared import stage as s
+from shared import wire
 from shared.bus import Delivery
-from shared.realtime import endpoint, reconnect
+from shared.realtime import endpoint, frames, reconnect
 from shared.realtime.outbox import Outbox
 
 #: What the kernel may hold of what we send, about a second of microphone: a network that stalls
 #: must not collect speech that then arrives late.
 SEND_BUFFER = 64 * 1024
-#: A frame that does not leave within this long means that the connection is dead.
-SEND_TIMEOUT_S = 5.0
-#: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
-AT_ONCE = 64
+#: Reads in one turn of the loop, so that a burst does not keep the other direction waiting.
+AT_ONCE = 16
 TICK_S = 0.25
 
 State = Literal["connecting", "open", "waiting", "refused"]
@@ -52,7 +48,7 @@ class Link:
         self._where = endpoint.where(self._url)
         first_ms, max_ms = self._settings.retry_first_ms, self._settings.retry_max_ms
         self._backoff = reconnect.Backoff(first_ms, max_ms)
-        self._socket: websocket.WebSocket | None = None
+        self._wire: wire.Wire | None = None
         self._descriptor = -1
         self._outcome: websocket.WebSocket | Exception | None = None
         self._outbox = Outbox()
@@ -88,8 +84,6 @@ class Link:
                 suppress_origin=True,
                 # a redirect would carry the key to wherever it points
                 redirect_limit=0,
-                # validated where the JSON is read; in Python it would cost more than all the rest
-                skip_utf8_validation=True,
                 sockopt=[
                     (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
                     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -121,9 +115,9 @@ class Link:
         self._read()
 
     def _opened_with(self, opened: websocket.WebSocket) -> None:
-        self._socket = opened
-        self._descriptor = opened.sock.fileno() if opened.sock else -1
-        opened.settimeout(0)
+        connected = cast("socket.socket", opened.sock)
+        self._wire = wire.Wire(connected, m.MAX_TEXT)
+        self._descriptor = connected.fileno()
         self._session = max(self._session + 1, time.time_ns())
         self._opened = self._pinged = self._alive = time.monotonic()
         self._sent = 0
@@ -171,7 +165,7 @@ class Link:
 
     def _on_client_event(self, delivery: Delivery[m.ClientEvent]) -> None:
         event = delivery.message
-        if self._socket is None or event.session != self._session:
+        if self._wire is None or event.session != self._session:
             self._stage.count("events_unsent")
             return
         self._outbox.put(event)
@@ -179,38 +173,34 @@ class Link:
 
     def _pump(self) -> None:
         """Send what waits, as long as the socket takes it without blocking."""
-        while self._socket is not None:
-            event = self._outbox.first(time.monotonic_ns())
-            blocked = event is not None and not self._writable()
-            if blocked != self._blocked:
-                self._blocked = blocked
-                self._stage.watch(self._descriptor, self._on_socket, write=blocked)
-            if event is None or blocked:
-                break
-            self._outbox.sent()
-            self._send(event.payload, ABNF.OPCODE_TEXT)
-            self._sent += 1
-            if self._sent == 1:
-                self._say("open")  # at once: an uplink that comes back must not greet again
+        line = self._wire
+        if line is None:
+            return
+        try:
+            line.flush()
+            blocked = line.blocked
+            # what has not begun to leave may yet become too old
+            while (event := self._outbox.first(time.monotonic_ns())) is not None and not blocked:
+                if line.send(frames.TEXT, event.payload):
+                    self._outbox.sent()
+                    self._count_sent()
+                    blocked = line.blocked
+                else:
+                    blocked = True
+        except OSError as error:
+            self._lost(f"could not send: {error}")
+            return
+        if blocked != self._blocked:
+            self._blocked = blocked
+            self._stage.watch(self._descriptor, self._on_socket, write=blocked)
         new = self._outbox.expired - self._stage.counters["events_expired"]
         if new:
             self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
 
-    def _writable(self) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        return bool(poll.poll(0))
-
-    def _send(self, data: bytes, opcode: int) -> None:
-        ws = self._socket
-        if ws is None:
-            return
-        try:
-            ws.settimeout(SEND_TIMEOUT_S)
-            ws.send(data, opcode)
-            ws.settimeout(0)
-        except (OSError, websocket.WebSocketException) as error:
-            self._lost(f"could not send: {error}")
+    def _count_sent(self) -> None:
+        self._sent += 1
+        if self._sent == 1:
+            self._say("open")  # at once: an uplink that comes back must not greet again
 
     def _on_socket(self) -> None:
         self._read()
@@ -218,31 +208,34 @@ class Link:
 
     def _read(self) -> None:
         for _ in range(AT_ONCE):
-            ws = self._socket
-            if ws is None:
+            if self._wire is None:
                 return
             try:
-                opcode, frame = ws.recv_data_frame(control_frame=True)
-            except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
-                return
-            except (OSError, websocket.WebSocketException) as error:
+                messages, more = self._wire.receive()
+                now_ns = time.monotonic_ns()
+                if messages:
+                    self._alive = now_ns / 1e9
+                for opcode, payload in messages:
+                    if self._wire is not None:  # nothing counts after a close
+                        self._take(self._wire, opcode, payload, now_ns)
+            except (OSError, frames.BadFrame) as error:
                 self._lost(str(error) or type(error).__name__)
                 return
-            now_ns = time.monotonic_ns()
-            self._alive = now_ns / 1e9
-            if opcode == ABNF.OPCODE_TEXT:
-                self._publish(frame.data, now_ns)
-            elif opcode == ABNF.OPCODE_CLOSE:
-                self._closed(frame.data)
-            elif opcode == ABNF.OPCODE_BINARY:
-                self._stage.count("binary_frames", warning="a binary frame, skipped")
-        # there may be more, and TLS may hold what the poller cannot see
+            if not more:
+                return
         self._stage.wake()
 
+    def _take(self, line: wire.Wire, opcode: int, payload: bytes, now_ns: int) -> None:
+        if opcode == frames.TEXT:
+            self._publish(payload, now_ns)
+        elif opcode == frames.PING:
+            line.insist(frames.PONG, payload)
+        elif opcode == frames.CLOSE:
+            self._closed(payload)
+        elif opcode == frames.BINARY:
+            self._stage.count("binary_frames", warning="a binary frame, skipped")
+
     def _publish(self, text: bytes, now_ns: int) -> None:
-        if len(text) > m.MAX_TEXT:
-            self._stage.count("oversized", warning=f"a frame of {len(text)} bytes, skipped")
-            return
         if self._key and self._key.encode() in text:
             text = text.replace(self._key.encode(), b"****")
         self._stage.publish(m.ServerEvent(session=self._session, received_ns=now_ns, payload=text))
@@ -264,29 +257,29 @@ class Link:
         self._retry(why)
 
     def _hang_up(self) -> None:
-        ws, self._socket = self._socket, None
-        if ws is None:
+        line, self._wire = self._wire, None
+        if line is None:
             return
         self._stage.unwatch(self._descriptor)
-        # the connection may be the very thing that is gone
-        with contextlib.suppress(OSError, websocket.WebSocketException):
-            ws.settimeout(0.1)
-            ws.send_close()
-        ws.shutdown()
+        line.close()
 
     def _tick(self) -> None:
-        if self._socket is None:
+        line = self._wire
+        if line is None:
             return
         now = time.monotonic()
         if now - self._alive > self._settings.ping_interval_s + self._settings.pong_timeout_s:
             self._lost("no answer to pings")
         elif now - self._pinged > self._settings.ping_interval_s:
             self._pinged = now
-            self._send(b"", ABNF.OPCODE_PING)
+            try:
+                line.insist(frames.PING)
+            except OSError as error:
+                self._lost(f"could not send: {error}")
         self._pump()
 
     def _beat(self) -> None:
-        if self._socket is not None:
+        if self._wire is not None:
             self._say("open")
 
 

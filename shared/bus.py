@@ -439,11 +439,16 @@ class Poller:
             ready = [socket for socket in new if _readable(socket)]
             if ready:
                 return [*ready]
-        # up: what is due in a fraction of a ms would be waited for in a busy loop
-        woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
-        found = [self._watched[descriptor] for descriptor, _ in woken]
-        # a socket's descriptor also tells of what only ZeroMQ needs to know
-        return [what for what in found if isinstance(what, int) or _readable(what)]
+        end = time.monotonic() + seconds
+        while True:
+            # up: what is due in a fraction of a ms would be waited for in a busy loop
+            woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
+            found = [self._watched[descriptor] for descriptor, _ in woken]
+            # a socket's descriptor also tells of what only ZeroMQ needs to know
+            found = [what for what in found if isinstance(what, int) or _readable(what)]
+            if found or not woken:
+                return found
+            seconds = end - time.monotonic()
 
 
 def _descriptor(what: zmq.Socket[bytes] | int) -> int:
