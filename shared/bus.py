@@ -311,7 +311,7 @@ class Subscriber:
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
-        # those that may hold a message: a poller tells of them once
+        # those that hold a message: a poller tells of them once
         self._unread: set[zmq.Socket[bytes]] = set()
         # topics with an endpoint of their own are urgent, and are looked at first
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
@@ -327,7 +327,6 @@ class Subscriber:
             self._sockets.append(socket)
             if any(topic.own_endpoint for topic in here):
                 self._urgent.append(socket)
-        self._unread.update(self._sockets)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -336,7 +335,7 @@ class Subscriber:
 
     @property
     def unread(self) -> bool:
-        """Whether there may be more to receive, of which no poller will tell."""
+        """Whether there is more to receive, of which no poller will tell."""
         return bool(self._unread)
 
     def receive(self, among: Ready | None = None) -> Delivery[m.Message] | None:
@@ -348,20 +347,21 @@ class Subscriber:
         """
         unread = self._unread
         if among is None:
-            unread.update(self._sockets)
+            unread.update(socket for socket in self._sockets if _readable(socket))
         elif among:
             unread.update(socket for socket in self._sockets if socket in among)
         for socket in self._sockets if unread else ():
-            if socket not in unread:
-                continue
             for _ in range(REFUSED_AT_ONCE):
-                if not _readable(socket):
-                    unread.discard(socket)
+                if socket not in unread:
                     break
                 delivery = self._read(_receive(socket))
+                # to ask costs as much as to read: once for each message
+                if not _readable(socket):
+                    unread.discard(socket)
                 if delivery is not None:
-                    # nothing urgent waits behind what else there is
-                    unread.update(self._urgent)
+                    if unread:
+                        # nothing urgent waits behind what else there is
+                        unread.update(urgent for urgent in self._urgent if _readable(urgent))
                     return delivery
         return None
 

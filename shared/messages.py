@@ -9,13 +9,12 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, cast, get_type_hints
 
 import msgpack
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 VERSION = 1
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
@@ -256,34 +255,46 @@ class Health(Message, frozen=True, kw_only=True):
 
 M = TypeVar("M", bound=Message)
 
-_FIELDS: dict[type[Message], tuple[str, ...]] = {}
-_SIMPLE = (int, str)  # and so bool
+_ENCODER = msgspec.msgpack.Encoder()
 
 
-class _Packers(threading.local):
-    """A packer for each thread: one made for each message allocates its buffer anew."""
+class _Form(NamedTuple):
+    """What a type's header looks like as we write it."""
 
-    def __init__(self) -> None:
-        self.pack = msgpack.Packer(buf_size=4096).pack
-
-
-_PACKERS = _Packers()
+    names: tuple[str, ...]  # of the message's own fields
+    begins: bytes  # the first byte, with the number of fields; empty where there is no short way
+    decoder: msgspec.msgpack.Decoder[Any]  # of a header with all these fields and no others
 
 
-def _fields(kind: type[Message]) -> tuple[str, ...]:
-    found = _FIELDS.get(kind)
+_FORMS: dict[type[Message], _Form] = {}
+_FLAT = (inspect.IntType, inspect.StrType, inspect.BoolType, inspect.LiteralType)
+
+
+def _form(kind: type[Message]) -> _Form:
+    found = _FORMS.get(kind)
     if found is None:
-        found = _FIELDS[kind] = tuple(f for f in kind.__struct_fields__ if f != "payload")
+        own = cast("inspect.StructType", inspect.type_info(kind)).fields
+        names = tuple(field.name for field in own if field.name != "payload")
+        stamp = get_type_hints(Stamp, include_extras=True)
+        hints = get_type_hints(kind, include_extras=True)
+        fields = [("v", Literal[1]), *stamp.items(), *((name, hints[name]) for name in names)]
+        flat = all(isinstance(f.type, _FLAT) for f in own if f.name != "payload")
+        found = _FORMS[kind] = _Form(
+            names,
+            bytes([0x80 | len(fields)]) if flat and len(fields) < 16 else b"",
+            msgspec.msgpack.Decoder(
+                msgspec.defstruct("Header", fields, forbid_unknown_fields=True)
+            ),
+        )
     return found
 
 
 def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
     """Give the header and the payload of a message."""
     header: dict[str, Any] = {"v": VERSION, "seq": stamp.seq, "epoch": stamp.epoch, "t": stamp.t}
-    for name in _fields(type(message)):
-        value = getattr(message, name)
-        header[name] = value if isinstance(value, _SIMPLE) else msgspec.to_builtins(value)
-    return cast("bytes", _PACKERS.pack(header)), message.payload
+    for name in _form(type(message)).names:
+        header[name] = getattr(message, name)
+    return _ENCODER.encode(header), message.payload
 
 
 def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -305,6 +316,22 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
     if len(payload) % kind.payload_unit:
         raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
+    form = _form(kind)
+    if form.begins and header[:1] == form.begins:
+        # every field is there, and there are no more than these: so none is there twice, and what
+        # we write ourselves is read in one go
+        try:
+            read = form.decoder.decode(header)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass  # the closer look tells what is wrong with it
+        else:
+            own = {name: getattr(read, name) for name in form.names}
+            return kind(payload=payload, **own), Stamp(read.seq, read.epoch, read.t)
+    return _looked_at(kind, header, payload)
+
+
+def _looked_at(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
+    """Read what another program may have written: fields left out, or more of them."""
     try:
         fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
     except BadMessage:
