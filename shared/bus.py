@@ -153,6 +153,8 @@ class Publisher:
         self._used: set[zmq.Socket[bytes]] = set()
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
+        for row in rows:
+            m.prepare(row.type)
         self._prefixes: set[str] = set()  # subscribed to
         #: The topics that somebody reads.
         self.read: frozenset[str] = frozenset()
@@ -305,6 +307,8 @@ class Subscriber:
 
     def __init__(self, wanted: Iterable[Topic], directory: Path) -> None:
         rows = tuple(wanted)
+        for row in rows:
+            m.prepare(row.type)
         self.faults = Faults()
         self.addresses: list[str] = []
         self._wanted = {topic.name.encode(): topic for topic in rows}
