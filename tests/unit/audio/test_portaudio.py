@@ -611,3 +611,16 @@ def test_alsa_is_not_heard_on_stderr(
     PortAudioOutput("").stop()
     os.write(2, b"ours\n")
     assert capfd.readouterr().err == "ours\n"
+
+
+def test_pythons_state_of_the_devices_thread_is_kept_once(
+    fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[None] = []
+    monkeypatch.setattr(portaudio, "_keep_thread_state", lambda: kept.append(None))
+    for number in (1, 2):
+        speaker = Speaker(fake)
+        for _ in range(3):
+            speaker.call(128)
+        assert len(kept) == number
+        speaker.device.stop()
