@@ -7,7 +7,8 @@ where there is one, and else on file devices. CPU is what the kernel counts for 
 system, /proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent
 microphone, and talking while a long reply comes and is played. Memory is taken at the end of each
 window: resident (RSS), and with what several processes share divided among them (PSS). On a sound
-server, what a speaker alone costs is measured as well: PortAudio calls some 375 times a second.
+server, what a speaker alone costs is measured as well: with the shortest buffers, some 375 calls a
+second, and with those that playback asks for.
 
 The first word: from the start of bin/demo, which is set up, to the first sample of sound at the
 speaker. On a sound server it is heard at the speaker's monitor; with files it is found in the
@@ -44,6 +45,8 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 LONG = ("--reply", "clip:long")
 #: The first word is given up after so long.
 FIRST_WORD_S = 60.0
+#: Samples in a speaker's buffer: what the device likes, and what playback asks for.
+SHORTEST, BUFFER = 0, 128
 #: What is quieter is not a word.
 AUDIBLE = 300
 
@@ -78,9 +81,14 @@ def main() -> int:
         )
         usage = conversation(server, arguments.window)
         print(table(usage))
-        alone = speaker_alone(server, arguments.window) if server else None
-        if alone:
-            print(f"of which a speaker alone, with a callback that does nothing: {alone.cpu:.1f} %")
+        alone = {
+            size: speaker_alone(server, arguments.window, size)
+            for size in (SHORTEST, BUFFER)
+            if server
+        }
+        for size, needed in alone.items():
+            what = f"buffers of {size} samples" if size else "the shortest buffers"
+            print(f"a speaker alone, whose callback does nothing, {what}: {needed.cpu:.1f} %")
         first = [first_word(server) for _ in range(arguments.runs)]
         if first:
             runs = ", ".join(f"{seconds:.2f}" for seconds in first)
@@ -95,7 +103,7 @@ def main() -> int:
                 state: {stage: asdict(used) for stage, used in stages.items()}
                 for state, stages in usage.items()
             },
-            "speaker_alone": asdict(alone) if alone else None,
+            "speaker_alone": {str(size): asdict(needed) for size, needed in alone.items()},
             "first_word_s": first,
         }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -119,10 +127,16 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
     return {"idle": idle, "talking": talking}
 
 
-def speaker_alone(server: SoundServer, window_s: float) -> Usage:
-    """Measure what PortAudio needs for a speaker whatever plays on it."""
+def speaker_alone(server: SoundServer, window_s: float, size: int) -> Usage:
+    """Measure what PortAudio needs for a speaker whatever plays on it, in buffers of a size."""
     with ExitStack() as stack:
-        command = [sys.executable, "-m", "benchmarks.device_limit", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.device_limit",
+            "1",
+            *([str(size)] if size else []),
+        ]
         peer = Peer(command, server, stack)
         return used({"": peer.pid}, window_s)[""]
 

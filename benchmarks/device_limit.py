@@ -2,7 +2,8 @@
 
 It plays the rising tone; a line ``cut`` on its standard input is the event, and the next callback
 gives silence; ``play`` begins anew. It prints when the event came, in ns of CLOCK_MONOTONIC.
-Nothing can be silent sooner on this device, so this is what Bargein is measured against.
+Nothing can be silent sooner on this device, so this is what Bargein is measured against. A second
+argument asks for so many samples in a buffer.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def main() -> int:
         channels=1,
         format=pyaudio.paInt16,
         output=True,
-        frames_per_buffer=pyaudio.paFramesPerBufferUnspecified,
+        frames_per_buffer=int(sys.argv[2])
+        if sys.argv[2:]
+        else pyaudio.paFramesPerBufferUnspecified,
         stream_callback=speaker.render,
     )
     print("ready", flush=True)

@@ -18,7 +18,7 @@ from shared.realtime.history import History
 from shared.realtime.renewal import Renewal
 from shared.realtime.turns import BadAudio, Turns
 
-#: How often the state is published while audio comes, and texts that are not yet final.
+#: How long the state, and texts that are not yet final, may be behind while audio comes.
 STATE_S = 0.1
 #: Letters of such texts published at once: each is told whole again with each of its words.
 LETTERS_AT_ONCE = 60_000
@@ -70,6 +70,7 @@ class Downlink:
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
         self._shown: m.ReplyState | None = None
+        self._due = False  # it will be published soon
         self._codes: set[str] = set()
         self._texts: dict[str, m.Transcript] = {}  # to be published, by item
         stage.subscribe(m.ServerEvent, self._on_event)
@@ -78,8 +79,6 @@ class Downlink:
         stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.Kept, self._on_kept)
-        stage.every(STATE_S, self._publish_state)
-        stage.every(STATE_S, self._publish_texts)
         stage.every(HISTORY_S, self._look_after_session)
         stage.after(RELEARN_S, lambda: self._learn([]))
         stage.state = "waiting for the server"
@@ -99,6 +98,7 @@ class Downlink:
         if session <= self._turns.session:
             return
         self._history.state(self._turns.state())
+        self._publish_soon()
         self._say(self._turns.connected(session))
         self._history.connected(session)
         self._publish_history()
@@ -119,6 +119,8 @@ class Downlink:
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
         self._history.heard(delivery.message)
         self._renewal.playing(time.monotonic_ns(), playing=delivery.message.playing)
+        if delivery.message.generation > self._turns.generation:
+            self._publish_soon()
         self._say(self._turns.heard(delivery.message))
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
@@ -156,6 +158,7 @@ class Downlink:
         self._renewal.read(event, message.received_ns)
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
+        self._publish_soon()
         match event:
             case e.SessionCreated(e.SessionTerms(int() as at)):
                 left_ns = int((at - time.time()) * 1e9)
@@ -204,6 +207,7 @@ class Downlink:
         for message in messages:
             if isinstance(message, m.Transcript) and not message.final:
                 self._texts[message.item_id] = message
+                self._publish_soon()
                 continue
             if isinstance(message, m.Transcript):
                 self._texts.pop(message.item_id, None)
@@ -216,6 +220,18 @@ class Downlink:
             text = self._texts.pop(item_id)
             letters += len(text.text)
             self._stage.publish(text)
+        if self._texts:
+            self._publish_soon()
+
+    def _publish_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            self._stage.after(STATE_S, self._publish_due)
+
+    def _publish_due(self) -> None:
+        self._due = False
+        self._publish_state()
+        self._publish_texts()
 
     def _publish_state(self) -> None:
         state = self._turns.state()

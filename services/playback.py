@@ -21,7 +21,9 @@ from shared.bus import Delivery
 
 RETRY_S = 2.0
 CHECK_S = 0.5
-HEARD_S = 0.1
+CUE_S = 0.1
+#: How much is played until the playhead is told again: samples, 100 ms.
+HEARD = 5 * pcm.FRAME
 FRAMES = topics.of(m.SpeakerFrame).name
 #: Stretches taken by one callback at most: a long reply that comes at once is taken in over
 #: several.
@@ -66,21 +68,21 @@ class Playback:
         self._frame = bytearray()  # played samples that do not fill a frame yet
         self._frame_ns = 0
         self._untold = 0  # samples given to the device since the loop was woken for them
+        self._unheard = 0  # the same, since the playhead was told
         self._stream = 0
         self._position = 0  # samples since the device's opening, of the first in _frame
         self._rendered = 0  # samples since the device's opening
         self._heard: m.Heard | None = None
-        self._ended = False  # what was playing has come to its end, which is told at once
+        self._moved = False  # the snapshot is a new one, which the loop is to tell
         self._snapshot = self._heard_now()
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.ReplyAudio, self._on_audio)
         if settings.cues:
             self._cues = Cues()
             stage.subscribe(m.LinkState, self._on_link)
-            stage.every(HEARD_S, self._cue)
+            stage.every(CUE_S, self._cue)
         stage.on_wake(self._take)
         stage.on_close(self._close)
-        stage.every(HEARD_S, self._publish_heard)
         stage.every(CHECK_S, self._check)
         self._open()
 
@@ -104,23 +106,27 @@ class Playback:
     # on the device's thread
 
     def _render(self, samples: int, dac_ns: int) -> bytes:
-        self._settle(dac_ns)
+        if self._flushes or self._audio:
+            self._settle(dac_ns)
         player = self._player
         was_playing = player.playing
         out = player.render(samples)
         if FRAMES in self._stage.publisher.read:
             self._played.append((out, dac_ns, self._rendered))
         self._rendered += samples
-        # the loop is told a frame at a time: a device may ask for less, some 400 times a second
+        # the loop is told a frame at a time: a device may ask for less, some 200 times a second
         self._untold += samples
         due = self._untold >= pcm.FRAME
         if due:
             self._untold %= pcm.FRAME
-        ended = was_playing and not player.playing
-        if was_playing and (due or ended):
-            self._snapshot = self._heard_now()
-            self._ended = ended
-        if self._cuts or ended or (due and self._played):
+        if was_playing:
+            self._unheard += samples
+            # its beginning and its end at once
+            if self._unheard >= HEARD or not (player.playing and self._snapshot.playing):
+                self._unheard = 0
+                self._snapshot = self._heard_now()
+                self._moved = True
+        if self._moved or self._cuts or (due and self._played):
             self._stage.wake()
         return out
 
@@ -198,8 +204,8 @@ class Playback:
     def _take(self) -> None:
         while self._cuts:
             self._publish_cut(self._cuts.popleft())
-        if self._ended:
-            self._ended = False
+        if self._moved:
+            self._moved = False
             self._publish_heard()
         while self._played:
             block, dac_ns, position = self._played.popleft()
@@ -243,16 +249,16 @@ class Playback:
 
     def _publish_heard(self) -> None:
         heard = self._snapshot
-        player, counters = self._player, self._stage.counters
-        counters["underruns"] = player.underruns
-        counters["stale_samples"] = player.stale
-        counters["gap_samples"] = player.gaps
-        counters["overflow_samples"] = player.overflow
         if heard != self._heard:
             self._heard = heard
             self._stage.publish(heard)
 
     def _check(self) -> None:
+        player, counters = self._player, self._stage.counters
+        counters["underruns"] = player.underruns
+        counters["stale_samples"] = player.stale
+        counters["gap_samples"] = player.gaps
+        counters["overflow_samples"] = player.overflow
         if self._device is None:
             return
         warning, failure = self._device.warning(), self._device.failure()

@@ -8,7 +8,9 @@ a stage's loop polls, receives what is there, and sends.
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import stat
 import tempfile
 import time
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
+import msgspec
 import zmq
 
 from shared import messages as m
@@ -33,8 +36,12 @@ REFUSED_AT_ONCE = 256
 #: A message that must not be lost waits this long for its topic's first reader: stages start at the
 #: same time, and a socket takes some ms to connect.
 HOLD_NS = 10_000_000_000
-#: As a plain number: zmq's own, an enumeration, costs more to compare than the socket to ask.
+#: As plain numbers: zmq's own, enumerations, cost more to compare than the socket to ask.
 READABLE = int(zmq.POLLIN)
+EVENTS = int(zmq.EVENTS)
+RCVMORE = int(zmq.RCVMORE)
+MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+LAST = int(zmq.NOBLOCK)
 #: What a socket path may be long, for Linux (108 with its zero) and macOS (104).
 MAX_PATH = 103
 #: ZeroMQ hangs up on a peer that sends a longer frame, and does not connect again. So this only
@@ -52,7 +59,7 @@ BEAT_MS, GONE_MS = 5000, 20_000
 URGENT_AT_ONCE = 64
 
 
-#: What a Poller found to be ready. To ask a socket costs as much as to read a message.
+#: What a Poller found to be ready.
 Ready = Sequence["zmq.Socket[bytes] | int"]
 
 
@@ -132,7 +139,21 @@ def _socket(kind: int) -> zmq.Socket[bytes]:
 
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(cast("int", socket.getsockopt(zmq.EVENTS)) & READABLE)
+    return bool(cast("int", socket.getsockopt(EVENTS)) & READABLE)
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    frames = [socket.recv(LAST)]
+    while socket.getsockopt(RCVMORE):
+        frames.append(socket.recv(LAST))
+    return frames
+
+
+def _send(socket: zmq.Socket[bytes], frames: tuple[bytes, bytes, bytes]) -> None:
+    # one by one: send_multipart costs twice as much
+    socket.send(frames[0], MORE)
+    socket.send(frames[1], MORE)
+    socket.send(frames[2], LAST)
 
 
 class Publisher:
@@ -147,6 +168,9 @@ class Publisher:
         self._seq: Counter[str] = Counter()
         self._last: dict[str, m.Message] = {}
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        # sent on since they were last asked for subscriptions: to send may take in what a poller
+        # would have told of
+        self._used: set[zmq.Socket[bytes]] = set()
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
         self._prefixes: set[str] = set()  # subscribed to
@@ -194,7 +218,9 @@ class Publisher:
         frames = (topic.name.encode(), *m.encode(message, stamp))
         held = self._held.get(topic.name)
         if held is None:
-            self._sockets[topic.endpoint].send_multipart(frames, flags=zmq.NOBLOCK)
+            socket = self._sockets[topic.endpoint]
+            _send(socket, frames)
+            self._used.add(socket)
             return now
         held.append((now, frames))
         while now - held[0][0] > HOLD_NS:
@@ -209,55 +235,68 @@ class Publisher:
             self.publish(message, topics.BY_NAME[name])
 
     def welcome(self, among: Ready | None = None) -> list[str]:
-        """Take new subscriptions; give their prefixes. ``among``: the sockets to look at.
+        """Take new subscriptions; give their prefixes. To be called before each wait.
 
-        The state topics among them are repeated, and what was held for them is sent.
+        ``among``: what a poller found ready; None: look at every socket. The state topics among
+        them are repeated, and what was held for them is sent.
         """
-        new: list[str] = []
+        taken: list[str] = []
         for socket in self._sockets.values():
-            while (among is None or socket in among) and _readable(socket):
-                request = socket.recv(zmq.NOBLOCK)
-                prefix = request[1:].decode("utf-8", "replace")
-                if request[:1] == b"\x01":
-                    new.append(prefix)
-                    self._prefixes.add(prefix)
-                else:
-                    # its last reader is gone
-                    self._prefixes.discard(prefix)
-                rows = topics.published_by(self.stage)
-                # a subscription to what is not here would only take memory
-                self._prefixes = {
-                    p for p in self._prefixes if any(r.name.startswith(p) for r in rows)
-                }
-                self.read = frozenset(
-                    row.name for row in rows if any(map(row.name.startswith, self._prefixes))
-                )
-        if not new:
-            return new
+            if among is None or socket in among:
+                self._used.add(socket)
+        while self._used:
+            new = self._subscriptions(self._used.pop())
+            if new:
+                self._repeat(new)
+                taken += new
+        return taken
+
+    def _subscriptions(self, socket: zmq.Socket[bytes]) -> list[str]:
+        new: list[str] = []
+        changed = False
+        while _readable(socket):
+            request = socket.recv(zmq.NOBLOCK)
+            prefix = request[1:].decode("utf-8", "replace")
+            changed = True
+            if request[:1] == b"\x01":
+                new.append(prefix)
+                self._prefixes.add(prefix)
+            else:
+                # its last reader is gone
+                self._prefixes.discard(prefix)
+        if changed:
+            rows = topics.published_by(self.stage)
+            # a subscription to what is not here would only take memory
+            self._prefixes = {p for p in self._prefixes if any(r.name.startswith(p) for r in rows)}
+            self.read = frozenset(
+                row.name for row in rows if any(map(row.name.startswith, self._prefixes))
+            )
+        return new
+
+    def _repeat(self, new: list[str]) -> None:
         for name, message in list(self._last.items()):
             if any(name.startswith(prefix) for prefix in new):
                 self.publish(message, topics.BY_NAME[name])
         oldest = time.monotonic_ns() - HOLD_NS
         for name in [n for n in self._held if any(n.startswith(prefix) for prefix in new)]:
+            socket = self._sockets[topics.BY_NAME[name].endpoint]
             for at, frames in self._held.pop(name):
                 if at >= oldest:
-                    self._sockets[topics.BY_NAME[name].endpoint].send_multipart(
-                        frames, flags=zmq.NOBLOCK
-                    )
-        return new
+                    _send(socket, frames)
+                    self._used.add(socket)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close the sockets; what is not sent within ``linger_ms`` is dropped."""
         for socket in self._sockets.values():
             socket.close(linger_ms)
         self._sockets.clear()
+        self._used.clear()
 
 
 M = TypeVar("M", bound=m.Message)
 
 
-@dataclass(frozen=True)
-class Delivery(Generic[M]):
+class Delivery(msgspec.Struct, Generic[M], frozen=True):
     """A message as it arrived."""
 
     topic: Topic
@@ -300,6 +339,8 @@ class Subscriber:
         self._hurried = 0  # urgent messages in a row
         # of the publishers that may be on another machine
         self._clocks = {t.publisher: Clock() for t in rows if t.endpoint in network.addresses}
+        # those that hold a message: a poller tells of them once
+        self._unread: set[zmq.Socket[bytes]] = set()
         # topics with an endpoint of their own are urgent, and are looked at first
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
@@ -322,24 +363,37 @@ class Subscriber:
         """The sockets to poll, the urgent ones first."""
         return list(self._sockets)
 
+    @property
+    def unread(self) -> bool:
+        """Whether there is more to receive, of which no poller will tell."""
+        return bool(self._unread)
+
     def receive(self, among: Ready | None = None) -> Delivery[m.Message] | None:
         """Give the next message, urgent topics first, or None when there is none now.
 
-        ``among``: the sockets to look at, beside those of urgent topics. What is not a message of
-        its topic is refused and counted, what is too old is dropped and counted; neither ends the
-        search, unless there is a flood of it.
+        ``among``: what a poller found ready since the last call; None: look at every socket. What
+        is not a message of its topic is refused and counted, what is too old is dropped and
+        counted; neither ends the search, unless there is a flood of it.
         """
+        unread = self._unread
+        if among is None:
+            unread.update(socket for socket in self._sockets if _readable(socket))
+        elif among:
+            unread.update(socket for socket in self._sockets if socket in among)
         in_turn = self._sockets if self._hurried < URGENT_AT_ONCE else self._sockets[::-1]
-        for socket in in_turn:
-            if among is not None and socket not in self._urgent and socket not in among:
-                continue
+        for socket in in_turn if unread else ():
             for _ in range(REFUSED_AT_ONCE):
-                if not _readable(socket):
+                if socket not in unread:
                     break
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-                delivery = self._read(frames)
+                delivery = self._read(_receive(socket))
+                # to ask costs as much as to read: once for each message
+                if not _readable(socket):
+                    unread.discard(socket)
                 if delivery is not None:
                     self._turn_over(socket)
+                    if unread:
+                        # nothing urgent waits behind what else there is
+                        unread.update(urgent for urgent in self._urgent if _readable(urgent))
                     return delivery
         return None
 
@@ -392,23 +446,54 @@ class Subscriber:
         for socket in self._sockets:
             socket.close()
         self._sockets.clear()
+        self._unread.clear()
 
 
 class Poller:
-    """Waits for sockets and file descriptors."""
+    """Waits for sockets and file descriptors.
+
+    A socket is told of once, when something comes: take all there is before the next wait. Its
+    descriptor is what is waited for, because to ask every socket, as ZeroMQ's own poller does,
+    costs more than all the rest of a turn.
+    """
 
     def __init__(self) -> None:
-        self._poller = zmq.Poller()
+        self._poll = select.poll()
+        self._watched: dict[int, zmq.Socket[bytes] | int] = {}
+        self._new: list[zmq.Socket[bytes]] = []  # may have something from before they were watched
 
     def watch(self, what: zmq.Socket[bytes] | int, *, write: bool = False) -> None:
         """Wait for ``what`` to be readable, or with ``write`` also writable."""
-        self._poller.register(what, zmq.POLLIN | (zmq.POLLOUT if write else 0))
+        descriptor = _descriptor(what)
+        self._watched[descriptor] = what
+        self._poll.register(descriptor, select.POLLIN | (select.POLLOUT if write else 0))
+        if not isinstance(what, int):
+            self._new.append(what)
 
     def unwatch(self, what: zmq.Socket[bytes] | int) -> None:
         """Wait for it no longer."""
-        self._poller.unregister(what)
+        descriptor = _descriptor(what)
+        del self._watched[descriptor]
+        self._poll.unregister(descriptor)
 
     def wait(self, seconds: float) -> list[zmq.Socket[bytes] | int]:
-        """Give what is ready, after at most ``seconds``."""
-        ready = self._poller.poll(max(0, round(seconds * 1000)))
-        return [what for what, _ in cast("list[tuple[zmq.Socket[bytes] | int, int]]", ready)]
+        """Give what is ready, after at most ``seconds``, rounded up to ms."""
+        if self._new:
+            new, self._new = self._new, []
+            ready = [socket for socket in new if _readable(socket)]
+            if ready:
+                return [*ready]
+        end = time.monotonic() + seconds
+        while True:
+            # up: what is due in a fraction of a ms would be waited for in a busy loop
+            woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
+            found = [self._watched[descriptor] for descriptor, _ in woken]
+            # a socket's descriptor also tells of what only ZeroMQ needs to know
+            found = [what for what in found if isinstance(what, int) or _readable(what)]
+            if found or not woken:
+                return found
+            seconds = end - time.monotonic()
+
+
+def _descriptor(what: zmq.Socket[bytes] | int) -> int:
+    return what if isinstance(what, int) else cast("int", what.getsockopt(zmq.FD))

@@ -96,7 +96,7 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     device: str = "auto"
     jitter_ms: Annotated[int, Meta(ge=0, le=2000)] = 40
-    fade_ms: Annotated[int, Meta(ge=0, le=50)] = 3
+    fade_ms: Annotated[int, Meta(ge=0, le=50)] = 2
     cues: bool = False
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+
+from honcho import environ
 
 from shared import config, topics
 from shared.realtime import endpoint
@@ -16,6 +19,14 @@ from shared.stage import KEY_STAGE
 
 def main() -> int:
     """Check what can be checked before anything starts; give the exit code."""
+    try:
+        # as honcho does, for what it starts
+        os.environ.update(environ.parse(Path(".env").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        print(f"bargein: .env: {error}: put lines of NAME=value in it", file=sys.stderr)
+        return 2
     try:
         settings = config.resolve(None, os.environ, []).config
         config.bus_network(settings)

@@ -7,7 +7,9 @@ its timers); everything else, from the command line to the exit code, happens he
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
+import gc
 import heapq
 import itertools
 import logging
@@ -129,9 +131,9 @@ class Stage:
         self._closed = False
         self._exit = DONE
         self._poller = bus.Poller()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
         self._on_wake: Callable[[], None] | None = None
 
     # what a stage's set-up calls
@@ -177,8 +179,8 @@ class Stage:
     def wake(self) -> None:
         """Wake the loop, from any thread; never blocks."""
         try:
-            self._wake_out.send(b"w")
-        except (BlockingIOError, OSError):
+            os.write(self._wake_out, b"w")
+        except OSError:
             # a full pipe wakes it just as well, and a closed one has nobody to wake
             pass
 
@@ -214,7 +216,7 @@ class Stage:
         self.subscriber = bus.Subscriber(rows, self.directory, self.network)
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
-        self._poller.watch(self._wake_in.fileno())
+        self._poller.watch(self._wake_in)
         self.log.info(
             "%s (pid %d) publishes on %s",
             self.name,
@@ -226,6 +228,10 @@ class Stage:
         )
         self.every(HEARTBEAT_S, self._heartbeat)
         self._heartbeat()
+        self.publisher.welcome()
+        # what is there by now stays, and is not looked through again and again
+        gc.collect()
+        gc.freeze()
         try:
             while not self._stopping:
                 self._turn()
@@ -234,16 +240,16 @@ class Stage:
         return self._exit
 
     def _turn(self) -> None:
-        due = self._timers[0][0] - time.monotonic()
+        subscriber = cast("bus.Subscriber", self.subscriber)
+        due = 0.0 if subscriber.unread else self._timers[0][0] - time.monotonic()
         ready = self._poller.wait(due)
         for what in ready:
             if isinstance(what, int):
-                if what == self._wake_in.fileno():
+                if what == self._wake_in:
                     self._drain_wake()
                 elif what in self._watched:
                     self._watched[what]()
-        self.publisher.welcome(ready)
-        self._deliver(ready)
+        self._deliver(subscriber, ready)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now and not self._stopping:
             due, _, period, handler = heapq.heappop(self._timers)
@@ -252,14 +258,15 @@ class Stage:
                 again = due + period if due + period > now else now + period
                 heapq.heappush(self._timers, (again, next(self._order), period, handler))
             handler()
+        self.publisher.welcome(ready)
 
-    def _deliver(self, ready: bus.Ready) -> None:
-        subscriber = cast("bus.Subscriber", self.subscriber)
+    def _deliver(self, subscriber: bus.Subscriber, ready: bus.Ready) -> None:
         # bounded, so that a flood of messages cannot keep timers and signals waiting
         for _ in range(256):
             delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break
+            ready = ()
             if delivery.lost and delivery.topic.queue is topics.Queue.KEPT:
                 self.count(
                     "lost_messages",
@@ -270,11 +277,8 @@ class Stage:
             self._handlers[delivery.topic.name](delivery)
 
     def _drain_wake(self) -> None:
-        try:
-            while self._wake_in.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_in, 4096)
         if self._on_wake is not None:
             self._on_wake()
 
@@ -310,8 +314,10 @@ class Stage:
         if self.subscriber is not None:
             self.subscriber.close()
         self.publisher.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        os.close(self._wake_in)
+        # a device that did not stop in time may still wake us: into nothing
+        wake_out, self._wake_out = self._wake_out, -1
+        os.close(wake_out)
         os.close(self._lock)
 
 

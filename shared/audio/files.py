@@ -378,7 +378,7 @@ class PacedInput(_Paced):
     def __init__(self, source: Source, description: str) -> None:
         super().__init__(INPUT_BLOCK)
         self._source = source
-        self.description = description
+        self.description = f"{description}, latency {self.latency_ns // 1_000_000} ms"
 
     def start(self, on_block: OnBlock) -> None:
         """Begin giving a block every 20 ms, 20 ms after its first sample."""
@@ -404,7 +404,7 @@ class PacedOutput(_Paced):
     def __init__(self, sink: Sink, description: str) -> None:
         super().__init__(OUTPUT_BLOCK)
         self._sink = sink
-        self.description = description
+        self.description = f"{description}, latency {self.latency_ns // 1_000_000} ms"
         self.underflows = 0
 
     def start(self, render: Render) -> None:

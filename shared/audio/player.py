@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -213,6 +214,16 @@ class Player:
 
     def render(self, samples: int) -> bytes:
         """Give the device its next samples, s16le, silence where there is nothing to play."""
+        if not self._tail:
+            if not self._queue and not self._running:
+                return _silence(samples)
+            if self._running and not self._fresh and self._queue:
+                # what happens most: more of the same
+                stretch = self._queue[0]
+                if len(stretch.pcm) > samples * 2:
+                    taken = bytes(stretch.pcm[: samples * 2])
+                    self._advance(stretch, samples)
+                    return taken
         out = bytearray(samples * 2)
         at = 0
         if not self._running:
@@ -325,6 +336,11 @@ class Player:
         self._ended[response_id] = None
         while len(self._ended) > REMEMBERED_RESPONSES:
             self._ended.popitem(last=False)
+
+
+@lru_cache(maxsize=4)
+def _silence(samples: int) -> bytes:
+    return bytes(samples * 2)
 
 
 def _ramp(pcm: bytearray, begin: int, end: int, *, rising: bool) -> None:

@@ -1,13 +1,15 @@
 # ruff: noqa: PLC0415 - NumPy is imported only for a device that needs converting
 """Real devices, through PortAudio: the only importer of pyaudio.
 
-Streams run by callback. A speaker asks for no size of buffer: PortAudio then takes the shortest the
-device allows, 64 samples of 24 kHz on a sound server, and what is flushed is silent 5 ms later. A
+Streams run by callback. A speaker asks for 128 samples of 24 kHz, 5.3 ms: that is silent 2 ms later
+than the shortest a sound server gives, 64, at half the cost; anything between or beyond is worse. A
 microphone asks for 10 ms: a frame of 20 is complete just as early, at half the cost and with fewer
 overflows. A device that refuses 24 kHz mono is opened with more channels, or at its own rate, and
 converted.
 
-PyAudio takes the GIL for each callback. Whatever holds it for long in this process (a loop over
+PyAudio takes the GIL for each callback, and with it a new state of Python's for PortAudio's thread,
+which maps and unmaps memory and costs as much as the callback itself: so the first one makes the
+state stay. Whatever holds it for long in this process (a loop over
 NumPy objects, an import, a regular expression gone wild) is heard as a dropout, and what runs in
 the callback delays everything else: so nothing in it waits, logs, or does more than convert one
 buffer.
@@ -19,6 +21,7 @@ later is found after every other device of the process has been stopped.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import queue
 import sys
@@ -42,6 +45,8 @@ except ImportError as error:
         " install it, or use file:<path> or null"
     ) from None
 
+#: What each kind asks for: samples of 24 kHz in a buffer.
+_BUFFER: Mapping[Kind, int] = {"input": 240, "output": 128}
 #: A callback that has not come for so long will not come again.
 SILENT_NS = 2_000_000_000
 #: The same for the first seconds: a sound server may take two to wake an idle sink.
@@ -244,8 +249,7 @@ class _Session:
         counts = dict.fromkeys((1, min(2, device.channels), device.channels))
         refused = None
         for rate in dict.fromkeys((pcm.RATE, device.rate)):
-            unspecified: int = pyaudio.paFramesPerBufferUnspecified
-            frames = rate // 100 if kind == "input" else unspecified
+            frames = rate * _BUFFER[kind] // pcm.RATE
             for channels in counts:
                 try:
                     with _quiet():
@@ -276,7 +280,7 @@ class _Stream:
         self._started = False
         self._stopped = False
         self._failure: str | None = None
-        self._called_ns = 0  # when the callback was called last
+        self._called_ns = 0  # when the callback was called last; 0: it was not yet
         self._begun_ns = 0
         # Since when it has seemed to hang, and the last call until then.
         self._suspected: tuple[int, int] | None = None
@@ -393,6 +397,8 @@ class PortAudioInput(_Stream):
     def _callback(
         self, data: bytes | None, frames: int, times: Mapping[str, float], status: int
     ) -> tuple[bytes | None, int]:
+        if not self._called_ns:
+            _keep_thread_state()
         self._called_ns = now = time.monotonic_ns()
         try:
             length_ns = frames * 1_000_000_000 // self.rate
@@ -468,6 +474,8 @@ class PortAudioOutput(_Stream):
         times: Mapping[str, float],
         status: int,
     ) -> tuple[bytes | None, int]:
+        if not self._called_ns:
+            _keep_thread_state()
         self._called_ns = now = time.monotonic_ns()
         try:
             if status & pyaudio.paOutputUnderflow:
@@ -519,6 +527,14 @@ class PortAudioOutput(_Stream):
         frames = np.zeros((len(samples), self.channels), np.int16)
         frames[:, :2] = samples[:, None]
         return pcm.from_array(frames)
+
+
+def _keep_thread_state() -> None:
+    """Keep Python's state of the calling thread, which is not Python's own, as long as it lives.
+
+    It is one more use of the state, never ended. A thread that ends leaves some kB behind.
+    """
+    ctypes.pythonapi.PyGILState_Ensure()
 
 
 @contextlib.contextmanager

@@ -666,6 +666,18 @@ def test_waiting_for_messages(wires: Wires) -> None:
     assert poller.wait(0) == []
 
 
+def test_a_subscription_is_not_missed_where_sending_has_taken_it_in(wires: Wires) -> None:
+    publisher = wires.publisher("capture")
+    wires.subscriber(m.MicFrame)
+    frame = m.MicFrame(stream=1, position=0, captured_ns=1, overflows=0, payload=bytes(960))
+    end = time.monotonic() + 20
+    while "mic.frame" not in publisher.read:
+        assert time.monotonic() < end, "the reader is not seen"
+        publisher.publish(frame)
+        # no poller tells of anything
+        publisher.welcome(())
+
+
 def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
     by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
     assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.KEPT.value}

@@ -59,6 +59,8 @@ def attempt(kind: type[m.Message], packed: bytes, payload: bytes) -> m.Message |
     except m.BadMessage as error:
         said = str(error)
     else:
+        # the short way sees no less than the closer look
+        assert (message, stamp) == m._looked_at(kind, packed, payload)
         # what is read is a message like any other
         assert m.decode(kind, *m.encode(message, stamp)) == (message, stamp)
         return message

@@ -27,11 +27,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: What else a stage's first lines tell: its device, or what it waits for.
 FIRST = {
-    "capture": r"microphone: null: silence",
+    "capture": r"microphone: null: silence, latency 0 ms",
     "uplink": r"voice marin, turn detection server_vad; waiting for link to open",
     "link": r"connecting to ws://127\.0\.0\.1:\d+$",
     "downlink": r"waiting for server events from link",
-    "playback": r"speaker: null: nothing is heard; waiting for reply\.audio",
+    "playback": r"speaker: null: nothing is heard, latency 10 ms; waiting for reply\.audio",
     "recorder": r"recording \S+/conversation\.wav",
 }
 

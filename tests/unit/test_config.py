@@ -573,6 +573,7 @@ def test_preflight_lets_a_good_set_up_pass(
     run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
     monkeypatch.setenv(endpoint.KEY_VARIABLE, SECRET)
     assert run(preflight.main) == (0, "", "")
 
@@ -581,15 +582,31 @@ def test_preflight_asks_for_a_key_in_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
     code, out, err = run(preflight.main)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("bargein: no API key: set OPENAI_API_KEY")
+
+
+def test_preflight_takes_the_key_from_env_as_honcho_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    (tmp_path / ".env").write_text(f"# mine\n{endpoint.KEY_VARIABLE}='{SECRET}'\n")
+    assert run(preflight.main) == (0, "", "")
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    code, out, err = run(preflight.main)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("bargein: .env: ")
 
 
 def test_preflight_shows_what_is_wrong_with_the_configuration(
     run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
     monkeypatch.setenv("BARGEIN_LINK__URL", f"http://h?api-key={SECRET}")
     code, out, err = run(preflight.main)
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -601,6 +618,7 @@ def test_preflight_does_not_show_a_broken_key(
     run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
     monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
     monkeypatch.setenv(endpoint.KEY_VARIABLE, "abcdefgh ijklmnop")
     code, _, err = run(preflight.main)
     assert (code, err.count("\n")) == (1, 1)

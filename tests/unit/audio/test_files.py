@@ -309,7 +309,7 @@ def test_a_file_is_heard_in_real_time(tmp_path: Path) -> None:
     samples = noise(24_000)
     soundfile.write(tmp_path / "a.wav", samples, 24_000)
     microphone = files.file_input(str(tmp_path / "a.wav"))
-    assert microphone.description == f"file '{tmp_path}/a.wav', 24000 Hz, 1 channel"
+    assert microphone.description == f"file '{tmp_path}/a.wav', 24000 Hz, 1 channel, latency 0 ms"
     heard = Collector(10)
     microphone.start(heard.on_block)
     assert heard.complete.wait(SOON)

@@ -272,7 +272,7 @@ def test_a_device_is_opened_as_near_to_24_khz_mono_as_it_goes(
     assert device.rate == tried[-1][0]
     assert fake.stream is not None
     options = fake.stream.options
-    assert options["frames_per_buffer"] == pyaudio.paFramesPerBufferUnspecified
+    assert options["frames_per_buffer"] == device.rate * 128 // 24_000
     assert options["output_device_index"] == 0
     assert options["output"] is True
     device.stop()
@@ -611,3 +611,16 @@ def test_alsa_is_not_heard_on_stderr(
     PortAudioOutput("").stop()
     os.write(2, b"ours\n")
     assert capfd.readouterr().err == "ours\n"
+
+
+def test_pythons_state_of_the_devices_thread_is_kept_once(
+    fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[None] = []
+    monkeypatch.setattr(portaudio, "_keep_thread_state", lambda: kept.append(None))
+    for number in (1, 2):
+        speaker = Speaker(fake)
+        for _ in range(3):
+            speaker.call(128)
+        assert len(kept) == number
+        speaker.device.stop()
