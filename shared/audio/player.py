@@ -215,7 +215,7 @@ class Player:
     def render(self, samples: int) -> bytes:
         """Give the device its next samples, s16le, silence where there is nothing to play."""
         if not self._tail:
-            if not self._queue and not self._running:
+            if not (self._queue or self._running or self._cue):
                 return _silence(samples)
             if self._running and not self._fresh and self._queue:
                 # what happens most: more of the same
