@@ -106,7 +106,7 @@ class Playback:
     # on the device's thread
 
     def _render(self, samples: int, dac_ns: int) -> bytes:
-        if self._flushes or self._audio:
+        if self._flushes or self._audio or self._tones:
             self._settle(dac_ns)
         player = self._player
         was_playing = player.playing
