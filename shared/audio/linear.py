@@ -33,7 +33,7 @@ _STAYS = 0.999
 _FIRST, _FALL = 0.05, 0.1
 _SMOOTH = 0.7  # of the near end's spectrum, from frame to frame
 #: A partition this far below the strongest one holds no echo.
-_EMPTY = 1e-3
+_EMPTY = 0.02
 
 
 class LinearFilter:
@@ -112,14 +112,17 @@ class LinearFilter:
 
     def _learn(self, spectra: NDArray[np.complex64], left: NDArray[np.complex64]) -> None:
         power, real = self._power, self._real
+        now = np.square(left.real) + np.square(left.imag)
         self._near *= np.float32(_SMOOTH)
-        self._near += np.float32(1 - _SMOOTH) * (np.square(left.real) + np.square(left.imag))
+        self._near += np.float32(1 - _SMOOTH) * now
+        # a person who begins to speak is believed at once, or the filter would follow their voice
+        near = np.maximum(self._near, now)
         np.square(spectra.real, out=power)
         np.square(spectra.imag, out=real)
         power += real
         # half: of the two frames a spectrum is made of, only one is new
         np.multiply(power, self._doubt, out=real)
-        real[0] = np.float32(0.5) * real.sum(axis=0) + self._near + np.float32(1e-8)
+        real[0] = np.float32(0.5) * real.sum(axis=0) + near + np.float32(1e-8)
         np.divide(self._doubt, real[0].copy(), out=real)  # the step, per partition and bin
         np.conjugate(spectra, out=self._complex)
         self._complex *= left
