@@ -52,7 +52,7 @@ class Recorder:
             )
         except (OSError, soundfile.SoundFileError) as error:
             raise s.Failure(f"cannot write {path}: {error}: choose another directory") from None
-        stage.subscribe(m.MicFrame, self._on_mic)
+        stage.subscribe(m.MicClean, self._on_mic)
         stage.subscribe(m.SpeakerFrame, self._on_speaker)
         stage.subscribe(m.Interruption, self._on_interruption)
         stage.subscribe(m.Transcript, self._on_transcript)
@@ -65,7 +65,7 @@ class Recorder:
             "recording %s%s", path, f" for {settings.seconds:g} s" if settings.seconds else ""
         )
 
-    def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
+    def _on_mic(self, delivery: Delivery[m.MicClean]) -> None:
         self._put(0, delivery.message, delivery.message.captured_ns)
 
     def _on_speaker(self, delivery: Delivery[m.SpeakerFrame]) -> None:

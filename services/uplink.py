@@ -41,7 +41,7 @@ class Uplink:
         self._greet = False
         self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
         self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
-        stage.subscribe(m.MicFrame, self._on_mic)
+        stage.subscribe(m.MicClean, self._on_mic)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.ReplyState, self._on_reply)
         stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
@@ -62,7 +62,7 @@ class Uplink:
     def _open(self) -> bool:
         return self._link is not None and self._link.state == "open"
 
-    def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
+    def _on_mic(self, delivery: Delivery[m.MicClean]) -> None:
         frame = delivery.message
         if delivery.lost:
             self._stage.count("frames_lost", delivery.lost)

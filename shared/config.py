@@ -85,6 +85,23 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "auto"
 
 
+class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[echo]: the assistant's own voice, taken out of the microphone."""
+
+    enabled: bool = True
+    high_pass: bool = True
+    noise_suppression: bool = False
+    half_duplex: bool = False
+    hangover_ms: Annotated[int, Meta(ge=0, le=2000)] = 300
+
+
+class Vad(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[vad]: whether someone speaks, as heard here."""
+
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    silence_ms: Annotated[int, Meta(ge=32, le=5000)] = 300
+
+
 class Uplink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[uplink]: what goes to the server."""
 
@@ -127,6 +144,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: Link = Link()
     session: Session = Session()
     capture: Capture = Capture()
+    echo: Echo = Echo()
+    vad: Vad = Vad()
     uplink: Uplink = Uplink()
     playback: Playback = Playback()
     recorder: Recorder = Recorder()

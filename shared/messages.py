@@ -80,6 +80,21 @@ class MicFrame(Message, frozen=True, kw_only=True):
     overflows: Count  # times the device lost samples since the opening
 
 
+class MicClean(MicFrame, frozen=True, kw_only=True):
+    """20 ms of microphone without the assistant's echo: what the server hears."""
+
+    far: bool = False  # the assistant could be heard in the room meanwhile
+    removed_db: Count = 0  # by how much the echo canceller lowered this frame, dB
+
+
+class Speech(Message, frozen=True, kw_only=True):
+    """Whether someone speaks into the microphone, as heard here. The last one says all."""
+
+    speaking: bool
+    at_ns: Count  # when it began or ended, of the audio, not of the decision
+    onsets: Count = 0  # how often someone began to speak since vad started
+
+
 class ClientEvent(Message, frozen=True, kw_only=True):
     """One event for the server, JSON text in the payload."""
 

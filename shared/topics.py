@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from shared import messages as m
 
-#: The stages of a conversation, in the order of a frame's way. ``echo`` will stand between capture
-#: and uplink (mic.frame and speaker.frame in, mic.clean out), ``vad`` beside uplink (mic.clean in,
-#: mic.speech out).
-STAGES = ("capture", "uplink", "link", "downlink", "playback")
+#: The stages of a conversation, in the order of a frame's way; ``vad`` listens beside uplink.
+STAGES = ("capture", "echo", "vad", "uplink", "link", "downlink", "playback")
 
 #: Processes that listen on the bus and are not needed for a conversation.
 LISTENERS = ("recorder",)
@@ -55,7 +53,8 @@ class Topic:
 
 TOPICS: tuple[Topic, ...] = (
     Topic("mic.frame", m.MicFrame, "capture", Queue.LIVE, 50),
-    # mic.clean (echo) and mic.speech (vad) belong here
+    Topic("mic.clean", m.MicClean, "echo", Queue.LIVE, 50),
+    Topic("mic.speech", m.Speech, "vad", Queue.STATE, 1),
     Topic("client.event", m.ClientEvent, "uplink", Queue.KEPT, 50),
     Topic("interruption", m.Interruption, "uplink", Queue.KEPT, 0),
     Topic("history.kept", m.Kept, "uplink", Queue.STATE, 1),
