@@ -1,4 +1,7 @@
-"""A person's command from the command line: ``python -m shared.control interrupt``."""
+"""A person's command from the command line: ``python -m shared.control interrupt|talk|release``.
+
+``talk`` and ``release`` are the button of push to talk, pressed and let go.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,11 @@ WAIT_S = 3.0
 def main() -> int:
     """Send one command; give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shared.control", description=__doc__)
-    parser.add_argument("command", choices=["interrupt"], help="stop the assistant's reply")
+    parser.add_argument(
+        "command",
+        choices=["interrupt", "talk", "release"],
+        help="stop the assistant's reply; open the microphone, and close it again",
+    )
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:

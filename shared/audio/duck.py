@@ -35,8 +35,8 @@ class Source(Protocol):
 class Duck:
     """Decides when a reply is lowered (on the loop), and lowers it (in the device's callback).
 
-    The callback goes through ``render`` while ``wanted`` holds or ``level`` is below 1: at full level
-    it costs nothing. The loop alone sets the one, the callback the other.
+    The callback goes through ``render`` while ``wanted`` holds or ``level`` is below 1: a reply at
+    full level costs nothing. The loop alone sets the one, the callback the other.
     """
 
     def __init__(self, rules: Interruption) -> None:
