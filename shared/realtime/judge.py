@@ -192,7 +192,8 @@ class Judge:
         """Learn of a flush: what is asked for next comes after its outcome."""
         self._flushed = (generation, now_ns)
         self._playing = self._generating = False
-        self._stillborn = self._stillborn or bool(self._asked)
+        self._stillborn = bool(self._asked)
+        self.weigh(now_ns)
 
     # what is wanted
 
@@ -228,13 +229,18 @@ class Judge:
             for speech in (*self._heard, *(t.own for t in open_turns if not self._speeches(t))):
                 if not speech.outcome:
                     interrupts = self._weigh(speech, now_ns) or interrupts
+        if interrupts:
+            # what follows from it does so once it is done
+            return True
         if self._asked and now_ns - self._asked_ns >= ASK_NS:
             self._asked, self._stillborn = 0, False
         for turn in self._turns.values():
             if turn.committed_ns and not turn.outcome:
                 self._settle(turn, now_ns)
         self._ask(now_ns)
-        return interrupts
+        if self._judges:
+            self._hold_floor(now_ns)
+        return False
 
     # how
 
@@ -262,16 +268,13 @@ class Judge:
             # it began while the assistant was silent
             speech.outcome = "turn"
             return False
-        if self._floor and not brief:
-            return self._interrupt(speech, now_ns)
+        if not brief:
+            return self._real(speech, now_ns)
         if self._floor and not ended:
             self._due.add(began_ns + self._min_ns + speech.hangover_ns)
         turn = next((t for t in self._turns.values() if speech in self._of(t)), None)
         if turn is not None and self._words_ns and self._words(turn) >= self._min_words:
-            if self._floor:
-                return self._interrupt(speech, now_ns)
-            speech.outcome = "turn"
-            return False
+            return self._real(speech, now_ns)
         if ended:
             limit_ns = speech.end_ns + self._words_ns
             if now_ns >= limit_ns or (turn is not None and turn.final):
@@ -281,8 +284,11 @@ class Judge:
                 self._due.add(limit_ns)
         return False
 
-    def _interrupt(self, speech: _Speech, now_ns: int) -> bool:
-        speech.outcome = "interrupt"
+    def _real(self, speech: _Speech, now_ns: int) -> bool:
+        """Take speech for a turn; give whether there is something to interrupt."""
+        speech.outcome = "interrupt" if self._floor else "turn"
+        if not self._floor:
+            return False
         self._last = ("interrupt", speech.onset_ns if speech.local else 0)
         self._floor, self._floor_to = False, now_ns
         self._playing = self._generating = False
