@@ -1,0 +1,107 @@
+"""The assistant's own voice, taken out of the microphone: ``mic.frame`` in, ``mic.clean`` out.
+
+What playback gave to the speaker (``speaker.frame``) is the far end; by the two devices' times it
+is laid beside what the microphone heard meanwhile. The work is done in ``shared.audio``.
+"""
+
+from __future__ import annotations
+
+import time
+
+from shared import messages as m
+from shared import stage as s
+from shared.audio import pcm
+from shared.audio.canceller import Canceller
+from shared.audio.farend import Aligned, Aligner
+from shared.audio.halfduplex import HalfDuplex
+from shared.bus import Delivery
+
+REPORT_S = 1.0
+
+
+class Echo:
+    """One microphone's echo canceller, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        settings = stage.config.echo
+        self._aligner = Aligner()
+        self._canceller = (
+            Canceller(high_pass=settings.high_pass, noise_suppression=settings.noise_suppression)
+            if settings.enabled
+            else None
+        )
+        self._half_duplex = HalfDuplex(settings.hangover_ms) if settings.half_duplex else None
+        self._removed: list[int] = []  # dB, of the last second's frames with the assistant in them
+        stage.subscribe(m.MicFrame, self._on_mic)
+        if self._canceller or self._half_duplex:
+            stage.subscribe(m.SpeakerFrame, self._on_speaker)
+            stage.every(REPORT_S, self._report)
+        stage.state = "listening" if settings.enabled else "off: the microphone passes through"
+        stage.log.info(
+            "echo canceller %s%s; waiting for mic.frame",
+            "on" if settings.enabled else "off",
+            ", half duplex" if settings.half_duplex else "",
+        )
+
+    def _on_speaker(self, delivery: Delivery[m.SpeakerFrame]) -> None:
+        now = time.monotonic_ns()
+        self._aligner.speaker(delivery.message, now)
+        self._take(now)
+
+    def _on_mic(self, delivery: Delivery[m.MicFrame]) -> None:
+        self._aligner.microphone(delivery.message)
+        self._take(time.monotonic_ns())
+
+    def _take(self, now_ns: int) -> None:
+        for aligned in self._aligner.take(now_ns):
+            self._publish(aligned)
+
+    def _publish(self, aligned: Aligned) -> None:
+        frame, clean = aligned.frame, aligned.frame.payload
+        far, removed_db = False, 0
+        if aligned.missing:
+            self._stage.count("silent_frames")
+        canceller = self._canceller
+        if canceller is not None and len(clean) == pcm.FRAME_BYTES:
+            if aligned.anew:
+                canceller.restart()
+            clean = canceller.process(clean, aligned.far)
+            far, removed_db = canceller.far, canceller.removed_db
+            if far:
+                self._removed.append(removed_db)
+        if self._half_duplex is not None:
+            clean = self._half_duplex.apply(clean, aligned.far)
+        self._stage.publish(
+            m.MicClean(
+                stream=frame.stream,
+                position=frame.position,
+                captured_ns=frame.captured_ns,
+                overflows=frame.overflows,
+                far=far,
+                removed_db=removed_db,
+                payload=clean,
+            )
+        )
+
+    def _report(self) -> None:
+        canceller = self._canceller
+        if canceller is None:
+            return
+        self._stage.counters["moved"] = canceller.moved
+        if canceller.passes:
+            self._stage.state = "no echo: the microphone passes through"
+        elif self._removed:
+            mean = sum(self._removed) // len(self._removed)
+            self._stage.state = f"removes {mean} dB"
+            self._stage.counters["removed_db"] = mean
+        self._removed.clear()
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("echo", Echo, "Takes the assistant's voice out of the microphone.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

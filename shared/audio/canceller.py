@@ -1,0 +1,149 @@
+"""The assistant's own voice, taken out of the microphone: filter, WebRTC, and a gate. Pure.
+
+The linear filter takes the echo out without touching the person; WebRTC's canceller takes what it
+leaves; the gate closes on what is left of both while the assistant speaks and nobody else does, so
+that no rest of it is taken for a person. Where there is no echo, with headphones, the microphone
+passes through untouched.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from shared.audio import pcm
+from shared.audio.doubletalk import DoubleTalk
+from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples
+from shared.audio.webrtc import Processing
+
+#: While the gate is closed what is left is held this far below the noise, in power.
+_BELOW_NOISE = 0.1
+_CLOSED = 0.01  # and is never made softer than this
+_RAMP = 60  # samples over which the gate opens and closes: 2.5 ms
+#: Empty partitions in front of the echo that are kept: where the distance shrinks it comes sooner.
+_SPARE = 2
+#: How often the echo's place is looked for, frames, and how much sound is looked at for it.
+_LOOK = 100
+_LOOKED_AT = 150
+#: A peak this many times the others' scatter is the echo's place.
+_SURE = 8.0
+#: Frames without echo until the microphone passes through untouched: 3 s.
+_HEADPHONES = 150
+
+
+class Canceller:
+    """Takes a frame of the microphone and what the speaker played meanwhile, 20 ms of each."""
+
+    def __init__(self, *, high_pass: bool, noise_suppression: bool) -> None:
+        self.removed_db = 0  # from the last frame
+        self.moved = 0  # times the echo was found to have changed its way
+        self._webrtc = Processing(high_pass=high_pass, noise_suppression=noise_suppression)
+        self._filter = LinearFilter(pcm.FRAME)
+        self._talk = DoubleTalk()
+        self._gain = 1.0
+        self._none = 0  # frames in a row with a far end and no echo
+        self._frames = 0
+        kept = (_LOOKED_AT + MAX_SKIP) * pcm.FRAME
+        self._nears: Samples = np.zeros(_LOOKED_AT * pcm.FRAME, np.float32)
+        self._fars: Samples = np.zeros(kept, np.float32)
+
+    @property
+    def far(self) -> bool:
+        """Whether the assistant can be heard in the room."""
+        return self._talk.far
+
+    @property
+    def passes(self) -> bool:
+        """Whether there is no echo, and the microphone passes through untouched."""
+        return self._none >= _HEADPHONES
+
+    def restart(self) -> None:
+        """Begin anew: another device, another room."""
+        self._filter.hold_back(0)
+        self._filter.forget()
+        self._talk.forget()
+        self._none = 0
+
+    def process(self, frame: bytes, far: Samples) -> bytes:
+        """Give the frame, mono s16le, without the echo of ``far``, full scale 1."""
+        near = pcm.to_array(frame).astype(np.float32)
+        near *= 1 / 32768
+        left = self._filter.process(near, far)
+        open_ = self._talk.judge(near, left, far)
+        self._attend(near, far)
+        if self.passes:
+            self.removed_db = 0
+            return frame
+        clean = self._webrtc.process(_to_pcm(left), _to_pcm(far))
+        return self._gated(near, clean, open_)
+
+    def _gated(self, near: Samples, clean: bytes, open_: bool) -> bytes:
+        samples = pcm.to_array(clean).astype(np.float32)
+        power = float(np.dot(samples, samples)) / len(samples) / 32768**2
+        gain = 1.0
+        if not open_:
+            gain = min(1.0, math.sqrt(_BELOW_NOISE * self._talk.noise / (power + 1e-12)))
+            gain = max(_CLOSED, gain)
+        if gain != 1.0 or self._gain != 1.0:
+            samples[:_RAMP] *= np.linspace(self._gain, gain, _RAMP, dtype=np.float32)
+            samples[_RAMP:] *= gain
+            clean = pcm.from_array(samples.astype(np.int16))
+        self._gain = gain
+        before = float(np.dot(near, near)) / len(near) + 1e-10
+        after = power * gain * gain + 1e-10
+        self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
+        return clean
+
+    def _attend(self, near: Samples, far: Samples) -> None:
+        """Let the filter follow the room, and find the echo where it is."""
+        talk, frame = self._talk, pcm.FRAME
+        if not talk.no_echo:
+            self._none = 0
+        elif talk.far:
+            self._none += 1
+        if talk.change == "louder":
+            self._filter.scale(talk.gain)
+        elif talk.change == "moved":
+            self.moved += 1
+            self._filter.forget()
+            talk.forget()
+        if not talk.far:
+            return
+        for line, samples in ((self._nears, near), (self._fars, far)):
+            line[:-frame] = line[frame:]
+            line[-frame:] = samples
+        self._frames += 1
+        if self._frames % _LOOK:
+            return
+        if talk.learnt and not talk.no_echo:
+            spare = self._filter.empty_parts() - _SPARE
+            if spare >= _SPARE or (spare < 0 and self._filter.skip):
+                self._filter.hold_back(min(MAX_SKIP, max(0, self._filter.skip + spare)))
+        elif self._frames >= _LOOKED_AT:
+            self._search()
+
+    def _search(self) -> None:
+        """Look for the echo up to a second after the far end; where it is found, go there."""
+        near = self._nears
+        size = 1 << (len(self._fars) + len(near) - 1).bit_length()
+        cross = np.fft.rfft(near, size) * np.conj(np.fft.rfft(self._fars, size))
+        # whitened: speech is alike to itself over many ms, and its peak would be broad
+        cross /= np.abs(cross) + 1e-9
+        delays = np.fft.irfft(cross)
+        # the newest samples of both are of the same time
+        first = len(self._fars) - len(near)
+        delays = np.roll(delays, first)[: first + 1]
+        at = int(np.argmax(np.abs(delays)))
+        if abs(delays[at]) > _SURE * float(np.std(delays)):
+            skip = max(0, at // pcm.FRAME - _SPARE)
+            if not self._filter.skip <= skip + _SPARE < self._filter.skip + PARTS // 2:
+                self._filter.hold_back(0)
+                self._filter.forget()
+                self._filter.hold_back(skip)
+                self._talk.forget()
+
+
+def _to_pcm(samples: Samples) -> bytes:
+    scaled = np.rint(samples * 32767)
+    return pcm.from_array(np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16))

@@ -1,0 +1,174 @@
+"""Whether the person speaks while the assistant does, or whether that is only its echo. Pure.
+
+What the linear filter leaves is the person, noise, and the rest of the echo. How loud that rest is,
+beside the echo that was taken out, is learnt while nobody speaks: what is clearly louder is a
+person. What is left and still looks like the echo is no person: the room has changed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from shared.audio.linear import Samples
+
+#: A person who is this much weaker than the assistant, in the microphone, is not taken for one, dB.
+WEAKEST_DB = -9.0
+#: The rest of the echo scatters: a person is above its mean by so many times its mean deviation.
+_DEVIATIONS = 2.5
+#: Above the noise by so much, in power, is loud; and a frame's echo above it is worth looking at.
+_LOUD = 6.0
+_AUDIBLE = 2.0
+#: The far end can still be heard for so many frames after it was silent: 0.6 s.
+_TAIL = 30
+#: What is quieter than this is no far end, full scale 1, power.
+_SILENCE = 1e-7
+#: A room's echo dies away by at least this from frame to frame, in power: 75 dB a second.
+_DECAY = 10**-0.15
+#: Noise rises slowly, 6 dB a second, so that a word is not taken for it.
+_NOISE_RISES = 10**0.0125
+#: After a person's last loud frame they may go on: 200 ms.
+_HOLD = 10
+#: Independent samples in a frame of speech: what a correlation over one scatters by.
+_INDEPENDENT = 40
+_SHORT, _LONG = 0.6, 0.9  # how much of a correlation stays from frame to frame
+#: Frames with echo until what was learnt of the room is believed, and those for a quiet room.
+_LEARNING = 25
+_NO_ECHO = 40
+#: After so many frames of echo that cannot be learnt, a person must be let through all the same.
+_HOPELESS = 500
+#: Frames with something that looks like an echo that has moved until it is believed to have.
+_PATIENCE = 3.0
+
+Change = Literal["", "moved", "louder"]
+
+
+@dataclass
+class _Likeness:
+    """The microphone's likeness to the echo: 1 where the filter is right, whoever else speaks."""
+
+    stays: float
+    with_near: float = 0.0
+    echo: float = 0.0
+    left: float = 0.0
+
+    def add(self, with_near: float, echo: float, left: float) -> None:
+        self.with_near = self.stays * self.with_near + with_near
+        self.echo = self.stays * self.echo + echo
+        self.left = self.stays * self.left + left
+
+    @property
+    def gain(self) -> float:
+        """How loud the echo is beside what the filter thinks."""
+        return self.with_near / self.echo if self.echo > 0 else 1.0
+
+    def off(self, by: float) -> bool:
+        """Whether the gain is off by so many times what chance would have it off."""
+        if self.echo <= 0:
+            return False
+        frames = 1 / (1 - self.stays)
+        chance = math.sqrt(self.left / self.echo / (_INDEPENDENT * frames))
+        return abs(1 - self.gain) > max(0.5, by * chance)
+
+
+class DoubleTalk:
+    """Judges frame by frame what the filter has left."""
+
+    def __init__(self) -> None:
+        self.noise = 1e-6  # of the microphone, power
+        self.far = False  # the far end can be heard
+        self.change: Change = ""  # what the filter has to be told
+        self.gain = 1.0  # with "louder": by how much
+        self.no_echo = False  # the far end has been heard for a while and left nothing
+        self._tail = 0
+        self._hold = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the room has changed."""
+        self.learnt = False
+        self._echo = 1e-12  # the echo taken out, dying away as the room's does
+        self._mean, self._deviation, self._count = 0.0, 6.0, 0
+        self._frames = self._quiet = 0
+        self._suspicion = 0.0
+        self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
+        self._hold = 0
+
+    def judge(self, near: Samples, left: Samples, far: Samples) -> bool:
+        """Say whether a frame holds what should be heard: a person, or no echo at all.
+
+        ``near`` is the microphone, ``left`` what the filter leaves of it, ``far`` the speaker.
+        """
+        self.change = ""
+        echo = near - left
+        echo_power, left_power = _power(echo), _power(left)
+        self.noise = min(left_power, self.noise * _NOISE_RISES) + 1e-12
+        heard = _power(far) > _SILENCE
+        self._tail = _TAIL if heard else max(0, self._tail - 1)
+        self.far = self._tail > 0
+        if not self.far:
+            self._hold = 0
+            return True
+        self._echo = max(echo_power, self._echo * _DECAY)
+        rest_db = 10 * math.log10((left_power + 1e-12) / (self._echo + 1e-12))
+        with_near = float(np.dot(near, echo)) / len(near)
+        self._short.add(with_near, echo_power, left_power)
+        self._long.add(with_near, echo_power, left_power)
+        audible = self._echo > _AUDIBLE * self.noise
+        person = (
+            self.learnt
+            and left_power > _LOUD * self.noise
+            and rest_db > max(WEAKEST_DB, self._mean + _DEVIATIONS * self._deviation)
+            and not (audible and self._short.off(3))
+        )
+        if heard:
+            self._frames += 1
+            loud = _power(near) > _LOUD * self.noise
+            self._quiet = max(0, self._quiet - 2) if loud or audible else self._quiet + 1
+        self.no_echo = self._quiet >= _NO_ECHO
+        if self.learnt and audible:
+            self._suspect()
+        elif not self.learnt:
+            self.learnt = self.no_echo or self._frames > _HOPELESS or self._believable()
+        if audible and not person and not (self._hold and self.learnt):
+            self._learn(rest_db)
+        if person:
+            self._hold = _HOLD
+        elif self._hold:
+            self._hold -= 1
+        return person or self._hold > 0
+
+    def _believable(self) -> bool:
+        return (
+            self._frames >= _LEARNING
+            and self._count >= _LEARNING // 2
+            and self._mean < -6
+            and not self._long.off(3)
+        )
+
+    def _learn(self, rest_db: float) -> None:
+        self._count += 1
+        share = max(1 / 40, 1 / self._count)
+        self._mean += share * (rest_db - self._mean)
+        self._deviation += share * (1.25 * abs(rest_db - self._mean) - self._deviation)
+
+    def _suspect(self) -> None:
+        """Look whether the echo has moved, or become louder or softer."""
+        off = self._short.off(6) or self._long.off(5)
+        self._suspicion = self._suspicion + 1 if off else max(0.0, self._suspicion - 0.25)
+        if self._suspicion < _PATIENCE:
+            return
+        gain = self._long.gain
+        if gain > 1.5:
+            self.change, self.gain = "louder", min(gain, 10.0)
+            self._suspicion = 0.0
+            self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
+        elif gain < 0.5:
+            self.change = "moved"
+
+
+def _power(samples: Samples) -> float:
+    return float(np.dot(samples, samples)) / len(samples)

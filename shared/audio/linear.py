@@ -1,0 +1,136 @@
+"""The linear part of the echo: a frequency-domain Kalman filter in partitions. Pure.
+
+It learns the way from the speaker to the microphone, some hundred ms of impulse response, and gives
+what is left of the microphone without it. A Kalman filter knows how sure it is of each part of that
+way, so it learns fast at first and does not forget while the person speaks as well.
+
+After Enzner and Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control in
+hands-free telephones", Signal Processing 86 (2006), with its partitions (Kuech et al., ICASSP 2014).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+#: Partitions of one frame each: 20 of them are 400 ms of the room.
+PARTS = 20
+#: Frames by which the far end can be held back before it comes to the filter: a second.
+MAX_SKIP = 50
+#: How much of what is known of the room is still true a frame later: 0.999 follows clocks that
+#: drift by 20 ppm and costs 2 dB where nothing moves.
+_STAYS = 0.999
+#: What the room may be at first: a gain of 0.05 in power, falling by 0.4 dB from frame to frame.
+_FIRST, _FALL = 0.05, 0.1
+_SMOOTH = 0.7  # of the near end's spectrum, from frame to frame
+#: A partition this far below the strongest one holds no echo.
+_EMPTY = 1e-3
+
+
+class LinearFilter:
+    """Learns and takes away the linear echo, ``frame`` samples at a time, full scale 1."""
+
+    def __init__(self, frame: int) -> None:
+        self._frame = frame
+        bins = frame + 1
+        self.skip = 0  # frames by which the far end is held back
+        self._far: Samples = np.zeros(2 * frame, np.float32)
+        self._spectra = np.zeros((2 * (PARTS + MAX_SKIP), bins), np.complex64)
+        self._newest = PARTS + MAX_SKIP
+        self._weights = np.zeros((PARTS, bins), np.complex64)
+        self._doubt = np.empty((PARTS, bins), np.float32)
+        self._near = np.full(bins, 1e-6, np.float32)
+        self._padded: Samples = np.zeros(2 * frame, np.float32)
+        # what each frame's arithmetic is done in: to allocate it anew costs as much again
+        self._complex = np.empty((PARTS, bins), np.complex64)
+        self._update = np.empty((PARTS, bins), np.complex64)
+        self._power = np.empty((PARTS, bins), np.float32)
+        self._real = np.empty((PARTS, bins), np.float32)
+        self._time = np.empty((PARTS, 2 * frame), np.float32)
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: the room has changed."""
+        self._weights[:] = 0
+        self._doubt[:] = (_FIRST * np.exp(-_FALL * np.arange(PARTS)))[:, None]
+
+    def scale(self, gain: float) -> None:
+        """Take the echo for so much louder: somebody has turned the speaker's volume."""
+        self._weights *= np.float32(gain)
+
+    def hold_back(self, frames: int) -> None:
+        """Look for the echo so many frames later, with what was learnt moved along."""
+        moved = frames - self.skip
+        if not moved:
+            return
+        self.skip = frames
+        weights, doubt = self._weights.copy(), self._doubt.copy()
+        self.forget()
+        kept = PARTS - abs(moved)
+        if kept > 0:
+            to, of = (0, moved) if moved > 0 else (-moved, 0)
+            self._weights[to : to + kept] = weights[of : of + kept]
+            self._doubt[to : to + kept] = doubt[of : of + kept]
+
+    def empty_parts(self) -> int:
+        """Give how many of the first partitions hold no echo worth the name."""
+        power = np.square(self._weights.real).sum(axis=1) + np.square(self._weights.imag).sum(
+            axis=1
+        )
+        heard = np.flatnonzero(power > _EMPTY * power.max())
+        return int(heard[0]) if len(heard) else 0
+
+    def process(self, near: Samples, far: Samples) -> Samples:
+        """Take a frame of the microphone and of the far end; give what is left of the first."""
+        frame = self._frame
+        self._far[:frame] = self._far[frame:]
+        self._far[frame:] = far
+        # the newest spectrum comes first; once in a while the others move back to make room
+        self._newest -= 1
+        if self._newest < 0:
+            self._newest = PARTS + MAX_SKIP
+            self._spectra[self._newest + 1 :] = self._spectra[: PARTS + MAX_SKIP - 1]
+        np.fft.rfft(self._far, out=self._spectra[self._newest])
+        begin = self._newest + self.skip
+        spectra = self._spectra[begin : begin + PARTS]
+
+        np.multiply(spectra, self._weights, out=self._complex)
+        echo = np.fft.irfft(self._complex.sum(axis=0))[frame:]
+        left = near - echo
+        self._padded[frame:] = left
+        self._learn(spectra, np.fft.rfft(self._padded))
+        return left
+
+    def _learn(self, spectra: NDArray[np.complex64], left: NDArray[np.complex64]) -> None:
+        power, real = self._power, self._real
+        self._near *= np.float32(_SMOOTH)
+        self._near += np.float32(1 - _SMOOTH) * (np.square(left.real) + np.square(left.imag))
+        np.square(spectra.real, out=power)
+        np.square(spectra.imag, out=real)
+        power += real
+        # half: of the two frames a spectrum is made of, only one is new
+        np.multiply(power, self._doubt, out=real)
+        real[0] = np.float32(0.5) * real.sum(axis=0) + self._near + np.float32(1e-8)
+        np.divide(self._doubt, real[0].copy(), out=real)  # the step, per partition and bin
+        np.conjugate(spectra, out=self._complex)
+        self._complex *= left
+        self._complex *= real
+        # only the first half of a partition's response is its own: the other would wrap around
+        np.fft.irfft(self._complex, axis=1, out=self._time)
+        self._time[:, self._frame :] = 0
+        np.fft.rfft(self._time, axis=1, out=self._update)
+        self._weights += self._update
+        self._weights *= np.float32(_STAYS)
+
+        real *= power
+        real *= np.float32(-0.5)
+        real += np.float32(1)
+        self._doubt *= real
+        self._doubt *= np.float32(_STAYS**2)
+        np.square(self._weights.real, out=power)
+        np.square(self._weights.imag, out=real)
+        power += real
+        power *= np.float32(1 - _STAYS**2)
+        self._doubt += power

@@ -1,0 +1,96 @@
+"""When someone begins and ends to speak, by Silero's detector. Pure but for the detector.
+
+The detector takes 32 ms at 16 kHz; one window that is sure is an onset, as each more would be 32 ms
+later. Windows that are no louder than the room's noise are not shown to it: most of a conversation
+is listening, and the detector is the dearest part of the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.audio import pcm
+from shared.audio.resample import Resampler
+
+_RATE = 16_000
+WINDOW = 512  # samples at 16 kHz: 32 ms
+_HYSTERESIS = 0.15  # speech goes on until the detector is so much less sure, as in Silero's code
+#: Louder than the noise by 6 dB is worth a look, and so is the second that follows.
+_LOUDER = 4.0
+_LOOK = 31
+#: Noise rises by 3 dB a second; what is softer than -66 dBFS is silence whatever the noise is.
+_NOISE_RISES = 10**0.01
+_SOFTEST = 16.0**2
+
+Probability = Callable[[bytes], float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Someone began or ended to speak."""
+
+    speaking: bool
+    at_ns: int  # when, of the audio
+
+
+class Voice:
+    """Follows one stream of frames, mono s16le at 24 kHz."""
+
+    def __init__(self, detector: Probability, threshold: float, silence_ms: int) -> None:
+        self.speaking = False
+        self.looked = 0  # windows shown to the detector
+        self._detector = detector
+        self._threshold = threshold
+        self._silence_ns = silence_ms * 1_000_000
+        self._resampler = Resampler(pcm.RATE, _RATE)
+        self._samples = np.empty(0, np.int16)
+        self._begin_ns = 0  # when the first of them was heard
+        self._noise = _SOFTEST
+        self._look = 0
+        self._quiet_ns = 0  # since when it is quiet, in speech; 0: it is not
+
+    def take(self, frame: bytes, captured_ns: int) -> list[Change]:
+        """Take a frame whose first sample was heard at ``captured_ns``; give what changed in it."""
+        if not len(self._samples):
+            self._begin_ns = captured_ns - self._resampler.delay_ns
+        made = self._resampler.process(pcm.to_array(frame))
+        self._samples = np.concatenate((self._samples, made))
+        changes = []
+        while len(self._samples) >= WINDOW:
+            window, self._samples = self._samples[:WINDOW], self._samples[WINDOW:]
+            change = self._hear(window, self._begin_ns)
+            if change is not None:
+                changes.append(change)
+            self._begin_ns += WINDOW * 1_000_000_000 // _RATE
+        return changes
+
+    def _hear(
+        self, window: np.ndarray[tuple[int, ...], np.dtype[np.int16]], at_ns: int
+    ) -> Change | None:
+        floats = window.astype(np.float32)
+        power = float(np.dot(floats, floats)) / WINDOW
+        if power > max(_SOFTEST, _LOUDER * self._noise):
+            self._look = _LOOK
+        self._noise = max(1.0, min(power, self._noise * _NOISE_RISES))
+        probability = 0.0
+        if self._look or self.speaking:
+            self._look = max(0, self._look - 1)
+            self.looked += 1
+            probability = self._detector(window.tobytes())
+        ends_ns = at_ns + WINDOW * 1_000_000_000 // _RATE
+        if not self.speaking:
+            if probability < self._threshold:
+                return None
+            self.speaking, self._quiet_ns = True, 0
+            return Change(True, at_ns)
+        if probability >= self._threshold:
+            self._quiet_ns = 0
+        elif not self._quiet_ns and probability < max(self._threshold - _HYSTERESIS, 0.01):
+            self._quiet_ns = at_ns
+        if not self._quiet_ns or ends_ns - self._quiet_ns < self._silence_ns:
+            return None
+        self.speaking = False
+        return Change(False, self._quiet_ns)
