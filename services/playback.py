@@ -174,6 +174,7 @@ class Playback:
         speech, playing = delivery.message, self._snapshot.playing
         limit_ns = self._duck.hear(speech, playing=playing, now_ns=time.monotonic_ns())
         if limit_ns:
+            self._stage.counters["ducks"] += 1
             self._stage.after(limit_ns / 1e9, lambda: self._duck.bring_back(speech.at_ns))
 
     def _on_verdict(self, delivery: Delivery[m.Verdict]) -> None:
