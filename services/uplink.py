@@ -157,7 +157,9 @@ class Uplink:
         ):
             if verdict.talk:
                 self._talk.press(verdict.talk_ns)
-                self._send(requests.clear())
+                if before is not None:
+                    # an uplink that comes back in mid-turn goes on with it
+                    self._send(requests.clear())
             else:
                 self._talk.let_go(verdict.talk_ns or delivery.stamp.t)
                 self._stage.after(CLOSE_S, self._close_turn)

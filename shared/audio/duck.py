@@ -92,7 +92,7 @@ class Duck:
         falling = target < self.level
         if falling and not self.ducked_ns and source.playing:
             self.ducked_ns = now_ns
-        if self.level == target == 0.0:
+        if self.level == target == 0.0 or not samples:
             return bytes(samples * pcm.SAMPLE_BYTES)
         step = (1.0 - self._low) / (DOWN if falling else UP)
         # a pause takes no more than what can still be heard

@@ -187,7 +187,7 @@ def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
     assert heard.message.items[0].whole
     assert not pipeline.bus.all(m.Flush) + pipeline.bus.all(m.Silenced)
     started = "input_audio_buffer.speech_started"
-    assert len(named(pipeline, m.ServerEvent, started)) == 2
+    assert len(named(pipeline, m.ServerEvent, started)) >= 2
     assert not [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
     assert not pipeline.bus.health("playback", since=pipeline.bus.now).counters.get("ducks")
 
@@ -229,7 +229,8 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
     pipeline.bus.wait_for(
         m.SpeakerFrame, lambda f: f.played_ns > told_ns + 1_500_000_000, patience=PATIENCE_S
     )
-    pipeline.bus.wait_for(m.Heard, since=pipeline.bus.now)
+    last = pipeline.bus.wait_for(m.Heard, since=pipeline.bus.now)
+    pipeline.bus.wait_for(m.SpeakerFrame, lambda f: f.played_ns > last.stamp.t + 100_000_000)
     frames = pipeline.bus.all(m.SpeakerFrame)
     vad.close()
     stream = speech.stream(frames)
@@ -253,23 +254,24 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
         assert (back - onset) / pcm.RATE == pytest.approx(0.6, abs=0.25)
     else:
         # a silence as long as the limit, after which it goes on where it was
-        silent = np.flatnonzero(np.abs(given[lowered[0] - begin :]) > 0)
-        gaps = np.diff(silent)
-        at, gap = int(np.argmax(gaps)), int(gaps.max())
-        assert gap / pcm.RATE == pytest.approx(0.6, abs=0.15)
-        resumed = lowered[0] - begin + int(silent[at]) + gap
-        missing = gap - 1
-        tail = given[resumed + pcm.RATE // 5 :]
-        place = resumed + pcm.RATE // 5 - missing
-        offsets = [d for d in range(-8, 9) if np.array_equal(tail[:4800], clip[place + d :][:4800])]
-        assert offsets, "it did not go on where it was"
+        sounding = np.flatnonzero(given)
+        gaps = np.diff(sounding)
+        gap = int(gaps.max())
+        assert (gap - 1) / pcm.RATE == pytest.approx(0.6, abs=0.15)
+        # and then it goes on where it was: the ends of both ramps may be silent
+        resumed = int(sounding[np.argmax(gaps)]) + gap + pcm.RATE // 5
+        follows = given[resumed : resumed + 4800]
+        near = range(resumed - gap - 20, resumed - gap + 20)
+        [at] = [at for at in near if np.array_equal(follows, clip[at : at + 4800])]
+        missing = resumed - at
     counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
     assert counters["ducks"] == 1
     assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
     assert not pipeline.bus.all(m.Flush)
-    # the playhead counts what the device was given
-    last = pipeline.bus.all(m.Heard)[-1]
-    assert last.items[0].heard <= len(given)
+    # the playhead counts what the device was given, and no pause
+    [item] = last.message.items
+    paused = missing if how == "pause" else 0
+    assert item.heard <= len(given) - paused < item.heard + pcm.RATE // 2
 
 
 def test_the_stages_of_these_tests_are_those_of_a_conversation() -> None:
