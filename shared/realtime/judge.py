@@ -20,7 +20,7 @@ from shared.realtime import events as e
 
 MS = 1_000_000
 #: The server tells of speech so much later than it began, at most: its detection and the network.
-LAG_NS = 1000 * MS
+LAG_NS = 800 * MS
 #: A reply that is heard again this soon was never over for the person.
 GAP_NS = 300 * MS
 #: A response that was asked for and does not come by then, nor an error that says why, never will.
