@@ -245,3 +245,9 @@ def test_the_levels_of_a_ramp_do_not_depend_on_the_buffers() -> None:
     many = [s for n in [1, 5, 64, 130, 1800] for s in given_by(parts, player, n)]
     assert ends[-1] == 2000
     assert many == pytest.approx(one, abs=1)
+
+
+def test_asked_for_nothing_it_gives_nothing() -> None:
+    duck = Duck(Interruption())
+    duck.wanted = True
+    assert given_by(duck, playing(480), 0) == []

@@ -558,6 +558,109 @@ def test_an_answer_to_words_comes_after_the_interruptions_outcome() -> None:
     assert later.judge.verdict().after == 0
 
 
+# one thing after another
+
+
+def test_speech_whose_end_was_lost_ends_with_the_next() -> None:
+    scene = Scene()
+    scene.at(1060, lambda: scene.hear(1000, speaking=True))
+    scene.voice(1800, 1950)
+    scene.reply(2100, 9000)
+    scene.run()
+    assert scene.interrupted == []
+
+
+@pytest.mark.parametrize("begin", [1000, 1900])
+def test_what_began_while_the_assistant_was_silent_is_a_turn_however_it_ends(begin: int) -> None:
+    scene = Scene()
+    scene.reply(2100, 4000)
+    scene.says(begin, 2200)
+    scene.run()
+    assert not any((scene.interrupted, scene.removed))
+    assert len(scene.asked) == 1
+
+
+def test_a_reply_that_falters_is_talked_over_all_the_same() -> None:
+    scene = Scene()
+    scene.reply(1000, 9000)
+
+    def play(playing: bool) -> None:
+        scene.playing = playing
+        scene.look()
+
+    scene.at(3400, lambda: play(False))
+    scene.at(3500, lambda: play(True))
+    scene.says(3000, 6000)
+    scene.run()
+    assert scene.interrupted == [pytest.approx(3800, abs=2)]
+
+
+def test_no_turn_waits_for_ever_for_vad() -> None:
+    scene = Scene()
+    scene.reply(1000, 3100)
+    for again in range(3060, 12_000, 1000):
+        scene.at(again, lambda: scene.hear(3000, speaking=True))
+    scene.turn(3000, 3300)
+    scene.run(12_000)
+    committed = 3300 + SILENCE_MS + LAG_MS
+    assert scene.asked == [pytest.approx(committed + HANGOVER_MS + 800, abs=2)]
+
+
+def test_a_turn_is_not_judged_by_the_speech_before_it() -> None:
+    scene = Scene()
+    scene.reply(1000, 9000)
+    scene.says(3000, 3200, "one")
+    # vad misses this one
+    scene.turn(3800, 5400, "two")
+    scene.run()
+    assert len(scene.interrupted) == 1
+    assert scene.removed == ["one"]
+    assert len(scene.asked) == 1
+
+
+def test_a_turn_is_not_judged_by_the_speech_after_it() -> None:
+    scene = Scene()
+    scene.reply(1000, 9000)
+    scene.says(3000, 3200, "one")
+    # it began while the server told of the end of the first
+    scene.says(3660, 6000, "two")
+    scene.run()
+    assert len(scene.interrupted) == 1
+    assert scene.removed == ["one"]
+    assert len(scene.asked) == 1
+
+
+def test_a_server_that_is_quicker_than_vad_is_not_kept_waiting() -> None:
+    scene = Scene()
+    scene.voice(1000, 2000)
+    scene.at(1150, lambda: scene.read(e.SpeechStarted(700, "item")))
+    scene.at(2240, lambda: scene.read(e.SpeechStopped(2200, "item")))
+    scene.at(2240, lambda: scene.read(e.Committed("item")))
+    scene.run()
+    assert scene.asked == [2240]
+    assert not any((scene.interrupted, scene.removed))
+
+
+def test_pressed_again_what_was_said_before_is_answered_with_the_rest() -> None:
+    scene = Scene(decide="push_to_talk")
+    scene.reply(1000, 9000, generated=8000)
+    scene.at(2000, lambda: scene.read(e.Committed("one")))
+    scene.at(2500, lambda: scene.judged(scene.judge.talk(talking=True, at_ns=scene.now * MS)))
+    scene.at(4000, lambda: scene.read(e.Committed("two")))
+    scene.run()
+    assert scene.asked == [4000]
+
+
+def test_what_was_asked_of_another_session_is_not_asked_of_this_one() -> None:
+    scene = Scene()
+    scene.answers = False
+    scene.says(1000, 2000)
+    scene.run(2600)
+    assert scene.judge.verdict().answer
+    scene.judge.connected(2)
+    assert not scene.judge.verdict().answer
+
+
 # the other ways
 
 
