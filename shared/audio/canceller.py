@@ -28,8 +28,6 @@ _LOOK = 100
 _LOOKED_AT = 150
 #: A peak this many times the others' scatter is the echo's place.
 _SURE = 8.0
-#: Frames without echo until the microphone passes through untouched: 3 s.
-_HEADPHONES = 150
 
 
 class Canceller:
@@ -42,7 +40,6 @@ class Canceller:
         self._filter = LinearFilter(pcm.FRAME)
         self._talk = DoubleTalk()
         self._gain = 1.0
-        self._none = 0  # frames in a row with a far end and no echo
         self._frames = 0
         kept = (_LOOKED_AT + MAX_SKIP) * pcm.FRAME
         self._nears: Samples = np.zeros(_LOOKED_AT * pcm.FRAME, np.float32)
@@ -56,14 +53,13 @@ class Canceller:
     @property
     def passes(self) -> bool:
         """Whether there is no echo, and the microphone passes through untouched."""
-        return self._none >= _HEADPHONES
+        return self._talk.no_echo
 
     def restart(self) -> None:
         """Begin anew: another device, another room."""
         self._filter.hold_back(0)
         self._filter.forget()
         self._talk.forget()
-        self._none = 0
 
     def process(self, frame: bytes, far: Samples) -> bytes:
         """Give the frame, mono s16le, without the echo of ``far``, full scale 1."""
@@ -98,10 +94,6 @@ class Canceller:
     def _attend(self, near: Samples, far: Samples) -> None:
         """Let the filter follow the room, and find the echo where it is."""
         talk, frame = self._talk, pcm.FRAME
-        if not talk.no_echo:
-            self._none = 0
-        elif talk.far:
-            self._none += 1
         if talk.change == "louder":
             self._filter.scale(talk.gain)
         elif talk.change == "moved":

@@ -19,13 +19,14 @@ from shared.audio.linear import Samples
 WEAKEST_DB = -9.0
 #: The rest of the echo scatters: a person is above its mean by so many times its mean deviation.
 _DEVIATIONS = 2.5
-#: Above the noise by so much, in power, is loud; and a frame's echo above it is worth looking at.
+#: Above the noise by so much, in power, is loud; and an echo above it may be heard.
 _LOUD = 6.0
 _AUDIBLE = 2.0
 #: The far end can still be heard for so many frames after it was silent: 0.6 s.
 _TAIL = 30
 #: What is quieter than this is no far end, full scale 1, power.
 _SILENCE = 1e-7
+_LOUD_FAR = 1e-4
 #: A room's echo dies away by at least this from frame to frame, in power: 75 dB a second.
 _DECAY = 10**-0.15
 #: Noise rises slowly, 6 dB a second, so that a word is not taken for it.
@@ -35,9 +36,12 @@ _HOLD = 10
 #: Independent samples in a frame of speech: what a correlation over one scatters by.
 _INDEPENDENT = 40
 _SHORT, _LONG = 0.6, 0.9  # how much of a correlation stays from frame to frame
-#: Frames with echo until what was learnt of the room is believed, and those for a quiet room.
+#: Frames with echo until what was learnt of the room is believed.
 _LEARNING = 25
+#: Frames with a far end and without an echo until there is none, and those before it can be here.
 _NO_ECHO = 40
+_SURE = 80
+_ON_ITS_WAY = 15
 #: After so many frames of echo that cannot be learnt, a person must be let through all the same.
 _HOPELESS = 500
 #: Frames with something that looks like an echo that has moved until it is believed to have.
@@ -82,7 +86,6 @@ class DoubleTalk:
         self.far = False  # the far end can be heard
         self.change: Change = ""  # what the filter has to be told
         self.gain = 1.0  # with "louder": by how much
-        self.no_echo = False  # the far end has been heard for a while and left nothing
         self._tail = 0
         self._hold = 0
         self.forget()
@@ -93,6 +96,7 @@ class DoubleTalk:
         self._echo = 1e-12  # the echo taken out, dying away as the room's does
         self._mean, self._deviation, self._count = 0.0, 6.0, 0
         self._frames = self._quiet = 0
+        self.no_echo = False  # the far end has been heard for a while and left nothing
         self._suspicion = 0.0
         self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
         self._hold = 0
@@ -105,7 +109,8 @@ class DoubleTalk:
         self.change = ""
         echo = near - left
         echo_power, left_power = _power(echo), _power(left)
-        self.noise = min(left_power, self.noise * _NOISE_RISES) + 1e-12
+        near_power = _power(near)
+        self.noise = min(near_power, left_power, self.noise * _NOISE_RISES) + 1e-12
         heard = _power(far) > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)
         self.far = self._tail > 0
@@ -126,13 +131,11 @@ class DoubleTalk:
         )
         if heard:
             self._frames += 1
-            loud = _power(near) > _LOUD * self.noise
-            self._quiet = max(0, self._quiet - 2) if loud or audible else self._quiet + 1
-        self.no_echo = self._quiet >= _NO_ECHO
-        if self.learnt and audible:
+            self._look_for_echo(near_power, echo_power, _power(far))
+        if not self.learnt:
+            self.learnt = self._frames > _HOPELESS or self._believable()
+        elif echo_power > _LOUD * self.noise and not self.no_echo:
             self._suspect()
-        elif not self.learnt:
-            self.learnt = self.no_echo or self._frames > _HOPELESS or self._believable()
         if audible and not person and not (self._hold and self.learnt):
             self._learn(rest_db)
         if person:
@@ -140,6 +143,17 @@ class DoubleTalk:
         elif self._hold:
             self._hold -= 1
         return person or self._hold > 0
+
+    def _look_for_echo(self, near_power: float, echo_power: float, far_power: float) -> None:
+        """Count the frames in which a loud far end leaves nothing in the microphone."""
+        if near_power <= _LOUD * self.noise:
+            if far_power > _LOUD_FAR and self._frames > _ON_ITS_WAY:
+                self._quiet = min(_SURE, self._quiet + 1)
+        elif echo_power > 0.25 * near_power and not self._long.off(3):
+            self._quiet = max(0, self._quiet - _SURE // 8)
+        if self.no_echo != (self._quiet >= _NO_ECHO):
+            self.no_echo = not self.no_echo
+            self.learnt = self.no_echo
 
     def _believable(self) -> bool:
         return (

@@ -38,8 +38,9 @@ class Clock:
     def __init__(self) -> None:
         self._stream = -1
         self._keep = 1.0 - 1.0 / (_MEMORY_S * 50)
-        self._off = 0
-        self._begin(0, 0)
+        self._off = 0  # stamps in a row that are not on the line
+        self._position = self._ns = 0  # where the line's numbers count from
+        self._n, self._x, self._y, self._xx, self._xy = 1.0, 0.0, 0.0, 0.0, 0.0
 
     def add(self, stream: int, position: int, at_ns: int) -> bool:
         """Take the stamp of a frame's first sample; say whether the line begins anew with it."""
@@ -171,7 +172,7 @@ class Aligned:
 
 
 class Aligner:
-    """Brings the frames of two devices together by the time at which they were at the converters."""
+    """Brings the frames of two devices together by the times they were at the converters."""
 
     def __init__(self) -> None:
         self._near, self._away = Clock(), Clock()
@@ -211,7 +212,7 @@ class Aligner:
             yield Aligned(frame, self._far.read(place, step, count), self._take_anew())
 
     def _place(self, position: int) -> tuple[float, float]:
-        """Give where in the far end a sample of the microphone belongs, and how far apart they are."""
+        """Give where in the far end a sample of the microphone is, and how far apart they lie."""
         begin = self._away.position(self._near.ns(position))
         return begin, (self._away.position(self._near.ns(position + RATE)) - begin) / RATE
 

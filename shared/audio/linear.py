@@ -5,15 +5,22 @@ what is left of the microphone without it. A Kalman filter knows how sure it is 
 way, so it learns fast at first and does not forget while the person speaks as well.
 
 After Enzner and Vary, "Frequency-domain adaptive Kalman filter for acoustic echo control in
-hands-free telephones", Signal Processing 86 (2006), with its partitions (Kuech et al., ICASSP 2014).
+hands-free telephones", Signal Processing 86 (2006), in partitions as in Kuech et al., ICASSP 2014.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
+
+#: NumPy keeps single precision, and its types say that it doubles it.
+_rfft = cast("Callable[..., NDArray[np.complex64]]", np.fft.rfft)
+_irfft = cast("Callable[..., Samples]", np.fft.irfft)
 
 #: Partitions of one frame each: 20 of them are 400 ms of the room.
 PARTS = 20
@@ -92,15 +99,15 @@ class LinearFilter:
         if self._newest < 0:
             self._newest = PARTS + MAX_SKIP
             self._spectra[self._newest + 1 :] = self._spectra[: PARTS + MAX_SKIP - 1]
-        np.fft.rfft(self._far, out=self._spectra[self._newest])
+        _rfft(self._far, out=self._spectra[self._newest])
         begin = self._newest + self.skip
         spectra = self._spectra[begin : begin + PARTS]
 
         np.multiply(spectra, self._weights, out=self._complex)
-        echo = np.fft.irfft(self._complex.sum(axis=0))[frame:]
-        left = near - echo
+        echo = _irfft(self._complex.sum(axis=0))[frame:]
+        left: Samples = near - echo
         self._padded[frame:] = left
-        self._learn(spectra, np.fft.rfft(self._padded))
+        self._learn(spectra, _rfft(self._padded))
         return left
 
     def _learn(self, spectra: NDArray[np.complex64], left: NDArray[np.complex64]) -> None:
@@ -118,9 +125,9 @@ class LinearFilter:
         self._complex *= left
         self._complex *= real
         # only the first half of a partition's response is its own: the other would wrap around
-        np.fft.irfft(self._complex, axis=1, out=self._time)
+        _irfft(self._complex, axis=1, out=self._time)
         self._time[:, self._frame :] = 0
-        np.fft.rfft(self._time, axis=1, out=self._update)
+        _rfft(self._time, axis=1, out=self._update)
         self._weights += self._update
         self._weights *= np.float32(_STAYS)
 
