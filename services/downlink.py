@@ -129,7 +129,8 @@ class Downlink:
     def _judged(self, interrupts: bool) -> None:
         """Do what was judged: be silent, and tell the others what is wanted."""
         if interrupts:
-            self._flush("judged", time.monotonic_ns())
+            judged = self._judge.decide == "client"
+            self._flush("judged" if judged else "control", time.monotonic_ns())
         verdict = self._judge.verdict()
         if verdict != self._verdict:
             if verdict.judged == "resume" and (
@@ -142,7 +143,12 @@ class Downlink:
         due_ns = self._judge.due_ns(now_ns)
         if due_ns and due_ns != self._due_ns:
             self._due_ns = due_ns
-            self._stage.after((due_ns - now_ns) / 1e9, self._weigh)
+            self._stage.after((due_ns - now_ns) / 1e9, self._on_due)
+
+    def _on_due(self) -> None:
+        # a timer that comes too soon sets another
+        self._due_ns = 0
+        self._weigh()
 
     def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
         message = delivery.message

@@ -126,7 +126,9 @@ class Judge:
         if speech.speaking and (last is None or speech.at_ns > max(last.onset_ns, last.end_ns)):
             if last is not None and not last.end_ns:
                 last.end_ns = speech.at_ns
-            self._heard.append(_Speech(speech.at_ns, self._local_ns))
+            # vad has heard no more than what it told of just now, and tells of an end as late
+            late_ns = min(max(0, now_ns - speech.at_ns), LAG_NS)
+            self._heard.append(_Speech(speech.at_ns, self._local_ns + late_ns))
         elif not speech.speaking and last is not None and not last.end_ns:
             last.end_ns = max(speech.at_ns, last.onset_ns + 1)
         return self.weigh(now_ns)
