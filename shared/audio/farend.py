@@ -155,7 +155,7 @@ class FarEnd:
 
 #: A microphone's frames wait for the far end, but not for more than this many at a time.
 _WAITING = 2
-#: What is missing between two frames is silence, up to so much: what is longer is another beginning.
+#: What is missing between two frames is silence, up to so much; what is longer begins anew.
 _LONGEST_GAP = 2 * RATE
 #: A speaker that has not been heard of for so long is not waited for.
 _GONE_NS = 200_000_000
