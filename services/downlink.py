@@ -15,6 +15,7 @@ from shared.config import masked_text
 from shared.realtime import events as e
 from shared.realtime import requests
 from shared.realtime.history import History
+from shared.realtime.judge import Judge
 from shared.realtime.renewal import Renewal
 from shared.realtime.turns import BadAudio, Turns
 
@@ -63,12 +64,18 @@ class Downlink:
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
         # from the clock, so that a restarted downlink is never behind the one before it
-        self._turns = Turns(generation=time.time_ns() // 1_000_000)
+        first = time.time_ns() // 1_000_000
+        decide = stage.config.interruption.decide
+        self._turns = Turns(generation=first, interrupts=decide == "server")
         self._history = History()
         self._learnt = False  # what of the history was known before this process began
         self._told = b"?"  # the history as last published
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
+        self._judge = Judge(stage.config, first)
+        self._judges = decide != "server"
+        self._verdict: m.Verdict | None = None
+        self._due_ns = 0
         self._shown: m.ReplyState | None = None
         self._due = False  # it will be published soon
         self._codes: set[str] = set()
@@ -81,6 +88,8 @@ class Downlink:
         stage.subscribe(m.Kept, self._on_kept)
         stage.every(HISTORY_S, self._look_after_session)
         stage.after(RELEARN_S, lambda: self._learn([]))
+        if decide == "client":
+            stage.subscribe(m.Speech, self._on_speech)
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -98,6 +107,7 @@ class Downlink:
         if session <= self._turns.session:
             return
         self._history.state(self._turns.state())
+        self._judge.connected(session)
         self._publish_soon()
         self._say(self._turns.connected(session))
         self._history.connected(session)
@@ -122,6 +132,7 @@ class Downlink:
         if delivery.message.generation > self._turns.generation:
             self._publish_soon()
         self._say(self._turns.heard(delivery.message))
+        self._weigh()
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
         self._history.silenced(delivery.message)
@@ -129,12 +140,66 @@ class Downlink:
         self._publish_history()
 
     def _on_control(self, delivery: Delivery[m.Control]) -> None:
-        if delivery.message.command == "interrupt":
-            flush = self._turns.flush("control", delivery.stamp.t)
-            self._stage.publish(flush)
-            self._history.flushed(flush)
-            self._stage.counters["flushes"] += 1
-            self._publish_state()
+        command, at_ns = delivery.message.command, delivery.stamp.t
+        if command == "interrupt":
+            self._flush("control", at_ns)
+        elif self._judge.decide != "push_to_talk":
+            self._stage.count(
+                "commands_refused",
+                warning=f"{command}: only with interruption.decide = push_to_talk",
+            )
+        elif self._judge.talk(talking=command == "talk", at_ns=at_ns):
+            self._flush("control", at_ns)
+        self._weigh()
+
+    def _on_speech(self, delivery: Delivery[m.Speech]) -> None:
+        self._judged(self._judge.hear(delivery.message, time.monotonic_ns()))
+
+    def _flush(self, cause: str, event_ns: int) -> None:
+        flush = self._turns.flush(cause, event_ns)
+        self._stage.publish(flush)
+        self._history.flushed(flush)
+        self._judge.flushed(flush.generation, time.monotonic_ns())
+        self._stage.counters["flushes"] += 1
+        self._publish_state()
+
+    def _weigh(self) -> None:
+        """Let the judge see what the assistant does, and decide what time alone decides."""
+        turns = self._turns
+        if not self._judges:
+            return
+        self._judged(
+            self._judge.assistant(
+                playing=turns.playing,
+                generating=turns.generating,
+                active=turns.active,
+                now_ns=time.monotonic_ns(),
+            )
+        )
+
+    def _judged(self, interrupts: bool) -> None:
+        """Do what was judged: be silent, and tell the others what is wanted."""
+        if interrupts:
+            judged = self._judge.decide == "client"
+            self._flush("judged" if judged else "control", time.monotonic_ns())
+        verdict = self._judge.verdict()
+        if verdict != self._verdict:
+            if verdict.judged == "resume" and (
+                self._verdict is None or self._verdict.onset_ns != verdict.onset_ns
+            ):
+                self._stage.counters["resumes"] += 1
+            self._verdict = verdict
+            self._stage.publish(verdict)
+        now_ns = time.monotonic_ns()
+        due_ns = self._judge.due_ns(now_ns)
+        if due_ns and due_ns != self._due_ns:
+            self._due_ns = due_ns
+            self._stage.after((due_ns - now_ns) / 1e9, self._on_due)
+
+    def _on_due(self) -> None:
+        # a timer that comes too soon sets another
+        self._due_ns = 0
+        self._weigh()
 
     def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
         message = delivery.message
@@ -156,6 +221,8 @@ class Downlink:
                 self._history.transcript(out)
         self._history.read(event)
         self._renewal.read(event, message.received_ns)
+        if self._judges:
+            self._judged(self._judge.read(event, time.monotonic_ns()))
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
         self._publish_soon()
@@ -171,11 +238,12 @@ class Downlink:
                     warning=f"unknown event {event.type!r} from the server, skipped",
                 )
             case e.SpeechStarted():
-                self._stage.counters["flushes"] += 1
+                self._stage.counters["flushes"] += self._turns.interrupts
                 self._publish_state()
                 # what was heard is soon told in words
                 self._publish_texts()
             case e.ResponseCreated() | e.ResponseDone() | e.AudioDone():
+                self._weigh()
                 self._publish_state()
                 if isinstance(event, e.ResponseDone):
                     self._show_failed(event.response)

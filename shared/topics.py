@@ -66,6 +66,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("history.heard", m.History, "downlink", Queue.STATE, 1),
     Topic("session.renew", m.Renew, "downlink", Queue.STATE, 0),
     Topic("flush", m.Flush, "downlink", Queue.KEPT, 0, own_endpoint=True),
+    Topic("verdict", m.Verdict, "downlink", Queue.STATE, 1),
     Topic("control", m.Control, MONITOR, Queue.KEPT, 0),
     Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", m.Heard, "playback", Queue.STATE, 1),
