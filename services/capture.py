@@ -13,6 +13,7 @@ from collections import deque
 from shared import messages as m
 from shared import stage as s
 from shared.audio import devices, pcm
+from shared.audio.framing import Framer
 from shared.audio.levels import Levels
 
 RETRY_S = 2.0
@@ -33,10 +34,8 @@ class Capture:
         self._stage = stage
         self._device: devices.InputDevice | None = None
         self._blocks: deque[tuple[bytes, int, bool]] = deque()
-        self._rest = bytearray()  # samples that do not fill a frame yet
+        self._framer = Framer()
         self._stream = 0
-        self._position = 0  # samples since the opening, of the first sample in _rest
-        self._rest_ns = 0  # when that sample was at the converter
         self._overflows = 0
         self._untold = 0  # samples of the device that no frame was made of yet
         self._levels = Levels()
@@ -50,8 +49,8 @@ class Capture:
         spec = self._stage.config.capture.device
         try:
             device = devices.open_input(spec)
-            self._stream, self._position, self._overflows = time.time_ns(), 0, 0
-            self._rest.clear()
+            self._stream, self._overflows = time.time_ns(), 0
+            self._framer.restart()
             self._untold = 0
             device.start(self._on_block)
         except devices.DeviceError as error:
@@ -76,26 +75,21 @@ class Capture:
             if overflowed:
                 self._overflows += 1
                 self._stage.count("overflows")
-            self._rest_ns = captured_ns - pcm.samples_to_ns(len(self._rest) // pcm.SAMPLE_BYTES)
-            self._rest += block
-            while len(self._rest) >= pcm.FRAME_BYTES:
-                self._publish(bytes(self._rest[: pcm.FRAME_BYTES]))
-                del self._rest[: pcm.FRAME_BYTES]
+            for frame, position, at_ns in self._framer.cut(block, captured_ns):
+                self._publish(frame, position, at_ns)
 
-    def _publish(self, frame: bytes) -> None:
+    def _publish(self, frame: bytes, position: int, at_ns: int) -> None:
         self._stage.publish(
             m.MicFrame(
                 stream=self._stream,
-                position=self._position,
-                captured_ns=max(0, self._rest_ns),
+                position=position,
+                captured_ns=at_ns,
                 overflows=self._overflows,
                 payload=frame,
             )
         )
         self._levels.put(frame)
         self._stage.counters["frames"] += 1
-        self._position += pcm.FRAME
-        self._rest_ns += pcm.samples_to_ns(pcm.FRAME)
 
     def _tell_levels(self) -> None:
         device, levels = self._device, self._levels.take()

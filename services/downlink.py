@@ -13,7 +13,7 @@ from shared import stage as s
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.realtime import events as e
-from shared.realtime import requests
+from shared.realtime import failures
 from shared.realtime.history import History
 from shared.realtime.judge import Judge
 from shared.realtime.renewal import Renewal
@@ -25,37 +25,6 @@ STATE_S = 0.1
 LETTERS_AT_ONCE = 60_000
 #: How often the history is, and how long a downlink that starts waits for uplink's copy of it.
 HISTORY_S, RELEARN_S = 0.5, 1.0
-
-#: Errors that are races of a healthy conversation, not faults: counted, not shown.
-BENIGN_CODES = frozenset(
-    {
-        "response_cancel_not_active",
-        "item_truncate_invalid_item_id",
-        "item_delete_invalid_item_id",
-    }
-)
-#: Errors that a close follows: link says what to do about them, once.
-FATAL_CODES = frozenset(
-    {
-        "invalid_api_key",
-        "missing_model",
-        "invalid_model",
-        "beta_api_shape_disabled",
-        "session_expired",
-    }
-)
-#: A server may make up ever new codes: so many are counted apart.
-MAX_CODES = 50
-BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can be truncated")
-
-
-def benign(error: e.Failure) -> bool:
-    """Say whether an error is the outcome of a race that loses nothing."""
-    restored = (error.event_id or "").startswith(requests.RESTORES)
-    if restored and "already exists" in error.text:
-        # uplink was restarted while it put the conversation back, and began again
-        return True
-    return error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS)
 
 
 class Downlink:
@@ -78,7 +47,7 @@ class Downlink:
         self._due_ns = 0
         self._shown: m.ReplyState | None = None
         self._due = False  # it will be published soon
-        self._codes: set[str] = set()
+        self._failures = failures.Failures()
         self._texts: dict[str, m.Transcript] = {}  # to be published, by item
         stage.subscribe(m.ServerEvent, self._on_event)
         stage.subscribe(m.Heard, self._on_heard)
@@ -245,31 +214,20 @@ class Downlink:
             case e.ResponseCreated() | e.ResponseDone() | e.AudioDone():
                 self._weigh()
                 self._publish_state()
-                if isinstance(event, e.ResponseDone):
-                    self._show_failed(event.response)
+                if isinstance(event, e.ResponseDone) and (why := failures.failed(event.response)):
+                    self._show(why)
             case e.ItemTruncated() | e.ItemDeleted():
                 self._publish_state()
 
     def _show(self, error: e.Failure) -> None:
-        if benign(error):
-            self._stage.count("benign_errors")
-            return
-        if error.code in FATAL_CODES:
-            self._stage.count(f"error.{error.code}")
-            return
-        code = (error.code or error.type or "error")[:100]
-        where = f" ({error.param[:100]})" if error.param else ""
-        if len(self._codes) < MAX_CODES:
-            self._codes.add(code)
-        self._stage.count(
-            f"error.{code if code in self._codes else 'other'}",
-            warning=masked_text(f"the server says {code}{where}: {error.text[:500]}"),
-        )
-
-    def _show_failed(self, response: e.Response) -> None:
-        details = response.status_details
-        if response.status == "failed":
-            self._show((details and details.error) or e.Failure("the response failed"))
+        match failures.kind(error):
+            case "benign":
+                self._stage.count("benign_errors")
+            case "fatal":
+                self._stage.count(f"error.{error.code}")
+            case "told":
+                line = masked_text(self._failures.line(error))
+                self._stage.count(self._failures.name(error), warning=line)
 
     def _say(self, messages: list[m.Message]) -> None:
         for message in messages:

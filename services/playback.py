@@ -17,6 +17,7 @@ from shared import topics
 from shared.audio import devices, pcm
 from shared.audio.cues import Cues
 from shared.audio.duck import Duck
+from shared.audio.framing import Framer
 from shared.audio.player import Player
 from shared.bus import Delivery
 
@@ -61,19 +62,15 @@ class Playback:
         self._device: devices.OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
-        self._left = self._taken = (
-            0  # bytes ever put there, by the loop; ever taken, by the callback
-        )
+        self._left = self._taken = 0  # bytes ever put there by the loop, and taken by the callback
         self._tones: deque[bytes] = deque()
         # with the time at the converter, ns, and the place in the stream, samples
         self._played: deque[tuple[bytes, int, int]] = deque()
         self._cuts: deque[_Cut] = deque()
-        self._frame = bytearray()  # played samples that do not fill a frame yet
-        self._frame_ns = 0
+        self._framer = Framer()
         self._untold = 0  # samples given to the device since the loop was woken for them
         self._unheard = 0  # the same, since the playhead was told
         self._stream = 0
-        self._position = 0  # samples since the device's opening, of the first in _frame
         self._rendered = 0  # samples since the device's opening
         self._heard: m.Heard | None = None
         self._moved = False  # the snapshot is a new one, which the loop is to tell
@@ -95,8 +92,8 @@ class Playback:
         spec = self._stage.config.playback.device
         try:
             device = devices.open_output(spec)
-            self._stream, self._position, self._rendered = time.time_ns(), 0, 0
-            self._frame.clear()
+            self._stream, self._rendered = time.time_ns(), 0
+            self._framer.restart()
             self._played.clear()
             device.start(self._render)
         except devices.DeviceError as error:
@@ -213,8 +210,7 @@ class Playback:
         self._cues.link(time.monotonic_ns(), is_open=delivery.message.state == "open")
 
     def _cue(self) -> None:
-        tone = self._cues.due(time.monotonic_ns())
-        if tone:
+        if tone := self._cues.due(time.monotonic_ns()):
             self._tones.append(tone)
 
     def _without_device(self) -> None:
@@ -231,27 +227,12 @@ class Playback:
             self._publish_heard()
         while self._played:
             block, dac_ns, position = self._played.popleft()
-            if position != self._position + len(self._frame) // pcm.SAMPLE_BYTES:
-                # nobody has listened for a while
-                self._frame.clear()
-                self._position = position
-            self._frame_ns = dac_ns - pcm.samples_to_ns(len(self._frame) // pcm.SAMPLE_BYTES)
-            self._frame += block
-            while len(self._frame) >= pcm.FRAME_BYTES:
-                self._publish_frame(bytes(self._frame[: pcm.FRAME_BYTES]))
-                del self._frame[: pcm.FRAME_BYTES]
-
-    def _publish_frame(self, frame: bytes) -> None:
-        self._stage.publish(
-            m.SpeakerFrame(
-                stream=self._stream,
-                position=self._position,
-                played_ns=max(0, self._frame_ns),
-                payload=frame,
-            )
-        )
-        self._position += pcm.FRAME
-        self._frame_ns += pcm.samples_to_ns(pcm.FRAME)
+            # where nobody has listened for a while, something is missing
+            self._framer.skip_to(position)
+            for frame, at, at_ns in self._framer.cut(block, dac_ns):
+                self._stage.publish(
+                    m.SpeakerFrame(stream=self._stream, position=at, played_ns=at_ns, payload=frame)
+                )
 
     def _publish_cut(self, cut: _Cut) -> None:
         self._publish_heard()
@@ -287,9 +268,9 @@ class Playback:
         if self._device is None:
             return
         warning, failure = self._device.warning(), self._device.failure()
-        if warning is not None:
+        if warning:
             self._stage.count("device_warnings", warning=f"speaker: {warning}")
-        if failure is not None:
+        if failure:
             self._stage.count("device_lost", warning=f"speaker: {failure}; opening it again")
             self._close()
             self._open()

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from services.downlink import benign
 from services.emulator.options import Options
 from shared import messages as m
 from shared.audio.pcm import RATE
 from shared.realtime import events as e
+from shared.realtime.failures import benign
 from shared.realtime.history import History
 from shared.realtime.replay import Replay
 from shared.realtime.turns import Turns
