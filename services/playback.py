@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from shared import messages as m
 from shared import stage as s
@@ -34,20 +33,6 @@ TAKEN_AT_ONCE = 128
 LEFT_AT_MOST = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A flush that the player has carried out."""
-
-    flush: m.Flush | None  # None where it was lost, and newer audio told of it
-    flush_ns: int
-    received_ns: int
-    generation: int
-    silent_ns: int
-    latency_ns: int
-    ducked_ns: int
-    items: list[m.HeardItem]
-
-
 class Playback:
     """One speaker, as a stage."""
 
@@ -66,7 +51,7 @@ class Playback:
         self._tones: deque[bytes] = deque()
         # with the time at the converter, ns, and the place in the stream, samples
         self._played: deque[tuple[bytes, int, int]] = deque()
-        self._cuts: deque[_Cut] = deque()
+        self._cuts: deque[m.Silenced] = deque()
         self._framer = Framer()
         self._untold = 0  # samples given to the device since the loop was woken for them
         self._unheard = 0  # the same, since the playhead was told
@@ -163,11 +148,21 @@ class Playback:
         items: list[m.HeardItem],
     ) -> None:
         now = time.monotonic_ns()
-        latency = max(0, dac_ns - now)
-        silent = now + (self._fade_ns if self._player.fading else 0)
-        received, ducked = received_ns or now, self._duck.ducked_ns
+        cause = flush.cause if flush else "lost flush"  # of which newer audio told
         self._cuts.append(
-            _Cut(flush, flush_ns, received, generation, silent, latency, ducked, items)
+            m.Silenced(
+                generation=generation,
+                session=flush.session if flush else self._player.session,
+                cause=cause,
+                event_ns=flush.event_ns if flush else 0,
+                flush_ns=flush_ns,
+                received_ns=received_ns or now,
+                silent_ns=now + (self._fade_ns if self._player.fading else 0),
+                latency_ns=max(0, dac_ns - now),
+                items=items[-64:],
+                onset_ns=self._duck.onset_ns(cause, received_ns or now),
+                ducked_ns=self._duck.ducked_ns,
+            )
         )
         self._snapshot = self._heard_now()
 
@@ -221,7 +216,8 @@ class Playback:
 
     def _take(self) -> None:
         while self._cuts:
-            self._publish_cut(self._cuts.popleft())
+            self._publish_heard()
+            self._stage.publish(self._cuts.popleft())
         if self._moved:
             self._moved = False
             self._publish_heard()
@@ -233,25 +229,6 @@ class Playback:
                 self._stage.publish(
                     m.SpeakerFrame(stream=self._stream, position=at, played_ns=at_ns, payload=frame)
                 )
-
-    def _publish_cut(self, cut: _Cut) -> None:
-        self._publish_heard()
-        cause = cut.flush.cause if cut.flush else "lost flush"
-        self._stage.publish(
-            m.Silenced(
-                generation=cut.generation,
-                session=cut.flush.session if cut.flush else self._snapshot.session,
-                cause=cause,
-                event_ns=cut.flush.event_ns if cut.flush else 0,
-                flush_ns=cut.flush_ns,
-                received_ns=cut.received_ns,
-                silent_ns=cut.silent_ns,
-                latency_ns=cut.latency_ns,
-                items=cut.items[-64:],
-                onset_ns=self._duck.onset_ns(cause, cut.received_ns),
-                ducked_ns=cut.ducked_ns,
-            )
-        )
 
     def _publish_heard(self) -> None:
         heard = self._snapshot
