@@ -13,9 +13,17 @@ from collections import deque
 from shared import messages as m
 from shared import stage as s
 from shared.audio import devices, pcm
+from shared.audio.levels import Levels
 
 RETRY_S = 2.0
 CHECK_S = 0.5
+LEVELS_S = 1.0
+#: A microphone that gives nothing but zeros for so long is not one: even a quiet room has noise.
+DEAD_S = 3
+DEAD = (
+    "the microphone gives no sound at all: is it muted, or another one meant? See the system's"
+    " sound and privacy settings, or --list-devices and capture.device"
+)
 
 
 class Capture:
@@ -31,9 +39,11 @@ class Capture:
         self._rest_ns = 0  # when that sample was at the converter
         self._overflows = 0
         self._untold = 0  # samples of the device that no frame was made of yet
+        self._levels = Levels()
         stage.on_wake(self._take)
         stage.on_close(self._close)
         stage.every(CHECK_S, self._check)
+        stage.every(LEVELS_S, self._tell_levels)
         self._open()
 
     def _open(self) -> None:
@@ -82,9 +92,31 @@ class Capture:
                 payload=frame,
             )
         )
+        self._levels.put(frame)
         self._stage.counters["frames"] += 1
         self._position += pcm.FRAME
         self._rest_ns += pcm.samples_to_ns(pcm.FRAME)
+
+    def _tell_levels(self) -> None:
+        device, levels = self._device, self._levels.take()
+        if device is None or levels is None:
+            return
+        if levels.clipped:
+            self._stage.count(
+                "clipped_samples",
+                levels.clipped,
+                "the microphone is too loud, it clips: lower its level in the system's settings",
+            )
+        # a recording may be silent for as long as it likes
+        dead = levels.silent_s >= DEAD_S and not device.description.startswith(("file", "null"))
+        if dead:
+            self._stage.count("dead_s", warning=DEAD)
+        elif not self._stage.ok:
+            self._stage.log.info("the microphone is heard again")
+        self._stage.ok = not dead
+        self._stage.state = (
+            "no sound from the microphone, " if dead else f"{levels}, "
+        ) + device.description
 
     def _check(self) -> None:
         failure = self._device.failure() if self._device is not None else None

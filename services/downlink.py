@@ -13,6 +13,7 @@ from shared import stage as s
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.realtime import events as e
+from shared.realtime.judge import Judge
 from shared.realtime.turns import BadAudio, Turns
 
 #: How often the state is published while audio comes.
@@ -46,7 +47,13 @@ class Downlink:
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
         # from the clock, so that a restarted downlink is never behind the one before it
-        self._turns = Turns(generation=time.time_ns() // 1_000_000)
+        first = time.time_ns() // 1_000_000
+        decide = stage.config.interruption.decide
+        self._turns = Turns(generation=first, interrupts=decide == "server")
+        self._judge = Judge(stage.config, first)
+        self._judges = decide != "server"
+        self._verdict: m.Verdict | None = None
+        self._due_ns = 0
         self._shown: m.ReplyState | None = None
         self._codes: set[str] = set()
         stage.subscribe(m.ServerEvent, self._on_event)
@@ -54,6 +61,8 @@ class Downlink:
         stage.subscribe(m.Silenced, self._on_silenced)
         stage.subscribe(m.Control, self._on_control)
         stage.subscribe(m.LinkState, self._on_link)
+        if decide == "client":
+            stage.subscribe(m.Speech, self._on_speech)
         stage.every(STATE_S, self._publish_state)
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
@@ -66,22 +75,80 @@ class Downlink:
     def _connected(self, session: int) -> None:
         if session < self._turns.session:
             return
+        if session != self._turns.session:
+            self._judge.connected(session)
         for message in self._turns.connected(session):
             self._stage.publish(message)
 
     def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
         for out in self._turns.heard(delivery.message):
             self._stage.publish(out)
+        self._weigh()
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
         for out in self._turns.silenced(delivery.message):
             self._stage.publish(out)
 
     def _on_control(self, delivery: Delivery[m.Control]) -> None:
-        if delivery.message.command == "interrupt":
-            self._stage.publish(self._turns.flush("control", delivery.stamp.t))
-            self._stage.counters["flushes"] += 1
-            self._publish_state()
+        command, at_ns = delivery.message.command, delivery.stamp.t
+        if command == "interrupt":
+            self._flush("control", at_ns)
+        elif self._judge.decide != "push_to_talk":
+            self._stage.count(
+                "commands_refused",
+                warning=f"{command}: only with interruption.decide = push_to_talk",
+            )
+        elif self._judge.talk(talking=command == "talk", at_ns=at_ns):
+            self._flush("control", at_ns)
+        self._weigh()
+
+    def _on_speech(self, delivery: Delivery[m.Speech]) -> None:
+        self._judged(self._judge.hear(delivery.message, time.monotonic_ns()))
+
+    def _flush(self, cause: str, event_ns: int) -> None:
+        flush = self._turns.flush(cause, event_ns)
+        self._stage.publish(flush)
+        self._judge.flushed(flush.generation, time.monotonic_ns())
+        self._stage.counters["flushes"] += 1
+        self._publish_state()
+
+    def _weigh(self) -> None:
+        """Let the judge see what the assistant does, and decide what time alone decides."""
+        turns = self._turns
+        if not self._judges:
+            return
+        self._judged(
+            self._judge.assistant(
+                playing=turns.playing,
+                generating=turns.generating,
+                active=turns.active,
+                now_ns=time.monotonic_ns(),
+            )
+        )
+
+    def _judged(self, interrupts: bool) -> None:
+        """Do what was judged: be silent, and tell the others what is wanted."""
+        if interrupts:
+            judged = self._judge.decide == "client"
+            self._flush("judged" if judged else "control", time.monotonic_ns())
+        verdict = self._judge.verdict()
+        if verdict != self._verdict:
+            if verdict.judged == "resume" and (
+                self._verdict is None or self._verdict.onset_ns != verdict.onset_ns
+            ):
+                self._stage.counters["resumes"] += 1
+            self._verdict = verdict
+            self._stage.publish(verdict)
+        now_ns = time.monotonic_ns()
+        due_ns = self._judge.due_ns(now_ns)
+        if due_ns and due_ns != self._due_ns:
+            self._due_ns = due_ns
+            self._stage.after((due_ns - now_ns) / 1e9, self._on_due)
+
+    def _on_due(self) -> None:
+        # a timer that comes too soon sets another
+        self._due_ns = 0
+        self._weigh()
 
     def _on_event(self, delivery: Delivery[m.ServerEvent]) -> None:
         message = delivery.message
@@ -94,6 +161,8 @@ class Downlink:
             return
         for out in outcome:
             self._stage.publish(out)
+        if self._judges:
+            self._judged(self._judge.read(event, time.monotonic_ns()))
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
         match event:
@@ -105,9 +174,10 @@ class Downlink:
                     warning=f"unknown event {event.type!r} from the server, skipped",
                 )
             case e.SpeechStarted():
-                self._stage.counters["flushes"] += 1
+                self._stage.counters["flushes"] += self._turns.interrupts
                 self._publish_state()
             case e.ResponseCreated() | e.ResponseDone() | e.AudioDone():
+                self._weigh()
                 self._publish_state()
                 if isinstance(event, e.ResponseDone):
                     self._show_failed(event.response)

@@ -15,6 +15,7 @@ from shared import messages as m
 from shared import stage as s
 from shared import topics
 from shared.audio import devices, pcm
+from shared.audio.duck import Duck
 from shared.audio.player import Player
 from shared.bus import Delivery
 
@@ -37,6 +38,7 @@ class _Cut:
     generation: int
     silent_ns: int
     latency_ns: int
+    ducked_ns: int
     items: list[m.HeardItem]
 
 
@@ -49,6 +51,7 @@ class Playback:
         self._player = Player(
             0, pcm.ms_to_samples(settings.jitter_ms), pcm.ms_to_samples(settings.fade_ms)
         )
+        self._duck = Duck(stage.config.interruption)
         self._fade_ns = settings.fade_ms * 1_000_000
         self._device: devices.OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
@@ -67,6 +70,8 @@ class Playback:
         self._snapshot = self._heard_now()
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.ReplyAudio, self._on_audio)
+        stage.subscribe(m.Speech, self._on_speech)
+        stage.subscribe(m.Verdict, self._on_verdict)
         stage.on_wake(self._take)
         stage.on_close(self._close)
         stage.every(HEARD_S, self._publish_heard)
@@ -96,7 +101,11 @@ class Playback:
         self._settle(dac_ns)
         player = self._player
         was_playing = player.playing
-        out = player.render(samples)
+        duck = self._duck
+        if duck.wanted or duck.level < 1.0:
+            out = duck.render(player, samples, time.monotonic_ns())
+        else:
+            out = player.render(samples)
         if FRAMES in self._stage.publisher.read:
             self._played.append((out, dac_ns, self._rendered))
         self._rendered += samples
@@ -139,8 +148,9 @@ class Playback:
         now = time.monotonic_ns()
         latency = max(0, dac_ns - now)
         silent = now + (self._fade_ns if self._player.fading else 0)
+        received, ducked = received_ns or now, self._duck.ducked_ns
         self._cuts.append(
-            _Cut(flush, flush_ns, received_ns or now, generation, silent, latency, items)
+            _Cut(flush, flush_ns, received, generation, silent, latency, ducked, items)
         )
         self._snapshot = self._heard_now()
 
@@ -157,7 +167,19 @@ class Playback:
 
     def _on_flush(self, delivery: Delivery[m.Flush]) -> None:
         self._flushes.append((delivery.message, delivery.stamp.t, time.monotonic_ns()))
+        self._duck.wanted = False
         self._without_device()
+
+    def _on_speech(self, delivery: Delivery[m.Speech]) -> None:
+        speech, playing = delivery.message, self._snapshot.playing
+        limit_ns = self._duck.hear(speech, playing=playing, now_ns=time.monotonic_ns())
+        if limit_ns:
+            self._stage.counters["ducks"] += 1
+            self._stage.after(limit_ns / 1e9, lambda: self._duck.bring_back(speech.at_ns))
+
+    def _on_verdict(self, delivery: Delivery[m.Verdict]) -> None:
+        if delivery.message.judged == "resume":
+            self._duck.bring_back(delivery.message.onset_ns)
 
     def _on_audio(self, delivery: Delivery[m.ReplyAudio]) -> None:
         self._audio.append(delivery.message)
@@ -201,17 +223,20 @@ class Playback:
 
     def _publish_cut(self, cut: _Cut) -> None:
         self._publish_heard()
+        cause = cut.flush.cause if cut.flush else "lost flush"
         self._stage.publish(
             m.Silenced(
                 generation=cut.generation,
                 session=cut.flush.session if cut.flush else self._snapshot.session,
-                cause=cut.flush.cause if cut.flush else "lost flush",
+                cause=cause,
                 event_ns=cut.flush.event_ns if cut.flush else 0,
                 flush_ns=cut.flush_ns,
                 received_ns=cut.received_ns,
                 silent_ns=cut.silent_ns,
                 latency_ns=cut.latency_ns,
                 items=cut.items[-64:],
+                onset_ns=self._duck.onset_ns(cause, cut.received_ns),
+                ducked_ns=cut.ducked_ns,
             )
         )
 

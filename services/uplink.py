@@ -11,12 +11,16 @@ from collections import deque
 
 from shared import messages as m
 from shared import stage as s
+from shared.audio import pcm
 from shared.bus import Delivery
 from shared.realtime import requests
 from shared.realtime.reports import Reports
+from shared.realtime.talk import Talk
 
 #: Playback answers a flush within a device buffer; one that has not by now is not there.
 ANSWER_S = 0.5
+#: The microphone's last frame of a turn is here this long after the button was let go.
+CLOSE_S = 0.2
 
 
 class Uplink:
@@ -24,7 +28,8 @@ class Uplink:
 
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
-        self._session = stage.config.session
+        self._session = requests.in_force(stage.config)
+        self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._link: m.LinkState | None = None
         self._reports = Reports(
@@ -33,6 +38,9 @@ class Uplink:
         )
         self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
         self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
+        self._verdict: m.Verdict | None = None
+        self._removed: deque[str] = deque(maxlen=256)
+        self._answered = 0
         stage.subscribe(m.MicClean, self._on_mic)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.ReplyState, self._on_reply)
@@ -40,11 +48,13 @@ class Uplink:
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
         stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
+        stage.subscribe(m.Verdict, self._on_verdict)
         stage.state = "waiting for link"
         stage.log.info(
-            "voice %s, turn detection %s; waiting for link to open",
+            "voice %s, turn detection %s, %s decides; waiting for link to open",
             self._session.voice,
             self._session.turn_detection.type,
+            stage.config.interruption.decide,
         )
 
     @property
@@ -65,8 +75,21 @@ class Uplink:
                 " (older than uplink.max_age_ms), so they were dropped",
             )
             return
+        if self._talk is not None and not self._talk_takes(self._talk, frame):
+            self._stage.counters["frames_held"] += 1
+            return
         self._stage.counters["frames_sent"] += 1
         self._send(requests.append(frame.payload), frame.captured_ns + self._max_age_ns)
+
+    def _talk_takes(self, talk: Talk, frame: m.MicClean) -> bool:
+        if talk.over(frame.captured_ns):
+            self._close_turn()
+        return talk.takes(frame.captured_ns, len(frame.payload) // pcm.SAMPLE_BYTES)
+
+    def _close_turn(self) -> None:
+        if self._talk is not None and self._talk.closing:
+            how = self._talk.close()
+            self._send(requests.commit() if how == "commit" else requests.clear())
 
     def _on_link(self, delivery: Delivery[m.LinkState]) -> None:
         before, self._link = self._link, delivery.message
@@ -77,6 +100,8 @@ class Uplink:
         ):
             return
         self._send(requests.session_update(self._session))
+        if self._talk is not None and (before is None or before.session != link.session):
+            self._talk.anew()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         if self._session.greeting and link.sent == 0:
             # an uplink that comes back in mid-conversation must not greet again
@@ -112,6 +137,7 @@ class Uplink:
         sent, record = self._reports.silenced(silenced, cancelled)
         for request in sent:
             self._send(request)
+        self._answer()
         if record.reports or cancelled:
             self._stage.publish(record)
             self._stage.log.info(
@@ -122,6 +148,41 @@ class Uplink:
                 )
                 or f"cancelled {len(cancelled)} responses",
             )
+
+    def _on_verdict(self, delivery: Delivery[m.Verdict]) -> None:
+        before, self._verdict = self._verdict, delivery.message
+        verdict = self._verdict
+        if self._talk is not None and (
+            before is None or (before.talk, before.talk_ns) != (verdict.talk, verdict.talk_ns)
+        ):
+            if verdict.talk:
+                self._talk.press(verdict.talk_ns)
+                if before is not None:
+                    # an uplink that comes back in mid-turn goes on with it
+                    self._send(requests.clear())
+            else:
+                self._talk.let_go(verdict.talk_ns or delivery.stamp.t)
+                self._stage.after(CLOSE_S, self._close_turn)
+        if self._link is None or verdict.session != self._link.session:
+            return
+        for item_id in verdict.unwanted:
+            if item_id not in self._removed:
+                self._removed.append(item_id)
+                self._stage.counters["scraps"] += 1
+                self._send(requests.delete(item_id))
+        if verdict.answer not in (0, self._answered):
+            self._answer()
+            # a flush that nobody here knows of is not waited for
+            self._stage.after(ANSWER_S, lambda: self._answer(verdict.answer))
+
+    def _answer(self, anyway: int = 0) -> None:
+        """Ask for the response that is wanted, once the server knows what it comes after."""
+        verdict = self._verdict
+        if verdict is None or verdict.answer in (0, self._answered):
+            return
+        if verdict.after in (0, *self._settled) or verdict.answer == anyway:
+            self._answered = verdict.answer
+            self._send(requests.respond())
 
     def _send(self, event: bytes, expires_ns: int = 0) -> None:
         if self._link is None or not self._open:

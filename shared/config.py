@@ -99,6 +99,27 @@ class Vad(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silence_ms: Annotated[int, Meta(ge=32, le=5000)] = 300
 
 
+#: What says only that someone listens, or nothing at all.
+BACKCHANNELS = (
+    "mm-hm", "mhm", "mm", "hmm", "hm", "uh-huh", "uh", "um", "ah", "oh", "huh", "yeah", "yep",
+    "yup", "yes", "ok", "okay", "right", "sure", "really", "wow", "cool", "great", "good", "nice",
+    "true", "exactly", "alright",
+)  # fmt: skip
+
+
+class Interruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[interruption]: what the person's voice does to a reply."""
+
+    decide: Literal["server", "client", "push_to_talk", "never"] = "server"
+    duck: Literal["lower", "pause", "off"] = "lower"
+    duck_db: Annotated[int, Meta(ge=1, le=60)] = 15
+    duck_limit_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
+    min_speech_ms: Annotated[int, Meta(ge=0, le=5000)] = 500
+    min_words: Annotated[int, Meta(ge=1, le=20)] = 1
+    words_limit_ms: Annotated[int, Meta(ge=0, le=10_000)] = 2000
+    backchannels: list[str] = msgspec.field(default_factory=lambda: list(BACKCHANNELS))
+
+
 class Uplink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[uplink]: what goes to the server."""
 
@@ -140,6 +161,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capture: Capture = Capture()
     echo: Echo = Echo()
     vad: Vad = Vad()
+    interruption: Interruption = Interruption()
     uplink: Uplink = Uplink()
     playback: Playback = Playback()
     recorder: Recorder = Recorder()
@@ -312,6 +334,18 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
         yield "link.retry_max_ms", "less than link.retry_first_ms"
     if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
         yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+    rules = config.interruption
+    if rules.decide == "client" and turns.type == "none":
+        yield (
+            "interruption.decide",
+            "needs turns: set session.turn_detection.type, or use push_to_talk",
+        )
+    judged_ms = rules.min_speech_ms + config.vad.silence_ms
+    if rules.decide == "client" and rules.duck != "off" and rules.duck_limit_ms < judged_ms:
+        yield (
+            "interruption.duck_limit_ms",
+            f"less than interruption.min_speech_ms + vad.silence_ms = {judged_ms}",
+        )
     paths = {
         "link.key_file": link.key_file,
         "recorder.directory": config.recorder.directory,

@@ -1,4 +1,7 @@
-"""A person's command from the command line: ``python -m shared.control interrupt``."""
+"""A person's command from the command line: ``python -m shared.control interrupt|talk|release``.
+
+``talk`` and ``release`` are the button of push to talk, pressed and let go.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,18 @@ from shared import messages as m
 from shared.stage import RUNNING, AlreadyRunning, take_lock
 
 WAIT_S = 3.0
+#: Readers look for us every few ms, and the first that is there may be one that only listens.
+OTHERS_S = 0.1
 
 
 def main() -> int:
     """Send one command; give the exit code."""
     parser = argparse.ArgumentParser(prog="python -m shared.control", description=__doc__)
-    parser.add_argument("command", choices=["interrupt"], help="stop the assistant's reply")
+    parser.add_argument(
+        "command",
+        choices=["interrupt", "talk", "release"],
+        help="stop the assistant's reply; open the microphone, and close it again",
+    )
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:
@@ -33,12 +42,15 @@ def main() -> int:
     for socket in publisher.sockets:
         poller.watch(socket)
     end = time.monotonic() + WAIT_S
+    found = False
     try:
         while (left := end - time.monotonic()) > 0:
             poller.wait(left)
-            if topics.of(m.Control).name in publisher.welcome():
-                publisher.publish(m.Control(command=arguments.command))
-                return 0
+            if topics.of(m.Control).name in publisher.welcome() and not found:
+                found, end = True, time.monotonic() + OTHERS_S
+        if found:
+            publisher.publish(m.Control(command=arguments.command))
+            return 0
         print(f"control: no downlink listens on {directory}: is it running?", file=sys.stderr)
         return 1
     finally:

@@ -167,9 +167,22 @@ class Transcript(Message, frozen=True, kw_only=True):
 
 
 class Control(Message, frozen=True, kw_only=True):
-    """A person's command."""
+    """A person's command. ``talk`` and ``release``: push to talk."""
 
-    command: Literal["interrupt"]
+    command: Literal["interrupt", "talk", "release"]
+
+
+class Verdict(Message, frozen=True, kw_only=True):
+    """What downlink makes of the person's speech, and what is to follow. The last one says all."""
+
+    session: Count
+    judged: Literal["", "interrupt", "resume"] = ""  # the last judgement; resume: the reply goes on
+    onset_ns: Count = 0  # of the speech it is about, as in Speech; 0: heard by the server alone
+    answer: Count = 0  # a response is wanted: the number of this wish, which only grows; 0: none is
+    after: Count = 0  # the flush whose outcome the server is to know first, by generation; 0: none
+    unwanted: Annotated[list[Name], Meta(max_length=64)] = []  # items to take out, until it is done
+    talk: bool = False  # push to talk: the microphone is open
+    talk_ns: Count = 0  # since when it is open, or closed
 
 
 class Flush(Message, frozen=True, kw_only=True):
@@ -177,8 +190,9 @@ class Flush(Message, frozen=True, kw_only=True):
 
     generation: Count  # only ever grows; downlink alone advances it
     session: Count
-    cause: Name  # "speech_started": the server heard the person; "control": a command
-    event_ns: Count  # when the event that caused it came from the server
+    # "speech_started": the server heard the person; "judged": we did; "control": a command
+    cause: Name
+    event_ns: Count  # when the event that caused it came from the server, or when it was judged
     received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard
     interrupted: Annotated[list[Name], Meta(max_length=64)]  # responses that are not played again
     active: Annotated[list[Name], Meta(max_length=64)]  # those of them that were under way
@@ -220,6 +234,8 @@ class Silenced(Message, frozen=True, kw_only=True):
     silent_ns: Count  # when the device was given the first silence
     latency_ns: Count  # the device's own delay, after which that silence is audible
     items: Annotated[list[HeardItem], Meta(max_length=64)]  # cut or never begun, in playing order
+    onset_ns: Count = 0  # when the person began to speak, as heard here; 0: not heard here
+    ducked_ns: Count = 0  # when the device was given the first lowered sample; 0: none was
 
 
 class SpeakerFrame(Message, frozen=True, kw_only=True):
@@ -257,6 +273,8 @@ class Interruption(Message, frozen=True, kw_only=True):
     latency_ns: Count
     reports: Annotated[list[Report], Meta(max_length=64)]
     cancelled: Annotated[list[Name], Meta(max_length=64)]  # responses cancelled by id
+    onset_ns: Count = 0
+    ducked_ns: Count = 0
 
 
 class Health(Message, frozen=True, kw_only=True):

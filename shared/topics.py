@@ -60,6 +60,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("reply.state", m.ReplyState, "downlink", Queue.STATE, 1),
     Topic("transcript", m.Transcript, "downlink", Queue.KEPT, 0),
     Topic("flush", m.Flush, "downlink", Queue.KEPT, 0, own_endpoint=True),
+    Topic("verdict", m.Verdict, "downlink", Queue.STATE, 1),
     Topic("control", m.Control, MONITOR, Queue.KEPT, 0),
     Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", m.Heard, "playback", Queue.STATE, 1),

@@ -39,6 +39,18 @@ class SpeechStopped(Event, frozen=True):
     item_id: Id
 
 
+class Committed(Event, frozen=True):
+    """``input_audio_buffer.committed``: a turn is in the conversation."""
+
+    item_id: Id
+
+
+class TimeoutTriggered(Event, frozen=True):
+    """``input_audio_buffer.timeout_triggered``: a silence becomes a turn, which it answers."""
+
+    item_id: Id
+
+
 class Failure(msgspec.Struct, frozen=True):
     """What the server says of an error."""
 
@@ -178,6 +190,8 @@ class Unknown(Event, frozen=True):
 _TYPES: dict[str, type[Event]] = {
     "input_audio_buffer.speech_started": SpeechStarted,
     "input_audio_buffer.speech_stopped": SpeechStopped,
+    "input_audio_buffer.committed": Committed,
+    "input_audio_buffer.timeout_triggered": TimeoutTriggered,
     "response.created": ResponseCreated,
     "response.done": ResponseDone,
     "response.output_audio.delta": AudioDelta,
@@ -211,9 +225,7 @@ _IGNORED = frozenset(
         "conversation.item.retrieved",
         "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.committed",
         "input_audio_buffer.cleared",
-        "input_audio_buffer.timeout_triggered",
         "response.output_item.added",
         "response.output_item.done",
         "response.content_part.added",

@@ -115,6 +115,8 @@ class Reports:
             latency_ns=silenced.latency_ns,
             reports=reports,
             cancelled=list(cancelled),
+            onset_ns=silenced.onset_ns,
+            ducked_ns=silenced.ducked_ns,
         )
 
     def _report(self, item: m.HeardItem, *, final: bool) -> m.Report:

@@ -6,8 +6,9 @@ import binascii
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from shared.config import Session
+from shared.config import Config, Session
 
 _APPEND = b'{"type":"input_audio_buffer.append","audio":"%b"}'
 
@@ -19,6 +20,18 @@ def _text(kind: str, **fields: Any) -> bytes:
 def append(pcm: bytes) -> bytes:
     """Give ``input_audio_buffer.append`` for s16le at 24 kHz."""
     return _APPEND % binascii.b2a_base64(pcm, newline=False)
+
+
+def in_force(config: Config) -> Session:
+    """Give [session] as [interruption] has it: who decides what is a turn, an answer, an end."""
+    turns = config.session.turn_detection
+    if config.interruption.decide == "push_to_talk":
+        turns = replace(turns, type="none")
+    elif config.interruption.decide != "server":
+        # even where nothing interrupts: a server refuses to answer by itself what is said while it
+        # is answering, and we ask when it has done so
+        turns = replace(turns, create_response=False, interrupt_response=False)
+    return replace(config.session, turn_detection=turns)
 
 
 def session_update(session: Session) -> bytes:
@@ -58,6 +71,21 @@ def session_update(session: Session) -> bytes:
             "audio": {"input": hearing, "output": {"format": pcm, "voice": session.voice}},
         },
     )
+
+
+def respond() -> bytes:
+    """Give the ``response.create`` that asks for an answer."""
+    return _text("response.create")
+
+
+def commit() -> bytes:
+    """Give ``input_audio_buffer.commit``: what was appended is a turn."""
+    return _text("input_audio_buffer.commit")
+
+
+def clear() -> bytes:
+    """Give ``input_audio_buffer.clear``: what was appended is forgotten."""
+    return _text("input_audio_buffer.clear")
 
 
 def greet(instructions: str) -> bytes:

@@ -68,6 +68,8 @@ class Turns:
     generation: int
     session: int = 0
     stale: int = 0  # samples not published, because their response was interrupted
+    interrupts: bool = True  # the server's word that the person speaks ends the reply
+    playing: bool = False  # a reply of the conversation can be heard
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
@@ -93,6 +95,12 @@ class Turns:
     def heard(self, heard: m.Heard) -> list[m.Message]:
         """Learn what was heard: such items need not be counted when a flush comes."""
         self.generation = max(self.generation, heard.generation)
+        # what a flush has ended, of which playback has not read yet, is as good as silent
+        self.playing = (
+            heard.playing
+            and heard.generation == self.generation
+            and any(not (i.whole or self._is_out_of_band(i)) for i in heard.items)
+        )
         said: list[m.Message] = []
         # an item that began before this process did goes on from where playback has it
         self._before = {(i.item_id, i.content_index): i.received for i in heard.items}
@@ -124,7 +132,7 @@ class Turns:
         match event:
             case e.AudioDelta():
                 return self._audio(event)
-            case e.SpeechStarted():
+            case e.SpeechStarted() if self.interrupts:
                 return [self.flush("speech_started", received_ns)]
             case e.AudioDone():
                 return self._end(self._item(event))
@@ -152,6 +160,7 @@ class Turns:
     def flush(self, cause: str, event_ns: int) -> m.Flush:
         """Advance the generation: nothing of the conversation that came before is played again."""
         self.generation += 1
+        self.playing = False
         interrupted: list[str] = []
         active: list[str] = []
         for name, response in self._responses.items():
@@ -196,7 +205,23 @@ class Turns:
             ],
         )
 
+    @property
+    def active(self) -> bool:
+        """Whether a response of the conversation is not done: no other can be asked for."""
+        return any(r.active and not r.out_of_band for r in self._responses.values())
+
+    @property
+    def generating(self) -> bool:
+        """Whether one is under way that was not interrupted."""
+        return any(
+            r.active and not (r.out_of_band or r.interrupted) for r in self._responses.values()
+        )
+
     # how
+
+    def _is_out_of_band(self, seen: m.HeardItem) -> bool:
+        item = self._items.get((seen.item_id, seen.content_index))
+        return item is not None and item.out_of_band
 
     def _response(self, name: str, out_of_band: bool = False) -> _Response:
         """Give what is known of a response; one that is not known began before this process did."""

@@ -28,7 +28,9 @@ def lines(text: str) -> Iterator[tuple[str, str, str]]:
         if heading := re.fullmatch(r"\[([\w.]+)\](?:  # (\S.*))?", line):
             section = heading[1]
             yield f"[{section}]", "", heading[2] or ""
-        elif setting := re.fullmatch(r"(\w+) = (\"[^\"]*\"|[^\s#]+)(?:  # (\S.*))?", line):
+        elif setting := re.fullmatch(
+            r"(\w+) = (\"[^\"]*\"|\[[^\]]*\]|[^\s#]+)(?:  # (\S.*))?", line
+        ):
             yield f"{section}.{setting[1]}", setting[2], setting[3] or ""
         else:
             assert not line or line.startswith("# "), f"config.toml: {line}"

@@ -398,6 +398,29 @@ def test_delays_that_shrink(file: Path) -> None:
     accepted(file, "link.retry_first_ms=100", "link.retry_max_ms=100")
 
 
+def test_who_decides_needs_turns_to_decide_on(file: Path) -> None:
+    none = "session.turn_detection.type=none"
+    (found,) = errors(settings=["interruption.decide=client", none], file=file)
+    assert "use push_to_talk" in found
+    accepted(file, "interruption.decide=push_to_talk", none)
+    accepted(file, "interruption.decide=client")
+
+
+def test_a_reply_is_not_back_before_the_speech_is_judged(file: Path) -> None:
+    client = ["interruption.decide=client", "interruption.min_speech_ms=1000"]
+    (found,) = errors(settings=client, file=file)
+    assert found.startswith("default: interruption.duck_limit_ms = 1200: less than")
+    assert found.endswith("= 1300")
+    accepted(file, *client, "interruption.duck_limit_ms=1300")
+    accepted(file, *client, "interruption.duck=off")
+    accepted(file, "interruption.decide=server", "interruption.min_speech_ms=1000")
+
+
+def test_backchannels_are_a_list_of_words(file: Path) -> None:
+    accepted(file, 'interruption.backchannels=["genau", "ja"]')
+    assert errors(settings=["interruption.backchannels=genau"], file=file)
+
+
 def test_a_value_that_is_wrong_by_itself_is_told_once(file: Path) -> None:
     (found,) = errors('[link]\nretry_first_ms = 60000\nretry_max_ms = "x"\n', file=file)
     assert found.startswith("own.toml: link.retry_max_ms = 'x': expected `int`")

@@ -29,8 +29,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.typing import NDArray
 
 from shared import messages as m
+from shared.audio.duck import Duck
 from shared.audio.pcm import samples_to_ms
 from shared.audio.player import Player
+from shared.config import Interruption
 from shared.realtime import events as e
 from shared.realtime import requests
 from shared.realtime.reports import MARGIN_MS, Reports
@@ -52,6 +54,19 @@ def sound(item: int, start: int, samples: int) -> NDArray[np.int16]:
     """Give an item's samples: none is silent, and each tells its item and its place."""
     places = np.arange(start, start + samples) % 1024
     return (1024 * (item % 31 + 1) + places).astype(np.int16)
+
+
+class Asked:
+    """The player, and how much of it the duck asked for."""
+
+    def __init__(self, player: Player) -> None:
+        self.player, self.samples = player, 0
+        self.playing = player.playing
+
+    def render(self, samples: int) -> bytes:
+        """Give its next samples."""
+        self.samples = samples
+        return self.player.render(samples)
 
 
 @dataclass(eq=False)
@@ -267,10 +282,14 @@ class Conversation(RuleBasedStateMachine):
         jitter=st.sampled_from([0, 240, 960]),
         part=sizes,
         heard=st.sampled_from([0, 1, 480, 3000]),
+        duck=st.sampled_from(["lower", "pause"]),
     )
-    def begin(self, cancels: bool, fade: int, jitter: int, part: list[int], heard: int) -> None:
+    def begin(
+        self, cancels: bool, fade: int, jitter: int, part: list[int], heard: int, duck: Any
+    ) -> None:
         """Begin with a reply that is under way."""
         self.fade, self.jitter = fade, jitter
+        self.how = Interruption(duck=duck)
         self.server = Server(1, cancels=cancels)
         self.replies: dict[str, Reply] = {}
         self.items: dict[str, Item] = {}
@@ -296,6 +315,7 @@ class Conversation(RuleBasedStateMachine):
     def start_playback(self) -> None:
         """Begin with a playback that knows nothing."""
         self.player = Player(0, self.jitter, self.fade)
+        self.duck = Duck(self.how)
         self.generation = 0
         self.from_downlink = 0  # the one whose word was last heeded
         self.pending: deque[Stretch] = deque()
@@ -367,7 +387,7 @@ class Conversation(RuleBasedStateMachine):
             self._new_reply(out_of_band=False)
 
     @rule(
-        how=st.sampled_from(["speech", "speech twice", "by hand"]),
+        how=st.sampled_from(["speech", "speech twice", "by hand", "judged"]),
         short_of=st.sampled_from([None, None, 0, 1, 30, 1200]),
         arrives=st.sampled_from(["flush", "event", ""]),
     )
@@ -375,8 +395,9 @@ class Conversation(RuleBasedStateMachine):
         """The person speaks, or tells us to be silent; perhaps shortly before an item's end."""
         if short_of is not None:
             self._render_to_the_end(short_of)
-        if how == "by hand":
-            self._flushed(self.turns.flush("control", 0))
+        if how in ("by hand", "judged"):
+            cause = "judged" if how == "judged" else "control"
+            self._flushed(self.turns.flush(cause, 0))
         else:
             for _ in how.split():
                 self.server.hear()
@@ -384,6 +405,12 @@ class Conversation(RuleBasedStateMachine):
             self.read(1_000_000)
         if arrives == "flush":
             self._deliver_flushes()
+
+    @rule(lowered=st.booleans(), samples=st.sampled_from([64, 480, 5000]))
+    def voice(self, lowered: bool, samples: int) -> None:
+        """The reply is lowered, or held, for someone's voice; or it is judged that it goes on."""
+        self.duck.wanted = lowered
+        self._render(samples)
 
     @rule(between=st.sampled_from([0, 1, 5, 100]), part=sizes)
     def interrupt_twice(self, between: int, part: list[int]) -> None:
@@ -724,6 +751,7 @@ class Conversation(RuleBasedStateMachine):
 
     def _render_to_the_end(self, short_of: int) -> None:
         """The device asks for what is left of an item, or a little less."""
+        self.duck.wanted = False
         left = 0
         for stretch in self.pending:
             if stretch.item is not self.pending[0].item:
@@ -734,14 +762,25 @@ class Conversation(RuleBasedStateMachine):
 
     def _render(self, samples: int) -> None:
         before = self._heard()
-        out = np.frombuffer(self.player.render(samples), "<i2")
+        ducked = self.duck.wanted or self.duck.level < 1.0
+        asked = Asked(self.player)
+        if ducked:
+            out = np.frombuffer(self.duck.render(asked, samples, 1), "<i2")
+        else:
+            out = np.frombuffer(asked.render(samples), "<i2")
         assert len(out) == samples
+        assert not out[asked.samples :].any()
+        assert asked.samples == samples or self.how.duck == "pause"
+        # what is held is as if nobody had asked
+        samples, out = asked.samples, out[: asked.samples]
         loud = np.flatnonzero(out)
         rendered = int(loud[-1]) + 1 if len(loud) else 0
         faded = min(sum(s.samples for s in self.tail), samples)
         # a rise begins at nothing: its first sample is heard, and is silent
         claimed = faded + self._advanced(before)
-        if self.fade and not self.since_silence and claimed == rendered + 1:
+        if ducked or (self.fade and not self.since_silence and claimed == rendered + 1):
+            # nor is the end of a ramp to nothing to be heard
+            assert claimed >= rendered
             rendered = claimed
         taken = list(self._take(self.tail, faded))
         fresh = list(self._take(self.pending, rendered - faded)) if rendered > faded else []
@@ -759,6 +798,7 @@ class Conversation(RuleBasedStateMachine):
         ramped |= np.arange(samples) < risen
         if rendered < samples:
             ramped |= np.arange(samples) >= rendered - self.fade
+        ramped |= ducked
         assert np.array_equal(out[~ramped], expected[~ramped]), "not what was to be heard"
         assert np.all(out[ramped] <= expected[ramped])
         assert np.all(out[ramped] >= 0)
@@ -905,6 +945,7 @@ class Conversation(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         """Let all that is under way come to its end."""
+        self.duck.wanted = False
         while True:
             for reply in self.server.replies:
                 if reply.state != "done":

@@ -54,6 +54,19 @@ ACTED_ON: list[Case] = [
         e.SpeechStopped(2320, "item_2"),
     ),
     (
+        {"type": "input_audio_buffer.committed", "item_id": "item_2", "previous_item_id": None},
+        e.Committed("item_2"),
+    ),
+    (
+        {
+            "type": "input_audio_buffer.timeout_triggered",
+            "audio_start_ms": 0,
+            "audio_end_ms": 6000,
+            "item_id": "item_2",
+        },
+        e.TimeoutTriggered("item_2"),
+    ),
+    (
         {"type": "response.created", "response": RESPONSE},
         e.ResponseCreated(e.Response("resp_1", "in_progress", "conv_1")),
     ),
@@ -186,14 +199,7 @@ PASSED_OVER: list[dict[str, Any]] = [
         "start": 0.5,
         "end": 1.25,
     },
-    {"type": "input_audio_buffer.committed", "item_id": "item_2", "previous_item_id": None},
     {"type": "input_audio_buffer.cleared"},
-    {
-        "type": "input_audio_buffer.timeout_triggered",
-        "audio_start_ms": 0,
-        "audio_end_ms": 6000,
-        "item_id": "item_2",
-    },
     {
         "type": "response.output_item.added",
         "response_id": "resp_1",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import Session, TurnDetection
+from shared.config import Config, Interruption, Session, TurnDetection
 from shared.realtime import requests
 from tests.unit.realtime.openai_types import client_events, unknown_fields
 
@@ -182,3 +182,29 @@ def test_a_request_is_one_line_of_json() -> None:
     for text in (requests.session_update(Session()), requests.greet("a\nb"), requests.append(b"")):
         assert b"\n" not in text
         assert msgspec.json.decode(text)
+
+
+def test_the_short_requests_are_those_of_the_service() -> None:
+    assert checked(requests.respond()) == {"type": "response.create"}
+    assert checked(requests.commit()) == {"type": "input_audio_buffer.commit"}
+    assert checked(requests.clear()) == {"type": "input_audio_buffer.clear"}
+
+
+@pytest.mark.parametrize(
+    ("decide", "turns"),
+    [
+        ("server", {"type": "semantic_vad", "create_response": True, "interrupt_response": True}),
+        ("client", {"type": "semantic_vad", "create_response": False, "interrupt_response": False}),
+        ("never", {"type": "semantic_vad", "create_response": False, "interrupt_response": False}),
+        ("push_to_talk", None),
+    ],
+)
+def test_who_decides_is_what_the_server_may_do_by_itself(
+    decide: Any, turns: dict[str, Any] | None
+) -> None:
+    configured = Session(voice="cedar", turn_detection=TurnDetection(type="semantic_vad"))
+    asked = requests.in_force(Config(session=configured, interruption=Interruption(decide=decide)))
+    event = checked(requests.session_update(asked))
+    found = event["session"]["audio"]["input"]["turn_detection"]
+    assert found == (turns and turns | {"eagerness": "auto"})
+    assert event["session"]["audio"]["output"]["voice"] == "cedar"

@@ -565,3 +565,54 @@ def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
     assert said.text == " word" * (t.MAX_MARKS + 500)
     assert len(said.marks) == t.MAX_MARKS
     assert sent(said) == said
+
+
+# for whoever decides that the person's speech interrupts
+
+
+def test_where_another_decides_the_servers_word_ends_nothing() -> None:
+    rig = Rig()
+    rig.turns.interrupts = False
+    rig.read(created(), delta(100))
+    assert rig.read(SPEECH) == []
+    assert len(rig.audio(delta(100))) == 1
+
+
+def test_a_response_is_generating_until_it_is_interrupted_and_active_until_it_is_done() -> None:
+    rig = Rig()
+    rig.read(created())
+    assert (rig.turns.generating, rig.turns.active) == (True, True)
+    rig.flush()
+    assert (rig.turns.generating, rig.turns.active) == (False, True)
+    rig.read(done())
+    assert (rig.turns.generating, rig.turns.active) == (False, False)
+
+
+def test_what_is_outside_the_conversation_is_neither() -> None:
+    rig = Rig()
+    rig.read(created("aside", out_of_band=True), delta(100, "item_a", "aside"))
+    assert (rig.turns.generating, rig.turns.active) == (False, False)
+    rig.heard(m.HeardItem("item_a", 0, 50, 100, False))
+    assert not rig.turns.playing
+
+
+def test_it_plays_while_an_item_is_heard_that_is_not_over() -> None:
+    rig = Rig()
+    rig.read(created(), delta(100), ended())
+    rig.heard(m.HeardItem("item_1", 0, 50, 100, False))
+    assert rig.turns.playing
+    rig.heard(m.HeardItem("item_1", 0, 100, 100, True))
+    assert not rig.turns.playing
+
+
+def test_what_playback_says_of_before_a_flush_is_over() -> None:
+    rig = Rig()
+    rig.read(created(), delta(100))
+    rig.heard(m.HeardItem("item_1", 0, 50, 100, False))
+    flush = rig.flush()
+    assert not rig.turns.playing
+    # it has not read of it yet
+    rig.heard(m.HeardItem("item_1", 0, 60, 100, False))
+    assert not rig.turns.playing
+    rig.heard(m.HeardItem("item_2", 0, 60, 100, False), generation=flush.generation)
+    assert rig.turns.playing

@@ -1,0 +1,278 @@
+"""Who decides what a voice does to a reply: short sounds, a button, nothing; and the duck.
+
+The microphone is a file, the server the emulator, and everything between them is real.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from shared import bus, topics
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+QUESTION_S, FIRST_S = 0.6, 4.0
+SCRAPS, EVERY_S, SCRAP_MS = 20, 0.75, 240
+STAGES = ("echo", "vad", "uplink", "downlink", "playback")
+
+
+@pytest.fixture
+def pipeline(kept: Keeper) -> Iterator[Pipeline]:
+    """Give a bus on which the tests take nothing away from a stage that is starting."""
+    with Pipeline(kept, UNHELD) as made:
+        made.settings |= {
+            "echo.enabled": False,
+            "vad.silence_ms": 150,
+            "session.turn_detection.silence_duration_ms": 200,
+            "session.turn_detection.prefix_padding_ms": 100,
+        }
+        yield made
+
+
+def scraps(path: Path) -> str:
+    """Record a question, many short sounds and a sentence; give it as a device."""
+    last_s = FIRST_S + SCRAPS * EVERY_S + 0.5
+    heard = np.zeros(round((last_s + 4) * pcm.RATE), np.int16)
+
+    def put(at_s: float, samples: speech.Samples) -> None:
+        at = round(at_s * pcm.RATE)
+        heard[at : at + len(samples)] = samples
+
+    put(QUESTION_S, speech.spoken(speech.QUESTION))
+    # the loudest of what is said is a voice for sure
+    said = speech.spoken(speech.THANKS)
+    length = pcm.ms_to_samples(SCRAP_MS)
+    starts = range(0, len(said) - length, pcm.FRAME)
+    begin = max(starts, key=lambda at: float(np.abs(said[at : at + length]).mean()))
+    ramp = np.minimum(1, np.minimum(np.arange(length), np.arange(length)[::-1]) / 480)
+    for number in range(SCRAPS):
+        put(FIRST_S + number * EVERY_S, (said[begin : begin + length] * ramp).astype(np.int16))
+    put(last_s, speech.spoken(speech.WAIT))
+    soundfile.write(path, heard, pcm.RATE, subtype="PCM_16")
+    return f"file:{path}"
+
+
+def events(pipeline: Pipeline, kind: type[m.ClientEvent | m.ServerEvent]) -> list[dict[str, Any]]:
+    """Give what was said to the server, or by it."""
+    return [json.loads(event.payload) for event in pipeline.bus.all(kind)]
+
+
+def named(pipeline: Pipeline, kind: type[m.ClientEvent | m.ServerEvent], name: str) -> list[str]:
+    """Give the items of the events of a name."""
+    return [e.get("item_id", "") for e in events(pipeline, kind) if e["type"] == name]
+
+
+def test_short_sounds_end_no_sentence_and_leave_the_conversation(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    pipeline.settings |= {
+        "capture.device": scraps(tmp_path / "person.wav"),
+        "interruption.decide": "client",
+    }
+    journal = tmp_path / "journal.jsonl"
+    pipeline.emulator("--reply", "tone:60", "--burst", "--journal", str(journal))
+    pipeline.all_up(*STAGES)
+    pipeline.up("link")
+    pipeline.meet()
+    pipeline.stage("capture")
+    record = pipeline.bus.wait_for(m.Interruption, patience=60).message
+    asked = "response.create"
+    pipeline.bus.wait_for(m.Heard, lambda h: len(h.items) > 1 and h.items[-1].heard > 0)
+    # the sentence interrupts, and nothing before it did
+    [cut] = record.reports
+    assert cut.heard_ms > (SCRAPS * EVERY_S) * 1000
+    assert record.cause == "judged"
+    assert len(pipeline.bus.all(m.Interruption)) == len(pipeline.bus.all(m.Flush)) == 1
+    # it was lowered for the voice, first of all
+    assert 0 < record.onset_ns < record.ducked_ns < record.event_ns <= record.flush_ns
+    # all that the server took for a turn is gone but for the question and the sentence
+    committed = named(pipeline, m.ServerEvent, "input_audio_buffer.committed")
+    deleted = named(pipeline, m.ServerEvent, "conversation.item.deleted")
+    assert len(committed) >= SCRAPS // 2, "the server did not hear them"
+    assert set(committed) - set(deleted) == {committed[0], committed[-1]}
+    assert len([e for e in events(pipeline, m.ClientEvent) if e["type"] == asked]) == 2
+    assert not [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    # the reply was lowered for each that was heard, and brought back as soon as it was judged
+    counters = pipeline.bus.health("downlink", since=pipeline.bus.now).counters
+    assert counters["resumes"] >= SCRAPS - 2
+    entries = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+    assert len([e for e in entries if e["kind"] == "truncate" and e["ok"]]) == 1
+    for child in pipeline.children:
+        assert not child.matching(" E | the server says")
+
+
+def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    said = [(at, speech.QUESTION) for at in (0.1, 2.6, 5.1, 7.6, 10.1)]
+    pipeline.settings |= {
+        "capture.device": speech.microphone(tmp_path / "person.wav", said, 30),
+        "interruption.decide": "push_to_talk",
+    }
+    pipeline.emulator("--reply", "tone:30", "--burst")
+    pipeline.all_up(*STAGES)
+    pipeline.up("link")
+    pipeline.meet()
+    pipeline.up("capture")
+    pipeline.bus.wait_for(m.Speech, lambda s: s.speaking)
+
+    def button(command: str) -> None:
+        child = pipeline.python("shared.control", command, *pipeline.options({}))
+        assert child.wait() == 0
+
+    def sent() -> list[str]:
+        told = [e["type"] for e in events(pipeline, m.ClientEvent)]
+        # as they follow each other, each once
+        return [b for a, b in pairwise(["", *told]) if a != b]
+
+    held = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_held", 0) > 20)
+    assert "frames_sent" not in held.counters
+    button("talk")
+    pipeline.bus.wait_for(m.ClientEvent, lambda e: b"append" in e.payload)
+    pipeline.bus.health("uplink", lambda h: h.counters.get("frames_sent", 0) > 10)
+    button("release")
+    heard = pipeline.bus.wait_for(m.Heard, lambda h: h.items and h.items[-1].heard > pcm.RATE)
+    begun = ["input_audio_buffer.clear", "input_audio_buffer.append", "input_audio_buffer.commit"]
+    assert sent() == [*begun, "response.create"]
+    # pressed again it interrupts, as nothing that is said does
+    assert not pipeline.bus.all(m.Flush)[1:]
+    button("talk")
+    record = pipeline.bus.wait_for(m.Interruption).message
+    assert record.cause == "control"
+    assert record.reports[0].item_id == heard.message.items[-1].item_id
+    assert record.ducked_ns == record.onset_ns == 0
+    # let go at once there is nothing to commit
+    now = pipeline.bus.now
+    frozen = [c for c in pipeline.children if c.name == "services.capture"]
+    frozen[0].process.send_signal(19)
+    pipeline.bus.wait_for(m.Health, topic="uplink.health", since=now)
+    button("release")
+    button("talk")
+    now = pipeline.bus.now
+    button("release")
+    pipeline.bus.wait_for(m.ClientEvent, lambda e: b"buffer.clear" in e.payload, since=now)
+    frozen[0].process.send_signal(18)
+    errors = [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    assert errors == []
+
+
+def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    said = [(0.6, speech.QUESTION), (4.0, speech.THANKS)]
+    pipeline.settings |= {
+        "capture.device": speech.microphone(tmp_path / "person.wav", said, 20),
+        "interruption.decide": "never",
+    }
+    pipeline.emulator("--reply", "tone:6")
+    pipeline.all_up(*STAGES)
+    pipeline.up("link")
+    pipeline.meet()
+    pipeline.stage("capture")
+    heard = pipeline.bus.wait_for(m.Heard, lambda h: len(h.items) > 1 and h.items[1].heard > 0)
+    assert heard.message.items[0].whole
+    assert not pipeline.bus.all(m.Flush) + pipeline.bus.all(m.Silenced)
+    started = "input_audio_buffer.speech_started"
+    assert len(named(pipeline, m.ServerEvent, started)) >= 2
+    assert not [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    assert not pipeline.bus.health("playback", since=pipeline.bus.now).counters.get("ducks")
+
+
+class Vad:
+    """A voice detector that says what it is told to."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._publisher = bus.Publisher("vad", pipeline.bus_directory)
+        deadline = time.monotonic() + PATIENCE_S
+        while "mic.speech" not in self._publisher.welcome():
+            assert time.monotonic() < deadline, "nobody listens"
+            threading.Event().wait(0.01)
+
+    def say(self, *, speaking: bool, at_ns: int = 0) -> int:
+        """Say it, of now; give when."""
+        at_ns = at_ns or time.monotonic_ns()
+        return self._publisher.publish(m.Speech(speaking=speaking, at_ns=at_ns))
+
+    def close(self) -> None:
+        self._publisher.close()
+
+
+@pytest.mark.parametrize("how", ["lower", "pause"])
+def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
+    pipeline: Pipeline, how: str
+) -> None:
+    pipeline.settings |= {
+        "session.greeting": "Tell a long story.",
+        "interruption.duck": how,
+        "interruption.duck_limit_ms": 600,
+    }
+    pipeline.emulator("--reply", "clip:long", "--burst")
+    pipeline.all_up("uplink", "downlink", "playback")
+    vad = Vad(pipeline)
+    pipeline.up("link")
+    pipeline.bus.wait_for(m.Heard, lambda h: h.items and h.items[0].heard > pcm.RATE)
+    told_ns = vad.say(speaking=True)
+    pipeline.bus.wait_for(
+        m.SpeakerFrame, lambda f: f.played_ns > told_ns + 1_500_000_000, patience=PATIENCE_S
+    )
+    last = pipeline.bus.wait_for(m.Heard, since=pipeline.bus.now)
+    pipeline.bus.wait_for(m.SpeakerFrame, lambda f: f.played_ns > last.stamp.t + 100_000_000)
+    frames = pipeline.bus.all(m.SpeakerFrame)
+    vad.close()
+    stream = speech.stream(frames)
+    sound = pcm.to_array(stream).astype(float)
+    clip = pcm.to_array(speech.clip("long", 20)).astype(float)
+    begin = speech.place(speech.clip("long", 0.5), stream)
+    onset = pcm.ns_to_samples(told_ns - frames[0].played_ns)
+    given, said = sound[begin:], clip[: len(sound) - begin]
+    loud = np.abs(said) > 1000
+    lowered = np.flatnonzero((np.abs(given[: len(said)]) < np.abs(said) * 0.5) & loud) + begin
+    # within a few of the device's buffers
+    assert 0 < lowered[0] - onset < pcm.ms_to_samples(100)
+    if how == "lower":
+        back = lowered[-1]
+        middle = slice(onset - begin + pcm.RATE // 10, back - begin - pcm.RATE // 5)
+        ratio = np.abs(given[middle]).sum() / np.abs(said[middle]).sum()
+        assert 20 * np.log10(ratio) == pytest.approx(-15, abs=0.5)
+        # and then it is as it was, at its place
+        after = slice(back - begin + pcm.RATE // 5, None)
+        np.testing.assert_array_equal(given[: len(said)][after], said[after])
+        assert (back - onset) / pcm.RATE == pytest.approx(0.6, abs=0.25)
+    else:
+        # a silence as long as the limit, after which it goes on where it was
+        sounding = np.flatnonzero(given)
+        gaps = np.diff(sounding)
+        gap = int(gaps.max())
+        assert (gap - 1) / pcm.RATE == pytest.approx(0.6, abs=0.15)
+        # and then it goes on where it was: the ends of both ramps may be silent
+        resumed = int(sounding[np.argmax(gaps)]) + gap + pcm.RATE // 5
+        follows = given[resumed : resumed + 4800]
+        near = range(resumed - gap - 20, resumed - gap + 20)
+        [at] = [at for at in near if np.array_equal(follows, clip[at : at + 4800])]
+        missing = resumed - at
+    counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
+    assert counters["ducks"] == 1
+    assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
+    assert not pipeline.bus.all(m.Flush)
+    # the playhead counts what the device was given, and no pause
+    [item] = last.message.items
+    paused = missing if how == "pause" else 0
+    assert item.heard <= len(given) - paused < item.heard + pcm.RATE // 2
+
+
+def test_the_stages_of_these_tests_are_those_of_a_conversation() -> None:
+    assert {*STAGES, "link", "capture"} == set(topics.STAGES)
