@@ -51,10 +51,9 @@ class Uplink:
         stage.subscribe(m.Verdict, self._on_verdict)
         stage.state = "waiting for link"
         stage.log.info(
-            "voice %s, turn detection %s, %s decides; waiting for link to open",
+            "voice %s, turn detection %s; waiting for link to open",
             self._session.voice,
             self._session.turn_detection.type,
-            stage.config.interruption.decide,
         )
 
     @property

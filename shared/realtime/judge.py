@@ -43,12 +43,13 @@ class _Speech:
     onset_ns: int
     hangover_ns: int  # of its detector: what it still calls speech may have ended so long ago
     end_ns: int = 0  # 0: it goes on
+    until_ns: int = 0  # where its detector says so: how far it has surely gone on
     local: bool = True
     outcome: str = ""  # "interrupt", "turn" (nothing was interrupted), "scrap"
 
     def sure_ns(self, now_ns: int) -> int:
         """Give up to when it has surely gone on."""
-        return self.end_ns or now_ns - self.hangover_ns
+        return self.end_ns or self.until_ns or now_ns - self.hangover_ns
 
 
 @dataclass(eq=False)
@@ -128,9 +129,12 @@ class Judge:
                 last.end_ns = speech.at_ns
             # vad has heard no more than what it told of just now, and tells of an end as late
             late_ns = min(max(0, now_ns - speech.at_ns), LAG_NS)
-            self._heard.append(_Speech(speech.at_ns, self._local_ns + late_ns))
+            last = _Speech(speech.at_ns, self._local_ns + late_ns)
+            self._heard.append(last)
         elif not speech.speaking and last is not None and not last.end_ns:
             last.end_ns = max(speech.at_ns, last.onset_ns + 1)
+        if speech.speaking and last is not None and not last.end_ns:
+            last.until_ns = max(last.until_ns, speech.until_ns)
         return self.weigh(now_ns)
 
     def assistant(self, *, playing: bool, generating: bool, active: bool, now_ns: int) -> bool:

@@ -113,8 +113,9 @@ class Scene:
 
     # its people
 
-    def hear(self, at: int, *, speaking: bool) -> None:
-        self.judged(self.judge.hear(m.Speech(speaking=speaking, at_ns=at * MS), self.now * MS))
+    def hear(self, at: int, *, speaking: bool, until: int = 0) -> None:
+        said = m.Speech(speaking=speaking, at_ns=at * MS, until_ns=until * MS)
+        self.judged(self.judge.hear(said, self.now * MS))
 
     def read(self, event: e.Event) -> None:
         self.judged(self.judge.read(event, self.now * MS))
@@ -234,6 +235,24 @@ def test_a_microphone_that_comes_late_makes_no_cough_longer() -> None:
     scene.run()
     assert scene.interrupted == []
     assert scene.removed == ["item"]
+
+
+def test_what_vad_says_of_how_far_it_goes_on_is_what_counts() -> None:
+    scene = Scene()
+    scene.reply(1000, 8000)
+    for until in range(3060, 4000, 60):
+        scene.at(until + 10, lambda u=until: scene.hear(3000, speaking=True, until=u))  # type: ignore[misc]
+    scene.says(3000, 4000)
+    scene.run()
+    # no later than its word comes, and not by the time that passed
+    assert scene.interrupted == [3540 + 10]
+    stalled = Scene()
+    stalled.reply(1000, 8000)
+    stalled.at(3070, lambda: stalled.hear(3000, speaking=True, until=3060))
+    stalled.at(5000, lambda: stalled.hear(3240, speaking=False))
+    stalled.run()
+    assert stalled.interrupted == []
+    assert stalled.resumed == [5000]
 
 
 def test_while_the_assistant_is_silent_any_turn_is_a_turn() -> None:
