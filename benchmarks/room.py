@@ -66,7 +66,7 @@ class Outcome:
 
 
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m.Message]]:
-    """Give the frames of both devices as they reach the echo stage, and when."""
+    """Give the frames of both devices, and when each reaches the echo stage, in that order."""
     far = np.rint(room.far * 32767).astype(np.int16)
     near = np.rint(room.microphone * 32767).astype(np.int16)
     ppm = room.scene.drift_ppm * 1e-6
@@ -133,17 +133,15 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
                 if aligned.anew:
                     canceller.restart()
                 payload = canceller.process(payload, aligned.far)
-            onsets += [
-                (aligned.frame.position + pcm.FRAME, now)
-                for change in voice.take(payload, aligned.frame.captured_ns)
-                if change.speaking
-            ]
+            changes = voice.take(payload, aligned.frame.captured_ns)
+            onsets += [(aligned.frame.position + pcm.FRAME, now) for c in changes if c.speaking]
             done.append((aligned.frame.position, payload))
         spent += time.process_time() - begun
         for position, payload in done:
             clean[position : position + pcm.FRAME] = np.frombuffer(payload, np.int16)
             server.append(payload)
-            turns_begun += [server.clock for f in server.hear(8) if isinstance(f, Started)]
+            heard = server.hear(8)
+            turns_begun += [server.clock for found in heard if isinstance(found, Started)]
     return judged(room, clean, onsets, turns_begun, spent)
 
 

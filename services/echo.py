@@ -10,7 +10,6 @@ import time
 
 from shared import messages as m
 from shared import stage as s
-from shared.audio import pcm
 from shared.audio.canceller import Canceller
 from shared.audio.farend import Aligned, Aligner
 from shared.audio.halfduplex import HalfDuplex
@@ -63,7 +62,7 @@ class Echo:
         if aligned.missing:
             self._stage.count("silent_frames")
         canceller = self._canceller
-        if canceller is not None and len(clean) == pcm.FRAME_BYTES:
+        if canceller is not None:
             if aligned.anew:
                 canceller.restart()
             clean = canceller.process(clean, aligned.far)

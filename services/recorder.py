@@ -71,7 +71,7 @@ class Recorder:
     def _on_speaker(self, delivery: Delivery[m.SpeakerFrame]) -> None:
         self._put(1, delivery.message, delivery.message.played_ns)
 
-    def _put(self, channel: int, frame: m.MicFrame | m.SpeakerFrame, at_ns: int) -> None:
+    def _put(self, channel: int, frame: m.MicClean | m.SpeakerFrame, at_ns: int) -> None:
         if abs(at_ns - time.monotonic_ns()) > FAR_NS:
             self._stage.count(
                 "far_frames", warning="frames that are not of this minute were not recorded"

@@ -80,9 +80,15 @@ class MicFrame(Message, frozen=True, kw_only=True):
     overflows: Count  # times the device lost samples since the opening
 
 
-class MicClean(MicFrame, frozen=True, kw_only=True):
+class MicClean(Message, frozen=True, kw_only=True):
     """20 ms of microphone without the assistant's echo: what the server hears."""
 
+    payload_limit: ClassVar[int] = MAX_AUDIO
+    payload_unit: ClassVar[int] = 2
+    stream: Count  # this and the next three as in MicFrame
+    position: Count
+    captured_ns: Count
+    overflows: Count
     far: bool = False  # the assistant could be heard in the room meanwhile
     removed_db: Count = 0  # by how much the echo canceller lowered this frame, dB
 

@@ -30,6 +30,28 @@ _LOOKED_AT = 150
 _SURE = 8.0
 
 
+class Recent:
+    """The last ``kept`` samples of a stream, silence before it; adding moves few of them."""
+
+    def __init__(self, kept: int) -> None:
+        self._kept = self._end = kept
+        self._line: Samples = np.zeros(2 * kept, np.float32)
+
+    @property
+    def samples(self) -> Samples:
+        """The samples, oldest first: a view, true until more are added."""
+        return self._line[self._end - self._kept : self._end]
+
+    def add(self, samples: Samples) -> None:
+        """Take the newest samples, at most ``kept``."""
+        if self._end + len(samples) > len(self._line):
+            stay = self._kept - len(samples)
+            self._line[:stay] = self._line[self._end - stay : self._end]
+            self._end = stay
+        self._line[self._end : self._end + len(samples)] = samples
+        self._end += len(samples)
+
+
 class Canceller:
     """Takes a frame of the microphone and what the speaker played meanwhile, 20 ms of each."""
 
@@ -41,9 +63,8 @@ class Canceller:
         self._talk = DoubleTalk()
         self._gain = 1.0
         self._frames = 0
-        kept = (_LOOKED_AT + MAX_SKIP) * pcm.FRAME
-        self._nears: Samples = np.zeros(_LOOKED_AT * pcm.FRAME, np.float32)
-        self._fars: Samples = np.zeros(kept, np.float32)
+        self._nears = Recent(_LOOKED_AT * pcm.FRAME)
+        self._fars = Recent((_LOOKED_AT + MAX_SKIP) * pcm.FRAME)
 
     @property
     def far(self) -> bool:
@@ -93,7 +114,7 @@ class Canceller:
 
     def _attend(self, near: Samples, far: Samples) -> None:
         """Let the filter follow the room, and find the echo where it is."""
-        talk, frame = self._talk, pcm.FRAME
+        talk = self._talk
         if talk.change == "louder":
             self._filter.scale(talk.gain)
         elif talk.change == "moved":
@@ -102,9 +123,8 @@ class Canceller:
             talk.forget()
         if not talk.far:
             return
-        for line, samples in ((self._nears, near), (self._fars, far)):
-            line[:-frame] = line[frame:]
-            line[-frame:] = samples
+        self._nears.add(near)
+        self._fars.add(far)
         self._frames += 1
         if self._frames % _LOOK:
             return
@@ -117,14 +137,14 @@ class Canceller:
 
     def _search(self) -> None:
         """Look for the echo up to a second after the far end; where it is found, go there."""
-        near = self._nears
-        size = 1 << (len(self._fars) + len(near) - 1).bit_length()
-        cross = np.fft.rfft(near, size) * np.conj(np.fft.rfft(self._fars, size))
+        near, far = self._nears.samples, self._fars.samples
+        size = 1 << (len(far) + len(near) - 1).bit_length()
+        cross = np.fft.rfft(near, size) * np.conj(np.fft.rfft(far, size))
         # whitened: speech is alike to itself over many ms, and its peak would be broad
         cross /= np.abs(cross) + 1e-9
         delays = np.fft.irfft(cross)
         # the newest samples of both are of the same time
-        first = len(self._fars) - len(near)
+        first = len(far) - len(near)
         delays = np.roll(delays, first)[: first + 1]
         at = int(np.argmax(np.abs(delays)))
         if abs(delays[at]) > _SURE * float(np.std(delays)):

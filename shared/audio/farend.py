@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from shared import messages as m
-from shared.audio.pcm import FRAME, FRAME_BYTES, RATE, to_array
+from shared.audio.pcm import FRAME, FRAME_BYTES, RATE, SAMPLE_BYTES, samples_to_ns, to_array
 
 #: How long a stamp counts: long enough to average its jitter away, short enough to follow a clock.
 _MEMORY_S = 60.0
@@ -85,7 +86,8 @@ class Clock:
     def _height(self, x: float) -> float:
         """Give how far the line is above the nominal rate's at ``x`` seconds, s."""
         mean_x, mean_y = self._x / self._n, self._y / self._n
-        spread = self._xx - self._n * mean_x * mean_x + (_JITTER_S / _DRIFT) ** 2
+        # what two large sums differ by may be less than nothing
+        spread = max(0.0, self._xx - self._n * mean_x * mean_x) + (_JITTER_S / _DRIFT) ** 2
         slope = (self._xy - self._n * mean_x * mean_y) / spread
         return mean_y + slope * (x - mean_x)
 
@@ -118,25 +120,33 @@ class FarEnd:
         self._sincs = _sincs()
 
     def put(self, stream: int, position: int, samples: NDArray[np.int16]) -> None:
-        """Take a frame; one of another stream empties the line first."""
-        if stream != self.stream or not self.end <= position <= self.end + KEPT:
+        """Take a frame; one of another stream, or from far away, empties the line first."""
+        if len(samples) > KEPT:
+            position += len(samples) - KEPT
+            samples = samples[-KEPT:]
+        if stream != self.stream or not self._begin <= position <= self.end + KEPT:
             self.stream = stream
             self._line[:] = 0
             self._begin = self.end = position
         at = position - self._begin
         if at + len(samples) > len(self._line):
             moved = at + len(samples) - KEPT
-            self._line[: len(self._line) - moved] = self._line[moved:].copy()
-            self._line[len(self._line) - moved :] = 0
+            kept = max(0, len(self._line) - moved)
+            self._line[:kept] = self._line[moved : moved + kept]
+            self._line[kept:] = 0
             self._begin += moved
             at -= moved
-        self._line[at : at + len(samples)] = samples
-        self._line[at : at + len(samples)] *= 1 / 32768
-        self.end = position + len(samples)
+        here = self._line[at : at + len(samples)]
+        here[:] = samples
+        here *= 1 / 32768
+        self.end = max(self.end, position + len(samples))
 
     def read(self, first: float, step: float, count: int) -> NDArray[np.float32]:
         """Give ``count`` samples, full scale 1, the first at place ``first``, ``step`` apart."""
-        places = first - self._begin + np.arange(count) * step
+        begin = first - self._begin
+        if not -count <= begin <= len(self._line):
+            return np.zeros(count, np.float32)
+        places = begin + np.arange(count) * step
         whole = np.floor(places)
         phases = ((places - whole) * _PHASES).astype(np.intp)
         index = whole.astype(np.intp) - (_TAPS // 2 - 1)
@@ -157,6 +167,8 @@ class FarEnd:
 _WAITING = 2
 #: What is missing between two frames is silence, up to so much; what is longer begins anew.
 _LONGEST_GAP = 2 * RATE
+#: Two clocks that are further apart than this are none: a thousandth.
+_FURTHEST = 1e-3
 #: A speaker that has not been heard of for so long is not waited for.
 _GONE_NS = 200_000_000
 
@@ -178,6 +190,7 @@ class Aligner:
         self._near, self._away = Clock(), Clock()
         self._far = FarEnd()
         self._waiting: deque[m.MicFrame] = deque()
+        self._rest: m.MicFrame | None = None  # less than a frame, to be added to
         self._stream = -1
         self._next = 0  # position at which the microphone goes on
         self._anew = False
@@ -190,11 +203,14 @@ class Aligner:
         self._far.put(frame.stream, frame.position, to_array(frame.payload))
 
     def microphone(self, frame: m.MicFrame) -> None:
-        """Take what the microphone heard."""
-        if frame.stream == self._stream and frame.position < self._next:
+        """Take what the microphone heard; it need not come in frames of 20 ms."""
+        if self._is_over(frame):
             return
         self._anew |= self._near.add(frame.stream, frame.position, frame.captured_ns)
-        self._waiting.append(frame)
+        if self._rest is None and len(frame.payload) == FRAME_BYTES:
+            self._waiting.append(frame)
+        else:
+            self._cut(frame)
 
     def take(self, now_ns: int) -> Iterator[Aligned]:
         """Give the frames for which the far end is there, or has been waited for long enough."""
@@ -207,6 +223,8 @@ class Aligner:
             if present and len(self._waiting) < _WAITING and ends > self._far.end:
                 return
             self._waiting.popleft()
+            if self._is_over(frame):
+                continue
             yield from self._silence(frame)
             self._stream, self._next = frame.stream, frame.position + count
             yield Aligned(frame, self._far.read(place, step, count), self._take_anew())
@@ -214,11 +232,42 @@ class Aligner:
     def _place(self, position: int) -> tuple[float, float]:
         """Give where in the far end a sample of the microphone is, and how far apart they lie."""
         begin = self._away.position(self._near.ns(position))
-        return begin, (self._away.position(self._near.ns(position + RATE)) - begin) / RATE
+        step = (self._away.position(self._near.ns(position + RATE)) - begin) / RATE
+        return begin, min(1 + _FURTHEST, max(1 - _FURTHEST, step))
+
+    def _is_over(self, frame: m.MicFrame) -> bool:
+        """Say whether a frame was given before; what is far behind begins anew instead."""
+        behind = self._next - frame.position
+        return frame.stream == self._stream and 0 < behind <= _LONGEST_GAP
+
+    def _cut(self, frame: m.MicFrame) -> None:
+        """Make frames of 20 ms of what has another length."""
+        rest, self._rest = self._rest, None
+        if rest is not None and (
+            rest.stream == frame.stream
+            and rest.position + len(rest.payload) // SAMPLE_BYTES == frame.position
+        ):
+            frame = msgspec.structs.replace(
+                frame,
+                position=rest.position,
+                captured_ns=rest.captured_ns,
+                payload=rest.payload + frame.payload,
+            )
+        for at in range(0, len(frame.payload), FRAME_BYTES):
+            piece = msgspec.structs.replace(
+                frame,
+                position=frame.position + at // SAMPLE_BYTES,
+                captured_ns=frame.captured_ns + samples_to_ns(at // SAMPLE_BYTES),
+                payload=frame.payload[at : at + FRAME_BYTES],
+            )
+            if len(piece.payload) == FRAME_BYTES:
+                self._waiting.append(piece)
+            else:
+                self._rest = piece
 
     def _silence(self, frame: m.MicFrame) -> Iterator[Aligned]:
         """Give silence for the frames that are missing before this one."""
-        if frame.stream != self._stream or frame.position - self._next > _LONGEST_GAP:
+        if frame.stream != self._stream or abs(frame.position - self._next) > _LONGEST_GAP:
             return
         while frame.position - self._next >= FRAME:
             place, step = self._place(self._next)

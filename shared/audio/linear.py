@@ -46,6 +46,7 @@ class LinearFilter:
         self._far: Samples = np.zeros(2 * frame, np.float32)
         self._spectra = np.zeros((2 * (PARTS + MAX_SKIP), bins), np.complex64)
         self._newest = PARTS + MAX_SKIP
+        self._silent = 0  # frames in a row without a far end
         self._weights = np.zeros((PARTS, bins), np.complex64)
         self._doubt = np.empty((PARTS, bins), np.float32)
         self._near = np.full(bins, 1e-6, np.float32)
@@ -90,8 +91,15 @@ class LinearFilter:
         return int(heard[0]) if len(heard) else 0
 
     def process(self, near: Samples, far: Samples) -> Samples:
-        """Take a frame of the microphone and of the far end; give what is left of the first."""
+        """Take a frame of the microphone and of the far end; give what is left of the first.
+
+        Once the far end has been silent for longer than the filter remembers, nothing is done, and
+        nothing forgotten: most of a conversation is listening.
+        """
         frame = self._frame
+        self._silent = 0 if far.any() else self._silent + 1
+        if self._silent > PARTS + MAX_SKIP + 1:
+            return near
         self._far[:frame] = self._far[frame:]
         self._far[frame:] = far
         # the newest spectrum comes first; once in a while the others move back to make room

@@ -48,24 +48,24 @@ class Voice:
         self._silence_ns = silence_ms * 1_000_000
         self._resampler = Resampler(pcm.RATE, _RATE)
         self._samples = np.empty(0, np.int16)
-        self._begin_ns = 0  # when the first of them was heard
         self._noise = _SOFTEST
         self._look = 0
         self._quiet_ns = 0  # since when it is quiet, in speech; 0: it is not
 
     def take(self, frame: bytes, captured_ns: int) -> list[Change]:
         """Take a frame whose first sample was heard at ``captured_ns``; give what changed in it."""
-        if not len(self._samples):
-            self._begin_ns = captured_ns - self._resampler.delay_ns
+        # by each frame anew: what was lost in between has taken its time as well
+        begin_ns = captured_ns - self._resampler.delay_ns
+        begin_ns -= len(self._samples) * 1_000_000_000 // _RATE
         made = self._resampler.process(pcm.to_array(frame))
         self._samples = np.concatenate((self._samples, made))
         changes = []
         while len(self._samples) >= WINDOW:
             window, self._samples = self._samples[:WINDOW], self._samples[WINDOW:]
-            change = self._hear(window, self._begin_ns)
+            change = self._hear(window, begin_ns)
             if change is not None:
                 changes.append(change)
-            self._begin_ns += WINDOW * 1_000_000_000 // _RATE
+            begin_ns += WINDOW * 1_000_000_000 // _RATE
         return changes
 
     def _hear(

@@ -148,7 +148,9 @@ def malformed(kind: type[m.Message]) -> list[tuple[bytes, ...]]:
     ]
 
 
-@pytest.mark.parametrize("stage", ["uplink", "link", "downlink", "playback", "recorder"])
+@pytest.mark.parametrize(
+    "stage", ["echo", "vad", "uplink", "link", "downlink", "playback", "recorder"]
+)
 def test_what_is_no_message_or_cannot_be_true_is_lived_through(
     pipeline: Pipeline, stage: str
 ) -> None:

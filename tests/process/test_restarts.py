@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 #: The person asks anew every 1.8 s, and so talks over every answer.
 EVERY_S = 1.8
-LENGTH_S = 60.0
+LENGTH_S = 90.0
 REPLY_S = 8
 
 
@@ -41,11 +41,13 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {
             "capture.device": speech.microphone(directory / "person.wav", said, LENGTH_S),
+            # a person who never pauses, over a tone: no room for a canceller to learn
+            "echo.enabled": False,
             "session.turn_detection.silence_duration_ms": 200,
             "session.turn_detection.prefix_padding_ms": 100,
         }
         pipeline.emulator("--reply", f"tone:{REPLY_S}", "--burst")
-        stages = pipeline.all_up("uplink", "downlink", "playback")
+        stages = pipeline.all_up("echo", "vad", "uplink", "downlink", "playback")
         stages |= pipeline.all_up("link")
         session = pipeline.meet()
         stages |= pipeline.all_up("capture")
@@ -69,6 +71,8 @@ def heard_anew(pipeline: Pipeline) -> m.HeardItem:
     ("stage", "number"),
     [
         ("capture", signal.SIGTERM),
+        ("echo", signal.SIGKILL),
+        ("vad", signal.SIGKILL),
         ("uplink", signal.SIGKILL),
         ("downlink", signal.SIGKILL),
         ("playback", signal.SIGTERM),
@@ -80,6 +84,11 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     now = pipeline.bus.now
     talk.stages[stage].end(number)
     talk.stages[stage] = pipeline.up(stage)
+    if kind := {"echo": m.MicClean, "vad": m.Speech}.get(stage):
+        # as soon as it is back it is heard from; vad when the person speaks next
+        back = pipeline.bus.wait_for(m.Health, topic=f"{stage}.health", since=now)
+        first = pipeline.bus.wait_for(kind, since=now)
+        assert first.stamp.t - back.stamp.t < (1 if stage == "echo" else 1 + EVERY_S) * 1e9
     anew = heard_anew(pipeline)
     # the emulator sends it at once, and whole: all of it is there, from the first sample on
     assert anew.received == REPLY_S * pcm.RATE

@@ -28,6 +28,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: What else a stage's first lines tell: its device, or what it waits for.
 FIRST = {
     "capture": r"microphone: null: silence, latency 0 ms",
+    "echo": r"echo canceller on; waiting for mic\.frame",
+    "vad": r"threshold 0\.5; waiting for mic\.clean",
     "uplink": r"voice marin, turn detection server_vad; waiting for link to open",
     "link": r"connecting to ws://127\.0\.0\.1:\d+$",
     "downlink": r"waiting for server events from link",
@@ -162,20 +164,20 @@ def test_a_signal_ends_it_though_its_device_blocks(
 
 @contextmanager
 def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
-    """Publish microphone frames in capture's place, faster than anyone can read them."""
-    frame = m.MicFrame(stream=1, position=0, captured_ns=0, overflows=0)
+    """Publish microphone frames in echo's place, faster than anyone can read them."""
+    frame = m.MicClean(stream=1, position=0, captured_ns=0, overflows=0)
     header, payload = m.encode(frame, m.Stamp(seq=0, epoch=1, t=0))
     # a field that nobody knows is read, and ignored: that takes a reader two ms
     fields = {**msgpack.unpackb(header), "pad": [{}] * 4000, "seq": LARGEST}
     before, after = msgpack.packb(fields).split(LARGEST.to_bytes(8, "big"))
     ending = threading.Event()
-    publisher = bus.Publisher("capture", pipeline.bus_directory)
+    publisher = bus.Publisher("echo", pipeline.bus_directory)
 
     def pour() -> None:
         for number in itertools.takewhile(lambda _: not ending.is_set(), itertools.count()):
             seq = number if valid else 0
             header = before + seq.to_bytes(8, "big") + after
-            publisher._sockets["capture"].send_multipart([b"mic.frame", header, payload])
+            publisher._sockets["echo"].send_multipart([b"mic.clean", header, payload])
 
     thread = threading.Thread(target=pour, daemon=True)
     thread.start()

