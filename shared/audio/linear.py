@@ -51,9 +51,8 @@ class LinearFilter:
         self._silent = 0  # frames in a row without a far end
         self._weights = np.zeros((PARTS, bins), np.complex64)
         self._doubt = np.empty((PARTS, bins), np.float32)
-        self._first: Samples = (_FIRST * np.exp(-_FALL * np.arange(PARTS, dtype=np.float32)))[
-            :, None
-        ]
+        first = _FIRST * np.exp(-_FALL * np.arange(PARTS))
+        self._first: Samples = first.astype(np.float32)[:, None]
         self._near = np.full(bins, 1e-6, np.float32)
         self._padded: Samples = np.zeros(2 * frame, np.float32)
         # what each frame's arithmetic is done in: to allocate it anew costs as much again
