@@ -2,7 +2,7 @@
 
     python -m benchmarks.cost
 
-The five stages run against the emulator on a private sound server (PulseAudio with null sinks)
+The stages run against the emulator on a private sound server (PulseAudio with null sinks)
 where there is one, and else on file devices. CPU is what the kernel counts for a process (user and
 system, /proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent
 microphone, and talking while a long reply comes and is played. Memory is taken at the end of each
@@ -41,6 +41,8 @@ from tests.sound.pipeline import ROOT, Pipeline
 from tests.sound.pulse import Ear, SoundServer
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
+#: The stages that take the assistant's voice out of the room's, and hear the person's.
+ROOM = ("echo", "vad")
 #: A reply that lasts longer than any window, so that nobody has to ask for the next one.
 LONG = ("--reply", "clip:long")
 #: The first word is given up after so long.
@@ -194,8 +196,16 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
         f"{stage:9}" + "".join(cells([usage[state][stage]]) for state in states)
         for stage in topics.STAGES
     ]
-    rows.append(f"{'all':9}" + "".join(cells(list(usage[state].values())) for state in states))
+    for name, stages in sums():
+        some = ("".join(cells([usage[state][s] for s in stages])) for state in states)
+        rows.append(f"{name:9}" + "".join(some))
     return "\n".join(rows)
+
+
+def sums() -> list[tuple[str, list[str]]]:
+    """Give the sums of the table: with the stages that listen to the room apart."""
+    rest = [stage for stage in topics.STAGES if stage not in ROOM]
+    return [("the five", rest), ("echo+vad", list(ROOM)), ("all", list(topics.STAGES))]
 
 
 def cells(usages: Sequence[Usage]) -> str:

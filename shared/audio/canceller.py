@@ -26,8 +26,9 @@ _SPARE = 2
 #: How often the echo's place is looked for, frames, and how much sound is looked at for it.
 _LOOK = 100
 _LOOKED_AT = 150
-#: A peak this many times the others' scatter is the echo's place.
-_SURE = 8.0
+#: A peak this many times the others' scatter is the echo's place: an echo's is at 80 and more, a
+#: person's chance likeness to the assistant was seen at 10.
+_SURE = 25.0
 
 
 class Recent:
@@ -90,6 +91,7 @@ class Canceller:
         open_ = self._talk.judge(near, left, far)
         self._attend(near, far)
         if self.passes:
+            self._filter.doubt()
             self.removed_db = 0
             return frame
         clean = self._webrtc.process(_to_pcm(left), _to_pcm(far))

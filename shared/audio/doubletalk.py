@@ -42,6 +42,9 @@ _LEARNING = 25
 _NO_ECHO = 40
 _SURE = 80
 _ON_ITS_WAY = 15
+#: So many frames more with an echo than without one, and headphones were plugged out: a person's
+#: voice is alike to the assistant's for a few in a row.
+_PLUGGED_OUT = 15
 #: After so many frames of echo that cannot be learnt, a person must be let through all the same.
 _HOPELESS = 500
 #: Frames with something that looks like an echo that has moved until it is believed to have.
@@ -98,7 +101,7 @@ class DoubleTalk:
         self.learnt = False
         self._echo = 1e-12  # the echo taken out, dying away as the room's does
         self._mean, self._deviation, self._count = 0.0, 6.0, 0
-        self._frames = self._quiet = 0
+        self._frames = self._quiet = self._echoes = 0
         self.no_echo = False  # the far end has been heard for a while and left nothing
         self._suspicion = 0.0
         self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
@@ -156,7 +159,13 @@ class DoubleTalk:
             if far_power > _LOUD_FAR and self._frames > _ON_ITS_WAY:
                 self._quiet = min(_SURE, self._quiet + 1)
         elif echo_power > 0.25 * near_power and not self._long.off(3):
-            self._quiet = max(0, self._quiet - _SURE // 8)
+            self._echoes += 1
+            if not self.no_echo:
+                self._quiet = max(0, self._quiet - _SURE // 8)
+            elif self._echoes >= _PLUGGED_OUT:
+                self._quiet = 0
+        else:
+            self._echoes = max(0, self._echoes - 1)
         if self.no_echo != (self._quiet >= _NO_ECHO):
             self.no_echo = not self.no_echo
             self.learnt = self.no_echo

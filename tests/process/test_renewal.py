@@ -55,11 +55,12 @@ def test_another_session_takes_over_between_two_frames(
     with Pipeline(kept, UNHELD) as pipeline, Server(scripts) as server:
         pipeline.settings |= {
             "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+            "echo.enabled": False,
             "link.url": server.url,
             "link.session_limit_s": LIMIT_S,
             "link.renew_before_s": BEFORE_S,
         }
-        stages = pipeline.all_up("uplink", "downlink", "link", "capture")
+        stages = pipeline.all_up("echo", "uplink", "downlink", "link", "capture")
         opened = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open").message
         renew = pipeline.bus.wait_for(m.Renew)
         asked_s = (renew.stamp.t - opened.opened_ns) / 1e9

@@ -84,7 +84,8 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     now = pipeline.bus.now
     talk.stages[stage].end(number)
     talk.stages[stage] = pipeline.up(stage)
-    if kind := {"echo": m.MicClean, "vad": m.Speech}.get(stage):
+    kinds: dict[str, type[m.Message]] = {"echo": m.MicClean, "vad": m.Speech}
+    if kind := kinds.get(stage):
         # as soon as it is back it is heard from; vad when the person speaks next
         back = pipeline.bus.wait_for(m.Health, topic=f"{stage}.health", since=now)
         first = pipeline.bus.wait_for(kind, since=now)

@@ -98,7 +98,7 @@ class Listener:
 
 
 class Pipeline:
-    """The five stages, the emulator, and a listener on their bus.
+    """The stages, the emulator, and a listener on their bus.
 
     ``env`` is that of the sound server, or empty; ``settings`` are configuration keys, as
     ``{"session.greeting": "Say hello."}``; ``emulator`` its options.

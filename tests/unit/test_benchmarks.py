@@ -1,10 +1,11 @@
-"""The benchmark's own measure: what it makes of recordings of which all is known."""
+"""The benchmarks' own measures: what they make of recordings of which all is known."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from benchmarks import room, rooms
 from benchmarks.listening import Interruption, Listener, match
 from services.emulator.tone import RATE, Tone
 from tests.sound.pulse import Samples
@@ -95,3 +96,73 @@ def test_what_was_told_when_all_was_over_is_told_in_order() -> None:
     journal = [{"t_s": 9.0 + n, "kind": "truncate", "audio_end_ms": n} for n in range(2)]
     match(found, journal, in_order=True)
     assert [each.truncates for each in found] == [[0], [1]]
+
+
+# open speakers: what was found held against what there was
+
+SAID = (10 * RATE, 12 * RATE)
+
+
+def judged(onsets: list[int], turns: list[int], *, removed: float = 100.0) -> room.Outcome:
+    """Judge a scene of 20 s in which someone speaks once."""
+    scene = rooms.Scene("a room", 0.2, -6, 40, seconds=20)
+    chance = np.random.default_rng(1)
+    microphone = chance.standard_normal(20 * RATE) * 0.1
+    clean = np.rint(microphone * 32768 / removed).astype(np.int16)
+    # while the person speaks, and in the first two seconds, nothing counts as removed or not
+    clean[SAID[0] : SAID[1]] = 32767
+    clean[: 2 * RATE] = 32767
+    silent = np.zeros(20 * RATE)
+    rendered = rooms.Rendered(scene, silent, silent, microphone, [SAID])
+    known = [(at, 10**9 + at * 1000 // RATE * 1_000_000) for at in onsets]
+    return room.judged(rendered, clean, known, turns, 2.0)
+
+
+def test_a_person_who_is_heard_while_speaking_is_found() -> None:
+    found = judged([SAID[0] + RATE // 10], [SAID[0] + RATE // 5])
+    assert (found.found, found.barge_ins) == (1, 1)
+    assert (found.self_interruptions, found.false_ducks) == (0, 0)
+    # 100 ms to the onset, the speaker's own delay and the bus
+    assert found.ducked == [pytest.approx(100 + 10 + 1, abs=1)]
+    assert found.removed_db == pytest.approx(40, abs=0.5)
+    assert found.cpu == pytest.approx(10)
+
+
+@pytest.mark.parametrize("at", [0, 5 * RATE, SAID[0] - 1, SAID[1] + RATE // 2 + 1, 19 * RATE])
+def test_what_is_heard_while_nobody_speaks_is_the_assistant(at: int) -> None:
+    found = judged([at], [at])
+    assert (found.found, found.self_interruptions, found.false_ducks) == (0, 1, 1)
+    assert found.ducked == []
+
+
+def test_the_first_onset_ducks_and_each_within_the_speech_is_the_persons() -> None:
+    late, later = SAID[0] + RATE // 5, SAID[1] + RATE // 2
+    found = judged([late, later], [late, later])
+    assert (found.found, found.self_interruptions, found.false_ducks) == (1, 0, 0)
+    assert found.ducked == [pytest.approx(211, abs=1)]
+
+
+def test_the_summary_is_of_all_rooms_and_of_the_linear_ones_alone() -> None:
+    scenes = [
+        rooms.Scene("one", 0.2, -6, 40, seconds=90),
+        rooms.Scene("two", 0.2, -6, 40, seconds=30),
+        rooms.Scene("bent", 0.2, -6, 40, seconds=30, drive=1.0),
+        rooms.Scene("jumps", 0.2, -6, 40, seconds=30, jump_ms=50),
+    ]
+    outcomes = [
+        room.Outcome(s.name, -6, db, own, ducks, 4, found, ms, 5.0)
+        for s, db, own, ducks, found, ms in zip(
+            scenes, (30, 28, 10, 12), (1, 0, 2, 0), (0, 0, 0, 3), (4, 3, 4, 4),
+            ([90.0] * 4, [100.0] * 3, [110.0] * 4, [300.0]), strict=True,
+        )
+    ]  # fmt: skip
+    figures = room.summary(outcomes, scenes)
+    assert figures["minutes"] == 3
+    assert (figures["self_interruptions"], figures["false_ducks"]) == (3, 3)
+    assert (figures["barge_ins"], figures["found"], figures["ducked"]) == (16, 15, 12)
+    assert figures["least_removed_linear_db"] == 28
+    assert figures["voice_to_duck_median_ms"] == 100
+    assert figures["voice_to_duck_p95_ms"] == 300
+    assert "3/4" in room.table(outcomes).splitlines()[3]
+    silent = room.summary([room.Outcome("one", -6, 1, 0, 0, 4, 0, [], 5.0)], scenes[:1])
+    assert np.isnan(silent["voice_to_duck_p95_ms"])

@@ -93,6 +93,25 @@ def test_one_wild_stamp_is_nothing_and_a_jump_that_stays_begins_anew() -> None:
     assert found.ns(at) == pytest.approx(before + 50_000_000 + (at - 2 * RATE) * 1e9 / RATE, abs=1)
 
 
+@pytest.mark.parametrize("slip_ms", [3, -12])
+def test_a_device_that_slips_is_followed_at_once(slip_ms: int) -> None:
+    found = clock(stamps(20, ppm=50, jitter_ns=100_000))
+    for position, at_ns in stamps(0.3, ppm=50, jitter_ns=100_000, first=20 * RATE):
+        # the far end is where it was, so that nothing has to be learnt anew
+        assert not found.add(1, position, at_ns + slip_ms * 1_000_000)
+    at = BEGAN_NS + 20.3e9 * (1 + 50e-6)
+    assert abs(found.ns(round(20.3 * RATE)) - at - slip_ms * 1e6) < 500_000
+
+
+def test_stamps_that_scatter_widely_are_no_slip() -> None:
+    # a microphone that is read 10 ms at a time, out of step
+    found = clock((p, at + p * 7 % 96_000 * 100) for p, at in stamps(10))
+    before = [found.ns(at * RATE) for at in (10, 11)]
+    for position, at_ns in stamps(10, first=10 * RATE):
+        found.add(1, position, at_ns + position * 7 % 96_000 * 100)
+    assert abs(found.ns(10 * RATE) - before[0]) < 1_000_000
+
+
 def test_no_stamp_makes_a_line_of_nonsense() -> None:
     found = Clock()
     numbers = (0, 1, 2**62, LARGEST, 5)

@@ -120,9 +120,9 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
     found = LinearFilter(FRAME)
     run(found, near, end_s=4)
     for number in range(60 * 50):
-        left = found.process(noise, silent)
+        passed = found.process(noise, silent)
         if number > PARTS + MAX_SKIP + 1:
             # exactly what came: there is nothing to take out
-            assert left is noise
+            assert passed is noise
     left = run(found, near, 4, 5)
     assert removed_db(near[4 * RATE + JUMP : 5 * RATE], left[JUMP:]) > 17
