@@ -3,9 +3,9 @@
 The room is PulseAudio's loopback from the speaker's monitor to the microphone, as loud there as a
 person is. The assistant must not hear itself in it, and must still hear the person.
 
-That is tried where BARGEIN_ROOM_S says for how long (15): it wants a machine that is quiet. On a busy
-one the sound server's devices run empty, each time the echo moves by some ms, as no room's does, and
-nothing can be learnt of it. `benchmarks/room.py` has rooms that stand still.
+That is tried where BARGEIN_ROOM_S says for how long (15): it wants a machine that is quiet. On a
+busy one the sound server's devices run empty, each time the echo moves by some ms, as no room's
+does, and nothing can be learnt of it. `benchmarks/room.py` has rooms that stand still.
 """
 
 from __future__ import annotations
