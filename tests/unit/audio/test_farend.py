@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -188,6 +189,17 @@ def test_its_line_goes_on_for_ever() -> None:
                 np.testing.assert_allclose(read, wanted[: FRAME - 16], atol=2e-3)
 
 
+def test_a_hole_is_silence_also_where_the_line_has_moved() -> None:
+    far = filled(7.9)
+    position = far.end + FRAME
+    for at in range(position, position + RATE, FRAME):
+        far.put(1, at, int16(sound(FRAME)))
+        far.put(1, at + 3 * FRAME, int16(sound(FRAME)))
+    end = far.end
+    far.put(1, end + 10 * FRAME, int16(sound(FRAME)))
+    assert not far.read(end + 16, 1.0, 9 * FRAME).any()
+
+
 def test_what_comes_again_or_late_takes_its_own_place() -> None:
     far = filled(1)
     before = far.read(0, 1.0, RATE)
@@ -332,6 +344,13 @@ def test_a_frame_that_comes_again_is_given_once() -> None:
     aligner.speaker(speaker(RATE + FRAME), now_at(RATE))
     again += aligner.take(now_at(RATE))
     assert [a.frame.position for a in again] == [RATE]
+
+
+def test_one_frame_from_far_away_does_not_make_those_after_it_old() -> None:
+    aligner = Aligner()
+    taken(aligner, microphone(0))
+    taken(aligner, msgspec.structs.replace(microphone(0), position=LARGEST))
+    assert len(taken(aligner, microphone(FRAME))) == 1
 
 
 def test_another_microphone_begins_anew_without_silence() -> None:
