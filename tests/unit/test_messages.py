@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 
 KINDS = sorted(m.Message.__subclasses__(), key=lambda kind: kind.__name__)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-AUDIO = {m.MicFrame, m.ReplyAudio, m.SpeakerFrame}
+AUDIO = {m.MicFrame, m.MicClean, m.ReplyAudio, m.SpeakerFrame}
 STAMP = m.Stamp(seq=7, epoch=1_700_000_000_000_000_000, t=123_456_789)
 
 
