@@ -207,7 +207,9 @@ def summary(outcomes: list[Outcome], chosen: list[Scene]) -> dict[str, float]:
         "barge_ins": sum(o.barge_ins for o in outcomes),
         "found": sum(o.found for o in outcomes),
         "ducked": len(ducked),
-        "least_removed_linear_db": min(o.removed_db for o in outcomes if o.name in linear),
+        "least_removed_linear_db": min(
+            (o.removed_db for o in outcomes if o.name in linear), default=float("nan")
+        ),
         "voice_to_duck_median_ms": float(np.median(ducked)) if ducked else float("nan"),
         "voice_to_duck_p95_ms": (
             float(np.percentile(ducked, 95, method="higher")) if ducked else float("nan")

@@ -42,6 +42,8 @@ _LEARNING = 25
 _NO_ECHO = 40
 _SURE = 80
 _ON_ITS_WAY = 15
+#: What the filter takes out is no echo when the microphone has no more of it than this, in power.
+_NOTHING = 0.1
 #: So many frames more with an echo than without one, and headphones were plugged out: a person's
 #: voice is alike to the assistant's for a few in a row.
 _PLUGGED_OUT = 15
@@ -155,9 +157,12 @@ class DoubleTalk:
 
     def _look_for_echo(self, near_power: float, echo_power: float, far_power: float) -> None:
         """Count the frames in which a loud far end leaves nothing in the microphone."""
+        due = far_power > _LOUD_FAR and self._frames > _ON_ITS_WAY
         if near_power <= _LOUD * self.noise:
-            if far_power > _LOUD_FAR and self._frames > _ON_ITS_WAY:
-                self._quiet = min(_SURE, self._quiet + 1)
+            self._quiet = min(_SURE, self._quiet + due)
+        elif not self.learnt and echo_power < _NOTHING * near_power:
+            # a person, in whose voice a filter that has had its time finds nothing of the far end
+            self._quiet = min(_SURE, self._quiet + 2 * (due and self._frames > _NO_ECHO))
         elif echo_power > 0.25 * near_power and not self._long.off(3):
             self._echoes += 1
             if not self.no_echo:
