@@ -133,8 +133,17 @@ def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, GONE_MS)
+    if kind == zmq.XPUB:
+        # not for a reader: libzmq aborts the process of one that has not read for a while, when its
+        # publisher goes and its own heartbeat is due (its issue 4364)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, GONE_MS)
+    else:
+        # over a network, a publisher that is gone without a word is found out by the system
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, GONE_MS // 1000)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, BEAT_MS // 1000)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
     return socket
 
 

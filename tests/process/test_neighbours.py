@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from shared import bus, topics
 from shared import messages as m
-from tests.process.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
+from tests.process.pipeline import PATIENCE_S, ROOT, UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -102,3 +103,47 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
         join(publisher, "reply.audio")
     finally:
         publisher.close()
+
+
+READER = """
+import sys
+from pathlib import Path
+from shared import bus, topics
+bus.BEAT_MS, bus.GONE_MS = 100, 1000
+poller = bus.Poller()
+reader = bus.Subscriber([topics.BY_NAME["reply.audio"]], Path(sys.argv[1]))
+for socket in reader.sockets:
+    poller.watch(socket)
+while reader.receive(poller.wait(1)) is None:
+    pass
+print("reading", flush=True)
+sys.stdin.readline()
+while reader.receive() is not None:
+    pass
+print("still here", flush=True)
+"""
+
+
+def test_a_reader_that_does_not_read_outlives_its_publisher(pipeline: Pipeline) -> None:
+    publisher = bus.Publisher("downlink", pipeline.bus_directory)
+    command = [sys.executable, "-c", READER, str(pipeline.bus_directory)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        try:
+            join(publisher, "reply.audio")
+            # more than it takes ahead: it has stopped reading from the socket as well
+            for _ in range(4 * bus.AHEAD):
+                publisher.publish(AUDIO)
+            assert reader.stdout.readline() == "reading\n"
+        finally:
+            publisher.close()
+        # a beat of its own, which is what ended it, would come now
+        with pytest.raises(subprocess.TimeoutExpired):
+            reader.wait(1)
+        reader.stdin.write("\n")
+        reader.stdin.close()
+        assert reader.stdout.readline() == "still here\n"
+        assert reader.wait(PATIENCE_S) == 0
