@@ -40,7 +40,8 @@ class Belief:
 @pytest.fixture(scope="module")
 def beliefs(sound_server: SoundServer) -> list[Belief]:
     """Talk over several replies."""
-    settings = {"session.greeting": "Tell the story."}
+    # where a lowered pause is softer than one bit, the recording does not tell how far it went
+    settings = {"session.greeting": "Tell the story.", "interruption.duck": "off"}
     replies = ("--reply", f"clip:{REPLY}", *STALL)
     last_heard_ms: list[float] = []
     with (
