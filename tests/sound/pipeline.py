@@ -104,6 +104,11 @@ class Pipeline:
     ``{"session.greeting": "Say hello."}``; ``emulator`` its options.
     """
 
+    #: What is listened to, beside every stage's health.
+    kinds: Sequence[type[m.Message]] = (
+        *(m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard),
+    )
+
     def __init__(
         self,
         *,
@@ -149,10 +154,7 @@ class Pipeline:
     def start(self) -> None:
         """Start everything; return when the server is connected and the devices are open."""
         rows = [topics.health(stage) for stage in self.stages]
-        rows += [
-            topics.of(kind)
-            for kind in (m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard)
-        ]
+        rows += [topics.of(kind) for kind in self.kinds]
         self._listener = Listener(self.bus_directory, rows)
         if not self.url:
             self.start_emulator()
