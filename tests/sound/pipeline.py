@@ -193,6 +193,15 @@ class Pipeline:
         """Send a process a signal."""
         self._processes[name].send_signal(number)
 
+    def kill_stage(self, name: str) -> None:
+        """Kill a stage (SIGKILL), and return when it is gone."""
+        self.signal(name, signal.SIGKILL)
+        self._processes[name].wait()
+
+    def runs(self, name: str) -> bool:
+        """Say whether a process has not ended."""
+        return self._processes[name].poll() is None
+
     def stop_stage(self, name: str) -> None:
         """Let a stage do nothing any more (SIGSTOP)."""
         self.signal(name, signal.SIGSTOP)
