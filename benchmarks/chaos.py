@@ -396,7 +396,7 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
     unheard = len([name for name in talk.ledger.items if name not in truth])
     lines = [
         f"{len(played)} replies at the speaker, {len(told)} items truncated or deleted,"
-        + f" {unheard} not found in the recording"
+        f" {unheard} not found in the recording"
     ]
     if off:
         lines.append(

@@ -163,8 +163,9 @@ class Uplink:
         if silenced.generation in self._settled:
             return
         self._settled.append(silenced.generation)
-        _, cancelled = self._flushes.pop(silenced.generation, (None, []))
-        sent, record = self._reports.silenced(silenced, cancelled)
+        flush, cancelled = self._flushes.pop(silenced.generation, (None, []))
+        known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
+        sent, record = self._reports.silenced(silenced, cancelled, known)
         for request in sent:
             self._send(request)
         if record.reports or cancelled:

@@ -6,7 +6,7 @@ Pure: fed with what downlink and playback say, it gives the requests to send and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from shared import messages as m
@@ -92,9 +92,16 @@ class Reports:
         return list(flush.active)
 
     def silenced(
-        self, silenced: m.Silenced, cancelled: Sequence[str] = ()
+        self,
+        silenced: m.Silenced,
+        cancelled: Sequence[str] = (),
+        known: Container[tuple[str, int]] | None = None,
     ) -> tuple[list[bytes], m.Interruption]:
-        """Give what to send for a flush that playback has carried out, and its record."""
+        """Give what to send for a flush that playback has carried out, and its record.
+
+        ``known``: the items that the flush told of; None: all. Any other one was begun by a
+        downlink that is no more: there may be more of it than anybody knows.
+        """
         sent: list[bytes] = []
         reports: list[m.Report] = []
         # a server that cancels by itself has sent all there will be of what it was saying
@@ -104,7 +111,9 @@ class Reports:
             if self._sessions.get(key, silenced.session) != silenced.session:
                 # an older session's, whose words this one was given: they are put right there
                 self._settle(key)
-            report = self._report(item, final=item.done or final)
+            report = self._report(
+                item, final=item.done or (final and (known is None or key in known))
+            )
             reports.append(report)
             if report.action == "truncate":
                 sent.append(

@@ -91,6 +91,16 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
     return requests
 
 
+def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
+    # all that came was heard, and the server cancels: but more of it may have come to nobody
+    reports = Reports(server_cancels=True)
+    sent, _ = reports.silenced(silenced(item(SECOND, SECOND, done=False)), known=set())
+    assert asked(sent) == [truncate("item_1", 1000 - MARGIN_MS)]
+    reports = Reports(server_cancels=True)
+    cut = silenced(item(SECOND, SECOND, done=False))
+    assert reports.silenced(cut, known={("item_1", 0)})[0] == []
+
+
 # one item
 
 
