@@ -61,21 +61,20 @@ class Tones:
         found: list[Played] = []
         for recording in recordings:
             for begin, end in spans(recording.samples, gap_ms=25):
-                for at in self._points(begin, end):
-                    piece = recording.samples[at : at + PIECE]
-                    place = speech.find(piece, self._tone)
+                # a busy machine makes gaps of some ms, in which nothing is missing
+                sound = speech.without_gaps(recording.samples[begin:end])
+                for at in self._points(len(sound)):
+                    place = speech.find(sound[at : at + PIECE], self._tone)
                     if place.correlation > FITS:
-                        now = recording.begun_s + at / RATE
+                        now = recording.begun_s + (begin + at) / RATE
                         self._add(found, now, place.at * 1000 / RATE)
-                    elif found and at == end - FADE - PIECE:
-                        found[-1].ended_s = recording.begun_s + end / RATE
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
         return found
 
-    def _points(self, begin: int, end: int) -> list[int]:
-        last = end - FADE - PIECE
-        return [*range(begin, last, STEP), last] if last > begin else []
+    def _points(self, length: int) -> list[int]:
+        last = length - FADE - PIECE
+        return [*range(0, last, STEP), last] if last > 0 else []
 
     def _add(self, found: list[Played], now_s: float, at_ms: float) -> None:
         end_ms = at_ms + (PIECE + FADE) * 1000 / RATE

@@ -56,7 +56,8 @@ STOPPED_S = 2.0
 #: How far what the server was told may be from what was heard, ms: above it, and below it where
 #: no fault came between.
 ABOVE_MS, BELOW_MS = 12.0, 12.0
-#: Where there is a sound server, the recording begins so long after it was started anew, ms.
+#: How long a question lasts at least, s.
+QUESTION_S = 1.1
 PHASES = ("idle", "speaking", "interrupted")
 #: The person of a file: asks, and talks over the answer, but for every third one.
 FILE_S, GAPS_S = 900.0, (2.9, 2.9, 5.6)
@@ -110,6 +111,11 @@ class Talk:
         self.tones = Tones(TONE_S)
 
     # the person
+
+    @property
+    def asks(self) -> bool:
+        """Whether the person speaks when told to."""
+        return self._server is not None
 
     def ask(self) -> None:
         """Ask something: what is said in a file is said anyway."""
@@ -259,6 +265,7 @@ def main() -> int:
 def progress(fault: Fault) -> None:
     """Say what became of one."""
     answered = "no answer" if fault.answer_s is None else f"answer after {fault.answer_s:.2f} s"
+    answered += f", at {fault.at_s:.2f} to {fault.over_s:.2f} s"
     again = f", asked again {fault.repeats} times" if fault.repeats else ""
     print(f"{fault.number:4} {fault.kind}, {fault.phase}: {answered}{again}", flush=True)
     for line in fault.wrong:
@@ -286,7 +293,7 @@ def run(
         names = [n for n in happens if not only or any(word in n for word in only)]
         beliefs: dict[str, int] = {}
         for number, kind in enumerate(_order(names, count, chance), 1):
-            fault = Fault(number, kind, chance.choice(PHASES))
+            fault = Fault(number, kind, chance.choice(PHASES), time.monotonic())
             faults.append(fault)
             try:
                 # of what is playing, or was just cut off, the server is yet to be told
@@ -336,8 +343,13 @@ def _asked(talk: Talk, fault: Fault | None) -> tuple[str, float]:
     begun = time.monotonic()
     for _ in range(TIMES):
         talk.ask()
+        asked = time.monotonic()
         try:
             item = talk.answer(known)
+            while talk.asks and time.monotonic() - asked < QUESTION_S:
+                # it answers a question that was asked before
+                known.add(item.item_id)
+                item = talk.answer(known)
         except PipelineError:
             if fault is None:
                 raise
@@ -375,8 +387,7 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
         )
         if end_ms > found.whole_ms + ABOVE_MS:
             fault.wrong.append(
-                f"{name} was truncated at {end_ms:.0f} ms, heard was {found.whole_ms:.0f}"
-                f" (to {found.last_ms:.0f} ms{', with a hole' if found.hole else ''})"
+                f"{name} was truncated at {end_ms:.0f} ms, heard was {_heard(found)}"
             )
         if not between:
             off.append(end_ms - found.last_ms)
@@ -389,15 +400,12 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
         if found is not None and believed > found.whole_ms + MARGIN_MS + ABOVE_MS:
             _before(faults, found.ended_s).wrong.append(
                 f"the server believes that {believed} ms of {name} were heard,"
-                f" it was {found.whole_ms:.0f} (to {found.last_ms:.0f} ms"
-                f"{', with a hole' if found.hole else ''})"
+                f" it was {_heard(found)}"
             )
     _stale(talk, faults, played)
     unheard = len([name for name in talk.ledger.items if name not in truth])
-    lines = [
-        f"{len(played)} replies at the speaker, {len(told)} items truncated or deleted,"
-        f" {unheard} not found in the recording"
-    ]
+    counts = f"{len(played)} replies at the speaker, {len(told)} items truncated or deleted"
+    lines = [f"{counts}, {unheard} not found in the recording"]
     if off:
         lines.append(
             f"told minus heard where nothing had happened: median {statistics.median(off):+.1f} ms,"
@@ -414,9 +422,14 @@ def _stale(talk: Talk, faults: Sequence[Fault], played: Sequence[Played]) -> Non
         silent_s = (cut.silent_ns + cut.latency_ns) / 1e9
         before = [reply for reply in played if reply.begun_s < silent_s]
         if before and before[-1].ended_s > silent_s + 0.1:
-            _before(faults, silent_s).wrong.append(
-                f"sound for {before[-1].ended_s - silent_s:.2f} s after a flush"
-            )
+            late_s = before[-1].ended_s - silent_s
+            line = f"sound for {late_s:.2f} s after a flush, at {silent_s:.2f} s"
+            _before(faults, silent_s).wrong.append(line)
+
+
+def _heard(found: Played) -> str:
+    hole = f", to {found.last_ms:.0f} with a hole" if found.hole else ""
+    return f"{found.whole_ms:.0f} ms until {found.ended_s:.2f} s{hole}"
 
 
 def _nearest(played: Sequence[Played], at_s: float) -> Played | None:

@@ -67,6 +67,7 @@ class Downlink:
         self._history = History()
         self._learnt = False  # what of the history was known before this process began
         self._told = b"?"  # the history as last published
+        self._looked = (0, b"")  # uplink's copy of it that was last looked at, in which session
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
         self._shown: m.ReplyState | None = None
@@ -104,11 +105,17 @@ class Downlink:
         self._publish_history()
 
     def _on_kept(self, delivery: Delivery[m.Kept]) -> None:
-        if not self._learnt:
-            try:
-                self._learn(m.read_turns(delivery.message.payload))
-            except m.BadMessage as error:
-                self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
+        look = (self._turns.session, delivery.message.payload)
+        if self._learnt and (look == self._looked or not self._history.elsewhere):
+            return
+        self._looked = look
+        try:
+            kept = m.read_turns(delivery.message.payload)
+        except m.BadMessage as error:
+            self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
+            return
+        self._learn(kept)
+        self._history.placed(kept)
 
     def _learn(self, kept: list[m.Turn]) -> None:
         if not self._learnt:
