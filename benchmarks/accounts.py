@@ -40,6 +40,12 @@ class Played:
     ended_s: float = 0.0
     hole: bool = False
 
+    def add(self, ms: float) -> None:
+        """Go on for so long."""
+        self.last_ms += ms
+        if not self.hole:
+            self.whole_ms += ms
+
 
 @dataclass
 class Recording:
@@ -70,6 +76,9 @@ class Tones:
                         self._add(found, now, place.at * 1000 / RATE)
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
+                    if len(sound) <= PIECE + FADE:
+                        # too short to be found: it goes on with what was there before
+                        found[-1].add(samples_ms(len(sound)))
         return found
 
     def _points(self, length: int) -> list[int]:
