@@ -53,7 +53,11 @@ class _Track:
 
     @property
     def whole(self) -> bool:
-        return self.done and self.counted >= self.received
+        return self.done and not self.broken and self.heard >= self.received
+
+    @property
+    def broken(self) -> bool:
+        return self.sure < LARGEST
 
     @property
     def counted(self) -> int:
@@ -65,7 +69,9 @@ class _Track:
         return self.out_of_band or (spared != "" and self.response_id == spared)
 
     def seen(self) -> m.HeardItem:
-        return m.HeardItem(self.key[0], self.key[1], self.counted, self.received, self.done)
+        return m.HeardItem(
+            self.key[0], self.key[1], self.counted, self.received, self.done, self.broken
+        )
 
 
 @dataclass

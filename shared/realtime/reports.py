@@ -141,7 +141,8 @@ class Reports:
         heard, received = samples_to_ms(samples), samples_to_ms(item.received)
         action: Literal["truncate", "delete", "none"] = "none"
         end = 0
-        to_its_end = final and samples > 0 and received - heard <= MARGIN_MS
+        near = samples > 0 and received - heard <= MARGIN_MS
+        to_its_end = final and near and not item.broken
         if key not in self._settled and not (item.whole or to_its_end):
             end = max(0, min(heard, received - MARGIN_MS))
             # less than a ms, or less than what the server may lack, is nothing that can be kept

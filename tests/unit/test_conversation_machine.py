@@ -672,7 +672,8 @@ class Conversation(RuleBasedStateMachine):
             self.cut.add(item)
             assert not item.reply.out_of_band
             assert seen.heard == min(self.heard.get(item, 0), self.sure.get(item, seen.heard))
-            assert seen.heard < seen.received or not seen.done
+            assert seen.broken == (item in self.sure)
+            assert seen.heard < seen.received or not seen.done or seen.broken
             assert seen.received >= self.place.get(item, 0)
             assert seen.received <= item.read // 2
         silenced = m.Silenced(
@@ -698,9 +699,8 @@ class Conversation(RuleBasedStateMachine):
             item = self.items[seen.item_id]
             heard = min(seen.received, max(seen.heard, told_before.get(item, 0)))
             heard_ms, received_ms = samples_to_ms(heard), samples_to_ms(seen.received)
-            near = (
-                seen.done or (final and item.name in known)
-            ) and received_ms - heard_ms <= MARGIN_MS
+            ended = seen.done or (final and item.name in known)
+            near = ended and not seen.broken and received_ms - heard_ms <= MARGIN_MS
             whole = heard > 0 and near
             end_ms = min(heard_ms, received_ms - MARGIN_MS)
             assert (report.heard_ms, report.received_ms) == (heard_ms, received_ms)

@@ -99,6 +99,9 @@ def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> 
     reports = Reports(server_cancels=True)
     cut = silenced(item(SECOND, SECOND, done=False))
     assert reports.silenced(cut, known={("item_1", 0)})[0] == []
+    broken = m.HeardItem("item_1", 0, SECOND, SECOND + 24, True, broken=True)
+    sent, _ = Reports(server_cancels=True).silenced(silenced(broken))
+    assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
 
 
 # one item
