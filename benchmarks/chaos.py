@@ -303,7 +303,7 @@ def run(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bargein-chaos-")))
         server = stack.enter_context(SoundServer()) if sound else None
         talk = Talk(stack, server, directory)
-        usual = [_asked(talk, None) for _ in range(2)]
+        usual = [_asked(talk, None) for _ in range(1 if plan else 2)]
         item_id, usual_s = usual[-1][0], min(s for _, s in usual) if sound else 0.0
         happens = talk.faults()
         names = [n for n in happens if not only or any(word in n for word in only)]

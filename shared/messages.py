@@ -241,6 +241,7 @@ class HeardItem(msgspec.Struct, frozen=True):
     received: Count  # samples known of
     done: bool  # received is all there will be
     broken: bool = False  # some of it never came; heard goes no further than to there
+    cut: bool = False  # a flush has ended it
 
     @property
     def whole(self) -> bool:

@@ -69,9 +69,7 @@ class _Track:
         return self.out_of_band or (spared != "" and self.response_id == spared)
 
     def seen(self) -> m.HeardItem:
-        return m.HeardItem(
-            self.key[0], self.key[1], self.counted, self.received, self.done, self.broken
-        )
+        return m.HeardItem(*self.key, self.counted, self.received, self.done, self.broken, self.cut)
 
 
 @dataclass

@@ -62,6 +62,35 @@ class Reports:
         while len(self._heard) > REMEMBERED:
             self._heard.popitem(last=False)
 
+    def missed(self, heard: m.Heard, session: int) -> m.Silenced | None:
+        """Give what was cut before this process began, and the server was not told of.
+
+        ``heard`` is what playback said first, ``session`` the connection there is. The uplink
+        before this one may have told the server and died; what the server has confirmed since,
+        downlink's state tells.
+        """
+        items = [
+            item
+            for item in heard.items
+            if item.cut and not item.whole and self._is_open((item.item_id, item.content_index))
+        ]
+        if not items:
+            return None
+        return m.Silenced(
+            generation=heard.generation,
+            session=session,
+            cause="told late",
+            event_ns=0,
+            flush_ns=0,
+            received_ns=0,
+            silent_ns=0,
+            latency_ns=0,
+            items=items,
+        )
+
+    def _is_open(self, key: tuple[str, int]) -> bool:
+        return key in self._sessions and key not in self._settled
+
     def unanswered(self, flush: m.Flush) -> m.Silenced:
         """Give what is known of a flush that playback did not answer: what was heard before it."""
         return m.Silenced(

@@ -11,10 +11,8 @@ pytestmark = pytest.mark.sound
 
 FAULTS = (
     ("kill playback", "speaking"),
-    ("kill capture", "interrupted"),
     ("kill downlink", "speaking"),
     ("kill uplink", "interrupted"),
-    ("connection reset", "interrupted"),
     ("kill link", "speaking"),
     ("sound server restarted", "speaking"),
     ("stop downlink", "interrupted"),

@@ -104,6 +104,29 @@ def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> 
     assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
 
 
+def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed() -> None:
+    reports = Reports(server_cancels=True)
+    names = ("told", "untold", "unheard", "playing", "whole", "unknown")
+    cut = [m.HeardItem(n, 0, SECOND, 3 * SECOND, True, cut=n != "playing") for n in names]
+    cut[2] = m.HeardItem("unheard", 0, 0, SECOND, True, cut=True)
+    cut[4] = m.HeardItem("whole", 0, SECOND, SECOND, True, cut=True)
+    heard = m.Heard(generation=5, session=3, playing=False, items=cut)
+    states = [m.ItemState("r", name, 0, 3 * SECOND, True, name == "told") for name in names[:-1]]
+    reports.state(m.ReplyState(generation=5, session=3, active=[], items=states))
+    reports.heard(heard)
+    missed = reports.missed(heard, 3)
+    assert missed is not None
+    sent, record = reports.silenced(missed)
+    assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
+    assert (record.generation, record.session) == (5, 3)
+    assert reports.missed(heard, 3) is None
+    # another session has words instead, which are put right elsewhere
+    reports = Reports(server_cancels=True)
+    reports.state(m.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
+    missed = reports.missed(heard, 3)
+    assert missed is None or reports.silenced(missed)[0] == []
+
+
 # one item
 
 
