@@ -12,7 +12,6 @@ pytestmark = pytest.mark.sound
 FAULTS = (
     ("kill playback", "speaking"),
     ("kill downlink", "speaking"),
-    ("kill uplink", "interrupted"),
     ("kill link", "speaking"),
     ("sound server restarted", "speaking"),
     ("stop downlink", "interrupted"),
