@@ -218,7 +218,9 @@ class Pipeline:
         """Give the emulator's entries of a kind."""
         if not self.journal_file.exists():
             return []
-        lines = self.journal_file.read_text(encoding="utf-8").splitlines()
+        text = self.journal_file.read_text(encoding="utf-8")
+        # the last line may still be written
+        lines = text[: text.rfind("\n") + 1].splitlines()
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
 
     def wait_for_journal(
