@@ -368,9 +368,8 @@ def _asked(talk: Talk, fault: Fault | None) -> tuple[str, float]:
                 known.add(item.item_id)
                 item = talk.answer(known)
         except PipelineError:
-            if fault is None:
-                raise
-            fault.repeats += 1
+            if fault is not None:
+                fault.repeats += 1
             continue
         return item.item_id, time.monotonic() - begun
     raise PipelineError(f"no answer to {TIMES} questions")
