@@ -45,6 +45,8 @@ REPLY = ("--reply", "clip:long")
 #: From one thing the person says to the next, s: from … to.
 EVERY_S = (20.0, 40.0)
 SAMPLE_S = 20.0
+#: What is later than this after the frame before it follows a stall, ns.
+STALL_NS = 100_000_000
 #: How long a session lasts, s, and how long before that a moment to renew it is looked for.
 SESSION_S, RENEW_S = 420.0, 120.0
 SAID = 4  # utterances of the person's script that are used
@@ -68,21 +70,31 @@ class Stream:
     opened: int = 0  # times
     missing: int = 0  # samples between frames of one opening
     lost: int = 0  # messages
-    points: list[tuple[int, int]] = field(default_factory=list)  # ns at the converter, samples
+    #: Of the longest time without a stall: ns at the converter, samples.
+    points: list[tuple[int, int]] = field(default_factory=list)
+    _run: list[tuple[int, int]] = field(default_factory=list)
     _stream: int = -1
     _next: int = 0
+    _last_ns: int = 0
 
     def frame(self, stream: int, position: int, at_ns: int, samples: int, lost: int) -> None:
         """Take a frame; of one in a second the place is kept."""
         self.lost += lost
+        broken = stream != self._stream or position != self._next
         if stream != self._stream:
             self._stream, self.opened = stream, self.opened + 1
-            self.points.clear()
         else:
             self.missing += abs(position - self._next)
         self._next = position + samples
-        if not self.points or at_ns - self.points[-1][0] >= 1_000_000_000:
-            self.points.append((at_ns, position))
+        # a stall of the machine is no drift
+        since_ns = at_ns - self._last_ns
+        self._last_ns = at_ns
+        if broken or since_ns > STALL_NS:
+            self._run = []
+        if not self._run or at_ns - self._run[-1][0] >= 1_000_000_000:
+            self._run.append((at_ns, position))
+            if len(self._run) > len(self.points):
+                self.points = self._run
 
     def drift(self) -> tuple[float, float]:
         """Give how much faster it is than the clock, ppm, and the greatest distance from a straight
@@ -297,8 +309,8 @@ def report(
     for name, stream in (("microphone", clocks.microphone), ("speaker", clocks.speaker)):
         ppm, away = stream.drift()
         rows.append(
-            f"{name}: {ppm:+.1f} ppm against the clock, at most {away:.1f} ms beside a straight"
-            f" line; opened {stream.opened} times, {stream.missing} samples missing,"
+            f"{name}: {ppm:+.1f} ppm against the clock in {len(stream.points)} s without a stall, at"
+            f" most {away:.1f} ms beside a straight line; opened {stream.opened} times, {stream.missing} samples missing,"
             f" {stream.lost} frames lost"
         )
     links = run.bus.all(m.LinkState)

@@ -18,6 +18,8 @@ from shared.realtime import requests, words
 #: to the end.
 MARGIN_MS = 100
 REMEMBERED = 256
+#: Texts are long, with the places of their words, and needed until the next interruption.
+REMEMBERED_TEXTS = 32
 
 
 class Reports:
@@ -36,7 +38,7 @@ class Reports:
     def transcript(self, transcript: m.Transcript) -> None:
         """Learn what is said in an item."""
         self._texts[transcript.item_id] = transcript
-        while len(self._texts) > REMEMBERED:
+        while len(self._texts) > REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
 
     def state(self, state: m.ReplyState) -> list[bytes]:
