@@ -309,8 +309,9 @@ def report(
     for name, stream in (("microphone", clocks.microphone), ("speaker", clocks.speaker)):
         ppm, away = stream.drift()
         rows.append(
-            f"{name}: {ppm:+.1f} ppm against the clock in {len(stream.points)} s without a stall, at"
-            f" most {away:.1f} ms beside a straight line; opened {stream.opened} times, {stream.missing} samples missing,"
+            f"{name}: {ppm:+.1f} ppm against the clock in {len(stream.points)} s without a stall,"
+            f" at most {away:.1f} ms beside a straight line;"
+            f" opened {stream.opened} times, {stream.missing} samples missing,"
             f" {stream.lost} frames lost"
         )
     links = run.bus.all(m.LinkState)

@@ -239,7 +239,8 @@ class Server:
         assert end_ms > 0
         if end_ms > item.length_ms:
             message = f"Audio content of {item.length_ms}ms is already shorter than {end_ms}ms"
-            assert item.lost, message
+            # of what comes after a cancellation downlink knows, and the server has not
+            assert item.lost or item.sent > item.length, message
             self.say("error", error={"type": "invalid_request_error", "message": message})
             return
         item.kept_ms = end_ms

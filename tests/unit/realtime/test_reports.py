@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared import messages as m
 from shared.audio.pcm import ms_to_samples, samples_to_ms
-from shared.realtime.reports import MARGIN_MS, REMEMBERED, Reports
+from shared.realtime.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
 
 SECOND = 24_000
 
@@ -411,4 +411,5 @@ def test_memory_is_bounded() -> None:
         reports.transcript(
             m.Transcript(session=3, item_id=name, role="assistant", text="x", final=True)
         )
-    assert len(reports._settled) == len(reports._heard) == len(reports._texts) == REMEMBERED
+    assert len(reports._settled) == len(reports._heard) == REMEMBERED
+    assert len(reports._texts) == REMEMBERED_TEXTS
