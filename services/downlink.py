@@ -39,6 +39,7 @@ class Downlink:
         self._history = History()
         self._learnt = False  # what of the history was known before this process began
         self._told = b"?"  # the history as last published
+        self._looked = (0, b"")  # uplink's copy of it that was last looked at, in which session
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
         self._judge = Judge(stage.config, first)
@@ -83,11 +84,17 @@ class Downlink:
         self._publish_history()
 
     def _on_kept(self, delivery: Delivery[m.Kept]) -> None:
-        if not self._learnt:
-            try:
-                self._learn(m.read_turns(delivery.message.payload))
-            except m.BadMessage as error:
-                self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
+        look = (self._turns.session, delivery.message.payload)
+        if self._learnt and (look == self._looked or not self._history.elsewhere):
+            return
+        self._looked = look
+        try:
+            kept = m.read_turns(delivery.message.payload)
+        except m.BadMessage as error:
+            self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
+            return
+        self._learn(kept)
+        self._history.placed(kept)
 
     def _learn(self, kept: list[m.Turn]) -> None:
         if not self._learnt:
@@ -278,8 +285,7 @@ class Downlink:
 
     def _look_after_session(self) -> None:
         self._publish_history()
-        moment = self._renewal.moment(time.monotonic_ns())
-        if moment:
+        if moment := self._renewal.moment(time.monotonic_ns()):
             renew = m.Renew(session=self._renewal.session, forced=moment == "forced")
             self._stage.publish(renew)
 

@@ -45,6 +45,7 @@ class Uplink:
         self._begun = 0  # the session that was given the history
         self._greet = False
         self._flushes: dict[int, tuple[m.Flush, list[str]]] = {}  # unanswered; with the cancelled
+        self._first_heard = False  # playback has said how far anything was heard
         self._settled: deque[int] = deque(maxlen=64)  # generations the server was told of
         self._verdict: m.Verdict | None = None
         self._removed: deque[str] = deque(maxlen=256)
@@ -55,7 +56,7 @@ class Uplink:
         stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
-        stage.subscribe(m.Heard, lambda d: self._reports.heard(d.message))
+        stage.subscribe(m.Heard, self._on_heard)
         stage.subscribe(m.History, self._on_history)
         stage.subscribe(m.Verdict, self._on_verdict)
         self._seen = b""  # the history last seen
@@ -174,6 +175,20 @@ class Uplink:
         if len(self._flushes) > UNANSWERED:
             self._give_up(next(iter(self._flushes)))
 
+    def _on_heard(self, delivery: Delivery[m.Heard]) -> None:
+        heard = delivery.message
+        self._reports.heard(heard)
+        if not self._first_heard:
+            # an uplink that died at an interruption has not told the server, or not for sure
+            self._first_heard = True
+            self._stage.after(ANSWER_S, lambda: self._tell_late(heard))
+
+    def _tell_late(self, heard: m.Heard) -> None:
+        if self._link is not None and self._open:
+            missed = self._reports.missed(heard, self._link.session)
+            if missed is not None:
+                self._settle(missed)
+
     def _give_up(self, generation: int) -> None:
         """Tell the server what is known of a flush that playback has not answered."""
         if generation in self._flushes:
@@ -187,8 +202,9 @@ class Uplink:
         if silenced.generation in self._settled:
             return
         self._settled.append(silenced.generation)
-        _, cancelled = self._flushes.pop(silenced.generation, (None, []))
-        sent, record = self._reports.silenced(silenced, cancelled)
+        flush, cancelled = self._flushes.pop(silenced.generation, (None, []))
+        known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
+        sent, record = self._reports.silenced(silenced, cancelled, known)
         for request in sent:
             self._send(request)
         self._answer()

@@ -276,11 +276,13 @@ class HeardItem(msgspec.Struct, frozen=True):
     heard: Count  # samples, from the item's start to the playhead
     received: Count  # samples known of
     done: bool  # received is all there will be
+    broken: bool = False  # some of it never came; heard goes no further than to there
+    cut: bool = False  # a flush has ended it
 
     @property
     def whole(self) -> bool:
         """Whether all of it was heard."""
-        return self.done and self.heard >= self.received
+        return self.done and not self.broken and self.heard >= self.received
 
 
 class Heard(Message, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class _Track:
     response_id: str
     out_of_band: bool
     heard: int = 0  # the playhead: samples from the item's start
+    sure: int = LARGEST  # beyond here some of it is missing: what is played there is not counted
     received: int = 0  # samples known of, played or not
     done: bool = False  # received is all there will be
     cut: bool = False  # a flush ended it
@@ -52,14 +53,23 @@ class _Track:
 
     @property
     def whole(self) -> bool:
-        return self.done and self.heard >= self.received
+        return self.done and not self.broken and self.heard >= self.received
+
+    @property
+    def broken(self) -> bool:
+        return self.sure < LARGEST
+
+    @property
+    def counted(self) -> int:
+        """How far it was heard: a truncation keeps a beginning, so no further than to a hole."""
+        return min(self.heard, self.sure)
 
     def survives(self, spared: str) -> bool:
         """Whether a flush leaves it alone."""
         return self.out_of_band or (spared != "" and self.response_id == spared)
 
     def seen(self) -> m.HeardItem:
-        return m.HeardItem(self.key[0], self.key[1], self.heard, self.received, self.done)
+        return m.HeardItem(*self.key, self.counted, self.received, self.done, self.broken, self.cut)
 
 
 @dataclass
@@ -150,6 +160,9 @@ class Player:
             # a reply never outlives its generation: another downlink goes on with it, and where
             # it does not know how much had come, what it counts from nothing follows that
             track.shift = max(0, track.received - frame.start)
+            if track.received:
+                # and nobody knows what was said while there was none
+                track.sure = min(track.sure, track.received)
         track.generation = frame.generation
         start = frame.start + track.shift
         end = start + samples
@@ -159,7 +172,10 @@ class Player:
             return cut
         if end > track.received:
             skip = max(0, track.received - start)
-            self.gaps += max(0, start - track.received) if track.received else 0
+            if start > track.received:
+                # some of it never came, or went to a playback that is no more
+                self.gaps += start - track.received if track.received else 0
+                track.sure = min(track.sure, track.received)
             pcm = memoryview(frame.payload)[skip * 2 : samples * 2]
             # an end beyond all that came is known of, and not heard
             if pcm and self._has_room(track, samples - skip):

@@ -6,7 +6,7 @@ Pure: fed with what downlink and playback say, it gives the requests to send and
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from shared import messages as m
@@ -18,6 +18,8 @@ from shared.realtime import requests, words
 #: to the end.
 MARGIN_MS = 100
 REMEMBERED = 256
+#: Texts are long, with the places of their words, and needed until the next interruption.
+REMEMBERED_TEXTS = 32
 
 
 class Reports:
@@ -36,7 +38,7 @@ class Reports:
     def transcript(self, transcript: m.Transcript) -> None:
         """Learn what is said in an item."""
         self._texts[transcript.item_id] = transcript
-        while len(self._texts) > REMEMBERED:
+        while len(self._texts) > REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
 
     def state(self, state: m.ReplyState) -> list[bytes]:
@@ -61,6 +63,35 @@ class Reports:
             self._heard[key] = max(item.heard, self._heard.get(key, 0))
         while len(self._heard) > REMEMBERED:
             self._heard.popitem(last=False)
+
+    def missed(self, heard: m.Heard, session: int) -> m.Silenced | None:
+        """Give what was cut before this process began, and the server was not told of.
+
+        ``heard`` is what playback said first, ``session`` the connection there is. The uplink
+        before this one may have told the server and died; what the server has confirmed since,
+        downlink's state tells.
+        """
+        items = [
+            item
+            for item in heard.items
+            if item.cut and not item.whole and self._is_open((item.item_id, item.content_index))
+        ]
+        if not items:
+            return None
+        return m.Silenced(
+            generation=heard.generation,
+            session=session,
+            cause="told late",
+            event_ns=0,
+            flush_ns=0,
+            received_ns=0,
+            silent_ns=0,
+            latency_ns=0,
+            items=items,
+        )
+
+    def _is_open(self, key: tuple[str, int]) -> bool:
+        return key in self._sessions and key not in self._settled
 
     def unanswered(self, flush: m.Flush) -> m.Silenced:
         """Give what is known of a flush that playback did not answer: what was heard before it."""
@@ -92,9 +123,16 @@ class Reports:
         return list(flush.active)
 
     def silenced(
-        self, silenced: m.Silenced, cancelled: Sequence[str] = ()
+        self,
+        silenced: m.Silenced,
+        cancelled: Sequence[str] = (),
+        known: Container[tuple[str, int]] | None = None,
     ) -> tuple[list[bytes], m.Interruption]:
-        """Give what to send for a flush that playback has carried out, and its record."""
+        """Give what to send for a flush that playback has carried out, and its record.
+
+        ``known``: the items that the flush told of; None: all. Any other one was begun by a
+        downlink that is no more: there may be more of it than anybody knows.
+        """
         sent: list[bytes] = []
         reports: list[m.Report] = []
         # a server that cancels by itself has sent all there will be of what it was saying
@@ -104,7 +142,9 @@ class Reports:
             if self._sessions.get(key, silenced.session) != silenced.session:
                 # an older session's, whose words this one was given: they are put right there
                 self._settle(key)
-            report = self._report(item, final=item.done or final)
+            report = self._report(
+                item, final=item.done or (final and (known is None or key in known))
+            )
             reports.append(report)
             if report.action == "truncate":
                 sent.append(
@@ -134,7 +174,8 @@ class Reports:
         heard, received = samples_to_ms(samples), samples_to_ms(item.received)
         action: Literal["truncate", "delete", "none"] = "none"
         end = 0
-        to_its_end = final and samples > 0 and received - heard <= MARGIN_MS
+        near = samples > 0 and received - heard <= MARGIN_MS
+        to_its_end = final and near and not item.broken
         if key not in self._settled and not (item.whole or to_its_end):
             end = max(0, min(heard, received - MARGIN_MS))
             # less than a ms, or less than what the server may lack, is nothing that can be kept

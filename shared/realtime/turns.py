@@ -112,7 +112,7 @@ class Turns:
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
             # with its end still on the way to playback, a flush has to tell of it
-            if item is None or item.heard or not (item.done and seen.done):
+            if item is None or item.heard or seen.broken or not (item.done and seen.done):
                 continue
             if seen.heard >= item.received:
                 item.heard, item.stopped_at = True, item.received

@@ -58,7 +58,9 @@ def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
     # the tests' own listener subscribes to everything as well
     wanted = 2
     while wanted:
-        assert poller.wait(PATIENCE_S), f"link does not listen to {stage}"
+        if not poller.wait(PATIENCE_S):
+            made.close()
+            raise AssertionError(f"link does not listen to {stage}")
         wanted -= made.welcome().count(topic)
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 from typing import Literal
@@ -61,7 +62,13 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
 
 
 def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: Pipeline) -> None:
-    publisher = bus.Publisher("link", pipeline.bus_directory)
+    with contextlib.closing(bus.Publisher("link", pipeline.bus_directory)) as publisher:
+        tell_of_the_link(pipeline, publisher)
+    assert not any(heard.items or heard.playing for heard in pipeline.bus.all(m.Heard))
+
+
+def tell_of_the_link(pipeline: Pipeline, publisher: bus.Publisher) -> None:
+    """Say in link's name that the connection is lost and back, and listen for the tones."""
     poller = bus.Poller()
     for each in publisher.sockets:
         poller.watch(each)
@@ -85,5 +92,3 @@ def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: P
     publisher.publish(m.LinkState(state="open", session=1))
     told("waiting", cues.LOST, pipeline.bus.now)
     told("open", cues.BACK, pipeline.bus.now)
-    publisher.close()
-    assert not any(heard.items or heard.playing for heard in pipeline.bus.all(m.Heard))

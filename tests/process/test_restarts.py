@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 #: The person asks anew every 1.8 s, and so talks over every answer.
 EVERY_S = 1.8
-LENGTH_S = 90.0
+LENGTH_S = 240.0
 REPLY_S = 8
 
 

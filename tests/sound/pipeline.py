@@ -104,6 +104,11 @@ class Pipeline:
     ``{"session.greeting": "Say hello."}``; ``emulator`` its options.
     """
 
+    #: What is listened to, beside every stage's health.
+    kinds: Sequence[type[m.Message]] = (
+        *(m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard),
+    )
+
     def __init__(
         self,
         *,
@@ -149,10 +154,7 @@ class Pipeline:
     def start(self) -> None:
         """Start everything; return when the server is connected and the devices are open."""
         rows = [topics.health(stage) for stage in self.stages]
-        rows += [
-            topics.of(kind)
-            for kind in (m.LinkState, m.Flush, m.Silenced, m.Interruption, m.ReplyState, m.Heard)
-        ]
+        rows += [topics.of(kind) for kind in self.kinds]
         self._listener = Listener(self.bus_directory, rows)
         if not self.url:
             self.start_emulator()
@@ -191,6 +193,15 @@ class Pipeline:
         """Send a process a signal."""
         self._processes[name].send_signal(number)
 
+    def kill_stage(self, name: str) -> None:
+        """Kill a stage (SIGKILL), and return when it is gone."""
+        self.signal(name, signal.SIGKILL)
+        self._processes[name].wait()
+
+    def runs(self, name: str) -> bool:
+        """Say whether a process has not ended."""
+        return self._processes[name].poll() is None
+
     def stop_stage(self, name: str) -> None:
         """Let a stage do nothing any more (SIGSTOP)."""
         self.signal(name, signal.SIGSTOP)
@@ -207,7 +218,9 @@ class Pipeline:
         """Give the emulator's entries of a kind."""
         if not self.journal_file.exists():
             return []
-        lines = self.journal_file.read_text(encoding="utf-8").splitlines()
+        text = self.journal_file.read_text(encoding="utf-8")
+        # the last line may still be written
+        lines = text[: text.rfind("\n") + 1].splitlines()
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
 
     def wait_for_journal(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import room, rooms
+from benchmarks.accounts import Recording, Tones
 from benchmarks.listening import Interruption, Listener, match
 from services.emulator.tone import RATE, Tone
 from tests.sound.pulse import Samples
@@ -166,3 +167,37 @@ def test_the_summary_is_of_all_rooms_and_of_the_linear_ones_alone() -> None:
     assert "3/4" in room.table(outcomes).splitlines()[3]
     silent = room.summary([room.Outcome("one", -6, 1, 0, 0, 4, 0, [], 5.0)], scenes[:1])
     assert np.isnan(silent["voice_to_duck_p95_ms"])
+
+
+TONES = Tones(TONE_S)
+
+
+def test_replies_are_told_apart_and_how_far_each_was_played() -> None:
+    # a machine's gap is no hole; a silence within a reply is none either
+    first = (tone(0, 24_000), silence(5), tone(24_000, 36_000), silence(300), tone(36_000, 48_000))
+    pieces = (silence(500), *first, silence(400), tone(0, 7_200), silence(100))
+    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert one.begun_s == pytest.approx(BEGIN_S + 0.5, abs=0.002)
+    assert (one.whole_ms, one.last_ms) == pytest.approx((2000, 2000), abs=1)
+    assert one.ended_s == pytest.approx(BEGIN_S + 0.5 + 2.305, abs=0.002)
+    assert (two.whole_ms, two.last_ms) == pytest.approx((300, 300), abs=1)
+    assert [one.hole, two.hole] == [False, False]
+
+
+def test_what_is_played_behind_a_hole_is_known_and_not_taken_for_whole() -> None:
+    pieces = (silence(100), tone(0, 12_000), tone(36_000, 48_000), silence(100))
+    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert found.hole
+    # to within the step in which it is looked at
+    assert found.whole_ms == pytest.approx(500, abs=65)
+    assert found.whole_ms <= 501
+    assert found.last_ms == pytest.approx(2000, abs=1)
+
+
+def test_a_reply_that_goes_on_in_another_recording_is_one() -> None:
+    pieces = [np.concatenate((silence(50), tone(a, b))) for a, b in ((0, 24_000), (24_240, 31_200))]
+    recordings = [Recording(BEGIN_S + at, piece) for at, piece in zip((0, 5), pieces, strict=True)]
+    [found] = TONES.places(recordings)
+    # 10 ms that a device took along are no hole
+    assert not found.hole
+    assert found.whole_ms == pytest.approx(1300, abs=1)

@@ -103,6 +103,7 @@ class Item:
     published: int = 0  # samples of it, the next to be published
     counted: int | None = 0  # downlink's own place of the next sample; None: a new one, not known
     heard: int = 0  # the last sample rendered, plus one
+    unbroken: int = 0  # the same, of its beginning, from which nothing is missing
     lost: bool = False  # a stage that started anew has forgotten some of it
 
     @property
@@ -253,7 +254,8 @@ class Server:
         assert end_ms > 0
         if end_ms > item.length_ms:
             message = f"Audio content of {item.length_ms}ms is already shorter than {end_ms}ms"
-            assert item.lost, message
+            # of what comes after a cancellation downlink knows, and the server has not
+            assert item.lost or item.sent > item.length, message
             self.say("error", error={"type": "invalid_request_error", "message": message})
             return
         item.kept_ms = end_ms
@@ -322,6 +324,8 @@ class Conversation(RuleBasedStateMachine):
         self.tail: deque[Stretch] = deque()
         self.first: dict[Item, int] = {}  # the place of the first samples that came
         self.place: dict[Item, int] = {}  # and of the next
+        self.sure: dict[Item, int] = {}  # what is played behind it does not count: some is missing
+        self.raised: dict[Item, int] = {}  # the generation of its last samples
         self.heard: dict[Item, int] = {}
         self.delivered: set[Reply] = set()
         self.refused: set[Reply] = set()
@@ -561,8 +565,9 @@ class Conversation(RuleBasedStateMachine):
         if silenced.generation in self.answered:
             return None
         self.answered.add(silenced.generation)
-        self.unanswered.pop(silenced.generation, None)
-        sent, record = self.reports.silenced(silenced)
+        flush = self.unanswered.pop(silenced.generation, None)
+        known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
+        sent, record = self.reports.silenced(silenced, known=known)
         self.requests.extend(self._checked(sent))
         self.turns.silenced(silenced)
         return record
@@ -576,7 +581,7 @@ class Conversation(RuleBasedStateMachine):
             assert not item.reply.out_of_band
             item.asked.append(asked["type"])
             if asked["type"] == "conversation.item.truncate":
-                assert asked["audio_end_ms"] <= samples_to_ms(item.heard)
+                assert asked["audio_end_ms"] <= samples_to_ms(item.unbroken)
         return sent
 
     # playback
@@ -614,6 +619,10 @@ class Conversation(RuleBasedStateMachine):
             assert all(g > self.generation for g in reply.flushed.values())
         self.delivered.add(reply)
         place = max(self.place.get(item, 0), frame.start + len(frame.payload) // 2 - samples)
+        another = frame.generation > self.raised.get(item, frame.generation) and place
+        if place > self.place.get(item, 0) or (another and not reply.out_of_band):
+            self.sure.setdefault(item, self.place.get(item, 0))
+        self.raised[item] = frame.generation
         self.place[item] = place + samples
         if samples:
             self.first.setdefault(item, place)
@@ -690,8 +699,9 @@ class Conversation(RuleBasedStateMachine):
             assert item not in self.cut, "cut twice"
             self.cut.add(item)
             assert not item.reply.out_of_band
-            assert seen.heard == self.heard.get(item, 0)
-            assert seen.heard < seen.received or not seen.done
+            assert seen.heard == min(self.heard.get(item, 0), self.sure.get(item, seen.heard))
+            assert seen.broken == (item in self.sure)
+            assert seen.heard < seen.received or not seen.done or seen.broken
             assert seen.received >= self.place.get(item, 0)
             assert seen.received <= item.read // 2
         silenced = m.Silenced(
@@ -707,6 +717,8 @@ class Conversation(RuleBasedStateMachine):
         )
         told_before = dict(self.told)
         asked_before = {item for item in self.items.values() if item.asked}
+        flush = self.unanswered.get(generation)
+        known = {i.item_id for i in flush.received} if flush else set()
         record = self._answered(silenced)
         if record is None:
             return
@@ -715,7 +727,8 @@ class Conversation(RuleBasedStateMachine):
             item = self.items[seen.item_id]
             heard = min(seen.received, max(seen.heard, told_before.get(item, 0)))
             heard_ms, received_ms = samples_to_ms(heard), samples_to_ms(seen.received)
-            near = (final or seen.done) and received_ms - heard_ms <= MARGIN_MS
+            ended = seen.done or (final and item.name in known)
+            near = ended and not seen.broken and received_ms - heard_ms <= MARGIN_MS
             whole = heard > 0 and near
             end_ms = min(heard_ms, received_ms - MARGIN_MS)
             assert (report.heard_ms, report.received_ms) == (heard_ms, received_ms)
@@ -745,6 +758,8 @@ class Conversation(RuleBasedStateMachine):
         item = taken.item
         self.heard[item] = taken.place + taken.samples
         item.heard = max(item.heard, taken.start + taken.samples)
+        if taken.start <= item.unbroken:
+            item.unbroken = max(item.unbroken, taken.start + taken.samples)
 
     @rule(samples=st.sampled_from([1, 5, 64, 480, 1000, 5000]), times=st.integers(1, 3))
     def render(self, samples: int, times: int) -> None:

@@ -41,9 +41,8 @@ def test_a_message_without_a_payload_is_its_fields() -> None:
         "command": "interrupt",
     }
     heard = m.Heard(generation=1, session=2, playing=True, items=[m.HeardItem("a", 0, 3, 4, True)])
-    assert plain(heard)["items"] == [
-        {"item_id": "a", "content_index": 0, "heard": 3, "received": 4, "done": True}
-    ]
+    fields = {"item_id": "a", "content_index": 0, "heard": 3, "received": 4, "done": True}
+    assert plain(heard)["items"] == [fields | {"broken": False, "cut": False}]
 
 
 def test_health_is_shown_under_its_stage() -> None:

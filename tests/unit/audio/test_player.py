@@ -492,7 +492,10 @@ def test_a_flush_that_was_lost_is_made_up_for_by_the_next_reply() -> None:
 
 
 def test_a_reply_goes_on_under_another_downlink() -> None:
-    """The generation is newer though nobody interrupted: what goes on is not cut."""
+    """The generation is newer though nobody interrupted: what goes on is not cut.
+
+    What was said meanwhile is lost, so what goes on is not counted as heard.
+    """
     player = Player(1, 0, FADE)
     player.push(frame(counting(100)))
     player.push(frame(counting(100), "item_2"))
@@ -501,7 +504,7 @@ def test_a_reply_goes_on_under_another_downlink() -> None:
     out = np.concatenate([play(player, 50), play(player, 200)])
     expected = np.concatenate([counting(50, 51), counting(200)])
     assert np.array_equal(out, expected)
-    assert heard(player) == {"item_1": 100, "item_2": 200}
+    assert heard(player) == {"item_1": 100, "item_2": 100}
 
 
 def test_another_downlink_that_counts_from_nothing_is_followed() -> None:
@@ -512,8 +515,8 @@ def test_another_downlink_that_counts_from_nothing_is_followed() -> None:
     player.push(frame(start=200, generation=9, last=True))
     assert np.array_equal(play(player, 500), counting(500))
     [item] = player.items()
-    assert item.whole
-    assert (item.heard, item.received) == (500, 500)
+    # whether something was said while there was none, nobody knows
+    assert (item.heard, item.received, item.done) == (300, 500, True)
     assert player.gaps == 0
 
 
@@ -580,14 +583,19 @@ def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> Non
     assert player.gaps == 0
 
 
-def test_what_never_came_is_counted_and_the_place_is_right() -> None:
+def test_what_never_came_is_counted_and_nothing_after_it_is_heard() -> None:
     player = playing(100, 50)
     player.push(frame(counting(100, 201), start=200))
     assert player.gaps == 100
     out = play(player, 100)
     assert np.array_equal(out, np.concatenate([counting(50, 51), counting(50, 201)]))
-    assert heard(player) == {"item_1": 250}
+    # a truncation keeps a beginning
+    assert heard(player) == {"item_1": 100}
     assert player.items()[0].received == 300
+    player.push(frame(start=300, last=True))
+    play(player, 100)
+    assert not player.items()[0].whole
+    assert told(player.flush(2)) == [("item_1", 100, 300, True)]
 
 
 def test_an_end_beyond_what_came_is_not_heard() -> None:
@@ -599,13 +607,15 @@ def test_an_end_beyond_what_came_is_not_heard() -> None:
     assert told(player.flush(2)) == [("item_1", 100, 400, True)]
 
 
-def test_a_player_that_begins_in_the_midst_of_an_item_knows_its_place_and_does_not_click() -> None:
+def test_a_player_that_begins_in_the_midst_of_an_item_counts_nothing_and_does_not_click() -> None:
     player = Player(0, 0, FADE)
     assert player.push(frame(np.full(500, 10_000, np.int16), start=7000)) == []
     out = play(player, 200).astype(int)
     assert out[0] == 0
     assert all(a < b for a, b in pairwise(out[:FADE]))
-    assert heard(player) == {"item_1": 7200}
+    # what was heard of its beginning, another one has told
+    assert heard(player) == {"item_1": 0}
+    assert player.items()[0].received == 7500
     assert player.gaps == 0
 
 

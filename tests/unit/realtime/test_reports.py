@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared import messages as m
 from shared.audio.pcm import ms_to_samples, samples_to_ms
-from shared.realtime.reports import MARGIN_MS, REMEMBERED, Reports
+from shared.realtime.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
 
 SECOND = 24_000
 
@@ -89,6 +89,42 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
         requests[0]["audio_end_ms"] if report.action == "truncate" else 0
     )
     return requests
+
+
+def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
+    # all that came was heard, and the server cancels: but more of it may have come to nobody
+    reports = Reports(server_cancels=True)
+    sent, _ = reports.silenced(silenced(item(SECOND, SECOND, done=False)), known=set())
+    assert asked(sent) == [truncate("item_1", 1000 - MARGIN_MS)]
+    reports = Reports(server_cancels=True)
+    cut = silenced(item(SECOND, SECOND, done=False))
+    assert reports.silenced(cut, known={("item_1", 0)})[0] == []
+    broken = m.HeardItem("item_1", 0, SECOND, SECOND + 24, True, broken=True)
+    sent, _ = Reports(server_cancels=True).silenced(silenced(broken))
+    assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
+
+
+def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed() -> None:
+    reports = Reports(server_cancels=True)
+    names = ("told", "untold", "unheard", "playing", "whole", "unknown")
+    cut = [m.HeardItem(n, 0, SECOND, 3 * SECOND, True, cut=n != "playing") for n in names]
+    cut[2] = m.HeardItem("unheard", 0, 0, SECOND, True, cut=True)
+    cut[4] = m.HeardItem("whole", 0, SECOND, SECOND, True, cut=True)
+    heard = m.Heard(generation=5, session=3, playing=False, items=cut)
+    states = [m.ItemState("r", name, 0, 3 * SECOND, True, name == "told") for name in names[:-1]]
+    reports.state(m.ReplyState(generation=5, session=3, active=[], items=states))
+    reports.heard(heard)
+    missed = reports.missed(heard, 3)
+    assert missed is not None
+    sent, record = reports.silenced(missed)
+    assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
+    assert (record.generation, record.session) == (5, 3)
+    assert reports.missed(heard, 3) is None
+    # another session has words instead, which are put right elsewhere
+    reports = Reports(server_cancels=True)
+    reports.state(m.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
+    missed = reports.missed(heard, 3)
+    assert missed is None or reports.silenced(missed)[0] == []
 
 
 # one item
@@ -375,4 +411,5 @@ def test_memory_is_bounded() -> None:
         reports.transcript(
             m.Transcript(session=3, item_id=name, role="assistant", text="x", final=True)
         )
-    assert len(reports._settled) == len(reports._heard) == len(reports._texts) == REMEMBERED
+    assert len(reports._settled) == len(reports._heard) == REMEMBERED
+    assert len(reports._texts) == REMEMBERED_TEXTS

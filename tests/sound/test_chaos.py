@@ -1,0 +1,29 @@
+"""Some of the benchmark's faults: the conversation goes on, and its accounts balance."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import chaos
+from tests.sound.pulse import SoundServer
+
+pytestmark = pytest.mark.sound
+
+FAULTS = (
+    ("kill playback", "speaking"),
+    ("kill downlink", "speaking"),
+    ("kill link", "speaking"),
+    ("sound server restarted", "speaking"),
+    ("stop downlink", "interrupted"),
+)
+#: It says at which place of a reply.
+SEED = 5
+
+
+def test_whatever_happens_the_conversation_goes_on_and_the_accounts_balance() -> None:
+    if reason := SoundServer.unavailable():
+        pytest.skip(reason)
+    faults, lines = chaos.run(len(FAULTS), SEED, sound=True, plan=FAULTS)
+    wrong = [f"{f.kind}, {f.phase}: {line}" for f in faults for line in f.wrong]
+    assert not wrong, lines
+    assert [(f.kind, f.phase) for f in faults if f.answer_s is not None] == list(FAULTS)

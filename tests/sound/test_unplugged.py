@@ -1,0 +1,54 @@
+"""Devices that go while a reply is heard: it goes on with others, and what was heard is exact."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.accounts import Recording, Tones
+from shared import messages as m
+from tests.sound import speech
+from tests.sound.pipeline import Pipeline
+from tests.sound.pulse import RATE, SoundServer
+
+pytestmark = pytest.mark.sound
+
+TONE_S = 30
+#: What the speaker that went had taken, and not yet played, ms.
+TAKEN_MS = 40
+TOLERANCE_MS = 5
+
+
+def test_devices_are_unplugged_and_the_defaults_are_others() -> None:
+    if reason := SoundServer.unavailable():
+        pytest.skip(reason)
+    settings = {"session.greeting": "Begin."}
+    replies = ("--reply", f"tone:{TONE_S}", "--skew", "0")
+    with SoundServer() as server:
+        for name in ("headphones", "headset"):
+            options = f"sink_name={name} rate={RATE} channels=1 channel_map=mono format=s16le"
+            server.pactl("load-module", "module-null-sink", *options.split(), "norewinds=1")
+        with (
+            server.record() as speaker,
+            server.record("headphones") as ear,
+            Pipeline(env=server.env, settings=settings, emulator=replies) as run,
+        ):
+            run.bus.wait_for(m.Heard, lambda h: bool(h.items) and h.items[0].heard > RATE)
+            server.pactl("set-default-sink", "headphones")
+            server.pactl("set-default-source", "headset.monitor")
+            for line in server.pactl("list", "short", "modules").splitlines():
+                if "sink_name=speaker" in line or "sink_name=mic " in line:
+                    server.pactl("unload-module", line.split()[0])
+            # the sound server moves them, or else they are opened again
+            begin = ear.wait_for_sound()
+            ear.wait_for(lambda heard: len(heard) > begin + RATE)
+            # the microphone is another as well: the person is heard, and talks over the reply
+            server.play(speech.person(0), sink="headset")
+            [told] = run.wait_for_journal("truncate")
+            end = ear.wait_for_silence(0.2, after=begin)
+    [played] = Tones(TONE_S).places([Recording(0.0, ear.audio[: end + RATE // 10])])
+    assert told["ok"]
+    assert told["audio_end_ms"] == pytest.approx(played.last_ms, abs=TOLERANCE_MS)
+    # what is lost is at most what the other device had been given
+    [before] = Tones(TONE_S).places([Recording(0.0, speaker.audio)])
+    first_ms = (begin / RATE - played.begun_s) * 1000
+    assert -TOLERANCE_MS < first_ms - before.last_ms < TAKEN_MS
