@@ -94,6 +94,8 @@ class Talk:
             "session.turn_detection.silence_duration_ms": 200,
             "session.turn_detection.prefix_padding_ms": 100,
             "session.transcription_model": "whisper-1",
+            # how far a tone was heard is told by its pitch, which is lost where it is lowered
+            "interruption.duck": "off",
             "link.ping_interval_s": 0.3,
             "link.pong_timeout_s": 1.2,
         }

@@ -78,7 +78,12 @@ class Canceller:
         return self._talk.no_echo
 
     def restart(self) -> None:
-        """Begin anew: another device, another room."""
+        """Begin anew: another device, another room.
+
+        Where there was no echo there is none for now: headphones that went are soon found out.
+        """
+        if self.passes:
+            return
         self._filter.hold_back(0)
         self._filter.forget()
         self._talk.forget()
