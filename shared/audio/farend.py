@@ -108,7 +108,9 @@ class Clock:
         """Give how far the line is above the nominal rate's at ``x`` seconds, s."""
         mean_x, mean_y = self._x / self._n, self._y / self._n
         # what two large sums differ by may be less than nothing
-        spread = max(0.0, self._xx - self._n * mean_x * mean_x) + (_JITTER_S / _DRIFT) ** 2
+        spread = max(0.0, self._xx - self._n * mean_x * mean_x)
+        # stamps that scatter much tell little of a slope at first
+        spread += (1.25 * self._scatter / _DRIFT) ** 2
         slope = (self._xy - self._n * mean_x * mean_y) / spread
         return mean_y + slope * (x - mean_x)
 
