@@ -99,12 +99,15 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
     def parrot(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["type"] == "session.update")
+        # what comes before downlink reads would be for another reader
+        listened.wait(PATIENCE_S)
         # a server that says it back, wherever it can
         given = connection.headers["authorization"]
         connection.send("error", error={"code": given, "message": given, "param": given})
         connection.send("response.output_text.done", item_id=given, response_id="r", text=given)
         connection.read()
 
+    listened = threading.Event()
     pipeline.settings |= {
         "recorder.directory": tmp_path,
         "log.level": "debug",
@@ -118,6 +121,8 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
             stages = pipeline.all_up(*names)
             # as honcho starts it: it alone is given the key
             stages["link"] = pipeline.stage("link", env={"OPENAI_API_KEY": KEY})
+            pipeline.bus.wait_for(m.ReplyState, lambda state: state.session > 0)
+            listened.set()
             said = pipeline.bus.wait_for(m.Transcript).message
             echo = pipeline.python(
                 "shared.tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
