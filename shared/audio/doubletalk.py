@@ -116,10 +116,11 @@ class DoubleTalk:
         """
         self.change = ""
         echo = near - left
-        echo_power, left_power = _power(echo), _power(left)
-        near_power = _power(near)
+        echo_power, left_power = power(echo), power(left)
+        near_power = power(near)
         self.noise = min(near_power, left_power, self.noise * _NOISE_RISES) + 1e-12
-        heard = _power(far) > _SILENCE
+        far_power = power(far)
+        heard = far_power > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)
         self.far = self._tail > 0
         if not self.far:
@@ -140,7 +141,7 @@ class DoubleTalk:
         )
         if heard:
             self._frames += 1
-            self._look_for_echo(near_power, echo_power, _power(far))
+            self._look_for_echo(near_power, echo_power, far_power)
         if not self.learnt:
             self.learnt = self._frames > _HOPELESS or self._believable()
         elif echo_power > _LOUD * self.noise and not self.no_echo:
@@ -204,5 +205,6 @@ class DoubleTalk:
             self.change = "moved"
 
 
-def _power(samples: Samples) -> float:
+def power(samples: Samples) -> float:
+    """Give the mean power of samples, full scale 1."""
     return float(np.dot(samples, samples)) / len(samples)
