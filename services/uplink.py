@@ -211,7 +211,8 @@ class Uplink:
         if record.reports or cancelled:
             self._stage.publish(record)
             self._stage.log.info(
-                "interrupted: %s",
+                "%s: %s",
+                "not heard to its end" if record.cause == "unheard" else "interrupted",
                 ", ".join(
                     f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
                     for r in record.reports

@@ -260,7 +260,8 @@ class Flush(Message, frozen=True, kw_only=True):
 
     generation: Count  # only ever grows; downlink alone advances it
     session: Count
-    # "speech_started": the server heard the person; "judged": we did; "control": a command
+    # "speech_started": the server heard the person; "judged": we did; "control": a command;
+    # "unheard": nothing plays, and some of what was said never will
     cause: Name
     event_ns: Count  # when the event that caused it came from the server, or when it was judged
     received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard

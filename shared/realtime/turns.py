@@ -119,6 +119,19 @@ class Turns:
                 said += self._tell(item.item_id)
         return said
 
+    def unheard(self, heard: m.Heard) -> frozenset[tuple[str, int]]:
+        """Give the items that are over, as playback has it, and were not heard to their end."""
+        if heard.playing or any(r.active for r in self._responses.values()):
+            return frozenset()
+        ours = {
+            key
+            for key, i in self._items.items()
+            if not (i.heard or i.truncated or i.out_of_band or self._interrupted(i))
+        }
+        # another downlink's, whose end nobody has read
+        keys = {(i.item_id, i.content_index) for i in heard.items if not (i.whole or i.cut)}
+        return frozenset(ours | (keys - self._items.keys()))
+
     def silenced(self, silenced: m.Silenced) -> list[m.Message]:
         """Learn how far the items that a flush ended were heard: their words are now known."""
         said: list[m.Message] = []
@@ -228,6 +241,10 @@ class Turns:
         item = self._items.get((seen.item_id, seen.content_index))
         return item is not None and item.out_of_band
 
+    def _interrupted(self, item: _Item) -> bool:
+        response = self._responses.get(item.response_id)
+        return response is not None and response.interrupted
+
     def _response(self, name: str, out_of_band: bool = False) -> _Response:
         """Give what is known of a response; one that is not known began before this process did."""
         response = self._responses.get(name)
@@ -289,8 +306,7 @@ class Turns:
             return []
         item.done = True
         item.odd = b""
-        response = self._responses.get(item.response_id)
-        if response is not None and response.interrupted:
+        if self._interrupted(item):
             return []
         return [self._stretch(item, item.received, b"", last=True)]
 

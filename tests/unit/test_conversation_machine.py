@@ -541,17 +541,20 @@ class Conversation(RuleBasedStateMachine):
 
     def tell_heard(self) -> None:
         """Downlink and uplink hear how far the playhead is."""
-        heard = m.Heard(
-            generation=self.player.generation,
-            session=self.player.session,
-            playing=self.player.playing,
-            items=self.player.items(),
-        )
+        heard = self._playhead()
         self.turns.heard(heard)
         self.reports.heard(heard)
         for seen in heard.items:
             item = self.items[seen.item_id]
             self.told[item] = max(self.told.get(item, 0), seen.heard)
+
+    def _playhead(self) -> m.Heard:
+        return m.Heard(
+            generation=self.player.generation,
+            session=self.player.session,
+            playing=self.player.playing,
+            items=self.player.items(),
+        )
 
     def give_up(self) -> None:
         """Uplink waits no longer for the answer to flushes that were lost."""
@@ -942,6 +945,17 @@ class Conversation(RuleBasedStateMachine):
             # these were interrupted, and all is said
             if self.downlink in item.reply.flushed:
                 self._check_belief(item)
+        # nobody talks over what is lost
+        if self.turns.unheard(self._playhead()):
+            self._flushed(self.turns.flush("unheard", 0))
+            self._settle()
+            self.give_up()
+            self._settle()
+        assert not self.turns.unheard(self._playhead())
+        for item in self.server.items.values():
+            if not item.reply.out_of_band:
+                margin_ms = 0 if item.asked else MARGIN_MS
+                assert item.believed_ms <= samples_to_ms(item.unbroken) + margin_ms
         self.server.hear()
         self._settle()
         self.give_up()
