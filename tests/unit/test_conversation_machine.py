@@ -561,7 +561,9 @@ class Conversation(RuleBasedStateMachine):
         coming = {flushed.flush.generation for flushed in self.flushes}
         for generation, flush in list(self.unanswered.items()):
             if generation not in coming:
-                self._answered(self.reports.unanswered(flush))
+                record = self._answered(self.reports.unanswered(flush))
+                if record is not None:
+                    self.reported |= {self.items[r.item_id] for r in record.reports}
 
     def _answered(self, silenced: m.Silenced) -> m.Interruption | None:
         """Uplink hears what a flush ended."""

@@ -55,12 +55,11 @@ def heard(*items: m.HeardItem, playing: bool = False) -> m.Heard:
 def spoken(*, until: str = "response.done") -> Turns:
     """Give turns after a reply of one item of 10 samples, up to an event."""
     turns = Turns(generation=1, session=1)
+    item = b'"response_id":"resp","item_id":"item_a","content_index":0'
     events = [
         b'{"type":"response.created","response":{"id":"resp"}}',
-        b'{"type":"response.output_audio.delta","response_id":"resp","item_id":"item_a",'
-        b'"content_index":0,"delta":"AAAAAAAAAAAAAAAAAAAAAAAAAAA="}',
-        b'{"type":"response.output_audio.done","response_id":"resp","item_id":"item_a",'
-        b'"content_index":0}',
+        b'{"type":"response.output_audio.delta",%b,"delta":"AAAAAAAAAAAAAAAAAAAAAAAAAAA="}' % item,
+        b'{"type":"response.output_audio.done",%b}' % item,
         b'{"type":"response.done","response":{"id":"resp","status":"completed"}}',
     ]
     for text in events:
