@@ -217,7 +217,7 @@ class Ledger:
     def _health(self, stage: str, now_ns: int, health: m.Health) -> None:
         counted = health.counters
         if stage == "uplink":
-            names = ("frames_sent", "frames_unsent", "frames_late", "frames_lost")
+            names = tuple(f"frames_{what}" for what in ("sent", "unsent", "late", "lost", "silent"))
             counts, total = self._uplinks, sum(counted.get(name, 0) for name in names)
         else:
             waste = ("events_unsent", "events_expired", "lost.client.event")

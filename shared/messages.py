@@ -175,6 +175,8 @@ class ReplyState(Message, frozen=True, kw_only=True):
     session: Count
     active: Annotated[list[Name], Meta(max_length=64)]  # responses not yet done
     items: Annotated[list[ItemState], Meta(max_length=64)]
+    speaking: bool = False  # the person, as the server hears it
+    speech_ms: Count = 0  # while speaking: where the turn begins in the session's audio
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):

@@ -72,6 +72,7 @@ class Turns:
     stale: int = 0  # samples not published, because their response was interrupted
     interrupts: bool = True  # the server's word that the person speaks ends the reply
     playing: bool = False  # a reply of the conversation can be heard
+    speech_ms: int = -1  # where the person's turn begins in the session's audio; -1: nobody speaks
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
@@ -91,7 +92,7 @@ class Turns:
         self._responses.clear()
         self._items.clear()
         self._texts.clear()
-        self.session = session
+        self.session, self.speech_ms = session, -1
         return ended
 
     def heard(self, heard: m.Heard) -> list[m.Message]:
@@ -147,6 +148,10 @@ class Turns:
 
         ``received_ns`` is when it came from the server. Raises BadAudio for audio that is none.
         """
+        if isinstance(event, e.SpeechStarted):
+            self.speech_ms = event.audio_start_ms
+        elif isinstance(event, e.SpeechStopped | e.Committed):
+            self.speech_ms = -1
         match event:
             case e.AudioDelta():
                 return self._audio(event)
@@ -221,6 +226,8 @@ class Turns:
                 )
                 for i in self._items.values()
             ],
+            speaking=self.speech_ms >= 0,
+            speech_ms=max(0, self.speech_ms),
         )
 
     @property
