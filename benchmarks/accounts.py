@@ -24,6 +24,9 @@ from tests.sound.pulse import RATE, Samples, spans
 
 #: What is looked up of the tone, samples, and how often; up to ``FADE`` at an end may be a fade.
 PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
+#: Sound that is so far apart, ms and samples, is not one piece.
+GAP_MS = 25
+GAP = RATE * GAP_MS // 1000
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
@@ -66,7 +69,7 @@ class Tones:
         """Give the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
-            for begin, end in spans(recording.samples, gap_ms=25):
+            for begin, end in spans(recording.samples, gap_ms=GAP_MS):
                 # a busy machine makes gaps of some ms, in which nothing is missing
                 sound = speech.without_gaps(recording.samples[begin:end])
                 for at in self._points(len(sound)):
@@ -74,9 +77,11 @@ class Tones:
                     if place.correlation > FITS:
                         now = recording.begun_s + (begin + at) / RATE
                         self._add(found, now, place.at * 1000 / RATE)
-                if found:
+                short = len(sound) <= PIECE + FADE
+                # at the end of all it may be another reply's beginning
+                if found and not (short and end > len(recording.samples) - GAP):
                     found[-1].ended_s = recording.begun_s + end / RATE
-                    if len(sound) <= PIECE + FADE:
+                    if short:
                         # too short to be found: it goes on with what was there before
                         found[-1].add(samples_ms(len(sound)))
         return found

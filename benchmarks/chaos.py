@@ -350,10 +350,11 @@ def run(
                 break
         try:
             _wait_for(talk, "idle", item_id, 0)
+            over = talk.known()
             talk.wait_until_told()
+            beliefs |= {k: v for k, v in talk.believed().items() if k in over}
         except PipelineError as error:
             faults[-1].wrong.append(str(error)[:2000])
-        beliefs |= talk.believed()
         return faults, _balance(talk, faults, beliefs)
 
 
