@@ -27,6 +27,8 @@ PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
 #: Sound that is so far apart, ms and samples, is not one piece.
 GAP_MS = 25
 GAP = RATE * GAP_MS // 1000
+#: And what is so far apart, s, is not of one reply, where nothing else tells.
+APART_S = 1.0
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
@@ -78,8 +80,14 @@ class Tones:
                         now = recording.begun_s + (begin + at) / RATE
                         self._add(found, now, place.at * 1000 / RATE)
                 short = len(sound) <= PIECE + FADE
-                # at the end of all it may be another reply's beginning
-                if found and not (short and end > len(recording.samples) - GAP):
+                begun_s = recording.begun_s + begin / RATE
+                # what comes long after, or as the recording ends, is another reply's beginning
+                if short and (
+                    end > len(recording.samples) - GAP
+                    or (found and begun_s - found[-1].ended_s > APART_S)
+                ):
+                    continue
+                if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
                     if short:
                         # too short to be found: it goes on with what was there before
