@@ -77,18 +77,17 @@ class Microphone:
     def anew(self, session: int, now_ns: int) -> list[bytes]:
         """Begin with another session; give what of a turn it is to hear first, in stretches."""
         self._session = session
-        again = b""
+        again: list[bytes] = []
         if self._turn >= 0 and now_ns - self._given_ns <= self._max_age_ns:
-            again = b"".join(
+            again = [
                 captured
                 for place, captured in self._kept
                 if place + len(captured) // pcm.SAMPLE_BYTES > self._turn
-            )
+            ]
         self._kept.clear()
         self._samples = self._given = 0
         self._turn = 0 if again else -1
-        size = STRETCH * pcm.SAMPLE_BYTES
-        stretches = [again[at : at + size] for at in range(0, len(again), size)]
-        for stretch in stretches:
-            self.keep(stretch, self._given_ns)
-        return stretches
+        for captured in again:
+            self.keep(captured, self._given_ns)
+        whole, size = b"".join(again), STRETCH * pcm.SAMPLE_BYTES
+        return [whole[at : at + size] for at in range(0, len(whole), size)]
