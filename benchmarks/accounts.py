@@ -238,8 +238,8 @@ class Ledger:
             total += sum(self._sent.values())
         count = counts.get(health.pid)
         if count is None:
-            # from its second on: by then it is subscribed to what there is
-            if counted:
+            # from its second on: by then it is subscribed to what there is, and so are we
+            if counted and (self._frames if stage == "uplink" else self._events):
                 counts[health.pid] = _Count(now_ns, now_ns, total, total)
         else:
             count.last_ns, count.last = now_ns, total
