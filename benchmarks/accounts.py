@@ -29,6 +29,8 @@ GAP_MS = 25
 GAP = RATE * GAP_MS // 1000
 #: And what is so far apart, s, is not of one reply, where nothing else tells.
 APART_S = 1.0
+#: What is found this near to the beginning, ms, so long after other sound, s, is another reply.
+BEGINNING_MS, ANEW_S = 10, 0.2
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
@@ -102,7 +104,9 @@ class Tones:
         end_ms = at_ms + (PIECE + FADE) * 1000 / RATE
         current = found[-1] if found else None
         # only what begins at its beginning is a reply that was not there before
-        if current is None or at_ms < min(current.last_ms - HOLE_MS, 100):
+        # (or, where that was cut as soon as it began, what begins anew a moment later)
+        again = at_ms < BEGINNING_MS and current is not None and now_s - current.ended_s > ANEW_S
+        if current is None or again or at_ms < min(current.last_ms - HOLE_MS, 100):
             current = Played(now_s - at_ms / 1000, hole=at_ms > 100 + HOLE_MS)
             found.append(current)
         elif at_ms > current.last_ms + STEP * 1000 / RATE + HOLE_MS:
