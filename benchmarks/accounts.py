@@ -24,6 +24,13 @@ from tests.sound.pulse import RATE, Samples, spans
 
 #: What is looked up of the tone, samples, and how often; up to ``FADE`` at an end may be a fade.
 PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
+#: Sound that is so far apart, ms and samples, is not one piece.
+GAP_MS = 25
+GAP = RATE * GAP_MS // 1000
+#: And what is so far apart, s, is not of one reply, where nothing else tells.
+APART_S = 1.0
+#: What is found this near to the beginning, ms, so long after other sound, s, is another reply.
+BEGINNING_MS, ANEW_S = 10, 0.2
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
@@ -66,7 +73,7 @@ class Tones:
         """Give the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
-            for begin, end in spans(recording.samples, gap_ms=25):
+            for begin, end in spans(recording.samples, gap_ms=GAP_MS):
                 # a busy machine makes gaps of some ms, in which nothing is missing
                 sound = speech.without_gaps(recording.samples[begin:end])
                 for at in self._points(len(sound)):
@@ -74,9 +81,17 @@ class Tones:
                     if place.correlation > FITS:
                         now = recording.begun_s + (begin + at) / RATE
                         self._add(found, now, place.at * 1000 / RATE)
+                short = len(sound) <= PIECE + FADE
+                begun_s = recording.begun_s + begin / RATE
+                # what comes long after, or as the recording ends, is another reply's beginning
+                if short and (
+                    end > len(recording.samples) - GAP
+                    or (found and begun_s - found[-1].ended_s > APART_S)
+                ):
+                    continue
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
-                    if len(sound) <= PIECE + FADE:
+                    if short:
                         # too short to be found: it goes on with what was there before
                         found[-1].add(samples_ms(len(sound)))
         return found
@@ -89,7 +104,9 @@ class Tones:
         end_ms = at_ms + (PIECE + FADE) * 1000 / RATE
         current = found[-1] if found else None
         # only what begins at its beginning is a reply that was not there before
-        if current is None or at_ms < min(current.last_ms - HOLE_MS, 100):
+        # (or, where that was cut as soon as it began, what begins anew a moment later)
+        again = at_ms < BEGINNING_MS and current is not None and now_s - current.ended_s > ANEW_S
+        if current is None or again or at_ms < min(current.last_ms - HOLE_MS, 100):
             current = Played(now_s - at_ms / 1000, hole=at_ms > 100 + HOLE_MS)
             found.append(current)
         elif at_ms > current.last_ms + STEP * 1000 / RATE + HOLE_MS:
@@ -217,7 +234,7 @@ class Ledger:
     def _health(self, stage: str, now_ns: int, health: m.Health) -> None:
         counted = health.counters
         if stage == "uplink":
-            names = ("frames_sent", "frames_unsent", "frames_late", "frames_lost")
+            names = tuple(f"frames_{what}" for what in ("sent", "unsent", "late", "lost", "silent"))
             counts, total = self._uplinks, sum(counted.get(name, 0) for name in names)
         else:
             waste = ("events_unsent", "events_expired", "lost.client.event")
@@ -225,8 +242,8 @@ class Ledger:
             total += sum(self._sent.values())
         count = counts.get(health.pid)
         if count is None:
-            # from its second on: by then it is subscribed to what there is
-            if counted:
+            # from its second on: by then it is subscribed to what there is, and so are we
+            if counted and (self._frames if stage == "uplink" else self._events):
                 counts[health.pid] = _Count(now_ns, now_ns, total, total)
         else:
             count.last_ns, count.last = now_ns, total

@@ -18,6 +18,7 @@ from shared.realtime.history import History
 from shared.realtime.judge import Judge
 from shared.realtime.renewal import Renewal
 from shared.realtime.turns import BadAudio, Turns
+from shared.realtime.unheard import Unheard
 
 #: How long the state, and texts that are not yet final, may be behind while audio comes.
 STATE_S = 0.1
@@ -36,6 +37,7 @@ class Downlink:
         first = time.time_ns() // 1_000_000
         decide = stage.config.interruption.decide
         self._turns = Turns(generation=first, interrupts=decide == "server")
+        self._unheard = Unheard()
         self._history = History()
         self._learnt = False  # what of the history was known before this process began
         self._told = b"?"  # the history as last published
@@ -108,6 +110,8 @@ class Downlink:
         if delivery.message.generation > self._turns.generation:
             self._publish_soon()
         self._say(self._turns.heard(delivery.message))
+        if self._unheard.look(self._turns.unheard(delivery.message), time.monotonic_ns()):
+            self._flush("unheard", 0)
         self._weigh()
 
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
@@ -135,7 +139,8 @@ class Downlink:
         flush = self._turns.flush(cause, event_ns)
         self._stage.publish(flush)
         self._history.flushed(flush)
-        self._judge.flushed(flush.generation, time.monotonic_ns())
+        if event_ns:  # somebody caused it
+            self._judge.flushed(flush.generation, time.monotonic_ns())
         self._stage.counters["flushes"] += 1
         self._publish_state()
 
@@ -227,14 +232,8 @@ class Downlink:
                 self._publish_state()
 
     def _show(self, error: e.Failure) -> None:
-        match failures.kind(error):
-            case "benign":
-                self._stage.count("benign_errors")
-            case "fatal":
-                self._stage.count(f"error.{error.code}")
-            case "told":
-                line = masked_text(self._failures.line(error))
-                self._stage.count(self._failures.name(error), warning=line)
+        name, line = self._failures.told(error)
+        self._stage.count(name, warning=masked_text(line))
 
     def _say(self, messages: list[m.Message]) -> None:
         for message in messages:

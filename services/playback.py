@@ -10,6 +10,8 @@ import argparse
 import time
 from collections import deque
 
+import msgspec
+
 from shared import messages as m
 from shared import stage as s
 from shared import topics
@@ -72,6 +74,8 @@ class Playback:
         stage.on_close(self._close)
         stage.every(CHECK_S, self._check)
         self._open()
+        # what the one before had queued is not played: who listens has to know
+        self._publish_heard()
 
     def _open(self) -> None:
         spec = self._stage.config.playback.device
@@ -242,6 +246,10 @@ class Playback:
         counters["stale_samples"] = player.stale
         counters["gap_samples"] = player.gaps
         counters["overflow_samples"] = player.overflow
+        if self._audio and self._heard is not None and not self._heard.playing:
+            # a device that asks for nothing for a while: it is heard later
+            self._heard = msgspec.structs.replace(self._heard, playing=True)
+            self._stage.publish(self._heard)
         if self._device is None:
             return
         warning, failure = self._device.warning(), self._device.failure()

@@ -14,6 +14,7 @@ from shared import stage as s
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.realtime import requests
+from shared.realtime.microphone import GAP, Microphone
 from shared.realtime.replay import Replay
 from shared.realtime.reports import Reports
 from shared.realtime.talk import Talk
@@ -36,6 +37,7 @@ class Uplink:
         self._session = requests.in_force(stage.config)
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
+        self._mic = Microphone(self._max_age_ns)
         self._link: m.LinkState | None = None
         self._reports = Reports(
             server_cancels=self._session.turn_detection.interrupt_response
@@ -74,24 +76,37 @@ class Uplink:
 
     def _on_mic(self, delivery: Delivery[m.MicClean]) -> None:
         frame = delivery.message
-        if delivery.lost:
-            self._stage.count("frames_lost", delivery.lost)
+        missing = self._mic.missing(frame)
         if self._link is None or not self._open or self._begun != self._link.session:
-            self._stage.count("frames_unsent")
+            self._drop("frames_unsent", frame, missing)
             return
         # nor one that is of a time to come
         if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
-            self._stage.count(
-                "frames_late",
-                warning="microphone frames were too old to send"
-                " (older than uplink.max_age_ms), so they were dropped",
-            )
+            warning = "microphone frames were too old to send"
+            warning += " (older than uplink.max_age_ms), so they were dropped"
+            self._drop("frames_late", frame, missing, warning)
             return
+        if missing:
+            # the server's clock goes on as the microphone's
+            silent = missing <= GAP and self._talk is None
+            self._stage.count("frames_silent" if silent else "frames_lost", missing // pcm.FRAME)
+            if silent:
+                self._give(bytes(missing * pcm.SAMPLE_BYTES), frame.captured_ns)
         if self._talk is not None and not self._talk_takes(self._talk, frame):
             self._stage.counters["frames_held"] += 1
             return
         self._stage.counters["frames_sent"] += 1
-        self._send(requests.append(frame.payload), frame.captured_ns + self._max_age_ns)
+        self._give(frame.payload, frame.captured_ns)
+
+    def _drop(self, why: str, frame: m.MicClean, missing: int, warning: str = "") -> None:
+        self._stage.count(why, 1 + missing // pcm.FRAME, warning)
+        if self._talk is None:
+            # of a turn another session is to hear again it is a part
+            self._mic.keep(frame.payload)
+
+    def _give(self, captured: bytes, captured_ns: int) -> None:
+        self._mic.keep(captured, captured_ns)
+        self._send(requests.append(captured), captured_ns + self._max_age_ns)
 
     def _talk_takes(self, talk: Talk, frame: m.MicClean) -> bool:
         if talk.over(frame.captured_ns):
@@ -100,6 +115,7 @@ class Uplink:
 
     def _close_turn(self) -> None:
         if self._talk is not None and self._talk.closing:
+            self._mic.turn_ends()
             how = self._talk.close()
             self._send(requests.commit() if how == "commit" else requests.clear())
 
@@ -150,6 +166,14 @@ class Uplink:
         self._restore()
         if self._greet and not self._replay.begun:
             self._send(requests.greet(self._session.greeting))
+        # of whoever is in mid-turn the server has to hear all of the turn
+        again = self._mic.anew(session, time.monotonic_ns())
+        for stretch in again:
+            self._send(requests.append(stretch))
+        samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
+        self._stage.counters["frames_again"] += samples // pcm.FRAME
+        if self._talk is not None:
+            self._talk.anew(samples)
 
     def _restore(self) -> None:
         events = self._replay.events()
@@ -161,6 +185,7 @@ class Uplink:
             self._stage.log.info("put the conversation so far back: %d events", len(events))
 
     def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
+        self._mic.said(delivery.message)
         for request in self._reports.state(delivery.message):
             self._send(request)
 
@@ -211,7 +236,8 @@ class Uplink:
         if record.reports or cancelled:
             self._stage.publish(record)
             self._stage.log.info(
-                "interrupted: %s",
+                "%s: %s",
+                "not heard to its end" if record.cause == "unheard" else "interrupted",
                 ", ".join(
                     f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
                     for r in record.reports
@@ -227,6 +253,7 @@ class Uplink:
         ):
             if verdict.talk:
                 self._talk.press(verdict.talk_ns)
+                self._mic.turn_begins()
                 if before is not None:
                     # an uplink that comes back in mid-turn goes on with it
                     self._send(requests.clear())

@@ -107,7 +107,7 @@ def table(record: Record) -> str:
     for each in record.interruptions:
         silence = f"{(each.silent_ns + each.latency_ns - each.event_ns) / 1e6:.1f} ms"
         if not each.event_ns:
-            silence = "flush was lost"
+            silence = "nothing played" if each.cause == "unheard" else "flush was lost"
         when = f"{each.at_ms // 60000:d}:{each.at_ms % 60000 / 1000:06.3f}"
         heard = ", ".join(
             f"{r['heard_ms'] / 1000:.2f} s of {r['received_ms'] / 1000:.2f} s ({r['action']}"

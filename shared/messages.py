@@ -175,6 +175,8 @@ class ReplyState(Message, frozen=True, kw_only=True):
     session: Count
     active: Annotated[list[Name], Meta(max_length=64)]  # responses not yet done
     items: Annotated[list[ItemState], Meta(max_length=64)]
+    speaking: bool = False  # the person, as the server hears it
+    speech_ms: Count = 0  # while speaking: where the turn begins in the session's audio
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -260,7 +262,8 @@ class Flush(Message, frozen=True, kw_only=True):
 
     generation: Count  # only ever grows; downlink alone advances it
     session: Count
-    # "speech_started": the server heard the person; "judged": we did; "control": a command
+    # "speech_started": the server heard the person; "judged": we did; "control": a command;
+    # "unheard": nothing plays, and some of what was said never will
     cause: Name
     event_ns: Count  # when the event that caused it came from the server, or when it was judged
     received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard

@@ -65,24 +65,41 @@ class Dialer:
         return text.replace(self._key, "****") if self._key else text
 
     def _open(self) -> None:
+        ws = websocket.WebSocket(
+            # validated where the JSON is read; in Python it would cost more than all the rest
+            skip_utf8_validation=True,
+            sockopt=[
+                (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            ],
+        )
+        ended, late = threading.Event(), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(ws, ended, late), daemon=True)
+        watch.start()
         try:
-            self._outcome = websocket.create_connection(
-                self._url,
-                timeout=self._timeout_s,
-                header=self._headers,
-                suppress_origin=True,
-                # a redirect would carry the key to wherever it points
-                redirect_limit=0,
-                # validated where the JSON is read; in Python it would cost more than all the rest
-                skip_utf8_validation=True,
-                sockopt=[
-                    (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
-                    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-                ],
-            )
+            ws.settimeout(self._timeout_s)
+            # a redirect would carry the key to wherever it points
+            ws.connect(self._url, header=self._headers, suppress_origin=True, redirect_limit=0)
+            self._outcome = ws
         except Exception as error:  # noqa: BLE001 - what it means, the loop is told
-            self._outcome = reconnect.failed(error)
+            why = TimeoutError(f"not open within {self._timeout_s:g} s")
+            self._outcome = reconnect.failed(why if late.is_set() else error)
+        ended.set()
         self._wake()
+
+    def _watch(
+        self, ws: websocket.WebSocket, ended: threading.Event, late: threading.Event
+    ) -> None:
+        """Hang up on a server that is not done in time, however much it sends.
+
+        A socket's timeout is one for each read: headers without end would go on, and into memory.
+        """
+        while not ended.wait(self._timeout_s):
+            # there is none while a name is looked up
+            if (sock := ws.sock) is not None:
+                late.set()
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 def hang_up(ws: websocket.WebSocket) -> None:

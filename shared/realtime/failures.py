@@ -52,6 +52,15 @@ class Failures:
     def __init__(self) -> None:
         self._codes: set[str] = set()
 
+    def told(self, error: e.Failure) -> tuple[str, str]:
+        """Give the name of its counter, and what a person is told of it ("": nothing)."""
+        match kind(error):
+            case "benign":
+                return "benign_errors", ""
+            case "fatal":
+                return f"error.{error.code}", ""
+        return self.name(error), self.line(error)
+
     def name(self, error: e.Failure) -> str:
         """Give the name of the counter."""
         code = (error.code or error.type or "error")[:100]

@@ -36,9 +36,9 @@ class Talk:
         if self._open_ns >= 0:
             self._until_ns = at_ns
 
-    def anew(self) -> None:
-        """Another session has begun, whose buffer is empty."""
-        self._samples = 0
+    def anew(self, samples: int = 0) -> None:
+        """Another session has begun, whose buffer holds so much of the turn."""
+        self._samples = samples
 
     def takes(self, captured_ns: int, samples: int) -> bool:
         """Whether a frame captured at ``captured_ns`` is sent."""

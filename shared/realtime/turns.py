@@ -72,6 +72,7 @@ class Turns:
     stale: int = 0  # samples not published, because their response was interrupted
     interrupts: bool = True  # the server's word that the person speaks ends the reply
     playing: bool = False  # a reply of the conversation can be heard
+    speech_ms: int = -1  # where the person's turn begins in the session's audio; -1: nobody speaks
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
@@ -91,7 +92,7 @@ class Turns:
         self._responses.clear()
         self._items.clear()
         self._texts.clear()
-        self.session = session
+        self.session, self.speech_ms = session, -1
         return ended
 
     def heard(self, heard: m.Heard) -> list[m.Message]:
@@ -119,6 +120,19 @@ class Turns:
                 said += self._tell(item.item_id)
         return said
 
+    def unheard(self, heard: m.Heard) -> frozenset[tuple[str, int]]:
+        """Give the items that are over, as playback has it, and were not heard to their end."""
+        if heard.playing or any(r.active for r in self._responses.values()):
+            return frozenset()
+        ours = {
+            key
+            for key, i in self._items.items()
+            if not (i.heard or i.truncated or i.out_of_band or self._interrupted(i))
+        }
+        # another downlink's, whose end nobody has read
+        keys = {(i.item_id, i.content_index) for i in heard.items if not (i.whole or i.cut)}
+        return frozenset(ours | (keys - self._items.keys()))
+
     def silenced(self, silenced: m.Silenced) -> list[m.Message]:
         """Learn how far the items that a flush ended were heard: their words are now known."""
         said: list[m.Message] = []
@@ -134,6 +148,10 @@ class Turns:
 
         ``received_ns`` is when it came from the server. Raises BadAudio for audio that is none.
         """
+        if isinstance(event, e.SpeechStarted):
+            self.speech_ms = event.audio_start_ms
+        elif isinstance(event, e.SpeechStopped | e.Committed):
+            self.speech_ms = -1
         match event:
             case e.AudioDelta():
                 return self._audio(event)
@@ -208,6 +226,8 @@ class Turns:
                 )
                 for i in self._items.values()
             ],
+            speaking=self.speech_ms >= 0,
+            speech_ms=max(0, self.speech_ms),
         )
 
     @property
@@ -227,6 +247,10 @@ class Turns:
     def _is_out_of_band(self, seen: m.HeardItem) -> bool:
         item = self._items.get((seen.item_id, seen.content_index))
         return item is not None and item.out_of_band
+
+    def _interrupted(self, item: _Item) -> bool:
+        response = self._responses.get(item.response_id)
+        return response is not None and response.interrupted
 
     def _response(self, name: str, out_of_band: bool = False) -> _Response:
         """Give what is known of a response; one that is not known began before this process did."""
@@ -289,8 +313,7 @@ class Turns:
             return []
         item.done = True
         item.odd = b""
-        response = self._responses.get(item.response_id)
-        if response is not None and response.interrupted:
+        if self._interrupted(item):
             return []
         return [self._stretch(item, item.received, b"", last=True)]
 

@@ -9,9 +9,7 @@ from shared import topics
 
 pytestmark = pytest.mark.process
 
-#: Not playback: where the person talks while there is none, the reply goes on with a hole and may
-#: come to its end before the next question, whole to the server (ARCHITECTURE.md says so).
-PLAN = tuple((f"kill {stage}", "interrupted") for stage in topics.STAGES if stage != "playback")
+PLAN = tuple((f"kill {stage}", "interrupted") for stage in topics.STAGES)
 
 
 def test_a_stage_that_dies_at_an_interruption_takes_nothing_along() -> None:

@@ -167,6 +167,27 @@ def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
     assert opened.session == sessions[-1]
 
 
+def test_headers_without_end_are_not_read_for_ever(pipeline: Pipeline) -> None:
+    def endless(connection: Connection) -> None:
+        connection.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while True:
+            connection.socket.sendall(b"X-Filler: %b\r\n" % (b"x" * 1000))
+
+    pipeline.settings["link.connect_timeout_s"] = 0.5
+    with Server([endless, servers.serve]) as server:
+        child = link(pipeline, server.url)
+        waits = wait_state(pipeline, "waiting")
+        wait_state(pipeline, "open")
+        assert server.connections[1].at - server.connections[0].at >= 0.5
+        # and one that was open in time stays open
+        beats = [pipeline.bus.health("link", since=pipeline.bus.now) for _ in range(2)]
+        assert child.running
+        assert states(pipeline, "open")[-1].session == states(pipeline, "open")[0].session
+    assert waits.reason == "not open within 0.5 s"
+    assert waits.cause == "unreachable"
+    assert all(beat.ok for beat in beats)
+
+
 # refusals
 
 

@@ -230,6 +230,37 @@ def test_a_name_that_is_not_found_is_told_of_and_looked_for_again(pipeline: Pipe
     assert child.running
 
 
+def test_a_turn_in_which_the_connection_breaks_is_heard_in_one_piece(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:1", "--burst")
+        said = [(1.0, speech.TIDES)]
+        pipeline.settings |= {
+            "capture.device": speech.microphone(tmp_path / "tides.wav", said, 60),
+            "session.turn_detection.silence_duration_ms": 500,
+            "session.greeting": "",
+        }
+        with Proxy(str(pipeline.settings["link.url"])) as proxy:
+            pipeline.settings["link.url"] = proxy.url
+            _, session = start(pipeline)
+            state = pipeline.bus.wait_for(m.ReplyState, lambda s: s.speaking).message
+            half = state.speech_ms / 1000 + speech.seconds(speech.TIDES) / 2
+            # uplink sends from the first frame on
+            first = pipeline.bus.wait_for(m.MicFrame).message.position
+            pipeline.bus.wait_for(m.MicFrame, lambda f: f.position - first > half * pcm.RATE)
+            proxy.reset()
+            told = pipeline.bus.wait_for(
+                m.Transcript, lambda t: t.role == "user" and t.final and t.session > session
+            ).message
+            # and it is answered, once
+            pipeline.bus.wait_for(m.Heard, lambda h: h.items and not h.playing)
+        heard = [i for i in emulator.items() if i.get("role") == "user"]
+    # it says how long the turn is
+    assert len(heard) == 1
+    assert float(told.text.strip("[").split()[0]) > speech.seconds(speech.TIDES) - 0.3
+
+
 def test_nothing_that_was_said_before_the_loss_arrives_after_it(
     kept: Keeper, tmp_path: Path
 ) -> None:

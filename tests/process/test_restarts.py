@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, takewhile
+from itertools import count, pairwise, takewhile
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +112,58 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     assert anew.heard <= cut.heard < EVERY_S * pcm.RATE
     for name in topics.STAGES:
         assert talk.stages[name].running
+
+
+def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        said = [(at, speech.QUESTION) for at in (0.3, 3.3, 6.3, 9.3, 12.3)]
+        pipeline.settings |= {
+            "capture.device": speech.microphone(tmp_path / "person.wav", said, 60),
+            "session.turn_detection.silence_duration_ms": 200,
+        }
+        pipeline.emulator("--reply", "tone:1", "--burst")
+        stages = pipeline.all_up("echo", "vad", "uplink", "downlink", "playback")
+        stages |= pipeline.all_up("link")
+        session = pipeline.meet()
+        pipeline.up("capture")
+        gone: dict[str, int] = {}
+        back: dict[str, int] = {}
+        for stage in ("echo", "vad"):
+            heard_anew(pipeline)
+            stages[stage].end(signal.SIGKILL)
+            gone[stage] = time.monotonic_ns()
+            stages[stage] = pipeline.up(stage)
+            back[stage] = time.monotonic_ns()
+        heard_anew(pipeline)
+        uplink = pipeline.bus.health("uplink", since=pipeline.bus.now)
+        heard = list(pipeline.bus.heard)
+    clean = [d for d in heard if isinstance(d.message, m.MicClean)]
+    frames = [d.message for d in clean if isinstance(d.message, m.MicClean)]
+    # each is heard from as soon as it runs; vad when the person speaks next
+    speeches = [d for d in heard if isinstance(d.message, m.Speech)]
+    for stage, said_by, limit_s in (("echo", clean, 1), ("vad", speeches, 1 + 3)):
+        epochs = list(dict.fromkeys(d.stamp.epoch for d in said_by))
+        assert len(epochs) == 2
+        first = next(d.stamp.t for d in said_by if d.stamp.epoch == epochs[1])
+        assert first - back[stage] < limit_s * 1e9
+    # nothing came twice, and nothing of what was captured before
+    new = [f for d, f in zip(clean, frames, strict=True) if d.stamp.epoch != clean[0].stamp.epoch]
+    assert new[0].captured_ns > gone["echo"]
+    assert all(before.position < after.position for before, after in pairwise(frames))
+    missing = [after.position - before.position - pcm.FRAME for before, after in pairwise(frames)]
+    assert 0 < sum(missing) < 2 * pcm.RATE
+    # and where nothing came the server heard so much silence
+    begin = frames[0].position
+    microphone = bytearray((frames[-1].position + pcm.FRAME - begin) * pcm.SAMPLE_BYTES)
+    for frame in frames:
+        at = (frame.position - begin) * pcm.SAMPLE_BYTES
+        microphone[at : at + len(frame.payload)] = frame.payload
+    events = [d.message for d in heard if isinstance(d.message, m.ClientEvent)]
+    assert {event.session for event in events} == {session}
+    appended = [json.loads(e.payload)["audio"] for e in events if b"append" in e.payload[:40]]
+    sent = b"".join(map(base64.b64decode, appended))
+    # but for the end, which may be under way to one of us
+    speech.place(sent[: -pcm.RATE], bytes(microphone))
+    assert uplink.counters["frames_silent"] == sum(missing) // pcm.FRAME

@@ -191,7 +191,7 @@ def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("counter", "number"),
-    [("frames_lost", signal.SIGTERM), ("refused", signal.SIGINT)],
+    [("frames_unsent", signal.SIGTERM), ("refused", signal.SIGINT)],
     ids=["with frames", "with what is refused"],
 )
 def test_a_signal_ends_it_though_the_bus_is_flooded(
@@ -200,7 +200,7 @@ def test_a_signal_ends_it_though_the_bus_is_flooded(
     # who listens to the flood as well would slow it down
     with Pipeline(kept, [topics.health("uplink")]) as pipeline:
         child = pipeline.up("uplink")
-        with flood(pipeline, valid=counter == "frames_lost"):
+        with flood(pipeline, valid=counter == "frames_unsent"):
             begun = pipeline.bus.health("uplink", lambda h: h.counters.get(counter, 0) > 100)
             # and it is well meanwhile: its heart goes on beating
             enough = begun.counters[counter] + 100

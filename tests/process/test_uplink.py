@@ -45,8 +45,8 @@ def captured(pipeline: Pipeline) -> dict[int, m.MicFrame]:
 
 def accounted(health: m.Health) -> int:
     """Give how many frames uplink has an account of."""
-    names = ("frames_sent", "frames_unsent", "frames_late", "frames_lost")
-    return sum(health.counters.get(name, 0) for name in names)
+    names = ("sent", "unsent", "late", "lost", "silent")
+    return sum(health.counters.get(f"frames_{name}", 0) for name in names)
 
 
 def test_every_frame_is_sent_in_its_order_or_accounted_for(

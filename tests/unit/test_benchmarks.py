@@ -201,3 +201,20 @@ def test_a_reply_that_goes_on_in_another_recording_is_one() -> None:
     # 10 ms that a device took along are no hole
     assert not found.hole
     assert found.whole_ms == pytest.approx(1300, abs=1)
+
+
+def test_a_reply_that_was_cut_as_soon_as_it_began_is_not_the_one_after_it() -> None:
+    pieces = (silence(100), tone(0, 870), silence(800), tone(0, 48_000), silence(100))
+    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert one.ended_s == pytest.approx(BEGIN_S + 0.136, abs=0.003)
+    assert two.whole_ms == pytest.approx(2000, abs=1)
+
+
+@pytest.mark.parametrize(("before_ms", "after_ms"), [(1500, 100), (300, 0)])
+def test_a_sound_too_short_to_be_told_is_no_part_of_what_it_cannot_be_of(
+    before_ms: int, after_ms: int
+) -> None:
+    pieces = (tone(0, 24_000), silence(before_ms), tone(0, 600), silence(after_ms))
+    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert found.whole_ms == pytest.approx(1000, abs=1)
+    assert found.ended_s == pytest.approx(BEGIN_S + 1, abs=0.003)

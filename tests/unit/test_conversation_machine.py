@@ -541,24 +541,29 @@ class Conversation(RuleBasedStateMachine):
 
     def tell_heard(self) -> None:
         """Downlink and uplink hear how far the playhead is."""
-        heard = m.Heard(
-            generation=self.player.generation,
-            session=self.player.session,
-            playing=self.player.playing,
-            items=self.player.items(),
-        )
+        heard = self._playhead()
         self.turns.heard(heard)
         self.reports.heard(heard)
         for seen in heard.items:
             item = self.items[seen.item_id]
             self.told[item] = max(self.told.get(item, 0), seen.heard)
 
+    def _playhead(self) -> m.Heard:
+        return m.Heard(
+            generation=self.player.generation,
+            session=self.player.session,
+            playing=self.player.playing,
+            items=self.player.items(),
+        )
+
     def give_up(self) -> None:
         """Uplink waits no longer for the answer to flushes that were lost."""
         coming = {flushed.flush.generation for flushed in self.flushes}
         for generation, flush in list(self.unanswered.items()):
             if generation not in coming:
-                self._answered(self.reports.unanswered(flush))
+                record = self._answered(self.reports.unanswered(flush))
+                if record is not None:
+                    self.reported |= {self.items[r.item_id] for r in record.reports}
 
     def _answered(self, silenced: m.Silenced) -> m.Interruption | None:
         """Uplink hears what a flush ended."""
@@ -942,6 +947,21 @@ class Conversation(RuleBasedStateMachine):
             # these were interrupted, and all is said
             if self.downlink in item.reply.flushed:
                 self._check_belief(item)
+        # nobody talks over what is lost
+        if self.turns.unheard(self._playhead()):
+            self._flushed(self.turns.flush("unheard", 0))
+            self._settle()
+            self.give_up()
+            self._settle()
+        # but for what neither downlink nor playback knows of: both have died, or all of it came
+        # while there was no downlink
+        known = {t.key for t in self.player._tracks.values() if t.received}
+        known |= {key for key, item in self.turns._items.items() if item.received}
+        for item in self.server.items.values():
+            if not item.reply.out_of_band and (item.name, 0) in known:
+                margin_ms = 0 if item.asked else MARGIN_MS
+                said = f"{item.name}: {item.asked}, {item.unbroken} heard"
+                assert item.believed_ms <= samples_to_ms(item.unbroken) + margin_ms, said
         self.server.hear()
         self._settle()
         self.give_up()

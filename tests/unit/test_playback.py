@@ -171,3 +171,37 @@ def test_heard_stays_exact_when_the_speaker_changes(
     assert [(i.heard, i.received) for i in silenced.items] == [(2500 + fade, pcm.RATE // 5)]
     assert heard[: 2500 * 2] == said[: 2500 * 2], "nothing is lost between one speaker and the next"
     assert not any(heard[(2500 + fade) * 2 :])
+
+
+def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
+    speakers: list[Speaker | None],
+) -> None:
+    bus = Bus()
+    Playback(cast("Stage", bus))
+    speaker = speakers[0]
+    assert speaker is not None
+
+    def heard() -> list[m.Heard]:
+        return [each for each in bus.said if isinstance(each, m.Heard)]
+
+    # one that takes another one's place says so: what that had queued is not played
+    assert heard() == [m.Heard(generation=0, session=0, playing=False, items=[])]
+    bus.deliver(
+        m.ReplyAudio(
+            generation=7,
+            session=1,
+            response_id="resp",
+            item_id="item",
+            content_index=0,
+            start=0,
+            last=True,
+            payload=speech(1000),
+        )
+    )
+    bus.tick()
+    assert [each.playing for each in heard()] == [False, True]
+    speaker.ask(1000)
+    speaker.ask(1000)
+    bus.tick()
+    assert not heard()[-1].playing
+    assert heard()[-1].items[0].whole
