@@ -122,7 +122,9 @@ class _Maker:
         voice = self.vowel(seconds, 85, 70, _THROAT)
         at = np.arange(len(voice)) / RATE
         broken = voice * (0.55 + 0.45 * np.sin(2 * np.pi * 27 * self._slow * at))
-        return broken + 0.3 * _swelling(_through(self._white(seconds), _THROAT), 0.03, 0.1)[: len(at)]
+        return (
+            broken + 0.3 * _swelling(_through(self._white(seconds), _THROAT), 0.03, 0.1)[: len(at)]
+        )
 
     def ha(self, seconds: float) -> Sound:
         """A breath, and a vowel that falls."""

@@ -82,8 +82,6 @@ class Outcome:
     client: Client = Client()
 
 
-
-
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m.Message]]:
     """Give the frames of both devices, and when each reaches the echo stage, in that order."""
     far = np.rint(room.far * 32767).astype(np.int16)

@@ -1,0 +1,154 @@
+"""On an open loudspeaker, with all that is real but the air: the assistant hears itself come back.
+
+Echo canceller, voice detector, judge and duck are the true ones with their own settings; the room
+(``room``) is as exact as arithmetic. What is heard there is no recording's: see benchmarks/noises.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import rooms
+from benchmarks.noises import noises
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import room, speech
+from tests.process.pipeline import UNHELD, Child, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+STAGES = ("echo", "vad", "uplink", "downlink", "playback")
+#: The noises begin when the room is learnt.
+FIRST_S, EVERY_S = 4.0, 1.3
+ECHO_DB = -5.0
+#: How long the assistant has the word, s.
+ALONE_S = 22.0
+NOISES = noises(0)
+SENTENCES = [
+    (FIRST_S + EVERY_S * len(NOISES) + at_s, rooms.person(n))
+    for n, at_s in enumerate((0.5, 6.5, 12.5), 1)
+]
+#: Of the noises, so many at least are heard as a voice: what nobody notices proves nothing.
+NOTICED = 8
+
+
+@dataclass
+class Talk:
+    """A conversation in a room."""
+
+    pipeline: Pipeline
+    air: Child
+
+    def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
+        """Give what the server said, of a name, within a time."""
+        said = [d for d in self.pipeline.bus.heard if isinstance(d.message, m.ServerEvent)]
+        events = [json.loads(d.message.payload) for d in said if since_ns <= d.stamp.t < until_ns]
+        return [event for event in events if event["type"] == name]
+
+    def counters(self, stage: str) -> dict[str, int]:
+        """Give what a stage has counted by now."""
+        bus = self.pipeline.bus
+        return bus.health(stage, since=bus.now).counters
+
+
+@contextlib.contextmanager
+def talk(
+    kept: Keeper, directory: Path, sounds: list[tuple[float, rooms.Sound]], **settings: object
+) -> Iterator[Talk]:
+    """Let the assistant begin to tell a story in a room."""
+    story = pcm.to_array(speech.clip("long", 10))
+    options = room.furnish(directory / "room.npz", story, sounds, echo_db=ECHO_DB)
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings |= {"session.greeting": "Tell a long story.", **settings}
+        pipeline.emulator("--reply", "clip:long", "--burst")
+        air = pipeline.python("tests.process.room", *pipeline.options({}), *options)
+        pipeline.all_up(*STAGES)
+        pipeline.ready("capture", air)
+        pipeline.up("link")
+        pipeline.meet()
+        yield Talk(pipeline, air)
+
+
+@pytest.fixture(scope="module")
+def talks(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Talk]]:
+    """Hold two conversations at the same time: they take their time, and little else."""
+    sounds = [(FIRST_S + EVERY_S * n, noise.sound) for n, noise in enumerate(NOISES)] + SENTENCES
+    with (
+        talk(
+            kept,
+            tmp_path_factory.mktemp("client"),
+            sounds,
+            **{"interruption.decide": "client"},
+        ) as client,
+        talk(kept, tmp_path_factory.mktemp("server"), [(ALONE_S, rooms.person(1))]) as server,
+    ):
+        yield {"client": client, "server": server}
+
+
+def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> None:
+    run = talks["server"]
+    bus = run.pipeline.bus
+    record = bus.wait_for(m.Interruption, patience=ALONE_S + 20).message
+    # for all the time in which nobody spoke, it spoke
+    [report] = record.reports
+    assert report.heard_ms > ALONE_S * 1000
+    assert record.cause == "speech_started"
+    assert [flush.generation for flush in bus.all(m.Flush)] == [record.generation]
+    assert not [s for s in bus.all(m.Speech) if s.speaking and s.at_ns < record.onset_ns - 1]
+    # lowered first, and then silent
+    assert 0 < record.onset_ns < record.ducked_ns < record.event_ns < record.silent_ns
+    assert run.counters("echo")["removed_db"] > 10
+    assert not run.counters("capture").get("too_late")
+
+
+def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk]) -> None:
+    run = talks["client"]
+    bus = run.pipeline.bus
+    last_s = SENTENCES[-1][0]
+    cuts: list[m.Interruption] = []
+    at = 0
+    for _ in SENTENCES:
+        bus.wait_for(
+            m.Interruption,
+            lambda i: not cuts or i.generation > cuts[-1].generation,
+            since=at,
+            patience=last_s + 20,
+        )
+        cuts = bus.all(m.Interruption)
+    # each sentence interrupts, and nothing else did
+    assert [cut.cause for cut in cuts] == ["judged"] * len(SENTENCES)
+    begin = next(f.played_ns for f in bus.all(m.SpeakerFrame) if any(f.payload))
+    for cut, (at_s, _) in zip(cuts, SENTENCES, strict=True):
+        assert at_s - 0.2 < (cut.onset_ns - begin) / 1e9 < at_s + 1.0
+        assert cut.onset_ns < cut.ducked_ns < cut.event_ns <= cut.flush_ns
+    assert cuts[0].reports[0].heard_ms > SENTENCES[0][0] * 1000
+    # many were taken for a voice, here and by the server
+    counters = run.counters("downlink")
+    assert counters["resumes"] >= NOTICED
+    assert run.counters("playback")["ducks"] >= NOTICED + len(SENTENCES)
+    first = cuts[0].event_ns
+    of_noises = [e["item_id"] for e in run.events("input_audio_buffer.committed", 0, first)]
+    assert len(of_noises) >= NOTICED // 2
+    # and none of them is left
+    deleted = [e["item_id"] for e in run.events("conversation.item.deleted")]
+    assert set(of_noises) <= set(deleted)
+    # each sentence is answered, and stays
+    bus.wait_for(m.Heard, lambda h: h.generation >= cuts[-1].generation and h.playing)
+    turns = [e["item_id"] for e in run.events("input_audio_buffer.committed", first)]
+    assert set(turns).isdisjoint(deleted)
+    assert len(turns) == len(SENTENCES)
+    assert not run.events("error")
+    assert not run.counters("capture").get("too_late")
+
+
+def test_without_the_canceller_it_interrupts_itself(kept: Keeper, tmp_path: Path) -> None:
+    with talk(kept, tmp_path, [], **{"echo.enabled": False}) as run:
+        silenced = run.pipeline.bus.wait_for(m.Silenced, lambda s: bool(s.items)).message
+        assert 0 < silenced.items[0].heard < ALONE_S / 2 * pcm.RATE
