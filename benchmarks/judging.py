@@ -46,13 +46,14 @@ class Conversation:
 
     def hear(self, voice: Voice, changes: list[Change], at: int, now_ns: int) -> None:
         """Take what vad makes of a frame, as it tells it; ``at``: where the frame ends."""
-        told = [m.Speech(speaking=c.speaking, at_ns=c.at_ns) for c in changes]
+        told = [(change.speaking, change.at_ns) for change in changes]
         said = self._said
         if not told and said and voice.speaking and voice.until_ns - said.until_ns >= TELL_NS:
-            told = [said]
-        for speech in told:
-            until_ns = voice.until_ns if speech.speaking else 0
-            self._said = speech = msgspec.structs.replace(speech, until_ns=until_ns)
+            told = [(True, said.at_ns)]
+        for speaking, at_ns in told:
+            until_ns = voice.until_ns if speaking else 0
+            speech = m.Speech(speaking=speaking, at_ns=at_ns, until_ns=until_ns)
+            self._said = speech
             if self._duck.hear(speech, playing=self._playing, now_ns=now_ns):
                 self.ducks.append(at)
             self._judged(self._judge.hear(speech, now_ns), at, now_ns)

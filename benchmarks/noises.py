@@ -1,4 +1,4 @@
-"""Twenty sounds that interrupt nobody, made of arithmetic: coughs, knocks, "mm-hm", things that fall.
+"""Twenty sounds that interrupt nobody, made of arithmetic: coughs, knocks, "mm-hm"; what falls.
 
 The short ones of a person are a voice's pulses and breath through the resonances of a throat, those
 of things are blows and what rings after them. They are made anew for each seed, a little higher,
@@ -101,12 +101,12 @@ class _Maker:
         return self.vowel(seconds, begin_hz, end_hz, _MOUTH_SHUT)
 
     def hummed(self, one: float, two: float, high: float, low: float, end: float) -> Sound:
-        """ "mm-hm": two hums, and a breath through the nose between them."""
+        """Two hums, "mm-hm", and a breath through the nose between them."""
         breath = 0.15 * _through(self._white(0.05), _MOUTH_SHUT)
         return self.joined(self.hum(one, high, low), breath, self.hum(two, low, end))
 
     def said(self, one: float, two: float, high: float, low: float, end: float) -> Sound:
-        """ "uh-huh"."""
+        """Two vowels, "uh-huh"."""
         first = self.vowel(one, high, low, _MOUTH_HALF)
         breath = 0.2 * _through(self._white(0.05), _BREATH)
         return self.joined(first, breath, self.vowel(two, low, end, _MOUTH_OPEN))

@@ -6,9 +6,9 @@ Half an hour of the assistant's speech in fifteen rooms (benchmarks/rooms.py), t
 times, through the very classes that echo and vad run, with frames, stamps and waits as the devices
 would give them. A server's turn detection (the emulator's, with its defaults) listens to what goes
 up: what it hears while nobody speaks would have interrupted the assistant by its own voice. The
-client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms more
-against twenty noises each (benchmarks/noises.py), which are to end no sentence and leave nothing in
-the conversation.
+client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms
+more against twenty noises each (benchmarks/noises.py), which are to end no sentence and to leave
+nothing in the conversation.
 
 Voice to duck is from the sample of the microphone in which the person's voice begins to the sample
 of the speaker from which on the assistant is lowered: detection, the devices' buffers, and 2 ms for
@@ -236,6 +236,30 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(rows)
 
 
+def client_table(outcomes: list[Outcome]) -> str:
+    """Give what the noises did, for people."""
+    rows = [f"{'':22}{'noises':>8}{'ducked':>8}{'cut off':>9}{'left':>6}{'found':>8}"]
+    rows += [
+        f"{o.name:22}{o.client.noises:8}{o.client.noticed:8}{o.client.for_nothing:9}"
+        f"{o.client.left:6}{f'{o.client.found}/{o.barge_ins}':>8}"
+        for o in outcomes
+    ]
+    return "\n".join(rows)
+
+
+def client_summary(outcomes: list[Outcome]) -> dict[str, float]:
+    """Give what came of it where the client decides, in all rooms."""
+    clients = [o.client for o in outcomes]
+    return {
+        "client_barge_ins": sum(o.barge_ins for o in outcomes),
+        "client_found": sum(c.found for c in clients),
+        "for_nothing": sum(c.for_nothing for c in clients),
+        "noises": sum(c.noises for c in clients),
+        "noticed": sum(c.noticed for c in clients),
+        "left": sum(c.left for c in clients),
+    }
+
+
 def summary(outcomes: list[Outcome], chosen: list[Scene]) -> dict[str, float]:
     """Give what the aims are about."""
     linear = {s.name for s in chosen if s.linear}
@@ -273,9 +297,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     chosen = [s for s in scenes(arguments.seed) if arguments.only in s.name]
+    others = [s for s in noisy(arguments.seed) if arguments.only in s.name]
     with ProcessPoolExecutor(2) as pool:
-        outcomes = list(pool.map(run, chosen, [settings] * len(chosen)))
-    figures = summary(outcomes, chosen)
+        everything = list(pool.map(run, chosen + others, [settings] * len(chosen + others)))
+    outcomes, with_noises = everything[: len(chosen)], everything[len(chosen) :]
+    figures = summary(outcomes, chosen) | client_summary(everything)
     print(table(outcomes))
     print(
         f"\n{figures['minutes']:.0f} minutes of the assistant:"
@@ -285,10 +311,15 @@ def main() -> int:
         f" {figures['ducked']} ducked, voice to duck {figures['voice_to_duck_median_ms']:.0f} ms"
         f" median, {figures['voice_to_duck_p95_ms']:.0f} ms p95\n"
         f"at least {figures['least_removed_linear_db']:.1f} dB removed in the linear rooms;"
-        f" {figures['cpu_percent']:.1f} % of a core"
+        f" {figures['cpu_percent']:.1f} % of a core\n\n"
+        f"{client_table(with_noises)}\n\n"
+        f"where the client decides: of {figures['client_barge_ins']} barge-ins"
+        f" {figures['client_found']} interrupted; of {figures['noises']} noises,"
+        f" {figures['noticed']} of which lowered the assistant, {figures['for_nothing']}\n"
+        f"(and {figures['left']} items without a person were left in the conversation)"
     )
     if arguments.json:
-        result = {"summary": figures, "rooms": [asdict(o) for o in outcomes]}
+        result = {"summary": figures, "rooms": [asdict(o) for o in everything]}
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -78,7 +78,8 @@ class Air:
             said = self._person[max(0, place) : max(0, place + pcm.FRAME)]
             begin = max(0, -place)
             sound[begin : begin + len(said)] += said
-        return np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
+        heard_s16: NDArray[np.int16] = np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
+        return heard_s16
 
 
 class Room:
@@ -141,8 +142,8 @@ def furnish(
 ) -> list[str]:
     """Leave a room in a file, and give the options that lead there.
 
-    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``sounds``: what
-    is heard of the person, after so many seconds of the assistant, 1 being a person's level.
+    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``sounds``:
+    what is heard of the person, after so many seconds of the assistant; 1 is a person's level.
     """
     response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
     echo = rooms.convolved(assistant / 32768, response)
