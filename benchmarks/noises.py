@@ -40,17 +40,17 @@ def noises(seed: int = 0) -> list[Noise]:
     """Give the twenty; each lasts less than half a second."""
     makers: list[tuple[str, float, Callable[[_Maker], Sound]]] = [
         # with how loud each is beside the person's voice, dB
-        ("mm-hm", -2, lambda it: it.hummed(0.13, 0.18, 118, 100, 135)),
-        ("uh-huh", -1, lambda it: it.said(0.12, 0.16, 115, 105, 140)),
+        ("mm-hm", -2, lambda it: it.hummed(0.11, 0.16, 118, 100, 135)),
+        ("uh-huh", -1, lambda it: it.said(0.11, 0.15, 115, 105, 140)),
         ("mm", -3, lambda it: it.hum(0.30, 125, 105)),
         ("ah", 0, lambda it: it.vowel(0.28, 140, 110, _MOUTH_OPEN)),
         ("oh", 0, lambda it: it.vowel(0.30, 150, 105, _MOUTH_HALF)),
         ("cough", 5, lambda it: it.cough(0.16)),
         ("dry cough", 4, lambda it: it.cough(0.04)),
-        ("two coughs", 5, lambda it: it.after(it.cough(0.05), 0.03, it.cough(0.04))),
-        ("throat cleared", 0, lambda it: it.rasp(0.38)),
-        ("laugh", 1, lambda it: it.after(it.ha(0.13), 0.04, it.ha(0.13))),
-        ("sigh", -5, lambda it: it.breath(0.42)),
+        ("two coughs", 5, lambda it: it.after(it.cough(0.03), 0.03, it.cough(0.02))),
+        ("throat cleared", 0, lambda it: it.rasp(0.32)),
+        ("laugh", 1, lambda it: it.after(it.ha(0.09), 0.03, it.ha(0.09))),
+        ("sigh", -5, lambda it: it.breath(0.36)),
         ("sneeze", 6, lambda it: it.after(it.ha(0.10), 0.02, it.burst(0.22, _BREATH))),
         ("knock", 4, lambda it: it.blows([0.0], (160, 330, 520), 0.03)),
         ("three knocks", 0, lambda it: it.blows([0.0, 0.15, 0.30], (170, 350, 540), 0.025)),
@@ -59,7 +59,7 @@ def noises(seed: int = 0) -> list[Noise]:
         ("keys", -7, lambda it: it.blows(it.scattered(6, 0.42), (2100, 3600, 5200), 0.004)),
         ("thing that falls", -1, lambda it: it.blows([0, 0.19, 0.3, 0.36], (1900, 3300), 0.02)),
         ("cup", 0, lambda it: it.blows([0.0, 0.09], (1850, 4200, 6300), 0.09)),
-        ("chair", 2, lambda it: it.scrape(0.40)),
+        ("chair", 2, lambda it: it.scrape(0.30)),
     ]
     made = []
     for number, (name, level_db, make) in enumerate(makers):

@@ -33,6 +33,7 @@ _DECAY = 10**-0.15
 _NOISE_RISES = 10**0.0125
 #: After a person's last loud frame they may go on: 200 ms.
 _HOLD = 10
+_FADES = 3  # frames of that for each in which nothing is heard
 #: Independent samples in a frame of speech: what a correlation over one scatters by.
 _INDEPENDENT = 20
 _SHORT, _LONG = 0.6, 0.9  # how much of a correlation stays from frame to frame
@@ -153,7 +154,9 @@ class DoubleTalk:
         elif unlike:
             self._hold = 0
         elif self._hold:
-            self._hold -= 1
+            # a frame with nothing above the noise and the usual rest has nothing to hold open for
+            soft = left_power < _LOUD * self.noise or rest_db < self._mean + self._deviation
+            self._hold = max(0, self._hold - (_FADES if soft else 1))
         return person or self._hold > 0
 
     def _look_for_echo(self, near_power: float, echo_power: float, far_power: float) -> None:
