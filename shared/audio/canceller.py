@@ -93,7 +93,7 @@ class Canceller:
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
         left = self._filter.process(near, far)
-        open_ = self._talk.judge(near, left, far)
+        open_ = self._talk.judge(near, left, far, self._filter.unsure)
         self._attend(near, far)
         if self.passes:
             self._filter.doubt()
