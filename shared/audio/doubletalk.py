@@ -44,7 +44,8 @@ _NO_ECHO = 40
 _SURE = 80
 _ON_ITS_WAY = 15
 #: Before that, in the first room, a person is so much louder than all that the filter may have
-#: missed, in power; once in so many frames it has taken out so much that the echo is where it looks.
+#: missed, in power: once it has taken out all but so much in so many frames, and is known to look
+#: where the echo is.
 _SURELY = 10.0
 _FOUND, _TAKEN = 5, 0.25
 #: What the filter takes out is no echo when the microphone has no more of it than this, in power.

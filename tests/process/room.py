@@ -6,8 +6,9 @@ What playback tells that the speaker was given (``speaker.frame``) comes back in
 through an impulse response, beside what a person says and does there; it goes out as ``mic.frame``,
 as capture's does. The person's time begins with the assistant's first sound.
 
-A frame goes out when its time has come and all that the speaker gave meanwhile is known: a machine
-that is busy makes the microphone late, and moves nothing in the room.
+A frame goes out when its time has come, all that the speaker gave meanwhile is known, and the frame
+before it has come out of ``echo``: a machine that is busy makes the microphone late, and neither
+moves anything in the room nor leaves the canceller without the far end.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ FRAME_NS = pcm.samples_to_ns(pcm.FRAME)
 LOOK_S = 0.005
 #: The canceller reads some samples more of the far end than a frame is long.
 AHEAD_NS = 2_000_000
-#: A speaker that has told nothing for so long is not waited for until it does again.
+#: A stage that has told nothing for so long is not waited for until it does again.
 GONE_NS = 1_000_000_000
 NOISE_DBFS = -65.0
 
@@ -92,7 +93,10 @@ class Room:
         self._frames = 0
         self._known_ns = 0  # up to when it is known what the speaker gave
         self._present = False
+        self._cleaned = 0  # samples that have come out of echo
+        self._published_ns = self._begin_ns
         stage.subscribe(m.SpeakerFrame, self._on_speaker)
+        stage.subscribe(m.MicClean, self._on_clean)
         stage.every(LOOK_S, self._take)
         stage.state = "a room"
 
@@ -108,6 +112,10 @@ class Room:
         self._stage.counters["lost"] += delivery.lost
         self._take()
 
+    def _on_clean(self, delivery: Delivery[m.MicClean]) -> None:
+        self._cleaned = delivery.message.position + pcm.FRAME
+        self._take()
+
     def _take(self) -> None:
         now_ns = time.monotonic_ns()
         while True:
@@ -119,6 +127,9 @@ class Room:
                 if self._present:
                     return
             position = self._frames * pcm.FRAME
+            if self._cleaned < position and now_ns - self._published_ns < GONE_NS:
+                return
+            self._published_ns = now_ns
             self._stage.publish(
                 m.MicFrame(
                     stream=self._stream,

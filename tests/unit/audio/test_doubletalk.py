@@ -120,7 +120,7 @@ def test_who_talks_over_the_first_words_is_heard_where_the_filter_is_sure(ear: E
     assert all(ear.hear(3, unsure=unsure, person=2 * ECHO))
     assert not ear.learnt()
     # a pause is none of the rest's; nor is who speaks on learnt for it
-    assert all(ear.hear(2, unsure=unsure))
+    assert all(ear.hear(2, unsure=ECHO, truly=2))
     list(ear.hear(SECOND, unsure=unsure, person=4 * ECHO))
     assert not any(list(ear.hear(SECOND))[5:])
     assert ear.learnt()
@@ -233,7 +233,7 @@ def test_a_room_that_has_changed_is_no_person_for_long(ear: Ear) -> None:
 def test_what_passes_is_no_room_that_has_changed(ear: Ear) -> None:
     ear.learns()
     for _ in range(8):
-        list(ear.hear(2, truly=0, other=ECHO))
+        list(ear.hear(6, truly=0, other=ECHO))
         list(ear.hear(SECOND // 2))
     assert ear.told() == set()
     # by chance a loud voice has something of the assistant's in it, the wrong way around
