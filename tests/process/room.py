@@ -4,7 +4,8 @@
 
 What playback tells that the speaker was given (``speaker.frame``) comes back into the microphone,
 through an impulse response, beside what a person says and does there; it goes out as ``mic.frame``,
-as capture's does. The person's time begins with the assistant's first sound.
+as capture's does. The person begins with the assistant's first sound, and goes on, each time, when
+the assistant has fallen silent and is heard again.
 
 A frame goes out when its time has come, all that the speaker gave meanwhile is known, and the frame
 before it has come out of ``echo``: a machine that is busy makes the microphone late, and neither
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,50 +39,58 @@ AHEAD_NS = 2_000_000
 #: A stage that has told nothing for so long is not waited for until it does again.
 GONE_NS = 1_000_000_000
 NOISE_DBFS = -65.0
+#: So much of its next reply the person hears before they go on: samples.
+LISTENS = 5 * pcm.RATE // 2
+#: The longest conversation, s.
+LONGEST_S = 150
 
 
 class Air:
     """What is in the air: counted from the room's beginning, in samples. Pure."""
 
-    def __init__(self, response: Sound, person: Sound) -> None:
-        self.person_at = -1  # when the assistant was first heard; -1: not yet
+    def __init__(self, response: Sound, person: Sequence[Sound]) -> None:
         self.too_late = 0  # samples of the speaker that came when their echo was over
-        self._person = person
+        self._next = deque(person)
         self._length = len(response)
         self._size = 1 << (self._length + pcm.FRAME).bit_length()
         self._response = np.fft.rfft(response, self._size)
-        self._far = np.zeros(len(person) + 60 * pcm.RATE, np.float32)
+        self._far, self._near = (np.zeros(LONGEST_S * pcm.RATE, np.float32) for _ in range(2))
         self._done = 0
+        self._said = 0  # where the person falls silent
+        self._heard = LISTENS  # of the assistant since it was silent; -1: it is not yet
         self._chance = np.random.default_rng(1)
 
     def play(self, at: int, samples: NDArray[np.int16]) -> None:
         """The speaker gives samples, s16."""
         if at < 0:
             return
-        if self.person_at < 0 and samples.any():
-            self.person_at = at
-        self.too_late += max(0, min(self._done - at, len(samples)) if samples.any() else 0)
         here = self._far[at : at + len(samples)]
         here[:] = samples[: len(here)]
         here *= 1 / 32768
+        if samples.any():
+            self.too_late += max(0, min(self._done - at, len(samples)))
+            self._heard += len(samples) if self._heard >= 0 else 0
+        elif at >= self._said > 0:
+            self._heard = 0
+        if self._heard > LISTENS and self._next:
+            said = self._next.popleft()
+            begin, self._said = at, at + len(said)
+            place = self._near[begin : self._said]
+            place[:] = said[: len(place)]
+            self._heard = -1
 
     def frame(self, at: int) -> NDArray[np.int16]:
         """Give a frame of the microphone, s16."""
         self._done = at + pcm.FRAME
         heard = np.zeros(self._length + pcm.FRAME, np.float32)
         before = min(at, self._length)
-        played = self._far[at - before : at + pcm.FRAME]
+        played = self._far[at - before : self._done]
         heard[self._length - before :][: len(played)] = played
         sound = np.fft.irfft(np.fft.rfft(heard, self._size) * self._response)
-        sound = sound[self._length : self._length + pcm.FRAME]
+        sound = sound[self._length : self._length + pcm.FRAME] + self._near[at : self._done]
         sound += self._chance.standard_normal(pcm.FRAME) * rooms.level(NOISE_DBFS)
-        place = at - self.person_at
-        if self.person_at >= 0 and place > -pcm.FRAME:
-            said = self._person[max(0, place) : max(0, place + pcm.FRAME)]
-            begin = max(0, -place)
-            sound[begin : begin + len(said)] += said
-        heard_s16: NDArray[np.int16] = np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
-        return heard_s16
+        samples: NDArray[np.int16] = np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
+        return samples
 
 
 class Room:
@@ -142,10 +152,19 @@ class Room:
             self._frames += 1
 
 
+def together(sounds: Iterable[tuple[float, rooms.Sound]]) -> rooms.Sound:
+    """Give sounds as one, each beginning at its second."""
+    placed = [(round(at_s * pcm.RATE), sound) for at_s, sound in sounds]
+    whole = np.zeros(max(at + len(sound) for at, sound in placed))
+    for at, sound in placed:
+        whole[at : at + len(sound)] += sound
+    return whole
+
+
 def furnish(
     path: Path,
     assistant: NDArray[np.int16],
-    sounds: Iterable[tuple[float, rooms.Sound]],
+    person: Sequence[rooms.Sound],
     *,
     echo_db: float,
     reverb_s: float = 0.4,
@@ -153,18 +172,15 @@ def furnish(
 ) -> list[str]:
     """Leave a room in a file, and give the options that lead there.
 
-    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``sounds``:
-    what is heard of the person, after so many seconds of the assistant; 1 is a person's level.
+    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``person``:
+    what is heard of them each time, 1 being a person's level.
     """
     response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
     echo = rooms.convolved(assistant / 32768, response)
     response *= rooms.level(rooms.NEAR_DBFS + echo_db) / rooms.active_rms(echo)
-    placed = [(round(at_s * pcm.RATE), sound) for at_s, sound in sounds]
-    person = np.zeros(max((at + len(sound) for at, sound in placed), default=0))
-    for at, sound in placed:
-        person[at : at + len(sound)] += sound * rooms.level(rooms.NEAR_DBFS)
+    said = [(sound * rooms.level(rooms.NEAR_DBFS)).astype(np.float32) for sound in person]
     with path.open("wb") as file:
-        np.savez(file, response=response.astype(np.float32), person=person.astype(np.float32))
+        np.savez(file, response.astype(np.float32), *said)
     return ["--room", str(path)]
 
 
@@ -177,7 +193,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def set_up(stage: s.Stage) -> Room:
         with np.load(files[0]) as room:
-            return Room(stage, Air(room["response"], room["person"]))
+            response, *person = (room[name] for name in room.files)
+        return Room(stage, Air(response, person))
 
     return s.run(
         "capture",
