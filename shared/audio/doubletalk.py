@@ -129,7 +129,9 @@ class DoubleTalk:
         echo = near - left
         echo_power, left_power = power(echo), power(left)
         near_power = power(near)
-        self.noise = min(near_power, left_power, self.noise * _NOISE_RISES) + 1e-12
+        # an echo that is not learnt yet must not be taken for it: the gate would not be closed enough
+        rises = 1.0 if self.far and not self.learnt else _NOISE_RISES
+        self.noise = min(near_power, left_power, self.noise * rises) + 1e-12
         far_power = power(far)
         heard = far_power > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)

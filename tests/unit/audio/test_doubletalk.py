@@ -210,6 +210,15 @@ def test_a_rooms_noise_is_no_person_and_a_word_is_no_noise(ear: Ear) -> None:
     assert ear.talk.noise == pytest.approx(quiet * 10**0.1, rel=0.02)
 
 
+def test_an_echo_that_is_not_learnt_is_not_taken_for_noise(ear: Ear) -> None:
+    # the closed gate is held below the noise: at first nothing else keeps the echo from being heard
+    list(ear.hear(20, echo=0, far=0))
+    noise = ear.talk.noise
+    list(ear.hear(35, rest_db=0))
+    assert not ear.learnt()
+    assert ear.talk.noise < 1.5 * noise
+
+
 def test_an_echo_below_the_noise_teaches_nothing(ear: Ear) -> None:
     ear.learns()
     # it would be: what is left is as loud as the echo, which is the noise
