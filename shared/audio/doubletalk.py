@@ -129,7 +129,7 @@ class DoubleTalk:
         echo = near - left
         echo_power, left_power = power(echo), power(left)
         near_power = power(near)
-        # an echo that is not learnt yet must not be taken for it: the gate would not be closed enough
+        # an echo that is not learnt yet is not to be taken for it: the gate would not close enough
         rises = 1.0 if self.far and not self.learnt else _NOISE_RISES
         self.noise = min(near_power, left_power, self.noise * rises) + 1e-12
         far_power = power(far)
