@@ -5,7 +5,10 @@
 Half an hour of the assistant's speech in fifteen rooms (benchmarks/rooms.py), talked over sixty
 times, through the very classes that echo and vad run, with frames, stamps and waits as the devices
 would give them. A server's turn detection (the emulator's, with its defaults) listens to what goes
-up: what it hears while nobody speaks would have interrupted the assistant by its own voice.
+up: what it hears while nobody speaks would have interrupted the assistant by its own voice. The
+client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms
+more against twenty noises each (benchmarks/noises.py), which are to end no sentence and to leave
+nothing in the conversation.
 
 Voice to duck is from the sample of the microphone in which the person's voice begins to the sample
 of the speaker from which on the assistant is lowered: detection, the devices' buffers, and 2 ms for
@@ -20,11 +23,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.judging import Conversation
 from benchmarks.rooms import (
     INPUT_NS,
     OUTPUT_NS,
@@ -32,6 +36,7 @@ from benchmarks.rooms import (
     Rendered,
     Scene,
     decibels,
+    noisy,
     render,
     scenes,
 )
@@ -51,6 +56,17 @@ SETTLED = 2 * pcm.RATE
 
 
 @dataclass(frozen=True)
+class Client:
+    """What came of it where the client decides."""
+
+    found: int = 0  # barge-ins that interrupted
+    for_nothing: int = 0  # interruptions that were none
+    noises: int = 0
+    noticed: int = 0  # noises for which the assistant was lowered
+    left: int = 0  # items in the conversation in which nobody speaks
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of one scene."""
 
@@ -63,6 +79,7 @@ class Outcome:
     found: int  # by the server
     ducked: list[float]  # ms from voice to duck, of those that were
     cpu: float  # % of a core, were it in real time
+    client: Client = Client()
 
 
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m.Message]]:
@@ -112,6 +129,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
         if echo.enabled
         else None
     )
+    client = Conversation(settings)
     voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
     server = Ears(Silero())
     turns = settings.session.turn_detection
@@ -136,7 +154,9 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
                 if canceller.drift:
                     aligner.turn(canceller.drift)
             changes = voice.take(payload, aligned.frame.captured_ns)
-            onsets += [(aligned.frame.position + pcm.FRAME, now) for c in changes if c.speaking]
+            ends = aligned.frame.position + pcm.FRAME
+            onsets += [(ends, now) for c in changes if c.speaking]
+            client.hear(voice, changes, ends, now)
             done.append((aligned.frame.position, payload))
         spent += time.process_time() - begun
         for position, payload in done:
@@ -144,7 +164,27 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
             server.append(payload)
             heard = server.hear(8)
             turns_begun += [server.clock for found in heard if isinstance(found, Started)]
-    return judged(room, clean, onsets, turns_begun, spent)
+            client.server(heard, server.clock, now)
+    outcome = judged(room, clean, onsets, turns_begun, spent)
+    return replace(outcome, client=client_judged(room, client))
+
+
+def client_judged(room: Rendered, client: Conversation) -> Client:
+    """Hold what the client decided against what there was."""
+
+    def within(at: int, stretches: list[tuple[int, int]]) -> bool:
+        return any(begin <= at <= end + GRACE for begin, end in stretches)
+
+    def holds(begin: int, end: int) -> bool:
+        return any(begin < their_end and end > their for their, their_end in room.spoken)
+
+    return Client(
+        sum(any(within(at, [one]) for at in client.interruptions) for one in room.spoken),
+        sum(not within(at, room.spoken) for at in client.interruptions),
+        len(room.noises),
+        sum(any(within(at, [one]) for at in client.ducks) for one in room.noises),
+        sum(not item.deleted and not holds(item.begin, item.end) for item in client.items.values()),
+    )
 
 
 def judged(
@@ -198,6 +238,30 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(rows)
 
 
+def client_table(outcomes: list[Outcome]) -> str:
+    """Give what the noises did, for people."""
+    rows = [f"{'':22}{'noises':>8}{'ducked':>8}{'cut off':>9}{'left':>6}{'found':>8}"]
+    rows += [
+        f"{o.name:22}{o.client.noises:8}{o.client.noticed:8}{o.client.for_nothing:9}"
+        f"{o.client.left:6}{f'{o.client.found}/{o.barge_ins}':>8}"
+        for o in outcomes
+    ]
+    return "\n".join(rows)
+
+
+def client_summary(outcomes: list[Outcome]) -> dict[str, float]:
+    """Give what came of it where the client decides, in all rooms."""
+    clients = [o.client for o in outcomes]
+    return {
+        "client_barge_ins": sum(o.barge_ins for o in outcomes),
+        "client_found": sum(c.found for c in clients),
+        "for_nothing": sum(c.for_nothing for c in clients),
+        "noises": sum(c.noises for c in clients),
+        "noticed": sum(c.noticed for c in clients),
+        "left": sum(c.left for c in clients),
+    }
+
+
 def summary(outcomes: list[Outcome], chosen: list[Scene]) -> dict[str, float]:
     """Give what the aims are about."""
     linear = {s.name for s in chosen if s.linear}
@@ -235,9 +299,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     chosen = [s for s in scenes(arguments.seed) if arguments.only in s.name]
+    others = [s for s in noisy(arguments.seed) if arguments.only in s.name]
     with ProcessPoolExecutor(2) as pool:
-        outcomes = list(pool.map(run, chosen, [settings] * len(chosen)))
-    figures = summary(outcomes, chosen)
+        everything = list(pool.map(run, chosen + others, [settings] * len(chosen + others)))
+    outcomes, with_noises = everything[: len(chosen)], everything[len(chosen) :]
+    figures = summary(outcomes, chosen) | client_summary(everything)
     print(table(outcomes))
     print(
         f"\n{figures['minutes']:.0f} minutes of the assistant:"
@@ -247,10 +313,15 @@ def main() -> int:
         f" {figures['ducked']} ducked, voice to duck {figures['voice_to_duck_median_ms']:.0f} ms"
         f" median, {figures['voice_to_duck_p95_ms']:.0f} ms p95\n"
         f"at least {figures['least_removed_linear_db']:.1f} dB removed in the linear rooms;"
-        f" {figures['cpu_percent']:.1f} % of a core"
+        f" {figures['cpu_percent']:.1f} % of a core\n\n"
+        f"{client_table(with_noises)}\n\n"
+        f"where the client decides: of {figures['client_barge_ins']} barge-ins"
+        f" {figures['client_found']} interrupted; of {figures['noises']} noises,"
+        f" {figures['noticed']} of which lowered the assistant, {figures['for_nothing']}\n"
+        f"(and {figures['left']} items without a person were left in the conversation)"
     )
     if arguments.json:
-        result = {"summary": figures, "rooms": [asdict(o) for o in outcomes]}
+        result = {"summary": figures, "rooms": [asdict(o) for o in everything]}
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 

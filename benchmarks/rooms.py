@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from benchmarks.noises import noises
 from services.emulator.options import VOICE
 from shared.audio.pcm import RATE
 from tests.sound.speech import clip, index
@@ -25,6 +26,8 @@ Sound = NDArray[np.float64]
 NEAR_DBFS = -26.0
 #: The person's voice begins where it comes within 30 dB of its peak.
 ONSET = 10 ** (-30 / 20)
+#: Where there are noises: when they begin and how often they come, s; people speak only after them.
+NOISES_S, EVERY_S, REST_S = 5.0, 1.8, 2.0
 #: How the two devices' stamps scatter, ns, and what each device says of its own delay.
 STAMPS_NS = 300_000
 INPUT_NS, OUTPUT_NS = 12_000_000, 10_000_000
@@ -44,6 +47,7 @@ class Scene:
     drive: float = 0.0  # of the speaker: 1 bends peaks, 3 squares them; 0: linear
     seconds: float = 120.0
     barge_ins: int = 4
+    noises: bool = False  # first there are twenty that interrupt nobody
     seed: int = 0
 
     @property
@@ -61,6 +65,7 @@ class Rendered:
     near: Sound  # the person alone
     microphone: Sound
     spoken: list[tuple[int, int]] = field(default_factory=list)  # the person, begin and end
+    noises: list[tuple[int, int]] = field(default_factory=list)  # what is no speech, the same
 
 
 def scenes(seed: int = 0) -> list[Scene]:
@@ -85,6 +90,22 @@ def scenes(seed: int = 0) -> list[Scene]:
     return [replace(scene, seed=seed + number) for number, scene in enumerate(plain)]
 
 
+def noisy(seed: int = 0) -> list[Scene]:
+    """Give rooms with twenty noises in each, and three barge-ins after them."""
+    plain = [
+        Scene("study, noises", 0.2, -10, 60),
+        Scene("living room, noises", 0.4, -5, 40),
+        Scene("loud, noises", 0.4, 0, 120),
+        Scene("noise, noises", 0.6, -6, 100, noise_dbfs=-50),
+        Scene("two clocks, noises", 0.3, -3, 70, drift_ppm=100),
+        Scene("small speaker, noises", 0.3, -6, 40, drive=1.0),
+    ]
+    return [
+        replace(scene, seconds=66.0, barge_ins=3, noises=True, seed=seed + 20 + number)
+        for number, scene in enumerate(plain)
+    ]
+
+
 def render(scene: Scene) -> Rendered:
     """Render a scene."""
     chance = np.random.default_rng(scene.seed)
@@ -100,20 +121,26 @@ def render(scene: Scene) -> Rendered:
     echo[half:] = echoes[-1][half:]
     echo *= level(NEAR_DBFS + scene.echo_db) / active_rms(echo)
     near = np.zeros(length)
-    spoken = []
+    spoken, sounded, begin_s = [], [], 8.0
+    if scene.noises:
+        for number, noise in enumerate(noises(scene.seed)):
+            at = int((NOISES_S + EVERY_S * number + 0.2 * chance.uniform(-1, 1)) * RATE)
+            near[at : at + len(noise.sound)] += noise.sound * level(NEAR_DBFS)
+            sounded.append((at, at + len(noise.sound)))
+        begin_s = NOISES_S + EVERY_S * len(sounded) + REST_S
     for number in range(scene.barge_ins):
         voice = person(number + 4 * scene.seed) * level(NEAR_DBFS)
         share = (number + 0.5 + 0.3 * chance.uniform(-1, 1)) / scene.barge_ins
-        at = int((8 + share * (scene.seconds - 14)) * RATE)
+        at = int((begin_s + share * (scene.seconds - 6 - begin_s)) * RATE)
         near[at : at + len(voice)] += voice
         loud = np.flatnonzero(np.abs(voice) > ONSET * np.abs(voice).max())
         spoken.append((at + int(loud[0]), at + len(voice)))
-    noise = chance.standard_normal(length) * level(scene.noise_dbfs)
-    microphone = np.clip(echo + near + noise, -1, 1)
+    hiss = chance.standard_normal(length) * level(scene.noise_dbfs)
+    microphone = np.clip(echo + near + hiss, -1, 1)
     if scene.drift_ppm:
         # the microphone takes its samples a little sooner or later each time
         microphone = soxr.resample(microphone, 1.0, 1 - scene.drift_ppm * 1e-6, "VHQ")[:length]
-    return Rendered(scene, far, near, microphone, spoken)
+    return Rendered(scene, far, near, microphone, spoken, sounded)
 
 
 def assistant(length: int, seed: int = 0) -> Sound:

@@ -98,7 +98,7 @@ class Canceller:
         near *= 1 / 32768
         left = self._filter.process(near, far)
         self.drift = 0.0
-        open_ = self._talk.judge(near, left, far)
+        open_ = self._talk.judge(near, left, far, self._filter.unsure)
         self._attend(near, far)
         if self.passes:
             self._filter.doubt()

@@ -33,6 +33,7 @@ _DECAY = 10**-0.15
 _NOISE_RISES = 10**0.0125
 #: After a person's last loud frame they may go on: 200 ms.
 _HOLD = 10
+_FADES = 3  # frames of that for each in which nothing is heard
 #: Independent samples in a frame of speech: what a correlation over one scatters by.
 _INDEPENDENT = 20
 _SHORT, _LONG = 0.6, 0.9  # how much of a correlation stays from frame to frame
@@ -42,6 +43,11 @@ _LEARNING = 25
 _NO_ECHO = 40
 _SURE = 80
 _ON_ITS_WAY = 15
+#: Before that, in the first room, a person is so much louder than all that the filter may have
+#: missed, in power: once it has taken out all but so much in so many frames, and is known to look
+#: where the echo is.
+_SURELY = 10.0
+_FOUND, _TAKEN = 5, 0.25
 #: What the filter takes out is no echo when the microphone has no more of it than this, in power.
 _NOTHING = 0.1
 #: So many frames more with an echo than without one, and headphones were plugged out: a person's
@@ -97,9 +103,13 @@ class DoubleTalk:
         self._tail = 0
         self._hold = 0
         self.forget()
+        self._moved = False
 
     def forget(self) -> None:
         """Begin anew: the room has changed."""
+        # what the filter looks for there may be where it does not look
+        self._moved = True
+        self._found = 0
         self.learnt = False
         self._echo = 1e-12  # the echo taken out, dying away as the room's does
         self._mean, self._deviation, self._count = 0.0, 6.0, 0
@@ -109,16 +119,19 @@ class DoubleTalk:
         self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
         self._hold = 0
 
-    def judge(self, near: Samples, left: Samples, far: Samples) -> bool:
+    def judge(self, near: Samples, left: Samples, far: Samples, unsure: float) -> bool:
         """Say whether a frame holds what should be heard: a person, or no echo at all.
 
-        ``near`` is the microphone, ``left`` what the filter leaves of it, ``far`` the speaker.
+        ``near`` is the microphone, ``left`` what the filter leaves of it, ``far`` the speaker;
+        ``unsure``: how much of what is left may be echo that the filter does not know, power.
         """
         self.change = ""
         echo = near - left
         echo_power, left_power = power(echo), power(left)
         near_power = power(near)
-        self.noise = min(near_power, left_power, self.noise * _NOISE_RISES) + 1e-12
+        # an echo that is not learnt yet is not to be taken for it: the gate would not close enough
+        rises = 1.0 if self.far and not self.learnt else _NOISE_RISES
+        self.noise = min(near_power, left_power, self.noise * rises) + 1e-12
         far_power = power(far)
         heard = far_power > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)
@@ -139,6 +152,11 @@ class DoubleTalk:
             and left_power > _LOUD * self.noise
             and rest_db > max(WEAKEST_DB, self._mean + _DEVIATIONS * self._deviation)
         )
+        if not (self.learnt or self._moved):
+            loud = near_power > _LOUD * self.noise
+            self._found += loud and left_power < _TAKEN * near_power
+            surely = left_power > _SURELY * (unsure + _LOUD * self.noise)
+            person = self._found >= _FOUND and surely
         if heard:
             self._frames += 1
             self._look_for_echo(near_power, echo_power, far_power)
@@ -150,10 +168,12 @@ class DoubleTalk:
             self._learn(rest_db)
         if person:
             self._hold = _HOLD
-        elif unlike:
+        elif unlike and self.learnt:
             self._hold = 0
         elif self._hold:
-            self._hold -= 1
+            # a frame with nothing above the noise and the usual rest has nothing to hold open for
+            soft = left_power < _LOUD * self.noise or rest_db < self._mean + self._deviation
+            self._hold = max(0, self._hold - (_FADES if soft else 1))
         return person or self._hold > 0
 
     def _look_for_echo(self, near_power: float, echo_power: float, far_power: float) -> None:

@@ -49,6 +49,7 @@ class LinearFilter:
         self._frame = frame
         bins = frame + 1
         self.skip = 0  # frames by which the far end is held back
+        self.unsure = 0.0  # how much echo may still be in what was left last, power
         self._far: Samples = np.zeros(2 * frame, np.float32)
         self._spectra = np.zeros((2 * (PARTS + MAX_SKIP), bins), np.complex64)
         self._newest = PARTS + MAX_SKIP
@@ -160,7 +161,9 @@ class LinearFilter:
         power += real
         # half: of the two frames a spectrum is made of, only one is new
         np.multiply(power, self._doubt, out=real)
-        real[0] = np.float32(0.5) * real.sum(axis=0) + near + np.float32(1e-8)
+        echo = np.float32(0.5) * real.sum(axis=0)
+        self.unsure = float(echo.sum()) / self._frame**2
+        real[0] = echo + near + np.float32(1e-8)
         np.divide(self._doubt, real[0].copy(), out=real)  # the step, per partition and bin
         np.conjugate(spectra, out=self._complex)
         self._complex *= left

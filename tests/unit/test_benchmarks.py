@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks import room, rooms
 from benchmarks.accounts import Recording, Tones
+from benchmarks.judging import Conversation, Item
 from benchmarks.listening import Interruption, Listener, match
+from benchmarks.noises import noises
 from services.emulator.tone import RATE, Tone
+from shared import config
 from tests.sound.pulse import Samples
 
 TONE_S = 4.0
@@ -167,6 +172,41 @@ def test_the_summary_is_of_all_rooms_and_of_the_linear_ones_alone() -> None:
     assert "3/4" in room.table(outcomes).splitlines()[3]
     silent = room.summary([room.Outcome("one", -6, 1, 0, 0, 4, 0, [], 5.0)], scenes[:1])
     assert np.isnan(silent["voice_to_duck_p95_ms"])
+
+
+def test_there_are_twenty_noises_and_none_is_long() -> None:
+    made = noises()
+    assert len({noise.name for noise in made}) == len(made) == 20
+    assert all(0.05 < len(noise.sound) / RATE < 0.5 for noise in made)
+    # as loud as they are beside a person
+    levels = {n.name: 10 * np.log10(np.square(n.sound).mean()) for n in made}
+    assert levels["cough"] == pytest.approx(5)
+    assert levels["mm-hm"] == pytest.approx(-2)
+    for one, same, other in zip(made, noises(), noises(1), strict=True):
+        np.testing.assert_array_equal(one.sound, same.sound)
+        assert not np.array_equal(one.sound, other.sound)
+
+
+def test_what_the_client_decided_is_held_against_who_spoke_and_what_there_was() -> None:
+    silent = np.zeros(20 * RATE)
+    knock = (5 * RATE, 5 * RATE + 2400)
+    scene = rooms.Scene("a room", 0.2, -6, 40, seconds=20)
+    rendered = rooms.Rendered(scene, silent, silent, silent, [SAID], [knock])
+    client = Conversation(config.Config())
+    client.interruptions = [knock[1] + RATE, SAID[0] + RATE // 2, SAID[1] + RATE]
+    client.ducks = [knock[0] + 480, SAID[0] + 480]
+    client.items = {
+        "a knock that stays": Item(knock[0], knock[1]),
+        "one that does not": Item(knock[0], knock[1], deleted=True),
+        "a sentence": Item(SAID[0] - 7200, SAID[1] + 12000),
+    }
+    found = room.client_judged(rendered, client)
+    assert found == room.Client(found=1, for_nothing=2, noises=1, noticed=1, left=1)
+    outcome = replace(judged([], []), client=found)
+    figures = room.client_summary([outcome, outcome])
+    assert (figures["client_barge_ins"], figures["client_found"]) == (2, 2)
+    assert (figures["noises"], figures["for_nothing"], figures["left"]) == (2, 4, 2)
+    assert "1/1" in room.client_table([outcome])
 
 
 TONES = Tones(TONE_S)

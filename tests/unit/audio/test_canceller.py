@@ -213,6 +213,18 @@ def test_a_short_scene_meets_the_aims_and_not_without_the_canceller() -> None:
     assert off.false_ducks > on.false_ducks
 
 
+def test_noises_end_no_sentence_where_the_client_decides() -> None:
+    noisy = rooms.noisy()[1]
+    on = room.run(noisy, settings()).client
+    # many are taken for a voice; none interrupts, or stays in the conversation
+    assert (on.noises, on.for_nothing, on.left) == (20, 0, 0)
+    assert on.noticed >= 8
+    assert on.found == noisy.barge_ins
+    off = room.run(noisy, settings(enabled=False)).client
+    assert off.for_nothing > 0
+    assert off.found < noisy.barge_ins
+
+
 @pytest.mark.parametrize("ppm", [100, -100])
 def test_how_much_faster_one_clock_is_is_heard_in_the_echo(ppm: int) -> None:
     rendered = rooms.render(replace(SHORT, barge_ins=0, seconds=12, drift_ppm=ppm))

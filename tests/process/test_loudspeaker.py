@@ -1,0 +1,156 @@
+"""On an open loudspeaker, with all that is real but the air: the assistant hears itself come back.
+
+Echo canceller, voice detector, judge and duck are the true ones with their own settings; the room
+(``room``) is as exact as arithmetic. So are the noises in it: see benchmarks/noises.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import rooms
+from benchmarks.noises import noises
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import room, speech
+from tests.process.pipeline import UNHELD, Child, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+STAGES = ("echo", "vad", "uplink", "downlink", "playback")
+#: The noises begin when the room is learnt.
+FIRST_S, EVERY_S = 4.0, 1.3
+ECHO_DB = -5.0
+#: How long the assistant has the word, s.
+ALONE_S = 22.0
+NOISES = noises(0)
+SENTENCES = 3
+#: The first sentence comes after the noises.
+SENTENCE_S = FIRST_S + EVERY_S * len(NOISES) + 0.5
+#: Of the noises, so many at least are heard as a voice: what nobody notices proves nothing.
+NOTICED = 5
+
+
+@dataclass
+class Talk:
+    """A conversation in a room."""
+
+    pipeline: Pipeline
+    air: Child
+
+    def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
+        """Give what the server said, of a name, within a time."""
+        said = [d for d in self.pipeline.bus.heard if isinstance(d.message, m.ServerEvent)]
+        events = [json.loads(d.message.payload) for d in said if since_ns <= d.stamp.t < until_ns]
+        return [event for event in events if event["type"] == name]
+
+    def counters(self, stage: str) -> dict[str, int]:
+        """Give what a stage has counted by now."""
+        bus = self.pipeline.bus
+        return bus.health(stage, since=bus.now).counters
+
+
+@contextlib.contextmanager
+def talk(
+    kept: Keeper, directory: Path, person: list[rooms.Sound], **settings: object
+) -> Iterator[Talk]:
+    """Let the assistant begin to tell a story in a room."""
+    story = pcm.to_array(speech.clip("long", 10))
+    options = room.furnish(directory / "room.npz", story, person, echo_db=ECHO_DB)
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings |= {"session.greeting": "Tell a long story.", **settings}
+        pipeline.emulator("--reply", "clip:long", "--burst")
+        air = pipeline.python("tests.process.room", *pipeline.options({}), *options)
+        pipeline.all_up(*STAGES)
+        pipeline.ready("capture", air)
+        pipeline.up("link")
+        pipeline.meet()
+        yield Talk(pipeline, air)
+
+
+@pytest.fixture(scope="module")
+def talks(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Talk]]:
+    """Hold two conversations at the same time: they take their time, and little else."""
+    sentences = [rooms.person(1 + number) for number in range(SENTENCES)]
+    sounds = [(FIRST_S + EVERY_S * number, noise.sound) for number, noise in enumerate(NOISES)]
+    first = room.together([*sounds, (SENTENCE_S, sentences[0])])
+    alone = room.together([(ALONE_S, rooms.person(1))])
+    with (
+        talk(
+            kept,
+            tmp_path_factory.mktemp("client"),
+            [first, *sentences[1:]],
+            **{"interruption.decide": "client"},
+        ) as client,
+        talk(kept, tmp_path_factory.mktemp("server"), [alone]) as server,
+    ):
+        yield {"client": client, "server": server}
+
+
+def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> None:
+    run = talks["server"]
+    bus = run.pipeline.bus
+    record = bus.wait_for(m.Interruption, patience=ALONE_S + 20).message
+    # for all the time in which nobody spoke, it spoke
+    [report] = record.reports
+    assert report.heard_ms > ALONE_S * 1000
+    assert record.cause == "speech_started"
+    assert [flush.generation for flush in bus.all(m.Flush)] == [record.generation]
+    # lowered before it is silent, where the server was not told sooner still
+    assert record.event_ns < record.silent_ns
+    assert not record.ducked_ns or record.onset_ns < record.ducked_ns <= record.silent_ns
+    healths = bus.all(m.Health, topic="echo.health")
+    assert max(h.counters.get("removed_db", 0) for h in healths) > 10
+    assert not run.counters("capture").get("too_late")
+
+
+def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk]) -> None:
+    run = talks["client"]
+    bus = run.pipeline.bus
+    bus.wait_for(
+        m.Interruption,
+        lambda _: len(bus.all(m.Interruption)) >= SENTENCES,
+        patience=SENTENCE_S + 40,
+    )
+    # each sentence interrupts, and nothing else did
+    cuts = bus.all(m.Interruption)
+    assert [cut.cause for cut in cuts] == ["judged"] * SENTENCES
+    begun_ns = next(f.played_ns for f in bus.all(m.SpeakerFrame) if any(f.payload))
+    onset_s = (cuts[0].onset_ns - begun_ns) / 1e9
+    assert SENTENCE_S - 0.2 < onset_s < SENTENCE_S + len(rooms.person(1)) / pcm.RATE
+    assert cuts[0].reports[0].heard_ms > SENTENCE_S * 1000
+    assert all(0 < cut.onset_ns < cut.event_ns <= cut.flush_ns for cut in cuts)
+    # and lowers it before, where that was not too late
+    lowered = [cut for cut in cuts if cut.ducked_ns]
+    assert lowered
+    assert all(cut.onset_ns < cut.ducked_ns < cut.event_ns for cut in lowered)
+    # many were taken for a voice, here and by the server
+    counters = run.counters("downlink")
+    assert counters["resumes"] >= NOTICED
+    assert run.counters("playback")["ducks"] >= NOTICED + SENTENCES
+    first = cuts[0].event_ns
+    of_noises = [e["item_id"] for e in run.events("input_audio_buffer.committed", 0, first)]
+    assert len(of_noises) >= NOTICED // 2
+    # and none of them is left
+    deleted = [e["item_id"] for e in run.events("conversation.item.deleted")]
+    assert set(of_noises) <= set(deleted)
+    # each sentence is answered, and stays
+    bus.wait_for(m.Heard, lambda h: h.generation >= cuts[-1].generation and h.playing)
+    turns = [e["item_id"] for e in run.events("input_audio_buffer.committed", first)]
+    assert set(turns).isdisjoint(deleted)
+    assert len(turns) == SENTENCES
+    assert not run.events("error")
+    assert not run.counters("capture").get("too_late")
+
+
+def test_without_the_canceller_it_interrupts_itself(kept: Keeper, tmp_path: Path) -> None:
+    with talk(kept, tmp_path, [], **{"echo.enabled": False}) as run:
+        silenced = run.pipeline.bus.wait_for(m.Silenced, lambda s: bool(s.items)).message
+        assert 0 < silenced.items[0].heard < ALONE_S / 2 * pcm.RATE
