@@ -8,6 +8,7 @@ that holds the API key.
 
 from __future__ import annotations
 
+import os
 import select
 import ssl
 import time
@@ -20,7 +21,7 @@ from services.link.dialer import Dialer, hang_up
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
-from shared.realtime import endpoint, inflow, reconnect
+from shared.realtime import endpoint, frames, inflow, reconnect
 from shared.realtime.outbox import Outbox
 
 #: A frame that does not leave within this long means that the connection is dead.
@@ -50,6 +51,7 @@ class Link:
         self._backoff = reconnect.Backoff(first_ms, max_ms)
         self._socket: websocket.WebSocket | None = None
         self._descriptor = -1
+        self._room = select.poll()  # whether the socket takes more
         self._renew_after = 0.0  # a renewal that failed is not tried again before
         self._retired: tuple[int, websocket.WebSocket] | None = None  # replaced; with its session
         self._cause: m.Cause = ""
@@ -95,6 +97,8 @@ class Link:
             self._retire(self._socket)
         self._socket = opened
         self._descriptor = opened.sock.fileno() if opened.sock else -1
+        self._room = select.poll()
+        self._room.register(self._descriptor, select.POLLOUT)
         opened.settimeout(0)
         inflow.limit(opened, time.monotonic)
         self._session = max(self._session + 1, time.time_ns())
@@ -180,7 +184,7 @@ class Link:
         """Send what waits, as long as the socket takes it without blocking."""
         while self._socket is not None:
             event = self._outbox.first(time.monotonic_ns())
-            blocked = event is not None and not self._writable()
+            blocked = event is not None and not self._room.poll(0)
             if blocked != self._blocked:
                 self._blocked = blocked
                 self._stage.watch(self._descriptor, self._on_socket, write=blocked)
@@ -195,18 +199,16 @@ class Link:
         if new:
             self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
 
-    def _writable(self) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        return bool(poll.poll(0))
-
     def _send(self, data: bytes, opcode: int, to: websocket.WebSocket | None = None) -> None:
         ws = to or self._socket
         if ws is None:
             return
         try:
             ws.settimeout(SEND_TIMEOUT_S if to is None else RETIRED_TIMEOUT_S)
-            ws.send(data, opcode)
+            if opcode == ABNF.OPCODE_TEXT and ws.sock is not None:
+                ws.sock.sendall(frames.text(data, os.urandom(4)))
+            else:
+                ws.send(data, opcode)
             ws.settimeout(0)
         except (OSError, websocket.WebSocketException) as error:
             if to is None:
