@@ -133,6 +133,8 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
                 if aligned.anew:
                     canceller.restart()
                 payload = canceller.process(payload, aligned.far)
+                if canceller.drift:
+                    aligner.turn(canceller.drift)
             changes = voice.take(payload, aligned.frame.captured_ns)
             onsets += [(aligned.frame.position + pcm.FRAME, now) for c in changes if c.speaking]
             done.append((aligned.frame.position, payload))

@@ -66,6 +66,8 @@ class Echo:
             if aligned.anew:
                 canceller.restart()
             clean = canceller.process(clean, aligned.far)
+            if canceller.drift:
+                self._aligner.turn(canceller.drift)
             far, removed_db = canceller.far, canceller.removed_db
             if far:
                 self._removed.append(removed_db)

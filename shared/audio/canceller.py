@@ -26,6 +26,9 @@ _SPARE = 2
 #: How often the echo's place is looked for, frames, and how much sound is looked at for it.
 _LOOK = 100
 _LOOKED_AT = 150
+#: How often it is seen whether the echo drifts, frames, and how much of that is believed at once.
+_DRIFTS = 25
+_BELIEVED = 0.3
 #: A peak this many times the others' scatter is the echo's place: an echo's is at 80 and more, a
 #: person's chance likeness to the assistant was seen at 10.
 _SURE = 25.0
@@ -58,6 +61,7 @@ class Canceller:
 
     def __init__(self, *, high_pass: bool, noise_suppression: bool) -> None:
         self.removed_db = 0  # from the last frame
+        self.drift = 0.0  # how much faster the far end should run from here on
         self.moved = 0  # times the echo was found to have changed its way
         self._webrtc = Processing(high_pass=high_pass, noise_suppression=noise_suppression)
         self._filter = LinearFilter(pcm.FRAME)
@@ -93,6 +97,7 @@ class Canceller:
         """Give the frame, mono s16le, without the echo of ``far``, full scale 1."""
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
+        self.drift = 0.0
         loud = self._talk.loud(near)
         learns = loud or not self.passes
         if learns:
@@ -143,6 +148,9 @@ class Canceller:
         self._fars.add(far)
         self._frames += 1
         self._loud = self._frames if loud else self._loud
+        if not self._frames % _DRIFTS:
+            grown = self._filter.lengthened() / (_DRIFTS * pcm.FRAME)
+            self.drift = -_BELIEVED * grown
         if self._frames % _LOOK:
             return
         if talk.learnt and not talk.no_echo:

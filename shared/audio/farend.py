@@ -1,8 +1,9 @@
 """What the speaker plays, on the microphone's time: two clocks, and the samples between them. Pure.
 
 A microphone and a speaker count samples by clocks of their own, and stamp them with the machine's.
-A line through each one's stamps says when a sample was heard; from one line to the other leads the
-place in the far end that was at the speaker while a frame of the microphone was taken.
+By the stamps the two are brought together once. From then on samples are counted: stamps scatter by
+milliseconds and wander by more, and each move would be an echo that moves. By how much one clock is
+faster than the other the echo itself tells, and far better (``Canceller.drift``).
 """
 
 from __future__ import annotations
@@ -18,17 +19,12 @@ from numpy.typing import NDArray
 from shared import messages as m
 from shared.audio.pcm import FRAME, FRAME_BYTES, RATE, SAMPLE_BYTES, samples_to_ns, to_array
 
-#: How long a stamp counts: long enough to average its jitter away, short enough to follow a clock.
-_MEMORY_S = 60.0
-#: What a clock is believed to be off by before its stamps tell, and how far stamps scatter.
-_DRIFT = 100e-6
-_JITTER_S = 0.5e-3
-#: A stamp this far off its line is not believed; so many in a row are, and the line begins anew.
-_OFF_S = 0.02
+NS = 1e9 / RATE  # of a sample
+#: Over so many stamps, 2 s of frames, their scatter is averaged away.
+_MEMORY = 100
+#: A stamp this far off is not believed; so many in a row are, and the clock begins anew.
+_OFF_NS = 20_000_000
 _PATIENCE = 5
-#: A device that ran empty goes on some ms later: the line is moved when so many stamps in a row are
-#: on one side of it, further than they scatter (times), and than 1 ms.
-_SLIPPED, _SCATTERS, _SLIP_S = 10, 3.0, 1e-3
 
 #: Samples of the far end that are kept: the longest delay a canceller looks for, and room.
 KEPT = 4 * RATE
@@ -37,82 +33,39 @@ _TAPS, _PHASES = 16, 256
 
 
 class Clock:
-    """When the samples of one stream were at its converter: a line through their stamps."""
+    """When the samples of one stream were at its converter, by the last seconds of its stamps."""
 
     def __init__(self) -> None:
         self._stream = -1
-        self._keep = 1.0 - 1.0 / (_MEMORY_S * 50)
-        self._off = 0  # stamps in a row that are not on the line
-        self._beside: deque[float] = deque(maxlen=_SLIPPED)  # how far the last were from it, s
-        self._scatter = _JITTER_S
-        self._position = self._ns = 0  # where the line's numbers count from
-        self._n, self._x, self._y, self._xx, self._xy = 1.0, 0.0, 0.0, 0.0, 0.0
+        self._off = 0  # stamps in a row that are not believed
+        self._position = self._ns = self._count = 0
+        self._late = 0.0  # ns by which samples are later than the first stamp has them
 
     def add(self, stream: int, position: int, at_ns: int) -> bool:
-        """Take the stamp of a frame's first sample; say whether the line begins anew with it."""
+        """Take the stamp of a frame's first sample; say whether the clock begins anew with it."""
+        late = at_ns - self._ns - (position - self._position) * NS
         if stream != self._stream:
-            self._stream = stream
-            self._begin(position, at_ns)
-            return True
-        x = (position - self._position) / RATE
-        y = (at_ns - self._ns) * 1e-9 - x
-        beside = y - self._height(x)
-        if abs(beside) > _OFF_S:
+            self._off = _PATIENCE
+        elif abs(late - self._late) > _OFF_NS:
             self._off += 1
-            if self._off < _PATIENCE:
-                return False
-            self._begin(position, at_ns)
-            return True
-        self._off = 0
-        keep = self._keep
-        self._n = keep * self._n + 1
-        self._x = keep * self._x + x
-        self._y = keep * self._y + y
-        self._xx = keep * self._xx + x * x
-        self._xy = keep * self._xy + x * y
-        self._follow(beside)
-        return False
-
-    def _follow(self, beside: float) -> None:
-        """Move the line where the device has slipped: the samples after it are later, no others."""
-        self._beside.append(beside)
-        far = max(_SLIP_S, _SCATTERS * self._scatter)
-        self._scatter += (min(abs(beside), far) - self._scatter) / 50
-        nearest, furthest = min(self._beside), max(self._beside)
-        if len(self._beside) < _SLIPPED or (nearest < far and furthest > -far):
-            return
-        slip = sum(self._beside) / _SLIPPED
-        self._y += self._n * slip
-        self._xy += self._x * slip
-        self._beside.clear()
+        else:
+            self._off = 0
+            self._count = min(self._count + 1, _MEMORY)
+            self._late += (late - self._late) / self._count
+            return False
+        if self._off < _PATIENCE:
+            return False
+        self._stream, self._position, self._ns = stream, position, at_ns
+        self._count, self._late, self._off = 1, 0.0, 0
+        return True
 
     def ns(self, position: float) -> float:
         """Give when a sample was at the converter, monotonic ns."""
-        x = (position - self._position) / RATE
-        return self._ns + (x + self._height(x)) * 1e9
+        return self._ns + self._late + (position - self._position) * NS
 
     def position(self, ns: float) -> float:
         """Give which sample, and part of one, was at the converter at a monotonic ns."""
-        seconds = (ns - self._ns) * 1e-9
-        # the line's slope is a millionth's matter: once around is exact to a millionth of that
-        x = seconds - self._height(seconds)
-        return self._position + x * RATE
-
-    def _begin(self, position: int, at_ns: int) -> None:
-        self._position, self._ns = position, at_ns
-        self._n, self._x, self._y, self._xx, self._xy = 1.0, 0.0, 0.0, 0.0, 0.0
-        self._off = 0
-        self._beside.clear()
-
-    def _height(self, x: float) -> float:
-        """Give how far the line is above the nominal rate's at ``x`` seconds, s."""
-        mean_x, mean_y = self._x / self._n, self._y / self._n
-        # what two large sums differ by may be less than nothing
-        spread = max(0.0, self._xx - self._n * mean_x * mean_x)
-        # stamps that scatter much tell little of a slope at first
-        spread += (1.25 * self._scatter / _DRIFT) ** 2
-        slope = (self._xy - self._n * mean_x * mean_y) / spread
-        return mean_y + slope * (x - mean_x)
+        return self._position + (ns - self._ns - self._late) / NS
 
 
 def _sincs() -> NDArray[np.float32]:
@@ -187,11 +140,18 @@ class FarEnd:
 
 
 #: A microphone's frames wait for the far end, but not for more than this many at a time.
-_WAITING = 2
+_WAITING = 4
 #: What is missing between two frames is silence, up to so much; what is longer begins anew.
 _LONGEST_GAP = 2 * RATE
-#: Two clocks that are further apart than this are none: a thousandth.
-_FURTHEST = 1e-3
+#: Two clocks that are further apart than this are none.
+_FURTHEST = 300e-6
+#: Once there is an echo to be learnt the far end stays where it is beside the microphone, unless
+#: the stamps have it this many samples elsewhere for so many frames: 20 ms, for a second.
+_ELSEWHERE = RATE // 50
+_INSISTS = 50
+#: The far end is so many samples ahead of the stamps, 5 ms: where they are off, an echo that came
+#: before its sound could not be taken out.
+_AHEAD = RATE // 200
 #: A speaker that has not been heard of for so long is not waited for.
 _GONE_NS = 200_000_000
 
@@ -218,18 +178,27 @@ class Aligner:
         self._next = 0  # position at which the microphone goes on
         self._anew = False
         self._heard_ns = -_GONE_NS
+        # where in the far end a sample of the microphone is, and how fast that moves
+        self._near_at, self._far_at, self._step = 0, 0.0, 1.0
+        self._met = self._sounded = False  # brought together; and something was played since then
+        self._elsewhere = 0  # frames in a row for which the stamps would have it elsewhere
 
     def speaker(self, frame: m.SpeakerFrame, now_ns: int) -> None:
         """Take what the speaker was given."""
         self._heard_ns = now_ns
-        self._anew |= self._away.add(frame.stream, frame.position, frame.played_ns)
-        self._far.put(frame.stream, frame.position, to_array(frame.payload))
+        if self._away.add(frame.stream, frame.position, frame.played_ns):
+            self._meet_anew()
+        samples = to_array(frame.payload)
+        self._sounded = self._sounded or bool(samples.any())
+        self._far.put(frame.stream, frame.position, samples)
 
     def microphone(self, frame: m.MicFrame) -> None:
         """Take what the microphone heard; it need not come in frames of 20 ms."""
         if self._is_over(frame):
             return
-        self._anew |= self._near.add(frame.stream, frame.position, frame.captured_ns)
+        if self._near.add(frame.stream, frame.position, frame.captured_ns):
+            self._meet_anew()
+        self._follow(frame.position)
         if self._rest is None and len(frame.payload) == FRAME_BYTES:
             self._waiting.append(frame)
         else:
@@ -252,11 +221,30 @@ class Aligner:
             self._stream, self._next = frame.stream, frame.position + count
             yield Aligned(frame, self._far.read(place, step, count), self._take_anew())
 
+    def turn(self, by: float) -> None:
+        """Let the far end run so much faster beside the microphone, as its echo tells."""
+        place, step = self._place(self._next)
+        self._near_at, self._far_at = self._next, place
+        self._step = min(1 + _FURTHEST, max(1 - _FURTHEST, step + by))
+
     def _place(self, position: int) -> tuple[float, float]:
         """Give where in the far end a sample of the microphone is, and how far apart they lie."""
-        begin = self._away.position(self._near.ns(position))
-        step = (self._away.position(self._near.ns(position + RATE)) - begin) / RATE
-        return begin, min(1 + _FURTHEST, max(1 - _FURTHEST, step))
+        return self._far_at + (position - self._near_at) * self._step, self._step
+
+    def _meet_anew(self) -> None:
+        self._anew, self._met, self._step = True, False, 1.0
+
+    def _follow(self, position: int) -> None:
+        """Bring the two together by their stamps, until there is an echo to be learnt."""
+        place = self._away.position(self._near.ns(position)) + _AHEAD
+        off = abs(place - self._place(position)[0]) > _ELSEWHERE
+        self._elsewhere = self._elsewhere + 1 if off else 0
+        if self._met and self._sounded:
+            if self._elsewhere < _INSISTS:
+                return
+            self._anew = True
+        self._met, self._sounded, self._elsewhere = True, False, 0
+        self._near_at, self._far_at = position, place
 
     def _is_over(self, frame: m.MicFrame) -> bool:
         """Say whether a frame was given before; what is far behind begins anew instead."""

@@ -1,9 +1,9 @@
-"""Two clocks and the samples between them: lines through stamps, the far end, frames aligned."""
+"""Two clocks and the samples between them: stamps, the far end, frames aligned."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ BEGAN_NS = 5_000_000_000
 LARGEST = 2**63 - 1
 #: What a microphone holds of its own and ahead of being read, ns.
 BUFFER_NS = 12_000_000
+AHEAD = farend._AHEAD
 
 
 def stamps(
@@ -43,22 +44,16 @@ def clock(given: Iterable[tuple[int, int]]) -> Clock:
 # Clock
 
 
-def test_a_line_is_laid_through_stamps_that_scatter() -> None:
-    found = clock(stamps(10, jitter_ns=300_000))
-    for position in (0, 5 * RATE, 10 * RATE):
-        assert abs(found.ns(position) - BEGAN_NS - position * 1e9 / RATE) < 60_000
+def test_the_scatter_of_stamps_is_averaged_away() -> None:
+    found = clock(stamps(10, jitter_ns=2_000_000))
+    for position in (9 * RATE, 10 * RATE):
+        assert abs(found.ns(position) - BEGAN_NS - position * 1e9 / RATE) < 500_000
 
 
 @pytest.mark.parametrize("ppm", [100, -100])
-def test_a_clock_that_is_off_is_found_within_seconds(ppm: float) -> None:
-    found = clock(stamps(8, ppm=ppm, jitter_ns=100_000))
-    second = (found.ns(8 * RATE) - found.ns(7 * RATE)) / 1e9
-    assert (second - 1) * 1e6 == pytest.approx(ppm, abs=25)
-    # and followed for as long as it goes on
+def test_a_clock_that_is_off_is_followed(ppm: float) -> None:
     found = clock(stamps(120, ppm=ppm, jitter_ns=300_000))
-    second = (found.ns(120 * RATE) - found.ns(119 * RATE)) / 1e9
-    assert (second - 1) * 1e6 == pytest.approx(ppm, abs=4)
-    assert abs(found.ns(120 * RATE) - BEGAN_NS - 120e9 * (1 + ppm * 1e-6)) < 60_000
+    assert abs(found.ns(120 * RATE) - BEGAN_NS - 120e9 * (1 + ppm * 1e-6)) < 500_000
 
 
 def test_from_a_time_to_a_place_is_the_way_back() -> None:
@@ -94,36 +89,13 @@ def test_one_wild_stamp_is_nothing_and_a_jump_that_stays_begins_anew() -> None:
     assert found.ns(at) == pytest.approx(before + 50_000_000 + (at - 2 * RATE) * 1e9 / RATE, abs=1)
 
 
-@pytest.mark.parametrize("slip_ms", [3, -12])
-def test_a_device_that_slips_is_followed_at_once(slip_ms: int) -> None:
-    found = clock(stamps(20, ppm=50, jitter_ns=100_000))
-    for position, at_ns in stamps(0.3, ppm=50, jitter_ns=100_000, first=20 * RATE):
-        # the far end is where it was, so that nothing has to be learnt anew
-        assert not found.add(1, position, at_ns + slip_ms * 1_000_000)
-    at = BEGAN_NS + 20.3e9 * (1 + 50e-6)
-    assert abs(found.ns(round(20.3 * RATE)) - at - slip_ms * 1e6) < 500_000
-
-
-def test_stamps_that_scatter_widely_are_no_slip() -> None:
-    # a microphone that is read 10 ms at a time, out of step
-    found = clock((p, at + p * 7 % 96_000 * 100) for p, at in stamps(10))
-    before = [found.ns(at * RATE) for at in (10, 11)]
-    for position, at_ns in stamps(10, first=10 * RATE):
-        found.add(1, position, at_ns + position * 7 % 96_000 * 100)
-    assert abs(found.ns(10 * RATE) - before[0]) < 1_000_000
-
-
-def test_no_stamp_makes_a_line_of_nonsense() -> None:
+def test_no_stamp_makes_nonsense() -> None:
     found = Clock()
     numbers = (0, 1, 2**62, LARGEST, 5)
     for stream, position, at_ns in itertools.product((0, LARGEST), numbers, numbers):
         for _ in range(7):
             found.add(stream, position, at_ns)
         assert np.isfinite([found.ns(0), found.ns(LARGEST), found.position(LARGEST)]).all()
-    # as large as sums become: what they differ by is lost in them, and may be less than nothing
-    for number in range(5000):
-        found.add(7, LARGEST - 10**9 + number, 10**15)
-    assert found.ns(LARGEST) - found.ns(LARGEST - RATE) == pytest.approx(1e9, rel=0.01)
 
 
 # FarEnd
@@ -283,13 +255,13 @@ def test_beside_a_frame_is_what_was_played_while_it_was_taken() -> None:
     _, found = aligned_with_both(3)
     assert [a.frame.position for a in found] == [n * FRAME for n in range(150)]
     for aligned in found[5:]:
-        wanted = sound(FRAME, at=aligned.frame.position)
+        wanted = sound(FRAME, at=aligned.frame.position + AHEAD)
         np.testing.assert_allclose(aligned.far, wanted, atol=2e-3)
     assert [a.anew for a in found] == [True] + [False] * 149
     assert not any(a.missing for a in found)
 
 
-def test_it_waits_for_the_far_end_and_no_longer_than_one_frame() -> None:
+def test_it_waits_for_the_far_end_and_for_no_longer_than_some_frames() -> None:
     aligner, _ = aligned_with_both(1)
     at = RATE
     assert taken(aligner, microphone(at)) == []
@@ -297,11 +269,74 @@ def test_it_waits_for_the_far_end_and_no_longer_than_one_frame() -> None:
     aligner.speaker(speaker(at + FRAME), now_at(at))
     [found] = aligner.take(now_at(at))
     assert found.frame.position == at
-    np.testing.assert_allclose(found.far, sound(FRAME, at=at), atol=2e-3)
-    # it does not come: the next frame takes it along
-    assert taken(aligner, microphone(at + FRAME)) == []
-    [late] = taken(aligner, microphone(at + 2 * FRAME))
+    np.testing.assert_allclose(found.far, sound(FRAME, at=at + AHEAD), atol=2e-3)
+    # it does not come: frames that follow take it along
+    for number in range(1, farend._WAITING):
+        assert taken(aligner, microphone(at + number * FRAME)) == []
+    [late] = taken(aligner, microphone(at + farend._WAITING * FRAME))
     assert late.frame.position == at + FRAME
+
+
+def places(aligner: Aligner, seconds: Iterable[int], stamp_ns: Callable[[int], int]) -> list[float]:
+    """Let both run on from the first of some seconds; give where the far end is at each."""
+    found = []
+    for second in seconds:
+        for at in range(second * RATE, (second + 1) * RATE, FRAME):
+            aligner.speaker(speaker(at + 3 * FRAME), now_at(at))
+            frame = microphone(at)
+            taken(aligner, msgspec.structs.replace(frame, captured_ns=stamp_ns(frame.captured_ns)))
+        found.append(aligner._place(0)[0])
+    return found
+
+
+def test_stamps_that_scatter_and_wander_move_nothing_once_there_is_a_sound() -> None:
+    chance = np.random.default_rng(6)
+
+    def wandering(at_ns: int) -> int:
+        # as PulseAudio's: some ms of scatter, and 200 ppm for a while
+        return round(at_ns + 2e6 * chance.standard_normal() + 200e-6 * (at_ns - BEGAN_NS))
+
+    aligner = Aligner()
+    found = places(aligner, range(30), wandering)
+    assert found == [found[0]] * 30
+    assert abs(found[0] - AHEAD) < 0.01 * RATE
+
+
+def test_where_it_truly_is_elsewhere_it_goes_within_seconds() -> None:
+    aligner = Aligner()
+    first = places(aligner, range(3), lambda at_ns: at_ns)[-1]
+    assert not aligner._anew
+    late = places(aligner, range(3, 6), lambda at_ns: at_ns + 50_000_000)[-1]
+    assert late - first == pytest.approx(0.05 * RATE, abs=2)
+
+
+def test_until_something_is_played_it_follows_the_stamps() -> None:
+    aligner = Aligner()
+    for at in range(0, 10 * RATE, FRAME):
+        silent = msgspec.structs.replace(speaker(at + FRAME), payload=bytes(pcm.FRAME_BYTES))
+        aligner.speaker(silent, now_at(at))
+        frame = microphone(at)
+        late_ns = frame.captured_ns + (at * 1_000_000_000 // RATE) // 1000
+        found = taken(aligner, msgspec.structs.replace(frame, captured_ns=late_ns))
+        assert at == 0 or not any(a.anew for a in found)
+    # 10 ms in 10 s, and the mean of the last two
+    assert aligner._place(0)[0] - AHEAD == pytest.approx(0.009 * RATE, abs=0.001 * RATE)
+
+
+def test_it_can_be_told_how_much_faster_one_clock_is() -> None:
+    aligner, _ = aligned_with_both(2)
+    before, step = aligner._place(2 * RATE)
+    assert step == 1.0
+    aligner.turn(80e-6)
+    aligner.turn(20e-6)
+    after, step = aligner._place(2 * RATE)
+    assert step == pytest.approx(1 + 100e-6)
+    # from here on, and no jump
+    assert after == pytest.approx(before, abs=1e-2)
+    assert aligner._place(12 * RATE)[0] - after == pytest.approx(10 * RATE * (1 + 100e-6))
+    for _ in range(100):
+        aligner.turn(80e-6)
+    assert aligner._place(0)[1] == 1 + farend._FURTHEST
 
 
 def test_a_speaker_that_is_gone_is_not_waited_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soxr
 
 from benchmarks import rooms
 from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples
@@ -126,3 +127,32 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
             assert passed is noise
     left = run(found, near, 4, 5)
     assert removed_db(near[4 * RATE + JUMP : 5 * RATE], left[JUMP:]) > 17
+
+
+@pytest.mark.parametrize("ppm", [0, 60, -60])
+def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
+    near = echo(0.2, 40)
+    # a microphone that takes its samples later each time
+    drifting = soxr.resample(near, 1.0, 1 + ppm * 1e-6, "VHQ")
+    found = LinearFilter(FRAME)
+    run(found, drifting, end_s=3)
+    assert found.lengthened() == 0
+    grown = 0.0
+    for begin_s in np.arange(3, 5.5, 0.5):
+        run(found, drifting, begin_s, begin_s + 0.5)
+        grown += found.lengthened()
+    # the filter goes after it at its own pace
+    by_ppm = grown / (2.5 * RATE) * 1e6
+    assert abs(by_ppm) < 1 if not ppm else 0.2 < by_ppm / ppm < 1.2
+    # another room tells nothing of it
+    found.forget()
+    run(found, near, 5, 5.5)
+    assert found.lengthened() == 0
+
+
+def test_two_rooms_are_no_way_that_grew() -> None:
+    found = LinearFilter(FRAME)
+    run(found, echo(0.2, 40), end_s=2)
+    found.lengthened()
+    run(found, echo(0.2, 75), 2, 4)
+    assert found.lengthened() == 0
