@@ -36,6 +36,8 @@ REFUSED_AT_ONCE = 256
 #: A message that must not be lost waits this long for its topic's first reader: stages start at the
 #: same time, and a socket takes some ms to connect.
 HOLD_NS = 10_000_000_000
+#: A new reader of sound that goes on and on is seen within this long.
+LOOK_NS = 100_000_000
 #: As plain numbers: zmq's own, enumerations, cost more to compare than the socket to ask.
 READABLE = int(zmq.POLLIN)
 EVENTS = int(zmq.EVENTS)
@@ -188,6 +190,7 @@ class Publisher:
         # sent on since they were last asked for subscriptions: to send may take in what a poller
         # would have told of
         self._used: set[zmq.Socket[bytes]] = set()
+        self._looked_ns = 0  # when one was used for which they were asked
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
         self._prefixes: set[str] = set()  # subscribed to
@@ -237,7 +240,10 @@ class Publisher:
         if held is None:
             socket = self._sockets[topic.endpoint]
             _send(socket, frames)
-            self._used.add(socket)
+            # of what goes on and on, now and then will do
+            if topic.queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
+                self._looked_ns = now
+                self._used.add(socket)
             return now
         held.append((now, frames))
         while now - held[0][0] > HOLD_NS:

@@ -17,7 +17,7 @@ from typing import Literal
 import websocket
 from websocket import ABNF
 
-from services.link.dialer import Dialer, hang_up
+from services.link.dialer import Dialer, hang_up, has_more
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
@@ -29,7 +29,6 @@ SEND_TIMEOUT_S = 5.0
 #: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
 AT_ONCE = 64
 TICK_S = 0.25
-
 #: A connection that was replaced is kept until uplink speaks to the new one, but no longer.
 RETIRE_S, RETIRED_TIMEOUT_S = 1.0, 0.05
 
@@ -219,9 +218,10 @@ class Link:
         self._pump()
 
     def _read(self) -> None:
-        for _ in range(AT_ONCE):
+        for count in range(AT_ONCE):
             ws = self._socket
-            if ws is None:
+            # to try in vain costs as much as to read
+            if ws is None or (count and not has_more(ws)):
                 return
             try:
                 opcode, frame = ws.recv_data_frame(control_frame=True)
