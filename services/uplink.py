@@ -14,6 +14,7 @@ from shared import stage as s
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.realtime import requests
+from shared.realtime.pairs import Pairs, Stretch
 from shared.realtime.replay import Replay
 from shared.realtime.reports import Reports
 from shared.realtime.talk import Talk
@@ -35,6 +36,7 @@ class Uplink:
         self._stage = stage
         self._session = requests.in_force(stage.config)
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
+        self._pairs = Pairs()
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._link: m.LinkState | None = None
         self._reports = Reports(
@@ -51,6 +53,7 @@ class Uplink:
         self._removed: deque[str] = deque(maxlen=256)
         self._answered = 0
         stage.subscribe(m.MicClean, self._on_mic)
+        stage.subscribe(m.Speech, self._on_speech)
         stage.subscribe(m.LinkState, self._on_link)
         stage.subscribe(m.ReplyState, self._on_reply)
         stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
@@ -77,7 +80,7 @@ class Uplink:
         if delivery.lost:
             self._stage.count("frames_lost", delivery.lost)
         if self._link is None or not self._open or self._begun != self._link.session:
-            self._stage.count("frames_unsent")
+            self._stage.count("frames_unsent", 1 + len(self._pairs.all()))
             return
         # nor one that is of a time to come
         if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
@@ -90,8 +93,18 @@ class Uplink:
         if self._talk is not None and not self._talk_takes(self._talk, frame):
             self._stage.counters["frames_held"] += 1
             return
-        self._stage.counters["frames_sent"] += 1
-        self._send(requests.append(frame.payload), frame.captured_ns + self._max_age_ns)
+        if self._talk is None:
+            self._append(self._pairs.take(frame, time.monotonic_ns()))
+        else:
+            self._append([Stretch(frame.payload, frame.captured_ns, 1)])
+
+    def _append(self, stretches: list[Stretch]) -> None:
+        for stretch in stretches:
+            self._stage.counters["frames_sent"] += stretch.frames
+            self._send(requests.append(stretch.payload), stretch.captured_ns + self._max_age_ns)
+
+    def _on_speech(self, delivery: Delivery[m.Speech]) -> None:
+        self._append(self._pairs.speech(delivery.message.speaking, time.monotonic_ns()))
 
     def _talk_takes(self, talk: Talk, frame: m.MicClean) -> bool:
         if talk.over(frame.captured_ns):

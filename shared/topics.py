@@ -55,7 +55,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("mic.frame", m.MicFrame, "capture", Queue.LIVE, 50),
     Topic("mic.clean", m.MicClean, "echo", Queue.LIVE, 50),
     Topic("mic.speech", m.Speech, "vad", Queue.STATE, 1),
-    Topic("client.event", m.ClientEvent, "uplink", Queue.KEPT, 50),
+    Topic("client.event", m.ClientEvent, "uplink", Queue.KEPT, 25),
     Topic("interruption", m.Interruption, "uplink", Queue.KEPT, 0),
     Topic("history.kept", m.Kept, "uplink", Queue.STATE, 1),
     Topic("server.event", m.ServerEvent, "link", Queue.KEPT, 0),

@@ -134,9 +134,11 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
     assert list(rows) == [topic.name for topic in topics.TOPICS]
     assert rows["control"][-1] == "-"
     rates = {line.split()[0]: float(line.split()[1]) for line in looks["hz"].lines}
-    for topic in ("mic.frame", "client.event", "speaker.frame"):
+    for topic in ("mic.frame", "speaker.frame"):
         assert 0.8 < rates[topic] / topics.BY_NAME[topic].rate_hz < 1.2
         assert rows[topic][-1] == "Hz"
+    # each frame by itself in the first seconds, then two as one
+    assert 20 < rates["client.event"] < 60
     bandwidth = {line.split()[0]: float(line.split()[1]) for line in looks["bw"].lines}
     assert bandwidth["mic.frame"] == pytest.approx(pcm.RATE * pcm.SAMPLE_BYTES / 1000, rel=0.2)
     delays = [re.findall(r"([\d.]+) ms", line) for line in looks["delay"].lines]
