@@ -21,7 +21,7 @@ from shared.realtime.turns import BadAudio, Turns
 from shared.realtime.unheard import Unheard
 
 #: How long the state, and texts that are not yet final, may be behind while audio comes.
-STATE_S = 0.1
+STATE_S = 0.2
 #: Letters of such texts published at once: each is told whole again with each of its words.
 LETTERS_AT_ONCE = 60_000
 #: How often the history is, and how long a downlink that starts waits for uplink's copy of it.

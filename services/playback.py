@@ -117,7 +117,8 @@ class Playback:
         if was_playing:
             self._unheard += samples
             # its beginning and its end at once
-            if self._unheard >= HEARD or not (player.playing and self._snapshot.playing):
+            ends = not (player.playing and self._snapshot.playing)
+            if ends or (due and self._unheard >= HEARD):
                 self._unheard = 0
                 self._snapshot = self._heard_now()
                 self._moved = True

@@ -15,7 +15,7 @@ import stat
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -36,6 +36,8 @@ REFUSED_AT_ONCE = 256
 #: A message that must not be lost waits this long for its topic's first reader: stages start at the
 #: same time, and a socket takes some ms to connect.
 HOLD_NS = 10_000_000_000
+#: A new reader of sound that goes on and on is seen within this long.
+LOOK_NS = 100_000_000
 #: As plain numbers: zmq's own, enumerations, cost more to compare than the socket to ask.
 READABLE = int(zmq.POLLIN)
 EVENTS = int(zmq.EVENTS)
@@ -152,17 +154,25 @@ def _readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
-    frames = [socket.recv(LAST)]
+    """Give the next message's frames, none where there is none."""
+    try:
+        frames = [socket.recv(LAST)]
+    except zmq.Again:
+        return []
     while socket.getsockopt(RCVMORE):
         frames.append(socket.recv(LAST))
     return frames
 
 
+#: What pyzmq's ``send`` comes to, without the Python around it.
+_send_frame = cast("Callable[[zmq.Socket[bytes], bytes, int], None]", zmq.backend.Socket.send)
+
+
 def _send(socket: zmq.Socket[bytes], frames: tuple[bytes, bytes, bytes]) -> None:
     # one by one: send_multipart costs twice as much
-    socket.send(frames[0], MORE)
-    socket.send(frames[1], MORE)
-    socket.send(frames[2], LAST)
+    _send_frame(socket, frames[0], MORE)
+    _send_frame(socket, frames[1], MORE)
+    _send_frame(socket, frames[2], LAST)
 
 
 class Publisher:
@@ -180,6 +190,7 @@ class Publisher:
         # sent on since they were last asked for subscriptions: to send may take in what a poller
         # would have told of
         self._used: set[zmq.Socket[bytes]] = set()
+        self._looked_ns = 0  # when one was used for which they were asked
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
         self._prefixes: set[str] = set()  # subscribed to
@@ -229,7 +240,10 @@ class Publisher:
         if held is None:
             socket = self._sockets[topic.endpoint]
             _send(socket, frames)
-            self._used.add(socket)
+            # of what goes on and on, now and then will do
+            if topic.queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
+                self._looked_ns = now
+                self._used.add(socket)
             return now
         held.append((now, frames))
         while now - held[0][0] > HOLD_NS:
@@ -366,6 +380,7 @@ class Subscriber:
             self._sockets.append(socket)
             if any(topic.own_endpoint for topic in here):
                 self._urgent.append(socket)
+        self._all = frozenset(self._sockets)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -386,17 +401,20 @@ class Subscriber:
         """
         unread = self._unread
         if among is None:
-            unread.update(socket for socket in self._sockets if _readable(socket))
+            unread.update(self._sockets)
         elif among:
-            unread.update(socket for socket in self._sockets if socket in among)
+            unread.update(self._all.intersection(among))
+        if not unread:
+            return None
         in_turn = self._sockets if self._hurried < URGENT_AT_ONCE else self._sockets[::-1]
-        for socket in in_turn if unread else ():
+        for socket in in_turn:
             for _ in range(REFUSED_AT_ONCE):
                 if socket not in unread:
                     break
-                delivery = self._read(_receive(socket))
+                frames = _receive(socket)
+                delivery = self._read(frames) if frames else None
                 # to ask costs as much as to read: once for each message
-                if not _readable(socket):
+                if not (frames and _readable(socket)):
                     unread.discard(socket)
                 if delivery is not None:
                     self._turn_over(socket)
@@ -463,7 +481,8 @@ class Poller:
 
     A socket is told of once, when something comes: take all there is before the next wait. Its
     descriptor is what is waited for, because to ask every socket, as ZeroMQ's own poller does,
-    costs more than all the rest of a turn.
+    costs more than all the rest of a turn. It also tells of what only ZeroMQ needs to know: there
+    may be nothing to take.
     """
 
     def __init__(self) -> None:
@@ -492,16 +511,9 @@ class Poller:
             ready = [socket for socket in new if _readable(socket)]
             if ready:
                 return [*ready]
-        end = time.monotonic() + seconds
-        while True:
-            # up: what is due in a fraction of a ms would be waited for in a busy loop
-            woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
-            found = [self._watched[descriptor] for descriptor, _ in woken]
-            # a socket's descriptor also tells of what only ZeroMQ needs to know
-            found = [what for what in found if isinstance(what, int) or _readable(what)]
-            if found or not woken:
-                return found
-            seconds = end - time.monotonic()
+        # up: what is due in a fraction of a ms would be waited for in a busy loop
+        woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
+        return [self._watched[descriptor] for descriptor, _ in woken]
 
 
 def _descriptor(what: zmq.Socket[bytes] | int) -> int:

@@ -10,12 +10,13 @@ samples at 24 kHz; no field is a float, so there is no NaN to guard against.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
 
 import msgpack
 import msgspec
 from msgspec import Meta
+from msgspec.structs import astuple
 
 VERSION = 1
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
@@ -374,14 +375,15 @@ def moments(kind: type[Message]) -> tuple[str, ...]:
     return tuple(f for f in kind.__struct_fields__ if f.endswith("_ns") and f not in DURATIONS)
 
 
-_ENCODER = msgspec.msgpack.Encoder()
+_encoded = msgspec.msgpack.Encoder().encode
 
 
 class _Form(NamedTuple):
     """What a type's header looks like as we write it."""
 
     names: tuple[str, ...]  # of the message's own fields
-    decoder: msgspec.msgpack.Decoder[Any]  # of a header with all these fields and no others
+    header: type[msgspec.Struct]  # v, the stamp's fields and these, in this order
+    decode: Callable[[bytes], msgspec.Struct]  # reads one with all of these and no others
 
 
 _FORMS: dict[type[Message], _Form] = {}
@@ -394,8 +396,9 @@ def _form(kind: type[Message]) -> _Form:
         stamp = get_type_hints(Stamp, include_extras=True)
         hints = get_type_hints(kind, include_extras=True)
         fields = [("v", Literal[1]), *stamp.items(), *((name, hints[name]) for name in names)]
-        header = msgspec.defstruct("Header", fields, forbid_unknown_fields=True)
-        found = _FORMS[kind] = _Form(names, msgspec.msgpack.Decoder(header))
+        header = msgspec.defstruct("Header", fields, forbid_unknown_fields=True, gc=False)
+        assert kind.__struct_fields__ == ("payload", *names)
+        found = _FORMS[kind] = _Form(names, header, msgspec.msgpack.Decoder(header).decode)
     return found
 
 
@@ -406,10 +409,9 @@ def prepare(kind: type[Message]) -> None:
 
 def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
     """Give the header and the payload of a message."""
-    header: dict[str, Any] = {"v": VERSION, "seq": stamp.seq, "epoch": stamp.epoch, "t": stamp.t}
-    for name in _form(type(message)).names:
-        header[name] = getattr(message, name)
-    return _ENCODER.encode(header), message.payload
+    _, *own = astuple(message)  # all but the payload
+    header = _form(type(message)).header(VERSION, stamp.seq, stamp.epoch, stamp.t, *own)
+    return _encoded(header), message.payload
 
 
 def write_turns(turns: Sequence[Turn]) -> bytes:
@@ -446,14 +448,16 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
     form = _form(kind)
     try:
-        read = form.decoder.decode(header)
+        read = form.decode(header)
         # to the byte what we write ourselves: no key is there twice, and nothing is missing
-        ours = _ENCODER.encode(read) == header
+        ours = _encoded(read) == header
     except (msgspec.MsgspecError, ValueError, RecursionError):
         ours = False  # the closer look tells what is wrong with it
     if ours:
-        own = {name: getattr(read, name) for name in form.names}
-        return kind(payload=payload, **own), Stamp(read.seq, read.epoch, read.t)
+        _, seq, epoch, t, *own = astuple(read)
+        return kind(payload=payload, **dict(zip(form.names, own, strict=True))), Stamp(
+            seq, epoch, t
+        )
     return _looked_at(kind, header, payload)
 
 

@@ -7,7 +7,6 @@ its timers); everything else, from the command line to the exit code, happens he
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fcntl
 import gc
 import heapq
@@ -277,8 +276,10 @@ class Stage:
             self._handlers[delivery.topic.name](delivery)
 
     def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             os.read(self._wake_in, 4096)
+        except BlockingIOError:
+            pass  # woken for nothing
         if self._on_wake is not None:
             self._on_wake()
 

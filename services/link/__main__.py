@@ -16,7 +16,7 @@ from typing import Literal
 import websocket
 from websocket import ABNF
 
-from services.link.dialer import Dialer, hang_up
+from services.link.dialer import Dialer, hang_up, has_more
 from shared import messages as m
 from shared import stage as s
 from shared.bus import Delivery
@@ -28,7 +28,6 @@ SEND_TIMEOUT_S = 5.0
 #: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
 AT_ONCE = 64
 TICK_S = 0.25
-
 #: A connection that was replaced is kept until uplink speaks to the new one, but no longer.
 RETIRE_S, RETIRED_TIMEOUT_S = 1.0, 0.05
 
@@ -50,6 +49,7 @@ class Link:
         self._backoff = reconnect.Backoff(first_ms, max_ms)
         self._socket: websocket.WebSocket | None = None
         self._descriptor = -1
+        self._room = select.poll()  # whether the socket takes more
         self._renew_after = 0.0  # a renewal that failed is not tried again before
         self._retired: tuple[int, websocket.WebSocket] | None = None  # replaced; with its session
         self._cause: m.Cause = ""
@@ -95,6 +95,8 @@ class Link:
             self._retire(self._socket)
         self._socket = opened
         self._descriptor = opened.sock.fileno() if opened.sock else -1
+        self._room = select.poll()
+        self._room.register(self._descriptor, select.POLLOUT)
         opened.settimeout(0)
         inflow.limit(opened, time.monotonic)
         self._session = max(self._session + 1, time.time_ns())
@@ -180,7 +182,7 @@ class Link:
         """Send what waits, as long as the socket takes it without blocking."""
         while self._socket is not None:
             event = self._outbox.first(time.monotonic_ns())
-            blocked = event is not None and not self._writable()
+            blocked = event is not None and not self._room.poll(0)
             if blocked != self._blocked:
                 self._blocked = blocked
                 self._stage.watch(self._descriptor, self._on_socket, write=blocked)
@@ -194,11 +196,6 @@ class Link:
         new = self._outbox.expired - self._stage.counters["events_expired"]
         if new:
             self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
-
-    def _writable(self) -> bool:
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        return bool(poll.poll(0))
 
     def _send(self, data: bytes, opcode: int, to: websocket.WebSocket | None = None) -> None:
         ws = to or self._socket
@@ -217,9 +214,10 @@ class Link:
         self._pump()
 
     def _read(self) -> None:
-        for _ in range(AT_ONCE):
+        for count in range(AT_ONCE):
             ws = self._socket
-            if ws is None:
+            # to try in vain costs as much as to read
+            if ws is None or (count and not has_more(ws)):
                 return
             try:
                 opcode, frame = ws.recv_data_frame(control_frame=True)

@@ -6,7 +6,9 @@ On a thread of its own: looking up a name cannot be interrupted, and the loop mu
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -108,3 +110,13 @@ def hang_up(ws: websocket.WebSocket) -> None:
         ws.settimeout(0.1)
         ws.send_close()
     ws.shutdown()
+
+
+def has_more(ws: websocket.WebSocket) -> bool:
+    """Say whether there is something to read, or an end to learn of."""
+    sock = ws.sock
+    if sock is None or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

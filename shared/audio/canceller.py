@@ -68,6 +68,7 @@ class Canceller:
         self._talk = DoubleTalk()
         self._gain = 1.0
         self._frames = 0
+        self._loud = 0  # the last of them in which there was more than noise
         self._nears = Recent(_LOOKED_AT * pcm.FRAME)
         self._fars = Recent((_LOOKED_AT + MAX_SKIP) * pcm.FRAME)
 
@@ -96,12 +97,20 @@ class Canceller:
         """Give the frame, mono s16le, without the echo of ``far``, full scale 1."""
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
-        left = self._filter.process(near, far)
         self.drift = 0.0
+        loud = self._talk.loud(near)
+        learns = loud or not self.passes
+        if learns:
+            left = self._filter.process(near, far)
+        else:
+            # headphones: in silence there is nothing to learn, nor to take out
+            self._filter.hear(far)
+            left = near
         open_ = self._talk.judge(near, left, far, self._filter.unsure)
-        self._attend(near, far)
+        self._attend(near, far, loud=loud)
         if self.passes:
-            self._filter.doubt()
+            if learns:
+                self._filter.doubt()
             self.removed_db = 0
             return frame
         clean = self._webrtc.process(_to_pcm(left), _to_pcm(far))
@@ -124,7 +133,7 @@ class Canceller:
         self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
         return clean
 
-    def _attend(self, near: Samples, far: Samples) -> None:
+    def _attend(self, near: Samples, far: Samples, *, loud: bool) -> None:
         """Let the filter follow the room, and find the echo where it is."""
         talk = self._talk
         if talk.change == "louder":
@@ -138,6 +147,7 @@ class Canceller:
         self._nears.add(near)
         self._fars.add(far)
         self._frames += 1
+        self._loud = self._frames if loud else self._loud
         if not self._frames % _DRIFTS:
             grown = self._filter.lengthened() / (_DRIFTS * pcm.FRAME)
             self.drift = -_BELIEVED * grown
@@ -147,7 +157,7 @@ class Canceller:
             spare = self._filter.empty_parts() - _SPARE
             if spare >= _SPARE or (spare < 0 and self._filter.skip):
                 self._filter.hold_back(min(MAX_SKIP, max(0, self._filter.skip + spare)))
-        elif self._frames >= _LOOKED_AT:
+        elif self._frames >= _LOOKED_AT and self._loud > self._frames - _LOOK:
             self._search()
 
     def _search(self) -> None:

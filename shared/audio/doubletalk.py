@@ -119,6 +119,10 @@ class DoubleTalk:
         self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
         self._hold = 0
 
+    def loud(self, near: Samples) -> bool:
+        """Say whether a frame of the microphone holds more than the room's noise."""
+        return power(near) > _LOUD * self.noise
+
     def judge(self, near: Samples, left: Samples, far: Samples, unsure: float) -> bool:
         """Say whether a frame holds what should be heard: a person, or no echo at all.
 

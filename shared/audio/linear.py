@@ -127,18 +127,9 @@ class LinearFilter:
         Once the far end has been silent for longer than the filter remembers, nothing is done, and
         nothing forgotten: most of a conversation is listening.
         """
-        frame = self._frame
-        self._silent = 0 if far.any() else self._silent + 1
-        if self._silent > PARTS + MAX_SKIP + 1:
+        if not self.hear(far):
             return near
-        self._far[:frame] = self._far[frame:]
-        self._far[frame:] = far
-        # the newest spectrum comes first; once in a while the others move back to make room
-        self._newest -= 1
-        if self._newest < 0:
-            self._newest = PARTS + MAX_SKIP
-            self._spectra[self._newest + 1 :] = self._spectra[: PARTS + MAX_SKIP - 1]
-        _rfft(self._far, out=self._spectra[self._newest])
+        frame = self._frame
         begin = self._newest + self.skip
         spectra = self._spectra[begin : begin + PARTS]
 
@@ -148,6 +139,22 @@ class LinearFilter:
         self._padded[frame:] = left
         self._learn(spectra, _rfft(self._padded))
         return left
+
+    def hear(self, far: Samples) -> bool:
+        """Take a frame of the far end alone; say whether anything of it can still be heard."""
+        frame = self._frame
+        self._silent = 0 if far.any() else self._silent + 1
+        if self._silent > PARTS + MAX_SKIP + 1:
+            return False
+        self._far[:frame] = self._far[frame:]
+        self._far[frame:] = far
+        # the newest spectrum comes first; once in a while the others move back to make room
+        self._newest -= 1
+        if self._newest < 0:
+            self._newest = PARTS + MAX_SKIP
+            self._spectra[self._newest + 1 :] = self._spectra[: PARTS + MAX_SKIP - 1]
+        _rfft(self._far, out=self._spectra[self._newest])
+        return True
 
     def _learn(self, spectra: NDArray[np.complex64], left: NDArray[np.complex64]) -> None:
         power, real = self._power, self._real

@@ -89,7 +89,7 @@ class Resampler:
         count = len(samples)
         line = np.concatenate((self._past, samples), dtype=np.float32)
         self._past = line[count:]
-        outputs = -((self._next - count * self._up) // self._down)
+        outputs = self._outputs(count)
         if outputs <= 0:
             self._next -= count * self._up
             return np.empty(0, dtype=np.int16)
@@ -110,3 +110,12 @@ class Resampler:
         np.rint(made, out=made)
         np.clip(made, -32768, 32767, out=made)
         return made.astype(np.int16)
+
+    def skip(self, samples: NDArray[np.int16]) -> None:
+        """Take samples as ``process`` does, of which nobody wants what it would give."""
+        self._past = np.concatenate((self._past, samples), dtype=np.float32)[len(samples) :]
+        count = len(samples)
+        self._next += max(0, self._outputs(count)) * self._down - count * self._up
+
+    def _outputs(self, count: int) -> int:
+        return -((self._next - count * self._up) // self._down)

@@ -2,7 +2,7 @@
 
 The detector takes 32 ms at 16 kHz; one window that is sure is an onset, as each more would be 32 ms
 later. Windows that are no louder than the room's noise are not shown to it: most of a conversation
-is listening, and the detector is the dearest part of the pipeline.
+is listening, and the detector, with the resampling for it, is the dearest part of the pipeline.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.audio import pcm
 from shared.audio.resample import Resampler
 
 _RATE = 16_000
 WINDOW = 512  # samples at 16 kHz: 32 ms
+_WINDOW_BYTES = WINDOW * pcm.RATE // _RATE * pcm.SAMPLE_BYTES  # of what comes
+_WINDOW_NS = WINDOW * 1_000_000_000 // _RATE
 _HYSTERESIS = 0.15  # speech goes on until the detector is so much less sure, as in Silero's code
 #: Louder than the noise by 6 dB is worth a look, and so is the second that follows.
 _LOUDER = 4.0
@@ -47,7 +50,7 @@ class Voice:
         self._threshold = threshold
         self._silence_ns = silence_ms * 1_000_000
         self._resampler = Resampler(pcm.RATE, _RATE)
-        self._samples = np.empty(0, np.int16)
+        self._waiting = bytearray()  # what does not fill a window yet
         self._noise = _SOFTEST
         self._look = 0
         self._quiet_ns = 0  # since when it is quiet, in speech; 0: it is not
@@ -55,24 +58,22 @@ class Voice:
     def take(self, frame: bytes, captured_ns: int) -> list[Change]:
         """Take a frame whose first sample was heard at ``captured_ns``; give what changed in it."""
         # by each frame anew: what was lost in between has taken its time as well
+        waiting = self._waiting
         begin_ns = captured_ns - self._resampler.delay_ns
-        begin_ns -= len(self._samples) * 1_000_000_000 // _RATE
-        made = self._resampler.process(pcm.to_array(frame))
-        self._samples = np.concatenate((self._samples, made))
+        begin_ns -= pcm.samples_to_ns(len(waiting) // pcm.SAMPLE_BYTES)
+        waiting += frame
         changes = []
-        while len(self._samples) >= WINDOW:
-            window, self._samples = self._samples[:WINDOW], self._samples[WINDOW:]
-            change = self._hear(window, begin_ns)
+        while len(waiting) >= _WINDOW_BYTES:
+            change = self._hear(pcm.to_array(bytes(waiting[:_WINDOW_BYTES])), begin_ns)
+            del waiting[:_WINDOW_BYTES]
             if change is not None:
                 changes.append(change)
-            begin_ns += WINDOW * 1_000_000_000 // _RATE
+            begin_ns += _WINDOW_NS
         return changes
 
-    def _hear(
-        self, window: np.ndarray[tuple[int, ...], np.dtype[np.int16]], at_ns: int
-    ) -> Change | None:
+    def _hear(self, window: NDArray[np.int16], at_ns: int) -> Change | None:
         floats = window.astype(np.float32)
-        power = float(np.dot(floats, floats)) / WINDOW
+        power = float(np.dot(floats, floats)) / len(window)
         if power > max(_SOFTEST, _LOUDER * self._noise):
             self._look = _LOOK
         self._noise = max(1.0, min(power, self._noise * _NOISE_RISES))
@@ -80,8 +81,10 @@ class Voice:
         if self._look or self.speaking:
             self._look = max(0, self._look - 1)
             self.looked += 1
-            probability = self._detector(window.tobytes())
-        ends_ns = at_ns + WINDOW * 1_000_000_000 // _RATE
+            probability = self._detector(self._resampler.process(window).tobytes())
+        else:
+            self._resampler.skip(window)
+        ends_ns = at_ns + _WINDOW_NS
         if not self.speaking:
             if probability < self._threshold:
                 return None

@@ -16,6 +16,7 @@ from shared import messages as m
 from shared.audio import pcm
 from shared.audio.canceller import Canceller, Recent
 from shared.audio.farend import Aligner
+from shared.audio.linear import LinearFilter, Samples
 from shared.audio.silero import Silero
 from shared.audio.voice import Voice
 
@@ -152,6 +153,30 @@ def test_with_headphones_the_microphone_passes_through_untouched() -> None:
     done = cancelled(rendered.microphone, rendered.far, done.canceller)
     assert not done.canceller.passes
     assert done.removed_db(5, 10) >= 20
+
+
+def test_with_headphones_a_microphone_without_sound_costs_no_learning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rendered = scene(seconds=8)
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-70)
+    done = cancelled(quiet, rendered.far)
+    assert done.canceller.passes
+    learnt: list[float] = []
+    process = LinearFilter.process
+
+    def counted(self: LinearFilter, near: Samples, far: Samples) -> Samples:
+        learnt.append(float(np.abs(near).max()))
+        return process(self, near, far)
+
+    monkeypatch.setattr(LinearFilter, "process", counted)
+    microphone, _ = with_person(replace(rendered, microphone=quiet), 2)
+    again = cancelled(microphone, rendered.far, done.canceller)
+    assert again.canceller.passes
+    # of the person, and of nothing else
+    assert 10 < len(learnt) < 200
+    assert min(learnt) > 2 * float(np.abs(quiet).std())
 
 
 def test_another_device_is_learnt_anew() -> None:

@@ -148,6 +148,16 @@ def test_what_never_came_is_silence() -> None:
     assert far.read(RATE + FRAME + 8, 1.0, FRAME - 16).any()
 
 
+def test_silence_that_came_is_silence_and_takes_nothing_from_the_sound_before_it() -> None:
+    far, other = filled(1), filled(1)
+    far.put(1, far.end, int16(np.zeros(RATE)))
+    # what never came and what came as silence are the same, on every side of the sound's end
+    for place in np.arange(RATE - 2 * FRAME, RATE + 2 * FRAME, 7.3):
+        read = far.read(float(place), 1.0, FRAME)
+        np.testing.assert_array_equal(read, other.read(float(place), 1.0, FRAME))
+        assert read.any() == (place < RATE + 7)
+
+
 def test_its_line_goes_on_for_ever() -> None:
     far = FarEnd()
     whole = int16(sound(30 * RATE))

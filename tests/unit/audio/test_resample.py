@@ -129,6 +129,21 @@ def test_next_input_tells_where_the_next_sample_lies() -> None:
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
+@pytest.mark.parametrize("skipped", [0, 1, 7, 768, 1000])
+def test_what_is_skipped_is_missing_and_nothing_else(
+    rate_in: int, rate_out: int, skipped: int
+) -> None:
+    samples = tone(440, rate_in)
+    whole, other = Resampler(rate_in, rate_out), Resampler(rate_in, rate_out)
+    for resampler in (whole, other):
+        resampler.process(samples[:1001])
+    whole.process(samples[1001 : 1001 + skipped])
+    other.skip(samples[1001 : 1001 + skipped])
+    wanted = whole.process(samples[1001 + skipped :])
+    np.testing.assert_array_equal(other.process(samples[1001 + skipped :]), wanted)
+
+
+@pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
 def test_full_scale_is_clipped_not_wrapped(rate_in: int, rate_out: int) -> None:
     # A square wave overshoots its own height once it is filtered.
     square = np.where(np.arange(2000) // 40 % 2, 32767, -32768).astype(np.int16)
