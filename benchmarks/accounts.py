@@ -33,6 +33,8 @@ APART_S = 1.0
 BEGINNING_MS, ANEW_S = 10, 0.2
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
+#: Whose last message is older than this has not read all that there was, ns.
+BEHIND_NS = 100_000_000
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
 UNDER_WAY, OF_A_RESTART = 12, 12
 
@@ -240,10 +242,14 @@ class Ledger:
             waste = ("events_unsent", "events_expired", "lost.client.event")
             counts, total = self._links, sum(counted.get(name, 0) for name in waste)
             total += sum(self._sent.values())
+        passed = self._frames if stage == "uplink" else self._events
+        if not passed or now_ns - passed[-1][0] > BEHIND_NS:
+            # we have joined later, or are behind: what we have not seen yet is accounted for here
+            return
         count = counts.get(health.pid)
         if count is None:
-            # from its second on: by then it is subscribed to what there is, and so are we
-            if counted and (self._frames if stage == "uplink" else self._events):
+            # from its second on: by then it is subscribed to what there is
+            if counted:
                 counts[health.pid] = _Count(now_ns, now_ns, total, total)
         else:
             count.last_ns, count.last = now_ns, total
