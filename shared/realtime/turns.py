@@ -352,6 +352,11 @@ class Turns:
         self, item_id: str, role: Literal["user", "assistant"], transcript: str
     ) -> list[m.Message]:
         text = self._text(item_id, role)
+        if not transcript.startswith(text.text):
+            # another downlink read how it began: what came here is its end, or is not known to be
+            behind = len(transcript) - len(text.text)
+            ends = transcript.endswith(text.text)
+            text.marks = [m.Mark(k.chars + behind, k.samples) for k in text.marks if ends]
         text.text, text.final = transcript[:MAX_TRANSCRIPT], True
         return self._tell(item_id)
 

@@ -52,7 +52,8 @@ case "$1 $2 ${{3-}}" in
         exit "${{PREFLIGHT_STATUS:-0}}" ;;
     "-m shared.demo "*|"-m pytest "*)
         shift 2
-        for argument; do echo "argument $argument" >>"$CALLS"; done ;;
+        for argument; do echo "argument $argument" >>"$CALLS"; done
+        case "$*" in *tests/unit*) exit "${{UNIT_STATUS:-0}}" ;; esac ;;
 esac
 """
 
@@ -324,11 +325,22 @@ def test_a_failed_pip_ends_with_one_line_and_is_tried_again(checkout: Checkout) 
     assert any("pip install" in call for call in checkout.calls)
 
 
+def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) -> None:
+    done = checkout.run("test", UNIT_STATUS="3")
+    assert done.returncode == 3
+    rings = [call for call in checkout.calls if call.startswith("argument tests/")]
+    assert rings == [f"argument tests/{ring}" for ring in ("unit", "contract", "process", "sound")]
+    checkout.forget()
+    # what is named is run alone
+    assert checkout.run("test", "-k", "playhead", UNIT_STATUS="3").returncode == 0
+    assert checkout.calls[-2:] == ["argument -k", "argument playhead"]
+
+
 def test_without_root_the_tests_run_without_a_sound_server(checkout: Checkout) -> None:
     done = checkout.run("test", USER_ID="1000")
     assert done.returncode == 0
     assert "bin/test: tests/sound will be skipped: no sound server" in done.stderr
-    assert checkout.calls[-1] == "python -m pytest"
+    assert checkout.calls[-1] == "argument tests/sound"
 
 
 def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkout) -> None:
@@ -336,7 +348,7 @@ def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkou
     assert done.returncode == 0
     assert errors(done)[-1].startswith("bin/test: tests/sound will be skipped: no sound server")
     assert any("install pulseaudio" in call for call in checkout.calls)
-    assert checkout.calls[-1] == "python -m pytest"
+    assert checkout.calls[-1] == "argument tests/sound"
 
 
 @pytest.mark.parametrize("status", ["0", "100"])
@@ -344,7 +356,7 @@ def test_in_ci_a_second_network_is_set_up_or_done_without(checkout: Checkout, st
     done = checkout.run("test", APT_STATUS=status, CI="true")
     assert done.returncode == 0
     assert any("install iproute2" in call for call in checkout.calls)
-    assert checkout.calls[-1] == "python -m pytest"
+    assert checkout.calls[-1] == "argument tests/sound"
     checkout.forget()
     (checkout.path / "ip").symlink_to("/bin/sh")
     checkout.run("test", CI="true")

@@ -26,7 +26,7 @@ from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 pytestmark = pytest.mark.process
 
 QUESTION_S, FIRST_S = 0.6, 4.0
-SCRAPS, EVERY_S, SCRAP_MS = 20, 0.75, 240
+SCRAPS, EVERY_S, SCRAP_MS = 8, 0.75, 240
 STAGES = ("echo", "vad", "uplink", "downlink", "playback")
 
 

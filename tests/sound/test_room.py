@@ -22,7 +22,7 @@ from tests.sound.pulse import RATE, SoundServer
 pytestmark = pytest.mark.sound
 
 #: So long the assistant has the word, s.
-ALONE_S = int(os.environ.get("ROOM_S", "15"))
+ALONE_S = int(os.environ.get("ROOM_S", "10"))
 REPLY = ("--reply", "clip:long")
 SETTINGS = {"session.greeting": "Tell the story."}
 #: Here it is surely lowered before: what cuts it off is judged by what lowered it.

@@ -479,6 +479,18 @@ def test_words_are_marked_with_the_audio_that_came_before_them() -> None:
     assert said.marks == [m.Mark(0, 0), m.Mark(3, 12_000), m.Mark(7, 24_000)]
 
 
+def test_marks_of_the_end_alone_are_those_of_the_end() -> None:
+    # another downlink read how it began
+    rig = Rig()
+    rig.read(created(), delta(12_000), e.TextDelta("resp_1", "item_1", " three"), delta(12_000))
+    rig.read(e.TextDelta("resp_1", "item_1", " four"))
+    said = words(rig.read(e.TextDone("resp_1", "item_1", "One two three four")))
+    assert said.marks == [m.Mark(7, 12_000), m.Mark(13, 24_000)]
+    # where what came is no end of it, nothing is known of its places
+    rig.read(e.TextDelta("resp_1", "item_2", " five"))
+    assert words(rig.read(e.TextDone("resp_1", "item_2", "Hm, no."))).marks == []
+
+
 def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
     rig = Rig()
     rig.read(created())
