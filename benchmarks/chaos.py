@@ -441,7 +441,7 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
                 f"the server believes that {believed} ms of {name} were heard,"
                 f" it was {_heard(found)}"
             )
-    _stale(talk, faults, played)
+    _stale(talk, faults, played, [at for at, name in begun if name not in truth])
     unheard = len([name for name in talk.ledger.items if name not in truth])
     counts = f"{len(played)} replies at the speaker, {len(told)} items truncated or deleted"
     lines = [f"{counts}, {unheard} not found in the recording"]
@@ -455,16 +455,22 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
     return lines
 
 
-def _stale(talk: Talk, faults: Sequence[Fault], played: Sequence[Played]) -> None:
-    """Look for sound of what playback said it had cut off."""
+def _stale(
+    talk: Talk, faults: Sequence[Fault], played: Sequence[Played], merged: Sequence[float]
+) -> None:
+    """Look for sound of what playback said it had cut off.
+
+    ``merged``: when replies began that were not told from the ones before them, s.
+    """
     for cut in talk.run.bus.all(m.Silenced):
         if not any(0 < item.heard < item.received for item in cut.items):
             continue
         silent_s = (cut.silent_ns + cut.latency_ns) / 1e9
         # the clocks of recordings are not that exact
         before = [reply for reply in played if reply.begun_s < silent_s - 0.05]
-        if before and before[-1].ended_s > silent_s + 0.1:
-            late_s = before[-1].ended_s - silent_s
+        last_s = before[-1].ended_s if before else 0.0
+        if last_s > silent_s + 0.1 and not any(silent_s - 0.15 < at < last_s for at in merged):
+            late_s = last_s - silent_s
             line = f"sound for {late_s:.2f} s after a flush, at {silent_s:.2f} s"
             _before(faults, silent_s).wrong.append(line)
 
