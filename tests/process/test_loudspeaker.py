@@ -35,7 +35,7 @@ SENTENCES = 3
 #: The first sentence comes after the noises.
 SENTENCE_S = FIRST_S + EVERY_S * len(NOISES) + 0.5
 #: Of the noises, so many at least are heard as a voice: what nobody notices proves nothing.
-NOTICED = 5
+NOTICED = 3
 
 
 @dataclass

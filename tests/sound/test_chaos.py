@@ -11,8 +11,6 @@ pytestmark = pytest.mark.sound
 
 FAULTS = (
     ("kill playback", "speaking"),
-    ("kill downlink", "speaking"),
-    ("kill link", "speaking"),
     ("sound server restarted", "speaking"),
     ("stop downlink", "interrupted"),
 )
