@@ -90,7 +90,9 @@ def test_spoken_over_it_is_lowered_and_then_stops(open_speaker: SoundServer) -> 
     with Pipeline(env=open_speaker.env, settings=SETTINGS | BY_CLIENT, emulator=REPLY) as run:
         alone(run, 3)
         record = spoken_over(run, open_speaker)
-        assert 0 < record.onset_ns < record.ducked_ns < record.silent_ns
+        # of an onset that was judged before it could be lowered the record has nothing
+        assert record.onset_ns <= record.ducked_ns < record.silent_ns
+        run.bus.wait_for(m.Health, lambda h: h.counters.get("ducks", 0) > 0, topic="playback.health")
         assert record.cause == "judged"
 
 
