@@ -92,7 +92,8 @@ def test_spoken_over_it_is_lowered_and_then_stops(open_speaker: SoundServer) -> 
         record = spoken_over(run, open_speaker)
         # of an onset that was judged before it could be lowered the record has nothing
         assert record.onset_ns <= record.ducked_ns < record.silent_ns
-        run.bus.wait_for(m.Health, lambda h: h.counters.get("ducks", 0) > 0, topic="playback.health")
+        health = "playback.health"
+        run.bus.wait_for(m.Health, lambda h: h.counters.get("ducks", 0) > 0, topic=health)
         assert record.cause == "judged"
 
 
