@@ -148,11 +148,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
         for aligned in aligner.take(now):
             payload = aligned.frame.payload
             if canceller is not None:
-                if aligned.anew:
-                    canceller.restart()
-                payload = canceller.process(payload, aligned.far)
-                if canceller.drift:
-                    aligner.turn(canceller.drift)
+                payload = canceller.cancel(aligned, aligner)
             changes = voice.take(payload, aligned.frame.captured_ns)
             ends = aligned.frame.position + pcm.FRAME
             onsets += [(ends, now) for c in changes if c.speaking]

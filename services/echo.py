@@ -63,11 +63,7 @@ class Echo:
             self._stage.count("silent_frames")
         canceller = self._canceller
         if canceller is not None:
-            if aligned.anew:
-                canceller.restart()
-            clean = canceller.process(clean, aligned.far)
-            if canceller.drift:
-                self._aligner.turn(canceller.drift)
+            clean = canceller.cancel(aligned, self._aligner)
             far, removed_db = canceller.far, canceller.removed_db
             if far:
                 self._removed.append(removed_db)

@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.audio import pcm
 from shared.audio.doubletalk import DoubleTalk, power
+from shared.audio.farend import Aligned, Aligner
 from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples
 from shared.audio.webrtc import Processing
 
@@ -92,6 +93,15 @@ class Canceller:
         self._filter.hold_back(0)
         self._filter.forget()
         self._talk.forget()
+
+    def cancel(self, aligned: Aligned, aligner: Aligner) -> bytes:
+        """Give an aligned frame without the echo, and let the aligner know how the echo drifts."""
+        if aligned.anew:
+            self.restart()
+        clean = self.process(aligned.frame.payload, aligned.far)
+        if self.drift:
+            aligner.turn(self.drift)
+        return clean
 
     def process(self, frame: bytes, far: Samples) -> bytes:
         """Give the frame, mono s16le, without the echo of ``far``, full scale 1."""

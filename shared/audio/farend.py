@@ -100,8 +100,11 @@ class FarEnd:
         self._sounded = 0  # position after the last frame that was not silent
         self._sincs = _sincs()
 
-    def put(self, stream: int, position: int, samples: NDArray[np.int16]) -> None:
-        """Take a frame; one of another stream, or from far away, empties the line first."""
+    def put(self, stream: int, position: int, samples: NDArray[np.int16]) -> bool:
+        """Take a frame, and say whether anything sounds in it.
+
+        One of another stream, or from far away, empties the line first.
+        """
         if len(samples) > KEPT:
             position += len(samples) - KEPT
             samples = samples[-KEPT:]
@@ -121,8 +124,10 @@ class FarEnd:
         here[:] = samples
         here *= 1 / 32768
         self.end = max(self.end, position + len(samples))
-        if samples.any():
+        sounds = bool(samples.any())
+        if sounds:
             self._sounded = max(self._sounded, position + len(samples))
+        return sounds
 
     def read(self, first: float, step: float, count: int) -> NDArray[np.float32]:
         """Give ``count`` samples, full scale 1, the first at place ``first``, ``step`` apart.
@@ -203,8 +208,7 @@ class Aligner:
         if self._away.add(frame.stream, frame.position, frame.played_ns):
             self._meet_anew()
         samples = to_array(frame.payload)
-        self._sounded = self._sounded or bool(samples.any())
-        self._far.put(frame.stream, frame.position, samples)
+        self._sounded |= self._far.put(frame.stream, frame.position, samples)
 
     def microphone(self, frame: m.MicFrame) -> None:
         """Take what the microphone heard; it need not come in frames of 20 ms."""

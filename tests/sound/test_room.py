@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -58,14 +58,16 @@ def alone(run: Pipeline, seconds: int) -> None:
     )
 
 
-def spoken_over(run: Pipeline, room: SoundServer) -> m.Interruption:
+def spoken_over(
+    run: Pipeline, room: SoundServer, wanted: Callable[[m.Interruption], bool] = lambda _: True
+) -> m.Interruption:
     """Talk until it is interrupted."""
     for number in OBJECTIONS[:-1]:
         room.play(speech.person(number))
         with contextlib.suppress(PipelineError):
-            return run.bus.wait_for(m.Interruption, timeout=PATIENCE_S)
+            return run.bus.wait_for(m.Interruption, wanted, timeout=PATIENCE_S)
     room.play(speech.person(OBJECTIONS[-1]))
-    return run.bus.wait_for(m.Interruption)
+    return run.bus.wait_for(m.Interruption, wanted)
 
 
 @pytest.mark.timeout(ALONE_S + 90)
@@ -89,11 +91,9 @@ def test_it_does_not_hear_itself_and_hears_the_person(open_speaker: SoundServer)
 def test_spoken_over_it_is_lowered_and_then_stops(open_speaker: SoundServer) -> None:
     with Pipeline(env=open_speaker.env, settings=SETTINGS | BY_CLIENT, emulator=REPLY) as run:
         alone(run, 3)
-        record = spoken_over(run, open_speaker)
-        # of an onset that was judged before it could be lowered the record has nothing
-        assert record.onset_ns <= record.ducked_ns < record.silent_ns
-        health = "playback.health"
-        run.bus.wait_for(m.Health, lambda h: h.counters.get("ducks", 0) > 0, topic=health)
+        # what is judged late, by the words of a transcript, has no onset: not asked for here
+        record = spoken_over(run, open_speaker, lambda told: told.onset_ns > 0)
+        assert 0 < record.onset_ns < record.ducked_ns < record.silent_ns
         assert record.cause == "judged"
 
 

@@ -118,6 +118,20 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
     return opened
 
 
+def reply(payload: bytes) -> m.ReplyAudio:
+    """Give the whole of a reply."""
+    return m.ReplyAudio(
+        generation=7,
+        session=1,
+        response_id="resp",
+        item_id="item",
+        content_index=0,
+        start=0,
+        last=True,
+        payload=payload,
+    )
+
+
 @pytest.mark.parametrize("missing", [False, True])
 def test_heard_stays_exact_when_the_speaker_changes(
     speakers: list[Speaker | None], missing: bool
@@ -127,18 +141,7 @@ def test_heard_stays_exact_when_the_speaker_changes(
     first = speakers[0]
     assert first is not None
     said = speech(pcm.RATE // 5)
-    bus.deliver(
-        m.ReplyAudio(
-            generation=7,
-            session=1,
-            response_id="resp",
-            item_id="item",
-            content_index=0,
-            start=0,
-            last=True,
-            payload=said,
-        )
-    )
+    bus.deliver(reply(said))
     heard = first.ask(1000)
     first.trouble = "unplugged"
     if missing:
@@ -186,18 +189,7 @@ def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
 
     # one that takes another one's place says so: what that had queued is not played
     assert heard() == [m.Heard(generation=0, session=0, playing=False, items=[])]
-    bus.deliver(
-        m.ReplyAudio(
-            generation=7,
-            session=1,
-            response_id="resp",
-            item_id="item",
-            content_index=0,
-            start=0,
-            last=True,
-            payload=speech(1000),
-        )
-    )
+    bus.deliver(reply(speech(1000)))
     bus.tick()
     assert [each.playing for each in heard()] == [False, True]
     speaker.ask(1000)

@@ -261,9 +261,7 @@ def test_how_much_faster_one_clock_is_is_heard_in_the_echo(ppm: int) -> None:
             aligner.speaker(message, now)
         elif isinstance(message, m.MicFrame):
             aligner.microphone(message)
-        for aligned in aligner.take(now):
-            clean.append(canceller.process(aligned.frame.payload, aligned.far))
-            aligner.turn(canceller.drift)
+        clean += [canceller.cancel(aligned, aligner) for aligned in aligner.take(now)]
     after = pcm.to_array(b"".join(clean)) / 32768
     done = Done(canceller, rendered.microphone[: len(after)], after)
     assert done.removed_db(3, 12) >= 30
