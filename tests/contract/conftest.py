@@ -67,12 +67,18 @@ class Wires:
         came: list[str] = []
         while not set(names) <= set(came):
             assert time.monotonic() < end, f"nobody subscribed to {set(names) - set(came)}"
-            poller.wait(0.5)
+            self._told(poller)
             came += publisher.welcome()
         return came
 
+    @staticmethod
+    def _told(poller: bus.Poller) -> list[zmq.Socket[bytes]]:
+        """Wait, and let each socket do what it was woken for; give those that can be read."""
+        told = [what for what in poller.wait(0.5) if not isinstance(what, int)]
+        return [s for s in told if int(s.getsockopt(zmq.EVENTS)) & zmq.POLLIN]
+
     def _readers(self) -> list[zmq.Socket[bytes]]:
-        """Give the readers' sockets: one that reconnects subscribes only while it is polled."""
+        """Give the readers' sockets: one that reconnects subscribes only while it is asked."""
         readers = [opened for opened in self._opened if isinstance(opened, bus.Subscriber)]
         return [socket for reader in readers for socket in reader.sockets]
 
@@ -82,7 +88,7 @@ class Wires:
         for socket in (sender, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
-        while sender not in poller.wait(0.5):
+        while sender not in self._told(poller):
             assert time.monotonic() < end, "nothing came"
         return sender.recv()
 
