@@ -26,9 +26,11 @@ _irfft = cast("Callable[..., Samples]", np.fft.irfft)
 PARTS = 20
 #: Frames by which the far end can be held back before it comes to the filter: a second.
 MAX_SKIP = 50
+#: Partitions that are looked after in a frame, in turn: all of them within five frames.
+_IN_TURN = 4
 #: How much of what is known of the room is still true a frame later: 0.999 follows clocks that
-#: drift by 20 ppm and costs 2 dB where nothing moves.
-_STAYS = 0.999
+#: drift by 20 ppm and costs 2 dB where nothing moves. Here, from turn to turn.
+_STAYS = 0.999 ** (PARTS // _IN_TURN)
 #: What the room may be at first: a gain of 0.05 in power, falling by 0.4 dB from frame to frame.
 _FIRST, _FALL = 0.05, 0.1
 #: How much of that may still be where there has been no echo: headphones can be plugged out.
@@ -52,6 +54,7 @@ class LinearFilter:
         self.unsure = 0.0  # how much echo may still be in what was left last, power
         self._far: Samples = np.zeros(2 * frame, np.float32)
         self._spectra = np.zeros((2 * (PARTS + MAX_SKIP), bins), np.complex64)
+        self._powers = np.zeros((2 * (PARTS + MAX_SKIP), bins), np.float32)
         self._newest = PARTS + MAX_SKIP
         self._silent = 0  # frames in a row without a far end
         self._weights = np.zeros((PARTS, bins), np.complex64)
@@ -62,10 +65,8 @@ class LinearFilter:
         self._padded: Samples = np.zeros(2 * frame, np.float32)
         # what each frame's arithmetic is done in: to allocate it anew costs as much again
         self._complex = np.empty((PARTS, bins), np.complex64)
-        self._update = np.empty((PARTS, bins), np.complex64)
-        self._power = np.empty((PARTS, bins), np.float32)
         self._real = np.empty((PARTS, bins), np.float32)
-        self._time = np.empty((PARTS, 2 * frame), np.float32)
+        self._turn = 0  # the first of the partitions whose turn it is
         self._before: NDArray[np.complex64] | None = None
         self._bins = np.arange(bins)[_VOICE] * np.float32(np.pi / frame)
         self.forget()
@@ -132,12 +133,12 @@ class LinearFilter:
         frame = self._frame
         begin = self._newest + self.skip
         spectra = self._spectra[begin : begin + PARTS]
-
+        powers = self._powers[begin : begin + PARTS]
         np.multiply(spectra, self._weights, out=self._complex)
         echo = _irfft(self._complex.sum(axis=0))[frame:]
         left: Samples = near - echo
         self._padded[frame:] = left
-        self._learn(spectra, _rfft(self._padded))
+        self._learn(spectra, powers, _rfft(self._padded))
         return left
 
     def hear(self, far: Samples) -> bool:
@@ -152,43 +153,50 @@ class LinearFilter:
         self._newest -= 1
         if self._newest < 0:
             self._newest = PARTS + MAX_SKIP
-            self._spectra[self._newest + 1 :] = self._spectra[: PARTS + MAX_SKIP - 1]
-        _rfft(self._far, out=self._spectra[self._newest])
+            for ring in (self._spectra, self._powers):
+                ring[self._newest + 1 :] = ring[: PARTS + MAX_SKIP - 1]
+        spectrum = _rfft(self._far, out=self._spectra[self._newest])
+        self._powers[self._newest] = np.square(spectrum.real) + np.square(spectrum.imag)
         return True
 
-    def _learn(self, spectra: NDArray[np.complex64], left: NDArray[np.complex64]) -> None:
-        power, real = self._power, self._real
+    def _learn(
+        self,
+        spectra: NDArray[np.complex64],
+        powers: Samples,
+        left: NDArray[np.complex64],
+    ) -> None:
+        real = self._real
         now = np.square(left.real) + np.square(left.imag)
         self._near *= np.float32(_SMOOTH)
         self._near += np.float32(1 - _SMOOTH) * now
         # a person who begins to speak is believed at once, or the filter would follow their voice
         near = np.maximum(self._near, now)
-        np.square(spectra.real, out=power)
-        np.square(spectra.imag, out=real)
-        power += real
         # half: of the two frames a spectrum is made of, only one is new
-        np.multiply(power, self._doubt, out=real)
+        np.multiply(powers, self._doubt, out=real)
         echo = np.float32(0.5) * real.sum(axis=0)
         self.unsure = float(echo.sum()) / self._frame**2
-        real[0] = echo + near + np.float32(1e-8)
-        np.divide(self._doubt, real[0].copy(), out=real)  # the step, per partition and bin
+        near += echo
+        near += np.float32(1e-8)
+        np.divide(self._doubt, near, out=real)  # the step, per partition and bin
         np.conjugate(spectra, out=self._complex)
         self._complex *= left
         self._complex *= real
-        # only the first half of a partition's response is its own: the other would wrap around
-        _irfft(self._complex, axis=1, out=self._time)
-        self._time[:, self._frame :] = 0
-        _rfft(self._time, axis=1, out=self._update)
-        self._weights += self._update
-        self._weights *= np.float32(_STAYS)
-
-        real *= power
+        self._weights += self._complex
+        real *= powers
         real *= np.float32(-0.5)
         real += np.float32(1)
         self._doubt *= real
-        self._doubt *= np.float32(_STAYS**2)
-        np.square(self._weights.real, out=power)
-        np.square(self._weights.imag, out=real)
-        power += real
-        power *= np.float32(1 - _STAYS**2)
-        self._doubt += power
+        self._look_after()
+
+    def _look_after(self) -> None:
+        """See to some partitions: the room may have moved, and a response is a frame long."""
+        here = slice(self._turn, self._turn + _IN_TURN)
+        self._turn = (self._turn + _IN_TURN) % PARTS
+        weights, doubt = self._weights[here], self._doubt[here]
+        # only the first half of a partition's response is its own: the other would wrap around
+        response = _irfft(weights, axis=1)[:, : self._frame]
+        _rfft(response, 2 * self._frame, axis=1, out=weights)
+        weights *= np.float32(_STAYS)
+        doubt *= np.float32(_STAYS**2)
+        power = np.square(weights.real) + np.square(weights.imag)
+        doubt += np.float32(1 - _STAYS**2) * power
