@@ -112,13 +112,15 @@ def render(scene: Scene) -> Rendered:
     length = int(scene.seconds * RATE)
     far = assistant(length, scene.seed)
     played = np.tanh(far * scene.drive) / scene.drive if scene.drive else far
-    responses = [response(chance, scene.reverb_s, scene.delay_ms)]
-    if scene.jump_ms:
-        responses.append(response(chance, scene.reverb_s, scene.delay_ms + scene.jump_ms))
-    echoes = [convolved(played, r) for r in responses]
-    half = len(far) // 2
-    echo = echoes[0]
-    echo[half:] = echoes[-1][half:]
+    heard = convolved(played, response(chance, scene.reverb_s, scene.delay_ms))
+    half, jump = length // 2, int(scene.jump_ms * RATE / 1000)
+    echo = heard.copy()
+    # a buffer grew or shrank: the room stays as it is
+    echo[half:] = (
+        heard[half - jump : length - jump]
+        if jump >= 0
+        else np.concatenate((heard[half - jump :], np.zeros(-jump)))
+    )
     echo *= level(NEAR_DBFS + scene.echo_db) / active_rms(echo)
     near = np.zeros(length)
     spoken, sounded, begin_s = [], [], 8.0

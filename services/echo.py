@@ -10,12 +10,17 @@ import time
 
 from shared import messages as m
 from shared import stage as s
+from shared.audio import learnt
 from shared.audio.canceller import Canceller
 from shared.audio.farend import Aligned, Aligner
 from shared.audio.halfduplex import HalfDuplex
 from shared.bus import Delivery
 
 REPORT_S = 1.0
+#: How often what was learnt of the room is left for the next process, while there is an echo.
+REMEMBER_S = 5.0
+#: Where, in the bus directory.
+ROOM = "echo.room"
 
 
 class Echo:
@@ -25,17 +30,23 @@ class Echo:
         self._stage = stage
         settings = stage.config.echo
         self._aligner = Aligner()
+        self._room = stage.directory / ROOM
         self._canceller = (
             Canceller(high_pass=settings.high_pass, noise_suppression=settings.noise_suppression)
             if settings.enabled
             else None
         )
         self._half_duplex = HalfDuplex(settings.hangover_ms) if settings.half_duplex else None
+        self._heard = False  # an echo, since the room was last remembered
         self._removed: list[int] = []  # dB, of the last second's frames with the assistant in them
         stage.subscribe(m.MicFrame, self._on_mic)
         if self._canceller or self._half_duplex:
             stage.subscribe(m.SpeakerFrame, self._on_speaker)
             stage.every(REPORT_S, self._report)
+        if self._canceller:
+            self._recall(self._canceller)
+            stage.every(REMEMBER_S, self._remember)
+            stage.on_close(self._remember)
         stage.state = "listening" if settings.enabled else "off: the microphone passes through"
         stage.log.info(
             "echo canceller %s%s; waiting for mic.frame",
@@ -65,6 +76,7 @@ class Echo:
         if canceller is not None:
             clean = canceller.cancel(aligned, self._aligner)
             far, removed_db = canceller.far, canceller.removed_db
+            self._heard |= far
             if far:
                 self._removed.append(removed_db)
         if self._half_duplex is not None:
@@ -93,6 +105,30 @@ class Echo:
             self._stage.state = f"removes {mean} dB"
             self._stage.counters["removed_db"] = mean
         self._removed.clear()
+
+    def _recall(self, canceller: Canceller) -> None:
+        """Go on with what the echo stage before this one knew of the room."""
+        try:
+            with self._room.open("rb") as file:
+                learnt.recall(file.read(learnt.MAX_BYTES), canceller, self._aligner)
+        except FileNotFoundError:
+            return
+        except (OSError, learnt.NotLearnt) as error:
+            self._stage.log.warning("%s: not used: %s; the room is learnt anew", self._room, error)
+
+    def _remember(self) -> None:
+        if self._canceller is None or not self._heard:
+            return
+        self._heard = False
+        room = learnt.remember(self._canceller, self._aligner)
+        if room is None:
+            return
+        new = self._room.with_suffix(".new")
+        try:
+            new.write_bytes(room)
+            new.replace(self._room)
+        except OSError as error:
+            self._stage.count("rooms_not_kept", warning=f"{self._room}: {error}")
 
 
 def main() -> int:

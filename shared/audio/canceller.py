@@ -13,9 +13,9 @@ import math
 import numpy as np
 
 from shared.audio import pcm
-from shared.audio.doubletalk import DoubleTalk, power
+from shared.audio.doubletalk import DoubleTalk, Rest, power
 from shared.audio.farend import Aligned, Aligner
-from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples
+from shared.audio.linear import MAX_SKIP, PARTS, LinearFilter, Samples, Spectra
 from shared.audio.webrtc import Processing
 
 #: While the gate is closed what is left is held this far below the noise, in power.
@@ -30,6 +30,11 @@ _LOOKED_AT = 150
 #: How often it is seen whether the echo drifts, frames, and how much of that is believed at once.
 _DRIFTS = 25
 _BELIEVED = 0.3
+#: Two frames this like the echo at another time, which agree on the time, in samples, show that it
+#: has jumped: of two from a person's words one was seen at 0.87, the other at 0.82. One frame that
+#: is more like it than this is not let through: a person of a tenth of its power makes it 0.95.
+_ALIKE, _AGREE = 0.88, 4
+_THE_SAME = 0.95
 #: A peak this many times the others' scatter is the echo's place: an echo's is at 80 and more, a
 #: person's chance likeness to the assistant was seen at 10.
 _SURE = 25.0
@@ -65,8 +70,9 @@ class Canceller:
         self.drift = 0.0  # how much faster the far end should run from here on
         self.moved = 0  # times the echo was found to have changed its way
         self._webrtc = Processing(high_pass=high_pass, noise_suppression=noise_suppression)
-        self._filter = LinearFilter(pcm.FRAME)
-        self._talk = DoubleTalk()
+        self.filter = LinearFilter(pcm.FRAME)
+        self.talk = DoubleTalk()
+        self._later: int | None = None  # by how much the echo seems to be, samples
         self._gain = 1.0
         self._frames = 0
         self._loud = 0  # the last of them in which there was more than noise
@@ -76,12 +82,18 @@ class Canceller:
     @property
     def far(self) -> bool:
         """Whether the assistant can be heard in the room."""
-        return self._talk.far
+        return self.talk.far
 
     @property
     def passes(self) -> bool:
         """Whether there is no echo, and the microphone passes through untouched."""
-        return self._talk.no_echo
+        return self.talk.no_echo
+
+    def recall(self, skip: int, weights: Spectra, doubts: Samples, rest: Rest) -> None:
+        """Know the room that another canceller knew; the far end it heard last is not known."""
+        self.filter.skip = skip
+        self.filter.weights[:], self.filter.doubts[:] = weights, doubts
+        self.talk.recall(rest, skip + PARTS)
 
     def restart(self) -> None:
         """Begin anew: another device, another room.
@@ -90,9 +102,9 @@ class Canceller:
         """
         if self.passes:
             return
-        self._filter.hold_back(0)
-        self._filter.forget()
-        self._talk.forget()
+        self.filter.hold_back(0)
+        self.filter.forget()
+        self.talk.forget()
 
     def cancel(self, aligned: Aligned, aligner: Aligner) -> bytes:
         """Give an aligned frame without the echo, and let the aligner know how the echo drifts."""
@@ -108,19 +120,25 @@ class Canceller:
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
         self.drift = 0.0
-        loud = self._talk.loud(near)
+        loud = self.talk.loud(near)
         learns = loud or not self.passes
         if learns:
-            left = self._filter.process(near, far)
+            left = self.filter.process(near, far)
         else:
             # headphones: in silence there is nothing to learn, nor to take out
-            self._filter.hear(far)
+            self.filter.hear(far)
             left = near
-        open_ = self._talk.judge(near, left, far, self._filter.unsure)
+        open_ = self.talk.judge(near, left, far, self.filter.unsure)
+        if self.talk.strange and not self.passes:
+            if self._has_moved(near):
+                self.talk.close()
+                open_ = False
+        else:
+            self._later = None
         self._attend(near, far, loud=loud)
         if self.passes:
             if learns:
-                self._filter.doubt()
+                self.filter.doubt()
             self.removed_db = 0
             return frame
         clean = self._webrtc.process(_to_pcm(left), _to_pcm(far))
@@ -131,7 +149,7 @@ class Canceller:
         left_power = power(samples) / 32768**2
         gain = 1.0
         if not open_:
-            gain = min(1.0, math.sqrt(_BELOW_NOISE * self._talk.noise / (left_power + 1e-12)))
+            gain = min(1.0, math.sqrt(_BELOW_NOISE * self.talk.noise / (left_power + 1e-12)))
             gain = max(_CLOSED, gain)
         if gain != 1.0 or self._gain != 1.0:
             samples[:_RAMP] *= np.linspace(self._gain, gain, _RAMP, dtype=np.float32)
@@ -145,12 +163,12 @@ class Canceller:
 
     def _attend(self, near: Samples, far: Samples, *, loud: bool) -> None:
         """Let the filter follow the room, and find the echo where it is."""
-        talk = self._talk
+        talk = self.talk
         if talk.change == "louder":
-            self._filter.scale(talk.gain)
+            self.filter.scale(talk.gain)
         elif talk.change == "moved":
             self.moved += 1
-            self._filter.forget()
+            self.filter.forget()
             talk.forget()
         if not talk.far:
             return
@@ -159,16 +177,30 @@ class Canceller:
         self._frames += 1
         self._loud = self._frames if loud else self._loud
         if not self._frames % _DRIFTS:
-            grown = self._filter.lengthened() / (_DRIFTS * pcm.FRAME)
+            grown = self.filter.lengthened() / (_DRIFTS * pcm.FRAME)
             self.drift = -_BELIEVED * grown
         if self._frames % _LOOK:
             return
         if talk.learnt and not talk.no_echo:
-            spare = self._filter.empty_parts() - _SPARE
-            if spare >= _SPARE or (spare < 0 and self._filter.skip):
-                self._filter.hold_back(min(MAX_SKIP, max(0, self._filter.skip + spare)))
+            spare = self.filter.empty_parts() - _SPARE
+            if spare >= _SPARE or (spare < 0 and self.filter.skip):
+                self.filter.hold_back(min(MAX_SKIP, max(0, self.filter.skip + spare)))
         elif self._frames >= _LOOKED_AT and self._loud > self._frames - _LOOK:
             self._search()
+
+    def _has_moved(self, near: Samples) -> bool:
+        """Say whether what seems a person is the echo, at another time; be sure, and go there."""
+        before, (later, alike) = self._later, self.filter.elsewhere(near)
+        self._later = later if alike > _ALIKE else None
+        if self._later is None:
+            return False
+        if before is not None and abs(later - before) <= _AGREE:
+            self.filter.move(later)
+            self.talk.moved()
+            self._later = None
+            self.moved += 1
+            return True
+        return alike > _THE_SAME
 
     def _search(self) -> None:
         """Look for the echo up to a second after the far end; where it is found, go there."""
@@ -184,11 +216,11 @@ class Canceller:
         at = int(np.argmax(np.abs(delays)))
         if abs(delays[at]) > _SURE * float(np.std(delays)):
             skip = max(0, at // pcm.FRAME - _SPARE)
-            if not self._filter.skip <= skip + _SPARE < self._filter.skip + PARTS // 2:
-                self._filter.hold_back(0)
-                self._filter.forget()
-                self._filter.hold_back(skip)
-                self._talk.forget()
+            if not self.filter.skip <= skip + _SPARE < self.filter.skip + PARTS // 2:
+                self.filter.hold_back(0)
+                self.filter.forget()
+                self.filter.hold_back(skip)
+                self.talk.forget()
 
 
 def _to_pcm(samples: Samples) -> bytes:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import numpy as np
 
 from shared.audio.linear import Samples
@@ -33,6 +34,7 @@ _DECAY = 10**-0.15
 _NOISE_RISES = 10**0.0125
 #: After a person's last loud frame they may go on: 200 ms.
 _HOLD = 10
+_BEGINS = 8  # frames for which what is not the echo as it was has just begun
 _FADES = 3  # frames of that for each in which nothing is heard
 #: Independent samples in a frame of speech: what a correlation over one scatters by.
 _INDEPENDENT = 20
@@ -92,6 +94,15 @@ class _Likeness:
         return abs(1 - self.gain) > max(0.5, by * chance)
 
 
+class Rest(msgspec.Struct, frozen=True):
+    """What is left of an echo that is known, and of the room without it."""
+
+    mean: float  # dB, beside the echo that was taken out
+    deviation: float  # dB
+    noise: float  # power
+    no_echo: bool
+
+
 class DoubleTalk:
     """Judges frame by frame what the filter has left."""
 
@@ -100,8 +111,10 @@ class DoubleTalk:
         self.far = False  # the far end can be heard
         self.change: Change = ""  # what the filter has to be told
         self.gain = 1.0  # with "louder": by how much
+        self.strange = False  # a person, or the echo at another time, may just have begun
         self._tail = 0
         self._hold = 0
+        self._blind = 0  # frames until all of the far end that can be heard is known
         self.forget()
         self._moved = False
 
@@ -115,9 +128,32 @@ class DoubleTalk:
         self._mean, self._deviation, self._count = 0.0, 6.0, 0
         self._frames = self._quiet = self._echoes = 0
         self.no_echo = False  # the far end has been heard for a while and left nothing
+        self._strange = 0
+        self.moved()
+        self._hold = 0
+
+    def rest(self) -> Rest | None:
+        """Give what was learnt of the room; None where nothing was."""
+        if not self.learnt or self._blind:
+            return None
+        return Rest(self._mean, self._deviation, self.noise, self.no_echo)
+
+    def recall(self, rest: Rest, blind: int) -> None:
+        """Go on from what was learnt; for so many frames there may be echo of what is not known."""
+        self.forget()
+        self._mean, self._deviation, self.noise = rest.mean, rest.deviation, rest.noise
+        self._count = self._frames = _LEARNING
+        self.learnt, self.no_echo, self._blind = True, rest.no_echo, blind
+        self._quiet = _NO_ECHO if rest.no_echo else 0
+
+    def close(self) -> None:
+        """Take back that a person speaks."""
+        self._hold = 0
+
+    def moved(self) -> None:
+        """Judge the echo anew where it is now: the room is the same."""
         self._suspicion = 0.0
         self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
-        self._hold = 0
 
     def loud(self, near: Samples) -> bool:
         """Say whether a frame of the microphone holds more than the room's noise."""
@@ -129,7 +165,7 @@ class DoubleTalk:
         ``near`` is the microphone, ``left`` what the filter leaves of it, ``far`` the speaker;
         ``unsure``: how much of what is left may be echo that the filter does not know, power.
         """
-        self.change = ""
+        self.change, self.strange = "", False
         echo = near - left
         echo_power, left_power = power(echo), power(left)
         near_power = power(near)
@@ -139,11 +175,15 @@ class DoubleTalk:
         far_power = power(far)
         heard = far_power > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)
+        self._blind = max(0, self._blind - 1)
         self.far = self._tail > 0
         if not self.far:
             self._hold = 0
             return True
         self._echo = max(echo_power, self._echo * _DECAY)
+        if self._blind:
+            # the echo of what was played before this began would be taken for a person
+            return False
         rest_db = 10 * math.log10((left_power + 1e-12) / (self._echo + 1e-12))
         with_near = float(np.dot(near, echo)) / len(near)
         self._short.add(with_near, echo_power, left_power)
@@ -170,6 +210,11 @@ class DoubleTalk:
             self._suspect()
         if audible and not person and not (self._hold and self.learnt):
             self._learn(rest_db)
+        if self.learnt and (person or unlike):
+            self._strange += 1
+        elif not self._hold:
+            self._strange = 0
+        self.strange = 0 < self._strange <= _BEGINS
         if person:
             self._hold = _HOLD
         elif unlike and self.learnt:
@@ -223,8 +268,7 @@ class DoubleTalk:
         gain = self._long.gain
         if gain > 1.5:
             self.change, self.gain = "louder", min(gain, 10.0)
-            self._suspicion = 0.0
-            self._short, self._long = _Likeness(_SHORT), _Likeness(_LONG)
+            self.moved()
         elif gain < 0.5:
             self.change = "moved"
 

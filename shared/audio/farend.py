@@ -185,6 +185,16 @@ class Aligned:
     missing: bool = False  # it never came: its payload is silence
 
 
+class Relation(msgspec.Struct, frozen=True):
+    """How the samples of two devices stand to each other, as long as neither is opened anew."""
+
+    near: int  # the microphone's stream
+    far: int  # the speaker's
+    near_at: int  # a sample of the one …
+    far_at: float  # … and where it is among the other's
+    step: float  # from there on, of the speaker's samples to one of the microphone's
+
+
 class Aligner:
     """Brings the frames of two devices together by the times they were at the converters."""
 
@@ -201,11 +211,24 @@ class Aligner:
         self._near_at, self._far_at, self._step = 0, 0.0, 1.0
         self._met = self._sounded = False  # brought together; and something was played since then
         self._elsewhere = 0  # frames in a row for which the stamps would have it elsewhere
+        self._before: Relation | None = None  # of the process before, until it is known to hold
+        self._same: set[int] = set()  # which of its streams have been seen
+
+    def relation(self) -> Relation | None:
+        """Give how the two stand to each other; None where nothing was played yet."""
+        if not (self._met and self._sounded):
+            return None
+        return Relation(self._stream, self._far.stream, self._near_at, self._far_at, self._step)
+
+    def resume(self, before: Relation) -> None:
+        """Go on as another process did, if both streams are still the same. Before all else."""
+        self._before = before
 
     def speaker(self, frame: m.SpeakerFrame, now_ns: int) -> None:
         """Take what the speaker was given."""
         self._heard_ns = now_ns
-        if self._away.add(frame.stream, frame.position, frame.played_ns):
+        anew = self._away.add(frame.stream, frame.position, frame.played_ns)
+        if anew and not self._resumes(frame.stream):
             self._meet_anew()
         samples = to_array(frame.payload)
         self._sounded |= self._far.put(frame.stream, frame.position, samples)
@@ -214,7 +237,8 @@ class Aligner:
         """Take what the microphone heard; it need not come in frames of 20 ms."""
         if self._is_over(frame):
             return
-        if self._near.add(frame.stream, frame.position, frame.captured_ns):
+        anew = self._near.add(frame.stream, frame.position, frame.captured_ns)
+        if anew and not self._resumes(frame.stream):
             self._meet_anew()
         self._follow(frame.position)
         if self._rest is None and len(frame.payload) == FRAME_BYTES:
@@ -251,6 +275,21 @@ class Aligner:
 
     def _meet_anew(self) -> None:
         self._anew, self._met, self._step = True, False, 1.0
+
+    def _resumes(self, stream: int) -> bool:
+        """Say whether a stream that begins here is one that the process before knew."""
+        before = self._before
+        if before is None:
+            return False
+        if stream not in (before.near, before.far):
+            self._before = None
+            return False
+        self._same.add(stream)
+        if len(self._same) == 2:
+            self._near_at, self._far_at = before.near_at, before.far_at
+            self._step, self._met, self._sounded = before.step, True, True
+            self._before = None
+        return True
 
     def _follow(self, position: int) -> None:
         """Bring the two together by their stamps, until there is an echo to be learnt."""
