@@ -1,0 +1,138 @@
+"""A stage is away for a while: what was said to it meanwhile has waited, and is neither lost nor
+believed to be heard where it was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import bus
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+from tests.process.test_network import Witness, history
+from tests.process.test_neighbours import join
+
+pytestmark = pytest.mark.process
+
+REPLY_S = 2
+
+
+def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_heard(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with Pipeline(kept, UNHELD) as pipeline:
+        said = [(0.3, speech.QUESTION)]
+        pipeline.settings |= {
+            "capture.device": speech.microphone(tmp_path / "person.wav", said, 60),
+            "echo.enabled": False,
+            "session.turn_detection.silence_duration_ms": 200,
+        }
+        options = ("--reply", f"tone:{REPLY_S}", "--burst", "--skew", "0")
+        emulator = Witness(pipeline.emulator(*options, "--journal", str(journal)), journal)
+        stages = pipeline.all_up("echo", "uplink", "downlink", "playback")
+        stages |= pipeline.all_up("link")
+        pipeline.meet()
+
+        def asked() -> tuple[int, str]:
+            """Ask something while no downlink runs; give when it is back, and the answer."""
+            stages["downlink"].end(signal.SIGKILL)
+            now = pipeline.bus.now
+            capture = pipeline.up("capture")
+            done = pipeline.bus.wait_for(
+                m.ServerEvent, lambda e: json.loads(e.payload)["type"] == "response.done", since=now
+            )
+            assert capture.end() == 0
+            assert not pipeline.bus.all(m.ReplyAudio, since=now)
+            back = pipeline.bus.now
+            stages["downlink"] = pipeline.up("downlink")
+            [item] = json.loads(done.message.payload)["response"]["output"]
+            return back, item["id"]
+
+        # nobody talks over it
+        back, first = asked()
+        whole = pipeline.bus.wait_for(
+            m.Heard, lambda h: [i for i in h.items if i.item_id == first and i.whole], since=back
+        ).message
+        [heard] = [item for item in whole.items if item.item_id == first]
+        assert heard.heard == heard.received == REPLY_S * pcm.RATE
+        # the next is talked over
+        back, second = asked()
+        pipeline.bus.wait_for(
+            m.Heard, lambda h: h.items and h.items[-1].item_id == second and h.playing, since=back
+        )
+        pipeline.python("shared.control", "interrupt", *pipeline.options({})).wait()
+        record = pipeline.bus.wait_for(m.Interruption, lambda r: r.cause == "control").message
+        pipeline.bus.health("uplink", since=pipeline.bus.now)
+        held = {item["id"]: item for item in emulator.items()}
+        truncated = emulator.entries("truncate")
+        turns = {turn.item_id: turn for turn in history(pipeline)}
+        for name in ("link", "downlink", "playback"):
+            assert not stages[name].matching("lost")
+    [report] = record.reports
+    assert (report.item_id, report.action) == (second, "truncate")
+    [entry] = truncated
+    assert (entry["ok"], entry["item_id"]) == (True, second)
+    assert held[first]["audio_ms"] == REPLY_S * 1000
+    assert held[second]["audio_ms"] == report.audio_end_ms < REPLY_S * 1000
+    # of the words as well
+    assert len(turns[first].text) > len(turns[second].text)
+
+
+def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> None:
+    """Its flush comes on another socket, or is too old to come at all."""
+    with Pipeline(kept, UNHELD) as pipeline:
+        publisher = bus.Publisher("downlink", pipeline.bus_directory)
+        with contextlib.closing(publisher):
+
+            def say(generation: int, item_id: str) -> None:
+                for start in range(0, pcm.RATE, pcm.FRAME):
+                    publisher.publish(
+                        m.ReplyAudio(
+                            generation=generation,
+                            session=1,
+                            response_id=item_id,
+                            item_id=item_id,
+                            content_index=0,
+                            start=start,
+                            last=start == pcm.RATE - pcm.FRAME,
+                            payload=b"\1\0" * pcm.FRAME,
+                        )
+                    )
+
+            def tell(generation: int) -> None:
+                publisher.publish(
+                    m.ReplyState(generation=generation, session=1, active=[], items=[])
+                )
+
+            tell(1)
+            say(1, "flushed")
+            tell(2)
+            say(2, "valid")
+            playback = pipeline.stage("playback")
+            join(publisher, "reply.audio")
+            heard = pipeline.bus.wait_for(
+                m.Heard, lambda h: [i for i in h.items if i.item_id == "valid" and i.whole]
+            ).message
+            counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
+            # it plays what waited from its first sample, and nothing else
+            assert [item.item_id for item in heard.items] == ["valid"]
+            assert counters["flushed_meanwhile"] == pcm.RATE // pcm.FRAME
+            # and what is said when this one is gone waits for the next
+            playback.end(signal.SIGKILL)
+            poller = bus.Poller()
+            for socket in publisher.sockets:
+                poller.watch(socket)
+            end = time.monotonic() + PATIENCE_S
+            while not {"reply.audio", "flush"} <= publisher.held:
+                assert time.monotonic() < end, f"only {publisher.held} would wait"
+                poller.wait(0.1)
+                publisher.welcome()
