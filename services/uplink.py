@@ -222,7 +222,7 @@ class Uplink:
     def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
         if self._link is None:
             # it waited for us: the server is told once we know of link
-            self._stage.after(HISTORY_S, lambda: self._settle(delivery.message))
+            self._stage.after(HISTORY_S, lambda: self._on_silenced(delivery))
         else:
             self._settle(delivery.message)
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus
+from shared import bus, topics
 from shared import messages as m
 from shared.audio import pcm
 from tests.process import speech
 from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
-from tests.process.test_network import Witness, history
+from tests.process.test_hostile import forging
 from tests.process.test_neighbours import join
+from tests.process.test_network import Witness, history
 
 pytestmark = pytest.mark.process
 
@@ -136,3 +137,52 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
                 assert time.monotonic() < end, f"only {publisher.held} would wait"
                 poller.wait(0.1)
                 publisher.welcome()
+
+
+def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
+    with Pipeline(kept) as pipeline:
+        downlink = pipeline.up("downlink")
+        with forging("monitor", pipeline, "control") as person:
+            # as it would have waited, from somebody who did not see that there was none
+            late = m.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
+            person.send("control", *m.encode(m.Control(command="interrupt"), late))
+            person.publish(m.Control(command="interrupt"))
+            pipeline.bus.wait_for(m.Flush)
+            health = pipeline.bus.health("downlink", lambda h: h.counters.get("commands_refused"))
+        assert len(pipeline.bus.all(m.Flush)) == health.counters["flushes"] == 1
+        assert len(downlink.matching(r"interrupt: it came \d+ ms late")) == 1
+        assert downlink.end() == 0
+
+
+def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) -> None:
+    """It is the first that an uplink hears of, before it knows that there is a server."""
+    item = m.HeardItem("item", 0, heard=pcm.RATE, received=5 * pcm.RATE, done=True, cut=True)
+    silenced = m.Silenced(
+        generation=2,
+        session=1,
+        cause="speech_started",
+        event_ns=1,
+        flush_ns=1,
+        received_ns=1,
+        silent_ns=1,
+        latency_ns=0,
+        items=[item],
+    )
+    wanted = (topics.health("uplink"), topics.of(m.ClientEvent))
+    with Pipeline(kept, wanted) as pipeline, contextlib.ExitStack() as stack:
+        playback = stack.enter_context(
+            contextlib.closing(bus.Publisher("playback", pipeline.bus_directory))
+        )
+        playback.publish(silenced)
+        uplink = pipeline.up("uplink")
+        join(playback, "silenced")
+        pipeline.bus.health("uplink", since=pipeline.bus.now)
+        link = stack.enter_context(
+            contextlib.closing(bus.Publisher("link", pipeline.bus_directory))
+        )
+        link.publish(m.LinkState(state="open", session=1))
+        join(link, "link.state")
+        event = pipeline.bus.wait_for(m.ClientEvent, lambda e: b"truncate" in e.payload).message
+        told = json.loads(event.payload)
+        assert (told["item_id"], told["audio_end_ms"]) == ("item", 1000)
+        assert uplink.end() == 0
