@@ -186,3 +186,29 @@ def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) ->
         told = json.loads(event.payload)
         assert (told["item_id"], told["audio_end_ms"]) == ("item", 1000)
         assert uplink.end() == 0
+
+
+def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> None:
+    text = m.Transcript(session=1, item_id="item", role="user", text="Hello?", final=True)
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings["recorder.directory"] = pipeline.directory
+        options = pipeline.options({})
+        tap = pipeline.python("shared.tap", "echo", "transcript", *options)
+        tap.codes = {-signal.SIGTERM}
+        recorder = pipeline.up("recorder")
+        with contextlib.closing(bus.Publisher("downlink", pipeline.bus_directory)) as publisher:
+            poller = bus.Poller()
+            for socket in publisher.sockets:
+                poller.watch(socket)
+            # the tap and the recorder
+            wanted = 2
+            while wanted:
+                assert poller.wait(PATIENCE_S), "nobody looks on"
+                wanted -= publisher.welcome().count("?transcript")
+            publisher.publish(text)
+            tap.wait_line(r'"transcript".*Hello\?')
+            assert publisher.held == {"reply.audio", "transcript", "flush"}
+            pipeline.bus.health("recorder", since=pipeline.bus.now)
+            assert recorder.end() == 0
+        recorded = json.loads((pipeline.directory / "conversation.json").read_bytes())
+    assert [said["text"] for said in recorded["transcripts"]] == ["Hello?"]
