@@ -202,7 +202,7 @@ class Ledger:
         kinds += [m.SpeakerFrame] if self.keep_sound else []
         rows = [topics.of(kind) for kind in kinds]
         rows += [topics.health("uplink"), topics.health("link")]
-        subscriber = bus.Subscriber(rows, self.directory)
+        subscriber = bus.Subscriber(rows, self.directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

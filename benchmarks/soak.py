@@ -128,7 +128,7 @@ class Clocks:
 
     def _listen(self) -> None:
         wanted = [topics.of(m.MicFrame), topics.of(m.SpeakerFrame)]
-        subscriber = bus.Subscriber(wanted, self._directory)
+        subscriber = bus.Subscriber(wanted, self._directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

@@ -121,14 +121,9 @@ class Downlink:
 
     def _on_control(self, delivery: Delivery[m.Control]) -> None:
         command, at_ns = delivery.message.command, delivery.stamp.t
-        if command == "interrupt":
-            self._flush("control", at_ns)
-        elif self._judge.decide != "push_to_talk":
-            self._stage.count(
-                "commands_refused",
-                warning=f"{command}: only with interruption.decide = push_to_talk",
-            )
-        elif self._judge.talk(talking=command == "talk", at_ns=at_ns):
+        if why := self._judge.refuses(command, time.monotonic_ns() - at_ns):
+            self._stage.count("commands_refused", warning=f"{command}: {why}")
+        elif command == "interrupt" or self._judge.talk(talking=command == "talk", at_ns=at_ns):
             self._flush("control", at_ns)
         self._weigh()
 

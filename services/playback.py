@@ -49,6 +49,7 @@ class Playback:
         self._device: devices.OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
+        self._generation = 0  # of downlink, as it last said
         self._left = self._taken = 0  # bytes ever put there by the loop, and taken by the callback
         self._tones: deque[bytes] = deque()
         # with the time at the converter, ns, and the place in the stream, samples
@@ -64,6 +65,7 @@ class Playback:
         self._snapshot = self._heard_now()
         stage.subscribe(m.Flush, self._on_flush)
         stage.subscribe(m.ReplyAudio, self._on_audio)
+        stage.subscribe(m.ReplyState, self._on_reply)
         if settings.cues:
             self._cues = Cues()
             stage.subscribe(m.LinkState, self._on_link)
@@ -198,12 +200,20 @@ class Playback:
         if delivery.message.judged == "resume":
             self._duck.bring_back(delivery.message.onset_ns)
 
+    def _on_reply(self, delivery: Delivery[m.ReplyState]) -> None:
+        self._generation = delivery.message.generation
+
     def _on_audio(self, delivery: Delivery[m.ReplyAudio]) -> None:
+        audio = delivery.message
+        if audio.generation < self._generation and not audio.out_of_band:
+            # it waited for us, and was flushed meanwhile: the flush itself may come later
+            self._stage.count("flushed_meanwhile")
+            return
         if self._left - self._taken > LEFT_AT_MOST:
             self._stage.count("unplayed", warning="the speaker takes nothing: audio was dropped")
             return
-        self._audio.append(delivery.message)
-        self._left += len(delivery.message.payload)
+        self._audio.append(audio)
+        self._left += len(audio.payload)
         self._without_device()
 
     def _on_link(self, delivery: Delivery[m.LinkState]) -> None:

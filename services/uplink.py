@@ -57,18 +57,15 @@ class Uplink:
         stage.subscribe(m.ReplyState, self._on_reply)
         stage.subscribe(m.Transcript, lambda d: self._reports.transcript(d.message))
         stage.subscribe(m.Flush, self._on_flush)
-        stage.subscribe(m.Silenced, lambda d: self._settle(d.message))
+        stage.subscribe(m.Silenced, self._on_silenced)
         stage.subscribe(m.Heard, self._on_heard)
         stage.subscribe(m.History, self._on_history)
         stage.subscribe(m.Verdict, self._on_verdict)
         self._seen = b""  # the history last seen
         stage.publish(m.Kept(session=0))
         stage.state = "waiting for link"
-        stage.log.info(
-            "voice %s, turn detection %s; waiting for link to open",
-            self._session.voice,
-            self._session.turn_detection.type,
-        )
+        wanted = (self._session.voice, self._session.turn_detection.type)
+        stage.log.info("voice %s, turn detection %s; waiting for link to open", *wanted)
 
     @property
     def _open(self) -> bool:
@@ -82,8 +79,7 @@ class Uplink:
             return
         # nor one that is of a time to come
         if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
-            warning = "microphone frames were too old to send"
-            warning += " (older than uplink.max_age_ms), so they were dropped"
+            warning = "microphone frames were too old to send (by uplink.max_age_ms): dropped"
             self._drop("frames_late", frame, missing, warning)
             return
         if missing:
@@ -223,6 +219,13 @@ class Uplink:
             )
             self._settle(self._reports.unanswered(self._flushes[generation][0]))
 
+    def _on_silenced(self, delivery: Delivery[m.Silenced]) -> None:
+        if self._link is None:
+            # it waited for us: the server is told once we know of link
+            self._stage.after(HISTORY_S, lambda: self._on_silenced(delivery))
+        else:
+            self._settle(delivery.message)
+
     def _settle(self, silenced: m.Silenced) -> None:
         if silenced.generation in self._settled:
             return
@@ -235,15 +238,12 @@ class Uplink:
         self._answer()
         if record.reports or cancelled:
             self._stage.publish(record)
-            self._stage.log.info(
-                "%s: %s",
-                "not heard to its end" if record.cause == "unheard" else "interrupted",
-                ", ".join(
-                    f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
-                    for r in record.reports
-                )
-                or f"cancelled {len(cancelled)} responses",
-            )
+            told = [
+                f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
+                for r in record.reports
+            ] or [f"cancelled {len(cancelled)} responses"]
+            what = "not heard to its end" if record.cause == "unheard" else "interrupted"
+            self._stage.log.info("%s: %s", what, ", ".join(told))
 
     def _on_verdict(self, delivery: Delivery[m.Verdict]) -> None:
         before, self._verdict = self._verdict, delivery.message

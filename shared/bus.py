@@ -14,7 +14,7 @@ import select
 import stat
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,15 +27,13 @@ from shared import messages as m
 from shared import topics
 from shared.clocks import Clock
 from shared.network import LOCAL, Network
+from shared.readers import WAITING, Audience, Frames, Hold, subscriptions
 from shared.topics import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
 RECONNECT_MS = 20
 #: Messages refused in one go, so that a flood of them does not keep a reader from its other work.
 REFUSED_AT_ONCE = 256
-#: A message that must not be lost waits this long for its topic's first reader: stages start at the
-#: same time, and a socket takes some ms to connect.
-HOLD_NS = 10_000_000_000
 #: A new reader of sound that goes on and on is seen within this long.
 LOOK_NS = 100_000_000
 #: As plain numbers: zmq's own, enumerations, cost more to compare than the socket to ask.
@@ -168,7 +166,7 @@ def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
 _send_frame = cast("Callable[[zmq.Socket[bytes], bytes, int], None]", zmq.backend.Socket.send)
 
 
-def _send(socket: zmq.Socket[bytes], frames: tuple[bytes, bytes, bytes]) -> None:
+def _send(socket: zmq.Socket[bytes], frames: Frames) -> None:
     # one by one: send_multipart costs twice as much
     _send_frame(socket, frames[0], MORE)
     _send_frame(socket, frames[1], MORE)
@@ -193,19 +191,20 @@ class Publisher:
         self._looked_ns = 0  # when one was used for which they were asked
         self.addresses: list[str] = []
         rows = topics.published_by(stage)
-        self._prefixes: set[str] = set()  # subscribed to
-        #: The topics that somebody reads.
+        self._audiences: dict[zmq.Socket[bytes], Audience] = {}
+        #: The topics that somebody reads, or looks on at.
         self.read: frozenset[str] = frozenset()
-        # of each topic that has had no reader yet: when it was published, and its frames
-        self._held: dict[str, deque[tuple[int, tuple[bytes, bytes, bytes]]]] = {
-            row.name: deque(maxlen=row.queue.value) for row in rows if row.queue is Queue.KEPT
-        }
+        # of each topic that must not be lost and has no reader
+        self._held = {row.name: Hold(row.queue.value) for row in rows if row.queue is Queue.KEPT}
         for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
             socket = _socket(zmq.XPUB)
+            here = [topic for topic in rows if topic.endpoint == endpoint]
+            self._audiences[socket] = Audience(here)
             # each topic's queue is its reader's own pipe, so the longest asked for holds for all
-            longest = max(t.queue.value for t in rows if t.endpoint == endpoint)
+            longest = max(topic.queue.value for topic in here)
             socket.setsockopt(zmq.SNDHWM, longest)
-            socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+            # each subscription comes up, and each that ends, be it with its reader's process
+            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
             where = network.where(directory, endpoint)
             try:
                 network.prepare(socket, endpoint, listens=True)
@@ -224,10 +223,15 @@ class Publisher:
         """The sockets to poll for new subscriptions."""
         return list(self._sockets.values())
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The topics that must not be lost and have no reader: what is published waits."""
+        return frozenset(self._held)
+
     def publish(self, message: m.Message, topic: Topic | None = None) -> int:
         """Send a message; give its time stamp, ns. Never blocks.
 
-        What must not be lost (Queue.KEPT) is held until the topic's first reader is there.
+        What must not be lost (Queue.KEPT) is held while the topic has no reader.
         """
         topic = topic or topics.of(type(message))
         if topic.queue is Queue.STATE:
@@ -245,13 +249,19 @@ class Publisher:
                 self._looked_ns = now
                 self._used.add(socket)
             return now
-        held.append((now, frames))
-        while now - held[0][0] > HOLD_NS:
-            held.popleft()
+        held.put(now, frames)
+        # not under its name: a reader that is just coming would get it before what waits
+        _send(self._sockets[topic.endpoint], (WAITING + frames[0], frames[1], frames[2]))
+        self._used.add(self._sockets[topic.endpoint])
         return now
 
     def repeat_state(self) -> None:
-        """Send every state topic's last message again, but for the health, which is made anew."""
+        """Send every state topic's last message again, but for the health, which is made anew.
+
+        To be called now and then: what has been held for too long is let go of as well.
+        """
+        for held in self._held.values():
+            held.trim(time.monotonic_ns())
         for name, message in list(self._last.items()):
             if isinstance(message, m.Health):
                 continue
@@ -261,7 +271,7 @@ class Publisher:
         """Take new subscriptions; give their prefixes. To be called before each wait.
 
         ``among``: what a poller found ready; None: look at every socket. The state topics among
-        them are repeated, and what was held for them is sent.
+        them are repeated, and then what was held for a reader among them is sent.
         """
         taken: list[str] = []
         for socket in self._sockets.values():
@@ -275,38 +285,40 @@ class Publisher:
         return taken
 
     def _subscriptions(self, socket: zmq.Socket[bytes]) -> list[str]:
+        audience = self._audiences[socket]
         new: list[str] = []
         changed = False
         while _readable(socket):
-            request = socket.recv(zmq.NOBLOCK)
-            prefix = request[1:].decode("utf-8", "replace")
             changed = True
-            if request[:1] == b"\x01":
+            prefix = audience.told(socket.recv(zmq.NOBLOCK))
+            if prefix is not None:
                 new.append(prefix)
-                self._prefixes.add(prefix)
-            else:
-                # its last reader is gone
-                self._prefixes.discard(prefix)
         if changed:
-            rows = topics.published_by(self.stage)
-            # a subscription to what is not here would only take memory
-            self._prefixes = {p for p in self._prefixes if any(r.name.startswith(p) for r in rows)}
-            self.read = frozenset(
-                row.name for row in rows if any(map(row.name.startswith, self._prefixes))
-            )
+            self.read = frozenset().union(*(a.read for a in self._audiences.values()))
+            self._hold(socket, audience)
         return new
+
+    def _hold(self, socket: zmq.Socket[bytes], audience: Audience) -> None:
+        """Hold from here on what has lost its last reader."""
+        for row in topics.published_by(self.stage):
+            if (
+                row.queue is Queue.KEPT
+                and self._sockets[row.endpoint] is socket
+                and row.name not in self._held
+                and not audience.has_reader(row.name)
+            ):
+                self._held[row.name] = Hold(row.queue.value)
 
     def _repeat(self, new: list[str]) -> None:
         for name, message in list(self._last.items()):
             if any(name.startswith(prefix) for prefix in new):
                 self.publish(message, topics.BY_NAME[name])
-        oldest = time.monotonic_ns() - HOLD_NS
-        for name in [n for n in self._held if any(n.startswith(prefix) for prefix in new)]:
+        for name in [n for n in self._held if n in new]:
             socket = self._sockets[topics.BY_NAME[name].endpoint]
-            for at, frames in self._held.pop(name):
-                if at >= oldest:
+            if self._audiences[socket].has_reader(name):
+                for frames in self._held.pop(name).take(time.monotonic_ns()):
                     _send(socket, frames)
-                    self._used.add(socket)
+                self._used.add(socket)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close the sockets; what is not sent within ``linger_ms`` is dropped."""
@@ -349,13 +361,27 @@ class Faults:
 
 
 class Subscriber:
-    """What one stage reads. Not thread-safe: it belongs to the stage's loop."""
+    """What one stage reads. Not thread-safe: it belongs to the stage's loop.
 
-    def __init__(self, wanted: Iterable[Topic], directory: Path, network: Network = LOCAL) -> None:
+    ``onlooker``: it gets what is there to get, takes nothing away from the topics' readers, and
+    nothing waits for it. What waits for them it sees at once.
+    """
+
+    def __init__(
+        self,
+        wanted: Iterable[Topic],
+        directory: Path,
+        network: Network = LOCAL,
+        *,
+        onlooker: bool = False,
+    ) -> None:
         rows = tuple(wanted)
+        self._onlooker = onlooker
         self.faults = Faults()
         self.addresses: list[str] = []
         self._wanted = {topic.name.encode(): topic for topic in rows}
+        if onlooker:
+            self._wanted |= {WAITING + name: topic for name, topic in self._wanted.items()}
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
@@ -372,7 +398,8 @@ class Subscriber:
             socket.setsockopt(zmq.RCVHWM, min(AHEAD, *(topic.queue.value for topic in here)))
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:
-                socket.setsockopt(zmq.SUBSCRIBE, topic.name.encode())
+                for prefix in subscriptions(topic, onlooker=onlooker):
+                    socket.setsockopt(zmq.SUBSCRIBE, prefix)
             where = network.where(directory, endpoint)
             network.prepare(socket, endpoint, listens=False)
             socket.connect(where)
@@ -446,6 +473,9 @@ class Subscriber:
         except m.BadMessage as error:
             return self._refused(topic, str(error))
         line = self._lines[topic.name]
+        if self._onlooker and stamp.epoch == line.epoch and stamp.seq <= line.seq:
+            # it waited for its reader, and was seen then
+            return None
         if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):
             return self._refused(topic, "older than what was read before it")
         restarted = stamp.epoch != line.epoch and line.epoch >= 0

@@ -14,7 +14,7 @@ from shared import messages as m
 from shared.stage import RUNNING, AlreadyRunning, take_lock
 
 WAIT_S = 3.0
-#: Readers look for us every few ms, and the first that is there may be one that only listens.
+#: Readers look for us every few ms, and who only looks on is to be told as well.
 OTHERS_S = 0.1
 
 

@@ -212,7 +212,9 @@ class Stage:
     def loop(self) -> int:
         """Run until stopped; give the exit code."""
         rows = [topics.BY_NAME[name] for name in self._handlers]
-        self.subscriber = bus.Subscriber(rows, self.directory, self.network)
+        self.subscriber = bus.Subscriber(
+            rows, self.directory, self.network, onlooker=self.name in topics.LISTENERS
+        )
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
         self._poller.watch(self._wake_in)

@@ -181,7 +181,7 @@ def main() -> int:
     except bus.BusError as error:
         print(f"tap: {error}", file=sys.stderr)
         return 1
-    subscriber = bus.Subscriber(rows, directory, network)
+    subscriber = bus.Subscriber(rows, directory, network, onlooker=True)
     try:
         if arguments.look == "echo":
             _echo(subscriber, arguments.seconds or 0)

@@ -15,7 +15,7 @@ from shared import messages as m
 #: The stages of a conversation, in the order of a frame's way; ``vad`` listens beside uplink.
 STAGES = ("capture", "echo", "vad", "uplink", "link", "downlink", "playback")
 
-#: Processes that listen on the bus and are not needed for a conversation.
+#: Processes that look on at the bus and are not needed for a conversation: nothing waits for them.
 LISTENERS = ("recorder",)
 
 #: Who publishes ``control``: a person's page or command line, not a stage.
@@ -29,7 +29,7 @@ class Queue(enum.Enum):
     """
 
     LIVE = 100  # only the newest matter: a short queue, and the reader drops what is too old
-    KEPT = 10_000  # nothing may be lost: a long queue, and a gap is an error that is seen
+    KEPT = 10_000  # nothing may be lost: a long queue, a gap is an error that is seen, and it waits
     STATE = 200  # the last one says all: repeated every second and to each new reader
 
 

@@ -31,6 +31,8 @@ FRESH_NS = 1000 * MS
 SEMANTIC_MS = 1000
 #: vad says every second whether someone speaks; one that has not for so long says no more.
 SILENT_NS = 3000 * MS
+#: A person's command that comes later, since no downlink ran, would end a reply it does not mean.
+COMMAND_NS = 1000 * MS
 REMEMBERED = 64
 TURNS = 16
 ACTIVE_CODE = "conversation_already_has_active_response"
@@ -187,6 +189,15 @@ class Judge:
             case _:
                 return False
         return self.weigh(now_ns)
+
+    def refuses(self, command: str, age_ns: int) -> str:
+        """Give why a person's command is not followed; empty: it is."""
+        if command != "interrupt" and self.decide != "push_to_talk":
+            return "only with interruption.decide = push_to_talk"
+        # a button that is let go is let go, however late that is told
+        if command != "release" and age_ns > COMMAND_NS:
+            return f"it came {age_ns // MS} ms late, when no downlink or a stopped one was there"
+        return ""
 
     def talk(self, *, talking: bool, at_ns: int) -> bool:
         """Push to talk: the person presses the button, or lets it go."""

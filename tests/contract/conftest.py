@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +31,12 @@ class Wires:
         self._opened.append(opened)
         return opened
 
-    def subscriber(self, *kinds: type[m.Message] | topics.Topic) -> bus.Subscriber:
-        """Open a reader of some topics, in this order."""
+    def subscriber(
+        self, *kinds: type[m.Message] | topics.Topic, onlooker: bool = False
+    ) -> bus.Subscriber:
+        """Open a reader of some topics, in this order, or one that only looks on."""
         rows = [kind if isinstance(kind, topics.Topic) else topics.of(kind) for kind in kinds]
-        opened = bus.Subscriber(rows, self.directory)
+        opened = bus.Subscriber(rows, self.directory, onlooker=onlooker)
         self._opened.append(opened)
         return opened
 
@@ -60,16 +62,30 @@ class Wires:
 
     def join(self, publisher: bus.Publisher, *names: str) -> list[str]:
         """Wait until some topics have a reader; give all subscriptions that came."""
+        came: list[str] = []
+        self.wait(publisher, lambda: set(names) <= set(came), came)
+        return came
+
+    def part(self, publisher: bus.Publisher, *names: str) -> None:
+        """Wait until some topics have no reader any more."""
+        self.wait(publisher, lambda: publisher.held >= set(names))
+
+    def wait(
+        self,
+        publisher: bus.Publisher,
+        condition: Callable[[], bool],
+        came: list[str] | None = None,
+    ) -> None:
+        """Let a publisher take subscriptions, and add them to ``came``, until something holds."""
         poller = bus.Poller()
         for socket in (*publisher.sockets, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
-        came: list[str] = []
-        while not set(names) <= set(came):
-            assert time.monotonic() < end, f"nobody subscribed to {set(names) - set(came)}"
+        came = [] if came is None else came
+        while not condition():
+            assert time.monotonic() < end, f"that did not come about; subscribed: {came}"
             self._told(poller)
             came += publisher.welcome()
-        return came
 
     @staticmethod
     def _told(poller: bus.Poller) -> list[zmq.Socket[bytes]]:

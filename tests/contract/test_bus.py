@@ -13,6 +13,7 @@ import zmq
 
 from shared import bus, topics
 from shared import messages as m
+from shared.readers import HOLD_NS
 from shared.topics import Queue
 
 from .conftest import Wires
@@ -175,7 +176,7 @@ def test_state_is_repeated_and_health_is_not(wires: Wires) -> None:
     assert [d.stamp.seq for d in found] == [0, 1, 0, 2, 3]
 
 
-def test_what_must_not_be_lost_waits_for_its_first_reader(wires: Wires) -> None:
+def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
     for n in range(500):
         publisher.publish(audio(n))
@@ -194,10 +195,137 @@ def test_what_must_not_be_lost_waits_for_its_first_reader(wires: Wires) -> None:
     assert wires.next(second).message == audio(501)
 
 
+def test_it_waits_again_when_the_last_reader_is_gone(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    readers = [wires.subscriber(m.ReplyAudio) for _ in range(2)]
+    wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 2)
+    readers.pop().close()
+    wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
+    # there is one left
+    publisher.publish(audio(0))
+    assert wires.next(readers[0]).message == audio(0)
+    assert "reply.audio" not in publisher.held
+    for n in range(1, 9, 2):
+        readers.pop().close()
+        wires.part(publisher, "reply.audio")
+        publisher.publish(audio(n))
+        readers.append(wires.subscriber(m.ReplyAudio))
+        wires.join(publisher, "reply.audio")
+        publisher.publish(audio(n + 1))
+        assert [wires.next(readers[0]).message for _ in range(2)] == [audio(n), audio(n + 1)]
+        assert readers[0].faults == bus.Faults()
+
+
+def readers_of(publisher: bus.Publisher, name: str) -> int:
+    """Give how many subscriptions to a topic's whole name there are."""
+    return sum(audience.counts[name] for audience in publisher._audiences.values())
+
+
+def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires) -> None:
+    """The next is there before it is seen that the last one is gone, or not."""
+    publisher = wires.publisher("downlink")
+    before = wires.subscriber(m.ReplyAudio)
+    wires.join(publisher, "reply.audio")
+    for n in range(20):
+        after = wires.subscriber(m.ReplyAudio)
+        if n % 2:
+            before.close()
+        wires.join(publisher, "reply.audio")
+        # before that, or after it
+        before.close()
+        wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
+        publisher.publish(audio(n))
+        assert wires.next(after).message == audio(n)
+        assert after.faults == bus.Faults()
+        assert "reply.audio" not in publisher.held
+        before = after
+
+
+def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
+    """Its connection breaks and is back: what was said meanwhile has waited."""
+    where = wires.directory / "link.ipc"
+    publisher, reader = wires.publisher("link"), wires.subscriber(m.ServerEvent)
+    events = [m.ServerEvent(session=1, received_ns=n) for n in range(3)]
+    wires.join(publisher, "server.event")
+    publisher.publish(events[0])
+    assert wires.next(reader).message == events[0]
+    [socket] = reader.sockets
+    socket.disconnect(f"ipc://{where}")
+    wires.part(publisher, "server.event")
+    publisher.publish(events[1])
+    socket.connect(f"ipc://{where}")
+    wires.join(publisher, "server.event")
+    publisher.publish(events[2])
+    assert [wires.next(reader).message for _ in range(2)] == events[1:]
+    assert reader.faults == bus.Faults()
+
+
+def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wires) -> None:
+    publisher = wires.publisher("downlink")
+    onlooker = wires.subscriber(m.ReplyAudio, m.ReplyState, m.Flush, onlooker=True)
+    wires.join(publisher, "?reply.audio", "reply.stat", "?flush")
+    assert publisher.read == {"reply.audio", "reply.state", "flush"}
+    assert publisher.held >= {"reply.audio", "flush"}
+    # it sees what waits, while it does
+    publisher.publish(flush(1))
+    assert wires.next(onlooker).message == flush(1)
+    for n in range(3):
+        publisher.publish(audio(n))
+    assert [wires.next(onlooker).message for _ in range(3)] == [audio(n) for n in range(3)]
+    reader = wires.subscriber(m.ReplyAudio, m.Flush)
+    wires.join(publisher, "reply.audio", "flush")
+    publisher.publish(audio(3))
+    found = [wires.next(reader).message for _ in range(5)]
+    assert flush(1) in found
+    assert [f for f in found if f != flush(1)] == [audio(n) for n in range(4)]
+    # and once
+    assert wires.next(onlooker).message == audio(3)
+    state = m.ReplyState(generation=1, session=1, active=[], items=[])
+    publisher.publish(state)
+    assert wires.next(onlooker).message == state
+    assert onlooker.faults == reader.faults == bus.Faults()
+    # with the reader gone it looks on as before
+    reader.close()
+    wires.part(publisher, "reply.audio", "flush")
+    publisher.publish(audio(4))
+    last = wires.next(onlooker)
+    assert (last.message, last.lost) == (audio(4), 0)
+
+
+def test_what_waited_comes_after_the_state(wires: Wires) -> None:
+    """Who plays it learns first what of it is still to be heard."""
+    publisher = wires.publisher("downlink")
+    for n in range(3):
+        publisher.publish(audio(n))
+        publisher.publish(m.ReplyState(generation=n, session=1, active=[], items=[]))
+    reader = wires.subscriber(m.ReplyAudio, m.ReplyState)
+    wires.join(publisher, "reply.audio", "reply.state")
+    found = [wires.next(reader).message for _ in range(4)]
+    assert found[1:] == [audio(n) for n in range(3)]
+    assert isinstance(found[0], m.ReplyState)
+    assert found[0].generation == 2
+
+
+def test_it_does_not_come_in_the_wrong_order(wires: Wires) -> None:
+    """A reader that is connected, and not yet welcomed, is sent nothing before what waits."""
+    publisher = wires.publisher("downlink")
+    publisher.publish(audio(0))
+    reader = wires.subscriber(m.ReplyAudio)
+    [socket] = reader.sockets
+    [other, _] = publisher.sockets
+    assert other.poll(20_000)
+    for n in range(1, 5):
+        publisher.publish(audio(n))
+    assert not socket.poll(50)
+    wires.join(publisher, "reply.audio")
+    assert [wires.next(reader).message for _ in range(5)] == [audio(n) for n in range(5)]
+    assert reader.faults == bus.Faults()
+
+
 def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = wires.publisher("downlink")
     begin = time.monotonic_ns()
-    for n, after in enumerate((0, bus.HOLD_NS, bus.HOLD_NS + 1)):
+    for n, after in enumerate((0, HOLD_NS, HOLD_NS + 1)):
         with monkeypatch.context() as patch:
             patch.setattr(time, "monotonic_ns", lambda at=begin + after: at)
             publisher.publish(audio(n))
@@ -206,10 +334,18 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
     reader = wires.subscriber(m.ReplyAudio)
     real = time.monotonic_ns
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic_ns", lambda: real() + 2 * bus.HOLD_NS + 1)
+        patch.setattr(time, "monotonic_ns", lambda: real() + 2 * HOLD_NS + 1)
         wires.join(publisher, "reply.audio")
     publisher.publish(audio(3))
     assert wires.next(reader).message == audio(3)
+    # nor where nothing is said any more
+    reader.close()
+    wires.part(publisher, "reply.audio")
+    publisher.publish(audio(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic_ns", lambda: real() + HOLD_NS + 1)
+        publisher.repeat_state()
+    assert len(publisher._held["reply.audio"]) == 0
 
 
 def test_live_sound_waits_for_nobody(wires: Wires) -> None:
@@ -518,10 +654,14 @@ def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
     stranger = wires.bare(zmq.XSUB, "link", bind=False)
     for number in range(2000):
         stranger.send(b"\x01nothing.%d" % number)
+        stranger.send(b"\x00gone.%d" % number)
+    # nor is one counted that ends and never was
+    stranger.send(b"\x00server.event")
     stranger.send(b"\x01link.state")
     wires.join(publisher, "link.state")
-    assert publisher._prefixes == {"link.state"}
+    assert [audience.counts for audience in publisher._audiences.values()] == [{"link.state": 1}]
     assert publisher.read == {"link.state"}
+    assert "server.event" in publisher.held
 
 
 # the directory

@@ -182,9 +182,10 @@ class Child:
 class Listener:
     """Keeps everything that is said on a bus, in the order in which it came.
 
-    What must not be lost is held by its publisher until the first reader comes. To be that reader
-    in the place of a stage that is just starting would take it away: so a test that starts a whole
-    conversation begins with ``UNHELD`` and calls ``join`` when its stages have found each other.
+    What must not be lost waits at its publisher for a reader. What is wanted from the start is read
+    in the place of the stages that a test does not start. To do so beside them would take from
+    them what waits for them: so a test that starts a whole conversation begins with ``UNHELD`` and
+    calls ``join`` when its stages have found each other, and then it only looks on.
     """
 
     def __init__(
@@ -205,7 +206,9 @@ class Listener:
         poller = bus.Poller()
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
-                subscriber = bus.Subscriber(wanted, self._directory, self._network)
+                subscriber = bus.Subscriber(
+                    wanted, self._directory, self._network, onlooker=bool(self.subscribers)
+                )
                 for socket in subscriber.sockets:
                     poller.watch(socket)
                 self.subscribers.append(subscriber)
@@ -219,7 +222,7 @@ class Listener:
             subscriber.close()
 
     def join(self) -> None:
-        """Listen to the rest as well, from here on."""
+        """Look on at the rest as well, from here on."""
         self._wanted.append([topic for topic in topics.TOPICS if topic not in UNHELD])
 
     def close(self) -> None:

@@ -57,11 +57,25 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
         yield made
 
 
+TAKER = """
+import sys
+from pathlib import Path
+from shared import bus, topics
+poller = bus.Poller()
+reader = bus.Subscriber([topics.BY_NAME["reply.audio"]], Path(sys.argv[1]))
+for socket in reader.sockets:
+    poller.watch(socket)
+while True:
+    poller.wait(1)
+    while reader.receive() is not None:
+        pass
+"""
+
+
 @pytest.fixture(name="reader")
 def _reader(pipeline: Pipeline) -> Child:
     """Give a reader of all the audio."""
-    line = ("hz", "reply.audio", "--seconds", "60", *pipeline.options({}))
-    child = pipeline.python("shared.tap", *line)
+    child = pipeline.run(sys.executable, "-c", TAKER, str(pipeline.bus_directory))
     child.codes = {-signal.SIGTERM}
     return child
 

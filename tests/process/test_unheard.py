@@ -32,7 +32,7 @@ STAGES = ("uplink", "downlink", "playback")
         "playback, and the reply goes on with a hole",
         "playback, with all that was to come",
         "downlink, and the reply goes on with a hole",
-        "downlink, and the end is not read",
+        "downlink, and the rest comes late",
     ],
 )
 def test_what_a_stage_took_along_is_not_believed_to_be_heard(

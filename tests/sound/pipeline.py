@@ -84,7 +84,7 @@ class Listener:
         self._thread.join()
 
     def _listen(self) -> None:
-        subscriber = bus.Subscriber(self._wanted, self._directory)
+        subscriber = bus.Subscriber(self._wanted, self._directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

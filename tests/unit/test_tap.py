@@ -170,9 +170,12 @@ def _run(
     ) -> tuple[int, list[str], str]:
         readers = []
 
-        def subscriber(rows: list[topics.Topic], directory: Path, network: Network) -> Reader:
+        def subscriber(
+            rows: list[topics.Topic], directory: Path, network: Network, *, onlooker: bool
+        ) -> Reader:
             assert directory == tmp_path / "bus"
             assert network == LOCAL
+            assert onlooker
             readers.append(Reader(rows, said or []))
             return readers[0]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from shared import messages as m
 from shared.config import Config, Interruption, Session, TurnDetection
 from shared.realtime import events as e
-from shared.realtime.judge import ASK_NS, SILENT_NS, Judge
+from shared.realtime.judge import ASK_NS, COMMAND_NS, SILENT_NS, Judge
 
 pytestmark = pytest.mark.unit
 
@@ -742,6 +742,19 @@ def test_the_button_interrupts_and_what_is_said_is_answered() -> None:
     assert scene.asked == [4150]
     scene.run()
     assert scene.interrupted == [3000]
+
+
+@pytest.mark.parametrize("decide", ["server", "client", "never", "push_to_talk"])
+def test_a_command_that_comes_late_is_not_followed_but_a_button_is_let_go(decide: str) -> None:
+    judge = Scene(decide=decide).judge
+    assert not judge.refuses("interrupt", COMMAND_NS)
+    assert "1001 ms late" in judge.refuses("interrupt", COMMAND_NS + MS)
+    button = "push_to_talk" if decide != "push_to_talk" else ""
+    for command, age_ns in (("talk", 0), ("release", 0), ("release", 10 * COMMAND_NS)):
+        refused = judge.refuses(command, age_ns)
+        assert bool(refused) == bool(button)
+        assert button in refused
+    assert judge.refuses("talk", COMMAND_NS + MS)
 
 
 def test_the_button_pressed_before_the_answer_is_there_ends_it_when_it_comes() -> None:

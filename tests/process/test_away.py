@@ -1,0 +1,214 @@
+"""A stage is away for a while: what was said to it meanwhile has waited, and is neither lost nor
+believed to be heard where it was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from shared import bus, topics
+from shared import messages as m
+from shared.audio import pcm
+from tests.process import speech
+from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+from tests.process.test_hostile import forging
+from tests.process.test_neighbours import join
+from tests.process.test_network import Witness, history
+
+pytestmark = pytest.mark.process
+
+REPLY_S = 2
+
+
+def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_heard(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with Pipeline(kept, UNHELD) as pipeline:
+        said = [(0.3, speech.QUESTION)]
+        pipeline.settings |= {
+            "capture.device": speech.microphone(tmp_path / "person.wav", said, 60),
+            "echo.enabled": False,
+            "session.turn_detection.silence_duration_ms": 200,
+        }
+        options = ("--reply", f"tone:{REPLY_S}", "--burst", "--skew", "0")
+        emulator = Witness(pipeline.emulator(*options, "--journal", str(journal)), journal)
+        stages = pipeline.all_up("echo", "uplink", "downlink", "playback")
+        stages |= pipeline.all_up("link")
+        pipeline.meet()
+
+        def asked() -> tuple[int, str]:
+            """Ask something while no downlink runs; give when it is back, and the answer."""
+            stages["downlink"].end(signal.SIGKILL)
+            now = pipeline.bus.now
+            capture = pipeline.up("capture")
+            done = pipeline.bus.wait_for(
+                m.ServerEvent, lambda e: json.loads(e.payload)["type"] == "response.done", since=now
+            )
+            assert capture.end() == 0
+            assert not pipeline.bus.all(m.ReplyAudio, since=now)
+            back = pipeline.bus.now
+            stages["downlink"] = pipeline.up("downlink")
+            [item] = json.loads(done.message.payload)["response"]["output"]
+            return back, item["id"]
+
+        # nobody talks over it
+        back, first = asked()
+        whole = pipeline.bus.wait_for(
+            m.Heard, lambda h: [i for i in h.items if i.item_id == first and i.whole], since=back
+        ).message
+        [heard] = [item for item in whole.items if item.item_id == first]
+        assert heard.heard == heard.received == REPLY_S * pcm.RATE
+        # the next is talked over
+        back, second = asked()
+        pipeline.bus.wait_for(
+            m.Heard, lambda h: h.items and h.items[-1].item_id == second and h.playing, since=back
+        )
+        pipeline.python("shared.control", "interrupt", *pipeline.options({})).wait()
+        record = pipeline.bus.wait_for(m.Interruption, lambda r: r.cause == "control").message
+        pipeline.bus.health("uplink", since=pipeline.bus.now)
+        held = {item["id"]: item for item in emulator.items()}
+        truncated = emulator.entries("truncate")
+        turns = {turn.item_id: turn for turn in history(pipeline)}
+        for name in ("link", "downlink", "playback"):
+            assert not stages[name].matching("lost")
+    [report] = record.reports
+    assert (report.item_id, report.action) == (second, "truncate")
+    [entry] = truncated
+    assert (entry["ok"], entry["item_id"]) == (True, second)
+    assert held[first]["audio_ms"] == REPLY_S * 1000
+    assert held[second]["audio_ms"] == report.audio_end_ms < REPLY_S * 1000
+    # of the words as well
+    assert len(turns[first].text) > len(turns[second].text)
+
+
+def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> None:
+    """Its flush comes on another socket, or is too old to come at all."""
+    with Pipeline(kept, UNHELD) as pipeline:
+        publisher = bus.Publisher("downlink", pipeline.bus_directory)
+        with contextlib.closing(publisher):
+
+            def say(generation: int, item_id: str) -> None:
+                for start in range(0, pcm.RATE, pcm.FRAME):
+                    publisher.publish(
+                        m.ReplyAudio(
+                            generation=generation,
+                            session=1,
+                            response_id=item_id,
+                            item_id=item_id,
+                            content_index=0,
+                            start=start,
+                            last=start == pcm.RATE - pcm.FRAME,
+                            payload=b"\1\0" * pcm.FRAME,
+                        )
+                    )
+
+            def tell(generation: int) -> None:
+                publisher.publish(
+                    m.ReplyState(generation=generation, session=1, active=[], items=[])
+                )
+
+            tell(1)
+            say(1, "flushed")
+            tell(2)
+            say(2, "valid")
+            playback = pipeline.stage("playback")
+            join(publisher, "reply.audio")
+            heard = pipeline.bus.wait_for(
+                m.Heard, lambda h: [i for i in h.items if i.item_id == "valid" and i.whole]
+            ).message
+            counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
+            # it plays what waited from its first sample, and nothing else
+            assert [item.item_id for item in heard.items] == ["valid"]
+            assert counters["flushed_meanwhile"] == pcm.RATE // pcm.FRAME
+            # and what is said when this one is gone waits for the next
+            playback.end(signal.SIGKILL)
+            poller = bus.Poller()
+            for socket in publisher.sockets:
+                poller.watch(socket)
+            end = time.monotonic() + PATIENCE_S
+            while not {"reply.audio", "flush"} <= publisher.held:
+                assert time.monotonic() < end, f"only {publisher.held} would wait"
+                poller.wait(0.1)
+                publisher.welcome()
+
+
+def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
+    with Pipeline(kept) as pipeline:
+        downlink = pipeline.up("downlink")
+        with forging("monitor", pipeline, "control") as person:
+            # as it would have waited, from somebody who did not see that there was none
+            late = m.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
+            person.send("control", *m.encode(m.Control(command="interrupt"), late))
+            person.publish(m.Control(command="interrupt"))
+            pipeline.bus.wait_for(m.Flush)
+            health = pipeline.bus.health("downlink", lambda h: h.counters.get("commands_refused"))
+        assert len(pipeline.bus.all(m.Flush)) == health.counters["flushes"] == 1
+        assert len(downlink.matching(r"interrupt: it came \d+ ms late")) == 1
+        assert downlink.end() == 0
+
+
+def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) -> None:
+    """It is the first that an uplink hears of, before it knows that there is a server."""
+    item = m.HeardItem("item", 0, heard=pcm.RATE, received=5 * pcm.RATE, done=True, cut=True)
+    silenced = m.Silenced(
+        generation=2,
+        session=1,
+        cause="speech_started",
+        event_ns=1,
+        flush_ns=1,
+        received_ns=1,
+        silent_ns=1,
+        latency_ns=0,
+        items=[item],
+    )
+    wanted = (topics.health("uplink"), topics.of(m.ClientEvent))
+    with Pipeline(kept, wanted) as pipeline, contextlib.ExitStack() as stack:
+        playback = stack.enter_context(
+            contextlib.closing(bus.Publisher("playback", pipeline.bus_directory))
+        )
+        playback.publish(silenced)
+        uplink = pipeline.up("uplink")
+        join(playback, "silenced")
+        pipeline.bus.health("uplink", since=pipeline.bus.now)
+        link = stack.enter_context(
+            contextlib.closing(bus.Publisher("link", pipeline.bus_directory))
+        )
+        link.publish(m.LinkState(state="open", session=1))
+        join(link, "link.state")
+        event = pipeline.bus.wait_for(m.ClientEvent, lambda e: b"truncate" in e.payload).message
+        told = json.loads(event.payload)
+        assert (told["item_id"], told["audio_end_ms"]) == ("item", 1000)
+        assert uplink.end() == 0
+
+
+def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> None:
+    text = m.Transcript(session=1, item_id="item", role="user", text="Hello?", final=True)
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings["recorder.directory"] = pipeline.directory
+        options = pipeline.options({})
+        tap = pipeline.python("shared.tap", "echo", "transcript", *options)
+        tap.codes = {-signal.SIGTERM}
+        recorder = pipeline.up("recorder")
+        with contextlib.closing(bus.Publisher("downlink", pipeline.bus_directory)) as publisher:
+            poller = bus.Poller()
+            for socket in publisher.sockets:
+                poller.watch(socket)
+            # the tap and the recorder
+            wanted = 2
+            while wanted:
+                assert poller.wait(PATIENCE_S), "nobody looks on"
+                wanted -= publisher.welcome().count("?transcript")
+            publisher.publish(text)
+            tap.wait_line(r'"transcript".*Hello\?')
+            assert publisher.held == {"reply.audio", "transcript", "flush"}
+            pipeline.bus.health("recorder", since=pipeline.bus.now)
+            assert recorder.end() == 0
+        recorded = json.loads((pipeline.directory / "conversation.json").read_bytes())
+    assert [said["text"] for said in recorded["transcripts"]] == ["Hello?"]
