@@ -98,6 +98,7 @@ class Echo:
         if canceller is None:
             return
         self._stage.counters["moved"] = canceller.moved
+        self._stage.counters["resumed"] = int(self._aligner.resumed)
         if canceller.passes:
             self._stage.state = "no echo: the microphone passes through"
         elif self._removed:

@@ -299,7 +299,8 @@ def resolve(
             continue
         try:
             # bytes of the environment or a command line that are no text cannot be sent or shown
-            str(value).encode()
+            for text in value if isinstance(value, list) else [value]:
+                str(text).encode()
             values[key] = msgspec.convert(value, known[key][0])
             sources[key] = source
         except UnicodeEncodeError:

@@ -30,6 +30,8 @@ _LOOKED_AT = 150
 #: How often it is seen whether the echo drifts, frames, and how much of that is believed at once.
 _DRIFTS = 25
 _BELIEVED = 0.3
+#: Who knows the room from before waits so many frames for the speaker, and lets nothing through.
+_MEETS = 50
 #: Two frames this like the echo at another time, which agree on the time, in samples, show that it
 #: has jumped: of two from a person's words one was seen at 0.87, the other at 0.82. One frame that
 #: is more like it than this is not let through: a person of a tenth of its power makes it 0.95.
@@ -90,10 +92,11 @@ class Canceller:
         return self.talk.no_echo
 
     def recall(self, skip: int, weights: Spectra, doubts: Samples, rest: Rest) -> None:
-        """Know the room that another canceller knew; the far end it heard last is not known."""
+        """Know the room that another canceller knew."""
         self.filter.skip = skip
         self.filter.weights[:], self.filter.doubts[:] = weights, doubts
-        self.talk.recall(rest, skip + PARTS)
+        self.talk.recall(rest)
+        self.talk.blind = _MEETS
 
     def restart(self) -> None:
         """Begin anew: another device, another room.
@@ -110,6 +113,9 @@ class Canceller:
         """Give an aligned frame without the echo, and let the aligner know how the echo drifts."""
         if aligned.anew:
             self.restart()
+        if aligned.unknown and self.talk.learnt:
+            # what was played before this began can still be heard
+            self.talk.blind = max(self.talk.blind, self.filter.skip + PARTS)
         clean = self.process(aligned.frame.payload, aligned.far)
         if self.drift:
             aligner.turn(self.drift)

@@ -114,7 +114,9 @@ class DoubleTalk:
         self.strange = False  # a person, or the echo at another time, may just have begun
         self._tail = 0
         self._hold = 0
-        self._blind = 0  # frames until all of the far end that can be heard is known
+        self.blind = (
+            0  # frames in which an echo may be heard of what is not known: none is let through
+        )
         self.forget()
         self._moved = False
 
@@ -134,16 +136,16 @@ class DoubleTalk:
 
     def rest(self) -> Rest | None:
         """Give what was learnt of the room; None where nothing was."""
-        if not self.learnt or self._blind:
+        if not self.learnt or self.blind:
             return None
         return Rest(self._mean, self._deviation, self.noise, self.no_echo)
 
-    def recall(self, rest: Rest, blind: int) -> None:
-        """Go on from what was learnt; for so many frames there may be echo of what is not known."""
+    def recall(self, rest: Rest) -> None:
+        """Go on from what was learnt."""
         self.forget()
         self._mean, self._deviation, self.noise = rest.mean, rest.deviation, rest.noise
         self._count = self._frames = _LEARNING
-        self.learnt, self.no_echo, self._blind = True, rest.no_echo, blind
+        self.learnt, self.no_echo = True, rest.no_echo
         self._quiet = _NO_ECHO if rest.no_echo else 0
 
     def close(self) -> None:
@@ -175,15 +177,14 @@ class DoubleTalk:
         far_power = power(far)
         heard = far_power > _SILENCE
         self._tail = _TAIL if heard else max(0, self._tail - 1)
-        self._blind = max(0, self._blind - 1)
+        self.blind = max(0, self.blind - 1)
         self.far = self._tail > 0
+        if self.blind:
+            return self.no_echo
         if not self.far:
             self._hold = 0
             return True
         self._echo = max(echo_power, self._echo * _DECAY)
-        if self._blind:
-            # the echo of what was played before this began would be taken for a person
-            return False
         rest_db = 10 * math.log10((left_power + 1e-12) / (self._echo + 1e-12))
         with_near = float(np.dot(near, echo)) / len(near)
         self._short.add(with_near, echo_power, left_power)

@@ -94,6 +94,7 @@ class FarEnd:
 
     def __init__(self) -> None:
         self.stream = -1
+        self.first = 0  # position of the first sample that was given
         self.end = 0  # position after the newest sample
         self._line: NDArray[np.float32] = np.zeros(2 * KEPT, np.float32)
         self._begin = 0  # position of the line's first sample
@@ -109,7 +110,7 @@ class FarEnd:
             position += len(samples) - KEPT
             samples = samples[-KEPT:]
         if stream != self.stream or not self._begin <= position <= self.end + KEPT:
-            self.stream = stream
+            self.stream, self.first = stream, position
             self._line[:] = 0
             self._begin = self.end = self._sounded = position
         at = position - self._begin
@@ -182,6 +183,7 @@ class Aligned:
     frame: m.MicFrame
     far: NDArray[np.float32]  # as many samples, full scale 1
     anew: bool  # with it the two clocks stand in another relation than before
+    unknown: bool = False  # the speaker played something before it, of which nobody told
     missing: bool = False  # it never came: its payload is silence
 
 
@@ -211,6 +213,7 @@ class Aligner:
         self._near_at, self._far_at, self._step = 0, 0.0, 1.0
         self._met = self._sounded = False  # brought together; and something was played since then
         self._elsewhere = 0  # frames in a row for which the stamps would have it elsewhere
+        self.resumed = False  # both devices are the ones that another process knew
         self._before: Relation | None = None  # of the process before, until it is known to hold
         self._same: set[int] = set()  # which of its streams have been seen
 
@@ -261,7 +264,9 @@ class Aligner:
                 continue
             yield from self._silence(frame)
             self._stream, self._next = frame.stream, frame.position + count
-            yield Aligned(frame, self._far.read(place, step, count), self._take_anew())
+            unknown = present and place < self._far.first
+            far = self._far.read(place, step, count)
+            yield Aligned(frame, far, self._take_anew(), unknown)
 
     def turn(self, by: float) -> None:
         """Let the far end run so much faster beside the microphone, as its echo tells."""
@@ -288,7 +293,7 @@ class Aligner:
         if len(self._same) == 2:
             self._near_at, self._far_at = before.near_at, before.far_at
             self._step, self._met, self._sounded = before.step, True, True
-            self._before = None
+            self._before, self.resumed = None, True
         return True
 
     def _follow(self, position: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ STAGES = ("echo", "vad", "uplink", "downlink", "playback")
 #: The noises begin when the room is learnt.
 FIRST_S, EVERY_S = 4.0, 1.3
 ECHO_DB = -5.0
+#: Of what it says, so much has been enough to learn the room, and to leave it for others, s.
+LEFT_BY_S = 9.0
 #: How long the assistant has the word, s.
 ALONE_S = 22.0
 NOISES = noises(0)
@@ -44,6 +47,7 @@ class Talk:
 
     pipeline: Pipeline
     air: Child
+    stages: dict[str, Child]
 
     def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
         """Give what the server said, of a name, within a time."""
@@ -68,11 +72,11 @@ def talk(
         pipeline.settings |= {"session.greeting": "Tell a long story.", **settings}
         pipeline.emulator("--reply", "clip:long", "--burst")
         air = pipeline.python("tests.process.room", *pipeline.options({}), *options)
-        pipeline.all_up(*STAGES)
+        stages = pipeline.all_up(*STAGES)
         pipeline.ready("capture", air)
         pipeline.up("link")
         pipeline.meet()
-        yield Talk(pipeline, air)
+        yield Talk(pipeline, air, stages)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,10 @@ def talks(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> None:
     run = talks["server"]
     bus = run.pipeline.bus
+    # a canceller that dies is followed by one that knows the room
+    bus.wait_for(m.Heard, lambda h: h.items and h.items[0].heard > LEFT_BY_S * pcm.RATE)
+    run.stages["echo"].end(signal.SIGKILL)
+    run.stages["echo"] = run.pipeline.up("echo")
     record = bus.wait_for(m.Interruption, patience=ALONE_S + 20).message
     # for all the time in which nobody spoke, it spoke
     [report] = record.reports
@@ -108,6 +116,7 @@ def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> N
     assert not record.ducked_ns or record.onset_ns < record.ducked_ns <= record.silent_ns
     healths = bus.all(m.Health, topic="echo.health")
     assert max(h.counters.get("removed_db", 0) for h in healths) > 10
+    assert run.counters("echo")["resumed"] == 1
     assert not run.counters("capture").get("too_late")
 
 

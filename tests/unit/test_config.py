@@ -419,6 +419,9 @@ def test_a_reply_is_not_back_before_the_speech_is_judged(file: Path) -> None:
 def test_backchannels_are_a_list_of_words(file: Path) -> None:
     accepted(file, 'interruption.backchannels=["genau", "ja"]')
     assert errors(settings=["interruption.backchannels=genau"], file=file)
+    # as a command line has bytes that are no text
+    (found,) = errors(settings=['interruption.backchannels=["ja", "\udcff"]'], file=file)
+    assert found.endswith("not text in UTF-8")
 
 
 def test_a_value_that_is_wrong_by_itself_is_told_once(file: Path) -> None:

@@ -213,14 +213,23 @@ class Process:
         if before is not None:
             learnt.recall(before, self.canceller, self.aligner)
 
-    def run(self, rendered: Rendered, begin_s: float, end_s: float, *, microphone: int = 2) -> Done:
-        """Let it hear part of a scene, through a microphone's stream."""
+    def run(
+        self,
+        rendered: Rendered,
+        begin_s: float,
+        end_s: float,
+        *,
+        microphone: int = 2,
+        told_s: float = 0.0,
+    ) -> Done:
+        """Let it hear part of a scene through a microphone's stream; of the speaker, from then."""
         made, near = [], []
         for now, message in room.frames(rendered, np.random.default_rng(1)):
             if not begin_s <= (now - 10**9) / 1e9 < end_s:
                 continue
             if isinstance(message, m.SpeakerFrame):
-                self.aligner.speaker(message, now)
+                if (now - 10**9) / 1e9 >= told_s:
+                    self.aligner.speaker(message, now)
             elif isinstance(message, m.MicFrame):
                 self.aligner.microphone(msgspec.structs.replace(message, stream=microphone))
             for aligned in self.aligner.take(now):
@@ -249,6 +258,17 @@ def test_what_one_process_has_learnt_the_next_one_knows() -> None:
     assert alone.removed_db(0.6, 1) < done.removed_db(0.6, 1) - 10 or not onsets(
         alone.after[: 2 * RATE]
     )
+
+
+@pytest.mark.parametrize("told_s", [7.6, 8.0])
+def test_an_echo_of_what_the_next_process_was_not_told_of_is_no_person(told_s: float) -> None:
+    rendered = scene(seconds=12)
+    first = Process()
+    first.run(rendered, 0, 7)
+    second = Process(learnt.remember(first.canceller, first.aligner))
+    done = second.run(rendered, 7.5, 12, told_s=told_s)
+    assert not onsets(done.after)
+    assert done.removed_db(0.1, 0.9) >= 20
 
 
 def test_with_another_microphone_nothing_is_known() -> None:
