@@ -20,6 +20,8 @@ from shared.audio.linear import Samples
 WEAKEST_DB = -9.0
 #: The rest of the echo scatters: a person is above its mean by so many times its mean deviation.
 _DEVIATIONS = 2.5
+#: From frame to frame the echo may be so much softer or louder than the filter has it, amplitude.
+_SOFTEST, _LOUDEST = 0.5, 1.5
 #: Above the noise by so much, in power, is loud; and an echo above it may be heard.
 _LOUD = 6.0
 _AUDIBLE = 2.0
@@ -185,8 +187,12 @@ class DoubleTalk:
             self._hold = 0
             return True
         self._echo = max(echo_power, self._echo * _DECAY)
-        rest_db = 10 * math.log10((left_power + 1e-12) / (self._echo + 1e-12))
         with_near = float(np.dot(near, echo)) / len(near)
+        # a speaker that is driven hard gives less than it should, and a volume is turned: an echo
+        # of another loudness is no person
+        gain = min(_LOUDEST, max(_SOFTEST, with_near / (echo_power + 1e-12)))
+        rest = near_power - gain * (2 * with_near - gain * echo_power)
+        rest_db = 10 * math.log10((max(0.0, rest) + 1e-12) / (self._echo + 1e-12))
         self._short.add(with_near, echo_power, left_power)
         self._long.add(with_near, echo_power, left_power)
         audible = self._echo > _AUDIBLE * self.noise

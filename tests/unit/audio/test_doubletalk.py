@@ -158,6 +158,16 @@ def test_a_person_is_heard_with_the_first_loud_frame(ear: Ear, beside_db: float)
     assert ear.learnt()
 
 
+@pytest.mark.parametrize("truly", [0.6, 1.4])
+def test_an_echo_that_is_softer_or_louder_for_a_moment_is_no_person(ear: Ear, truly: float) -> None:
+    ear.learns()
+    # as a speaker is that is driven too hard
+    for _ in range(5):
+        assert not any(ear.hear(5, truly=truly))
+        assert not any(ear.hear(20))
+    assert any(ear.hear(5, truly=truly, person=ECHO))
+
+
 def test_what_is_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
     ear.learns()
     assert not any(ear.hear(SECOND, person=ECHO * 10 ** ((WEAKEST_DB - 3) / 10)))
