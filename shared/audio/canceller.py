@@ -22,6 +22,7 @@ from shared.audio.webrtc import Processing
 _BELOW_NOISE = 0.1
 _CLOSED = 0.01  # and is never made softer than this
 _RAMP = 60  # samples over which the gate opens and closes: 2.5 ms
+_RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
 #: Empty partitions in front of the echo that are kept: where the distance shrinks it comes sooner.
 _SPARE = 2
 #: How often the echo's place is looked for, frames, and how much sound is looked at for it.
@@ -158,7 +159,7 @@ class Canceller:
             gain = min(1.0, math.sqrt(_BELOW_NOISE * self.talk.noise / (left_power + 1e-12)))
             gain = max(_CLOSED, gain)
         if gain != 1.0 or self._gain != 1.0:
-            samples[:_RAMP] *= np.linspace(self._gain, gain, _RAMP, dtype=np.float32)
+            samples[:_RAMP] *= self._gain + (gain - self._gain) * _RISE
             samples[_RAMP:] *= gain
             clean = pcm.from_array(samples.astype(np.int16))
         self._gain = gain
