@@ -360,7 +360,7 @@ def test_a_short_scene_meets_the_aims_and_not_without_the_canceller() -> None:
 
 
 def test_noises_end_no_sentence_where_the_client_decides() -> None:
-    noisy = rooms.noisy()[1]
+    noisy = rooms.noisy()[2]
     on = room.run(noisy, settings()).client
     # many are taken for a voice; none interrupts, or stays in the conversation
     assert (on.noises, on.for_nothing, on.left) == (20, 0, 0)
