@@ -13,6 +13,7 @@ from collections import deque
 from shared import messages as m
 from shared import stage as s
 from shared.audio import devices, pcm
+from shared.audio.device import DeviceError, InputDevice
 from shared.audio.framing import Framer
 from shared.audio.levels import Levels
 
@@ -32,7 +33,7 @@ class Capture:
 
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
-        self._device: devices.InputDevice | None = None
+        self._device: InputDevice | None = None
         self._blocks: deque[tuple[bytes, int, bool]] = deque()
         self._framer = Framer()
         self._stream = 0
@@ -53,7 +54,7 @@ class Capture:
             self._framer.restart()
             self._untold = 0
             device.start(self._on_block)
-        except devices.DeviceError as error:
+        except DeviceError as error:
             self._stage.ok, self._stage.state = False, f"no microphone: {error}"
             self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
             self._stage.after(RETRY_S, self._open)

@@ -17,6 +17,7 @@ from shared import stage as s
 from shared import topics
 from shared.audio import devices, pcm
 from shared.audio.cues import Cues
+from shared.audio.device import DeviceError, OutputDevice
 from shared.audio.duck import Duck
 from shared.audio.framing import Framer
 from shared.audio.player import Player
@@ -28,8 +29,7 @@ CUE_S = 0.1
 #: How much is played until the playhead is told again: samples, 100 ms.
 HEARD = 5 * pcm.FRAME
 FRAMES = topics.of(m.SpeakerFrame).name
-#: Stretches taken by one callback at most: a long reply that comes at once is taken in over
-#: several.
+#: Stretches taken by one callback at most: a long reply that comes at once takes several.
 TAKEN_AT_ONCE = 128
 #: Bytes left for the callback at most. It takes them in within a second: one that doesn't is stuck.
 LEFT_AT_MOST = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ class Playback:
         )
         self._duck = Duck(stage.config.interruption)
         self._fade_ns = settings.fade_ms * 1_000_000
-        self._device: devices.OutputDevice | None = None
+        self._device: OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
         self._generation = 0  # of downlink, as it last said
@@ -87,7 +87,7 @@ class Playback:
             self._framer.restart()
             self._played.clear()
             device.start(self._render)
-        except devices.DeviceError as error:
+        except DeviceError as error:
             self._stage.ok, self._stage.state = False, f"no speaker: {error}"
             self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
             self._stage.after(RETRY_S, self._open)

@@ -20,6 +20,7 @@ import msgspec
 
 from shared import config
 from shared.audio import devices
+from shared.audio.device import DeviceError
 from shared.realtime import endpoint
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
@@ -64,7 +65,7 @@ def has_sound() -> str | None:
     try:
         devices.open_input("auto").stop()
         devices.open_output("auto").stop()
-    except devices.DeviceError as error:
+    except DeviceError as error:
         return str(error)
     return None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from shared.audio import pcm
-from shared.audio.devices import DeviceError, OnBlock, Render
+from shared.audio.device import DeviceError, OnBlock, Render
 
 INPUT_BLOCK = pcm.FRAME
 OUTPUT_BLOCK = 240  # samples: 10 ms

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.audio import pcm
-from shared.audio.devices import DeviceError, Kind, OnBlock, Render
+from shared.audio.device import DeviceError, Kind, OnBlock, Render
 
 if TYPE_CHECKING:
     from shared.audio.resample import Inward, Resampler

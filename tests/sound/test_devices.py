@@ -13,7 +13,7 @@ import pyaudio
 import pytest
 
 from shared.audio import devices, pcm
-from shared.audio.devices import DeviceError, InputDevice, OutputDevice
+from shared.audio.device import DeviceError, InputDevice, OutputDevice
 from tests.sound.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, spans, tone
 
 SOON = 10.0  # s: how long a busy machine may take over what takes no time

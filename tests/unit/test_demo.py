@@ -14,6 +14,7 @@ import pytest
 from shared import config, demo
 from shared import messages as m
 from shared.audio import devices
+from shared.audio.device import DeviceError
 from shared.demo import Interruption, Record
 from shared.realtime import endpoint
 
@@ -227,7 +228,7 @@ def test_both_a_microphone_and_a_speaker_are_needed(
         def opened(spec: str) -> Device:
             assert spec == "auto"
             if name == broken:
-                raise devices.DeviceError(f"no {name}")
+                raise DeviceError(f"no {name}")
             return Device(name)
 
         return opened

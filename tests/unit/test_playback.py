@@ -15,7 +15,7 @@ from services.playback import Playback
 from shared import messages as m
 from shared import topics
 from shared.audio import devices, pcm
-from shared.audio.devices import Render
+from shared.audio.device import DeviceError, Render
 from shared.bus import Delivery
 from shared.config import Config
 from shared.stage import Stage
@@ -110,7 +110,7 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
     def open_output(_spec: str) -> Speaker:
         if opened and opened[0] is None:
             opened.pop(0)
-            raise devices.DeviceError("no speaker")
+            raise DeviceError("no speaker")
         opened.append(Speaker())
         return cast("Speaker", opened[-1])
 

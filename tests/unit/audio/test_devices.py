@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.audio import devices
-from shared.audio.devices import DeviceError
+from shared.audio.device import DeviceError, InputDevice, OutputDevice
 
 
 @pytest.mark.parametrize("open_device", [devices.open_input, devices.open_output])
@@ -35,8 +35,8 @@ def test_a_wrong_name_is_told_what_is_right(open_device: object, spec: str, said
 
 
 def test_null_opens_without_sound() -> None:
-    microphone: devices.InputDevice = devices.open_input("null")
-    speaker: devices.OutputDevice = devices.open_output("null")
+    microphone: InputDevice = devices.open_input("null")
+    speaker: OutputDevice = devices.open_output("null")
     for device in (microphone, speaker):
         assert device.rate == 24_000
         assert device.description.startswith("null")

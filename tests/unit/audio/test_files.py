@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.audio import files, pcm
-from shared.audio.devices import DeviceError
+from shared.audio.device import DeviceError
 
 Samples = npt.NDArray[Any]
 

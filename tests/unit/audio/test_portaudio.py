@@ -14,7 +14,7 @@ import pyaudio
 import pytest
 
 from shared.audio import pcm, portaudio
-from shared.audio.devices import DeviceError
+from shared.audio.device import DeviceError
 from shared.audio.portaudio import Device, PortAudioInput, PortAudioOutput, choose, offset_ns
 
 NOW = 50_000_000_000  # ns, what the monotonic clock shows
