@@ -145,6 +145,9 @@ class ReplyAudio(Message, frozen=True, kw_only=True):
     start: Count  # samples from the start of the item's audio
     last: bool = False  # the item's audio ends with this stretch (which may be empty)
     out_of_band: bool = False  # of a response outside the conversation: no flush ends it
+    joined: bool = (
+        False  # its publisher has not read how the item begins: start is counted from there
+    )
 
 
 class Received(msgspec.Struct, frozen=True):

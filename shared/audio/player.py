@@ -163,6 +163,9 @@ class Player:
             if track.received:
                 # and nobody knows what was said while there was none
                 track.sure = min(track.sure, track.received)
+        if frame.joined:
+            # nor where in its item what it gives has its place
+            track.sure = min(track.sure, track.received)
         track.generation = frame.generation
         start = frame.start + track.shift
         end = start + samples

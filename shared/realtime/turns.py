@@ -39,6 +39,7 @@ class _Item:
     out_of_band: bool
     late: bool = False  # it began after its response was interrupted
     received: int = 0  # samples that came from the server
+    joined: bool = False  # how it begins was not read, nor told by playback
     odd: bytes = b""  # a byte that waits for its other half
     done: bool = False
     truncated: bool = False
@@ -76,9 +77,9 @@ class Turns:
     _items: OrderedDict[tuple[str, int], _Item] = field(default_factory=OrderedDict)
     _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
     _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
-    _before: dict[tuple[str, int], int] = field(
-        default_factory=dict
-    )  # received by playback already
+    # items of which some was received by playback already; and those whose beginning was read
+    _before: dict[tuple[str, int], int] = field(default_factory=dict)
+    _begun: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     # what came
 
@@ -155,6 +156,10 @@ class Turns:
         match event:
             case e.AudioDelta():
                 return self._audio(event)
+            case e.ItemAdded():
+                self._begun[event.item.id] = None
+                while len(self._begun) > REMEMBERED:
+                    self._begun.popitem(last=False)
             case e.SpeechStarted() if self.interrupts:
                 return [self.flush("speech_started", received_ns)]
             case e.AudioDone():
@@ -265,11 +270,13 @@ class Turns:
         key = (event.item_id, event.content_index)
         item = self._items.get(key)
         if item is None:
+            known = event.response_id in self._responses or event.item_id in self._begun
             response = self._response(event.response_id)
             item = self._items[key] = _Item(
                 event.response_id, *key, response.out_of_band, response.interrupted
             )
             item.received = self._before.get(key, 0)
+            item.joined = not (known or key in self._before)
             while len(self._items) > REMEMBERED:
                 self._items.popitem(last=False)
         return item
@@ -279,8 +286,8 @@ class Turns:
             pcm = binascii.a2b_base64(event.delta, strict_mode=True)
         except ValueError as error:
             raise BadAudio(f"audio of item {event.item_id[:80]} is not base64: {error}") from None
-        response = self._response(event.response_id)
         item = self._item(event)
+        response = self._response(event.response_id)
         if item.odd:
             pcm = item.odd + pcm
         whole = len(pcm) & ~1
@@ -305,6 +312,7 @@ class Turns:
             start=start,
             last=last,
             out_of_band=item.out_of_band,
+            joined=item.joined,
             payload=pcm,
         )
 

@@ -625,7 +625,8 @@ class Conversation(RuleBasedStateMachine):
         self.delivered.add(reply)
         place = max(self.place.get(item, 0), frame.start + len(frame.payload) // 2 - samples)
         another = frame.generation > self.raised.get(item, frame.generation) and place
-        if place > self.place.get(item, 0) or (another and not reply.out_of_band):
+        another = another and not reply.out_of_band
+        if place > self.place.get(item, 0) or another or frame.joined:
             self.sure.setdefault(item, self.place.get(item, 0))
         self.raised[item] = frame.generation
         self.place[item] = place + samples

@@ -444,6 +444,19 @@ def test_the_end_of_an_item_begun_before_this_downlink_is_told() -> None:
     assert (frame.start, frame.payload, frame.last) == (1000, b"", True)
 
 
+def test_only_where_an_item_begins_that_nobody_has_seen_begin_is_not_known() -> None:
+    [joined] = Rig().audio(delta(4))
+    assert (joined.joined, joined.start) == (True, 0)
+    rig = Rig()
+    # all of the response is read; of the response the end, but the item from its beginning on; and
+    # what playback has of it is known
+    rig.read(created("resp_1"), e.ItemAdded(e.Item("item_2")))
+    rig.heard(m.HeardItem("item_3", 0, 300, 1000, False))
+    for number in (1, 2, 3):
+        frames = rig.audio(delta(4, f"item_{number}", f"resp_{number}"), ended(f"item_{number}"))
+        assert not any(frame.joined for frame in frames)
+
+
 # words
 
 
