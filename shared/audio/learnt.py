@@ -54,9 +54,16 @@ def recall(data: bytes, canceller: Canceller, aligner: Aligner) -> None:
         doubt = np.frombuffer(learnt.doubt, np.float32).reshape(PARTS, pcm.FRAME + 1)
     except (msgspec.MsgspecError, ValueError) as error:
         raise NotLearnt(str(error)) from None
-    numbers = (*msgspec.structs.astuple(learnt.relation), *msgspec.structs.astuple(learnt.rest))
-    sane = all(map(math.isfinite, numbers)) and 0 <= learnt.skip <= MAX_SKIP
+    relation, rest = learnt.relation, learnt.rest
+    numbers = (relation.far_at, rest.mean, rest.deviation, rest.noise)
+    sane = (
+        all(map(math.isfinite, numbers))
+        and rest.deviation >= 0
+        and rest.noise > 0
+        and abs(relation.step - 1) < 0.001
+        and 0 <= learnt.skip <= MAX_SKIP
+    )
     if not (sane and np.isfinite(weights).all() and np.isfinite(doubt).all()):
         raise NotLearnt("a number that cannot be")
-    canceller.recall(learnt.skip, weights, doubt, learnt.rest)
-    aligner.resume(learnt.relation)
+    canceller.recall(learnt.skip, weights, doubt, rest)
+    aligner.resume(relation)

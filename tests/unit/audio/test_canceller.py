@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -300,7 +301,11 @@ def test_what_no_canceller_has_written_is_refused() -> None:
         msgspec.msgpack.encode({**known, "weights": known["weights"][8:]}),
         msgspec.msgpack.encode({**known, "doubt": b"\xff" * len(known["doubt"])}),
         msgspec.msgpack.encode({**known, "rest": {**known["rest"], "noise": float("nan")}}),
+        msgspec.msgpack.encode({**known, "rest": {**known["rest"], "noise": 0.0}}),
+        msgspec.msgpack.encode({**known, "rest": {**known["rest"], "deviation": -1.0}}),
         msgspec.msgpack.encode({**known, "relation": {**known["relation"], "step": float("inf")}}),
+        msgspec.msgpack.encode({**known, "relation": {**known["relation"], "step": 2.0}}),
+        msgspec.msgpack.encode({**known, "relation": {**known["relation"], "far_at": -math.inf}}),
     ]
     for data in broken:
         process = Process()
