@@ -76,8 +76,8 @@ class Echo:
         if canceller is not None:
             clean = canceller.cancel(aligned, self._aligner)
             far, removed_db = canceller.far, canceller.removed_db
-            self._heard |= far
             if far:
+                self._heard = True
                 self._removed.append(removed_db)
         if self._half_duplex is not None:
             clean = self._half_duplex.apply(clean, aligned.far)
