@@ -145,9 +145,7 @@ class ReplyAudio(Message, frozen=True, kw_only=True):
     start: Count  # samples from the start of the item's audio
     last: bool = False  # the item's audio ends with this stretch (which may be empty)
     out_of_band: bool = False  # of a response outside the conversation: no flush ends it
-    joined: bool = (
-        False  # its publisher has not read how the item begins: start is counted from there
-    )
+    joined: bool = False  # how the item begins was not read: start is counted from what was
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -157,6 +155,7 @@ class Received(msgspec.Struct, frozen=True):
     content_index: Count
     received: Count  # samples
     done: bool  # the server has said that there is no more
+    joined: bool = False  # see ReplyAudio
 
 
 class ItemState(msgspec.Struct, frozen=True):

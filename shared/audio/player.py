@@ -207,6 +207,8 @@ class Player:
         self.generation = generation
         for counted in received:
             track = self._track((counted.item_id, counted.content_index), "", False)
+            if counted.joined:
+                track.sure = min(track.sure, track.received)
             track.received = max(track.received, counted.received)
             track.done = track.done or counted.done
         for name in interrupted:

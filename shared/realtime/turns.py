@@ -204,7 +204,7 @@ class Turns:
             cause=cause,
             event_ns=event_ns,
             received=[
-                m.Received(i.item_id, i.content_index, i.received, i.done)
+                m.Received(i.item_id, i.content_index, i.received, i.done, i.joined)
                 for i in self._items.values()
                 if not (i.heard or i.truncated or i.out_of_band)
             ],

@@ -650,6 +650,10 @@ class Conversation(RuleBasedStateMachine):
             assert cut is None
             return
         assert cut is not None
+        for counted in flush.received:
+            if counted.joined:
+                item = self.items[counted.item_id]
+                self.sure.setdefault(item, self.place.get(item, 0))
         self.refused.update(flushed.interrupted)
         self._raised(flush.generation, before, cut, spared=None)
         for seen in cut:

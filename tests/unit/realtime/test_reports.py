@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import messages as m
-from shared.audio.pcm import ms_to_samples, samples_to_ms
+from shared.audio.pcm import RATE, ms_to_samples, samples_to_ms
+from shared.audio.player import Player
+from shared.realtime import events as e
 from shared.realtime.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
+from shared.realtime.turns import Turns
 
 SECOND = 24_000
 
@@ -102,6 +106,33 @@ def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> 
     broken = m.HeardItem("item_1", 0, SECOND, SECOND + 24, True, broken=True)
     sent, _ = Reports(server_cancels=True).silenced(silenced(broken))
     assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["by the next playback", "by nobody"])
+def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answered: bool) -> None:
+    reports, turns, player = Reports(server_cancels=True), Turns(1000, session=3), Player(0, 0, 0)
+
+    def said(seconds: float) -> None:
+        delta = base64.b64encode(bytes(2 * round(seconds * RATE))).decode()
+        for out in turns.read(e.AudioDelta("resp_1", "item_1", delta, 0), 1):
+            assert isinstance(out, m.ReplyAudio)
+            player.push(out)
+
+    turns.read(e.ResponseCreated(e.Response("resp_1")), 1)
+    said(1.0)
+    player.render(RATE // 5)
+    reports.heard(m.Heard(generation=1000, session=3, playing=True, items=player.items()))
+    reports.state(turns.state())
+    turns, player = Turns(2000, session=3), Player(0, 0, 0)
+    said(0.25)
+    turns.read(e.AudioDone("resp_1", "item_1", 0), 1)
+    player.render(RATE // 4)
+    reports.heard(m.Heard(generation=2000, session=3, playing=True, items=player.items()))
+    told = turns.flush("unheard", 1)
+    cut = player.flush(told.generation, told.received, told.interrupted)
+    assert cut is not None
+    answer = silenced(*cut, cause="unheard") if answered else reports.unanswered(told)
+    assert asked(reports.silenced(answer)[0]) == [truncate("item_1", 150)]
 
 
 def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed() -> None:
