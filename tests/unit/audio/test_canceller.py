@@ -254,11 +254,9 @@ def test_what_one_process_has_learnt_the_next_one_knows() -> None:
     assert done.removed_db(0.1, 1) >= 25
     [onset, *_] = onsets(done.after)
     assert abs(onset + 7.5 - spoken[0] / RATE) < 0.25
-    # who knows of nothing lets the person's first words go by, or the echo through
+    # who knows of nothing lets the person's first words go by
     alone = Process().run(rendered, 7.5, 12)
-    assert alone.removed_db(0.6, 1) < done.removed_db(0.6, 1) - 10 or not onsets(
-        alone.after[: 2 * RATE]
-    )
+    assert not any(abs(at - onset) < 0.25 for at in onsets(alone.after))
 
 
 @pytest.mark.parametrize("told_s", [7.6, 8.0])
