@@ -116,11 +116,7 @@ def render(scene: Scene) -> Rendered:
     half, jump = length // 2, int(scene.jump_ms * RATE / 1000)
     echo = heard.copy()
     # a buffer grew or shrank: the room stays as it is
-    echo[half:] = (
-        heard[half - jump : length - jump]
-        if jump >= 0
-        else np.concatenate((heard[half - jump :], np.zeros(-jump)))
-    )
+    echo[half:] = np.roll(heard, jump)[half:]
     echo *= level(NEAR_DBFS + scene.echo_db) / active_rms(echo)
     near = np.zeros(length)
     spoken, sounded, begin_s = [], [], 8.0

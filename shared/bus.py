@@ -241,18 +241,16 @@ class Publisher:
         self._seq[topic.name] += 1
         frames = (topic.name.encode(), *m.encode(message, stamp))
         held = self._held.get(topic.name)
-        if held is None:
-            socket = self._sockets[topic.endpoint]
-            _send(socket, frames)
-            # of what goes on and on, now and then will do
-            if topic.queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
-                self._looked_ns = now
-                self._used.add(socket)
-            return now
-        held.put(now, frames)
-        # not under its name: a reader that is just coming would get it before what waits
-        _send(self._sockets[topic.endpoint], (WAITING + frames[0], frames[1], frames[2]))
-        self._used.add(self._sockets[topic.endpoint])
+        if held is not None:
+            held.put(now, frames)
+            # not under its name: a reader that is just coming would get it before what waits
+            frames = (WAITING + frames[0], frames[1], frames[2])
+        socket = self._sockets[topic.endpoint]
+        _send(socket, frames)
+        # of what goes on and on, now and then will do
+        if topic.queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
+            self._looked_ns = now
+            self._used.add(socket)
         return now
 
     def repeat_state(self) -> None:

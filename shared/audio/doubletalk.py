@@ -116,9 +116,7 @@ class DoubleTalk:
         self.strange = False  # a person, or the echo at another time, may just have begun
         self._tail = 0
         self._hold = 0
-        self.blind = (
-            0  # frames in which an echo may be heard of what is not known: none is let through
-        )
+        self.blind = 0  # frames for which an echo may be of what is not known: closed
         self.forget()
         self._moved = False
 

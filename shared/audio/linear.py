@@ -135,7 +135,7 @@ class LinearFilter:
         _rfft(moved.reshape(PARTS, frame), 2 * frame, axis=1, out=self.weights)
         # by part of a sample it may be off: an angle of so much, in the mean
         off = np.square(np.arange(frame + 1) * np.pi / frame) / 12
-        self.doubts += off.astype(np.float32) * np.square(np.abs(self.weights))
+        self.doubts += off.astype(np.float32) * _power(self.weights)
         self.doubt()
 
     def lengthened(self) -> float:
@@ -155,7 +155,7 @@ class LinearFilter:
 
     def empty_parts(self) -> int:
         """Give how many of the first partitions hold no echo worth the name."""
-        power = np.square(self.weights.real).sum(axis=1) + np.square(self.weights.imag).sum(axis=1)
+        power = _power(self.weights).sum(axis=1)
         heard = np.flatnonzero(power > _EMPTY * power.max())
         return int(heard[0]) if len(heard) else 0
 
@@ -193,7 +193,7 @@ class LinearFilter:
             for ring in (self._spectra, self._powers):
                 ring[self._newest + 1 :] = ring[: PARTS + MAX_SKIP - 1]
         spectrum = _rfft(self._far, out=self._spectra[self._newest])
-        self._powers[self._newest] = np.square(spectrum.real) + np.square(spectrum.imag)
+        self._powers[self._newest] = _power(spectrum)
         return True
 
     def _echo_of(self, back: int) -> Samples:
@@ -203,14 +203,9 @@ class LinearFilter:
         spectra = self._spectra[begin + ahead : begin + PARTS]
         return _irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:]))[self._frame :]
 
-    def _learn(
-        self,
-        spectra: Spectra,
-        powers: Samples,
-        left: Spectra,
-    ) -> None:
+    def _learn(self, spectra: Spectra, powers: Samples, left: Spectra) -> None:
         real = self._real
-        now = np.square(left.real) + np.square(left.imag)
+        now = _power(left)
         self._near *= np.float32(_SMOOTH)
         self._near += np.float32(1 - _SMOOTH) * now
         # a person who begins to speak is believed at once, or the filter would follow their voice
@@ -242,5 +237,8 @@ class LinearFilter:
         _rfft(response, 2 * self._frame, axis=1, out=weights)
         weights *= np.float32(_STAYS)
         doubt *= np.float32(_STAYS**2)
-        power = np.square(weights.real) + np.square(weights.imag)
-        doubt += np.float32(1 - _STAYS**2) * power
+        doubt += np.float32(1 - _STAYS**2) * _power(weights)
+
+
+def _power(spectra: Spectra) -> Samples:
+    return np.square(spectra.real) + np.square(spectra.imag)

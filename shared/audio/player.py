@@ -59,6 +59,10 @@ class _Track:
     def broken(self) -> bool:
         return self.sure < LARGEST
 
+    def breaks(self) -> None:
+        """Count nothing beyond what is known of it by now: something is missing there."""
+        self.sure = min(self.sure, self.received)
+
     @property
     def counted(self) -> int:
         """How far it was heard: a truncation keeps a beginning, so no further than to a hole."""
@@ -162,10 +166,10 @@ class Player:
             track.shift = max(0, track.received - frame.start)
             if track.received:
                 # and nobody knows what was said while there was none
-                track.sure = min(track.sure, track.received)
+                track.breaks()
         if frame.joined:
             # nor where in its item what it gives has its place
-            track.sure = min(track.sure, track.received)
+            track.breaks()
         track.generation = frame.generation
         start = frame.start + track.shift
         end = start + samples
@@ -178,7 +182,7 @@ class Player:
             if start > track.received:
                 # some of it never came, or went to a playback that is no more
                 self.gaps += start - track.received if track.received else 0
-                track.sure = min(track.sure, track.received)
+                track.breaks()
             pcm = memoryview(frame.payload)[skip * 2 : samples * 2]
             # an end beyond all that came is known of, and not heard
             if pcm and self._has_room(track, samples - skip):
@@ -208,7 +212,7 @@ class Player:
         for counted in received:
             track = self._track((counted.item_id, counted.content_index), "", False)
             if counted.joined:
-                track.sure = min(track.sure, track.received)
+                track.breaks()
             track.received = max(track.received, counted.received)
             track.done = track.done or counted.done
         for name in interrupted:

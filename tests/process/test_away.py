@@ -18,7 +18,7 @@ from shared.audio import pcm
 from tests.process import speech
 from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 from tests.process.test_hostile import forging
-from tests.process.test_neighbours import join
+from tests.process.test_neighbours import attend, join
 from tests.process.test_network import Witness, history
 
 pytestmark = pytest.mark.process
@@ -129,14 +129,8 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
             assert counters["flushed_meanwhile"] == pcm.RATE // pcm.FRAME
             # and what is said when this one is gone waits for the next
             playback.end(signal.SIGKILL)
-            poller = bus.Poller()
-            for socket in publisher.sockets:
-                poller.watch(socket)
-            end = time.monotonic() + PATIENCE_S
-            while not {"reply.audio", "flush"} <= publisher.held:
-                assert time.monotonic() < end, f"only {publisher.held} would wait"
-                poller.wait(0.1)
-                publisher.welcome()
+            waits = {"reply.audio", "flush"}
+            attend(publisher, lambda: waits <= publisher.held, "it would not wait")
 
 
 def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:

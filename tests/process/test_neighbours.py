@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,16 +38,21 @@ def resident() -> int:
     return int(subprocess.check_output(ps)) * 1024
 
 
-def join(publisher: bus.Publisher, topic: str) -> None:
-    """Wait for a reader of a topic."""
+def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: str) -> None:
+    """Let a publisher see who comes and goes until something holds."""
     poller = bus.Poller()
     for socket in publisher.sockets:
         poller.watch(socket)
     end = time.monotonic() + PATIENCE_S
-    while topic not in publisher.read:
-        assert time.monotonic() < end, f"nobody reads {topic}"
+    while not condition():
+        assert time.monotonic() < end, missing
         publisher.welcome()
         poller.wait(0.1)
+
+
+def join(publisher: bus.Publisher, topic: str) -> None:
+    """Wait for a reader of a topic."""
+    attend(publisher, lambda: topic in publisher.read, f"nobody reads {topic}")
 
 
 @pytest.fixture
@@ -104,14 +109,8 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
         # a queue that is full costs less than one that is filled
         assert min(took[2:]) < 3 * max(took[:2])
         # and before long it is given up, and its queue with it
-        poller = bus.Poller()
-        for socket in publisher.sockets:
-            poller.watch(socket)
-        end = time.monotonic() + PATIENCE_S
-        while "reply.audio" in publisher.read:
-            assert time.monotonic() < end, "a reader that is stopped is still waited for"
-            poller.wait(0.1)
-            publisher.welcome()
+        gone = "a reader that is stopped is still waited for"
+        attend(publisher, lambda: "reply.audio" not in publisher.read, gone)
         # one that goes on is back by itself
         reader.send(signal.SIGCONT)
         join(publisher, "reply.audio")
