@@ -121,7 +121,8 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
         ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
         ("response.created", "response.done"),
     ]:
-        assert kinds.count(begun) == kinds.count(ended) >= 1
+        # of the greeting the listener may have missed the beginning
+        assert [kind for kind in kinds if kind in (begun, ended)][-1] == ended
     assert not [d.message for d in before if isinstance(d.message, m.Heard)][-1].playing
     assert not any(renew.forced for renew in pipeline.bus.all(m.Renew))
     # all that the microphone heard was sent, in its order, to one or the other
