@@ -1,24 +1,22 @@
 """The microphone: PortAudio's callback in, ``mic.frame`` out, 20 ms of 24 kHz mono a message.
 
 The device's thread only hands its block over and wakes the loop; cutting it into frames and
-publishing happens here. A device that is missing or goes away is tried again, and said once.
+publishing happens here.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import deque
 
 from shared import messages as m
 from shared import stage as s
 from shared.audio import devices, pcm
-from shared.audio.device import DeviceError, InputDevice
+from shared.audio.device import InputDevice
 from shared.audio.framing import Framer
+from shared.audio.kept import KeptDevice
 from shared.audio.levels import Levels
 
-RETRY_S = 2.0
-CHECK_S = 0.5
 LEVELS_S = 1.0
 #: A microphone that gives nothing but zeros for so long is not one: even a quiet room has noise.
 DEAD_S = 3
@@ -33,7 +31,6 @@ class Capture:
 
     def __init__(self, stage: s.Stage) -> None:
         self._stage = stage
-        self._device: InputDevice | None = None
         self._blocks: deque[tuple[bytes, int, bool]] = deque()
         self._framer = Framer()
         self._stream = 0
@@ -41,27 +38,16 @@ class Capture:
         self._untold = 0  # samples of the device that no frame was made of yet
         self._levels = Levels()
         stage.on_wake(self._take)
-        stage.on_close(self._close)
-        stage.every(CHECK_S, self._check)
+        self._kept: KeptDevice[InputDevice] = KeptDevice(stage, "microphone", self._begin)
         stage.every(LEVELS_S, self._tell_levels)
-        self._open()
 
-    def _open(self) -> None:
-        spec = self._stage.config.capture.device
-        try:
-            device = devices.open_input(spec)
-            self._stream, self._overflows = time.time_ns(), 0
-            self._framer.restart()
-            self._untold = 0
-            device.start(self._on_block)
-        except DeviceError as error:
-            self._stage.ok, self._stage.state = False, f"no microphone: {error}"
-            self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
-            self._stage.after(RETRY_S, self._open)
-            return
-        self._device = device
-        self._stage.ok, self._stage.state = True, device.description
-        self._stage.log.info("microphone: %s", device.description)
+    def _begin(self) -> InputDevice:
+        device = devices.open_input(self._stage.config.capture.device)
+        self._stream, self._overflows = time.time_ns(), 0
+        self._framer.restart()
+        self._untold = 0
+        device.start(self._on_block)
+        return device
 
     def _on_block(self, block: bytes, captured_ns: int, overflowed: bool) -> None:
         self._blocks.append((block, captured_ns, overflowed))
@@ -93,7 +79,7 @@ class Capture:
         self._stage.counters["frames"] += 1
 
     def _tell_levels(self) -> None:
-        device, levels = self._device, self._levels.take()
+        device, levels = self._kept.device, self._levels.take()
         if device is None or levels is None:
             return
         if levels.clipped:
@@ -113,25 +99,6 @@ class Capture:
             "no sound from the microphone, " if dead else f"{levels}, "
         ) + device.description
 
-    def _check(self) -> None:
-        failure = self._device.failure() if self._device is not None else None
-        if failure is not None:
-            self._stage.count("device_lost", warning=f"microphone: {failure}; opening it again")
-            self._close()
-            self._open()
-
-    def _close(self) -> None:
-        if self._device is not None:
-            self._device.stop()
-            self._device = None
-
-
-def _list(arguments: argparse.Namespace) -> int | None:
-    if not arguments.list_devices:
-        return None
-    print(devices.list_devices("input"))
-    return s.DONE
-
 
 def main() -> int:
     """Run the stage."""
@@ -139,8 +106,7 @@ def main() -> int:
         "capture",
         Capture,
         "Publishes the microphone as mic.frame.",
-        extend=lambda p: p.add_argument("--list-devices", action="store_true"),
-        act=_list,
+        list_devices=lambda: devices.list_devices("input"),
     )
 
 

@@ -6,7 +6,6 @@ stretches of audio, and takes away what was played; neither ever waits for the o
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import deque
 
@@ -17,13 +16,13 @@ from shared import stage as s
 from shared import topics
 from shared.audio import devices, pcm
 from shared.audio.cues import Cues
-from shared.audio.device import DeviceError, OutputDevice
+from shared.audio.device import OutputDevice
 from shared.audio.duck import Duck
 from shared.audio.framing import Framer
+from shared.audio.kept import KeptDevice
 from shared.audio.player import Player
 from shared.bus import Delivery
 
-RETRY_S = 2.0
 CHECK_S = 0.5
 CUE_S = 0.1
 #: How much is played until the playhead is told again: samples, 100 ms.
@@ -46,7 +45,6 @@ class Playback:
         )
         self._duck = Duck(stage.config.interruption)
         self._fade_ns = settings.fade_ms * 1_000_000
-        self._device: OutputDevice | None = None
         self._flushes: deque[tuple[m.Flush, int, int]] = deque()  # with its and our time, ns
         self._audio: deque[m.ReplyAudio] = deque()
         self._generation = 0  # of downlink, as it last said
@@ -73,28 +71,19 @@ class Playback:
         stage.subscribe(m.Speech, self._on_speech)
         stage.subscribe(m.Verdict, self._on_verdict)
         stage.on_wake(self._take)
-        stage.on_close(self._close)
         stage.every(CHECK_S, self._check)
-        self._open()
+        self._kept: KeptDevice[OutputDevice] = KeptDevice(stage, "speaker", self._begin)
+        stage.log.info("waiting for reply.audio")
         # what the one before had queued is not played: who listens has to know
         self._publish_heard()
 
-    def _open(self) -> None:
-        spec = self._stage.config.playback.device
-        try:
-            device = devices.open_output(spec)
-            self._stream, self._rendered = time.time_ns(), 0
-            self._framer.restart()
-            self._played.clear()
-            device.start(self._render)
-        except DeviceError as error:
-            self._stage.ok, self._stage.state = False, f"no speaker: {error}"
-            self._stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
-            self._stage.after(RETRY_S, self._open)
-            return
-        self._device = device
-        self._stage.ok, self._stage.state = True, device.description
-        self._stage.log.info("speaker: %s; waiting for reply.audio", device.description)
+    def _begin(self) -> OutputDevice:
+        device = devices.open_output(self._stage.config.playback.device)
+        self._stream, self._rendered = time.time_ns(), 0
+        self._framer.restart()
+        self._played.clear()
+        device.start(self._render)
+        return device
 
     # on the device's thread
 
@@ -225,7 +214,7 @@ class Playback:
 
     def _without_device(self) -> None:
         """While there is no speaker there is no callback either: keep the accounts here."""
-        if self._device is None:
+        if self._kept.device is None:
             self._settle(time.monotonic_ns())
             self._take()
 
@@ -261,27 +250,9 @@ class Playback:
             # a device that asks for nothing for a while: it is heard later
             self._heard = msgspec.structs.replace(self._heard, playing=True)
             self._stage.publish(self._heard)
-        if self._device is None:
-            return
-        warning, failure = self._device.warning(), self._device.failure()
+        warning = self._kept.device.warning() if self._kept.device is not None else None
         if warning:
             self._stage.count("device_warnings", warning=f"speaker: {warning}")
-        if failure:
-            self._stage.count("device_lost", warning=f"speaker: {failure}; opening it again")
-            self._close()
-            self._open()
-
-    def _close(self) -> None:
-        if self._device is not None:
-            self._device.stop()
-            self._device = None
-
-
-def _list(arguments: argparse.Namespace) -> int | None:
-    if not arguments.list_devices:
-        return None
-    print(devices.list_devices("output"))
-    return s.DONE
 
 
 def main() -> int:
@@ -290,8 +261,7 @@ def main() -> int:
         "playback",
         Playback,
         "Plays reply.audio and falls silent at a flush.",
-        extend=lambda p: p.add_argument("--list-devices", action="store_true"),
-        act=_list,
+        list_devices=lambda: devices.list_devices("output"),
     )
 
 

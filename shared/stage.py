@@ -369,13 +369,11 @@ def run(
     name: str,
     set_up: Callable[[Stage], object],
     description: str,
-    extend: Callable[[argparse.ArgumentParser], object] | None = None,
-    act: Callable[[argparse.Namespace], int | None] | None = None,
+    list_devices: Callable[[], str] | None = None,
 ) -> int:
     """Run a stage from its command line to its exit code.
 
-    ``extend`` adds arguments of the stage's own, and ``act`` may answer them: what it returns,
-    unless None, is the exit code and the stage does not start.
+    ``list_devices`` gives what ``--list-devices`` prints, in place of a run; None: it has none.
     """
     if name != KEY_STAGE:
         os.environ.pop(endpoint.KEY_VARIABLE, None)
@@ -391,13 +389,12 @@ def run(
 
     arm_signals(stop)
     arguments_parser = parser(name, description)
-    if extend is not None:
-        extend(arguments_parser)
+    if list_devices is not None:
+        arguments_parser.add_argument("--list-devices", action="store_true")
     arguments = arguments_parser.parse_args()
-    if act is not None:
-        answered = act(arguments)
-        if answered is not None:
-            return answered
+    if list_devices is not None and arguments.list_devices:
+        print(list_devices())
+        return DONE
     try:
         settings = config.load(arguments).config
     except config.ConfigError as error:

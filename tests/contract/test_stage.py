@@ -541,18 +541,19 @@ def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wir
     assert (wires.directory / "capture.lock").stat().st_mode & 0o077 == 0
 
 
-def test_arguments_of_its_own_can_answer_without_starting_it(run: Run) -> None:
+def test_its_devices_are_listed_without_starting_it(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(stage: s.Stage) -> None:
         pytest.fail("it was set up")
 
-    def extend(parser: Any) -> None:
-        parser.add_argument("--list-devices", action="store_true")
+    def listing() -> str:
+        return "0: a microphone"
 
-    code = run(
-        "--list-devices", set_up=refuse, extend=extend, act=lambda a: 4 if a.list_devices else None
-    )
-    assert code == 4
-    assert run(extend=extend, act=lambda a: 4 if a.list_devices else None) == s.DONE
+    assert run("--list-devices", set_up=refuse, list_devices=listing) == s.DONE
+    assert capsys.readouterr().out == "0: a microphone\n"
+    assert run(list_devices=listing) == s.DONE
+    assert capsys.readouterr().out == ""
 
 
 def test_only_link_keeps_the_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

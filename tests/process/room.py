@@ -1,6 +1,6 @@
 """A room with a loudspeaker, a microphone and a person in it: what stands in for ``capture``.
 
-    python -m tests.process.room --room FILE [--set section.key=value]
+    python -m tests.process.room --set capture.device=file:ROOM [--set section.key=value]
 
 What playback tells that the speaker was given (``speaker.frame``) comes back into the microphone,
 through an impulse response, beside what a person says and does there; it goes out as ``mic.frame``,
@@ -14,7 +14,6 @@ moves anything in the room nor leaves the canceller without the far end.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -169,8 +168,8 @@ def furnish(
     echo_db: float,
     reverb_s: float = 0.4,
     delay_ms: float = 60.0,
-) -> list[str]:
-    """Leave a room in a file, and give the options that lead there.
+) -> None:
+    """Leave a room in a file, for ``capture.device``.
 
     ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``person``:
     what is heard of them each time, 1 being a person's level.
@@ -181,28 +180,17 @@ def furnish(
     said = [(sound * rooms.level(rooms.NEAR_DBFS)).astype(np.float32) for sound in person]
     with path.open("wb") as file:
         np.savez(file, response.astype(np.float32), *said)
-    return ["--room", str(path)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run the room as the stage ``capture``."""
-    files: list[Path] = []
-
-    def choose(arguments: argparse.Namespace) -> None:
-        files.append(arguments.room)
 
     def set_up(stage: s.Stage) -> Room:
-        with np.load(files[0]) as room:
+        with np.load(stage.config.capture.device.removeprefix("file:")) as room:
             response, *person = (room[name] for name in room.files)
         return Room(stage, Air(response, person))
 
-    return s.run(
-        "capture",
-        set_up,
-        "A room in the place of a microphone.",
-        extend=lambda p: p.add_argument("--room", type=Path, required=True),
-        act=choose,
-    )
+    return s.run("capture", set_up, "A room in the place of a microphone.")
 
 
 if __name__ == "__main__":

@@ -67,11 +67,14 @@ def talk(
 ) -> Iterator[Talk]:
     """Let the assistant begin to tell a story in a room."""
     story = pcm.to_array(speech.clip("long", 10))
-    options = room.furnish(directory / "room.npz", story, person, echo_db=ECHO_DB)
+    file = directory / "room.npz"
+    room.furnish(file, story, person, echo_db=ECHO_DB)
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {"session.greeting": "Tell a long story.", **settings}
         pipeline.emulator("--reply", "clip:long", "--burst")
-        air = pipeline.python("tests.process.room", *pipeline.options({}), *options)
+        air = pipeline.python(
+            "tests.process.room", *pipeline.options({"capture.device": f"file:{file}"})
+        )
         stages = pipeline.all_up(*STAGES)
         pipeline.ready("capture", air)
         pipeline.up("link")

@@ -33,7 +33,7 @@ FIRST = {
     "uplink": r"voice marin, turn detection server_vad; waiting for link to open",
     "link": r"connecting to ws://127\.0\.0\.1:\d+$",
     "downlink": r"waiting for server events from link",
-    "playback": r"speaker: null: nothing is heard, latency 10 ms; waiting for reply\.audio",
+    "playback": r"speaker: null: nothing is heard, latency 10 ms$(?s:.*)waiting for reply\.audio$",
     "recorder": r"recording \S+/conversation\.wav",
 }
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
 import pytest
 
 from services.capture import Capture
-from shared import messages as m
 from shared.audio import devices, pcm
-from shared.config import Config
 from shared.stage import Stage
+
+from .standin import StandIn
 
 pytestmark = pytest.mark.unit
 
@@ -41,46 +39,13 @@ class Microphone:
         return None
 
 
-class Bus:
-    """What a stage is to capture."""
-
-    def __init__(self) -> None:
-        self.config = Config()
-        self.logged: list[str] = []
-        self.log = SimpleNamespace(info=lambda *text: self.logged.append(text[0]))
-        self.counters: Counter[str] = Counter()
-        self.warnings: list[str] = []
-        self.ok, self.state = True, ""
-        self.frames: list[m.Message] = []
-        self.timers: list[Callable[[], None]] = []
-
-    def publish(self, message: m.Message) -> None:
-        self.frames.append(message)
-
-    def every(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.timers.append(handler)
-
-    def on_wake(self, handler: Callable[[], None]) -> None:
-        self.take = handler
-
-    def on_close(self, handler: Callable[[], None]) -> None:
-        pass
-
-    def wake(self) -> None:
-        pass
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        self.counters[what] += number
-        self.warnings.append(warning)
-
-
 class Rig:
     """Capture with a microphone."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, description: str) -> None:
         self.microphone = Microphone(description)
         monkeypatch.setattr(devices, "open_input", lambda _: self.microphone)
-        self.bus = Bus()
+        self.bus = StandIn()
         Capture(cast("Stage", self.bus))
 
     def well(self) -> bool:
@@ -91,9 +56,7 @@ class Rig:
         given = np.resize(np.asarray(samples, "<i2"), pcm.RATE)
         for block in given.reshape(50, -1):
             self.microphone.give(block)
-        self.bus.take()
-        for timer in self.bus.timers:
-            timer()
+        self.bus.tick()
 
 
 def test_its_level_is_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +65,7 @@ def test_its_level_is_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rig.bus.state == "-20 dBFS, peak -20, portaudio 0 'loud'"
     assert rig.bus.ok
     assert rig.bus.warnings == []
-    assert len(rig.bus.frames) == 50
+    assert len(rig.bus.said) == 50
 
 
 def test_clipping_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 
 from services.playback import Playback
 from shared import messages as m
-from shared import topics
 from shared.audio import devices, pcm
 from shared.audio.device import DeviceError, Render
-from shared.bus import Delivery
-from shared.config import Config
 from shared.stage import Stage
+
+from .standin import StandIn
 
 pytestmark = pytest.mark.unit
 
@@ -46,55 +42,6 @@ class Speaker:
 
     def warning(self) -> str | None:
         return None
-
-
-class Bus:
-    """What a stage is to playback: its handlers, and what it published."""
-
-    def __init__(self) -> None:
-        self.config = Config()
-        self.log = SimpleNamespace(info=lambda *_: None)
-        self.publisher = SimpleNamespace(read=frozenset())
-        self.counters: Counter[str] = Counter()
-        self.ok, self.state = True, ""
-        self.said: list[m.Message] = []
-        self.handlers: dict[type[m.Message], Callable[[Delivery[Any]], None]] = {}
-        self.timers: list[Callable[[], None]] = []
-        self.later: list[Callable[[], None]] = []
-
-    def subscribe(self, kind: type[m.Message], handler: Callable[[Delivery[Any]], None]) -> None:
-        self.handlers[kind] = handler
-
-    def publish(self, message: m.Message) -> None:
-        self.said.append(message)
-
-    def every(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.timers.append(handler)
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.later.append(handler)
-
-    def on_wake(self, handler: Callable[[], None]) -> None:
-        self.take = handler
-
-    def on_close(self, handler: Callable[[], None]) -> None:
-        pass
-
-    def wake(self) -> None:
-        pass
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        self.counters[what] += number
-
-    def deliver(self, message: m.Message) -> None:
-        stamp = m.Stamp(seq=0, epoch=1, t=time.monotonic_ns())
-        kind = type(message)
-        self.handlers[kind](Delivery(topics.of(kind), message, stamp, False, 0))
-
-    def tick(self) -> None:
-        for timer in self.timers:
-            timer()
-        self.take()
 
 
 def speech(samples: int) -> bytes:
@@ -136,7 +83,7 @@ def reply(payload: bytes) -> m.ReplyAudio:
 def test_heard_stays_exact_when_the_speaker_changes(
     speakers: list[Speaker | None], missing: bool
 ) -> None:
-    bus = Bus()
+    bus = StandIn()
     Playback(cast("Stage", bus))
     first = speakers[0]
     assert first is not None
@@ -179,7 +126,7 @@ def test_heard_stays_exact_when_the_speaker_changes(
 def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
     speakers: list[Speaker | None],
 ) -> None:
-    bus = Bus()
+    bus = StandIn()
     Playback(cast("Stage", bus))
     speaker = speakers[0]
     assert speaker is not None

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 import pytest
 
 from services import recorder
 from shared import messages as m
-from shared import topics
-from shared.bus import Delivery
 from shared.config import Config
 from shared.config import Recorder as Settings
 from shared.stage import Stage
 
+from .standin import StandIn
+
 pytestmark = pytest.mark.unit
-
-
-class Bus:
-    """What a stage is to the recorder."""
-
-    def __init__(self, directory: Path) -> None:
-        self.config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(directory)))
-        self.log = SimpleNamespace(info=lambda *_: None)
-        self.handlers: dict[type[m.Message], Any] = {}
-        self.state = ""
-
-    def subscribe(self, kind: type[m.Message], handler: Any) -> None:
-        self.handlers[kind] = handler
-
-    def every(self, seconds: float, handler: Any) -> None:
-        pass
-
-    def on_close(self, handler: Any) -> None:
-        self.close = handler
-
-    def say(self, message: m.Message) -> None:
-        row, stamp = topics.of(type(message)), m.Stamp(seq=0, epoch=1, t=2)
-        self.handlers[type(message)](Delivery(row, message, stamp, restarted=False, lost=0))
 
 
 def text(number: int, said: str) -> m.Transcript:
@@ -62,14 +38,15 @@ def test_the_last_of_all_that_was_said_is_kept(
 ) -> None:
     monkeypatch.setattr(recorder, "KEPT", 5)
     monkeypatch.setattr(recorder, "LETTERS", 100)
-    bus = Bus(tmp_path)
+    config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
+    bus = StandIn(config)
     recorder.Recorder(cast("Stage", bus))
     for n in range(20):
-        bus.say(cut(n))
+        bus.deliver(cut(n))
         # each text comes as often as it has words
         for words in range(1, 4):
-            bus.say(text(n, "word " * words))
-    bus.say(text(100, "x" * 80))
+            bus.deliver(text(n, "word " * words))
+    bus.deliver(text(100, "x" * 80))
     bus.close()
     record = json.loads((tmp_path / "conversation.json").read_bytes())
     assert [i["generation"] for i in record["interruptions"]] == [15, 16, 17, 18, 19]
