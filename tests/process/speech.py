@@ -64,6 +64,11 @@ def numbered(path: Path, frames: int) -> str:
     return f"file:{path}"
 
 
+def number(frame: bytes) -> int:
+    """Give the number of a frame of such a recording, 0 for silence."""
+    return int(pcm.to_array(frame)[0])
+
+
 def clip(name: str, seconds: float = 1000) -> bytes:
     """Give what the assistant says, or its beginning, as PCM."""
     said = Voice(VOICE).say(name)

@@ -101,8 +101,10 @@ def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
         # from 10 ms to 200 ms, which the settings have as the longest, takes six tries
         wait_state(pipeline, "waiting", lambda s: s.retry_ms >= 100)
     delays = [s.retry_ms for s in states(pipeline, "waiting")]
-    assert len(delays) >= 4
-    assert all(before <= after for before, after in pairwise(delays)), delays
+    # from there on they are as long as they get, but for the jitter
+    longest = next(number for number, delay in enumerate(delays) if delay >= 100)
+    assert longest >= 3
+    assert all(before <= after for before, after in pairwise(delays[: longest + 1])), delays
     assert max(delays) <= 200
     child.wait_line("Connection refused; trying again in")
     assert child.running

@@ -66,6 +66,7 @@ def test_another_session_takes_over_between_two_frames(
         new = server.wait(3)
         new.wait("input_audio_buffer.append", 10)
         old = server.connections[0]
+        pipeline.bus.wait_for(m.LinkState, lambda s: s.cause == "renewed")
         states = pipeline.bus.all(m.LinkState)
         stages["link"].wait_line("could not renew the session: HTTP 502")
         assert not stages["link"].matching("trying again")

@@ -56,7 +56,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
         [item_id] = [item.item_id for item in heard.message.items]
         record = pipeline.bus.wait_for(m.Interruption).message
         [report] = record.reports
-        before = [h for h in pipeline.bus.all(m.Heard) if h.items][-1].items[0].heard
+        playhead = [item.heard for h in pipeline.bus.all(m.Heard) for item in h.items]
         # whoever speaks then finds it told already
         pipeline.python("shared.control", "interrupt", *pipeline.options({})).wait()
         pipeline.bus.wait_for(m.Silenced, lambda s: s.cause == "control")
@@ -69,7 +69,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
     assert entry["ok"]
     assert entry["item_id"] == item_id == item["id"]
     # as far as it was heard before the hole, and not much less
-    most = pcm.samples_to_ms(max(before, heard.message.items[0].heard))
+    most = pcm.samples_to_ms(max(playhead))
     assert most - MARGIN_MS - 200 <= entry["audio_end_ms"] <= most < REPLY_S * 1000
     assert item["audio_ms"] == entry["audio_end_ms"]
     # in words as well, which say their own time

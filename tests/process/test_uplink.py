@@ -40,7 +40,7 @@ def numbers(connection: Connection) -> list[int]:
 
 def captured(pipeline: Pipeline) -> dict[int, m.MicFrame]:
     """Give the frames of the numbered microphone by their number."""
-    return {int(pcm.to_array(f.payload)[0]): f for f in pipeline.bus.all(m.MicFrame)}
+    return {speech.number(f.payload): f for f in pipeline.bus.all(m.MicFrame)}
 
 
 def accounted(health: m.Health) -> int:
