@@ -6,6 +6,7 @@ of which reply was played when. A reply is the rising tone, whose pitch tells th
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -134,6 +135,7 @@ class Item:
     """A reply's audio, as the bus has it."""
 
     begun_ns: int  # when it was first said to be heard
+    received_ms: float = math.inf  # of it, when a flush ended it
 
 
 @dataclass
@@ -230,6 +232,9 @@ class Ledger:
                         self.wrong.append(f"{item.item_id}: more heard than received")
                     if item.heard and item.item_id not in self.items:
                         self.items[item.item_id] = Item(stamp.t)
+                    known = self.items.get(item.item_id)
+                    if isinstance(heard, m.Silenced) and known is not None:
+                        known.received_ms = min(known.received_ms, samples_ms(item.received))
             case m.Health() as health:
                 self._health(delivery.topic.publisher, stamp.t, health)
 

@@ -23,6 +23,8 @@ MS = 1_000_000
 LAG_NS = 800 * MS
 #: A reply that is heard again this soon was never over for the person.
 GAP_NS = 300 * MS
+#: A person's sentence comes in pieces, with pauses as short as this between them.
+PAUSE_NS = 500 * MS
 #: A response that was asked for and does not come by then, nor an error that says why, never will.
 ASK_NS = 5000 * MS
 #: A flush before this may be unknown to an uplink, and its outcome is.
@@ -280,6 +282,7 @@ class Judge:
             if ended:
                 speech.outcome = "turn"
             return False
+        began_ns -= self._led_up_ns(speech)
         brief = sure_ns - began_ns < self._min_ns
         if ended and brief and speech.onset_ns <= self._floor_from:
             # it began while the assistant was silent
@@ -300,6 +303,21 @@ class Judge:
             else:
                 self._due.add(limit_ns)
         return False
+
+    def _led_up_ns(self, speech: _Speech) -> int:
+        """Give for how long the pieces of the same sentence before this one went on over a reply.
+
+        Over a loudspeaker a canceller leaves of a voice what is louder than the echo, and vad hears
+        a sentence as several pieces, each too short to count.
+        """
+        lasted_ns, onset_ns = 0, speech.onset_ns
+        pieces = [s for s in self._heard if s.end_ns and s.end_ns <= onset_ns and speech.local]
+        for piece in reversed(pieces):
+            if onset_ns - piece.end_ns > PAUSE_NS:
+                break
+            onset_ns = piece.onset_ns
+            lasted_ns += max(0, piece.end_ns - max(piece.onset_ns, self._floor_from))
+        return lasted_ns
 
     def _real(self, speech: _Speech, now_ns: int) -> bool:
         """Take speech for a turn; give whether there is something to interrupt."""

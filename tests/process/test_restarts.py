@@ -60,7 +60,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
 
 
 def heard_anew(pipeline: Pipeline) -> m.HeardItem:
-    """Wait until an item begins to be heard that nobody knew of, and all of it has come."""
+    """Wait until an item begins to be heard that nobody knew of, and give it."""
     known = {item.item_id for heard in pipeline.bus.all(m.Heard) for item in heard.items}
     heard = pipeline.bus.wait_for(
         m.Heard,
@@ -95,8 +95,6 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
         first = pipeline.bus.wait_for(kind, since=now)
         assert first.stamp.t - back.stamp.t < (1 if stage == "echo" else 1 + EVERY_S) * 1e9
     anew = heard_anew(pipeline)
-    # the emulator sends it at once, and whole: all of it is there, from the first sample on
-    assert anew.received == REPLY_S * pcm.RATE
     assert {s.session for s in pipeline.bus.all(m.LinkState, since=now)} == {talk.session}
     # the person goes on to talk over answers, and the server is told of it
     silenced = pipeline.bus.wait_for(
@@ -106,6 +104,8 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
         m.Interruption, lambda r: r.generation == silenced.message.generation, since=now
     ).message
     [cut] = [item for item in silenced.message.items if item.item_id == anew.item_id]
+    # the emulator sends it at once, and whole: all of it was there, from the first sample on
+    assert cut.received == REPLY_S * pcm.RATE
     [told] = [report for report in record.reports if report.item_id == anew.item_id]
     assert told.action == "truncate"
     assert told.audio_end_ms == pcm.samples_to_ms(cut.heard)

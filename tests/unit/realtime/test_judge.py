@@ -318,6 +318,34 @@ def test_a_scrap_that_is_joined_with_a_turn_is_part_of_it() -> None:
     assert len(scene.asked) == 1
 
 
+@pytest.mark.parametrize(("pause", "interrupts"), [(480, True), (560, False)])
+def test_a_sentence_that_is_heard_in_pieces_is_as_long_as_they_are_together(
+    pause: int, *, interrupts: bool
+) -> None:
+    scene = Scene()
+    scene.reply(1000, 9000)
+    scene.voice(3000, 3200)
+    scene.voice(3200 + pause, 3400 + pause)
+    begin = 3400 + 2 * pause
+    scene.voice(begin, begin + 400)
+    scene.turn(3000, begin + 400)
+    scene.run()
+    # the third makes it long enough
+    long_enough = begin + 100 + ONSET_MS + HANGOVER_MS
+    assert scene.interrupted == pytest.approx([long_enough] if interrupts else [], abs=2)
+    assert scene.removed == ([] if interrupts else ["item"])
+    assert len(scene.asked) == interrupts
+
+
+def test_what_was_said_before_a_reply_does_not_count_towards_its_interruption() -> None:
+    scene = Scene()
+    scene.reply(1000, 9000)
+    scene.voice(100, 850)
+    scene.voice(1100, 1400)
+    scene.run()
+    assert scene.interrupted == []
+
+
 def test_a_scrap_after_an_interruption_is_a_turn_of_its_own() -> None:
     scene = Scene()
     scene.latency = 2500
