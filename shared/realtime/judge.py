@@ -23,8 +23,8 @@ MS = 1_000_000
 LAG_NS = 800 * MS
 #: A reply that is heard again this soon was never over for the person.
 GAP_NS = 300 * MS
-#: A person's sentence comes in pieces, with pauses as short as this between them.
-PAUSE_NS = 500 * MS
+#: A sentence comes in pieces, with pauses that end no turn between them, of this many ms at most.
+PAUSE_MS = 500
 #: A response that was asked for and does not come by then, nor an error that says why, never will.
 ASK_NS = 5000 * MS
 #: A flush before this may be unknown to an uplink, and its outcome is.
@@ -90,6 +90,7 @@ class Judge:
         server_vad = detection.type == "server_vad"
         self._padding_ms = detection.prefix_padding_ms if server_vad else 0
         self._silence_ms = detection.silence_duration_ms if server_vad else SEMANTIC_MS
+        self._pause_ns = min(self._silence_ms, PAUSE_MS) * MS
         # speech that began so shortly before the server ended a turn belongs to the next
         self._edge_ns = (self._silence_ms if server_vad else 200) * MS // 2
         self._number = first
@@ -313,7 +314,7 @@ class Judge:
         lasted_ns, onset_ns = 0, speech.onset_ns
         pieces = [s for s in self._heard if s.end_ns and s.end_ns <= onset_ns and speech.local]
         for piece in reversed(pieces):
-            if onset_ns - piece.end_ns > PAUSE_NS:
+            if onset_ns - piece.end_ns > self._pause_ns:
                 break
             onset_ns = piece.onset_ns
             lasted_ns += max(0, piece.end_ns - max(piece.onset_ns, self._floor_from))

@@ -31,14 +31,23 @@ LAG_MS = 40  # the network, there or back
 class Scene:
     """A judge, and those around it; times are in ms from the beginning."""
 
-    def __init__(self, *, words: bool = False, create_response: bool = True, **rules: Any) -> None:
+    def __init__(
+        self,
+        *,
+        words: bool = False,
+        create_response: bool = True,
+        silence_ms: int = SILENCE_MS,
+        **rules: Any,
+    ) -> None:
         rules = {"decide": "client"} | rules
         self.judge = Judge(
             Config(
                 interruption=Interruption(**rules),
                 session=Session(
                     transcription_model="gpt-transcribe" if words else "",
-                    turn_detection=TurnDetection(create_response=create_response),
+                    turn_detection=TurnDetection(
+                        create_response=create_response, silence_duration_ms=silence_ms
+                    ),
                 ),
             ),
             100,
@@ -318,11 +327,14 @@ def test_a_scrap_that_is_joined_with_a_turn_is_part_of_it() -> None:
     assert len(scene.asked) == 1
 
 
-@pytest.mark.parametrize(("pause", "interrupts"), [(480, True), (560, False)])
+@pytest.mark.parametrize(
+    ("pause", "silence_ms", "interrupts"),
+    [(480, SILENCE_MS, True), (560, SILENCE_MS, False), (560, 700, False), (480, 450, False)],
+)
 def test_a_sentence_that_is_heard_in_pieces_is_as_long_as_they_are_together(
-    pause: int, *, interrupts: bool
+    pause: int, silence_ms: int, *, interrupts: bool
 ) -> None:
-    scene = Scene()
+    scene = Scene(silence_ms=silence_ms)
     scene.reply(1000, 9000)
     scene.voice(3000, 3200)
     scene.voice(3200 + pause, 3400 + pause)
