@@ -312,6 +312,7 @@ class Judge:
         a sentence as several pieces, each too short to count.
         """
         lasted_ns, onset_ns = 0, speech.onset_ns
+        # what the server alone hears has no pieces
         pieces = [s for s in self._heard if s.end_ns and s.end_ns <= onset_ns and speech.local]
         for piece in reversed(pieces):
             if onset_ns - piece.end_ns > self._pause_ns:
