@@ -241,7 +241,8 @@ class Unknown(Event, frozen=True):
     type: str
 
 
-_TYPES: dict[str, type[Event]] = {
+#: What an event of a name is decoded to.
+TYPES: dict[str, type[Event]] = {
     "session.created": SessionCreated,
     "conversation.item.added": ItemAdded,
     "conversation.item.created": ItemAdded,
@@ -272,7 +273,7 @@ _TYPES: dict[str, type[Event]] = {
     "response.text.done": TextDone,
 }
 
-_IGNORED = frozenset(
+IGNORED = frozenset(
     {
         "session.updated",
         "conversation.created",
@@ -296,7 +297,7 @@ class _Head(msgspec.Struct):
 
 
 _HEAD = msgspec.json.Decoder(_Head)
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in _TYPES.items()}
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
 
 
 def read(text: bytes) -> Event:
@@ -305,7 +306,7 @@ def read(text: bytes) -> Event:
         kind = _HEAD.decode(text).type
         decoder = _DECODERS.get(kind)
         if decoder is None:
-            return Ignored(kind) if kind in _IGNORED else Unknown(kind[:200])
+            return Ignored(kind) if kind in IGNORED else Unknown(kind[:200])
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadEvent(f"not a server event: {str(error)[:200]}") from None

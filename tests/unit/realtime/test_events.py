@@ -307,7 +307,7 @@ def test_what_needs_nothing_done_is_known(event: dict[str, Any]) -> None:
 
 def test_every_name_is_one_the_service_has() -> None:
     shown = {name(event) for event, _ in ACTED_ON} | {name(event) for event in PASSED_OVER}
-    assert set(e._TYPES) - set(BETA) | e._IGNORED == shown <= set(server_events())
+    assert set(e.TYPES) - set(BETA) | e.IGNORED == shown <= set(server_events())
     assert not set(BETA) & set(server_events())
 
 
