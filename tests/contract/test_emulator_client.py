@@ -73,6 +73,7 @@ class Talk:
                 return pcm[at:]
             audio = base64.b64encode(pcm[at : at + 960]).decode()
             await self.connection.input_audio_buffer.append(audio=audio)
+            # ten times as fast as it is spoken, so that what it answers is read meanwhile
             await asyncio.sleep(0.002)
         return b""
 

@@ -29,7 +29,7 @@ with Pipeline(kept) as pipeline:
     )
     pipeline.bus.health("downlink")
     print(kept.token, pipeline.directory, flush=True)
-    time.sleep(1000)
+    time.sleep(1000)  # until it is killed
 """
 
 

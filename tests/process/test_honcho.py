@@ -216,7 +216,7 @@ DROP_IN = """
         publish(b"mic.frame", (7).to_bytes(2, "little") * 480, **frame)
         publish(b"capture.health", pid=4242, ok=True, state="a drop-in", counters={})
         seq += 1
-        time.sleep(0.02)
+        time.sleep(0.02)  # as long as a frame
 """
 
 
