@@ -267,18 +267,22 @@ class Listener:
                 self._changed.wait(left)
 
     def _last(self, kind: type[m.Message], topic: str) -> str:
-        seen = [
-            d for d in self.heard if isinstance(d.message, kind) and topic in ("", d.topic.name)
-        ]
+        seen = self.deliveries(kind, topic=topic)
         return f"{len(seen)} came, the last: {seen[-1].message if seen else None}"
 
-    def all(self, kind: type[M], *, topic: str = "", since: int = 0) -> list[M]:
-        """Give the messages of a type (and topic) heard so far, since a mark."""
+    def deliveries(
+        self, kind: type[M], *, topic: str = "", since: int = 0
+    ) -> list[bus.Delivery[M]]:
+        """Give the messages of a type (and topic) heard so far, since a mark, with their stamps."""
         return [
-            d.message
+            cast("bus.Delivery[M]", d)
             for d in self.heard[since:]
-            if isinstance(d.message, kind) and (not topic or d.topic.name == topic)
+            if isinstance(d.message, kind) and topic in ("", d.topic.name)
         ]
+
+    def all(self, kind: type[M], *, topic: str = "", since: int = 0) -> list[M]:
+        """Give the same without."""
+        return [d.message for d in self.deliveries(kind, topic=topic, since=since)]
 
     def health(
         self,

@@ -101,7 +101,7 @@ def test_short_sounds_end_no_sentence_and_leave_the_conversation(
     # it was lowered for the voice, first of all
     assert 0 < record.onset_ns < record.ducked_ns < record.event_ns <= record.flush_ns
     # all that the server took for a turn before it is gone but for the question
-    said = [d for d in pipeline.bus.heard if isinstance(d.message, m.ServerEvent)]
+    said = pipeline.bus.deliveries(m.ServerEvent)
     before = [json.loads(d.message.payload) for d in said if d.stamp.t < record.event_ns]
     committed = [e["item_id"] for e in before if e["type"] == "input_audio_buffer.committed"]
     deleted = named(pipeline, m.ServerEvent, "conversation.item.deleted")

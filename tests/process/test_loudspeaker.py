@@ -51,7 +51,7 @@ class Talk:
 
     def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
         """Give what the server said, of a name, within a time."""
-        said = [d for d in self.pipeline.bus.heard if isinstance(d.message, m.ServerEvent)]
+        said = self.pipeline.bus.deliveries(m.ServerEvent)
         events = [json.loads(d.message.payload) for d in said if since_ns <= d.stamp.t < until_ns]
         return [event for event in events if event["type"] == name]
 

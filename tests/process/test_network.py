@@ -121,8 +121,8 @@ def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> m.Interrup
 
 def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[m.Turn]:
     """Give the history as it is now, or was at a time."""
-    kept = [d for d in pipeline.bus.heard if isinstance(d.message, m.History)]
-    return m.read_turns([d for d in kept if d.stamp.t < until_ns][-1].message.payload)
+    kept = [d.message for d in pipeline.bus.deliveries(m.History) if d.stamp.t < until_ns]
+    return m.read_turns(kept[-1].payload)
 
 
 def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[m.Turn]:
