@@ -6,8 +6,8 @@ of which reply was played when. A reply is the rising tone, whose pitch tells th
 
 from __future__ import annotations
 
-import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,17 +23,22 @@ from shared.audio import pcm
 from tests.sound import speech
 from tests.sound.pulse import RATE, Samples, spans
 
-#: What is looked up of the tone, samples, and how often; up to ``FADE`` at an end may be a fade.
+#: What is looked up of the tone, samples, and how often; up to ``FADE`` at its ends may be a fade.
 PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
-#: Sound that is so far apart, ms and samples, is not one piece.
-GAP_MS = 25
-GAP = RATE * GAP_MS // 1000
+#: Shorter than this, samples, and it is not to be found.
+LEAST = RATE * 4 // 1000
+#: Sound that is so far apart, ms, is not one piece: the tone has no longer silence in it.
+GAP_MS = 2
+#: What begins so shortly before a recording's end, samples, may go on behind it.
+ENDS = RATE * 25 // 1000
 #: And what is so far apart, s, is not of one reply, where nothing else tells.
 APART_S = 1.0
 #: What is found this near to the beginning, ms, so long after other sound, s, is another reply.
 BEGINNING_MS, ANEW_S = 10, 0.2
 #: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
 HOLE_MS = 40
+#: A playback that tells nothing for so long does not run, s.
+SILENT_S = 2.0
 #: Whose last message is older than this has not read all that there was, ns.
 BEHIND_NS = 100_000_000
 #: Frames may be under way while they are counted, and those of a stage that was killed are lost.
@@ -76,35 +81,38 @@ class Tones:
         """Give the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
+            # a busy machine makes gaps of some ms, and no piece lies across one
             for begin, end in spans(recording.samples, gap_ms=GAP_MS):
-                # a busy machine makes gaps of some ms, in which nothing is missing
-                sound = speech.without_gaps(recording.samples[begin:end])
-                for at in self._points(len(sound)):
-                    place = speech.find(sound[at : at + PIECE], self._tone)
-                    if place.correlation > FITS:
-                        now = recording.begun_s + (begin + at) / RATE
-                        self._add(found, now, place.at * 1000 / RATE)
-                short = len(sound) <= PIECE + FADE
                 begun_s = recording.begun_s + begin / RATE
+                points = self._points(end - begin)
+                for at, size in points:
+                    piece = recording.samples[begin + at : begin + at + size]
+                    place = speech.find(piece, self._tone)
+                    if place.correlation > FITS:
+                        self._add(found, begun_s + at / RATE, samples_ms(place.at), size)
                 # what comes long after, or as the recording ends, is another reply's beginning
-                if short and (
-                    end > len(recording.samples) - GAP
+                if not points and (
+                    end > len(recording.samples) - ENDS
                     or (found and begun_s - found[-1].ended_s > APART_S)
                 ):
                     continue
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
-                    if short:
+                    if not points:
                         # too short to be found: it goes on with what was there before
-                        found[-1].add(samples_ms(len(sound)))
+                        found[-1].add(samples_ms(end - begin))
         return found
 
-    def _points(self, length: int) -> list[int]:
-        last = length - FADE - PIECE
-        return [*range(0, last, STEP), last] if last > 0 else []
+    def _points(self, length: int) -> list[tuple[int, int]]:
+        """Give where to look in a stretch, and for how much; nothing if it is too short."""
+        size = min(PIECE, length - 2 * FADE)
+        if size < LEAST:
+            return []
+        last = length - FADE - size
+        return [(at, size) for at in (*range(FADE, last, STEP), last)]
 
-    def _add(self, found: list[Played], now_s: float, at_ms: float) -> None:
-        end_ms = at_ms + (PIECE + FADE) * 1000 / RATE
+    def _add(self, found: list[Played], now_s: float, at_ms: float, size: int) -> None:
+        end_ms = at_ms + samples_ms(size + FADE)
         current = found[-1] if found else None
         # only what begins at its beginning is a reply that was not there before
         # (or, where that was cut as soon as it began, what begins anew a moment later)
@@ -135,7 +143,6 @@ class Item:
     """A reply's audio, as the bus has it."""
 
     begun_ns: int  # when it was first said to be heard
-    received_ms: float = math.inf  # of it, when a flush ended it
 
 
 @dataclass
@@ -154,10 +161,11 @@ class Ledger:
     _sound: dict[int, list[tuple[int, int, bytes]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    _sound_ns: int = 0  # when the newest of it was told
 
     def __post_init__(self) -> None:
         self._ending = threading.Event()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -167,9 +175,12 @@ class Ledger:
         self._thread.join()
 
     def recordings(self) -> list[Recording]:
-        """Give what the devices were given, one recording for each opening."""
+        """Give what the devices were given by now, one recording for each opening."""
         made = []
-        with self._lock:
+        now_ns = time.monotonic_ns()
+        with self._changed:
+            # where no playback runs there is no more to come
+            self._changed.wait_for(lambda: self._sound_ns > now_ns, SILENT_S)
             for frames in self._sound.values():
                 first, last = frames[0][1], frames[-1][1] + len(frames[-1][2]) // 2
                 samples = np.zeros(last - first, np.int16)
@@ -183,7 +194,7 @@ class Ledger:
 
     def unbalanced(self) -> list[str]:
         """Give what does not add up of frames and events so far."""
-        with self._lock:
+        with self._changed:
             said = list(dict.fromkeys(self.wrong))
             for name, counts, passed in (
                 ("uplink", self._uplinks, self._frames),
@@ -210,9 +221,10 @@ class Ledger:
             poller.watch(sock)
         while not self._ending.is_set():
             poller.wait(0.1)
-            with self._lock:
+            with self._changed:
                 while (delivery := subscriber.receive()) is not None:
                     self._take(delivery)
+                self._changed.notify_all()
         subscriber.close()
 
     def _take(self, delivery: bus.Delivery[m.Message]) -> None:
@@ -224,6 +236,7 @@ class Ledger:
                 self._events.append((stamp.t, stamp.epoch, stamp.seq))
             case m.SpeakerFrame() as frame:
                 self._sound[frame.stream].append((frame.played_ns, frame.position, frame.payload))
+                self._sound_ns = stamp.t
             case m.LinkState() as link:
                 self._sent[link.session] = max(self._sent.get(link.session, 0), link.sent)
             case m.Heard() | m.Silenced() as heard:
@@ -232,9 +245,6 @@ class Ledger:
                         self.wrong.append(f"{item.item_id}: more heard than received")
                     if item.heard and item.item_id not in self.items:
                         self.items[item.item_id] = Item(stamp.t)
-                    known = self.items.get(item.item_id)
-                    if isinstance(heard, m.Silenced) and known is not None:
-                        known.received_ms = min(known.received_ms, samples_ms(item.received))
             case m.Health() as health:
                 self._health(delivery.topic.publisher, stamp.t, health)
 

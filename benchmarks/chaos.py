@@ -402,13 +402,14 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
     """Add everything up; what is wrong goes to the fault before it. Give lines to print."""
     for line in talk.ledger.unbalanced():
         faults[-1].wrong.append(line)
-    played = talk.played()
-    begun = sorted((item.begun_ns / 1e9, name) for name, item in talk.ledger.items.items())
-    truth = {name: found for at, name in begun if (found := _nearest(played, at)) is not None}
     told: dict[str, list[dict[str, Any]]] = {}
     for kind in ("truncate", "delete"):
         for entry in talk.emulator.journal(kind):
             told.setdefault(entry["item_id"], []).append(entry)
+    # after what was told, so that all it is about has been played
+    played = talk.played()
+    begun = sorted((item.begun_ns / 1e9, name) for name, item in talk.ledger.items.items())
+    truth = {name: found for at, name in begun if (found := _nearest(played, at)) is not None}
     off: list[float] = []
     for name, entries in told.items():
         fault = _before(faults, float(entries[0]["t_s"]))
@@ -430,9 +431,7 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
             )
         if not between:
             off.append(end_ms - found.last_ms)
-            # of what has only just come the server may lack the end, and is not told of it
-            surely_ms = talk.ledger.items[name].received_ms - MARGIN_MS
-            if end_ms < min(found.last_ms, surely_ms) - BELOW_MS:
+            if end_ms < found.last_ms - BELOW_MS:
                 fault.wrong.append(
                     f"{name} was truncated at {end_ms:.0f} ms, heard was {found.last_ms:.0f}"
                 )

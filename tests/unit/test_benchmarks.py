@@ -250,11 +250,29 @@ def test_a_reply_that_was_cut_as_soon_as_it_began_is_not_the_one_after_it() -> N
     assert two.whole_ms == pytest.approx(2000, abs=1)
 
 
+def test_what_is_played_behind_a_gap_and_then_cut_is_played() -> None:
+    # an underrun fades what is before it and what is after it; so does a cut
+    before, after = tone(0, 24_000).copy(), tone(24_000, 24_768).copy()
+    for fading, ramp in ((before[-48:], 0), (after[:48], 1), (after[-48:], 0)):
+        fading[:] = fading * np.linspace(1 - ramp, ramp, 48)
+    pieces = (silence(100), before, silence(10), after, silence(300))
+    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert (found.whole_ms, found.last_ms) == pytest.approx((1032, 1032), abs=1)
+
+
+def test_a_reply_that_falters_as_soon_as_it_began_is_no_part_of_the_one_before() -> None:
+    faltering = (tone(0, 522), silence(30), tone(522, 24_000))
+    pieces = (silence(100), tone(0, 34_368), silence(700), *faltering, silence(100))
+    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    assert (one.whole_ms, one.last_ms) == pytest.approx((1432, 1432), abs=1)
+    assert (two.whole_ms, two.last_ms) == pytest.approx((1000, 1000), abs=1)
+
+
 @pytest.mark.parametrize(("before_ms", "after_ms"), [(1500, 100), (300, 0)])
 def test_a_sound_too_short_to_be_told_is_no_part_of_what_it_cannot_be_of(
     before_ms: int, after_ms: int
 ) -> None:
-    pieces = (tone(0, 24_000), silence(before_ms), tone(0, 600), silence(after_ms))
+    pieces = (tone(0, 24_000), silence(before_ms), tone(0, 280), silence(after_ms))
     [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
     assert found.whole_ms == pytest.approx(1000, abs=1)
     assert found.ended_s == pytest.approx(BEGIN_S + 1, abs=0.003)
