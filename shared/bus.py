@@ -52,9 +52,9 @@ MAX_FRAME = 10 * m.MAX_TEXT
 #: Messages that wait in the reader's own process. All others wait at their publisher, which has the
 #: longer queue, and of fewer bytes.
 AHEAD = 64
-#: A peer that is stopped, or has not read for long, is let go of after this long, and with it what
-#: waits for it. It connects anew, and sees what it has missed.
-BEAT_MS, GONE_MS = 5000, 20_000
+#: On tcp, the system gives up a peer that has not answered for this long. On ipc the kernel reports
+#: the end of a peer at once.
+GONE_S = 20
 #: Urgent messages in a row, after which the others have their turn.
 URGENT_AT_ONCE = 64
 
@@ -133,17 +133,15 @@ def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
-    if kind == zmq.XPUB:
-        # not for a reader: libzmq aborts the process of one that has not read for a while, when its
-        # publisher goes and its own heartbeat is due (its issue 4364)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, BEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, GONE_MS)
-    else:
-        # over a network, a publisher that is gone without a word is found out by the system
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, GONE_MS // 1000)
-        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, BEAT_MS // 1000)
-        socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    # Heartbeats of ZeroMQ's own (HEARTBEAT_IVL) stay off. With them libzmq aborts the process that
+    # was stopped for longer than the timeout, or that has not read for a while when its peer goes
+    # (stream_engine_base.cpp:310; libzmq's issue 4364). The system's keep-alive finds a peer that
+    # is gone from the network without a word, idle or not.
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, GONE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, GONE_S // 4)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    socket.setsockopt(zmq.TCP_MAXRT, GONE_S * 1000)
     return socket
 
 

@@ -11,16 +11,18 @@ import argparse
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from honcho import environ
+from honcho.printer import Printer
 
 from shared import config
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.launcher import Launcher
 from shared.realtime import endpoint
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
@@ -100,6 +102,20 @@ def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str],
     return env, told
 
 
+def start(env: dict[str, str]) -> int:
+    """Run the processes of Procfile.demo with this environment; return the exit code.
+
+    A .env file is not read: it may hold the key, or name another server.
+    """
+    os.chdir(config.ROOT)
+    launcher = Launcher(Printer(sys.stdout))
+    procfile = environ.parse_procfile(Path("Procfile.demo").read_text("utf-8"))
+    for process in environ.expand_processes(procfile.processes):
+        launcher.add_process(process.name, process.cmd, env={**env, **process.env})
+    launcher.loop()
+    return launcher.returncode or 0
+
+
 def table(record: Record) -> str:
     """Give the interruptions as a table."""
     if not record.interruptions:
@@ -144,16 +160,7 @@ def main() -> int:
         return 2
     for line in told:
         print(f"demo: {line}", flush=True)
-    # Ctrl-C reaches honcho as well, which ends the stages; what they leave is still to be shown
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    honcho = subprocess.Popen(
-        # a .env may hold the key, or lead to another server: it is for the real thing
-        [sys.executable, "-m", "honcho.command", "start", "-e", os.devnull, "-f", "Procfile.demo"],
-        cwd=config.ROOT,
-        env=env,
-    )
-    signal.signal(signal.SIGTERM, lambda *_: honcho.terminate())
-    code = honcho.wait()
+    code = start(env)
     try:
         record = msgspec.json.decode((directory / "conversation.json").read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):

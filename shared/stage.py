@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from shared import bus, config, network, topics
+from shared import bus, config, network, parent, topics
 from shared import messages as m
 from shared.realtime import endpoint
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 DONE, FAILED, BAD_CONFIG, RUNNING = 0, 1, 2, 3
 #: And one that no stage gives on purpose: an error of its own, where starting it anew may help.
 CRASHED = 70
+#: A stage that was asked to end so that whatever started it starts it again: `bargein restart`.
+RESTART = 75
+RESTART_SIGNAL = signal.SIGUSR1
 #: A stage that is asked to stop is gone after this long, even if it is stuck.
 SHUTDOWN_S = 0.8
 HEARTBEAT_S = 1.0
@@ -93,8 +96,8 @@ def take_lock(stage: str, directory: Path) -> int:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise AlreadyRunning(
-            f"{stage} is already running (pid {holder}): stop that one first,"
-            " or set another bus.directory"
+            f"{stage} is already running (pid {holder}): end it with 'bargein stop {stage}'"
+            " (bin/bargein in a checkout), or set another bus.directory"
         ) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -324,36 +327,54 @@ class Stage:
         os.close(self._lock)
 
 
-def arm_signals(stop: Callable[[], None]) -> None:
-    """Call ``stop`` on SIGINT and SIGTERM, on a thread of its own, and end the process if it is
-    stuck.
+def arm_signals(stop: Callable[[str, int], None]) -> None:
+    """Call ``stop`` when this process has to end, and end the process if it is then stuck.
 
-    A handler that sets a flag is not seen by a loop that waits in C; the interpreter's wake-up
+    ``stop`` is called on a thread of its own, with the reason ("" if somebody asked for the end)
+    and the exit code. It is called on SIGINT, SIGTERM and SIGHUP (but not on a SIGHUP that was
+    ignored when the process started: nohup), on SIGUSR1 with the code RESTART, and when the process
+    that started this one is gone or stopped; see shared/parent.py.
+
+    A handler that sets a flag is not seen by a loop that waits in C. The interpreter's wake-up
     descriptor is written whatever the main thread does, so a thread that reads it can act.
     """
+    watched = None if parent.stays() else parent.Parent()
+    ends = {signal.SIGINT, signal.SIGTERM, RESTART_SIGNAL}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.add(signal.SIGHUP)
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    reader.settimeout(None if watched is None else parent.LOOK_S)
     # the interpreter keeps the descriptor only: an object that is collected would close it
     _ARMED.append(writer)
 
     def guard() -> None:
-        while True:
-            number = reader.recv(1)
+        reason, code = "", DONE
+        while not reason:
+            try:
+                number = reader.recv(1)
+            except TimeoutError:
+                number = bytes([parent.LOOK])
             if not number:
                 return
-            if number[0] in (signal.SIGINT, signal.SIGTERM):
+            if number[0] in ends:
+                code = RESTART if number[0] == RESTART_SIGNAL else DONE
                 break
-        stop()
+            if number[0] == parent.LOOK and watched is not None:
+                reason = watched.lost()
+        stop(reason, code)
         time.sleep(SHUTDOWN_S)
-        os._exit(DONE)
+        os._exit(code)
 
     def ignore(number: int, frame: FrameType | None) -> None:
         pass
 
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (*ends, parent.LOOK):
         signal.signal(number, ignore)
     threading.Thread(target=guard, name="signals", daemon=True).start()
+    if watched is not None:
+        parent.signal_at_its_end()
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -381,10 +402,12 @@ def run(
     os.umask(0o077)
     started: list[Stage] = []
 
-    def stop() -> None:
+    def stop(reason: str, code: int) -> None:
         if not started:
-            os._exit(DONE)
-        started[0].stop()
+            os._exit(code)
+        if reason:
+            started[0].log.warning("%s ends: %s", name, reason)
+        started[0].stop(code)
         started[0].wake()
 
     arm_signals(stop)

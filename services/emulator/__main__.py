@@ -7,10 +7,12 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from services.emulator.clips import VoiceError
 from services.emulator.options import BadOption, Options, parse
 from services.emulator.server import Emulator, busy, describe
+from shared import parent
 
 log = logging.getLogger("emulator")
 
@@ -41,7 +43,11 @@ def main(argv: Sequence[str]) -> int:
 async def _run(options: Options) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    watched = None if parent.stays() else parent.Parent()
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    for number in ends:
         loop.add_signal_handler(number, asked.set)
     try:
         emulator = Emulator(options)
@@ -63,6 +69,8 @@ async def _run(options: Options) -> int:
     loop.add_signal_handler(signal.SIGUSR1, emulator.tell)
     for line in describe(emulator):
         log.info("%s", line)
+    if watched is not None:
+        await _watch(watched, asked)
     await asked.wait()
     log.info("stops")
     try:
@@ -70,6 +78,16 @@ async def _run(options: Options) -> int:
     except TimeoutError:
         log.warning("a client did not let go in time")
     return DONE
+
+
+async def _watch(watched: parent.Parent, asked: asyncio.Event) -> None:
+    """Wait for the end; ask for it when the process that started this one is gone or stopped."""
+    while not asked.is_set():
+        if reason := watched.lost():
+            log.warning("%s", reason)
+            asked.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked.wait(), parent.LOOK_S)
 
 
 if __name__ == "__main__":

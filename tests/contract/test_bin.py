@@ -250,7 +250,7 @@ def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.calls[-2:] == ["argument -k", "argument a and b"]
     checkout.forget()
     checkout.run("start", "capture", "link")
-    assert checkout.calls[-1] == "honcho start -f Procfile capture link"
+    assert checkout.calls[-1] == "python -m shared.launcher -f Procfile capture link"
 
 
 def test_start_stops_at_a_failed_preflight(checkout: Checkout) -> None:
@@ -388,7 +388,7 @@ def test_two_set_ups_at_once_are_one(checkout: Checkout, gate: Path) -> None:
             assert first.wait(60) == 0
             assert second.wait(60) == 0
     assert sum("pip install" in call for call in checkout.calls) == 1
-    assert "honcho start -f Procfile" in checkout.calls
+    assert "python -m shared.launcher -f Procfile" in checkout.calls
 
 
 def test_a_killed_set_up_is_in_nobodys_way(checkout: Checkout, gate: Path) -> None:

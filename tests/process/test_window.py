@@ -1,0 +1,267 @@
+"""A conversation and its window: stages end, stop and go on with what started them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from shared import messages as m
+from shared import topics
+from tests.process import keeper
+from tests.process.pipeline import PATIENCE_S, ROOT, Child, Keeper, Pipeline, settled, survivors
+
+pytestmark = pytest.mark.process
+
+LAUNCHER = f"{sys.executable} -u -m shared.launcher -e /dev/null -f Procfile"
+HONCHO = f"{sys.executable} -u -m honcho.command start -e /dev/null -f Procfile"
+starters = pytest.mark.parametrize("command", [LAUNCHER, HONCHO], ids=["launcher", "honcho"])
+
+
+class Terminal:
+    """A terminal with an interactive shell, whose processes the pipeline's keeper ends."""
+
+    def __init__(self, pipeline: Pipeline, token: str) -> None:
+        self.pipeline = pipeline
+        self.token = token
+        self.screen = ""
+        self._changed = threading.Condition()
+        env = {**pipeline.env, **pipeline.environment({}), "PS1": "$ ", keeper.VARIABLE: token}
+        self.pid, self._descriptor = pty.fork()
+        if self.pid == 0:
+            os.chdir(ROOT)
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], env)
+        self._open = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while self._open:
+            if not select.select([self._descriptor], [], [], 0.05)[0]:
+                continue
+            try:
+                text = os.read(self._descriptor, 65536).decode("utf-8", "replace")
+            except OSError:
+                return
+            with self._changed:
+                self.screen += text
+                self._changed.notify_all()
+
+    def type(self, text: str) -> None:
+        os.write(self._descriptor, text.encode())
+
+    def wait(self, pattern: str, since: int = 0) -> None:
+        """Wait until a pattern is on the screen, counting from a place in what was shown."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: re.search(pattern, self.screen[since:]), PATIENCE_S
+            )
+        assert found, f"{pattern!r} is not on the screen:\n{self.screen[since:]}"
+
+    def close(self) -> None:
+        """Close the window, once."""
+        if self._open:
+            self._open = False
+            self._reader.join()
+            os.close(self._descriptor)
+            os.waitpid(self.pid, 0)
+
+
+@pytest.fixture(name="terminal")
+def _terminal(pipeline: Pipeline, kept: Keeper) -> Iterator[Terminal]:
+    terminal = Terminal(pipeline, kept.next_token())
+    yield terminal
+    terminal.close()
+    left = survivors(terminal.token)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def stage_pids(pipeline: Pipeline, since: int = 0) -> dict[str, int]:
+    """Wait until every stage of a conversation runs; return their pids."""
+    return {stage: pipeline.bus.health(stage, since=since).pid for stage in topics.STAGES}
+
+
+def gone(pids: Callable[[], object]) -> bool:
+    return settled(lambda: not pids())
+
+
+def alive(pids: dict[str, int]) -> list[str]:
+    return [stage for stage, pid in pids.items() if psutil.pid_exists(pid)]
+
+
+def in_state(pids: dict[str, int], status: str) -> list[str]:
+    return [stage for stage, pid in pids.items() if psutil.Process(pid).status() == status]
+
+
+# the window closes, or what holds the stages is killed
+
+
+@starters
+def test_closing_the_terminal_ends_every_stage(terminal: Terminal, command: str) -> None:
+    terminal.type(f"{command}\n")
+    pids = stage_pids(terminal.pipeline)
+    terminal.close()
+    assert gone(lambda: alive(pids)), alive(pids)
+
+
+@starters
+def test_killing_what_started_the_stages_ends_them(pipeline: Pipeline, command: str) -> None:
+    child = pipeline.run(*shlex.split(command), env=pipeline.environment({}))
+    child.codes = {-signal.SIGKILL}
+    pids = stage_pids(pipeline)
+    child.process.kill()
+    assert gone(lambda: alive(pids)), alive(pids)
+
+
+ORPHAN = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-m", "services.capture", *sys.argv[1:]])
+time.sleep(1000)  # until it is killed
+"""
+
+
+def test_a_stage_ends_with_any_program_that_started_it(pipeline: Pipeline) -> None:
+    child = pipeline.run(sys.executable, "-c", ORPHAN, *pipeline.options({}))
+    child.codes = {-signal.SIGKILL}
+    pid = pipeline.bus.health("capture").pid
+    child.process.kill()
+    assert gone(lambda: psutil.pid_exists(pid))
+
+
+@pytest.mark.parametrize("start", ["nohup {} &", "({} &)"], ids=["nohup", "background"])
+def test_a_stage_that_was_started_to_stay_stays(
+    pipeline: Pipeline, kept: Keeper, start: str
+) -> None:
+    terminal = Terminal(pipeline, kept.next_token())
+    stage = shlex.join([sys.executable, "-m", "services.capture", *pipeline.options({})])
+    terminal.type(start.format(f"{stage} >/dev/null 2>&1") + "\n")
+    pid = pipeline.bus.health("capture").pid
+    terminal.type("exit\n")
+    terminal.wait("exit")
+    terminal.close()
+    now = pipeline.bus.now
+    for _ in range(3):  # as many looks at its parent
+        pipeline.bus.health("capture", lambda h: h.pid == pid, since=now)
+        now = pipeline.bus.now
+    os.kill(pid, signal.SIGTERM)
+    assert gone(lambda: psutil.pid_exists(pid))
+
+
+# Ctrl-Z
+
+
+def test_ctrl_z_stops_every_stage_and_fg_goes_on(terminal: Terminal) -> None:
+    terminal.type(f"{LAUNCHER}\n")
+    pids = stage_pids(terminal.pipeline)
+    terminal.type("\x1a")
+    terminal.wait("Stopped")
+    assert settled(lambda: len(in_state(pids, psutil.STATUS_STOPPED)) == len(pids))
+    terminal.type("fg\n")
+    assert settled(lambda: not in_state(pids, psutil.STATUS_STOPPED))
+    again = stage_pids(terminal.pipeline, terminal.pipeline.bus.now)
+    assert again == pids
+    shown = len(terminal.screen)
+    terminal.type("\x03")
+    terminal.wait("SIGINT received", shown)
+    assert gone(lambda: alive(pids))
+
+
+@starters
+def test_stages_do_not_go_on_under_a_launcher_that_is_stopped(
+    pipeline: Pipeline, command: str
+) -> None:
+    child = pipeline.run(*shlex.split(command), env=pipeline.environment({}))
+    child.codes = {0, 128 + signal.SIGTERM}
+    pids = stage_pids(pipeline)
+    child.send(signal.SIGSTOP)
+    assert gone(lambda: alive(pids)), alive(pids)
+    child.send(signal.SIGCONT)
+    assert child.wait() == 0
+
+
+# a stage that crashes
+
+
+@pytest.fixture(name="conversation")
+def _conversation(pipeline: Pipeline) -> Child:
+    child = pipeline.run(*shlex.split(LAUNCHER), env=pipeline.environment({}))
+    child.codes = {128 + signal.SIGTERM}
+    return child
+
+
+def test_a_stage_that_is_killed_is_started_again_and_the_others_stay(
+    pipeline: Pipeline, conversation: Child
+) -> None:
+    pids = stage_pids(pipeline)
+    for count in (1, 2):
+        now = pipeline.bus.now
+        os.kill(pipeline.bus.health("downlink", since=now).pid, signal.SIGKILL)
+        line = conversation.wait_line("downlink.1 is started again in ", count)
+        assert f" {0.2 * count:.1f} s" in line
+        pipeline.bus.health("downlink", lambda h: h.pid not in pids.values(), since=now)
+    again = stage_pids(pipeline, pipeline.bus.now)
+    assert {s: p for s, p in again.items() if s != "downlink"} == {
+        s: p for s, p in pids.items() if s != "downlink"
+    }
+
+
+def test_a_stage_that_ends_on_purpose_ends_the_conversation(
+    pipeline: Pipeline, conversation: Child
+) -> None:
+    pids = stage_pids(pipeline)
+    os.kill(pids["vad"], signal.SIGTERM)
+    assert conversation.wait() == 0
+    assert alive(pids) == []
+
+
+# `bargein stop` and `bargein restart`
+
+
+def stop(pipeline: Pipeline, *arguments: str) -> Child:
+    return pipeline.python("shared.stop", *arguments, *pipeline.options({}))
+
+
+def test_a_conversation_is_ended_from_anywhere(pipeline: Pipeline, conversation: Child) -> None:
+    pids = stage_pids(pipeline)
+    os.kill(pids["uplink"], signal.SIGSTOP)
+    child = stop(pipeline)
+    assert child.wait() == 0
+    assert [stage for stage in pids if f"{stage} (pid {pids[stage]})" in child.output] == [*pids]
+    assert conversation.wait() == 0
+    assert alive(pids) == []
+    assert "nothing was running" in (again := stop(pipeline)).wait_line("nothing")
+    assert again.wait() == 0
+
+
+def test_a_stage_is_restarted_in_the_midst_of_a_conversation(
+    pipeline: Pipeline, conversation: Child
+) -> None:
+    pids = stage_pids(pipeline)
+    child = stop(pipeline, "--restart", "playback")
+    assert child.wait() == 0
+    now = pipeline.bus.now
+    new = pipeline.bus.health("playback", since=now).pid
+    assert new != pids["playback"]
+    assert f"pid {pids['playback']} has ended, pid {new} runs" in child.output
+    assert pipeline.bus.health("link", since=now).pid == pids["link"]
+
+
+def test_a_restart_that_nobody_carries_out_is_told(pipeline: Pipeline) -> None:
+    capture = pipeline.up("capture")
+    capture.codes = {75}
+    child, missing = stop(pipeline, "--restart", "capture"), stop(pipeline, "--restart", "vad")
+    assert (child.wait(), missing.wait()) == (1, 1)
+    assert "nothing started it again" in child.output
+    assert "vad is not running" in missing.output
+    assert not pipeline.bus.all(m.Speech)
