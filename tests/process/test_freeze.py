@@ -17,45 +17,48 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 #: How long stages are stopped, s.
 FROZEN_S = (5, 25, 60)
-#: Stages that are stopped together, so that each is stopped while its neighbours go on.
-TOGETHER = (("capture", "vad", "uplink", "downlink"), ("echo", "link", "playback"))
+#: Stages that are stopped together: none hears another, so that each is stopped in mid-traffic.
+#: What libzmq used to abort was a reader whose queue was full and whose peer had given it up.
+TOGETHER = (("uplink",), ("downlink", "echo"), ("link", "vad"), ("playback", "capture"))
 
 
 def is_from(pid: int, health: m.Health) -> bool:
     return health.pid == pid
 
 
-def freeze(kept: Keeper, frozen: tuple[str, ...], seconds: float) -> list[str]:
-    """Stop stages of a conversation for so long; return what is wrong with it afterwards."""
+def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
+    """Stop stages of a conversation, several times; return what is wrong with it afterwards."""
+    faults = []
     with Pipeline(kept, UNHELD) as pipeline:
-        pipeline.emulator()
+        pipeline.settings["session.greeting"] = "Tell a long story."
+        pipeline.emulator("--pace", "1")
         stages = pipeline.all_up(*topics.STAGES)
         pipeline.meet()
-        for name in frozen:
-            stages[name].send(signal.SIGSTOP)
-        time.sleep(seconds)  # the time that passes is what is tested
-        for name in frozen:
-            stages[name].send(signal.SIGCONT)
-        now = pipeline.bus.now
-        faults = []
-        for name, child in stages.items():
-            try:
-                pipeline.bus.health(name, partial(is_from, child.pid), since=now)
-            except AssertionError as error:
-                faults.append(f"{name}, {seconds} s of {frozen}: {error}\n{child.output[-400:]}")
-        # and the microphone reaches the server again
-        state = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open", since=now).message
-        pipeline.bus.wait_for(
-            m.LinkState, lambda s: (s.session, s.sent) > (state.session, state.sent), since=now
-        )
-        return faults
+        for seconds in FROZEN_S:
+            for name in frozen:
+                stages[name].send(signal.SIGSTOP)
+            time.sleep(seconds)  # the time that passes is what is tested
+            for name in frozen:
+                stages[name].send(signal.SIGCONT)
+            now = pipeline.bus.now
+            for name, child in stages.items():
+                try:
+                    pipeline.bus.health(name, partial(is_from, child.pid), since=now)
+                except AssertionError as error:
+                    faults.append(f"{name}, {seconds} s: {error}\n{child.output[-400:]}")
+            # and the microphone reaches the server again
+            pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open", since=now)
+            first = pipeline.bus.wait_for(m.LinkState, since=now).message
+            goes_on = partial(sends_more, first)
+            pipeline.bus.wait_for(m.LinkState, goes_on, since=now)
+    return faults
+
+
+def sends_more(before: m.LinkState, now: m.LinkState) -> bool:
+    return (now.session, now.sent) > (before.session, before.sent)
 
 
 def test_a_stage_that_was_stopped_goes_on(kept: Keeper) -> None:
     with ThreadPoolExecutor() as pool:
-        runs = [
-            pool.submit(freeze, kept, frozen, seconds)
-            for frozen in TOGETHER
-            for seconds in FROZEN_S
-        ]
+        runs = [pool.submit(freeze, kept, frozen) for frozen in TOGETHER]
     assert [fault for run in runs for fault in run.result()] == []
