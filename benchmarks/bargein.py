@@ -38,10 +38,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.listening import Interruption, Listener, match
 from benchmarks.systems import Bargein, Conditions, Device, OneProcess, Pipecat, System
+from harness.listening import Interruption, Listener, match
+from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
 from shared import topics
-from tests.sound.pulse import RATE, Ear, SoundServer, end_process, spawn
 
 #: Where in a reply it is interrupted, s: from … to.
 FIRST_S, LAST_S = 0.3, 3.0

@@ -35,10 +35,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.systems import Peer
-from shared import messages as m
-from shared import topics
-from tests.sound.pipeline import ROOT, Pipeline
-from tests.sound.pulse import Ear, SoundServer
+from harness.pulse import Ear, SoundServer
+from harness.soundbench import ROOT, Pipeline
+from shared import messages, topics
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 #: The stages that take the assistant's voice out of the room's, and hear the person's.
@@ -122,9 +121,9 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
         settings["session.greeting"] = "Tell the long story."
         with Pipeline(env=env, settings=settings, emulator=LONG) as run:
             pids = {stage: run.pid(stage) for stage in topics.STAGES}
-            run.bus.wait_for(m.Heard, lambda heard: heard.playing)
+            run.bus.wait_for(messages.Heard, lambda heard: heard.playing)
             talking = used(pids, window_s)
-            if not run.bus.all(m.Heard)[-1].playing:
+            if not run.bus.all(messages.Heard)[-1].playing:
                 raise SystemExit("cost: the assistant fell silent within the window")
     return {"idle": idle, "talking": talking}
 
@@ -257,7 +256,7 @@ def demo_command(directory: Path) -> list[str]:
     arguments = ["--seconds", "30", "--out", str(directory)]
     if (ROOT / ".venv" / "set-up").exists():
         return [str(ROOT / "bin" / "demo"), *arguments]
-    return [sys.executable, "-m", "shared.demo", *arguments]
+    return [sys.executable, "-m", "commands.demo", *arguments]
 
 
 def heard_at(ear: Ear) -> float | None:

@@ -22,8 +22,8 @@ from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
 
-from tests.sound import speech
-from tests.sound.pulse import RATE, Samples
+from harness import speech
+from harness.pulse import RATE, Samples
 
 SPEECH_S = 0.4
 #: A turn ends after so much silence: longer than whatever is listened for, so that the microphone's

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks.listening import Interruption
+from harness.listening import Interruption
 
 NAMES = {
     "device": "the device's limit",

@@ -2,12 +2,12 @@
 
     python -m benchmarks.room
 
-Half an hour of the assistant's speech in fifteen rooms (benchmarks/rooms.py), talked over sixty
+Half an hour of the assistant's speech in fifteen rooms (harness/rooms.py), talked over sixty
 times, through the very classes that echo and vad run, with frames, stamps and waits as the devices
 would give them. A server's turn detection (the emulator's, with its defaults) listens to what goes
 up: what it hears while nobody speaks would have interrupted the assistant by its own voice. The
 client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms
-more against twenty noises each (benchmarks/noises.py), which are to end no sentence and to leave
+more against twenty noises each (harness/noises.py), which are to end no sentence and to leave
 nothing in the conversation.
 
 Voice to duck is from the sample of the microphone in which the person's voice begins to the sample
@@ -20,264 +20,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.judging import Conversation
-from benchmarks.rooms import (
-    INPUT_NS,
-    OUTPUT_NS,
-    STAMPS_NS,
-    Rendered,
-    Scene,
-    decibels,
+from harness.room import client_summary, client_table, run, summary, table
+from harness.rooms import (
     noisy,
-    render,
     scenes,
 )
-from services.emulator.ears import Detection, Ears, Started
 from shared import config
-from shared import messages as m
-from shared.audio import pcm
-from shared.audio.canceller import Canceller
-from shared.audio.farend import Aligner
-from shared.audio.silero import Silero
-from shared.audio.voice import Voice
-
-BUS_NS = 1_000_000
-#: A person who was heard this long after falling silent was heard all the same.
-GRACE = pcm.RATE // 2
-SETTLED = 2 * pcm.RATE
-
-
-@dataclass(frozen=True)
-class Client:
-    """What came of it where the client decides."""
-
-    found: int = 0  # barge-ins that interrupted
-    for_nothing: int = 0  # interruptions that were none
-    noises: int = 0
-    noticed: int = 0  # noises for which the assistant was lowered
-    left: int = 0  # items in the conversation in which nobody speaks
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one scene."""
-
-    name: str
-    echo_db: float
-    removed_db: float  # of the echo, from 2 s on, while nobody else speaks
-    self_interruptions: int
-    false_ducks: int
-    barge_ins: int
-    found: int  # by the server
-    ducked: list[float]  # ms from voice to duck, of those that were
-    cpu: float  # % of a core, were it in real time
-    client: Client = Client()
-
-
-def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m.Message]]:
-    """Give the frames of both devices, and when each reaches the echo stage, in that order."""
-    far = np.rint(room.far * 32767).astype(np.int16)
-    near = np.rint(room.microphone * 32767).astype(np.int16)
-    ppm = room.scene.drift_ppm * 1e-6
-    step = pcm.samples_to_ns(pcm.FRAME)
-    events: list[tuple[int, m.Message]] = []
-    for at in range(0, len(far) - pcm.FRAME + 1, pcm.FRAME):
-        played = 10**9 + pcm.samples_to_ns(at)
-        stamp = played + int(chance.normal() * STAMPS_NS)
-        # a frame of the speaker is told when its last sample was handed to the device
-        events.append(
-            (
-                played + step - OUTPUT_NS + BUS_NS,
-                m.SpeakerFrame(
-                    stream=1, position=at, played_ns=stamp, payload=far[at : at + 480].tobytes()
-                ),
-            )
-        )
-    for at in range(0, len(near) - pcm.FRAME + 1, pcm.FRAME):
-        captured = 10**9 + round(at * 1e9 / pcm.RATE / (1 - ppm))
-        stamp = captured + int(chance.normal() * STAMPS_NS)
-        events.append(
-            (
-                captured + step + INPUT_NS + BUS_NS,
-                m.MicFrame(
-                    stream=2,
-                    position=at,
-                    captured_ns=stamp,
-                    overflows=0,
-                    payload=near[at : at + 480].tobytes(),
-                ),
-            )
-        )
-    return iter(sorted(events, key=lambda event: event[0]))
-
-
-def run(scene: Scene, settings: config.Config) -> Outcome:
-    """Run one scene."""
-    room = render(scene)
-    aligner = Aligner()
-    echo = settings.echo
-    canceller = (
-        Canceller(high_pass=echo.high_pass, noise_suppression=echo.noise_suppression)
-        if echo.enabled
-        else None
-    )
-    client = Conversation(settings)
-    voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
-    server = Ears(Silero())
-    turns = settings.session.turn_detection
-    server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
-    clean = np.zeros(len(room.microphone), np.int16)
-    onsets: list[tuple[int, int]] = []  # voice's: sample, and ns at which it was known
-    turns_begun: list[int] = []
-    spent = 0.0
-    for now, message in frames(room, np.random.default_rng(scene.seed)):
-        begun = time.process_time()
-        if isinstance(message, m.SpeakerFrame):
-            aligner.speaker(message, now)
-        elif isinstance(message, m.MicFrame):
-            aligner.microphone(message)
-        done: list[tuple[int, bytes]] = []
-        for aligned in aligner.take(now):
-            payload = aligned.frame.payload
-            if canceller is not None:
-                payload = canceller.cancel(aligned, aligner)
-            changes = voice.take(payload, aligned.frame.captured_ns)
-            ends = aligned.frame.position + pcm.FRAME
-            onsets += [(ends, now) for c in changes if c.speaking]
-            client.hear(voice, changes, ends, now)
-            done.append((aligned.frame.position, payload))
-        spent += time.process_time() - begun
-        for position, payload in done:
-            clean[position : position + pcm.FRAME] = np.frombuffer(payload, np.int16)
-            server.append(payload)
-            heard = server.hear(8)
-            turns_begun += [server.clock for found in heard if isinstance(found, Started)]
-            client.server(heard, server.clock, now)
-    outcome = judged(room, clean, onsets, turns_begun, spent)
-    return replace(outcome, client=client_judged(room, client))
-
-
-def client_judged(room: Rendered, client: Conversation) -> Client:
-    """Hold what the client decided against what there was."""
-
-    def within(at: int, stretches: list[tuple[int, int]]) -> bool:
-        return any(begin <= at <= end + GRACE for begin, end in stretches)
-
-    def holds(begin: int, end: int) -> bool:
-        return any(begin < their_end and end > their for their, their_end in room.spoken)
-
-    return Client(
-        sum(any(within(at, [one]) for at in client.interruptions) for one in room.spoken),
-        sum(not within(at, room.spoken) for at in client.interruptions),
-        len(room.noises),
-        sum(any(within(at, [one]) for at in client.ducks) for one in room.noises),
-        sum(not item.deleted and not holds(item.begin, item.end) for item in client.items.values()),
-    )
-
-
-def judged(
-    room: Rendered,
-    clean: np.ndarray[tuple[int, ...], np.dtype[np.int16]],
-    onsets: list[tuple[int, int]],
-    turns: list[int],
-    spent: float,
-) -> Outcome:
-    """Hold what was found against what there was."""
-    ducked, found = [], 0
-    theirs: set[int] = set()
-    ours: set[int] = set()
-    for begin, end in room.spoken:
-        at_ns = 10**9 + pcm.samples_to_ns(begin)
-        mine = [o for o in onsets if begin <= o[0] <= end + GRACE]
-        ducked += [(mine[0][1] + BUS_NS + OUTPUT_NS - at_ns) / 1e6] if mine else []
-        heard = [t for t in turns if begin <= t <= end + GRACE]
-        found += bool(heard)
-        theirs.update(heard)
-        ours.update(o[0] for o in mine)
-    alone = np.ones(len(clean), bool)
-    alone[:SETTLED] = False
-    for begin, end in room.spoken:
-        alone[max(0, begin - pcm.RATE // 10) : end + GRACE] = False
-    before = decibels(float(np.square(room.microphone[alone]).mean()))
-    after = decibels(float(np.square(clean[alone] / 32768).mean()))
-    return Outcome(
-        room.scene.name,
-        room.scene.echo_db,
-        before - after,
-        len([t for t in turns if t not in theirs]),
-        len([o for o in onsets if o[0] not in ours]),
-        len(room.spoken),
-        found,
-        ducked,
-        100 * spent / room.scene.seconds,
-    )
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """Give the figures for people."""
-    head = f"{'':22}{'echo':>6}{'removed':>9}{'itself':>8}{'ducks':>7}{'found':>8}{'duck, ms':>10}"
-    rows = [head, f"{'':22}{'dB':>6}{'dB':>9}{'':>8}{'false':>7}{'':>8}{'median':>10}"]
-    for o in outcomes:
-        median = f"{np.median(o.ducked):.0f}" if o.ducked else "-"
-        rows.append(
-            f"{o.name:22}{o.echo_db:6.0f}{o.removed_db:9.1f}{o.self_interruptions:8}"
-            f"{o.false_ducks:7}{f'{o.found}/{o.barge_ins}':>8}{median:>10}"
-        )
-    return "\n".join(rows)
-
-
-def client_table(outcomes: list[Outcome]) -> str:
-    """Give what the noises did, for people."""
-    rows = [f"{'':22}{'noises':>8}{'ducked':>8}{'cut off':>9}{'left':>6}{'found':>8}"]
-    rows += [
-        f"{o.name:22}{o.client.noises:8}{o.client.noticed:8}{o.client.for_nothing:9}"
-        f"{o.client.left:6}{f'{o.client.found}/{o.barge_ins}':>8}"
-        for o in outcomes
-    ]
-    return "\n".join(rows)
-
-
-def client_summary(outcomes: list[Outcome]) -> dict[str, float]:
-    """Give what came of it where the client decides, in all rooms."""
-    clients = [o.client for o in outcomes]
-    return {
-        "client_barge_ins": sum(o.barge_ins for o in outcomes),
-        "client_found": sum(c.found for c in clients),
-        "for_nothing": sum(c.for_nothing for c in clients),
-        "noises": sum(c.noises for c in clients),
-        "noticed": sum(c.noticed for c in clients),
-        "left": sum(c.left for c in clients),
-    }
-
-
-def summary(outcomes: list[Outcome], chosen: list[Scene]) -> dict[str, float]:
-    """Give what the aims are about."""
-    linear = {s.name for s in chosen if s.linear}
-    ducked = [ms for o in outcomes for ms in o.ducked]
-    return {
-        "minutes": sum(s.seconds for s in chosen) / 60,
-        "self_interruptions": sum(o.self_interruptions for o in outcomes),
-        "false_ducks": sum(o.false_ducks for o in outcomes),
-        "barge_ins": sum(o.barge_ins for o in outcomes),
-        "found": sum(o.found for o in outcomes),
-        "ducked": len(ducked),
-        "least_removed_linear_db": min(
-            (o.removed_db for o in outcomes if o.name in linear), default=float("nan")
-        ),
-        "voice_to_duck_median_ms": float(np.median(ducked)) if ducked else float("nan"),
-        "voice_to_duck_p95_ms": (
-            float(np.percentile(ducked, 95, method="higher")) if ducked else float("nan")
-        ),
-        "cpu_percent": float(np.mean([o.cpu for o in outcomes])),
-    }
 
 
 def main() -> int:

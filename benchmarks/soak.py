@@ -33,12 +33,11 @@ import numpy as np
 import soundfile
 
 from benchmarks.cost import cpu_s, memory_mb
-from shared import bus, topics
-from shared import messages as m
+from harness import speech
+from harness.pulse import RATE, SoundServer
+from harness.soundbench import Pipeline
+from shared import bus, messages, topics
 from shared.audio import pcm
-from tests.sound import speech
-from tests.sound.pipeline import Pipeline
-from tests.sound.pulse import RATE, SoundServer
 
 #: A reply of over three minutes: whenever the person speaks, it is playing.
 REPLY = ("--reply", "clip:long")
@@ -127,7 +126,7 @@ class Clocks:
         self._thread.join()
 
     def _listen(self) -> None:
-        wanted = [topics.of(m.MicFrame), topics.of(m.SpeakerFrame)]
+        wanted = [topics.of(messages.MicFrame), topics.of(messages.SpeakerFrame)]
         subscriber = bus.Subscriber(wanted, self._directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
@@ -137,11 +136,11 @@ class Clocks:
             while (delivery := subscriber.receive()) is not None:
                 said = delivery.message
                 samples = len(said.payload) // pcm.SAMPLE_BYTES
-                if isinstance(said, m.MicFrame):
+                if isinstance(said, messages.MicFrame):
                     self.microphone.frame(
                         said.stream, said.position, said.captured_ns, samples, delivery.lost
                     )
-                elif isinstance(said, m.SpeakerFrame):
+                elif isinstance(said, messages.SpeakerFrame):
                     self.speaker.frame(
                         said.stream, said.position, said.played_ns, samples, delivery.lost
                     )
@@ -151,7 +150,7 @@ class Clocks:
 class Talk(Pipeline):
     """The stages; of what they say little is kept, for there is a lot of it."""
 
-    kinds = (m.LinkState, m.Interruption)
+    kinds = (messages.LinkState, messages.Interruption)
 
 
 def main() -> int:
@@ -314,9 +313,9 @@ def report(
             f" opened {stream.opened} times, {stream.missing} samples missing,"
             f" {stream.lost} frames lost"
         )
-    links = run.bus.all(m.LinkState)
+    links = run.bus.all(messages.LinkState)
     sessions = {state.session for state in links if state.session}
-    told = run.bus.all(m.Interruption)
+    told = run.bus.all(messages.Interruption)
     truncates = run.journal("truncate")
     refused = [entry for entry in truncates if not entry["ok"]]
     rows.append(
@@ -324,7 +323,7 @@ def report(
         f" {len(told)} interruptions, {len(truncates)} truncates, {len(refused)} refused"
     )
     for stage in samples:
-        counted = run.bus.all(m.Health, topic=f"{stage}.health")[-1].counters
+        counted = run.bus.all(messages.Health, topic=f"{stage}.health")[-1].counters
         shown = ", ".join(f"{name} {number}" for name, number in counted.items() if number)
         rows.append(f"{stage} counted: {shown or 'nothing'}")
     return "\n".join(rows)

@@ -13,12 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from benchmarks.listening import Interruption
 from benchmarks.prompter import SILENCE_S, Prompter
-from shared import messages as m
-from shared import topics
-from tests.sound.pipeline import ROOT, Pipeline, PipelineError
-from tests.sound.pulse import SoundServer, end_process, spawn
+from harness.listening import Interruption
+from harness.pulse import SoundServer, end_process, spawn
+from harness.soundbench import ROOT, Pipeline, PipelineError
+from shared import messages, topics
 
 #: How long a system may take over anything.
 PATIENCE_S = 20.0
@@ -197,8 +196,8 @@ class Bargein(Client):
         self._flushes = 0
 
     def _told(self) -> int:
-        flush = self._run.bus.wait_for(m.Flush, after=self._flushes, timeout=PATIENCE_S)
-        self._flushes = len(self._run.bus.all(m.Flush))
+        flush = self._run.bus.wait_for(messages.Flush, after=self._flushes, timeout=PATIENCE_S)
+        self._flushes = len(self._run.bus.all(messages.Flush))
         return flush.event_ns
 
     def settle(self) -> None:
@@ -216,7 +215,7 @@ class Bargein(Client):
 
     def add_hops(self, found: Interruption) -> None:
         """Add the hops of the flush."""
-        hops = [h for h in self._run.bus.all(m.Silenced) if h.event_ns == found.event_ns]
+        hops = [h for h in self._run.bus.all(messages.FlushReport) if h.event_ns == found.event_ns]
         for hop in hops[:1]:
             found.hops |= {
                 "event → flush published": (hop.flush_ns - hop.event_ns) / 1e6,

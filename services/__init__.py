@@ -1,1 +1,1 @@
-"""The stages. One module each; `ls` shows the way of a frame."""
+"""The stages. One package each, run as ``python -m services.<stage>``."""

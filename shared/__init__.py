@@ -1,3 +1,1 @@
-"""What the stages share: the bus, the messages, configuration, the protocol and the audio
-devices.
-"""
+"""What two or more packages use: the bus, the messages, configuration, the loop, devices."""

@@ -23,8 +23,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 import zmq
 
-from shared import messages as m
-from shared import topics
+from shared import messages, topics
 from shared.clocks import Clock
 from shared.network import LOCAL, Network
 from shared.readers import WAITING, Audience, Frames, Hold, subscriptions
@@ -46,7 +45,7 @@ LAST = int(zmq.NOBLOCK)
 MAX_PATH = 103
 #: ZeroMQ hangs up on a peer that sends a longer frame, and does not connect again. So this only
 #: protects the memory: what is too long for a message is refused when it is read.
-MAX_FRAME = 10 * m.MAX_TEXT
+MAX_FRAME = 10 * messages.MAX_TEXT
 
 
 #: Messages that wait in the reader's own process. All others wait at their publisher, which has the
@@ -181,7 +180,7 @@ class Publisher:
         self.stage = stage
         self._epoch = time.time_ns()
         self._seq: Counter[str] = Counter()
-        self._last: dict[str, m.Message] = {}
+        self._last: dict[str, messages.Message] = {}
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         # sent on since they were last asked for subscriptions: to send may take in what a poller
         # would have told of
@@ -191,9 +190,11 @@ class Publisher:
         rows = topics.published_by(stage)
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
         #: The topics that somebody reads, or looks on at.
-        self.read: frozenset[str] = frozenset()
+        self.subscribed: frozenset[str] = frozenset()
         # of each topic that must not be lost and has no reader
-        self._held = {row.name: Hold(row.queue.value) for row in rows if row.queue is Queue.KEPT}
+        self._held = {
+            row.name: Hold(row.queue.value) for row in rows if row.queue is Queue.LOSSLESS
+        }
         for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
             socket = _socket(zmq.XPUB)
             here = [topic for topic in rows if topic.endpoint == endpoint]
@@ -226,18 +227,18 @@ class Publisher:
         """The topics that must not be lost and have no reader: what is published waits."""
         return frozenset(self._held)
 
-    def publish(self, message: m.Message, topic: Topic | None = None) -> int:
+    def publish(self, message: messages.Message, topic: Topic | None = None) -> int:
         """Send a message; give its time stamp, ns. Never blocks.
 
-        What must not be lost (Queue.KEPT) is held while the topic has no reader.
+        What must not be lost (Queue.LOSSLESS) is held while the topic has no reader.
         """
         topic = topic or topics.of(type(message))
         if topic.queue is Queue.STATE:
             self._last[topic.name] = message
         now = time.monotonic_ns()
-        stamp = m.Stamp(seq=self._seq[topic.name], epoch=self._epoch, t=now)
+        stamp = messages.Stamp(seq=self._seq[topic.name], epoch=self._epoch, t=now)
         self._seq[topic.name] += 1
-        frames = (topic.name.encode(), *m.encode(message, stamp))
+        frames = (topic.name.encode(), *messages.encode(message, stamp))
         held = self._held.get(topic.name)
         if held is not None:
             held.put(now, frames)
@@ -259,7 +260,7 @@ class Publisher:
         for held in self._held.values():
             held.trim(time.monotonic_ns())
         for name, message in list(self._last.items()):
-            if isinstance(message, m.Health):
+            if isinstance(message, messages.Health):
                 continue
             self.publish(message, topics.BY_NAME[name])
 
@@ -290,7 +291,7 @@ class Publisher:
             if prefix is not None:
                 new.append(prefix)
         if changed:
-            self.read = frozenset().union(*(a.read for a in self._audiences.values()))
+            self.subscribed = frozenset().union(*(a.subscribed for a in self._audiences.values()))
             self._hold(socket, audience)
         return new
 
@@ -298,7 +299,7 @@ class Publisher:
         """Hold from here on what has lost its last reader."""
         for row in topics.published_by(self.stage):
             if (
-                row.queue is Queue.KEPT
+                row.queue is Queue.LOSSLESS
                 and self._sockets[row.endpoint] is socket
                 and row.name not in self._held
                 and not audience.has_reader(row.name)
@@ -324,7 +325,7 @@ class Publisher:
         self._used.clear()
 
 
-M = TypeVar("M", bound=m.Message)
+M = TypeVar("M", bound=messages.Message)
 
 
 class Delivery(msgspec.Struct, Generic[M], frozen=True):
@@ -332,7 +333,7 @@ class Delivery(msgspec.Struct, Generic[M], frozen=True):
 
     topic: Topic
     message: M
-    stamp: m.Stamp
+    stamp: messages.Stamp
     restarted: bool  # the first of a publisher that was not this one before
     lost: int  # messages of this topic missing before it
 
@@ -415,7 +416,7 @@ class Subscriber:
         """Whether there is more to receive, of which no poller will tell."""
         return bool(self._unread)
 
-    def receive(self, among: Ready | None = None) -> Delivery[m.Message] | None:
+    def receive(self, among: Ready | None = None) -> Delivery[messages.Message] | None:
         """Give the next message, urgent topics first, or None when there is none now.
 
         ``among``: what a poller found ready since the last call; None: look at every socket. What
@@ -457,7 +458,7 @@ class Subscriber:
             self._sockets.remove(socket)
             self._sockets.append(socket)
 
-    def _read(self, frames: list[bytes]) -> Delivery[m.Message] | None:
+    def _read(self, frames: list[bytes]) -> Delivery[messages.Message] | None:
         topic = self._wanted.get(frames[0])
         if topic is None:
             # a subscription is a prefix: this is a longer name that was not asked for
@@ -465,8 +466,8 @@ class Subscriber:
         if len(frames) != 3:
             return self._refused(topic, f"{len(frames)} frames instead of 3")
         try:
-            message, stamp = m.decode(topic.type, frames[1], frames[2])
-        except m.BadMessage as error:
+            message, stamp = messages.decode(topic.type, frames[1], frames[2])
+        except messages.BadMessage as error:
             return self._refused(topic, str(error))
         line = self._lines[topic.name]
         if self._onlooker and stamp.epoch == line.epoch and stamp.seq <= line.seq:
@@ -489,7 +490,7 @@ class Subscriber:
             return None
         return Delivery(topic, message, stamp, restarted, lost)
 
-    def _refused(self, topic: Topic, why: str) -> Delivery[m.Message] | None:
+    def _refused(self, topic: Topic, why: str) -> Delivery[messages.Message] | None:
         self.faults.refused[topic.name] += 1
         self.faults.last = f"{topic.name}: message refused: {why}"
         return None

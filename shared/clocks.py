@@ -11,14 +11,14 @@ from typing import TypeVar
 
 import msgspec
 
-from shared import messages as m
+from shared import messages
 
 #: How long the fastest message is believed: clocks drift apart, and one stops while its machine
 #: sleeps.
 WINDOW_NS = 5_000_000_000
 LARGEST = 2**63 - 1
 
-M = TypeVar("M", bound=m.Message)
+M = TypeVar("M", bound=messages.Message)
 
 
 class Clock:
@@ -30,7 +30,7 @@ class Clock:
         self._fastest = 0  # the same, of this window alone
         self._begun = 0  # when the window began
 
-    def here(self, message: M, stamp: m.Stamp, now_ns: int) -> tuple[M, m.Stamp]:
+    def here(self, message: M, stamp: messages.Stamp, now_ns: int) -> tuple[M, messages.Stamp]:
         """Give a message that was read at ``now_ns`` with its times as times here."""
         offset = self._follow(stamp, now_ns)
         return (
@@ -38,14 +38,14 @@ class Clock:
                 message,
                 **{
                     name: _moved(at, offset)
-                    for name in m.moments(type(message))
+                    for name in messages.moments(type(message))
                     if (at := getattr(message, name))
                 },
             ),
             msgspec.structs.replace(stamp, t=_moved(stamp.t, offset)),
         )
 
-    def _follow(self, stamp: m.Stamp, now_ns: int) -> int:
+    def _follow(self, stamp: messages.Stamp, now_ns: int) -> int:
         seen = now_ns - stamp.t
         if stamp.epoch != self._epoch:
             # it may have been started anew on yet another machine

@@ -1,8 +1,8 @@
 """The configuration: config.toml, the environment and the command line, as one frozen object.
 
 The command line wins over the environment, that over the file, that over the defaults below. Every
-error is collected and shown at once. ``python -m shared.config`` prints what is in force and where
-each value came from.
+error is collected and shown at once. ``python -m commands.config`` prints what is in force and
+where each value came from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import functools
 import ipaddress
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -364,7 +363,7 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
                 "bus.machines",
                 (
                     "would let anyone on the network listen in: make a key with"
-                    " python -m shared.keys and set bus.key_file on each machine"
+                    " python -m commands.keys and set bus.key_file on each machine"
                 ),
             )
     rules = config.interruption
@@ -445,33 +444,3 @@ def masked(value: Any) -> str:
     if isinstance(value, str):
         value = masked_text(value)
     return msgspec.json.encode(value).decode()
-
-
-def main() -> int:
-    """Print the configuration in force."""
-    parser = argparse.ArgumentParser(prog="python -m shared.config", description=main.__doc__)
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    try:
-        loaded = load(arguments)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    section = ""
-    for key in loaded.sources:
-        head, _, name = key.rpartition(".")
-        if head != section:
-            print(f"{'' if not section else chr(10)}[{head}]")
-            section = head
-        value: Any = loaded.config
-        for part in key.split("."):
-            value = getattr(value, part)
-        print(f"{name} = {masked(value)}".ljust(60) + f"  # {loaded.sources[key]}")
-    print(f"\n# bus directory in force: {bus_directory(loaded.config)}")
-    key = "set, ****" if os.environ.get("OPENAI_API_KEY") else "not set"
-    print(f"# OPENAI_API_KEY: {key}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import astuple
 
-VERSION = 1
+VERSION = 2
 MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
 MAX_AUDIO = 32 * 1024  # 0.7 s; ten thousand of these wait at most, for a reader that has stopped
 MAX_TEXT = 24 * 1024 * 1024
@@ -227,7 +227,7 @@ class History(Message, frozen=True, kw_only=True):
     session: Count  # the connection that is spoken over
 
 
-class Kept(Message, frozen=True, kw_only=True):
+class HistoryMirror(Message, frozen=True, kw_only=True):
     """The last History that uplink has seen, from which a restarted downlink learns it again."""
 
     payload_limit: ClassVar[int] = MAX_TURNS
@@ -247,7 +247,7 @@ class Control(Message, frozen=True, kw_only=True):
     command: Literal["interrupt", "talk", "release"]
 
 
-class Verdict(Message, frozen=True, kw_only=True):
+class TurnDecision(Message, frozen=True, kw_only=True):
     """What downlink makes of the person's speech, and what is to follow. The last one says all."""
 
     session: Count
@@ -266,7 +266,7 @@ class Flush(Message, frozen=True, kw_only=True):
     generation: Count  # only ever grows; downlink alone advances it
     session: Count
     # "speech_started": the server heard the person; "judged": we did; "control": a command;
-    # "unheard": nothing plays, and some of what was said never will
+    # "abandoned": nothing plays, and some of what was said never will
     cause: Name
     event_ns: Count  # when the event that caused it came from the server, or when it was judged
     received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard
@@ -300,7 +300,7 @@ class Heard(Message, frozen=True, kw_only=True):
     items: Annotated[list[HeardItem], Meta(max_length=64)]  # the last ones, in playing order
 
 
-class Silenced(Message, frozen=True, kw_only=True):
+class FlushReport(Message, frozen=True, kw_only=True):
     """What a flush ended, hop by hop. Published once for each."""
 
     generation: Count
@@ -397,7 +397,7 @@ def _form(kind: type[Message]) -> _Form:
         names = tuple(name for name in kind.__struct_fields__ if name != "payload")
         stamp = get_type_hints(Stamp, include_extras=True)
         hints = get_type_hints(kind, include_extras=True)
-        fields = [("v", Literal[1]), *stamp.items(), *((name, hints[name]) for name in names)]
+        fields = [("v", Literal[2]), *stamp.items(), *((name, hints[name]) for name in names)]
         header = msgspec.defstruct("Header", fields, forbid_unknown_fields=True, gc=False)
         assert kind.__struct_fields__ == ("payload", *names)
         found = _FORMS[kind] = _Form(names, header, msgspec.msgpack.Decoder(header).decode)
@@ -422,7 +422,7 @@ def write_turns(turns: Sequence[Turn]) -> bytes:
 
 
 def read_turns(payload: bytes) -> list[Turn]:
-    """Read the payload of a History or a Kept; "" is an empty one. Raises BadMessage."""
+    """Read the payload of a History or a HistoryMirror; "" is an empty one. Raises BadMessage."""
     try:
         return msgspec.json.decode(payload or b"[]", type=list[Turn])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -475,7 +475,7 @@ def _looked_at(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
     if not isinstance(fields, dict):
         raise BadMessage("header is not one msgpack map")
     version = fields.get("v")
-    # neither True nor 1.0, which Python takes for 1
+    # nor 2.0, which Python takes for 2
     if type(version) is not int or version != VERSION:
         found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
         raise BadMessage(f"bus version {found}, this is version {VERSION}")

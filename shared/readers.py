@@ -28,7 +28,7 @@ def subscriptions(topic: Topic, *, onlooker: bool) -> tuple[bytes, ...]:
     name = topic.name.encode()
     if not onlooker:
         return (name,)
-    return (name[:-1], WAITING + name) if topic.queue is Queue.KEPT else (name[:-1],)
+    return (name[:-1], WAITING + name) if topic.queue is Queue.LOSSLESS else (name[:-1],)
 
 
 class Hold:
@@ -96,7 +96,7 @@ class Audience:
         return prefix if begins else None
 
     @property
-    def read(self) -> set[str]:
+    def subscribed(self) -> set[str]:
         """The topics that somebody gets, be it to look on."""
         return {name for name in self._names if any(map(name.startswith, self.counts))}
 

@@ -24,8 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from shared import bus, config, network, parent, topics
-from shared import messages as m
+from shared import bus, config, messages, network, parent, topics
 from shared.realtime import endpoint
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ KEY_STAGE = "link"
 
 _ARMED: list[socket.socket] = []
 
-M = TypeVar("M", bound=m.Message)
+M = TypeVar("M", bound=messages.Message)
 
 
 class Failure(Exception):
@@ -147,7 +146,7 @@ class Stage:
         row = topics.BY_NAME[topic] if topic else topics.of(kind)
         self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
 
-    def publish(self, message: m.Message) -> int:
+    def publish(self, message: messages.Message) -> int:
         """Publish a message; give its time stamp, ns."""
         return self.publisher.publish(message)
 
@@ -271,7 +270,7 @@ class Stage:
             if delivery is None or self._stopping:
                 break
             ready = ()
-            if delivery.lost and delivery.topic.queue is topics.Queue.KEPT:
+            if delivery.lost and delivery.topic.queue is topics.Queue.LOSSLESS:
                 self.count(
                     "lost_messages",
                     delivery.lost,
@@ -304,7 +303,7 @@ class Stage:
                 "a peer with another key wanted in, and was turned away: has it this bus's key?",
             )
         self.publisher.repeat_state()
-        health = m.Health(
+        health = messages.Health(
             pid=os.getpid(), ok=self.ok, state=self.state[:1024], counters=dict(self.counters)
         )
         self.publisher.publish(health, topics.health(self.name))

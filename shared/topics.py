@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from shared import messages as m
+from shared import messages
 
 #: The stages of a conversation, in the order of a frame's way; ``vad`` listens beside uplink.
 STAGES = ("capture", "echo", "vad", "uplink", "link", "downlink", "playback")
@@ -19,7 +19,7 @@ STAGES = ("capture", "echo", "vad", "uplink", "link", "downlink", "playback")
 LISTENERS = ("recorder",)
 
 #: Who publishes ``control``: a person's page or command line, not a stage.
-MONITOR = "monitor"
+CONTROL = "control"
 
 
 class Queue(enum.Enum):
@@ -29,7 +29,7 @@ class Queue(enum.Enum):
     """
 
     LIVE = 100  # only the newest matter: a short queue, and the reader drops what is too old
-    KEPT = 10_000  # nothing may be lost: a long queue, a gap is an error that is seen, and it waits
+    LOSSLESS = 10_000  # nothing may be lost: a long queue, which waits; a gap is an error, and seen
     STATE = 200  # the last one says all: repeated every second and to each new reader
 
 
@@ -38,7 +38,7 @@ class Topic:
     """One row of the registry."""
 
     name: str
-    type: type[m.Message]
+    type: type[messages.Message]
     publisher: str  # the one stage that publishes it
     queue: Queue
     rate_hz: float  # nominal while the conversation runs; 0: when something happens
@@ -52,33 +52,38 @@ class Topic:
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic("mic.frame", m.MicFrame, "capture", Queue.LIVE, 50),
-    Topic("mic.clean", m.MicClean, "echo", Queue.LIVE, 50),
-    Topic("mic.speech", m.Speech, "vad", Queue.STATE, 1),
-    Topic("client.event", m.ClientEvent, "uplink", Queue.KEPT, 50),
-    Topic("interruption", m.Interruption, "uplink", Queue.KEPT, 0),
-    Topic("history.kept", m.Kept, "uplink", Queue.STATE, 1),
-    Topic("server.event", m.ServerEvent, "link", Queue.KEPT, 0),
-    Topic("link.state", m.LinkState, "link", Queue.STATE, 1),
-    Topic("reply.audio", m.ReplyAudio, "downlink", Queue.KEPT, 0),
-    Topic("reply.state", m.ReplyState, "downlink", Queue.STATE, 1),
-    Topic("transcript", m.Transcript, "downlink", Queue.KEPT, 0),
-    Topic("history.heard", m.History, "downlink", Queue.STATE, 1),
-    Topic("session.renew", m.Renew, "downlink", Queue.STATE, 0),
-    Topic("flush", m.Flush, "downlink", Queue.KEPT, 0, own_endpoint=True),
-    Topic("verdict", m.Verdict, "downlink", Queue.STATE, 1),
-    Topic("control", m.Control, MONITOR, Queue.KEPT, 0),
-    Topic("speaker.frame", m.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
-    Topic("heard", m.Heard, "playback", Queue.STATE, 1),
-    Topic("silenced", m.Silenced, "playback", Queue.KEPT, 0),
-    *(Topic(f"{stage}.health", m.Health, stage, Queue.STATE, 1) for stage in (*STAGES, *LISTENERS)),
+    Topic("mic.frame", messages.MicFrame, "capture", Queue.LIVE, 50),
+    Topic("mic.clean", messages.MicClean, "echo", Queue.LIVE, 50),
+    Topic("mic.speech", messages.Speech, "vad", Queue.STATE, 1),
+    Topic("client.event", messages.ClientEvent, "uplink", Queue.LOSSLESS, 50),
+    Topic("interruption", messages.Interruption, "uplink", Queue.LOSSLESS, 0),
+    Topic("history.mirror", messages.HistoryMirror, "uplink", Queue.STATE, 1),
+    Topic("server.event", messages.ServerEvent, "link", Queue.LOSSLESS, 0),
+    Topic("link.state", messages.LinkState, "link", Queue.STATE, 1),
+    Topic("reply.audio", messages.ReplyAudio, "downlink", Queue.LOSSLESS, 0),
+    Topic("reply.state", messages.ReplyState, "downlink", Queue.STATE, 1),
+    Topic("transcript", messages.Transcript, "downlink", Queue.LOSSLESS, 0),
+    Topic("history.heard", messages.History, "downlink", Queue.STATE, 1),
+    Topic("session.renew", messages.Renew, "downlink", Queue.STATE, 0),
+    Topic("flush", messages.Flush, "downlink", Queue.LOSSLESS, 0, own_endpoint=True),
+    Topic("turn.decision", messages.TurnDecision, "downlink", Queue.STATE, 1),
+    Topic("control", messages.Control, CONTROL, Queue.LOSSLESS, 0),
+    Topic("speaker.frame", messages.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
+    Topic("heard", messages.Heard, "playback", Queue.STATE, 1),
+    Topic("report.flush", messages.FlushReport, "playback", Queue.LOSSLESS, 0),
+    *(
+        Topic(f"{stage}.health", messages.Health, stage, Queue.STATE, 1)
+        for stage in (*STAGES, *LISTENERS)
+    ),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
-BY_TYPE: dict[type[m.Message], Topic] = {t.type: t for t in TOPICS if t.type is not m.Health}
+BY_TYPE: dict[type[messages.Message], Topic] = {
+    t.type: t for t in TOPICS if t.type is not messages.Health
+}
 
 
-def of(kind: type[m.Message]) -> Topic:
+def of(kind: type[messages.Message]) -> Topic:
     """Give the topic of a message type (a Health has one per stage: see ``health``)."""
     return BY_TYPE[kind]
 

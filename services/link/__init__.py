@@ -1,1 +1,1 @@
-"""The stage that holds the WebSocket: ``dialer`` connects, ``__main__`` moves text."""
+"""The stage that holds the WebSocket, and never reads what goes over it."""

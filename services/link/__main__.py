@@ -16,12 +16,13 @@ from typing import Literal
 import websocket
 from websocket import ABNF
 
+from services.link import inflow, reconnect
 from services.link.dialer import Dialer, hang_up, has_more
-from shared import messages as m
-from shared import stage as s
+from services.link.outbox import Outbox
+from shared import messages
 from shared.bus import Delivery
-from shared.realtime import endpoint, inflow, reconnect
-from shared.realtime.outbox import Outbox
+from shared.realtime import endpoint
+from shared.stage import FAILED, HEARTBEAT_S, Failure, Stage, run
 
 #: A frame that does not leave within this long means that the connection is dead.
 SEND_TIMEOUT_S = 5.0
@@ -37,13 +38,13 @@ State = Literal["connecting", "open", "waiting", "refused"]
 class Link:
     """One WebSocket, as a stage."""
 
-    def __init__(self, stage: s.Stage) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._settings = stage.config.link
         try:
             self._dialer = Dialer(self._settings, stage.wake)
         except endpoint.KeyProblem as error:
-            raise s.Failure(str(error)) from None
+            raise Failure(str(error)) from None
         self._where = self._dialer.where
         first_ms, max_ms = self._settings.retry_first_ms, self._settings.retry_max_ms
         self._backoff = reconnect.Backoff(first_ms, max_ms)
@@ -52,18 +53,18 @@ class Link:
         self._room = select.poll()  # whether the socket takes more
         self._renew_after = 0.0  # a renewal that failed is not tried again before
         self._retired: tuple[int, websocket.WebSocket] | None = None  # replaced; with its session
-        self._cause: m.Cause = ""
+        self._cause: messages.Cause = ""
         self._outbox = Outbox()
         self._blocked = False  # the socket takes no more for now
         self._session = 0
         self._sent = 0
         self._opened = self._pinged = self._alive = 0.0
-        stage.subscribe(m.ClientEvent, self._on_client_event)
-        stage.subscribe(m.Renew, self._on_renew)
+        stage.subscribe(messages.ClientEvent, self._on_client_event)
+        stage.subscribe(messages.Renew, self._on_renew)
         stage.on_wake(self._on_wake)
         stage.on_close(self._hang_up)
         stage.every(TICK_S, self._tick)
-        stage.every(s.HEARTBEAT_S, self._beat)
+        stage.every(HEARTBEAT_S, self._beat)
         key = "set" if self._dialer.has_key else "none"
         stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
         self._connect()
@@ -75,7 +76,7 @@ class Link:
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
 
-    def _on_renew(self, delivery: Delivery[m.Renew]) -> None:
+    def _on_renew(self, delivery: Delivery[messages.Renew]) -> None:
         due = delivery.message.session == self._session and time.monotonic() > self._renew_after
         if self._socket is not None and not self._dialer.busy and due:
             when = "though somebody speaks" if delivery.message.forced else "at a quiet moment"
@@ -135,7 +136,7 @@ class Link:
             self._stage.log.error(
                 "%s refused the connection: %s: %s", self._where, why, ending.advice
             )
-            self._stage.stop(s.FAILED)
+            self._stage.stop(FAILED)
             return
         if self._dialer.busy:
             # the one that was to replace it is on its way
@@ -151,7 +152,7 @@ class Link:
         self._stage.ok = state == "open"
         self._stage.state = f"{state} {reason}".strip()
         self._stage.publish(
-            m.LinkState(
+            messages.LinkState(
                 state=state,
                 session=self._session,
                 opened_ns=int(self._opened * 1e9),
@@ -165,7 +166,7 @@ class Link:
 
     # moving text
 
-    def _on_client_event(self, delivery: Delivery[m.ClientEvent]) -> None:
+    def _on_client_event(self, delivery: Delivery[messages.ClientEvent]) -> None:
         event = delivery.message
         if self._retired is not None:
             if event.session == self._retired[0]:
@@ -238,11 +239,13 @@ class Link:
         self._stage.wake()
 
     def _publish(self, text: bytes, now_ns: int) -> None:
-        if len(text) > m.MAX_TEXT:
+        if len(text) > messages.MAX_TEXT:
             self._stage.count("oversized", warning=f"a frame of {len(text)} bytes, skipped")
             return
         text = self._dialer.without_key(text)
-        self._stage.publish(m.ServerEvent(session=self._session, received_ns=now_ns, payload=text))
+        self._stage.publish(
+            messages.ServerEvent(session=self._session, received_ns=now_ns, payload=text)
+        )
         self._stage.counters["events_received"] += 1
 
     def _closed(self, data: bytes) -> None:
@@ -288,7 +291,7 @@ class Link:
 
 def main() -> int:
     """Run the stage."""
-    return s.run("link", Link, "Holds the WebSocket to the server.")
+    return run("link", Link, "Holds the WebSocket to the server.")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 import websocket
 
+from services.link import reconnect
 from shared.config import Link as Settings
-from shared.realtime import endpoint, reconnect
+from shared.realtime import endpoint
 
 #: What the kernel may hold of what we send, about a second of microphone: a network that stalls
 #: must not collect speech that then arrives late.

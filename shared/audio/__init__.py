@@ -1,1 +1,1 @@
-"""Sound: PCM arithmetic, resampling, devices, and the player that counts what was heard."""
+"""Sound that two or more stages need: PCM arithmetic, resampling, devices."""

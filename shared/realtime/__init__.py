@@ -1,1 +1,1 @@
-"""The Realtime protocol and the logic of a conversation, pure: no sockets, no clocks, no bus."""
+"""What two or more packages need of the Realtime protocol: where, words, ids."""

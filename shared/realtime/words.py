@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 
-from shared import messages as m
+from shared import messages
 from shared.audio.pcm import RATE
 
 #: Speech, where nothing better is known: 15 letters a second, blanks included.
@@ -22,7 +22,7 @@ BESIDE = 0.6
 
 
 def split(
-    text: str, marks: Sequence[m.Mark], heard: int, received: int, *, done: bool
+    text: str, marks: Sequence[messages.Mark], heard: int, received: int, *, done: bool
 ) -> tuple[str, str]:
     """Split a transcript at the playhead, at the end of the last word that was heard.
 
@@ -42,13 +42,13 @@ def split(
     return text[:end], text[end:]
 
 
-def _place(at: int, text: str, marks: Sequence[m.Mark], received: int, *, done: bool) -> int:
+def _place(at: int, text: str, marks: Sequence[messages.Mark], received: int, *, done: bool) -> int:
     """Give where the letter ``at`` of the text is in the audio, samples."""
     known = bisect.bisect_right(marks, at, key=lambda mark: mark.chars) - 1
     earliest = marks[known].samples if known >= 0 else 0
     if marks and marks[-1].samples >= BESIDE * received:
-        first = marks[known] if known >= 0 else m.Mark(0, 0)
-        last = m.Mark(len(text), received)
+        first = marks[known] if known >= 0 else messages.Mark(0, 0)
+        last = messages.Mark(len(text), received)
         after = marks[known + 1] if known + 1 < len(marks) else last
         span = max(1, after.chars - first.chars)
         return first.samples + (at - first.chars) * (after.samples - first.samples) // span

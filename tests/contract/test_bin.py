@@ -48,9 +48,9 @@ case "$1 $2 ${{3-}}" in
         fi
         echo "a line that pip prints"
         exit "${{PIP_STATUS:-0}}" ;;
-    "-m shared.preflight "*)
+    "-m commands.preflight "*)
         exit "${{PREFLIGHT_STATUS:-0}}" ;;
-    "-m shared.demo "*|"-m pytest "*)
+    "-m commands.demo "*|"-m pytest "*)
         shift 2
         for argument; do echo "argument $argument" >>"$CALLS"; done
         case "$*" in *tests/unit*) exit "${{UNIT_STATUS:-0}}" ;; esac ;;
@@ -196,7 +196,7 @@ def test_set_up_once(checkout: Checkout) -> None:
     assert checkout.calls == [
         "python -m venv --clear .venv",
         "python -m pip install --no-input --disable-pip-version-check --editable .",
-        "python -m shared.demo",
+        "python -m commands.demo",
     ]
     assert "installing" in first.stderr
     assert "pip prints" not in first.stderr, "pip's own output is for the log"
@@ -204,7 +204,7 @@ def test_set_up_once(checkout: Checkout) -> None:
     checkout.forget()
     second = checkout.run("demo")
     assert second.returncode == 0
-    assert checkout.calls == ["python -m shared.demo"]
+    assert checkout.calls == ["python -m commands.demo"]
     assert second.stderr == ""
 
 
@@ -233,7 +233,7 @@ def test_the_tests_tools_are_installed_only_for_the_tests(checkout: Checkout) ->
     assert any(call.endswith("--editable .[dev]") for call in checkout.calls)
     checkout.forget()
     checkout.run("demo")
-    assert checkout.calls == ["python -m shared.demo"]
+    assert checkout.calls == ["python -m commands.demo"]
 
 
 def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.calls[-2:] == ["argument -k", "argument a and b"]
     checkout.forget()
     checkout.run("start", "capture", "link")
-    assert checkout.calls[-1] == "python -m shared.launcher -f Procfile capture link"
+    assert checkout.calls[-1] == "python -m commands.launcher -f Procfile capture link"
 
 
 def test_start_stops_at_a_failed_preflight(checkout: Checkout) -> None:
@@ -388,7 +388,7 @@ def test_two_set_ups_at_once_are_one(checkout: Checkout, gate: Path) -> None:
             assert first.wait(60) == 0
             assert second.wait(60) == 0
     assert sum("pip install" in call for call in checkout.calls) == 1
-    assert "python -m shared.launcher -f Procfile" in checkout.calls
+    assert "python -m commands.launcher -f Procfile" in checkout.calls
 
 
 def test_a_killed_set_up_is_in_nobodys_way(checkout: Checkout, gate: Path) -> None:

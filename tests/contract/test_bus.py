@@ -11,40 +11,21 @@ from typing import Any
 import pytest
 import zmq
 
-from shared import bus, topics
-from shared import messages as m
+from shared import bus, messages, topics
 from shared.readers import HOLD_NS
 from shared.topics import Queue
-
-from .conftest import Wires
+from tests.support.frames import EPOCH, audio, frames, mic
+from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
 
-EPOCH = 1_700_000_000_000_000_000
+
+def speaker(number: int) -> messages.SpeakerFrame:
+    return messages.SpeakerFrame(stream=1, position=number, played_ns=2)
 
 
-def mic(number: int, payload: bytes = b"") -> m.MicFrame:
-    return m.MicFrame(stream=1, position=number, captured_ns=2, overflows=0, payload=payload)
-
-
-def speaker(number: int) -> m.SpeakerFrame:
-    return m.SpeakerFrame(stream=1, position=number, played_ns=2)
-
-
-def audio(number: int) -> m.ReplyAudio:
-    return m.ReplyAudio(
-        generation=1,
-        session=1,
-        response_id="response",
-        item_id="item",
-        content_index=0,
-        start=number,
-        payload=bytes(960),
-    )
-
-
-def flush(generation: int) -> m.Flush:
-    return m.Flush(
+def flush(generation: int) -> messages.Flush:
+    return messages.Flush(
         generation=generation,
         session=1,
         cause="speech_started",
@@ -55,35 +36,26 @@ def flush(generation: int) -> m.Flush:
     )
 
 
-def link(state: Any = "open") -> m.LinkState:
-    return m.LinkState(state=state, session=1)
+def link(state: Any = "open") -> messages.LinkState:
+    return messages.LinkState(state=state, session=1)
 
 
-def interrupt() -> m.Control:
-    return m.Control(command="interrupt")
-
-
-def frames(
-    message: m.Message, seq: int, epoch: int = EPOCH, age_ms: float = 0, name: str = ""
-) -> list[bytes]:
-    """Give a message's frames as its publisher would have sent them."""
-    stamp = m.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
-    topic = name or topics.of(type(message)).name
-    return [topic.encode(), *m.encode(message, stamp)]
+def interrupt() -> messages.Control:
+    return messages.Control(command="interrupt")
 
 
 # from one stage to another
 
 
 def test_a_message_arrives_as_it_was_sent(wires: Wires) -> None:
-    publisher, reader = wires.publisher("capture"), wires.subscriber(m.MicFrame)
+    publisher, reader = wires.publisher("capture"), wires.subscriber(messages.MicFrame)
     wires.join(publisher, "mic.frame")
     before = time.monotonic_ns()
     sent = [publisher.publish(mic(n, bytes([n, n]))) for n in range(3)]
     for n in range(3):
         found = wires.next(reader)
         assert found.message == mic(n, bytes([n, n]))
-        assert found.topic is topics.of(m.MicFrame)
+        assert found.topic is topics.of(messages.MicFrame)
         assert (found.stamp.seq, found.stamp.t) == (n, sent[n])
         assert (found.lost, found.restarted) == (0, False)
     assert before <= sent[0] <= sent[1] <= sent[2]
@@ -92,28 +64,31 @@ def test_a_message_arrives_as_it_was_sent(wires: Wires) -> None:
 
 def test_each_topic_is_counted_by_itself(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
-    reader = wires.subscriber(m.ReplyAudio, m.ReplyState)
+    reader = wires.subscriber(messages.ReplyAudio, messages.ReplyState)
     wires.join(publisher, "reply.audio", "reply.state")
-    state = m.ReplyState(generation=1, session=1, active=[], items=[])
+    state = messages.ReplyState(generation=1, session=1, active=[], items=[])
     for n in range(3):
         publisher.publish(audio(n))
         publisher.publish(state)
     found = [wires.next(reader) for _ in range(6)]
-    for kind in (m.ReplyAudio, m.ReplyState):
+    for kind in (messages.ReplyAudio, messages.ReplyState):
         assert [d.stamp.seq for d in found if isinstance(d.message, kind)] == [0, 1, 2]
     assert not reader.faults.lost
 
 
 def test_a_reader_gets_only_what_it_asked_for(wires: Wires) -> None:
-    publisher, reader = wires.publisher("link"), wires.subscriber(m.LinkState)
+    publisher, reader = wires.publisher("link"), wires.subscriber(messages.LinkState)
     wires.join(publisher, "link.state")
-    publisher.publish(m.Health(pid=1, ok=True, state="", counters={}), topics.health("link"))
+    publisher.publish(messages.Health(pid=1, ok=True, state="", counters={}), topics.health("link"))
     publisher.publish(link())
-    assert isinstance(wires.next(reader).message, m.LinkState)
+    assert isinstance(wires.next(reader).message, messages.LinkState)
 
 
 def test_where_they_meet_is_told(wires: Wires) -> None:
-    publisher, reader = wires.publisher("downlink"), wires.subscriber(m.ReplyAudio, m.Flush)
+    publisher, reader = (
+        wires.publisher("downlink"),
+        wires.subscriber(messages.ReplyAudio, messages.Flush),
+    )
     base = f"ipc://{wires.directory}"
     assert publisher.addresses == [f"{base}/downlink.ipc", f"{base}/flush.ipc"]
     assert reader.addresses == [f"{base}/flush.ipc", f"{base}/downlink.ipc"]
@@ -135,13 +110,13 @@ def test_a_late_reader_gets_the_state_at_once(wires: Wires) -> None:
     publisher = wires.publisher("link")
     for state in ("connecting", "open"):
         publisher.publish(link(state))
-    health = m.Health(pid=1, ok=True, state="x", counters={})
+    health = messages.Health(pid=1, ok=True, state="x", counters={})
     publisher.publish(health, topics.health("link"))
-    reader = wires.subscriber(m.LinkState, topics.health("link"))
+    reader = wires.subscriber(messages.LinkState, topics.health("link"))
     wires.join(publisher, "link.state", "link.health")
     found = {d.topic.name: d.message for d in (wires.next(reader), wires.next(reader))}
     assert found == {"link.state": link("open"), "link.health": health}
-    second = wires.subscriber(m.LinkState)
+    second = wires.subscriber(messages.LinkState)
     wires.join(publisher, "link.state")
     assert wires.next(second).message == link("open")
 
@@ -157,11 +132,11 @@ def test_state_is_repeated_to_a_reader_of_everything(wires: Wires) -> None:
 
 def test_state_is_repeated_and_health_is_not(wires: Wires) -> None:
     publisher = wires.publisher("link")
-    reader = wires.subscriber(m.LinkState, topics.health("link"))
+    reader = wires.subscriber(messages.LinkState, topics.health("link"))
     wires.join(publisher, "link.state", "link.health")
     publisher.publish(link("waiting"))
     publisher.publish(link("open"))
-    health = m.Health(pid=1, ok=True, state="", counters={})
+    health = messages.Health(pid=1, ok=True, state="", counters={})
     publisher.publish(health, topics.health("link"))
     publisher.repeat_state()
     publisher.publish(link("refused"))
@@ -181,14 +156,14 @@ def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
     for n in range(500):
         publisher.publish(audio(n))
     publisher.publish(flush(1))
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     wires.join(publisher, "reply.audio")
     publisher.publish(audio(500))
     found = [wires.next(reader) for _ in range(501)]
     assert [d.message for d in found] == [audio(n) for n in range(501)]
     assert not reader.faults.lost
     # that was for the first one
-    second = wires.subscriber(m.ReplyAudio, m.Flush)
+    second = wires.subscriber(messages.ReplyAudio, messages.Flush)
     wires.join(publisher, "reply.audio", "flush")
     publisher.publish(audio(501))
     assert wires.next(second).message == flush(1)
@@ -197,7 +172,7 @@ def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
 
 def test_it_waits_again_when_the_last_reader_is_gone(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
-    readers = [wires.subscriber(m.ReplyAudio) for _ in range(2)]
+    readers = [wires.subscriber(messages.ReplyAudio) for _ in range(2)]
     wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 2)
     readers.pop().close()
     wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
@@ -209,7 +184,7 @@ def test_it_waits_again_when_the_last_reader_is_gone(wires: Wires) -> None:
         readers.pop().close()
         wires.part(publisher, "reply.audio")
         publisher.publish(audio(n))
-        readers.append(wires.subscriber(m.ReplyAudio))
+        readers.append(wires.subscriber(messages.ReplyAudio))
         wires.join(publisher, "reply.audio")
         publisher.publish(audio(n + 1))
         assert [wires.next(readers[0]).message for _ in range(2)] == [audio(n), audio(n + 1)]
@@ -224,10 +199,10 @@ def readers_of(publisher: bus.Publisher, name: str) -> int:
 def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires) -> None:
     """The next is there before it is seen that the last one is gone, or not."""
     publisher = wires.publisher("downlink")
-    before = wires.subscriber(m.ReplyAudio)
+    before = wires.subscriber(messages.ReplyAudio)
     wires.join(publisher, "reply.audio")
     for n in range(20):
-        after = wires.subscriber(m.ReplyAudio)
+        after = wires.subscriber(messages.ReplyAudio)
         if n % 2:
             before.close()
         wires.join(publisher, "reply.audio")
@@ -244,8 +219,8 @@ def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires)
 def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
     """Its connection breaks and is back: what was said meanwhile has waited."""
     where = wires.directory / "link.ipc"
-    publisher, reader = wires.publisher("link"), wires.subscriber(m.ServerEvent)
-    events = [m.ServerEvent(session=1, received_ns=n) for n in range(3)]
+    publisher, reader = wires.publisher("link"), wires.subscriber(messages.ServerEvent)
+    events = [messages.ServerEvent(session=1, received_ns=n) for n in range(3)]
     wires.join(publisher, "server.event")
     publisher.publish(events[0])
     assert wires.next(reader).message == events[0]
@@ -262,9 +237,11 @@ def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
 
 def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
-    onlooker = wires.subscriber(m.ReplyAudio, m.ReplyState, m.Flush, onlooker=True)
+    onlooker = wires.subscriber(
+        messages.ReplyAudio, messages.ReplyState, messages.Flush, onlooker=True
+    )
     wires.join(publisher, "?reply.audio", "reply.stat", "?flush")
-    assert publisher.read == {"reply.audio", "reply.state", "flush"}
+    assert publisher.subscribed == {"reply.audio", "reply.state", "flush"}
     assert publisher.held >= {"reply.audio", "flush"}
     # it sees what waits, while it does
     publisher.publish(flush(1))
@@ -272,7 +249,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     for n in range(3):
         publisher.publish(audio(n))
     assert [wires.next(onlooker).message for _ in range(3)] == [audio(n) for n in range(3)]
-    reader = wires.subscriber(m.ReplyAudio, m.Flush)
+    reader = wires.subscriber(messages.ReplyAudio, messages.Flush)
     wires.join(publisher, "reply.audio", "flush")
     publisher.publish(audio(3))
     found = [wires.next(reader).message for _ in range(5)]
@@ -280,7 +257,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     assert [f for f in found if f != flush(1)] == [audio(n) for n in range(4)]
     # and once
     assert wires.next(onlooker).message == audio(3)
-    state = m.ReplyState(generation=1, session=1, active=[], items=[])
+    state = messages.ReplyState(generation=1, session=1, active=[], items=[])
     publisher.publish(state)
     assert wires.next(onlooker).message == state
     assert onlooker.faults == reader.faults == bus.Faults()
@@ -297,12 +274,12 @@ def test_what_waited_comes_after_the_state(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
     for n in range(3):
         publisher.publish(audio(n))
-        publisher.publish(m.ReplyState(generation=n, session=1, active=[], items=[]))
-    reader = wires.subscriber(m.ReplyAudio, m.ReplyState)
+        publisher.publish(messages.ReplyState(generation=n, session=1, active=[], items=[]))
+    reader = wires.subscriber(messages.ReplyAudio, messages.ReplyState)
     wires.join(publisher, "reply.audio", "reply.state")
     found = [wires.next(reader).message for _ in range(4)]
     assert found[1:] == [audio(n) for n in range(3)]
-    assert isinstance(found[0], m.ReplyState)
+    assert isinstance(found[0], messages.ReplyState)
     assert found[0].generation == 2
 
 
@@ -310,7 +287,7 @@ def test_it_does_not_come_in_the_wrong_order(wires: Wires) -> None:
     """A reader that is connected, and not yet welcomed, is sent nothing before what waits."""
     publisher = wires.publisher("downlink")
     publisher.publish(audio(0))
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     [socket] = reader.sockets
     [other, _] = publisher.sockets
     assert other.poll(20_000)
@@ -331,7 +308,7 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
             publisher.publish(audio(n))
     # what is too old takes no memory
     assert len(publisher._held["reply.audio"]) == 2
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     real = time.monotonic_ns
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic_ns", lambda: real() + 2 * HOLD_NS + 1)
@@ -351,7 +328,7 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
 def test_live_sound_waits_for_nobody(wires: Wires) -> None:
     publisher = wires.publisher("capture")
     publisher.publish(mic(0))
-    reader = wires.subscriber(m.MicFrame)
+    reader = wires.subscriber(messages.MicFrame)
     wires.join(publisher, "mic.frame")
     publisher.publish(mic(1))
     assert wires.next(reader).message == mic(1)
@@ -362,7 +339,7 @@ def test_live_sound_waits_for_nobody(wires: Wires) -> None:
 
 
 def test_a_gap_is_seen(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     for seq in (4, 5, 9, 10, 12):
         sender.send_multipart(frames(audio(seq), seq))
@@ -372,7 +349,7 @@ def test_a_gap_is_seen(wires: Wires) -> None:
 
 
 def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -> None:
-    publisher, reader = wires.publisher("capture"), wires.subscriber(m.MicFrame)
+    publisher, reader = wires.publisher("capture"), wires.subscriber(messages.MicFrame)
     wires.join(publisher, "mic.frame")
     many = 4000
     for n in range(many):
@@ -395,7 +372,7 @@ def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -
 
 
 def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
-    publisher, reader = wires.publisher("downlink"), wires.subscriber(m.ReplyAudio)
+    publisher, reader = wires.publisher("downlink"), wires.subscriber(messages.ReplyAudio)
     wires.join(publisher, "reply.audio")
     # three minutes in one burst, in stretches of 20 ms
     for n in range(9000):
@@ -404,9 +381,9 @@ def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
 
 
 def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
-    topic = topics.of(m.SpeakerFrame)
+    topic = topics.of(messages.SpeakerFrame)
     assert topic.max_age_ms
-    reader = wires.subscriber(m.SpeakerFrame)
+    reader = wires.subscriber(messages.SpeakerFrame)
     sender = wires.foreign("playback", "speaker.frame")
     for seq in range(5):
         sender.send_multipart(frames(speaker(seq), seq, age_ms=topic.max_age_ms + 1))
@@ -420,7 +397,7 @@ def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
 
 
 def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     sender.send_multipart(frames(audio(0), 0, age_ms=1000 * (time.monotonic() - 1)))
     assert wires.next(reader).message == audio(0)
@@ -430,7 +407,7 @@ def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
 
 
 def test_a_restart_is_seen_and_is_no_loss(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     first = wires.publisher("downlink")
     wires.join(first, "reply.audio")
     for n in range(3):
@@ -448,7 +425,7 @@ def test_a_restart_is_seen_and_is_no_loss(wires: Wires) -> None:
 
 
 def test_a_clock_that_was_set_back_is_a_restart_too(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     sender.send_multipart(frames(audio(0), 7))
     sender.send_multipart(frames(audio(1), 0, epoch=EPOCH - 1))
@@ -457,7 +434,7 @@ def test_a_clock_that_was_set_back_is_a_restart_too(wires: Wires) -> None:
 
 
 def test_what_was_read_before_is_refused(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     good = [frames(audio(n), seq) for n, seq in ((0, 5), (1, 6), (2, 8))]
     for message in (good[0], good[0], good[1], good[0], good[1]):
@@ -477,7 +454,7 @@ def test_what_was_read_before_is_refused(wires: Wires) -> None:
 
 
 def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     for seq in range(10):
         sender.send_multipart(frames(audio(seq), seq, epoch=EPOCH))
@@ -490,15 +467,15 @@ def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires)
 # what is no message
 
 
-def changed(message: m.Message, seq: int, **parts: Any) -> list[bytes]:
+def changed(message: messages.Message, seq: int, **parts: Any) -> list[bytes]:
     topic, header, payload = frames(message, seq)
     given = {"topic": topic, "header": header, "payload": payload} | parts
     return [given["topic"], given["header"], given["payload"]]
 
 
 def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) -> None:
-    reader = wires.subscriber(m.Control)
-    sender = wires.foreign("monitor", "control")
+    reader = wires.subscriber(messages.Control)
+    sender = wires.foreign("control", "control")
     good = frames(interrupt(), 0)
     bad = [
         good[:1],
@@ -507,9 +484,9 @@ def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) ->
         changed(interrupt(), 0, header=b""),
         changed(interrupt(), 0, header=b"\xc1"),
         changed(interrupt(), 0, header=good[1] + b"\x00"),
-        changed(interrupt(), 0, header=good[1].replace(b"\xa1v\x01", b"\xa1v\x02")),
+        changed(interrupt(), 0, header=good[1].replace(b"\xa1v\x02", b"\xa1v\x01")),
         changed(interrupt(), 0, header=good[1].replace(b"interrupt", b"interrupd")),
-        changed(interrupt(), 0, header=good[1] + bytes(m.MAX_HEADER)),
+        changed(interrupt(), 0, header=good[1] + bytes(messages.MAX_HEADER)),
         changed(interrupt(), 0, payload=b"a"),
     ]
     for message in bad:
@@ -521,9 +498,11 @@ def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) ->
 
 
 def test_a_longer_name_is_another_topic(wires: Wires) -> None:
-    reader = wires.subscriber(m.Heard)
+    reader = wires.subscriber(messages.Heard)
     sender = wires.foreign("playback", "heard")
-    heard, others = (m.Heard(generation=n, session=1, playing=False, items=[]) for n in (1, 2))
+    heard, others = (
+        messages.Heard(generation=n, session=1, playing=False, items=[]) for n in (1, 2)
+    )
     sender.send_multipart([b"heard\x00"])
     sender.send_multipart(frames(others, 0, name="heard.by.others"))
     sender.send_multipart(frames(heard, 0))
@@ -531,11 +510,15 @@ def test_a_longer_name_is_another_topic(wires: Wires) -> None:
     assert reader.faults == bus.Faults()
 
 
-@pytest.mark.parametrize("kind", [m.ReplyAudio, m.ServerEvent], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [messages.ReplyAudio, messages.ServerEvent], ids=lambda kind: kind.__name__
+)
 def test_what_is_too_large_is_refused_and_the_next_one_is_read(
-    wires: Wires, kind: type[m.Message]
+    wires: Wires, kind: type[messages.Message]
 ) -> None:
-    good = audio(0) if kind is m.ReplyAudio else m.ServerEvent(session=1, received_ns=1)
+    good = (
+        audio(0) if kind is messages.ReplyAudio else messages.ServerEvent(session=1, received_ns=1)
+    )
     row = topics.of(kind)
     reader = wires.subscriber(kind)
     sender = wires.foreign(row.endpoint, row.name)
@@ -548,23 +531,23 @@ def test_what_is_too_large_is_refused_and_the_next_one_is_read(
 
 
 def test_memory_has_a_limit(wires: Wires) -> None:
-    sockets = [*wires.publisher("link").sockets, *wires.subscriber(m.ServerEvent).sockets]
+    sockets = [*wires.publisher("link").sockets, *wires.subscriber(messages.ServerEvent).sockets]
     limits = {each.get(zmq.MAXMSGSIZE) for each in sockets}
     assert limits == {bus.MAX_FRAME}
     # ZeroMQ does not connect again after that, so it is no limit of messages
-    assert max(kind.payload_limit for kind in m.Message.__subclasses__()) * 2 < bus.MAX_FRAME
+    assert max(kind.payload_limit for kind in messages.Message.__subclasses__()) * 2 < bus.MAX_FRAME
 
 
 def test_the_largest_message_there_is_passes(wires: Wires) -> None:
-    publisher, reader = wires.publisher("link"), wires.subscriber(m.ServerEvent)
+    publisher, reader = wires.publisher("link"), wires.subscriber(messages.ServerEvent)
     wires.join(publisher, "server.event")
-    event = m.ServerEvent(session=1, received_ns=1, payload=bytes(m.MAX_TEXT))
+    event = messages.ServerEvent(session=1, received_ns=1, payload=bytes(messages.MAX_TEXT))
     publisher.publish(event)
     assert wires.next(reader).message.payload == event.payload
 
 
 def test_a_flood_of_nonsense_lets_the_reader_do_its_other_work(wires: Wires) -> None:
-    reader = wires.subscriber(m.ReplyAudio)
+    reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     many = 3 * bus.REFUSED_AT_ONCE
     for _ in range(many):
@@ -599,7 +582,7 @@ def test_nonsense_for_a_subscription_is_passed_over(wires: Wires) -> None:
 
 def test_a_flush_behind_300_frames_is_read_first(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
-    reader = wires.subscriber(m.ReplyAudio, m.Transcript, m.Flush)
+    reader = wires.subscriber(messages.ReplyAudio, messages.Transcript, messages.Flush)
     wires.join(publisher, "reply.audio", "transcript", "flush")
     for n in range(300):
         publisher.publish(audio(n))
@@ -612,7 +595,7 @@ def test_a_flush_behind_300_frames_is_read_first(wires: Wires) -> None:
 
 def test_a_flush_that_comes_while_frames_are_read_is_read_next(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
-    reader = wires.subscriber(m.ReplyAudio, m.Flush)
+    reader = wires.subscriber(messages.ReplyAudio, messages.Flush)
     wires.join(publisher, "reply.audio", "flush")
     for n in range(300):
         publisher.publish(audio(n))
@@ -622,29 +605,34 @@ def test_a_flush_that_comes_while_frames_are_read_is_read_next(wires: Wires) -> 
     assert wires.next(reader).message == flush(1)
 
 
-@pytest.mark.parametrize("kind", [m.Flush, m.MicFrame], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [messages.Flush, messages.MicFrame], ids=lambda kind: kind.__name__
+)
 def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
-    wires: Wires, kind: type[m.Message]
+    wires: Wires, kind: type[messages.Message]
 ) -> None:
-    reader = wires.subscriber(kind, m.Control, m.LinkState)
+    reader = wires.subscriber(kind, messages.Control, messages.LinkState)
     flood = topics.of(kind)
     senders = [
         wires.foreign(name, *topic)
         for name, *topic in (
             (flood.endpoint, flood.name),
-            ("monitor", "control"),
+            ("control", "control"),
             ("link", "link.state"),
         )
     ]
     many = 20 * bus.URGENT_AT_ONCE
     for seq in range(many):
-        senders[0].send_multipart(frames(flush(seq) if kind is m.Flush else mic(seq), seq))
+        senders[0].send_multipart(frames(flush(seq) if kind is messages.Flush else mic(seq), seq))
     senders[1].send_multipart(frames(interrupt(), 0))
     senders[2].send_multipart(frames(link(), 0))
     wires.ready(reader)
     found = [type(wires.next(reader).message) for _ in range(many + 2)]
     # each has its turn, the urgent one more of them
-    assert max(found.index(m.Control), found.index(m.LinkState)) <= 2 * bus.URGENT_AT_ONCE + 1
+    assert (
+        max(found.index(messages.Control), found.index(messages.LinkState))
+        <= 2 * bus.URGENT_AT_ONCE + 1
+    )
     # and when nothing else comes there is no more to wait for
     assert found.count(kind) == many
 
@@ -660,7 +648,7 @@ def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
     stranger.send(b"\x01link.state")
     wires.join(publisher, "link.state")
     assert [audience.counts for audience in publisher._audiences.values()] == [{"link.state": 1}]
-    assert publisher.read == {"link.state"}
+    assert publisher.subscribed == {"link.state"}
     assert "server.event" in publisher.held
 
 
@@ -794,7 +782,7 @@ def test_waiting_for_descriptors() -> None:
 
 
 def test_waiting_for_messages(wires: Wires) -> None:
-    publisher, reader = wires.publisher("monitor"), wires.subscriber(m.Control)
+    publisher, reader = wires.publisher("control"), wires.subscriber(messages.Control)
     wires.join(publisher, "control")
     poller = bus.Poller()
     for each in reader.sockets:
@@ -808,10 +796,10 @@ def test_waiting_for_messages(wires: Wires) -> None:
 
 def test_a_subscription_is_not_missed_where_sending_has_taken_it_in(wires: Wires) -> None:
     publisher = wires.publisher("capture")
-    wires.subscriber(m.MicFrame)
-    frame = m.MicFrame(stream=1, position=0, captured_ns=1, overflows=0, payload=bytes(960))
+    wires.subscriber(messages.MicFrame)
+    frame = messages.MicFrame(stream=1, position=0, captured_ns=1, overflows=0, payload=bytes(960))
     end = time.monotonic() + 20
-    while "mic.frame" not in publisher.read:
+    while "mic.frame" not in publisher.subscribed:
         assert time.monotonic() < end, "the reader is not seen"
         publisher.publish(frame)
         # no poller tells of anything
@@ -820,8 +808,8 @@ def test_a_subscription_is_not_missed_where_sending_has_taken_it_in(wires: Wires
 
 def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
     by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
-    assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.KEPT.value}
+    assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.LOSSLESS.value}
     assert [s.get(zmq.SNDHWM) for s in wires.publisher("capture").sockets] == [Queue.STATE.value]
     # what waits does so at its publisher
-    for kind in (m.MicFrame, m.ReplyAudio):
+    for kind in (messages.MicFrame, messages.ReplyAudio):
         assert [s.get(zmq.RCVHWM) for s in wires.subscriber(kind).sockets] == [bus.AHEAD]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import wraps
 from typing import Any
 
 import soundfile
@@ -17,11 +16,10 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from services.emulator.clips import Voice
 from services.emulator.options import VOICE, Options
 from services.emulator.server import Emulator, serve
-from tests.unit.emulator.support import audio_of, kinds, of, one, validate
+from tests.support.asynchronous import PATIENCE_S, asynchronous
+from tests.support.emulator import audio_of, kinds, of, one, validate
 
 Event = dict[str, Any]
-#: Generous: nothing here waits for a time, only for events.
-PATIENCE_S = 30
 STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
 
 
@@ -96,16 +94,6 @@ async def talk(**changes: Any) -> AsyncIterator[Talk]:
             finally:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
-
-
-def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a coroutine as a test."""
-
-    @wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 def person() -> list[bytes]:

@@ -20,8 +20,8 @@ from websockets.typing import Subprotocol
 
 from services.emulator.options import BadOption, Faults, Options
 from services.emulator.server import Emulator, serve
-from tests.contract.test_emulator_client import PATIENCE_S, asynchronous
-from tests.unit.emulator.support import audio_of, kinds, of, validate
+from tests.support.asynchronous import PATIENCE_S, asynchronous
+from tests.support.emulator import audio_of, kinds, of, validate
 
 Event = dict[str, Any]
 

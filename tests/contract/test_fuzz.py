@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import fuzz
+from harness import fuzz
 from shared import config
 
 pytestmark = pytest.mark.contract
@@ -30,8 +30,8 @@ edits = st.lists(
 @pytest.fixture(autouse=True)
 def _no_file_is_left() -> Iterator[None]:
     yield
-    while fuzz._FILES:
-        fuzz._FILES.pop().unlink()
+    while fuzz.FILES:
+        fuzz.FILES.pop().unlink()
 
 
 @every_target

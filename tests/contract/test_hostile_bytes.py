@@ -17,12 +17,10 @@ import zmq
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared import bus, topics
-from shared import messages as m
-from shared.realtime import events
-
-from ..unit.test_messages import KINDS, every_kind, header
-from .conftest import Wires
+from services.downlink import events
+from shared import bus, messages, topics
+from tests.support.headers import KINDS, every_kind, header
+from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
 
@@ -49,20 +47,20 @@ anything = st.recursive(
     ),
     max_leaves=12,
 )
-payloads = st.binary(max_size=8) | st.sampled_from([bytes(960), bytes(m.MAX_AUDIO + 2)])
+payloads = st.binary(max_size=8) | st.sampled_from([bytes(960), bytes(messages.MAX_AUDIO + 2)])
 
 
-def attempt(kind: type[m.Message], packed: bytes, payload: bytes) -> m.Message | None:
+def attempt(kind: type[messages.Message], packed: bytes, payload: bytes) -> messages.Message | None:
     """Read what may be a message; give it, or None where it was refused as it should be."""
     try:
-        message, stamp = m.decode(kind, packed, payload)
-    except m.BadMessage as error:
+        message, stamp = messages.decode(kind, packed, payload)
+    except messages.BadMessage as error:
         said = str(error)
     else:
         # the short way sees no less than the closer look
-        assert (message, stamp) == m._looked_at(kind, packed, payload)
+        assert (message, stamp) == messages._looked_at(kind, packed, payload)
         # what is read is a message like any other
-        assert m.decode(kind, *m.encode(message, stamp)) == (message, stamp)
+        assert messages.decode(kind, *messages.encode(message, stamp)) == (message, stamp)
         return message
     assert said.isprintable()
     assert len(said) <= 200
@@ -70,32 +68,32 @@ def attempt(kind: type[m.Message], packed: bytes, payload: bytes) -> m.Message |
 
 
 @every_kind
-def test_the_good_ones_here_are_good(kind: type[m.Message]) -> None:
+def test_the_good_ones_here_are_good(kind: type[messages.Message]) -> None:
     assert attempt(kind, msgpack.packb(header(kind)), b"") is not None
 
 
 @given(kinds, st.binary(max_size=200), payloads)
-@example(m.Control, b"\x81\xa1v" + b"\x91" * 1000 + b"\x01", b"")
-@example(m.Control, struct.pack(">BI", 0xDF, 2**32 - 1), b"")
-def test_any_bytes(kind: type[m.Message], packed: bytes, payload: bytes) -> None:
+@example(messages.Control, b"\x81\xa1v" + b"\x91" * 1000 + b"\x01", b"")
+@example(messages.Control, struct.pack(">BI", 0xDF, 2**32 - 1), b"")
+def test_any_bytes(kind: type[messages.Message], packed: bytes, payload: bytes) -> None:
     attempt(kind, packed, payload)
 
 
 @given(kinds, anything, payloads)
-def test_any_msgpack(kind: type[m.Message], said: Any, payload: bytes) -> None:
+def test_any_msgpack(kind: type[messages.Message], said: Any, payload: bytes) -> None:
     attempt(kind, msgpack.packb(said), payload)
 
 
 @given(kinds, st.dictionaries(names, anything, max_size=4), st.sets(names, max_size=2), payloads)
 def test_any_field_changed(
-    kind: type[m.Message], changed: dict[str, Any], without: set[str], payload: bytes
+    kind: type[messages.Message], changed: dict[str, Any], without: set[str], payload: bytes
 ) -> None:
     made = {k: v for k, v in (header(kind) | changed).items() if k not in without}
     attempt(kind, msgpack.packb(made), payload)
 
 
 @given(kinds, st.data())
-def test_any_byte_changed(kind: type[m.Message], data: st.DataObject) -> None:
+def test_any_byte_changed(kind: type[messages.Message], data: st.DataObject) -> None:
     packed = bytearray(msgpack.packb(header(kind)))
     for _ in range(data.draw(st.integers(1, 3))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
@@ -103,7 +101,7 @@ def test_any_byte_changed(kind: type[m.Message], data: st.DataObject) -> None:
 
 
 @given(kinds, st.data())
-def test_any_part_of_it(kind: type[m.Message], data: st.DataObject) -> None:
+def test_any_part_of_it(kind: type[messages.Message], data: st.DataObject) -> None:
     packed = msgpack.packb(header(kind))
     cut = data.draw(st.integers(0, len(packed) - 1))
     assert attempt(kind, packed[:cut], b"") is None
@@ -125,7 +123,7 @@ class Wire:
 
 @pytest.fixture(name="wire")
 def _wire(wires: Wires) -> Wire:
-    topic = topics.of(m.ReplyState)
+    topic = topics.of(messages.ReplyState)
     reader = wires.subscriber(topic)
     return Wire(wires.foreign(topic.endpoint, topic.name), reader)
 
@@ -133,13 +131,13 @@ def _wire(wires: Wires) -> Wire:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> None:
-    topic, reader, sender = topics.of(m.ReplyState), wire.reader, wire.sender
+    topic, reader, sender = topics.of(messages.ReplyState), wire.reader, wire.sender
     before = sum(reader.faults.refused.values())
     name = topic.name.encode()
-    message = m.ReplyState(generation=1, session=1, active=[], items=[])
+    message = messages.ReplyState(generation=1, session=1, active=[], items=[])
     changes = st.dictionaries(names, anything, max_size=3)
     packed = st.binary(max_size=60) | st.builds(
-        lambda changed: msgpack.packb(header(m.ReplyState) | changed), changes
+        lambda changed: msgpack.packb(header(messages.ReplyState) | changed), changes
     )
     frame = packed | payloads
     foreign = data.draw(
@@ -152,11 +150,11 @@ def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> N
     )
     for frames in foreign:
         sender.send_multipart(frames)
-    stamp = m.Stamp(seq=0, epoch=next(wire.epochs), t=time.monotonic_ns())
-    sender.send_multipart([name, *m.encode(message, stamp)])
+    stamp = messages.Stamp(seq=0, epoch=next(wire.epochs), t=time.monotonic_ns())
+    sender.send_multipart([name, *messages.encode(message, stamp)])
     arrived = 0
     while (found := wires.next(reader)).stamp != stamp:
-        assert isinstance(found.message, m.ReplyState)
+        assert isinstance(found.message, messages.ReplyState)
         arrived += 1
     asked_for = sum(frames[0] == name for frames in foreign)
     assert arrived + sum(reader.faults.refused.values()) - before == asked_for
@@ -187,10 +185,10 @@ def test_the_publisher_lives_on(wires: Wires, said: bytes) -> None:
                 pass  # until it hangs up
         except OSError:
             pass  # it hung up before all was said
-        reader = wires.subscriber(m.LinkState)
+        reader = wires.subscriber(messages.LinkState)
         wires.join(publisher, "link.state")
-        publisher.publish(m.LinkState(state="open"))
-        assert wires.next(reader).message == m.LinkState(state="open")
+        publisher.publish(messages.LinkState(state="open"))
+        assert wires.next(reader).message == messages.LinkState(state="open")
 
 
 # from the server
@@ -206,4 +204,4 @@ def test_any_bytes_of_the_server(text: bytes) -> None:
 
 
 def test_the_limits_of_the_wire_are_above_those_of_messages() -> None:
-    assert max(m.MAX_HEADER, m.MAX_AUDIO, m.MAX_TEXT) < bus.MAX_FRAME
+    assert max(messages.MAX_HEADER, messages.MAX_AUDIO, messages.MAX_TEXT) < bus.MAX_FRAME

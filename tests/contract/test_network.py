@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from shared import bus, config, keys, network, topics
-from shared import messages as m
+from commands import keys
+from shared import bus, config, messages, network, topics
 from shared.network import Network
-
-from .conftest import Wires
+from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
 
-LINK = m.LinkState(state="open", session=1)
+LINK = messages.LinkState(state="open", session=1)
 
 
 # addresses
@@ -29,13 +28,13 @@ LINK = m.LinkState(state="open", session=1)
 
 def test_the_endpoints_of_the_stages_take_the_ports_in_turn() -> None:
     assert network.parse(
-        ["tcp://10.0.0.2:7300 playback capture", "tcp://[fd00::1]:7300 downlink monitor"]
+        ["tcp://10.0.0.2:7300 playback capture", "tcp://[fd00::1]:7300 downlink control"]
     ) == {
         "playback": "tcp://10.0.0.2:7300",
         "capture": "tcp://10.0.0.2:7301",
         "downlink": "tcp://[fd00::1]:7300",
         "flush": "tcp://[fd00::1]:7301",
-        "monitor": "tcp://[fd00::1]:7302",
+        "control": "tcp://[fd00::1]:7302",
     }
 
 
@@ -85,7 +84,9 @@ def test_off_this_machine_it_takes_a_key(host: str, leaves: bool) -> None:
     setting = f"bus.machines=['tcp://{host}:7300 capture']"
     config.resolve(Path(os.devnull), {}, [setting, "bus.key_file=x"])
     if leaves:
-        with pytest.raises(config.ConfigError, match=r"would let anyone .* python -m shared.keys"):
+        with pytest.raises(
+            config.ConfigError, match=r"would let anyone .* python -m commands.keys"
+        ):
             config.resolve(Path(os.devnull), {}, [setting])
     else:
         config.resolve(Path(os.devnull), {}, [setting])
@@ -159,11 +160,11 @@ def _pipe(path: Path) -> None:
     ("change", "why"),
     [
         (_readable, "others can read it (mode 0604): run chmod 600"),
-        (_short, "holds no key: make one with python -m shared.keys"),
+        (_short, "holds no key: make one with python -m commands.keys"),
         (_odd, "holds no key"),
         (_directory, "Is a directory"),
         (_pipe, "not a file"),
-        (Path.unlink, "there is none: make one with python -m shared.keys"),
+        (Path.unlink, "there is none: make one with python -m commands.keys"),
     ],
 )
 def test_a_key_that_is_none_of_ours(made: Path, change: Callable[[Path], object], why: str) -> None:
@@ -206,7 +207,9 @@ def exchange(
     Ends when the first ``patient`` readers have heard enough.
     """
     publisher = bus.Publisher("link", wires.directory, publishes)
-    readers = [bus.Subscriber([topics.of(m.LinkState)], wires.directory, net) for net in reads]
+    readers = [
+        bus.Subscriber([topics.of(messages.LinkState)], wires.directory, net) for net in reads
+    ]
     heard = [0] * len(readers)
     try:
         poller = bus.Poller()

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, topics
-from shared import messages as m
+from shared import bus, messages, topics
 from shared.topics import Queue, Topic
 
 pytestmark = pytest.mark.contract
@@ -35,13 +34,13 @@ def test_no_name_is_the_beginning_of_another() -> None:
 
 
 def test_every_message_has_one_topic() -> None:
-    types = [topic.type for topic in topics.TOPICS if topic.type is not m.Health]
+    types = [topic.type for topic in topics.TOPICS if topic.type is not messages.Health]
     assert len(set(types)) == len(types)
-    assert {*types, m.Health} == set(m.Message.__subclasses__())
+    assert {*types, messages.Health} == set(messages.Message.__subclasses__())
 
 
 def test_every_stage_tells_its_health() -> None:
-    told = {topic.name: topic.publisher for topic in topics.TOPICS if topic.type is m.Health}
+    told = {topic.name: topic.publisher for topic in topics.TOPICS if topic.type is messages.Health}
     assert told == {f"{stage}.health": stage for stage in (*topics.STAGES, *topics.LISTENERS)}
 
 
@@ -49,7 +48,7 @@ def test_every_stage_tells_its_health() -> None:
 def test_its_publisher_is_known(topic: Topic) -> None:
     # one field holds it, so there is one; and a process of that name
     known = {*topics.STAGES, *topics.LISTENERS}
-    if topic.publisher != topics.MONITOR:
+    if topic.publisher != topics.CONTROL:
         assert topic.publisher in known
         services = ROOT / "services"
         module, package = services / f"{topic.publisher}.py", services / topic.publisher
@@ -78,7 +77,7 @@ def test_endpoints_of_different_publishers_differ() -> None:
 
 
 def test_a_flush_waits_behind_nothing() -> None:
-    endpoint = topics.of(m.Flush).endpoint
+    endpoint = topics.of(messages.Flush).endpoint
     assert [topic.name for topic in topics.TOPICS if topic.endpoint == endpoint] == ["flush"]
 
 
@@ -151,7 +150,11 @@ def test_the_documented_topics_are_the_registry() -> None:
 
 def test_the_documented_layout_is_there() -> None:
     text = ARCHITECTURE.read_text("utf-8")
-    named = set(re.findall(r"(?<![\w./])(?:services|shared|tests|benchmarks)/[\w/.]*", text))
+    named = set(
+        re.findall(
+            r"(?<![\w./])(?:services|shared|commands|harness|tests|benchmarks)/[\w/.]*", text
+        )
+    )
     assert len(named) > 5
     missing = sorted(name for name in named if not (ROOT / name.rstrip(".")).exists())
     assert missing == []

@@ -13,27 +13,26 @@ from typing import Any
 
 import pytest
 
-from shared import bus, config, topics
-from shared import messages as m
-from shared import stage as s
+import shared.stage
+from shared import bus, config, messages, topics
 from shared.realtime import endpoint
-
-from .conftest import PATIENCE_S, Wires
-from .test_bus import audio, frames, mic
+from shared.stage import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING, AlreadyRunning, Failure, Stage
+from tests.support.frames import audio, frames, mic
+from tests.support.wires import PATIENCE_S, Wires
 
 pytestmark = pytest.mark.contract
 
-Open = Callable[[str], s.Stage]
+Open = Callable[[str], Stage]
 
 
 @pytest.fixture(name="open_stage")
 def _open_stage(wires: Wires) -> Iterator[Open]:
-    opened: list[s.Stage] = []
+    opened: list[Stage] = []
     log = logging.getLogger("bargein")
 
-    def open_stage(name: str) -> s.Stage:
+    def open_stage(name: str) -> Stage:
         settings = config.Config(bus=config.Bus(directory=str(wires.directory)))
-        stage = s.Stage(name, settings, log)
+        stage = Stage(name, settings, log)
         opened.append(stage)
         stage.after(PATIENCE_S, lambda: pytest.fail("what should end it did not come"))
         return stage
@@ -82,7 +81,7 @@ def test_timers_run_when_they_are_due(open_stage: Open, clock: Clock) -> None:
     stage.every(0.4, note("sometimes"))
     stage.after(0.3, note("once"))
     stage.after(1.0, stage.stop)
-    assert stage.loop() == s.DONE
+    assert stage.loop() == DONE
     assert ran == [
         ("often", 0.25),
         ("once", 0.3),
@@ -133,8 +132,8 @@ def test_nothing_runs_after_stop(open_stage: Open, clock: Clock) -> None:
 
 def test_a_set_up_may_stop_it(open_stage: Open, clock: Clock) -> None:
     stage = open_stage("capture")
-    stage.stop(s.FAILED)
-    assert stage.loop() == s.FAILED
+    stage.stop(FAILED)
+    assert stage.loop() == FAILED
 
 
 # faults
@@ -179,14 +178,14 @@ def test_refused_messages_are_said_when_there_are_more(
     ]
 
 
-def beats(stage: s.Stage, wires: Wires, number: int) -> list[m.Health]:
+def beats(stage: Stage, wires: Wires, number: int) -> list[messages.Health]:
     """Run a stage until it has told its health some times; give what it told."""
     reader = wires.subscriber(topics.health(stage.name))
-    found: list[m.Health] = []
+    found: list[messages.Health] = []
 
     def look() -> None:
         while (delivery := reader.receive()) is not None:
-            assert isinstance(delivery.message, m.Health)
+            assert isinstance(delivery.message, messages.Health)
             found.append(delivery.message)
         if len(found) >= number:
             stage.stop()
@@ -198,7 +197,7 @@ def beats(stage: s.Stage, wires: Wires, number: int) -> list[m.Health]:
 
 @pytest.fixture(name="quick")
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(shared.stage, "HEARTBEAT_S", 0.02)
 
 
 @pytest.mark.usefixtures("quick")
@@ -216,9 +215,9 @@ def test_its_health_comes_from_the_loop(open_stage: Open, wires: Wires) -> None:
 @pytest.mark.usefixtures("quick")
 def test_state_is_repeated_with_each_beat(open_stage: Open, wires: Wires) -> None:
     stage = open_stage("link")
-    stage.publish(m.LinkState(state="open", session=3))
-    reader = wires.subscriber(m.LinkState)
-    seen: list[bus.Delivery[m.Message]] = []
+    stage.publish(messages.LinkState(state="open", session=3))
+    reader = wires.subscriber(messages.LinkState)
+    seen: list[bus.Delivery[messages.Message]] = []
 
     def look() -> None:
         while (delivery := reader.receive()) is not None:
@@ -228,7 +227,7 @@ def test_state_is_repeated_with_each_beat(open_stage: Open, wires: Wires) -> Non
 
     stage.every(0.01, look)
     stage.loop()
-    assert {delivery.message for delivery in seen} == {m.LinkState(state="open", session=3)}
+    assert {delivery.message for delivery in seen} == {messages.LinkState(state="open", session=3)}
 
 
 def speaking(wires: Wires, name: str, *messages: list[bytes]) -> threading.Thread:
@@ -251,7 +250,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
     stage = open_stage("playback")
     came: list[int] = []
 
-    def take(delivery: bus.Delivery[m.ReplyAudio]) -> None:
+    def take(delivery: bus.Delivery[messages.ReplyAudio]) -> None:
         came.append(delivery.message.start)
 
     def look() -> None:
@@ -259,7 +258,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
         if came == [0, 4, 5] and stage.counters["refused"]:
             stage.stop()
 
-    stage.subscribe(m.ReplyAudio, take)
+    stage.subscribe(messages.ReplyAudio, take)
     stage.every(0.01, look)
     thread = speaking(
         wires,
@@ -270,7 +269,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
         frames(audio(0), 0),
         frames(audio(5), 5),
     )
-    assert stage.loop() == s.DONE
+    assert stage.loop() == DONE
     thread.join()
     assert stage.counters["lost_messages"] == stage.counters["lost.reply.audio"] == 3
     assert stage.counters["refused"] == stage.counters["refused.reply.audio"] == 2
@@ -286,7 +285,7 @@ def test_live_sound_that_is_lost_is_counted_only(
 ) -> None:
     stage = open_stage("uplink")
     came: list[int] = []
-    stage.subscribe(m.MicFrame, lambda delivery: came.append(delivery.lost))
+    stage.subscribe(messages.MicFrame, lambda delivery: came.append(delivery.lost))
     stage.every(0.01, lambda: stage.stop() if len(came) == 2 and stage.counters else None)
     thread = speaking(wires, "mic.frame", frames(mic(0), 0), frames(mic(9), 9))
     stage.loop()
@@ -301,7 +300,7 @@ def test_a_flood_of_messages_keeps_no_timer_waiting(open_stage: Open, wires: Wir
     many = 2000
     came: list[int] = []
     at: list[int] = []
-    stage.subscribe(m.ReplyAudio, lambda delivery: came.append(delivery.message.start))
+    stage.subscribe(messages.ReplyAudio, lambda delivery: came.append(delivery.message.start))
     stage.every(1e-9, lambda: at.append(len(came)) if len(came) < many else stage.stop())
     thread = speaking(wires, "reply.audio", *(frames(audio(n), n) for n in range(many)))
     stage.loop()
@@ -389,10 +388,10 @@ def test_it_closes_when_a_handler_fails(open_stage: Open) -> None:
     stage.on_close(lambda: closed.append("closed"))
 
     def fail() -> None:
-        raise s.Failure("no more")
+        raise Failure("no more")
 
     stage.after(0, fail)
-    with pytest.raises(s.Failure):
+    with pytest.raises(Failure):
         stage.loop()
     assert closed == ["closed"]
     open_stage("capture").close()
@@ -403,9 +402,7 @@ def test_it_closes_when_a_handler_fails(open_stage: Open) -> None:
 
 def test_a_second_copy_is_refused_until_the_first_is_gone(open_stage: Open) -> None:
     first = open_stage("capture")
-    with pytest.raises(
-        s.AlreadyRunning, match=rf"capture is already running \(pid {os.getpid()}\)"
-    ):
+    with pytest.raises(AlreadyRunning, match=rf"capture is already running \(pid {os.getpid()}\)"):
         open_stage("capture")
     open_stage("uplink")
     first.close()
@@ -445,19 +442,19 @@ Run = Callable[..., int]
 @pytest.fixture(name="run")
 def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
     before, umask = sys.getswitchinterval(), os.umask(0o022)
-    monkeypatch.setattr(s, "arm_signals", lambda stop: None)
-    monkeypatch.setattr(s, "set_up_log", lambda level: logging.getLogger("bargein"))
+    monkeypatch.setattr(shared.stage, "arm_signals", lambda stop: None)
+    monkeypatch.setattr(shared.stage, "set_up_log", lambda level: logging.getLogger("bargein"))
 
     def run(
         *line: str,
         name: str = "capture",
-        set_up: Callable[[s.Stage], object] = s.Stage.stop,
+        set_up: Callable[[Stage], object] = Stage.stop,
         **more: Any,
     ) -> int:
         monkeypatch.setattr(
             sys, "argv", ["stage", "--set", f"bus.directory={wires.directory}", *line]
         )
-        return s.run(name, set_up, "A stage.", **more)
+        return shared.stage.run(name, set_up, "A stage.", **more)
 
     yield run
     sys.setswitchinterval(before)
@@ -465,7 +462,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
 
 
 def test_a_stage_runs_and_ends(run: Run) -> None:
-    assert run() == s.DONE
+    assert run() == DONE
     assert run(set_up=lambda stage: stage.stop(5)) == 5
 
 
@@ -473,7 +470,7 @@ def test_a_wrong_configuration_is_shown_and_nothing_is_set_up(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run("--set", "a=1", "--set", "b=1", set_up=lambda _: pytest.fail("it was set up"))
-    assert code == s.BAD_CONFIG
+    assert code == BAD_CONFIG
     assert capsys.readouterr().err == "config: --set: a: unknown\nconfig: --set: b: unknown\n"
 
 
@@ -482,21 +479,21 @@ def test_what_it_cannot_go_on_without_is_one_line(
 ) -> None:
     closed: list[str] = []
 
-    def fail(stage: s.Stage) -> None:
+    def fail(stage: Stage) -> None:
         stage.on_close(lambda: closed.append(stage.name))
-        raise s.Failure("no key: set one")
+        raise Failure("no key: set one")
 
-    def fail_later(stage: s.Stage) -> None:
+    def fail_later(stage: Stage) -> None:
         stage.after(0, lambda: fail(stage))
 
-    assert run(set_up=fail) == s.FAILED
-    assert run(set_up=fail_later) == s.FAILED
+    assert run(set_up=fail) == FAILED
+    assert run(set_up=fail_later) == FAILED
     assert closed == ["capture", "capture"]
     running = open_stage("capture")
-    assert run() == s.RUNNING
+    assert run() == RUNNING
     running.close()
     wires.directory.chmod(0o755)
-    assert run() == s.FAILED
+    assert run() == FAILED
     wires.directory.chmod(0o700)
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said[:2] == ["no key: set one"] * 2
@@ -508,14 +505,14 @@ def test_what_it_cannot_go_on_without_is_one_line(
 def test_an_error_of_its_own_is_no_refusal(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     closed: list[str] = []
 
-    def fail(stage: s.Stage) -> None:
+    def fail(stage: Stage) -> None:
         stage.on_close(lambda: closed.append(stage.name))
         raise ZeroDivisionError("never")
 
     # to start it anew may help, which it does not after any of the others
-    assert run(set_up=fail) == s.CRASHED
-    assert run(set_up=lambda stage: stage.after(0, lambda: fail(stage))) == s.CRASHED
-    assert s.CRASHED not in {s.DONE, s.FAILED, s.BAD_CONFIG, s.RUNNING}
+    assert run(set_up=fail) == CRASHED
+    assert run(set_up=lambda stage: stage.after(0, lambda: fail(stage))) == CRASHED
+    assert CRASHED not in {DONE, FAILED, BAD_CONFIG, RUNNING}
     assert closed == ["capture", "capture"]
     assert capsys.readouterr().err.count("ZeroDivisionError: never") == 2
 
@@ -523,7 +520,7 @@ def test_an_error_of_its_own_is_no_refusal(run: Run, capsys: pytest.CaptureFixtu
 def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
     run: Run, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    assert run("--set", f"bus.key_file={tmp_path / 'none'}") == s.BAD_CONFIG
+    assert run("--set", f"bus.key_file={tmp_path / 'none'}") == BAD_CONFIG
     [line] = [record.getMessage() for record in caplog.records]
     assert f"bus.key_file {tmp_path / 'none'}: there is none: make one with" in line
 
@@ -531,7 +528,7 @@ def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
 def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wires) -> None:
     made = tmp_path / "made"
 
-    def make(stage: s.Stage) -> None:
+    def make(stage: Stage) -> None:
         made.touch()
         stage.stop()
 
@@ -544,15 +541,15 @@ def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wir
 def test_its_devices_are_listed_without_starting_it(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(stage: s.Stage) -> None:
+    def refuse(stage: Stage) -> None:
         pytest.fail("it was set up")
 
     def listing() -> str:
         return "0: a microphone"
 
-    assert run("--list-devices", set_up=refuse, list_devices=listing) == s.DONE
+    assert run("--list-devices", set_up=refuse, list_devices=listing) == DONE
     assert capsys.readouterr().out == "0: a microphone\n"
-    assert run(list_devices=listing) == s.DONE
+    assert run(list_devices=listing) == DONE
     assert capsys.readouterr().out == ""
 
 
@@ -578,7 +575,7 @@ def test_a_wrong_command_line_is_refused(
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         run(*line)
-    assert caught.value.code == s.BAD_CONFIG
+    assert caught.value.code == BAD_CONFIG
     assert "python -m services.capture: error: " in capsys.readouterr().err
 
 

@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from shared import topics
-from tests.process import keeper
-from tests.process.pipeline import ROOT, UNHELD, Child, Keeper, Pipeline, environment_of
-
-#: How long the demo is run: the person talks over the answer at 13 s of the script.
-DEMO_S = 15
-
-
-@dataclass
-class Demonstration:
-    """A run of ``bin/demo``'s program."""
-
-    child: Child
-    out: Path
-    #: The environment of each stage.
-    environments: dict[str, str]
+from tests.support import keeper
+from tests.support.demonstration import DEMO_S, Demonstration
+from tests.support.pipeline import ROOT, UNHELD, Keeper, Pipeline, environment_of
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +38,7 @@ def demonstration(
     root, out = tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("out")
     shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "services").symlink_to(ROOT / "services")
+    (root / "commands").symlink_to(ROOT / "commands")
     for name in ("Procfile.demo", "config.toml"):
         shutil.copy(ROOT / name, root)
     (root / ".env").write_text(
@@ -65,7 +52,7 @@ def demonstration(
             "BARGEIN_PLAYBACK__DEVICE": f"file:{out}/speaker.wav",
         }
         arguments = ("--seconds", str(DEMO_S), "--out", str(out))
-        child = pipeline.python("shared.demo", *arguments, env=env, cwd=root)
+        child = pipeline.python("commands.demo", *arguments, env=env, cwd=root)
         pids = {s: pipeline.bus.health(s).pid for s in (*topics.STAGES, *topics.LISTENERS)}
         environments = {stage: environment_of(pid) for stage, pid in pids.items()}
         yield Demonstration(child, out, environments)

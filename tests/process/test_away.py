@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, topics
-from shared import messages as m
+from harness import recordings
+from shared import bus, messages, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
-from tests.process.test_hostile import forging
-from tests.process.test_neighbours import attend, join
-from tests.process.test_network import Witness, history
+from tests.support.conversations import Witness, history
+from tests.support.forger import forging
+from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+from tests.support.readers import attend, join
 
 pytestmark = pytest.mark.process
 
@@ -31,9 +30,9 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
 ) -> None:
     journal = tmp_path / "journal.jsonl"
     with Pipeline(kept, UNHELD) as pipeline:
-        said = [(0.3, speech.QUESTION)]
+        said = [(0.3, recordings.QUESTION)]
         pipeline.settings |= {
-            "capture.device": speech.microphone(tmp_path / "person.wav", said, 60),
+            "capture.device": recordings.microphone(tmp_path / "person.wav", said, 60),
             "echo.enabled": False,
             "session.turn_detection.silence_duration_ms": 200,
         }
@@ -49,10 +48,12 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
             now = pipeline.bus.now
             capture = pipeline.up("capture")
             done = pipeline.bus.wait_for(
-                m.ServerEvent, lambda e: json.loads(e.payload)["type"] == "response.done", since=now
+                messages.ServerEvent,
+                lambda e: json.loads(e.payload)["type"] == "response.done",
+                since=now,
             )
             assert capture.end() == 0
-            assert not pipeline.bus.all(m.ReplyAudio, since=now)
+            assert not pipeline.bus.all(messages.ReplyAudio, since=now)
             back = pipeline.bus.now
             stages["downlink"] = pipeline.up("downlink")
             [item] = json.loads(done.message.payload)["response"]["output"]
@@ -61,17 +62,23 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
         # nobody talks over it
         back, first = asked()
         whole = pipeline.bus.wait_for(
-            m.Heard, lambda h: [i for i in h.items if i.item_id == first and i.whole], since=back
+            messages.Heard,
+            lambda h: [i for i in h.items if i.item_id == first and i.whole],
+            since=back,
         ).message
         [heard] = [item for item in whole.items if item.item_id == first]
         assert heard.heard == heard.received == REPLY_S * pcm.RATE
         # the next is talked over
         back, second = asked()
         pipeline.bus.wait_for(
-            m.Heard, lambda h: h.items and h.items[-1].item_id == second and h.playing, since=back
+            messages.Heard,
+            lambda h: h.items and h.items[-1].item_id == second and h.playing,
+            since=back,
         )
-        pipeline.python("shared.control", "interrupt", *pipeline.options({})).wait()
-        record = pipeline.bus.wait_for(m.Interruption, lambda r: r.cause == "control").message
+        pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
+        record = pipeline.bus.wait_for(
+            messages.Interruption, lambda r: r.cause == "control"
+        ).message
         pipeline.bus.health("uplink", since=pipeline.bus.now)
         held = {item["id"]: item for item in emulator.items()}
         truncated = emulator.entries("truncate")
@@ -97,7 +104,7 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
             def say(generation: int, item_id: str) -> None:
                 for start in range(0, pcm.RATE, pcm.FRAME):
                     publisher.publish(
-                        m.ReplyAudio(
+                        messages.ReplyAudio(
                             generation=generation,
                             session=1,
                             response_id=item_id,
@@ -111,7 +118,7 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
 
             def tell(generation: int) -> None:
                 publisher.publish(
-                    m.ReplyState(generation=generation, session=1, active=[], items=[])
+                    messages.ReplyState(generation=generation, session=1, active=[], items=[])
                 )
 
             tell(1)
@@ -121,7 +128,7 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
             playback = pipeline.stage("playback")
             join(publisher, "reply.audio")
             heard = pipeline.bus.wait_for(
-                m.Heard, lambda h: [i for i in h.items if i.item_id == "valid" and i.whole]
+                messages.Heard, lambda h: [i for i in h.items if i.item_id == "valid" and i.whole]
             ).message
             counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
             # it plays what waited from its first sample, and nothing else
@@ -136,22 +143,22 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
 def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
     with Pipeline(kept) as pipeline:
         downlink = pipeline.up("downlink")
-        with forging("monitor", pipeline, "control") as person:
+        with forging("control", pipeline, "control") as person:
             # as it would have waited, from somebody who did not see that there was none
-            late = m.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
-            person.send("control", *m.encode(m.Control(command="interrupt"), late))
-            person.publish(m.Control(command="interrupt"))
-            pipeline.bus.wait_for(m.Flush)
+            late = messages.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
+            person.send("control", *messages.encode(messages.Control(command="interrupt"), late))
+            person.publish(messages.Control(command="interrupt"))
+            pipeline.bus.wait_for(messages.Flush)
             health = pipeline.bus.health("downlink", lambda h: h.counters.get("commands_refused"))
-        assert len(pipeline.bus.all(m.Flush)) == health.counters["flushes"] == 1
+        assert len(pipeline.bus.all(messages.Flush)) == health.counters["flushes"] == 1
         assert len(downlink.matching(r"interrupt: it came \d+ ms late")) == 1
         assert downlink.end() == 0
 
 
 def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) -> None:
     """It is the first that an uplink hears of, before it knows that there is a server."""
-    item = m.HeardItem("item", 0, heard=pcm.RATE, received=5 * pcm.RATE, done=True, cut=True)
-    silenced = m.Silenced(
+    item = messages.HeardItem("item", 0, heard=pcm.RATE, received=5 * pcm.RATE, done=True, cut=True)
+    flush_report = messages.FlushReport(
         generation=2,
         session=1,
         cause="speech_started",
@@ -162,32 +169,34 @@ def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) ->
         latency_ns=0,
         items=[item],
     )
-    wanted = (topics.health("uplink"), topics.of(m.ClientEvent))
+    wanted = (topics.health("uplink"), topics.of(messages.ClientEvent))
     with Pipeline(kept, wanted) as pipeline, contextlib.ExitStack() as stack:
         playback = stack.enter_context(
             contextlib.closing(bus.Publisher("playback", pipeline.bus_directory))
         )
-        playback.publish(silenced)
+        playback.publish(flush_report)
         uplink = pipeline.up("uplink")
-        join(playback, "silenced")
+        join(playback, "report.flush")
         pipeline.bus.health("uplink", since=pipeline.bus.now)
         link = stack.enter_context(
             contextlib.closing(bus.Publisher("link", pipeline.bus_directory))
         )
-        link.publish(m.LinkState(state="open", session=1))
+        link.publish(messages.LinkState(state="open", session=1))
         join(link, "link.state")
-        event = pipeline.bus.wait_for(m.ClientEvent, lambda e: b"truncate" in e.payload).message
+        event = pipeline.bus.wait_for(
+            messages.ClientEvent, lambda e: b"truncate" in e.payload
+        ).message
         told = json.loads(event.payload)
         assert (told["item_id"], told["audio_end_ms"]) == ("item", 1000)
         assert uplink.end() == 0
 
 
 def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> None:
-    text = m.Transcript(session=1, item_id="item", role="user", text="Hello?", final=True)
+    text = messages.Transcript(session=1, item_id="item", role="user", text="Hello?", final=True)
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["recorder.directory"] = pipeline.directory
         options = pipeline.options({})
-        tap = pipeline.python("shared.tap", "echo", "transcript", *options)
+        tap = pipeline.python("commands.tap", "echo", "transcript", *options)
         tap.codes = {-signal.SIGTERM}
         recorder = pipeline.up("recorder")
         with contextlib.closing(bus.Publisher("downlink", pipeline.bus_directory)) as publisher:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import chaos
+from harness import chaos
 from shared import topics
 
 pytestmark = pytest.mark.process

@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from harness import recordings
 from services.emulator.clips import Voice
 from services.emulator.options import VOICE
-from shared import messages as m
-from shared import topics
+from shared import messages, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import UNHELD, Keeper, Pipeline
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -38,7 +37,7 @@ class Conversation:
     pipeline: Pipeline
     directory: Path
     speaker: bytes  # all that the speaker was given
-    silenced: m.Silenced
+    flush_report: messages.FlushReport
     journal: list[dict[str, Any]]
 
     def noted(self, kind: str) -> list[dict[str, Any]]:
@@ -50,8 +49,8 @@ class Conversation:
 def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
     """Hold the conversation, up to the first words after the interruption."""
     directory = tmp_path_factory.mktemp("conversation")
-    said = [(QUESTION_S, speech.QUESTION), (INTERRUPTION_S, speech.THANKS)]
-    microphone = speech.microphone(directory / "person.wav", said, 10)
+    said = [(QUESTION_S, recordings.QUESTION), (INTERRUPTION_S, recordings.THANKS)]
+    microphone = recordings.microphone(directory / "person.wav", said, 10)
     journal = directory / "journal.jsonl"
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {
@@ -66,18 +65,19 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
         # half a second in each delta: a machine that is busy for a while makes no holes
         pipeline.emulator(
             *("--journal", str(journal), "--pace", "8", "--delta-bytes", "24000"),
-            *("--voice", speech.short_greeting(directory / "voice")),
+            *("--voice", recordings.short_greeting(directory / "voice")),
         )
         stages = pipeline.all_up("echo", "vad", "uplink", "downlink", "playback", "recorder")
         pipeline.stage("link")
         pipeline.meet()
         pipeline.stage("capture")
-        silenced = pipeline.bus.wait_for(m.Silenced, lambda s: s.items).message
+        flush_report = pipeline.bus.wait_for(messages.FlushReport, lambda s: s.items).message
         # the next reply is another item; its first second is enough
         pipeline.bus.wait_for(
-            m.Heard,
+            messages.Heard,
             lambda h: (
-                h.items[-1].item_id != silenced.items[-1].item_id and h.items[-1].heard > pcm.RATE
+                h.items[-1].item_id != flush_report.items[-1].item_id
+                and h.items[-1].heard > pcm.RATE
                 if h.items
                 else False
             ),
@@ -87,17 +87,17 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Conversation(
             pipeline,
             directory,
-            speech.stream(pipeline.bus.all(m.SpeakerFrame)),
-            silenced,
+            recordings.stream(pipeline.bus.all(messages.SpeakerFrame)),
+            flush_report,
             [json.loads(line) for line in journal.read_text("utf-8").splitlines()],
         )
 
 
-def items(conversation: Conversation) -> list[m.HeardItem]:
+def items(conversation: Conversation) -> list[messages.HeardItem]:
     """Give the items in their order, as they were heard in the end."""
     last = {
         item.item_id: item
-        for heard in conversation.pipeline.bus.all(m.Heard)
+        for heard in conversation.pipeline.bus.all(messages.Heard)
         for item in heard.items
     }
     return list(last.values())
@@ -105,10 +105,10 @@ def items(conversation: Conversation) -> list[m.HeardItem]:
 
 def test_a_whole_reply_is_heard_to_its_last_sample(conversation: Conversation) -> None:
     greeting = items(conversation)[0]
-    said = speech.clip("acknowledge")
+    said = recordings.clip("acknowledge")
     assert greeting.whole
     assert greeting.heard == greeting.received == len(said) // pcm.SAMPLE_BYTES
-    speech.place(said, conversation.speaker)
+    recordings.place(said, conversation.speaker)
 
 
 def test_the_question_is_answered(conversation: Conversation) -> None:
@@ -116,19 +116,19 @@ def test_the_question_is_answered(conversation: Conversation) -> None:
         "acknowledge",
         "lighthouse",
     ]
-    answer = conversation.silenced.items[0].item_id
-    texts = [t for t in conversation.pipeline.bus.all(m.Transcript) if t.item_id == answer]
+    answer = conversation.flush_report.items[0].item_id
+    texts = [t for t in conversation.pipeline.bus.all(messages.Transcript) if t.item_id == answer]
     assert texts[-1].final
     assert texts[-1].role == "assistant"
-    whole = speech.INDEX["clips"]["lighthouse"]["transcript"]
+    whole = recordings.INDEX["clips"]["lighthouse"]["transcript"]
     assert whole.startswith(texts[-1].text.strip())
     assert all(after.text.startswith(before.text) for before, after in pairwise(texts[:-1]))
 
 
 def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversation) -> None:
-    [cut] = conversation.silenced.items
-    said = speech.clip("lighthouse")
-    begin = speech.place(speech.clip("lighthouse", 0.5), conversation.speaker)
+    [cut] = conversation.flush_report.items
+    said = recordings.clip("lighthouse")
+    begin = recordings.place(recordings.clip("lighthouse", 0.5), conversation.speaker)
     sound = pcm.to_array(conversation.speaker)[begin:]
     answer = pcm.to_array(said)
     # it was cut in mid-reply, and while the rest was still arriving
@@ -144,24 +144,30 @@ def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversatio
     assert np.all(faded <= unfaded)
     assert faded.sum() < unfaded.sum()
     # then nothing, up to the next reply
-    next_reply = speech.place(speech.clip("stopped", 0.5), conversation.speaker) - begin
+    next_reply = recordings.place(recordings.clip("stopped", 0.5), conversation.speaker) - begin
     assert next_reply > cut.heard
     assert not sound[cut.heard : next_reply].any()
 
 
 def test_the_hops_of_the_interruption_are_in_order(conversation: Conversation) -> None:
-    [flush] = [f for f in conversation.pipeline.bus.all(m.Flush) if f.active]
-    silenced = conversation.silenced
-    assert silenced.generation == flush.generation
-    assert silenced.cause == flush.cause == "speech_started"
-    assert 0 < silenced.event_ns < silenced.flush_ns < silenced.received_ns < silenced.silent_ns
-    [record] = conversation.pipeline.bus.all(m.Interruption)
+    [flush] = [f for f in conversation.pipeline.bus.all(messages.Flush) if f.active]
+    flush_report = conversation.flush_report
+    assert flush_report.generation == flush.generation
+    assert flush_report.cause == flush.cause == "speech_started"
+    assert (
+        0
+        < flush_report.event_ns
+        < flush_report.flush_ns
+        < flush_report.received_ns
+        < flush_report.silent_ns
+    )
+    [record] = conversation.pipeline.bus.all(messages.Interruption)
     for name in ("generation", "session", "event_ns", "flush_ns", "received_ns", "silent_ns"):
-        assert getattr(record, name) == getattr(silenced, name)
+        assert getattr(record, name) == getattr(flush_report, name)
 
 
 def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
-    [cut] = conversation.silenced.items
+    [cut] = conversation.flush_report.items
     heard_ms = pcm.samples_to_ms(cut.heard)
     [truncate] = conversation.noted("truncate")
     assert truncate["ok"]
@@ -169,7 +175,7 @@ def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
     assert truncate["audio_end_ms"] == heard_ms
     assert truncate["heard"] == Voice(VOICE).say("lighthouse").heard(heard_ms)
     assert not conversation.noted("delete")
-    [record] = conversation.pipeline.bus.all(m.Interruption)
+    [record] = conversation.pipeline.bus.all(messages.Interruption)
     [report] = record.reports
     assert (report.action, report.audio_end_ms) == ("truncate", heard_ms)
     # the server cancels by itself here
@@ -179,7 +185,7 @@ def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
 def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation) -> None:
     said = conversation.noted("reply")[2]["says"]
     assert said.startswith("stopped+")
-    at = speech.place(speech.clip("stopped", 0.5), conversation.speaker)
+    at = recordings.place(recordings.clip("stopped", 0.5), conversation.speaker)
     # what is taken for heard is what followed, but for what was on its way at the end
     followed = len(conversation.speaker) // pcm.SAMPLE_BYTES - at
     assert followed == pytest.approx(items(conversation)[-1].heard, abs=pcm.RATE // 4)
@@ -188,12 +194,12 @@ def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation)
 def test_nothing_went_wrong(conversation: Conversation) -> None:
     listener = conversation.pipeline.bus
     assert not any(subscriber.faults.refused for subscriber in listener.subscribers)
-    assert {s.session for s in listener.all(m.LinkState) if s.state == "open"} == {
-        listener.all(m.ServerEvent)[0].session
+    assert {s.session for s in listener.all(messages.LinkState) if s.state == "open"} == {
+        listener.all(messages.ServerEvent)[0].session
     }
-    assert not [s for s in listener.all(m.LinkState) if s.state == "waiting"]
+    assert not [s for s in listener.all(messages.LinkState) if s.state == "waiting"]
     for stage in topics.STAGES:
-        health = listener.all(m.Health, topic=f"{stage}.health")[-1]
+        health = listener.all(messages.Health, topic=f"{stage}.health")[-1]
         assert health.ok
         faults = ("lost", "refused", "bad_events", "unknown_events", "error", "underruns", "gap")
         assert not {k: n for k, n in health.counters.items() if k.startswith(faults) and n}
@@ -202,7 +208,7 @@ def test_nothing_went_wrong(conversation: Conversation) -> None:
 def test_the_file_of_the_speaker_is_what_it_was_given(conversation: Conversation) -> None:
     written, rate = soundfile.read(conversation.directory / "speaker.wav", dtype="int16")
     assert rate == pcm.RATE
-    frames = conversation.pipeline.bus.all(m.SpeakerFrame)
+    frames = conversation.pipeline.bus.all(messages.SpeakerFrame)
     begin = frames[0].position
     said = pcm.to_array(conversation.speaker)
     np.testing.assert_array_equal(written[begin : begin + len(said)], said)
@@ -214,21 +220,21 @@ def test_the_recording_has_both_sides_in_time(conversation: Conversation) -> Non
     assert both.shape[1] == 2
     person, assistant = both[:, 0].tobytes(), both[:, 1].tobytes()
     listener = conversation.pipeline.bus
-    spoken, heard = listener.all(m.MicFrame), listener.all(m.SpeakerFrame)
+    spoken, heard = listener.all(messages.MicFrame), listener.all(messages.SpeakerFrame)
     # where each began, by the bus: the moment of its first sample at the converter
-    question = pcm.from_array(speech.spoken(speech.QUESTION))
+    question = pcm.from_array(recordings.spoken(recordings.QUESTION))
     asked = round(QUESTION_S * pcm.RATE) - spoken[0].position
     asked_ns = spoken[0].captured_ns + pcm.samples_to_ns(asked)
-    answer = speech.clip("lighthouse", 0.5)
-    answered = speech.place(answer, conversation.speaker)
+    answer = recordings.clip("lighthouse", 0.5)
+    answered = recordings.place(answer, conversation.speaker)
     answered_ns = heard[0].played_ns + pcm.samples_to_ns(answered)
     # and in the recording
-    between = speech.place(answer, assistant) - speech.place(question, person)
+    between = recordings.place(answer, assistant) - recordings.place(question, person)
     assert between == pytest.approx(pcm.ns_to_samples(answered_ns - asked_ns), abs=pcm.FRAME)
     # the person talks over the answer, which ends within it
-    over = speech.place(pcm.from_array(speech.spoken(speech.THANKS)), person)
-    end = speech.place(answer, assistant) + conversation.silenced.items[0].heard
-    assert over < end < over + speech.seconds(speech.THANKS) * pcm.RATE
+    over = recordings.place(pcm.from_array(recordings.spoken(recordings.THANKS)), person)
+    end = recordings.place(answer, assistant) + conversation.flush_report.items[0].heard
+    assert over < end < over + recordings.seconds(recordings.THANKS) * pcm.RATE
 
 
 def test_the_record_of_the_recording_tells_of_the_interruption(
@@ -236,15 +242,15 @@ def test_the_record_of_the_recording_tells_of_the_interruption(
 ) -> None:
     record = json.loads((conversation.directory / "conversation.json").read_bytes())
     [interruption] = record["interruptions"]
-    assert interruption["generation"] == conversation.silenced.generation
+    assert interruption["generation"] == conversation.flush_report.generation
     # it happened as long after the person had begun to talk as the recording has it
     both, _ = soundfile.read(conversation.directory / "conversation.wav", dtype="int16")
-    thanks = speech.spoken(speech.THANKS).tobytes()
-    begun_s = speech.place(thanks, both[:, 0].tobytes()) / pcm.RATE
-    first = conversation.pipeline.bus.all(m.MicFrame)[0]
+    thanks = recordings.spoken(recordings.THANKS).tobytes()
+    begun_s = recordings.place(thanks, both[:, 0].tobytes()) / pcm.RATE
+    first = conversation.pipeline.bus.all(messages.MicFrame)[0]
     samples = round(INTERRUPTION_S * pcm.RATE) - first.position
     begun_ns = first.captured_ns + pcm.samples_to_ns(samples)
-    after_s = (conversation.silenced.event_ns - begun_ns) / 1e9
+    after_s = (conversation.flush_report.event_ns - begun_ns) / 1e9
     assert interruption["at_ms"] / 1000 - begun_s == pytest.approx(after_s, abs=0.02)
     assert [t["role"] for t in record["transcripts"]] == ["assistant"] * 3
     for name in ("conversation.wav", "conversation.json"):

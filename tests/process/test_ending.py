@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.process import keeper
-from tests.process.pipeline import ROOT, Keeper, Pipeline, settled, survivors
+from tests.support import keeper
+from tests.support.pipeline import ROOT, Keeper, Pipeline, settled, survivors
 
 pytestmark = pytest.mark.process
 
 #: Tests in the middle of it: a stage that is stopped, honcho with one of its own, and no end.
 IN_THE_MIDDLE = """
 import signal, sys, time
-from tests.process.pipeline import Keeper, Pipeline
+from tests.support.pipeline import Keeper, Pipeline
 
 kept = Keeper()
 with Pipeline(kept) as pipeline:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from shared import messages as m
+from harness import recordings
+from shared import messages
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import Pipeline
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -104,8 +104,8 @@ def test_a_microphone_that_comes_back_is_heard(pipeline: Pipeline) -> None:
     path = pipeline.directory / "microphone.wav"
     child = pipeline.up("capture", {"capture.device": f"file:{path}"})
     child.wait_line("no such file")
-    speech.numbered(path, 100)
-    pipeline.bus.wait_for(m.MicFrame, lambda f: f.payload[:2] == b"\x05\x00")
+    recordings.numbered(path, 100)
+    pipeline.bus.wait_for(messages.MicFrame, lambda f: f.payload[:2] == b"\x05\x00")
     assert pipeline.bus.health("capture", since=pipeline.bus.now).ok
 
 
@@ -156,7 +156,7 @@ def test_a_speaker_whose_disk_is_full_plays_on(pipeline: Pipeline) -> None:
     line = child.wait_line(COMPLAINT)
     assert f"speaker: cannot write '{path}' any further" in line
     now = pipeline.bus.now
-    pipeline.bus.wait_for(m.SpeakerFrame, since=now)
+    pipeline.bus.wait_for(messages.SpeakerFrame, since=now)
     pipeline.bus.health("playback", lambda h: h.ok, since=now)
     assert child.end() == 0
     assert child.matching(COMPLAINT) == [line]

@@ -9,9 +9,8 @@ from functools import partial
 
 import pytest
 
-from shared import messages as m
-from shared import topics
-from tests.process.pipeline import UNHELD, Keeper, Pipeline
+from shared import messages, topics
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -22,7 +21,7 @@ FROZEN_S = (5, 25, 60)
 TOGETHER = (("uplink",), ("downlink", "echo"), ("link", "vad"), ("playback", "capture"))
 
 
-def is_from(pid: int, health: m.Health) -> bool:
+def is_from(pid: int, health: messages.Health) -> bool:
     return health.pid == pid
 
 
@@ -47,14 +46,14 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
                 except AssertionError as error:
                     faults.append(f"{name}, {seconds} s: {error}\n{child.output[-400:]}")
             # and the microphone reaches the server again
-            pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open", since=now)
-            first = pipeline.bus.wait_for(m.LinkState, since=now).message
+            pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open", since=now)
+            first = pipeline.bus.wait_for(messages.LinkState, since=now).message
             goes_on = partial(sends_more, first)
-            pipeline.bus.wait_for(m.LinkState, goes_on, since=now)
+            pipeline.bus.wait_for(messages.LinkState, goes_on, since=now)
     return faults
 
 
-def sends_more(before: m.LinkState, now: m.LinkState) -> bool:
+def sends_more(before: messages.LinkState, now: messages.LinkState) -> bool:
     return (now.session, now.sent) > (before.session, before.sent)
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared import messages as m
-from shared import topics
+from harness import recordings
+from shared import messages, topics
 from shared.audio import pcm
-from tests.process import servers, speech
-from tests.process.pipeline import PATIENCE_S, Child, Keeper, Pipeline, environment_of
-from tests.process.servers import Connection, Server
+from tests.support import servers
+from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline, environment_of
+from tests.support.servers import Connection, Server
 
 pytestmark = pytest.mark.process
 
@@ -83,7 +83,7 @@ def started(kept: Keeper) -> Iterator[Started]:
     with Server(scripts) as server, Pipeline(kept) as pipeline:
         pipeline.settings["link.url"] = server.url
         child = honcho(pipeline, OPENAI_API_KEY=KEY)
-        pipeline.bus.wait_for(m.ReplyState, lambda state: state.session)
+        pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session)
         met.set()
         server.wait(3)
         for stage in topics.STAGES:
@@ -103,8 +103,8 @@ def test_nothing_that_is_logged_or_said_on_the_bus_shows_the_key(started: Starte
     # what was said all the same
     started.honcho.wait_line("the server says .*Incorrect API key provided: ")
     started.honcho.wait_line(r"closed by the server \(1011 no more of \*\*\*\*\)")
-    assert [t.text for t in started.pipeline.bus.all(m.Transcript)] == ["****"]
-    assert len(started.pipeline.bus.all(m.ServerEvent)) >= 7
+    assert [t.text for t in started.pipeline.bus.all(messages.Transcript)] == ["****"]
+    assert len(started.pipeline.bus.all(messages.ServerEvent)) >= 7
     for delivery in started.pipeline.bus.heard:
         assert KEY not in repr(delivery)
     for line in started.honcho.lines:
@@ -117,7 +117,7 @@ def test_nothing_that_is_logged_or_said_on_the_bus_shows_the_key(started: Starte
 def look(started: Started, *arguments: str) -> Child:
     """Run a tap on the bus."""
     directory = f"--set=bus.directory={started.pipeline.bus_directory}"
-    return started.pipeline.python("shared.tap", *arguments, directory)
+    return started.pipeline.python("commands.tap", *arguments, directory)
 
 
 def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
@@ -150,11 +150,11 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
     frame = next(message for message in echoed if message["topic"] == "mic.frame")
     assert (frame["audio_ms"], frame["dbfs"]) == (20, -100)
     # and the conversation has noticed none of it
-    frames = [d for d in listener.heard[now:] if isinstance(d.message, m.MicFrame)]
+    frames = [d for d in listener.heard[now:] if isinstance(d.message, messages.MicFrame)]
     assert frames[-1].stamp.seq - frames[0].stamp.seq == len(frames) - 1
     for stage in topics.STAGES:
         assert not listener.health(stage, since=now).counters.get("lost_messages")
-    assert len({s.session for s in listener.all(m.LinkState, since=now)}) == 1
+    assert len({s.session for s in listener.all(messages.LinkState, since=now)}) == 1
 
 
 def test_a_look_ends_with_ctrl_c(started: Started) -> None:
@@ -166,7 +166,7 @@ def test_a_look_ends_with_ctrl_c(started: Started) -> None:
 
 def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
     unknown, where = look(started, "echo", "mic.frames"), look(started, "echo")
-    empty = started.pipeline.python("shared.tap", "hz", "--set=bus.directory=/nowhere/bus")
+    empty = started.pipeline.python("commands.tap", "hz", "--set=bus.directory=/nowhere/bus")
     for child, code, told in (
         (unknown, 2, "no topic mic.frames; the topics are mic.frame "),
         (where, 2, "echo needs a topic; the topics are "),
@@ -207,7 +207,7 @@ DROP_IN = """
     seq = 0
 
     def publish(topic, payload=b"", **fields):
-        header = {"v": 1, "seq": seq, "epoch": epoch, "t": time.monotonic_ns(), **fields}
+        header = {"v": 2, "seq": seq, "epoch": epoch, "t": time.monotonic_ns(), **fields}
         socket.send_multipart([topic, msgpack.packb(header), payload])
 
     while True:
@@ -232,7 +232,7 @@ def test_a_stage_of_ones_own_takes_the_place_of_another(pipeline: Pipeline) -> N
             sys.executable, "-c", textwrap.dedent(DROP_IN), str(pipeline.bus_directory)
         )
         first = connection.wait("input_audio_buffer.append")
-        assert speech.appended(first.event) == [7] * pcm.FRAME
+        assert recordings.appended(first.event) == [7] * pcm.FRAME
         assert pipeline.bus.health("capture", lambda h: h.pid == 4242).state == "a drop-in"
         # and the real one takes it back
         own.process.kill()
@@ -240,6 +240,6 @@ def test_a_stage_of_ones_own_takes_the_place_of_another(pipeline: Pipeline) -> N
         pipeline.up("capture")
         heard = len(connection.of("input_audio_buffer.append"))
         later = connection.wait("input_audio_buffer.append", heard + 3)
-        assert speech.appended(later.event) == [0] * pcm.FRAME
+        assert recordings.appended(later.event) == [0] * pcm.FRAME
         assert child.end(signal.SIGTERM) == 128 + signal.SIGTERM
         assert stopped(child) == dict.fromkeys(others, 0)

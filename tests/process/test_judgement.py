@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from shared import bus, topics
-from shared import messages as m
+from harness import recordings
+from shared import bus, messages, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -48,30 +47,34 @@ def scraps(path: Path) -> str:
     last_s = FIRST_S + SCRAPS * EVERY_S + 0.5
     heard = np.zeros(round((last_s + 4) * pcm.RATE), np.int16)
 
-    def put(at_s: float, samples: speech.Samples) -> None:
+    def put(at_s: float, samples: recordings.Samples) -> None:
         at = round(at_s * pcm.RATE)
         heard[at : at + len(samples)] = samples
 
-    put(QUESTION_S, speech.spoken(speech.QUESTION))
+    put(QUESTION_S, recordings.spoken(recordings.QUESTION))
     # the loudest of what is said is a voice for sure
-    said = speech.spoken(speech.THANKS)
+    said = recordings.spoken(recordings.THANKS)
     length = pcm.ms_to_samples(SCRAP_MS)
     starts = range(0, len(said) - length, pcm.FRAME)
     begin = max(starts, key=lambda at: float(np.abs(said[at : at + length]).mean()))
     ramp = np.minimum(1, np.minimum(np.arange(length), np.arange(length)[::-1]) / 480)
     for number in range(SCRAPS):
         put(FIRST_S + number * EVERY_S, (said[begin : begin + length] * ramp).astype(np.int16))
-    put(last_s, speech.spoken(speech.WAIT))
+    put(last_s, recordings.spoken(recordings.WAIT))
     soundfile.write(path, heard, pcm.RATE, subtype="PCM_16")
     return f"file:{path}"
 
 
-def events(pipeline: Pipeline, kind: type[m.ClientEvent | m.ServerEvent]) -> list[dict[str, Any]]:
+def events(
+    pipeline: Pipeline, kind: type[messages.ClientEvent | messages.ServerEvent]
+) -> list[dict[str, Any]]:
     """Give what was said to the server, or by it."""
     return [json.loads(event.payload) for event in pipeline.bus.all(kind)]
 
 
-def named(pipeline: Pipeline, kind: type[m.ClientEvent | m.ServerEvent], name: str) -> list[str]:
+def named(
+    pipeline: Pipeline, kind: type[messages.ClientEvent | messages.ServerEvent], name: str
+) -> list[str]:
     """Give the items of the events of a name."""
     return [e.get("item_id", "") for e in events(pipeline, kind) if e["type"] == name]
 
@@ -89,29 +92,29 @@ def test_short_sounds_end_no_sentence_and_leave_the_conversation(
     pipeline.up("link")
     pipeline.meet()
     pipeline.stage("capture")
-    record = pipeline.bus.wait_for(m.Interruption, patience=60).message
+    record = pipeline.bus.wait_for(messages.Interruption, patience=60).message
     asked = "response.create"
-    pipeline.bus.wait_for(m.Heard, lambda h: len(h.items) > 1 and h.items[-1].heard > 0)
+    pipeline.bus.wait_for(messages.Heard, lambda h: len(h.items) > 1 and h.items[-1].heard > 0)
     # the sentence interrupts, and nothing before it did
     [cut] = record.reports
     assert cut.heard_ms > (SCRAPS * EVERY_S) * 1000
     assert record.cause == "judged"
-    flushes = pipeline.bus.all(m.Flush)
+    flushes = pipeline.bus.all(messages.Flush)
     assert flushes[0].generation == record.generation
     # it was lowered for the voice, first of all
     assert 0 < record.onset_ns < record.ducked_ns < record.event_ns <= record.flush_ns
     # all that the server took for a turn before it is gone but for the question
-    said = pipeline.bus.deliveries(m.ServerEvent)
+    said = pipeline.bus.deliveries(messages.ServerEvent)
     before = [json.loads(d.message.payload) for d in said if d.stamp.t < record.event_ns]
     committed = [e["item_id"] for e in before if e["type"] == "input_audio_buffer.committed"]
-    deleted = named(pipeline, m.ServerEvent, "conversation.item.deleted")
+    deleted = named(pipeline, messages.ServerEvent, "conversation.item.deleted")
     assert len(committed) >= SCRAPS // 2, "the server did not hear them"
     assert set(committed) - set(deleted) == {committed[0]}
     # and the sentence is answered, which stays
-    turns = named(pipeline, m.ServerEvent, "input_audio_buffer.committed")
+    turns = named(pipeline, messages.ServerEvent, "input_audio_buffer.committed")
     assert turns[len(committed)] not in deleted
-    assert len([e for e in events(pipeline, m.ClientEvent) if e["type"] == asked]) >= 2
-    assert not [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    assert len([e for e in events(pipeline, messages.ClientEvent) if e["type"] == asked]) >= 2
+    assert not [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
     # the reply was lowered for each that was heard, and brought back as soon as it was judged
     counters = pipeline.bus.health("downlink", since=pipeline.bus.now).counters
     assert counters["resumes"] >= SCRAPS - 2
@@ -126,9 +129,9 @@ def test_short_sounds_end_no_sentence_and_leave_the_conversation(
 def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    said = [(at, speech.QUESTION) for at in (0.1, 2.6, 5.1, 7.6, 10.1)]
+    said = [(at, recordings.QUESTION) for at in (0.1, 2.6, 5.1, 7.6, 10.1)]
     pipeline.settings |= {
-        "capture.device": speech.microphone(tmp_path / "person.wav", said, 30),
+        "capture.device": recordings.microphone(tmp_path / "person.wav", said, 30),
         "interruption.decide": "push_to_talk",
     }
     pipeline.emulator("--reply", "tone:30", "--burst")
@@ -136,30 +139,32 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     pipeline.up("link")
     pipeline.meet()
     pipeline.up("capture")
-    pipeline.bus.wait_for(m.Speech, lambda s: s.speaking)
+    pipeline.bus.wait_for(messages.Speech, lambda s: s.speaking)
 
     def button(command: str) -> None:
-        child = pipeline.python("shared.control", command, *pipeline.options({}))
+        child = pipeline.python("commands.control", command, *pipeline.options({}))
         assert child.wait() == 0
 
     def sent() -> list[str]:
-        told = [e["type"] for e in events(pipeline, m.ClientEvent)]
+        told = [e["type"] for e in events(pipeline, messages.ClientEvent)]
         # as they follow each other, each once
         return [b for a, b in pairwise(["", *told]) if a != b]
 
     held = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_held", 0) > 20)
     assert "frames_sent" not in held.counters
     button("talk")
-    pipeline.bus.wait_for(m.ClientEvent, lambda e: b"append" in e.payload)
+    pipeline.bus.wait_for(messages.ClientEvent, lambda e: b"append" in e.payload)
     pipeline.bus.health("uplink", lambda h: h.counters.get("frames_sent", 0) > 10)
     button("release")
-    heard = pipeline.bus.wait_for(m.Heard, lambda h: h.items and h.items[-1].heard > pcm.RATE)
+    heard = pipeline.bus.wait_for(
+        messages.Heard, lambda h: h.items and h.items[-1].heard > pcm.RATE
+    )
     begun = ["input_audio_buffer.clear", "input_audio_buffer.append", "input_audio_buffer.commit"]
     assert sent() == [*begun, "response.create"]
     # pressed again it interrupts, as nothing that is said does
-    assert not pipeline.bus.all(m.Flush)[1:]
+    assert not pipeline.bus.all(messages.Flush)[1:]
     button("talk")
-    record = pipeline.bus.wait_for(m.Interruption).message
+    record = pipeline.bus.wait_for(messages.Interruption).message
     assert record.cause == "control"
     assert record.reports[0].item_id == heard.message.items[-1].item_id
     assert record.ducked_ns == record.onset_ns == 0
@@ -167,23 +172,23 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     now = pipeline.bus.now
     frozen = [c for c in pipeline.children if c.name == "services.capture"]
     frozen[0].process.send_signal(19)
-    pipeline.bus.wait_for(m.Health, topic="uplink.health", since=now)
+    pipeline.bus.wait_for(messages.Health, topic="uplink.health", since=now)
     button("release")
     button("talk")
     now = pipeline.bus.now
     button("release")
-    pipeline.bus.wait_for(m.ClientEvent, lambda e: b"buffer.clear" in e.payload, since=now)
+    pipeline.bus.wait_for(messages.ClientEvent, lambda e: b"buffer.clear" in e.payload, since=now)
     frozen[0].process.send_signal(18)
-    errors = [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    errors = [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
     assert errors == []
 
 
 def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
-    said = [(0.6, speech.QUESTION), (4.0, speech.THANKS)]
+    said = [(0.6, recordings.QUESTION), (4.0, recordings.THANKS)]
     pipeline.settings |= {
-        "capture.device": speech.microphone(tmp_path / "person.wav", said, 20),
+        "capture.device": recordings.microphone(tmp_path / "person.wav", said, 20),
         "interruption.decide": "never",
     }
     pipeline.emulator("--reply", "tone:6")
@@ -191,12 +196,14 @@ def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
     pipeline.up("link")
     pipeline.meet()
     pipeline.stage("capture")
-    heard = pipeline.bus.wait_for(m.Heard, lambda h: len(h.items) > 1 and h.items[1].heard > 0)
+    heard = pipeline.bus.wait_for(
+        messages.Heard, lambda h: len(h.items) > 1 and h.items[1].heard > 0
+    )
     assert heard.message.items[0].whole
-    assert not pipeline.bus.all(m.Flush) + pipeline.bus.all(m.Silenced)
+    assert not pipeline.bus.all(messages.Flush) + pipeline.bus.all(messages.FlushReport)
     started = "input_audio_buffer.speech_started"
-    assert len(named(pipeline, m.ServerEvent, started)) >= 2
-    assert not [e for e in events(pipeline, m.ServerEvent) if e["type"] == "error"]
+    assert len(named(pipeline, messages.ServerEvent, started)) >= 2
+    assert not [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
     assert not pipeline.bus.health("playback", since=pipeline.bus.now).counters.get("ducks")
 
 
@@ -213,7 +220,7 @@ class Vad:
     def say(self, *, speaking: bool, at_ns: int = 0) -> int:
         """Say it, of now; give when."""
         at_ns = at_ns or time.monotonic_ns()
-        return self._publisher.publish(m.Speech(speaking=speaking, at_ns=at_ns))
+        return self._publisher.publish(messages.Speech(speaking=speaking, at_ns=at_ns))
 
     def close(self) -> None:
         self._publisher.close()
@@ -232,19 +239,19 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
     pipeline.all_up("uplink", "downlink", "playback")
     vad = Vad(pipeline)
     pipeline.up("link")
-    pipeline.bus.wait_for(m.Heard, lambda h: h.items and h.items[0].heard > pcm.RATE)
+    pipeline.bus.wait_for(messages.Heard, lambda h: h.items and h.items[0].heard > pcm.RATE)
     told_ns = vad.say(speaking=True)
     pipeline.bus.wait_for(
-        m.SpeakerFrame, lambda f: f.played_ns > told_ns + 1_500_000_000, patience=PATIENCE_S
+        messages.SpeakerFrame, lambda f: f.played_ns > told_ns + 1_500_000_000, patience=PATIENCE_S
     )
-    last = pipeline.bus.wait_for(m.Heard, since=pipeline.bus.now)
-    pipeline.bus.wait_for(m.SpeakerFrame, lambda f: f.played_ns > last.stamp.t + 100_000_000)
-    frames = pipeline.bus.all(m.SpeakerFrame)
+    last = pipeline.bus.wait_for(messages.Heard, since=pipeline.bus.now)
+    pipeline.bus.wait_for(messages.SpeakerFrame, lambda f: f.played_ns > last.stamp.t + 100_000_000)
+    frames = pipeline.bus.all(messages.SpeakerFrame)
     vad.close()
-    stream = speech.stream(frames)
+    stream = recordings.stream(frames)
     sound = pcm.to_array(stream).astype(float)
-    clip = pcm.to_array(speech.clip("long", 20)).astype(float)
-    begin = speech.place(speech.clip("long", 0.5), stream)
+    clip = pcm.to_array(recordings.clip("long", 20)).astype(float)
+    begin = recordings.place(recordings.clip("long", 0.5), stream)
     onset = pcm.ns_to_samples(told_ns - frames[0].played_ns)
     given, said = sound[begin:], clip[: len(sound) - begin]
     loud = np.abs(said) > 1000
@@ -276,7 +283,7 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
     counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
     assert counters["ducks"] == 1
     assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
-    assert not pipeline.bus.all(m.Flush)
+    assert not pipeline.bus.all(messages.Flush)
     # the playhead counts what the device was given, and no pause
     [item] = last.message.items
     paused = missing if how == "pause" else 0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import messages as m
-from tests.process import servers
-from tests.process.pipeline import PATIENCE_S, Pipeline, environment_of
-from tests.process.servers import Connection, Server
+from shared import messages
+from tests.support import servers
+from tests.support.pipeline import PATIENCE_S, Pipeline, environment_of
+from tests.support.servers import Connection, Server
 
 pytestmark = pytest.mark.process
 
@@ -76,7 +76,7 @@ def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
 def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) -> None:
     env = {"OPENAI_API_KEY": key, "BARGEIN_LINK__URL": REMOTE}
     stage = pipeline.stage("link", settings={"link.url": REMOTE}, env=env)
-    before = pipeline.python("shared.preflight", env=env)
+    before = pipeline.python("commands.preflight", env=env)
     for child in (stage, before):
         assert child.wait() == 1
         [line] = child.lines
@@ -90,7 +90,7 @@ def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) 
 )
 def test_a_machine_without_link_needs_no_key(pipeline: Pipeline, stages: str, code: int) -> None:
     env = {"BARGEIN_LINK__URL": REMOTE}
-    assert pipeline.python("shared.preflight", *stages.split(), env=env).wait() == code
+    assert pipeline.python("commands.preflight", *stages.split(), env=env).wait() == code
 
 
 def test_the_key_is_in_nothing_that_is_said_written_or_shown(
@@ -121,13 +121,13 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
             stages = pipeline.all_up(*names)
             # as honcho starts it: it alone is given the key
             stages["link"] = pipeline.stage("link", env={"OPENAI_API_KEY": KEY})
-            pipeline.bus.wait_for(m.ReplyState, lambda state: state.session > 0)
+            pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session > 0)
             listened.set()
-            said = pipeline.bus.wait_for(m.Transcript).message
+            said = pipeline.bus.wait_for(messages.Transcript).message
             echo = pipeline.python(
-                "shared.tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
+                "commands.tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
             )
-            shown = pipeline.python("shared.config", *pipeline.options({}), env=TELLTALE)
+            shown = pipeline.python("commands.config", *pipeline.options({}), env=TELLTALE)
             assert shown.wait() == 0
             shown.wait_line("OPENAI_API_KEY: set")
             for name, child in {**stages, "echo": echo}.items():
@@ -180,7 +180,7 @@ def test_a_refused_key_is_not_told_of_a_second_time_by_downlink(pipeline: Pipeli
     with Server(refuse) as server:
         pipeline.settings["link.url"] = server.url
         downlink, link = pipeline.all_up("downlink", "link").values()
-        pipeline.bus.wait_for(m.ReplyState, lambda state: state.session)
+        pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session)
         met.set()
         pipeline.bus.health("downlink", lambda h: h.counters.get("error.invalid_api_key"))
         counted.set()

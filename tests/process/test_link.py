@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus
-from shared import messages as m
-from tests.process import servers
-from tests.process.pipeline import PATIENCE_S, Child, Keeper, Pipeline
-from tests.process.servers import Connection, Script, Server
+from shared import bus, messages
+from tests.support import servers
+from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
+from tests.support.servers import Connection, Script, Server
 
 pytestmark = pytest.mark.process
 
@@ -31,21 +30,21 @@ def link(pipeline: Pipeline, url: str, **env: str) -> Child:
     return pipeline.stage("link", env=env)
 
 
-def states(pipeline: Pipeline, state: str) -> list[m.LinkState]:
+def states(pipeline: Pipeline, state: str) -> list[messages.LinkState]:
     """Give the states of link of one kind, each once."""
-    found = [each for each in pipeline.bus.all(m.LinkState) if each.state == state]
+    found = [each for each in pipeline.bus.all(messages.LinkState) if each.state == state]
     return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
 def wait_state(
     pipeline: Pipeline,
     state: str,
-    holds: Callable[[m.LinkState], object] = lambda _: True,
+    holds: Callable[[messages.LinkState], object] = lambda _: True,
     since: int = 0,
-) -> m.LinkState:
+) -> messages.LinkState:
     """Wait for a state of link."""
     return pipeline.bus.wait_for(
-        m.LinkState, lambda s: s.state == state and holds(s), since=since
+        messages.LinkState, lambda s: s.state == state and holds(s), since=since
     ).message
 
 
@@ -81,7 +80,7 @@ class Uplink:
         """Publish a client event, at least ``size`` bytes long."""
         payload = b'{"type":"test","text":"%b","pad":"%b"}' % (str(text).encode(), b"x" * size)
         self._publisher.publish(
-            m.ClientEvent(session=session, expires_ns=expires_ns, payload=payload)
+            messages.ClientEvent(session=session, expires_ns=expires_ns, payload=payload)
         )
 
 
@@ -344,12 +343,12 @@ def test_a_conversation_over_tls(pipeline: Pipeline, certificate: Path) -> None:
     with Server(burst, certificate) as server:
         link(pipeline, server.url, SSL_CERT_FILE=str(certificate))
         session = wait_state(pipeline, "open").session
-        pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"number": 199' in e.payload)
+        pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"number": 199' in e.payload)
         with Uplink(pipeline) as uplink:
             uplink.say("hello", session)
-            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo"' in e.payload)
+            pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"echo"' in e.payload)
         assert texts(server.connections[0]) == ["hello"]
-    assert len(pipeline.bus.all(m.ServerEvent)) == 202
+    assert len(pipeline.bus.all(messages.ServerEvent)) == 202
 
 
 # a connection that is no longer one
@@ -390,12 +389,12 @@ def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> 
             uplink.say("one", old)
             for number in range(200):
                 uplink.say(f"waiting {number}", old, size=10_000)
-            pipeline.bus.wait_for(m.ClientEvent, lambda e: b"waiting 199" in e.payload)
+            pipeline.bus.wait_for(messages.ClientEvent, lambda e: b"waiting 199" in e.payload)
             over.set()
             new = wait_state(pipeline, "open", lambda s: s.session > old).session
             uplink.say("too late", old)
             uplink.say("two", new)
-            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo"' in e.payload)
+            pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"echo"' in e.payload)
         assert texts(server.connections[0]) == ["one"]
         assert texts(server.connections[1]) == ["two"]
         health = pipeline.bus.health("link", lambda h: h.counters.get("events_unsent", 0) >= 2)
@@ -411,7 +410,7 @@ def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
         with Uplink(pipeline) as uplink:
             old = wait_state(pipeline, "open").session
             uplink.say("one", old)
-            renew = m.Renew(session=old, forced=False)
+            renew = messages.Renew(session=old, forced=False)
             # one that is not let in changes nothing, though it would end a link without a session
             downlink.publish(renew)
             child.wait_line("could not renew the session: HTTP 401")
@@ -423,7 +422,7 @@ def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
             downlink.publish(renew)
             uplink.say("two", old)
             uplink.say("three", new)
-            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"three"' in e.payload)
+            pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"three"' in e.payload)
             uplink.say("four", old)
             pipeline.bus.health("link", lambda h: h.counters.get("events_unsent"))
         first, _, second = server.connections
@@ -453,16 +452,16 @@ def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
         with Uplink(pipeline) as uplink:
             session = wait_state(pipeline, "open").session
             uplink.say("begin", session)
-            heard = pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"hear"' in e.payload)
+            heard = pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"hear"' in e.payload)
             for number in range(count):
                 uplink.say(number, session, heard.stamp.t + 500_000_000, size=4000)
             # what the server says is heard meanwhile
             server.connections[0].send("test", still="here")
-            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"still"' in e.payload)
+            pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"still"' in e.payload)
             expired = settled(pipeline)
             uplink.say("after", session)
             over.set()
-            pipeline.bus.wait_for(m.ServerEvent, lambda e: b'"echo": "after"' in e.payload)
+            pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"echo": "after"' in e.payload)
         came = texts(server.connections[0])
     # what the kernel had taken when the network stalled, then nothing that was too old
     taken = len(came) - 2
@@ -498,7 +497,7 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
             connection.frame(servers.TEXT, b"[" * 100_000)
             connection.frame(servers.TEXT, b'{"type":"response.output_audio.delta","delta":7}')
             connection.send("response.mind.read", event_id="e")
-        connection.frame(servers.TEXT, b"x" * (m.MAX_TEXT + 1))
+        connection.frame(servers.TEXT, b"x" * (messages.MAX_TEXT + 1))
         # a whole event in three frames, with a ping between them
         connection.socket.sendall(b"\x01\x0a" + b'{"type":"r' + b"\x00\x0a" + b"esponse.ou")
         connection.frame(servers.PING, b"")
@@ -510,9 +509,9 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
     with Server(babble) as server:
         pipeline.settings["link.url"] = server.url
         children = pipeline.all_up("downlink", "link")
-        pipeline.bus.wait_for(m.ReplyState, lambda s: s.session)
+        pipeline.bus.wait_for(messages.ReplyState, lambda s: s.session)
         started.set()
-        heard = pipeline.bus.wait_for(m.Transcript).message
+        heard = pipeline.bus.wait_for(messages.Transcript).message
         assert heard.text == "the rest goes on"
         pipeline.bus.health(
             "link",
@@ -526,7 +525,7 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
     for child in children.values():
         assert child.end() == 0
     assert len(children["link"].matching("a binary frame, skipped")) == 1
-    assert len(children["link"].matching(f"a frame of {m.MAX_TEXT + 1} bytes, skipped")) == 1
+    assert len(children["link"].matching(f"a frame of {messages.MAX_TEXT + 1} bytes, skipped")) == 1
     bad, unknown = children["downlink"].matching(COMPLAINT)
     assert "the server sent not a server event" in bad
     assert "unknown event 'response.mind.read' from the server, skipped" in unknown
@@ -575,7 +574,7 @@ def test_what_a_server_says_stays_on_its_line(pipeline: Pipeline) -> None:
     with Server([speak, servers.serve]) as server:
         pipeline.settings["link.url"] = server.url
         children = pipeline.all_up("downlink", "link")
-        session = pipeline.bus.wait_for(m.ReplyState, lambda s: s.session).message.session
+        session = pipeline.bus.wait_for(messages.ReplyState, lambda s: s.session).message.session
         started.set()
         health = pipeline.bus.health("downlink", lambda h: h.counters.get("unknown_events"))
         assert health.counters["error.other"] == 51

@@ -1,7 +1,7 @@
 """On an open loudspeaker, with all that is real but the air: the assistant hears itself come back.
 
 Echo canceller, voice detector, judge and duck are the true ones with their own settings; the room
-(``room``) is as exact as arithmetic. So are the noises in it: see benchmarks/noises.py.
+(``room``) is as exact as arithmetic. So are the noises in it: see harness/noises.py.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from benchmarks import rooms
-from benchmarks.noises import noises
-from shared import messages as m
+from harness import recordings, rooms
+from harness.noises import noises
+from shared import messages
 from shared.audio import pcm
-from tests.process import room, speech
-from tests.process.pipeline import UNHELD, Child, Keeper, Pipeline
+from tests.support import room
+from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -51,7 +51,7 @@ class Talk:
 
     def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
         """Give what the server said, of a name, within a time."""
-        said = self.pipeline.bus.deliveries(m.ServerEvent)
+        said = self.pipeline.bus.deliveries(messages.ServerEvent)
         events = [json.loads(d.message.payload) for d in said if since_ns <= d.stamp.t < until_ns]
         return [event for event in events if event["type"] == name]
 
@@ -66,14 +66,14 @@ def talk(
     kept: Keeper, directory: Path, person: list[rooms.Sound], **settings: object
 ) -> Iterator[Talk]:
     """Let the assistant begin to tell a story in a room."""
-    story = pcm.to_array(speech.clip("long", 10))
+    story = pcm.to_array(recordings.clip("long", 10))
     file = directory / "room.npz"
     room.furnish(file, story, person, echo_db=ECHO_DB)
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {"session.greeting": "Tell a long story.", **settings}
         pipeline.emulator("--reply", "clip:long", "--burst")
         air = pipeline.python(
-            "tests.process.room", *pipeline.options({"capture.device": f"file:{file}"})
+            "tests.support.room", *pipeline.options({"capture.device": f"file:{file}"})
         )
         stages = pipeline.all_up(*STAGES)
         pipeline.ready("capture", air)
@@ -105,19 +105,19 @@ def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> N
     run = talks["server"]
     bus = run.pipeline.bus
     # a canceller that dies is followed by one that knows the room
-    bus.wait_for(m.Heard, lambda h: h.items and h.items[0].heard > LEFT_BY_S * pcm.RATE)
+    bus.wait_for(messages.Heard, lambda h: h.items and h.items[0].heard > LEFT_BY_S * pcm.RATE)
     run.stages["echo"].end(signal.SIGKILL)
     run.stages["echo"] = run.pipeline.up("echo")
-    record = bus.wait_for(m.Interruption, patience=ALONE_S + 20).message
+    record = bus.wait_for(messages.Interruption, patience=ALONE_S + 20).message
     # for all the time in which nobody spoke, it spoke
     [report] = record.reports
     assert report.heard_ms > ALONE_S * 1000
     assert record.cause == "speech_started"
-    assert [flush.generation for flush in bus.all(m.Flush)] == [record.generation]
+    assert [flush.generation for flush in bus.all(messages.Flush)] == [record.generation]
     # lowered before it is silent, where the server was not told sooner still
     assert record.event_ns < record.silent_ns
     assert not record.ducked_ns or record.onset_ns < record.ducked_ns <= record.silent_ns
-    healths = bus.all(m.Health, topic="echo.health")
+    healths = bus.all(messages.Health, topic="echo.health")
     assert max(h.counters.get("removed_db", 0) for h in healths) > 10
     assert run.counters("echo")["resumed"] == 1
     assert not run.counters("capture").get("too_late")
@@ -127,14 +127,14 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
     run = talks["client"]
     bus = run.pipeline.bus
     bus.wait_for(
-        m.Interruption,
-        lambda _: len(bus.all(m.Interruption)) >= SENTENCES,
+        messages.Interruption,
+        lambda _: len(bus.all(messages.Interruption)) >= SENTENCES,
         patience=SENTENCE_S + 40,
     )
     # each sentence interrupts, and nothing else did
-    cuts = bus.all(m.Interruption)
+    cuts = bus.all(messages.Interruption)
     assert [cut.cause for cut in cuts] == ["judged"] * SENTENCES
-    begun_ns = next(f.played_ns for f in bus.all(m.SpeakerFrame) if any(f.payload))
+    begun_ns = next(f.played_ns for f in bus.all(messages.SpeakerFrame) if any(f.payload))
     onset_s = (cuts[0].onset_ns - begun_ns) / 1e9
     assert SENTENCE_S - 0.2 < onset_s < SENTENCE_S + len(rooms.person(1)) / pcm.RATE
     assert cuts[0].reports[0].heard_ms > SENTENCE_S * 1000
@@ -154,7 +154,7 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
     deleted = [e["item_id"] for e in run.events("conversation.item.deleted")]
     assert set(of_noises) <= set(deleted)
     # each sentence is answered, and stays
-    bus.wait_for(m.Heard, lambda h: h.generation >= cuts[-1].generation and h.playing)
+    bus.wait_for(messages.Heard, lambda h: h.generation >= cuts[-1].generation and h.playing)
     turns = [e["item_id"] for e in run.events("input_audio_buffer.committed", first)]
     assert set(turns).isdisjoint(deleted)
     assert len(turns) == SENTENCES
@@ -164,5 +164,7 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
 
 def test_without_the_canceller_it_interrupts_itself(kept: Keeper, tmp_path: Path) -> None:
     with talk(kept, tmp_path, [], **{"echo.enabled": False}) as run:
-        silenced = run.pipeline.bus.wait_for(m.Silenced, lambda s: bool(s.items)).message
-        assert 0 < silenced.items[0].heard < ALONE_S / 2 * pcm.RATE
+        flush_report = run.pipeline.bus.wait_for(
+            messages.FlushReport, lambda s: bool(s.items)
+        ).message
+        assert 0 < flush_report.items[0].heard < ALONE_S / 2 * pcm.RATE

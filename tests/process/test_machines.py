@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 import pytest
 import zmq
 
-from shared import bus, network, topics
-from shared import messages as m
+from harness import recordings
+from shared import bus, messages, network, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
+from tests.support.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -90,8 +89,8 @@ class Held:
     machines: Machines
     key: bytes
     stages: dict[str, Child]
-    silenced: m.Silenced
-    record: m.Interruption
+    flush_report: messages.FlushReport
+    record: messages.Interruption
 
 
 @pytest.fixture(name="held", scope="module")
@@ -115,8 +114,8 @@ def _held(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
                 "echo.enabled": False,
                 "session.greeting": "Greet the person.",
                 "session.turn_detection.silence_duration_ms": 300,
-                "capture.device": speech.microphone(
-                    directory / "person.wav", [(0.3, speech.QUESTION)], 4
+                "capture.device": recordings.microphone(
+                    directory / "person.wav", [(0.3, recordings.QUESTION)], 4
                 ),
                 "playback.device": f"file:{directory / 'speaker.wav'}",
             }
@@ -133,11 +132,13 @@ def _held(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
                 pipeline.bus.health(stage)
             stages["link"] = pipeline.stage("link")
             pipeline.meet()
-            pipeline.bus.wait_for(m.Heard, lambda h: h.items and h.items[-1].heard > pcm.RATE // 2)
+            pipeline.bus.wait_for(
+                messages.Heard, lambda h: h.items and h.items[-1].heard > pcm.RATE // 2
+            )
             stages["capture"] = desk("capture")
-            silenced = pipeline.bus.wait_for(m.Silenced, lambda s: s.items).message
-            record = pipeline.bus.wait_for(m.Interruption).message
-            yield Held(pipeline, machines, net.key, stages, silenced, record)
+            flush_report = pipeline.bus.wait_for(messages.FlushReport, lambda s: s.items).message
+            record = pipeline.bus.wait_for(messages.Interruption).message
+            yield Held(pipeline, machines, net.key, stages, flush_report, record)
 
 
 def test_an_interruption_is_told_to_the_server_as_on_one_machine(held: Held) -> None:
@@ -155,7 +156,7 @@ def test_times_of_the_other_machine_are_times_here(held: Held) -> None:
     hops = [record.event_ns, record.flush_ns, record.received_ns, record.silent_ns, now]
     assert all(later - earlier > -50_000_000 for earlier, later in itertools.pairwise(hops))
     assert now - record.event_ns < PATIENCE_S * 1e9
-    speaker = held.pipeline.bus.all(m.SpeakerFrame)[-1]
+    speaker = held.pipeline.bus.all(messages.SpeakerFrame)[-1]
     assert abs(speaker.played_ns - now) < PATIENCE_S * 1e9
 
 
@@ -198,7 +199,7 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
 def test_they_are_looked_at_from_either(held: Held) -> None:
     options = held.pipeline.options({})
     looks = [
-        held.pipeline.run(*place, sys.executable, "-m", "shared.tap", "health", *options)
+        held.pipeline.run(*place, sys.executable, "-m", "commands.tap", "health", *options)
         for place in (held.machines.on_desk, [])
     ]
     for look in looks:
@@ -217,7 +218,7 @@ def test_without_the_key_nothing_starts(held: Held) -> None:
     opened.chmod(0o640)
     shown = held.pipeline.stage("capture", settings={**settings, "bus.key_file": opened})
     told = {
-        without: f"bus.key_file {missing}: there is none: make one with python -m shared.keys",
+        without: f"bus.key_file {missing}: there is none: make one with python -m commands.keys",
         shown: f"bus.key_file {opened}: others can read it (mode 0640): run chmod 600 {opened}",
     }
     if held.machines.on_desk:

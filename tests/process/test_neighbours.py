@@ -7,25 +7,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shared import bus, topics
-from shared import messages as m
-from tests.process.pipeline import PATIENCE_S, ROOT, UNHELD, Child, Keeper, Pipeline
+from shared import bus, messages, topics
+from tests.support.pipeline import PATIENCE_S, ROOT, UNHELD, Child, Keeper, Pipeline
+from tests.support.readers import attend, join
 
 pytestmark = pytest.mark.process
 
-AUDIO = m.ReplyAudio(
+AUDIO = messages.ReplyAudio(
     generation=1,
     session=1,
     response_id="r",
     item_id="i",
     content_index=0,
     start=0,
-    payload=bytes(m.MAX_AUDIO),
+    payload=bytes(messages.MAX_AUDIO),
 )
 
 
@@ -36,23 +36,6 @@ def resident() -> int:
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     ps = ["ps", "-o", "rss=", "-p", str(os.getpid())]
     return int(subprocess.check_output(ps)) * 1024
-
-
-def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: str) -> None:
-    """Let a publisher see who comes and goes until something holds."""
-    poller = bus.Poller()
-    for socket in publisher.sockets:
-        poller.watch(socket)
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, missing
-        publisher.welcome()
-        poller.wait(0.1)
-
-
-def join(publisher: bus.Publisher, topic: str) -> None:
-    """Wait for a reader of a topic."""
-    attend(publisher, lambda: topic in publisher.read, f"nobody reads {topic}")
 
 
 @pytest.fixture
@@ -94,7 +77,7 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
         reader.send(signal.SIGSTOP)
         before = resident()
         took: list[float] = []
-        room = topics.Queue.KEPT.value
+        room = topics.Queue.LOSSLESS.value
         for _ in range(4):
             begun = time.monotonic()
             for _ in range(room // 2):
@@ -102,14 +85,14 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
             took.append(time.monotonic() - begun)
         grown = resident() - before
         # as much as the registry and the limit of a message say, and not all that was published
-        most = room * (m.MAX_AUDIO + 2048)
-        assert grown < most < 2 * room * m.MAX_AUDIO * 0.9
+        most = room * (messages.MAX_AUDIO + 2048)
+        assert grown < most < 2 * room * messages.MAX_AUDIO * 0.9
         # a queue that is full costs less than one that is filled
         assert min(took[2:]) < 3 * max(took[:2])
         # once its process is gone, the kernel says so, and its queue goes with it
         reader.process.kill()
         gone = "a reader that is gone is still waited for"
-        attend(publisher, lambda: "reply.audio" not in publisher.read, gone)
+        attend(publisher, lambda: "reply.audio" not in publisher.subscribed, gone)
         reader.codes = {-signal.SIGKILL}
     finally:
         publisher.close()

@@ -6,56 +6,25 @@ and the emulator, which tells on request what its conversation holds.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count, pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shared import messages as m
+from harness import recordings
+from harness.proxy import Proxy
+from shared import messages
 from shared.audio import pcm
-from tests.process import servers, speech
-from tests.process.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
-from tests.process.proxy import Proxy
-from tests.process.servers import Connection, Server
+from tests.support import servers
+from tests.support.conversations import REPLY_S, Witness, begin, history, restored, start
+from tests.support.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
+from tests.support.servers import Connection, Server
 
 pytestmark = pytest.mark.process
-
-#: The person talks on for longer than the tests take, on a busy machine as well.
-EVERY_S, LENGTH_S, REPLY_S = 1.8, 240.0, 8
-
-
-class Witness:
-    """An emulator, asked what its latest conversation holds."""
-
-    def __init__(self, child: Child, journal: Path) -> None:
-        self._child = child
-        self._journal = journal
-        self._read = 0
-
-    def entries(self, kind: str) -> list[dict[str, Any]]:
-        """Give what it has written down of a kind."""
-        text = self._journal.read_text("utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        found = [json.loads(line) for line in whole.splitlines()]
-        return [entry for entry in found if entry["kind"] == kind]
-
-    def items(self) -> list[dict[str, Any]]:
-        """Ask for the items of the latest session."""
-        before = len(self.entries("conversation"))
-        self._child.send(signal.SIGUSR1)
-        deadline = time.monotonic() + PATIENCE_S
-        while len(told := self.entries("conversation")) == before:
-            assert time.monotonic() < deadline, "the emulator does not answer"
-            time.sleep(0.01)  # a file tells nobody that it has grown
-        items: list[dict[str, Any]] = told[before]["items"]
-        return items
 
 
 @dataclass
@@ -67,34 +36,6 @@ class Talk:
     emulator: Witness
     stages: dict[str, Child]
     session: int
-
-
-def begin(pipeline: Pipeline, directory: Path, *emulator: str) -> Witness:
-    """Start an emulator, for a person who asks anew again and again."""
-    times = takewhile(lambda at: at < LENGTH_S - EVERY_S, count(0.2, EVERY_S))
-    said = [(at, speech.QUESTION) for at in times]
-    pipeline.settings |= {
-        "capture.device": speech.microphone(directory / "person.wav", said, LENGTH_S),
-        # the person speaks before an echo could be learnt
-        "echo.enabled": False,
-        "session.turn_detection.silence_duration_ms": 200,
-        "session.turn_detection.prefix_padding_ms": 100,
-        "session.transcription_model": "whisper-1",
-        "session.greeting": "Greet the person.",
-        "link.ping_interval_s": 0.2,
-        "link.pong_timeout_s": 1.5,
-    }
-    journal = directory / "journal.jsonl"
-    child = pipeline.emulator("--journal", str(journal), *emulator)
-    return Witness(child, journal)
-
-
-def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
-    """Start the stages, the microphone last; give them and the session."""
-    stages = pipeline.all_up("echo", "uplink", "downlink", "playback")
-    stages |= pipeline.all_up("link")
-    session = pipeline.meet()
-    return stages | pipeline.all_up("capture"), session
 
 
 @pytest.fixture(scope="module")
@@ -110,33 +51,13 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
             yield Talk(pipeline, proxy, emulator, stages, session)
 
 
-def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> m.Interruption:
+def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> messages.Interruption:
     """Wait until a reply was talked over, and the server told of it."""
     since = pipeline.bus.now if since is None else since
     told = pipeline.bus.wait_for(
-        m.Interruption, lambda i: any(r.action == "truncate" for r in i.reports), since=since
+        messages.Interruption, lambda i: any(r.action == "truncate" for r in i.reports), since=since
     )
     return told.message
-
-
-def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[m.Turn]:
-    """Give the history as it is now, or was at a time."""
-    kept = [d.message for d in pipeline.bus.deliveries(m.History) if d.stamp.t < until_ns]
-    return m.read_turns(kept[-1].payload)
-
-
-def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[m.Turn]:
-    """Wait until the server's conversation is the history; give the turns it was given."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        turns = [turn for turn in history(pipeline) if turn.told and turn.session == session]
-        items = emulator.items()
-        given = [turn for turn in turns if turn.held_as != turn.item_id]
-        has = [(i["id"], i.get("text")) for i in items if i["id"].startswith("item_")]
-        wanted = [(turn.held_as, turn.text) for turn in given]
-        if wanted and has[: len(wanted)] == wanted and turns[len(given) :]:
-            return given
-        assert time.monotonic() < deadline, f"{wanted} is not the beginning of {has}"
 
 
 def refused(proxy: Proxy) -> None:
@@ -174,10 +95,10 @@ def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: s
         interrupted_anew(pipeline, begun)
         FAULTS[cause](talk.proxy)
         pipeline.bus.wait_for(
-            m.LinkState, lambda s: s.state == "waiting" and s.cause == cause, since=begun
+            messages.LinkState, lambda s: s.state == "waiting" and s.cause == cause, since=begun
         )
     opened = pipeline.bus.wait_for(
-        m.LinkState, lambda s: s.state == "open" and s.session > talk.session, since=begun
+        messages.LinkState, lambda s: s.state == "open" and s.session > talk.session, since=begun
     ).message
     talk.session = opened.session
     before = [turn.item_id for turn in history(pipeline, opened.opened_ns)]
@@ -198,7 +119,7 @@ def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: s
     assert [t for t in given if t.role == "user" and t.text.endswith("s of speech]")]
     assert [t for t in given if t.role == "assistant" and t.text.startswith("0")]
     # nobody is greeted twice, nor answered without having asked
-    asked = [c for c in pipeline.bus.all(m.ClientEvent) if b'"response.create"' in c.payload]
+    asked = [c for c in pipeline.bus.all(messages.ClientEvent) if b'"response.create"' in c.payload]
     assert opened.session not in {event.session for event in asked}
     health = pipeline.bus.health("downlink", since=pipeline.bus.now)
     assert not {k: n for k, n in health.counters.items() if k.startswith("error.") and n}
@@ -208,9 +129,11 @@ def test_a_session_whose_time_is_over_is_followed_by_another(kept: Keeper, tmp_p
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:1", "--burst", "--expire", "4")
         stages, session = start(pipeline)
-        pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting" and s.cause == "expired")
+        pipeline.bus.wait_for(
+            messages.LinkState, lambda s: s.state == "waiting" and s.cause == "expired"
+        )
         opened = pipeline.bus.wait_for(
-            m.LinkState, lambda s: s.state == "open" and s.session > session
+            messages.LinkState, lambda s: s.state == "open" and s.session > session
         )
         assert restored(pipeline, emulator, opened.message.session)
         assert stages["link"].matching(r"60 minutes.\); trying again")
@@ -224,9 +147,11 @@ def test_a_name_that_is_not_found_is_told_of_and_looked_for_again(pipeline: Pipe
         "link.retry_first_ms": 10,
     }
     child = pipeline.stage("link", env={"OPENAI_API_KEY": "sk-test"})
-    pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting" and s.cause == "unresolved")
+    pipeline.bus.wait_for(
+        messages.LinkState, lambda s: s.state == "waiting" and s.cause == "unresolved"
+    )
     child.wait_line("trying again in", 2)
-    waits = [s for s in pipeline.bus.all(m.LinkState) if s.state == "waiting"]
+    waits = [s for s in pipeline.bus.all(messages.LinkState) if s.state == "waiting"]
     assert {wait.cause for wait in waits} == {"unresolved"}
     assert child.running
 
@@ -236,31 +161,31 @@ def test_a_turn_in_which_the_connection_breaks_is_heard_in_one_piece(
 ) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:1", "--burst")
-        said = [(1.0, speech.TIDES)]
+        said = [(1.0, recordings.TIDES)]
         pipeline.settings |= {
-            "capture.device": speech.microphone(tmp_path / "tides.wav", said, 60),
+            "capture.device": recordings.microphone(tmp_path / "tides.wav", said, 60),
             "session.turn_detection.silence_duration_ms": 500,
             "session.greeting": "",
         }
         with Proxy(str(pipeline.settings["link.url"])) as proxy:
             pipeline.settings["link.url"] = proxy.url
             _, session = start(pipeline)
-            state = pipeline.bus.wait_for(m.ReplyState, lambda s: s.speaking).message
-            half = state.speech_ms / 1000 + speech.seconds(speech.TIDES) / 2
+            state = pipeline.bus.wait_for(messages.ReplyState, lambda s: s.speaking).message
+            half = state.speech_ms / 1000 + recordings.seconds(recordings.TIDES) / 2
             # uplink sends from the first frame on
-            first = pipeline.bus.wait_for(m.MicFrame).message.position
-            pipeline.bus.wait_for(m.MicFrame, lambda f: f.position - first > half * pcm.RATE)
+            first = pipeline.bus.wait_for(messages.MicFrame).message.position
+            pipeline.bus.wait_for(messages.MicFrame, lambda f: f.position - first > half * pcm.RATE)
             proxy.reset()
             told = pipeline.bus.wait_for(
-                m.Transcript, lambda t: t.role == "user" and t.final and t.session > session
+                messages.Transcript, lambda t: t.role == "user" and t.final and t.session > session
             ).message
             # and it is answered, once
-            pipeline.bus.wait_for(m.Heard, lambda h: h.items and not h.playing)
+            pipeline.bus.wait_for(messages.Heard, lambda h: h.items and not h.playing)
             # while it is connected: of a session that is over nothing is told
             heard = [i for i in emulator.items() if i.get("role") == "user"]
     # it says how long the turn is
     assert len(heard) == 1
-    assert float(told.text.strip("[").split()[0]) > speech.seconds(speech.TIDES) - 0.3
+    assert float(told.text.strip("[").split()[0]) > recordings.seconds(recordings.TIDES) - 0.3
 
 
 def test_nothing_that_was_said_before_the_loss_arrives_after_it(
@@ -276,24 +201,24 @@ def test_nothing_that_was_said_before_the_loss_arrives_after_it(
     over = threading.Event()
     with Pipeline(kept, UNHELD) as pipeline, Server([vanishes, servers.serve]) as server:
         pipeline.settings |= {
-            "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+            "capture.device": recordings.numbered(tmp_path / "numbers.wav", 1000),
             "echo.enabled": False,
             "link.url": server.url,
             "link.retry_first_ms": 200,
         }
         pipeline.all_up("echo", "uplink", "link", "capture")
         server.wait().wait("input_audio_buffer.append")
-        frames = [f.position for f in pipeline.bus.all(m.MicFrame)]
-        pipeline.bus.wait_for(m.MicFrame, lambda f: f.position > max(frames) + pcm.RATE // 2)
+        frames = [f.position for f in pipeline.bus.all(messages.MicFrame)]
+        pipeline.bus.wait_for(messages.MicFrame, lambda f: f.position > max(frames) + pcm.RATE // 2)
         over.set()
-        lost = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "waiting")
+        lost = pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "waiting")
         second = server.wait(2)
         second.wait("input_audio_buffer.append", 20)
         arrivals = second.of("input_audio_buffer.append")
-        sent = [speech.appended(arrival.event)[0] for arrival in arrivals]
+        sent = [recordings.appended(arrival.event)[0] for arrival in arrivals]
         # what the server has may be heard here only after it
-        pipeline.bus.wait_for(m.MicFrame, lambda f: speech.number(f.payload) == sent[-1])
-        captured = {speech.number(f.payload): f for f in pipeline.bus.all(m.MicFrame)}
+        pipeline.bus.wait_for(messages.MicFrame, lambda f: recordings.number(f.payload) == sent[-1])
+        captured = {recordings.number(f.payload): f for f in pipeline.bus.all(messages.MicFrame)}
     assert len(sent) >= 20
     assert min(captured[number].captured_ns for number in sent) > lost.stamp.t - 100_000_000
     # and from then on none is missing

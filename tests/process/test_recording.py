@@ -16,12 +16,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from shared import messages as m
-from shared import topics
+from harness import recordings
+from shared import messages, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.conftest import DEMO_S, Demonstration
-from tests.process.pipeline import PATIENCE_S, Pipeline
+from tests.support.demonstration import DEMO_S, Demonstration
+from tests.support.pipeline import PATIENCE_S, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -84,10 +83,10 @@ def test_the_recording_lasts_as_long_as_it_was_told_to(
 
 def test_the_person_is_left_and_unbroken(both: np.ndarray[Any, np.dtype[np.int16]]) -> None:
     left = both[:, 0].tobytes()
-    asked = speech.place(speech.spoken(speech.QUESTION).tobytes(), left)
-    waited = speech.place(speech.spoken(speech.WAIT)[: pcm.RATE].tobytes(), left)
-    said = [u["start_ms"] for u in speech.INDEX["person"]["utterances"]]
-    apart = pcm.ms_to_samples(said[speech.WAIT] - said[speech.QUESTION])
+    asked = recordings.place(recordings.spoken(recordings.QUESTION).tobytes(), left)
+    waited = recordings.place(recordings.spoken(recordings.WAIT)[: pcm.RATE].tobytes(), left)
+    said = [u["start_ms"] for u in recordings.INDEX["person"]["utterances"]]
+    apart = pcm.ms_to_samples(said[recordings.WAIT] - said[recordings.QUESTION])
     assert waited - asked == apart
 
 
@@ -95,7 +94,7 @@ def test_the_assistant_is_right_and_falls_silent_when_talked_over(
     both: np.ndarray[Any, np.dtype[np.int16]], over: Demonstration
 ) -> None:
     left, right = both[:, 0].tobytes(), both[:, 1]
-    over_it = speech.place(speech.spoken(speech.WAIT)[: pcm.RATE].tobytes(), left)
+    over_it = recordings.place(recordings.spoken(recordings.WAIT)[: pcm.RATE].tobytes(), left)
     before = right[over_it - pcm.RATE : over_it]
     assert pcm.dbfs(before.tobytes()) > -40
     # the person's voice has to be heard first, and that takes the server a moment
@@ -111,9 +110,9 @@ def test_the_assistant_is_right_and_falls_silent_when_talked_over(
 def test_ctrl_c_ends_it_with_what_there_is(pipeline: Pipeline, tmp_path: Path) -> None:
     settings = {"capture.device": "null", "playback.device": "null"}
     child = pipeline.python(
-        *("shared.demo", "--out", str(tmp_path / "out")), env=pipeline.environment(settings)
+        *("commands.demo", "--out", str(tmp_path / "out")), env=pipeline.environment(settings)
     )
-    pipeline.bus.wait_for(m.MicFrame)
+    pipeline.bus.wait_for(messages.MicFrame)
     pipeline.bus.health("recorder")
     # a terminal sends it to demo and honcho, and not to the stages, which honcho set apart
     os.killpg(child.pid, signal.SIGINT)
@@ -128,7 +127,7 @@ def test_a_place_that_cannot_be_written_to_is_told_of_at_once(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    child = pipeline.python("shared.demo", "--out", str(tmp_path / "file" / "out"))
+    child = pipeline.python("commands.demo", "--out", str(tmp_path / "file" / "out"))
     assert child.wait() == 1
     [line] = child.lines
     assert f"--out {tmp_path}/file/out: Not a directory: choose another directory" in line

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from shared import messages as m
+from harness import recordings
+from services.downlink import renewal
+from shared import messages
 from shared.audio import pcm
-from shared.realtime import renewal
-from tests.process import servers, speech
-from tests.process.pipeline import UNHELD, Keeper, Pipeline
-from tests.process.servers import Connection, Script, Server
-from tests.process.test_network import begin, restored, start
+from tests.support import servers
+from tests.support.conversations import begin, restored, start
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
+from tests.support.servers import Connection, Script, Server
 
 pytestmark = pytest.mark.process
 
@@ -41,7 +42,7 @@ def conversing(*events: str) -> Script:
 def frames(connection: Connection) -> list[int]:
     """Give the numbers of the microphone's frames that a server was sent."""
     appended = connection.of("input_audio_buffer.append")
-    return [n for each in appended for n in speech.appended(each.event)[:: pcm.FRAME]]
+    return [n for each in appended for n in recordings.appended(each.event)[:: pcm.FRAME]]
 
 
 @pytest.mark.parametrize("forced", [False, True], ids=["at a quiet moment", "forced"])
@@ -53,24 +54,24 @@ def test_another_session_takes_over_between_two_frames(
     scripts = [first, servers.refuse("502 Bad Gateway"), servers.serve]
     with Pipeline(kept, UNHELD) as pipeline, Server(scripts) as server:
         pipeline.settings |= {
-            "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+            "capture.device": recordings.numbered(tmp_path / "numbers.wav", 1000),
             "echo.enabled": False,
             "link.url": server.url,
             "link.session_limit_s": LIMIT_S,
             "link.renew_before_s": BEFORE_S,
         }
         stages = pipeline.all_up("echo", "uplink", "downlink", "link", "capture")
-        opened = pipeline.bus.wait_for(m.LinkState, lambda s: s.state == "open").message
-        renew = pipeline.bus.wait_for(m.Renew)
+        opened = pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open").message
+        renew = pipeline.bus.wait_for(messages.Renew)
         asked_s = (renew.stamp.t - opened.opened_ns) / 1e9
         new = server.wait(3)
         new.wait("input_audio_buffer.append", 10)
         old = server.connections[0]
-        pipeline.bus.wait_for(m.LinkState, lambda s: s.cause == "renewed")
-        states = pipeline.bus.all(m.LinkState)
+        pipeline.bus.wait_for(messages.LinkState, lambda s: s.cause == "renewed")
+        states = pipeline.bus.all(messages.LinkState)
         stages["link"].wait_line("could not renew the session: HTTP 502")
         assert not stages["link"].matching("trying again")
-    assert renew.message == m.Renew(session=opened.session, forced=forced)
+    assert renew.message == messages.Renew(session=opened.session, forced=forced)
     assert asked_s >= LIMIT_S - (BEFORE_S / renewal.FORCED if forced else BEFORE_S)
     # not a frame is missing, and none came late
     assert len(frames(old)) > 20
@@ -95,17 +96,19 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst", "--expire", "6")
         # time to think between one question and the next
-        said = [(at, speech.QUESTION) for at in (0.2, 3.8, 7.4)]
+        said = [(at, recordings.QUESTION) for at in (0.2, 3.8, 7.4)]
         pipeline.settings |= {
-            "capture.device": speech.microphone(tmp_path / "person.wav", said, 30),
+            "capture.device": recordings.microphone(tmp_path / "person.wav", said, 30),
             "link.session_limit_s": 6,
             "link.renew_before_s": 3.5,
         }
         stages, session = start(pipeline)
         renewed = pipeline.bus.wait_for(
-            m.LinkState, lambda s: s.state == "open" and s.session > session
+            messages.LinkState, lambda s: s.state == "open" and s.session > session
         )
-        pipeline.bus.wait_for(m.Heard, lambda h: h.session > session and h.items and not h.playing)
+        pipeline.bus.wait_for(
+            messages.Heard, lambda h: h.session > session and h.items and not h.playing
+        )
         given = restored(pipeline, emulator, renewed.message.session)
         now = pipeline.bus.now
         assert not stages["link"].matching("trying again")
@@ -116,7 +119,7 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
     kinds = [
         json.loads(d.message.payload)["type"]
         for d in before
-        if isinstance(d.message, m.ServerEvent)
+        if isinstance(d.message, messages.ServerEvent)
     ]
     for begun, ended in [
         ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
@@ -124,18 +127,20 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
     ]:
         # of the greeting the listener may have missed the beginning
         assert [kind for kind in kinds if kind in (begun, ended)][-1] == ended
-    assert not [d.message for d in before if isinstance(d.message, m.Heard)][-1].playing
-    assert not any(renew.forced for renew in pipeline.bus.all(m.Renew))
+    assert not [d.message for d in before if isinstance(d.message, messages.Heard)][-1].playing
+    assert not any(renew.forced for renew in pipeline.bus.all(messages.Renew))
     # all that the microphone heard was sent, in its order, to one or the other
     sent = b"".join(
         pcm.from_array(pcm.to_array(_pcm(d.message)))
         for d in heard
-        if isinstance(d.message, m.ClientEvent) and b"append" in d.message.payload[:40]
+        if isinstance(d.message, messages.ClientEvent) and b"append" in d.message.payload[:40]
     )
-    recorded = b"".join(f.payload for f in pipeline.bus.all(m.MicFrame))
-    speech.place(sent, recorded)
-    assert len({d.message.session for d in heard if isinstance(d.message, m.ClientEvent)}) >= 2
+    recorded = b"".join(f.payload for f in pipeline.bus.all(messages.MicFrame))
+    recordings.place(sent, recorded)
+    assert (
+        len({d.message.session for d in heard if isinstance(d.message, messages.ClientEvent)}) >= 2
+    )
 
 
-def _pcm(event: m.ClientEvent) -> bytes:
+def _pcm(event: messages.ClientEvent) -> bytes:
     return base64.b64decode(json.loads(event.payload)["audio"])

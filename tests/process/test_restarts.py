@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import messages as m
-from shared import topics
+from harness import recordings
+from shared import messages, topics
 from shared.audio import pcm
-from tests.process import speech
-from tests.process.pipeline import UNHELD, Child, Keeper, Pipeline
+from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -41,10 +40,10 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
     """Begin a conversation, and wait until the first answer is heard."""
     directory = tmp_path_factory.mktemp("talk")
     times = takewhile(lambda at: at < LENGTH_S - EVERY_S, count(0.2, EVERY_S))
-    said = [(at, speech.QUESTION) for at in times]
+    said = [(at, recordings.QUESTION) for at in times]
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {
-            "capture.device": speech.microphone(directory / "person.wav", said, LENGTH_S),
+            "capture.device": recordings.microphone(directory / "person.wav", said, LENGTH_S),
             # a person who never pauses, over a tone: no room for a canceller to learn
             "echo.enabled": False,
             "session.turn_detection.silence_duration_ms": 200,
@@ -59,11 +58,11 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
         yield Talk(pipeline, stages, session)
 
 
-def heard_anew(pipeline: Pipeline) -> m.HeardItem:
+def heard_anew(pipeline: Pipeline) -> messages.HeardItem:
     """Wait until an item begins to be heard that nobody knew of, and give it."""
-    known = {item.item_id for heard in pipeline.bus.all(m.Heard) for item in heard.items}
+    known = {item.item_id for heard in pipeline.bus.all(messages.Heard) for item in heard.items}
     heard = pipeline.bus.wait_for(
-        m.Heard,
+        messages.Heard,
         lambda h: (
             h.items and h.items[-1].item_id not in known and h.items[-1].heard > pcm.RATE // 4
         ),
@@ -88,22 +87,24 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     now = pipeline.bus.now
     talk.stages[stage].end(number)
     talk.stages[stage] = pipeline.up(stage)
-    kinds: dict[str, type[m.Message]] = {"echo": m.MicClean, "vad": m.Speech}
+    kinds: dict[str, type[messages.Message]] = {"echo": messages.MicClean, "vad": messages.Speech}
     if kind := kinds.get(stage):
         # as soon as it is back it is heard from; vad when the person speaks next
-        back = pipeline.bus.wait_for(m.Health, topic=f"{stage}.health", since=now)
+        back = pipeline.bus.wait_for(messages.Health, topic=f"{stage}.health", since=now)
         first = pipeline.bus.wait_for(kind, since=now)
         assert first.stamp.t - back.stamp.t < (1 if stage == "echo" else 1 + EVERY_S) * 1e9
     anew = heard_anew(pipeline)
-    assert {s.session for s in pipeline.bus.all(m.LinkState, since=now)} == {talk.session}
+    assert {s.session for s in pipeline.bus.all(messages.LinkState, since=now)} == {talk.session}
     # the person goes on to talk over answers, and the server is told of it
-    silenced = pipeline.bus.wait_for(
-        m.Silenced, lambda s: anew.item_id in [item.item_id for item in s.items], since=now
+    flush_report = pipeline.bus.wait_for(
+        messages.FlushReport,
+        lambda s: anew.item_id in [item.item_id for item in s.items],
+        since=now,
     )
     record = pipeline.bus.wait_for(
-        m.Interruption, lambda r: r.generation == silenced.message.generation, since=now
+        messages.Interruption, lambda r: r.generation == flush_report.message.generation, since=now
     ).message
-    [cut] = [item for item in silenced.message.items if item.item_id == anew.item_id]
+    [cut] = [item for item in flush_report.message.items if item.item_id == anew.item_id]
     # the emulator sends it at once, and whole: all of it was there, from the first sample on
     assert cut.received == REPLY_S * pcm.RATE
     [told] = [report for report in record.reports if report.item_id == anew.item_id]
@@ -118,9 +119,9 @@ def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
     kept: Keeper, tmp_path: Path
 ) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
-        said = [(at, speech.QUESTION) for at in (0.3, 3.3, 6.3, 9.3, 12.3)]
+        said = [(at, recordings.QUESTION) for at in (0.3, 3.3, 6.3, 9.3, 12.3)]
         pipeline.settings |= {
-            "capture.device": speech.microphone(tmp_path / "person.wav", said, 60),
+            "capture.device": recordings.microphone(tmp_path / "person.wav", said, 60),
             "session.turn_detection.silence_duration_ms": 200,
         }
         pipeline.emulator("--reply", "tone:1", "--burst")
@@ -139,10 +140,10 @@ def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
         heard_anew(pipeline)
         uplink = pipeline.bus.health("uplink", since=pipeline.bus.now)
         heard = list(pipeline.bus.heard)
-    clean = [d for d in heard if isinstance(d.message, m.MicClean)]
-    frames = [d.message for d in clean if isinstance(d.message, m.MicClean)]
+    clean = [d for d in heard if isinstance(d.message, messages.MicClean)]
+    frames = [d.message for d in clean if isinstance(d.message, messages.MicClean)]
     # each is heard from as soon as it runs; vad when the person speaks next
-    speeches = [d for d in heard if isinstance(d.message, m.Speech)]
+    speeches = [d for d in heard if isinstance(d.message, messages.Speech)]
     for stage, said_by, limit_s in (("echo", clean, 1), ("vad", speeches, 1 + 3)):
         epochs = list(dict.fromkeys(d.stamp.epoch for d in said_by))
         assert len(epochs) == 2
@@ -160,13 +161,13 @@ def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
     for frame in frames:
         at = (frame.position - begin) * pcm.SAMPLE_BYTES
         microphone[at : at + len(frame.payload)] = frame.payload
-    events = [d.message for d in heard if isinstance(d.message, m.ClientEvent)]
+    events = [d.message for d in heard if isinstance(d.message, messages.ClientEvent)]
     assert {event.session for event in events} == {session}
     appended = [json.loads(e.payload)["audio"] for e in events if b"append" in e.payload[:40]]
     given = [base64.b64decode(audio) for audio in appended]
     sent = b"".join(given)
     # but for the end, which may be under way to one of us
-    speech.place(sent[: -pcm.RATE], bytes(microphone))
+    recordings.place(sent[: -pcm.RATE], bytes(microphone))
     # it is counted, as uplink missed it: its connection to the new one is not made when ours is
     silences = [audio for audio in given if len(audio) != pcm.FRAME_BYTES]
     assert silences

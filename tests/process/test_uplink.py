@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from shared import messages as m
+from harness import recordings
+from shared import messages
 from shared.audio import pcm
-from tests.process import servers, speech
-from tests.process.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
-from tests.process.servers import Connection, Server
+from tests.support import servers
+from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
+from tests.support.servers import Connection, Server
 
 pytestmark = pytest.mark.process
 
@@ -33,17 +34,17 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
 
 def numbers(connection: Connection) -> list[int]:
     """Give the numbers of the frames that came, whose samples must all be their own."""
-    frames = [speech.appended(a.event) for a in connection.of("input_audio_buffer.append")]
+    frames = [recordings.appended(a.event) for a in connection.of("input_audio_buffer.append")]
     assert all(frame == [frame[0]] * pcm.FRAME for frame in frames)
     return [frame[0] for frame in frames]
 
 
-def captured(pipeline: Pipeline) -> dict[int, m.MicFrame]:
+def captured(pipeline: Pipeline) -> dict[int, messages.MicFrame]:
     """Give the frames of the numbered microphone by their number."""
-    return {speech.number(f.payload): f for f in pipeline.bus.all(m.MicFrame)}
+    return {recordings.number(f.payload): f for f in pipeline.bus.all(messages.MicFrame)}
 
 
-def accounted(health: m.Health) -> int:
+def accounted(health: messages.Health) -> int:
     """Give how many frames uplink has an account of."""
     names = ("sent", "unsent", "late", "lost", "silent")
     return sum(health.counters.get(f"frames_{name}", 0) for name in names)
@@ -54,7 +55,7 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
 ) -> None:
     max_age_ms, stopped_ms = 600, 2000
     pipeline.settings |= {
-        "capture.device": speech.numbered(tmp_path / "numbers.wav", 1000),
+        "capture.device": recordings.numbered(tmp_path / "numbers.wav", 1000),
         "uplink.max_age_ms": max_age_ms,
     }
     with Server(servers.serve) as server:
@@ -67,12 +68,12 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
         connection.wait("input_audio_buffer.append")
         # uplink stops for a while, in which the microphone goes on
         uplink.send(signal.SIGSTOP)
-        begun = pipeline.bus.wait_for(m.MicFrame, since=pipeline.bus.now).message
+        begun = pipeline.bus.wait_for(messages.MicFrame, since=pipeline.bus.now).message
         late_ns = begun.captured_ns + stopped_ms * 1_000_000
-        pipeline.bus.wait_for(m.MicFrame, lambda f: f.captured_ns > late_ns)
+        pipeline.bus.wait_for(messages.MicFrame, lambda f: f.captured_ns > late_ns)
         went_on_ns = time.monotonic_ns()
         uplink.send(signal.SIGCONT)
-        pipeline.bus.wait_for(m.MicFrame, lambda f: f.captured_ns > went_on_ns)
+        pipeline.bus.wait_for(messages.MicFrame, lambda f: f.captured_ns > went_on_ns)
         capture.send(signal.SIGSTOP)
         # of what was captured before uplink had found capture nobody can have an account
         first = numbers(connection)[0]

@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from shared import messages as m
-from shared import topics
-from tests.process import keeper
-from tests.process.pipeline import PATIENCE_S, ROOT, Child, Keeper, Pipeline, settled, survivors
+from shared import messages, topics
+from tests.support import keeper
+from tests.support.pipeline import PATIENCE_S, ROOT, Child, Keeper, Pipeline, settled, survivors
 
 pytestmark = pytest.mark.process
 
-LAUNCHER = f"{sys.executable} -u -m shared.launcher -e /dev/null -f Procfile"
+LAUNCHER = f"{sys.executable} -u -m commands.launcher -e /dev/null -f Procfile"
 HONCHO = f"{sys.executable} -u -m honcho.command start -e /dev/null -f Procfile"
 starters = pytest.mark.parametrize("command", [LAUNCHER, HONCHO], ids=["launcher", "honcho"])
 
@@ -229,7 +228,7 @@ def test_a_stage_that_ends_on_purpose_ends_the_conversation(
 
 
 def stop(pipeline: Pipeline, *arguments: str) -> Child:
-    return pipeline.python("shared.stop", *arguments, *pipeline.options({}))
+    return pipeline.python("commands.stop", *arguments, *pipeline.options({}))
 
 
 def test_a_conversation_is_ended_from_anywhere(pipeline: Pipeline, conversation: Child) -> None:
@@ -264,4 +263,4 @@ def test_a_restart_that_nobody_carries_out_is_told(pipeline: Pipeline) -> None:
     assert (child.wait(), missing.wait()) == (1, 1)
     assert "nothing started it again" in child.output
     assert "vad is not running" in missing.output
-    assert not pipeline.bus.all(m.Speech)
+    assert not pipeline.bus.all(messages.Speech)

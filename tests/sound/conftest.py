@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sound.pulse import SoundServer
+from harness.pulse import SoundServer
 
 
 @pytest.fixture(autouse=True)

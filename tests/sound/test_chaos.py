@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import chaos
-from tests.sound.pulse import SoundServer
+from harness import chaos
+from harness.pulse import SoundServer
 
 pytestmark = pytest.mark.sound
 

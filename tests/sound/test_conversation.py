@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared import messages as m
-from tests.sound import speech
-from tests.sound.pipeline import Pipeline
-from tests.sound.pulse import RATE, Samples, SoundServer, spans
+from harness import speech
+from harness.pulse import RATE, Samples, SoundServer, spans
+from harness.soundbench import Pipeline
+from shared import messages
 
 pytestmark = pytest.mark.sound
 
@@ -53,14 +53,14 @@ def talk(sound_server: SoundServer) -> Talk:
         sound_server.record() as ear,
         Pipeline(env=sound_server.env, settings=settings, emulator=late) as run,
     ):
-        run.bus.wait_for(m.Heard, lambda h: not h.playing and any(i.whole for i in h.items))
+        run.bus.wait_for(messages.Heard, lambda h: not h.playing and any(i.whole for i in h.items))
         sound_server.play(speech.person(QUESTION)).wait()
         asked = len(ear.audio)
         reply = ear.wait_for_sound(after=asked)
         ear.wait_for(lambda heard: len(heard) > reply + TALKED_OVER_AFTER_S * RATE)
         objected = len(ear.audio)
         objection = sound_server.play(speech.person(OBJECTION))
-        run.bus.wait_for(m.Silenced)
+        run.bus.wait_for(messages.FlushReport)
         silent = ear.wait_for_silence(PAUSE_S, after=objected)
         objection.wait()
         spoke = len(ear.audio)

@@ -12,9 +12,9 @@ import numpy as np
 import pyaudio
 import pytest
 
+from harness.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, spans, tone
 from shared.audio import devices, pcm
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
-from tests.sound.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, spans, tone
 
 SOON = 10.0  # s: how long a busy machine may take over what takes no time
 FORMATS = [(24_000, 1), (24_000, 2), (48_000, 1), (48_000, 2), (44_100, 1), (16_000, 1)]

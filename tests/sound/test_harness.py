@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.sound.pulse import (
+from harness.pulse import (
     RATE,
     Samples,
     SoundServer,
@@ -179,7 +179,7 @@ def test_without_a_sound_server_the_ring_is_skipped_but_not_in_ci(
 
 def test_nothing_outlives_a_killed_test_run(sound_server: SoundServer) -> None:
     code = (
-        "import sys, time; from tests.sound.pulse import SoundServer\n"
+        "import sys, time; from harness.pulse import SoundServer\n"
         "server = SoundServer(); server.start()\n"
         "print(server._daemon.pid, server.directory, flush=True); time.sleep(60)"
     )

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from shared import messages as m
-from tests.sound import speech
-from tests.sound.pipeline import Pipeline, PipelineError
-from tests.sound.pulse import RATE, SoundServer
+from harness import speech
+from harness.pulse import RATE, SoundServer
+from harness.soundbench import Pipeline, PipelineError
+from shared import messages
 
 pytestmark = pytest.mark.sound
 
@@ -52,22 +52,24 @@ def alone(run: Pipeline, seconds: int) -> None:
     """Let the assistant speak for so long, or until it interrupts itself."""
     enough = seconds * RATE
     run.bus.wait_for(
-        m.Heard,
+        messages.Heard,
         lambda h: bool(h.items) and (h.items[0].cut or h.items[0].heard > enough),
         timeout=seconds + 20,
     )
 
 
 def spoken_over(
-    run: Pipeline, room: SoundServer, wanted: Callable[[m.Interruption], bool] = lambda _: True
-) -> m.Interruption:
+    run: Pipeline,
+    room: SoundServer,
+    wanted: Callable[[messages.Interruption], bool] = lambda _: True,
+) -> messages.Interruption:
     """Talk until it is interrupted."""
     for number in OBJECTIONS[:-1]:
         room.play(speech.person(number))
         with contextlib.suppress(PipelineError):
-            return run.bus.wait_for(m.Interruption, wanted, timeout=PATIENCE_S)
+            return run.bus.wait_for(messages.Interruption, wanted, timeout=PATIENCE_S)
     room.play(speech.person(OBJECTIONS[-1]))
-    return run.bus.wait_for(m.Interruption, wanted)
+    return run.bus.wait_for(messages.Interruption, wanted)
 
 
 @pytest.mark.timeout(ALONE_S + 90)
@@ -77,9 +79,9 @@ def test_it_does_not_hear_itself_and_hears_the_person(open_speaker: SoundServer)
         Pipeline(env=open_speaker.env, settings=SETTINGS, emulator=REPLY) as run,
     ):
         alone(run, ALONE_S)
-        assert run.bus.all(m.Flush) == []
-        assert run.bus.all(m.Silenced) == []
-        counters = run.bus.all(m.Health, "echo.health")[-1].counters
+        assert run.bus.all(messages.Flush) == []
+        assert run.bus.all(messages.FlushReport) == []
+        counters = run.bus.all(messages.Health, "echo.health")[-1].counters
         assert counters["removed_db"] > 10
         record = spoken_over(run, open_speaker)
         recording = ear.wait_for(lambda heard: not heard[-RATE // 2 :].any(), what="silence")
@@ -100,5 +102,5 @@ def test_spoken_over_it_is_lowered_and_then_stops(open_speaker: SoundServer) -> 
 def test_without_the_canceller_it_interrupts_itself(open_speaker: SoundServer) -> None:
     settings = SETTINGS | {"echo.enabled": "false"}
     with Pipeline(env=open_speaker.env, settings=settings, emulator=REPLY) as run:
-        silenced = run.bus.wait_for(m.Silenced, lambda s: bool(s.items))
-        assert 0 < silenced.items[0].heard < 15 * RATE
+        flush_report = run.bus.wait_for(messages.FlushReport, lambda s: bool(s.items))
+        assert 0 < flush_report.items[0].heard < 15 * RATE

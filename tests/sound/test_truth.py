@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared import messages as m
-from tests.sound import speech
-from tests.sound.pipeline import Pipeline
-from tests.sound.pulse import RATE, Ear, SoundServer
+from harness import speech
+from harness.pulse import RATE, Ear, SoundServer
+from harness.soundbench import Pipeline
+from shared import messages
 
 pytestmark = pytest.mark.sound
 
@@ -51,7 +51,7 @@ def beliefs(sound_server: SoundServer) -> list[Belief]:
         for number, seconds in enumerate(HEARD_S):
             listen_until(run, number, round(seconds * RATE))
             over = sound_server.play(speech.person(0))
-            run.bus.wait_for(m.Silenced, after=number)
+            run.bus.wait_for(messages.FlushReport, after=number)
             last_heard_ms.append(heard_ms(ear))
             over.wait()
         told = run.wait_for_journal("truncate", len(HEARD_S))
@@ -65,7 +65,7 @@ def beliefs(sound_server: SoundServer) -> list[Belief]:
 def listen_until(run: Pipeline, number: int, samples: int) -> None:
     """Return when so much was heard of the reply after ``number`` others."""
     run.bus.wait_for(
-        m.Heard,
+        messages.Heard,
         lambda heard: len(heard.items) == number + 1 and heard.items[-1].heard > samples,
     )
 

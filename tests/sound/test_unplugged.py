@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.accounts import Recording, Tones
-from shared import messages as m
-from tests.sound import speech
-from tests.sound.pipeline import Pipeline
-from tests.sound.pulse import RATE, SoundServer
+from harness import speech
+from harness.accounts import Recording, Tones
+from harness.pulse import RATE, SoundServer
+from harness.soundbench import Pipeline
+from shared import messages
 
 pytestmark = pytest.mark.sound
 
@@ -33,7 +33,7 @@ def test_devices_are_unplugged_and_the_defaults_are_others() -> None:
             server.record("headphones") as ear,
             Pipeline(env=server.env, settings=settings, emulator=replies) as run,
         ):
-            run.bus.wait_for(m.Heard, lambda h: bool(h.items) and h.items[0].heard > RATE)
+            run.bus.wait_for(messages.Heard, lambda h: bool(h.items) and h.items[0].heard > RATE)
             server.pactl("set-default-sink", "headphones")
             server.pactl("set-default-source", "headset.monitor")
             for line in server.pactl("list", "short", "modules").splitlines():

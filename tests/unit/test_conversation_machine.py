@@ -28,15 +28,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from numpy.typing import NDArray
 
-from shared import messages as m
-from shared.audio.duck import Duck
+from services.downlink import events
+from services.downlink.turns import Turns
+from services.playback.duck import Duck
+from services.playback.player import Player
+from services.uplink import requests
+from services.uplink.reports import MARGIN_MS, Reports
+from shared import messages
 from shared.audio.pcm import samples_to_ms
-from shared.audio.player import Player
 from shared.config import Interruption
-from shared.realtime import events as e
-from shared.realtime import requests
-from shared.realtime.reports import MARGIN_MS, Reports
-from shared.realtime.turns import Turns
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "0"))
 #: The server has this much less of an item than it sent.
@@ -152,7 +152,7 @@ class Stretch:
 class Flushed:
     """A flush under way to playback, and what it should tell."""
 
-    flush: m.Flush
+    flush: messages.Flush
     interrupted: list[Reply]
     known: dict[Item, tuple[int, bool]]  # samples that downlink has, and whether that is all
 
@@ -301,14 +301,15 @@ class Conversation(RuleBasedStateMachine):
         self.newest = 1000  # generation
         # uplink
         self.reports = Reports(server_cancels=cancels)
-        self.unanswered: dict[int, m.Flush] = {}
+        self.unanswered: dict[int, messages.Flush] = {}
         self.answered: set[int] = set()
         self.reported: set[Item] = set()
         self.unsure: set[Item] = set()  # the server may be told of them again
         self.told: dict[Item, int] = {}  # how far heard, as uplink was told
         self.requests: deque[bytes] = deque()
         # the bus to playback
-        self.audio: deque[tuple[m.ReplyAudio, Item, int]] = deque()  # with its samples' true place
+        # with its samples' true place
+        self.audio: deque[tuple[messages.ReplyAudio, Item, int]] = deque()
         self.flushes: deque[Flushed] = deque()
         self.start_playback()
         self.say("reply", another=True, part=part, arrives="audio")
@@ -330,7 +331,7 @@ class Conversation(RuleBasedStateMachine):
         self.delivered: set[Reply] = set()
         self.refused: set[Reply] = set()
         self.cut: set[Item] = set()
-        self.recent: deque[m.ReplyAudio] = deque(maxlen=3)
+        self.recent: deque[messages.ReplyAudio] = deque(maxlen=3)
         self.since_silence = 0  # samples rendered
 
     # the server
@@ -465,30 +466,30 @@ class Conversation(RuleBasedStateMachine):
         """Downlink reads server events."""
         for _ in range(min(count, len(self.server.out))):
             wire = self.server.out.popleft()
-            event = e.read(wire.text)
+            event = events.read(wire.text)
             for message in self.turns.read(event, 0):
-                if isinstance(message, m.Flush):
+                if isinstance(message, messages.Flush):
                     self._flushed(message)
-                elif isinstance(message, m.ReplyAudio):
+                elif isinstance(message, messages.ReplyAudio):
                     self._audio(message)
             if wire.reply is not None:
                 wire.reply.known.add(self.downlink)
-                if isinstance(event, e.ResponseDone):
+                if isinstance(event, events.ResponseDone):
                     wire.reply.over.add(self.downlink)
             if wire.item is not None:
                 wire.item.read += wire.size
                 if wire.late and self.downlink not in wire.item.reply.flushed:
                     # what interrupted it was told to the downlink before
                     wire.item.lost = True
-            if isinstance(event, e.AudioDone):
+            if isinstance(event, events.AudioDone):
                 self.items[event.item_id].complete = True
-            if isinstance(event, e.ResponseDone):
+            if isinstance(event, events.ResponseDone):
                 for item in self.replies[event.response.id].items:
                     item.complete = item.complete or item.read > 0
-            if isinstance(event, e.AudioDone | e.ResponseDone):
+            if isinstance(event, events.AudioDone | events.ResponseDone):
                 self.tell_state()
 
-    def _flushed(self, flush: m.Flush) -> None:
+    def _flushed(self, flush: messages.Flush) -> None:
         """Downlink interrupts: from now on nothing of what it interrupts may be published."""
         assert flush.generation > self.newest
         self.newest = flush.generation
@@ -517,7 +518,7 @@ class Conversation(RuleBasedStateMachine):
         if flush.generation not in self.answered:
             self.unanswered[flush.generation] = flush
 
-    def _audio(self, frame: m.ReplyAudio) -> None:
+    def _audio(self, frame: messages.ReplyAudio) -> None:
         """Downlink publishes audio: it must be the server's, whole, and of no interrupted reply."""
         item, samples = self.items[frame.item_id], len(frame.payload) // 2
         assert self.downlink not in item.reply.flushed, "an interrupted reply is published"
@@ -548,8 +549,8 @@ class Conversation(RuleBasedStateMachine):
             item = self.items[seen.item_id]
             self.told[item] = max(self.told.get(item, 0), seen.heard)
 
-    def _playhead(self) -> m.Heard:
-        return m.Heard(
+    def _playhead(self) -> messages.Heard:
+        return messages.Heard(
             generation=self.player.generation,
             session=self.player.session,
             playing=self.player.playing,
@@ -565,16 +566,16 @@ class Conversation(RuleBasedStateMachine):
                 if record is not None:
                     self.reported |= {self.items[r.item_id] for r in record.reports}
 
-    def _answered(self, silenced: m.Silenced) -> m.Interruption | None:
+    def _answered(self, flush_report: messages.FlushReport) -> messages.Interruption | None:
         """Uplink hears what a flush ended."""
-        if silenced.generation in self.answered:
+        if flush_report.generation in self.answered:
             return None
-        self.answered.add(silenced.generation)
-        flush = self.unanswered.pop(silenced.generation, None)
+        self.answered.add(flush_report.generation)
+        flush = self.unanswered.pop(flush_report.generation, None)
         known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
-        sent, record = self.reports.silenced(silenced, known=known)
+        sent, record = self.reports.flush_report(flush_report, known=known)
         self.requests.extend(self._checked(sent))
-        self.turns.silenced(silenced)
+        self.turns.flush_report(flush_report)
         return record
 
     def _checked(self, sent: list[bytes]) -> list[bytes]:
@@ -608,13 +609,13 @@ class Conversation(RuleBasedStateMachine):
                 assert self.player.push(self.recent[0]) is None
                 assert self.player.items() == known
 
-    def _push(self, frame: m.ReplyAudio, item: Item, start: int, samples: int) -> None:
+    def _push(self, frame: messages.ReplyAudio, item: Item, start: int, samples: int) -> None:
         reply, before = item.reply, self._heard()
         cut = self.player.push(frame)
         if frame.generation > self.generation:
             self._raised(frame.generation, before, cut or [], spared=reply)
             if cut:
-                self._silenced(frame.generation, "lost flush", cut)
+                self._flush_report(frame.generation, "lost flush", cut)
         else:
             assert cut is None
         current = frame.generation == self.generation and reply not in self.refused
@@ -660,7 +661,7 @@ class Conversation(RuleBasedStateMachine):
             item = self.items[seen.item_id]
             if item in flushed.known:
                 assert (seen.received, seen.done) == flushed.known[item]
-        self._silenced(flush.generation, flush.cause, cut)
+        self._flush_report(flush.generation, flush.cause, cut)
 
     def _heard(self) -> dict[Item, int]:
         return {self.items[t.key[0]]: t.heard for t in self.player._tracks.values()}
@@ -677,7 +678,7 @@ class Conversation(RuleBasedStateMachine):
         self,
         generation: int,
         before: dict[Item, int],
-        cut: list[m.HeardItem],
+        cut: list[messages.HeardItem],
         spared: Reply | None,
     ) -> None:
         """Playback takes up a newer generation: what is older ends here, after its fade."""
@@ -702,7 +703,7 @@ class Conversation(RuleBasedStateMachine):
         assert unplayed <= {self.items[seen.item_id] for seen in cut}
         self.pending = deque(s for s in self.pending if s.item.reply not in self.refused)
 
-    def _silenced(self, generation: int, cause: str, cut: list[m.HeardItem]) -> None:
+    def _flush_report(self, generation: int, cause: str, cut: list[messages.HeardItem]) -> None:
         """Playback tells what it cut, and uplink what the server is to know of it."""
         for seen in cut:
             item = self.items[seen.item_id]
@@ -714,7 +715,7 @@ class Conversation(RuleBasedStateMachine):
             assert seen.heard < seen.received or not seen.done or seen.broken
             assert seen.received >= self.place.get(item, 0)
             assert seen.received <= item.read // 2
-        silenced = m.Silenced(
+        flush_report = messages.FlushReport(
             generation=generation,
             session=self.turns.session,
             cause=cause,
@@ -729,7 +730,7 @@ class Conversation(RuleBasedStateMachine):
         asked_before = {item for item in self.items.values() if item.asked}
         flush = self.unanswered.get(generation)
         known = {i.item_id for i in flush.received} if flush else set()
-        record = self._answered(silenced)
+        record = self._answered(flush_report)
         if record is None:
             return
         final = cause == "speech_started" and self.server.cancels
@@ -745,8 +746,8 @@ class Conversation(RuleBasedStateMachine):
             if item in self.unsure:
                 continue
             # of an older session's item this one was given words, which are put right elsewhere
-            session = self.reports._sessions.get((item.name, 0), silenced.session)
-            elsewhere = session != silenced.session
+            session = self.reports._sessions.get((item.name, 0), flush_report.session)
+            elsewhere = session != flush_report.session
             if item in asked_before or item in self.reported or whole or elsewhere:
                 assert report.action == "none"
             elif heard == 0 or end_ms < 1:
@@ -910,8 +911,8 @@ class Conversation(RuleBasedStateMachine):
         """Another connection takes over: the conversation that was is gone."""
         self.requests.clear()
         self.server = Server(self.server.session + 1, cancels=self.server.cancels)
-        for message in self.turns.connected(self.server.session):
-            assert isinstance(message, m.ReplyAudio)
+        for message in self.turns.begin_session(self.server.session):
+            assert isinstance(message, messages.ReplyAudio)
             self._audio(message)
         for item in self.items.values():
             item.open = False
@@ -954,7 +955,7 @@ class Conversation(RuleBasedStateMachine):
                 self._check_belief(item)
         # nobody talks over what is lost
         if self.turns.unheard(self._playhead()):
-            self._flushed(self.turns.flush("unheard", 0))
+            self._flushed(self.turns.flush("abandoned", 0))
             self._settle()
             self.give_up()
             self._settle()

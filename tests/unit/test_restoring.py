@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from services.downlink import events
+from services.downlink.failures import benign
+from services.downlink.history import History
+from services.downlink.turns import Turns
 from services.emulator.options import Options
-from shared import messages as m
+from services.uplink.replay import Replay
+from shared import messages
 from shared.audio.pcm import RATE
-from shared.realtime import events as e
-from shared.realtime.failures import benign
-from shared.realtime.history import History
-from shared.realtime.replay import Replay
-from shared.realtime.turns import Turns
-from tests.unit.emulator.support import Rig, of
+from tests.support.emulator import Rig, of
 
 pytestmark = pytest.mark.unit
 
@@ -38,9 +38,9 @@ class Client:
         self.rig = Rig(Options(reply="tone:2", pace=0))
         self.session += 1
         self.history.state(self.turns.state())
-        self.turns.connected(self.session)
-        self.history.connected(self.session)
-        self.replay.connected(self.session)
+        self.turns.begin_session(self.session)
+        self.history.begin_session(self.session)
+        self.replay.begin_session(self.session)
         self.rig.update(tools=[WEATHER], audio=QUIET)
 
     def restore(self, most: int = 99) -> list[dict[str, Any]]:
@@ -52,12 +52,12 @@ class Client:
         self.read(answers)
         return answers
 
-    def read(self, events: list[dict[str, Any]]) -> None:
+    def read(self, said: list[dict[str, Any]]) -> None:
         """Read what the server says."""
-        for event in events:
-            read = e.read(json.dumps(event).encode())
+        for event in said:
+            read = events.read(json.dumps(event).encode())
             for out in self.turns.read(read, 1):
-                if isinstance(out, m.Transcript):
+                if isinstance(out, messages.Transcript):
                     self.history.transcript(out)
             self.history.read(read)
         self.history.state(self.turns.state())
@@ -68,9 +68,9 @@ class Client:
 
     def heard(self, item_id: str, seconds: float) -> None:
         """Let an item be heard so far, and cut there."""
-        seen = m.HeardItem(item_id, 0, round(seconds * RATE), 2 * RATE, True)
-        self.history.silenced(
-            m.Silenced(
+        seen = messages.HeardItem(item_id, 0, round(seconds * RATE), 2 * RATE, True)
+        self.history.flush_report(
+            messages.FlushReport(
                 generation=2,
                 session=self.session,
                 cause="control",
@@ -160,7 +160,7 @@ def test_an_uplink_that_dies_while_it_puts_it_back_is_followed_by_one_that_does(
     whole = client.holds()
     client.restore(sent)
     client.replay = Replay()
-    client.replay.connected(client.session)
+    client.replay.begin_session(client.session)
     answers = client.restore()
     assert client.holds()[:-1] == [*whole, *TALK]
     # downlink had seen what arrived: it is not sent a second time
@@ -173,12 +173,12 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     client.restore()
     before = client.holds()
     again = Replay()
-    again.connected(client.session)
+    again.begin_session(client.session)
     again.learn(blind)
     answers = [event for text in again.events() for event in client.rig.raw(text.decode())]
     assert client.holds() == before
-    errors = [e.read(json.dumps(event).encode()) for event in of(answers, "error")]
+    errors = [events.read(json.dumps(event).encode()) for event in of(answers, "error")]
     assert len(errors) == len(before)
     for error in errors:
-        assert isinstance(error, e.ErrorEvent)
+        assert isinstance(error, events.ErrorEvent)
         assert benign(error.error)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.emulator import tone
 from services.emulator.clips import RATE, Clip, Voice, VoiceError, join
 from services.emulator.options import VOICE
-from tests.unit.emulator.support import patiently, said, voice
+from tests.support.emulator import patiently, said, voice
 
 
 def test_a_cut_is_exact_and_marks_the_word_it_cuts() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.emulator.ears import Detection, Ears, Started, Stopped, detection
-from tests.unit.emulator.support import Scripted, patiently
+from tests.support.emulator import Scripted, patiently
 
 MS = 24
 

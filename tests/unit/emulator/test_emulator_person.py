@@ -11,7 +11,7 @@ import soundfile
 
 from services.emulator import sound
 from services.emulator.options import VOICE, Options
-from tests.unit.emulator.support import Rig, of, one, voice
+from tests.support.emulator import Rig, of, one, voice
 
 #: To the end of the person's second turn, with the silence that ends it.
 UNTIL_MS = 16_500

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.emulator import events, settings
 from services.emulator.schema import Refused
-from tests.unit.emulator.support import Event, Rig, one, patiently
+from tests.support.emulator import Event, Rig, one, patiently
 
 
 def refused(message: str | bytes) -> Refused:

@@ -14,7 +14,7 @@ from services.emulator.options import ODD_DELTAS, Faults, Options, Stall
 from services.emulator.plans import Call, Part, Request, Say, Write
 from services.emulator.replies import tone
 from services.emulator.responses import Response
-from tests.unit.emulator.support import (
+from tests.support.emulator import (
     Event,
     audio_of,
     kinds,

@@ -12,7 +12,7 @@ from services.emulator import clips
 from services.emulator.answers import Reset
 from services.emulator.options import GARBAGE, Faults, Options
 from services.emulator.session import Close
-from tests.unit.emulator.support import Event, Rig, audio_of, kinds, of, one, validate, voice
+from tests.support.emulator import Event, Rig, audio_of, kinds, of, one, validate, voice
 
 TURN = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
 STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"

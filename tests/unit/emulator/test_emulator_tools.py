@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.emulator.schema import Refused
 from services.emulator.tools import choose, example
-from tests.unit.emulator.support import patiently
+from tests.support.emulator import patiently
 
 ROLL = {"type": "function", "name": "roll_dice"}
 TIME = {"type": "function", "name": "time"}

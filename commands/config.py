@@ -1,0 +1,40 @@
+"""The configuration in force, and where each value came from: ``python -m commands.config``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from shared.config import ConfigError, add_arguments, bus_directory, load, masked
+
+
+def main() -> int:
+    """Print the configuration in force."""
+    parser = argparse.ArgumentParser(prog="python -m commands.config", description=main.__doc__)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    try:
+        loaded = load(arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    section = ""
+    for key in loaded.sources:
+        head, _, name = key.rpartition(".")
+        if head != section:
+            print(f"{'' if not section else chr(10)}[{head}]")
+            section = head
+        value: Any = loaded.config
+        for part in key.split("."):
+            value = getattr(value, part)
+        print(f"{name} = {masked(value)}".ljust(60) + f"  # {loaded.sources[key]}")
+    print(f"\n# bus directory in force: {bus_directory(loaded.config)}")
+    key = "set, ****" if os.environ.get("OPENAI_API_KEY") else "not set"
+    print(f"# OPENAI_API_KEY: {key}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""``bin/demo``: a conversation with the emulator, live where there is a microphone and a speaker.
+
+Runs ``Procfile.demo`` under honcho, then prints what the interruptions were like. Without a sound
+card the microphone is a recording of a person who asks something and then talks over the answer,
+and the speaker is a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from honcho import environ
+from honcho.printer import Printer
+
+from commands.launcher import Launcher
+from shared import config
+from shared.audio import devices
+from shared.audio.device import DeviceError
+from shared.realtime import endpoint
+
+PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
+INDEX = config.ROOT / "services" / "emulator" / "voice" / "index.json"
+LIVE_S = 120.0
+#: After the recording of the person ends, the last answer is left this long.
+AFTER_S = 2.0
+
+
+class Interruption(msgspec.Struct):
+    """The part of a recorded interruption that the table shows; times in ns, lengths in ms."""
+
+    at_ms: int
+    cause: str
+    event_ns: int
+    silent_ns: int
+    latency_ns: int
+    reports: list[dict[str, Any]]
+
+
+class Record(msgspec.Struct):
+    """What the recorder left."""
+
+    interruptions: list[Interruption]
+
+
+def script_seconds() -> float:
+    """Give how long the recorded person's script lasts."""
+    index: Any = msgspec.json.decode(INDEX.read_bytes())
+    return float(index["person"]["samples"]) / 24000 + AFTER_S
+
+
+def free_port() -> int:
+    """Give a port on loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def has_sound() -> str | None:
+    """Say why there can be no live conversation, or None when there can."""
+    try:
+        devices.open_input("auto").stop()
+        devices.open_output("auto").stop()
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
+def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str], list[str]]:
+    """Give the environment for the stages, and what to tell the person.
+
+    Raises config.ConfigError.
+    """
+    settings = config.resolve(None, os.environ, []).config
+    env = {k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
+    env["BARGEIN_LINK__URL"] = f"ws://127.0.0.1:{free_port()}/v1/realtime"
+    env["BARGEIN_LINK__KEY_FILE"] = ""
+    env["BARGEIN_SESSION__GREETING"] = "Greet the person in one sentence."
+    env["BARGEIN_LINK__RETRY_FIRST_MS"] = "50"
+    env["BARGEIN_RECORDER__DIRECTORY"] = str(directory)
+    live = settings.capture.device == settings.playback.device == "auto"
+    why = has_sound() if live else "devices are configured"
+    if why is None:
+        told = ["live: speak into your microphone, and talk over the answer whenever you like"]
+        told += [f"it ends after {seconds or LIVE_S:g} s, or with Ctrl-C"]
+        env["BARGEIN_RECORDER__SECONDS"] = str(seconds or LIVE_S)
+        return env, told
+    told = []
+    if settings.capture.device == "auto":
+        env["BARGEIN_CAPTURE__DEVICE"] = f"file:{PERSON}"
+        told += [f"no live conversation ({why}): a recorded person speaks instead"]
+    if settings.playback.device == "auto":
+        env["BARGEIN_PLAYBACK__DEVICE"] = f"file:{directory / 'speaker.wav'}"
+    env["BARGEIN_RECORDER__SECONDS"] = str(seconds or script_seconds())
+    return env, told
+
+
+def start(env: dict[str, str]) -> int:
+    """Run the processes of Procfile.demo with this environment; return the exit code.
+
+    A .env file is not read: it may hold the key, or name another server.
+    """
+    os.chdir(config.ROOT)
+    launcher = Launcher(Printer(sys.stdout))
+    procfile = environ.parse_procfile(Path("Procfile.demo").read_text("utf-8"))
+    for process in environ.expand_processes(procfile.processes):
+        launcher.add_process(process.name, process.cmd, env={**env, **process.env})
+    launcher.loop()
+    return launcher.returncode or 0
+
+
+def table(record: Record) -> str:
+    """Give the interruptions as a table."""
+    if not record.interruptions:
+        return "no interruptions"
+    rows = [f"{'when':>9}  {'event to silence':>16}  heard"]
+    for each in record.interruptions:
+        silence = f"{(each.silent_ns + each.latency_ns - each.event_ns) / 1e6:.1f} ms"
+        if not each.event_ns:
+            silence = "nothing played" if each.cause == "abandoned" else "flush was lost"
+        when = f"{each.at_ms // 60000:d}:{each.at_ms % 60000 / 1000:06.3f}"
+        heard = ", ".join(
+            f"{r['heard_ms'] / 1000:.2f} s of {r['received_ms'] / 1000:.2f} s ({r['action']}"
+            + (f" at {r['audio_end_ms']} ms)" if r["action"] == "truncate" else ")")
+            for r in each.reports
+        )
+        rows.append(f"{when:>9}  {silence:>16}  {heard or 'nothing was playing'}")
+    return "\n".join(rows)
+
+
+def main() -> int:
+    """Run the demo; give the exit code."""
+    parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where the recording goes"
+    )
+    arguments = parser.parse_args()
+    if arguments.seconds is not None and not 0 < arguments.seconds <= 86_400:
+        parser.error(f"--seconds {arguments.seconds:g}: expected more than 0, at most 86400")
+    directory = arguments.out.expanduser().absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "conversation.json").unlink(missing_ok=True)
+        env, told = environment(directory, arguments.seconds)
+    except OSError as error:
+        print(
+            f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr
+        )
+        return 1
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for line in told:
+        print(f"demo: {line}", flush=True)
+    code = start(env)
+    try:
+        record = msgspec.json.decode((directory / "conversation.json").read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        print("demo: the conversation left no record; see above", file=sys.stderr)
+        return code or 1
+    print(f"\n{table(record)}\n\nwhat was heard: {directory / 'conversation.wav'}")
+    print("(the person left, the assistant right)")
+    return 0 if code in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM) else code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

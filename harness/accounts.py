@@ -1,0 +1,292 @@
+"""The accounts of a conversation: what was captured and sent, heard and told, and do they balance.
+
+``Ledger`` keeps on the bus what is needed, ``places`` says of a recording of the speaker which part
+of which reply was played when. A reply is the rising tone, whose pitch tells the place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harness import speech
+from harness.listening import FITS
+from harness.pulse import RATE, Samples, spans
+from services.emulator.tone import Tone
+from shared import bus, messages, topics
+from shared.audio import pcm
+
+#: What is looked up of the tone, samples, and how often; up to ``FADE`` at its ends may be a fade.
+PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
+#: Shorter than this, samples, and it is not to be found.
+LEAST = RATE * 4 // 1000
+#: Sound that is so far apart, ms, is not one piece: the tone has no longer silence in it.
+GAP_MS = 2
+#: What begins so shortly before a recording's end, samples, may go on behind it.
+ENDS = RATE * 25 // 1000
+#: And what is so far apart, s, is not of one reply, where nothing else tells.
+APART_S = 1.0
+#: What is found this near to the beginning, ms, so long after other sound, s, is another reply.
+BEGINNING_MS, ANEW_S = 10, 0.2
+#: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
+HOLE_MS = 40
+#: A playback that tells nothing for so long does not run, s.
+SILENT_S = 2.0
+#: Whose last message is older than this has not read all that there was, ns.
+BEHIND_NS = 100_000_000
+#: Frames may be under way while they are counted, and those of a stage that was killed are lost.
+UNDER_WAY, OF_A_RESTART = 12, 12
+
+
+@dataclass
+class Played:
+    """One reply, as it was at the speaker. Times in s of the monotonic clock, places in ms."""
+
+    begun_s: float
+    whole_ms: float = 0.0  # so much of its beginning was played, without a hole
+    last_ms: float = 0.0  # the last place that was played
+    ended_s: float = 0.0
+    hole: bool = False
+
+    def add(self, ms: float) -> None:
+        """Go on for so long."""
+        self.last_ms += ms
+        if not self.hole:
+            self.whole_ms += ms
+
+
+@dataclass
+class Recording:
+    """Sound at the speaker from a moment on."""
+
+    begun_s: float
+    samples: Samples
+
+
+class Tones:
+    """Finds pieces of the tone."""
+
+    def __init__(self, seconds: float) -> None:
+        samples = round(seconds * RATE)
+        self._tone = np.frombuffer(Tone(samples).read(0, samples), "<i2")
+
+    def places(self, recordings: Sequence[Recording]) -> list[Played]:
+        """Give the replies in the order in which they were played."""
+        found: list[Played] = []
+        for recording in recordings:
+            # a busy machine makes gaps of some ms, and no piece lies across one
+            for begin, end in spans(recording.samples, gap_ms=GAP_MS):
+                begun_s = recording.begun_s + begin / RATE
+                points = self._points(end - begin)
+                for at, size in points:
+                    piece = recording.samples[begin + at : begin + at + size]
+                    place = speech.find(piece, self._tone)
+                    if place.correlation > FITS:
+                        self._add(found, begun_s + at / RATE, samples_ms(place.at), size)
+                # what comes long after, or as the recording ends, is another reply's beginning
+                if not points and (
+                    end > len(recording.samples) - ENDS
+                    or (found and begun_s - found[-1].ended_s > APART_S)
+                ):
+                    continue
+                if found:
+                    found[-1].ended_s = recording.begun_s + end / RATE
+                    if not points:
+                        # too short to be found: it goes on with what was there before
+                        found[-1].add(samples_ms(end - begin))
+        return found
+
+    def _points(self, length: int) -> list[tuple[int, int]]:
+        """Give where to look in a stretch, and for how much; nothing if it is too short."""
+        size = min(PIECE, length - 2 * FADE)
+        if size < LEAST:
+            return []
+        last = length - FADE - size
+        return [(at, size) for at in (*range(FADE, last, STEP), last)]
+
+    def _add(self, found: list[Played], now_s: float, at_ms: float, size: int) -> None:
+        end_ms = at_ms + samples_ms(size + FADE)
+        current = found[-1] if found else None
+        # only what begins at its beginning is a reply that was not there before
+        # (or, where that was cut as soon as it began, what begins anew a moment later)
+        again = at_ms < BEGINNING_MS and current is not None and now_s - current.ended_s > ANEW_S
+        if current is None or again or at_ms < min(current.last_ms - HOLE_MS, 100):
+            current = Played(now_s - at_ms / 1000, hole=at_ms > 100 + HOLE_MS)
+            found.append(current)
+        elif at_ms > current.last_ms + STEP * 1000 / RATE + HOLE_MS:
+            current.hole = True
+        if not current.hole:
+            current.whole_ms = max(current.whole_ms, end_ms)
+        current.last_ms = end_ms
+        current.ended_s = now_s
+
+
+@dataclass
+class _Count:
+    """What a stage's process has counted, from one of its healths to another."""
+
+    first_ns: int = 0
+    last_ns: int = 0
+    first: int = 0
+    last: int = 0
+
+
+@dataclass
+class Item:
+    """A reply's audio, as the bus has it."""
+
+    begun_ns: int  # when it was first said to be heard
+
+
+@dataclass
+class Ledger:
+    """Listens to the bus on a thread, and keeps what is needed to balance the accounts."""
+
+    directory: Path
+    keep_sound: bool  # what the device is given
+    items: dict[str, Item] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)  # heard more than received, …
+    _frames: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
+    _events: list[tuple[int, int, int]] = field(default_factory=list)
+    _uplinks: dict[int, _Count] = field(default_factory=dict)  # by pid
+    _links: dict[int, _Count] = field(default_factory=dict)
+    _sent: dict[int, int] = field(default_factory=dict)  # by session
+    _sound: dict[int, list[tuple[int, int, bytes]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _sound_ns: int = 0  # when the newest of it was told
+
+    def __post_init__(self) -> None:
+        self._ending = threading.Event()
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._ending.set()
+        self._thread.join()
+
+    def recordings(self) -> list[Recording]:
+        """Give what the devices were given by now, one recording for each opening."""
+        made = []
+        now_ns = time.monotonic_ns()
+        with self._changed:
+            # where no playback runs there is no more to come
+            self._changed.wait_for(lambda: self._sound_ns > now_ns, SILENT_S)
+            for frames in self._sound.values():
+                first, last = frames[0][1], frames[-1][1] + len(frames[-1][2]) // 2
+                samples = np.zeros(last - first, np.int16)
+                for _, position, payload in frames:
+                    at = position - first
+                    samples[at : at + len(payload) // 2] = np.frombuffer(payload, "<i2")
+                # a device that catches up says so late, never early
+                begun = min(ns / 1e9 - (place - first) / RATE for ns, place, _ in frames)
+                made.append(Recording(begun, samples))
+        return made
+
+    def unbalanced(self) -> list[str]:
+        """Give what does not add up of frames and events so far."""
+        with self._changed:
+            said = list(dict.fromkeys(self.wrong))
+            for name, counts, passed in (
+                ("uplink", self._uplinks, self._frames),
+                ("link", self._links, self._events),
+            ):
+                for pid, count in counts.items():
+                    published, runs = _between(passed, count.first_ns, count.last_ns)
+                    accounted = count.last - count.first
+                    off = abs(published - accounted)
+                    if off > UNDER_WAY + OF_A_RESTART * (runs - 1):
+                        said.append(
+                            f"{name} (pid {pid}) accounts for {accounted} messages of {published}"
+                        )
+        return said
+
+    def _listen(self) -> None:
+        kinds: list[type[messages.Message]] = [
+            messages.MicFrame,
+            messages.ClientEvent,
+            messages.LinkState,
+            messages.Heard,
+            messages.FlushReport,
+        ]
+        kinds += [messages.SpeakerFrame] if self.keep_sound else []
+        rows = [topics.of(kind) for kind in kinds]
+        rows += [topics.health("uplink"), topics.health("link")]
+        subscriber = bus.Subscriber(rows, self.directory, onlooker=True)
+        poller = bus.Poller()
+        for sock in subscriber.sockets:
+            poller.watch(sock)
+        while not self._ending.is_set():
+            poller.wait(0.1)
+            with self._changed:
+                while (delivery := subscriber.receive()) is not None:
+                    self._take(delivery)
+                self._changed.notify_all()
+        subscriber.close()
+
+    def _take(self, delivery: bus.Delivery[messages.Message]) -> None:
+        stamp = delivery.stamp
+        match delivery.message:
+            case messages.MicFrame():
+                self._frames.append((stamp.t, stamp.epoch, stamp.seq))
+            case messages.ClientEvent():
+                self._events.append((stamp.t, stamp.epoch, stamp.seq))
+            case messages.SpeakerFrame() as frame:
+                self._sound[frame.stream].append((frame.played_ns, frame.position, frame.payload))
+                self._sound_ns = stamp.t
+            case messages.LinkState() as link:
+                self._sent[link.session] = max(self._sent.get(link.session, 0), link.sent)
+            case messages.Heard() | messages.FlushReport() as heard:
+                for item in heard.items:
+                    if item.heard > item.received:
+                        self.wrong.append(f"{item.item_id}: more heard than received")
+                    if item.heard and item.item_id not in self.items:
+                        self.items[item.item_id] = Item(stamp.t)
+            case messages.Health() as health:
+                self._health(delivery.topic.publisher, stamp.t, health)
+
+    def _health(self, stage: str, now_ns: int, health: messages.Health) -> None:
+        counted = health.counters
+        if stage == "uplink":
+            names = tuple(f"frames_{what}" for what in ("sent", "unsent", "late", "lost", "silent"))
+            counts, total = self._uplinks, sum(counted.get(name, 0) for name in names)
+        else:
+            waste = ("events_unsent", "events_expired", "lost.client.event")
+            counts, total = self._links, sum(counted.get(name, 0) for name in waste)
+            total += sum(self._sent.values())
+        passed = self._frames if stage == "uplink" else self._events
+        if not passed or now_ns - passed[-1][0] > BEHIND_NS:
+            # we have joined later, or are behind: what we have not seen yet is accounted for here
+            return
+        count = counts.get(health.pid)
+        if count is None:
+            # from its second on: by then it is subscribed to what there is
+            if counted:
+                counts[health.pid] = _Count(now_ns, now_ns, total, total)
+        else:
+            count.last_ns, count.last = now_ns, total
+
+
+def _between(
+    passed: Sequence[tuple[int, int, int]], first_ns: int, last_ns: int
+) -> tuple[int, int]:
+    """Give how many messages were published in a time, and by how many processes."""
+    numbers: dict[int, list[int]] = defaultdict(list)
+    for at, epoch, seq in passed:
+        if first_ns <= at < last_ns:
+            numbers[epoch].append(seq)
+    total = sum(max(found) - min(found) + 1 for found in numbers.values())
+    return total, max(1, len(numbers))
+
+
+def samples_ms(samples: int) -> float:
+    """Give a length in ms, not rounded."""
+    return samples * 1000 / pcm.RATE

@@ -1,0 +1,102 @@
+"""The client's judgement over an assistant that always speaks: vad's word, the judge, and a server.
+
+What downlink does with ``interruption.decide = "client"``, in arithmetic's time: the server commits
+each turn it hears and answers when it is asked to; what is wanted is done at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from services.downlink import events
+from services.downlink.judge import Judge
+from services.emulator.ears import Started, Stopped
+from services.playback.duck import Duck
+from services.vad.__main__ import TELL_NS
+from services.vad.voice import Change, Voice
+from shared import messages
+from shared.audio import pcm
+from shared.config import Config
+
+
+@dataclass
+class Item:
+    """What the server took for a turn, samples of what it was sent."""
+
+    begin: int
+    end: int = 0
+    deleted: bool = False
+
+
+class Conversation:
+    """What is heard goes in, frame by frame; interruptions, ducks and items come out."""
+
+    def __init__(self, settings: Config) -> None:
+        rules = msgspec.structs.replace(settings.interruption, decide="client")
+        self._judge = Judge(msgspec.structs.replace(settings, interruption=rules), 1)
+        self._duck = Duck(rules)
+        self._said: messages.Speech | None = None
+        self._generation = self._answers = 0
+        self._playing = True
+        self.interruptions: list[int] = []  # when each was decided, sample of the microphone
+        self.ducks: list[int] = []  # and each time the reply was lowered
+        self.items: dict[str, Item] = {}
+
+    def hear(self, voice: Voice, changes: list[Change], at: int, now_ns: int) -> None:
+        """Take what vad makes of a frame, as it tells it; ``at``: where the frame ends."""
+        told = [(change.speaking, change.at_ns) for change in changes]
+        said = self._said
+        if not told and said and voice.speaking and voice.until_ns - said.until_ns >= TELL_NS:
+            told = [(True, said.at_ns)]
+        for speaking, at_ns in told:
+            until_ns = voice.until_ns if speaking else 0
+            speech = messages.Speech(speaking=speaking, at_ns=at_ns, until_ns=until_ns)
+            self._said = speech
+            if self._duck.hear(speech, playing=self._playing, now_ns=now_ns):
+                self.ducks.append(at)
+            self._judged(self._judge.hear(speech, now_ns), at, now_ns)
+        interrupts = self._judge.assistant(
+            playing=self._playing, generating=False, active=False, now_ns=now_ns
+        )
+        self._judged(interrupts, at, now_ns)
+
+    def server(self, found: list[Started | Stopped], at: int, now_ns: int) -> None:
+        """Take what the server hears in what it was sent."""
+        for turn in found:
+            if isinstance(turn, Started):
+                name = f"item_{len(self.items)}"
+                self.items[name] = Item(turn.start)
+                self._tell(events.SpeechStarted(_ms(turn.start), name), at, now_ns)
+            else:
+                name = list(self.items)[-1]
+                self.items[name].end = turn.end
+                self._tell(events.SpeechStopped(_ms(turn.end), name), at, now_ns)
+                self._tell(events.Committed(name), at, now_ns)
+
+    def _tell(self, event: events.Event, at: int, now_ns: int) -> None:
+        self._judged(self._judge.read(event, now_ns), at, now_ns)
+
+    def _judged(self, interrupts: bool, at: int, now_ns: int) -> None:
+        if interrupts:
+            self.interruptions.append(at)
+            self._generation += 1
+            self._playing = self._duck.wanted = False
+            self._judge.flushed(self._generation, now_ns)
+        decision = self._judge.decision()
+        if decision.judged == "resume":
+            self._duck.bring_back(decision.onset_ns)
+        for name in decision.unwanted:
+            self.items[name].deleted = True
+            self._judge.read(events.ItemDeleted(name), now_ns)
+        if decision.answer > self._answers:
+            self._answers = decision.answer
+            self._playing = True
+            self._judge.read(
+                events.ResponseCreated(events.Response(f"resp_{decision.answer}")), now_ns
+            )
+
+
+def _ms(samples: int) -> int:
+    return samples * 1000 // pcm.RATE

@@ -1,0 +1,209 @@
+"""Rooms that exist only as arithmetic: a loudspeaker, a microphone, a person, and two clocks.
+
+A scene is rendered whole, faster than real time, from the speech that ships with the emulator. The
+assistant speaks all the time; the person talks over it now and then. Samples are at 24 kHz, full
+scale 1; levels are RMS while someone speaks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from harness.noises import noises
+from harness.speech import clip, index
+from services.emulator.options import VOICE
+from shared.audio.pcm import RATE
+
+Sound = NDArray[np.float64]
+
+#: How loud the person is in the microphone: −26 dBFS.
+NEAR_DBFS = -26.0
+#: The person's voice begins where it comes within 30 dB of its peak.
+ONSET = 10 ** (-30 / 20)
+#: Where there are noises: when they begin and how often they come, s; people speak only after them.
+NOISES_S, EVERY_S, REST_S = 5.0, 1.8, 2.0
+#: How the two devices' stamps scatter, ns, and what each device says of its own delay.
+STAMPS_NS = 300_000
+INPUT_NS, OUTPUT_NS = 12_000_000, 10_000_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One room for a while."""
+
+    name: str
+    reverb_s: float  # until it has fallen by 60 dB
+    echo_db: float  # beside the person
+    delay_ms: float  # that no clock tells of
+    noise_dbfs: float = -65.0
+    drift_ppm: float = 0.0  # of the microphone's clock
+    jump_ms: float = 0.0  # by which the delay jumps half-way
+    drive: float = 0.0  # of the speaker: 1 bends peaks, 3 squares them; 0: linear
+    seconds: float = 120.0
+    barge_ins: int = 4
+    noises: bool = False  # first there are twenty that interrupt nobody
+    seed: int = 0
+
+    @property
+    def linear(self) -> bool:
+        """Whether a linear filter can take the echo out, all the time."""
+        return not self.drive and not self.jump_ms
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What there was in the room."""
+
+    scene: Scene
+    far: Sound  # what the speaker was given
+    near: Sound  # the person alone
+    microphone: Sound
+    spoken: list[tuple[int, int]] = field(default_factory=list)  # the person, begin and end
+    noises: list[tuple[int, int]] = field(default_factory=list)  # what is no speech, the same
+
+
+def scenes(seed: int = 0) -> list[Scene]:
+    """Give the rooms of the benchmark: half an hour of the assistant, sixty barge-ins."""
+    plain = [
+        Scene("study, speaker near", 0.2, -20, 20),
+        Scene("study", 0.2, -10, 60),
+        Scene("living room", 0.4, -5, 40),
+        Scene("living room, loud", 0.4, 0, 120),
+        Scene("living room, late", 0.4, -8, 250),
+        Scene("kitchen", 0.6, -6, 80),
+        Scene("kitchen, loud", 0.6, 0, 30),
+        Scene("noisy kitchen", 0.6, -6, 100, noise_dbfs=-50),
+        Scene("noisy study", 0.3, -3, 50, noise_dbfs=-48),
+        Scene("two clocks", 0.3, -6, 70, drift_ppm=100),
+        Scene("two clocks, loud", 0.4, 0, 150, drift_ppm=-100),
+        Scene("delay jumps later", 0.3, -6, 60, jump_ms=80),
+        Scene("delay jumps sooner", 0.4, -3, 180, jump_ms=-120),
+        Scene("small speaker", 0.3, -6, 40, drive=1.0),
+        Scene("bad speaker, loud", 0.4, 0, 60, drive=3.0),
+    ]
+    return [replace(scene, seed=seed + number) for number, scene in enumerate(plain)]
+
+
+def noisy(seed: int = 0) -> list[Scene]:
+    """Give rooms with twenty noises in each, and three barge-ins after them."""
+    plain = [
+        Scene("study, noises", 0.2, -10, 60),
+        Scene("living room, noises", 0.4, -5, 40),
+        Scene("loud, noises", 0.4, 0, 120),
+        Scene("noise, noises", 0.6, -6, 100, noise_dbfs=-50),
+        Scene("two clocks, noises", 0.3, -3, 70, drift_ppm=100),
+        Scene("small speaker, noises", 0.3, -6, 40, drive=1.0),
+    ]
+    return [
+        replace(scene, seconds=66.0, barge_ins=3, noises=True, seed=seed + 20 + number)
+        for number, scene in enumerate(plain)
+    ]
+
+
+def render(scene: Scene) -> Rendered:
+    """Render a scene."""
+    chance = np.random.default_rng(scene.seed)
+    length = int(scene.seconds * RATE)
+    far = assistant(length, scene.seed)
+    played = np.tanh(far * scene.drive) / scene.drive if scene.drive else far
+    heard = convolved(played, response(chance, scene.reverb_s, scene.delay_ms))
+    half, jump = length // 2, int(scene.jump_ms * RATE / 1000)
+    echo = heard.copy()
+    # a buffer grew or shrank: the room stays as it is
+    echo[half:] = np.roll(heard, jump)[half:]
+    echo *= level(NEAR_DBFS + scene.echo_db) / active_rms(echo)
+    near = np.zeros(length)
+    spoken, sounded, begin_s = [], [], 8.0
+    if scene.noises:
+        for number, noise in enumerate(noises(scene.seed)):
+            at = int((NOISES_S + EVERY_S * number + 0.2 * chance.uniform(-1, 1)) * RATE)
+            near[at : at + len(noise.sound)] += noise.sound * level(NEAR_DBFS)
+            sounded.append((at, at + len(noise.sound)))
+        begin_s = NOISES_S + EVERY_S * len(sounded) + REST_S
+    for number in range(scene.barge_ins):
+        voice = person(number + 4 * scene.seed) * level(NEAR_DBFS)
+        share = (number + 0.5 + 0.3 * chance.uniform(-1, 1)) / scene.barge_ins
+        at = int((begin_s + share * (scene.seconds - 6 - begin_s)) * RATE)
+        near[at : at + len(voice)] += voice
+        loud = np.flatnonzero(np.abs(voice) > ONSET * np.abs(voice).max())
+        spoken.append((at + int(loud[0]), at + len(voice)))
+    hiss = chance.standard_normal(length) * level(scene.noise_dbfs)
+    microphone = np.clip(echo + near + hiss, -1, 1)
+    if scene.drift_ppm:
+        # the microphone takes its samples a little sooner or later each time
+        microphone = soxr.resample(microphone, 1.0, 1 - scene.drift_ppm * 1e-6, "VHQ")[:length]
+    return Rendered(scene, far, near, microphone, spoken, sounded)
+
+
+def assistant(length: int, seed: int = 0) -> Sound:
+    """Give the assistant's speech without a pause longer than its own."""
+    names = list(index()["replies"])
+    names = names[seed % len(names) :] + names[: seed % len(names)]
+    parts: list[Sound] = []
+    while sum(map(len, parts)) < length:
+        parts.append(_clip(names[len(parts) % len(names)]))
+    return np.concatenate(parts)[:length]
+
+
+def person(number: int) -> Sound:
+    """Give one of many things a person says, in one of many voices; its level is 1 (RMS)."""
+    said = _utterances()
+    voice = said[number % len(said)]
+    rate = 0.85 + 0.3 * ((number * 7) % 16) / 15
+    voice = soxr.resample(voice, rate, 1.0)
+    return np.asarray(voice / active_rms(voice), np.float64)
+
+
+def response(chance: np.random.Generator, reverb_s: float, delay_ms: float) -> Sound:
+    """Give an impulse response: the direct sound, and half as much that dies away after it."""
+    tail = np.arange(int(reverb_s * RATE))
+    late = chance.standard_normal(len(tail)) * np.exp(-6.9 * tail / (reverb_s * RATE))
+    late[: RATE * 3 // 1000] = 0
+    late *= 10 ** (-3 / 20) / np.sqrt(np.square(late).sum())
+    late[0] = 1.0
+    return np.concatenate((np.zeros(int(delay_ms * RATE / 1000)), late))
+
+
+def convolved(sound: Sound, response: Sound) -> Sound:
+    """Give a sound as it is heard through a response, as long as it was."""
+    size = 1 << (len(sound) + len(response)).bit_length()
+    product = np.fft.rfft(sound, size) * np.fft.rfft(response, size)
+    return np.fft.irfft(product, size)[: len(sound)]
+
+
+def level(dbfs: float) -> float:
+    """Give the amplitude of a level."""
+    return float(10 ** (dbfs / 20))
+
+
+def active_rms(sound: Sound) -> float:
+    """Give the RMS of the frames in which there is something to hear."""
+    power = np.square(sound[: len(sound) // 480 * 480].reshape(-1, 480)).mean(axis=1)
+    return float(np.sqrt(power[power > power.max() * 1e-3].mean()))
+
+
+def decibels(power: float) -> float:
+    """Give a power in dB."""
+    return float(10 * np.log10(power + 1e-12))
+
+
+@functools.cache
+def _clip(name: str) -> Sound:
+    return clip(name).astype(np.float64) / 32768
+
+
+@functools.cache
+def _utterances() -> Sequence[Sound]:
+    import soundfile  # noqa: PLC0415 - only who renders a scene needs it
+
+    sound, _ = soundfile.read(VOICE / index()["person"]["script"], dtype="float64")
+    return [
+        sound[u["start_ms"] * RATE // 1000 : u["end_ms"] * RATE // 1000]
+        for u in index()["person"]["utterances"]
+    ]

@@ -1,0 +1,117 @@
+"""The recorded voices, and where in a recording a piece of them is heard."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from harness.pulse import RATE, Samples
+from services.emulator.options import VOICE
+
+PHRASE_MS = 1000
+"""What is shorter is too much like another piece of the same voice."""
+
+HEARD = 0.55
+"""The correlation from which on a phrase counts as heard.
+
+The sound server changes no sample, so it is 1 where the phrase is. A gap of some ms, as a busy
+machine makes, leaves at least 0.7 of it; two different phrases of the voice were never found to be
+nearer than 0.41.
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a piece fits best."""
+
+    at: int  # sample of the recording at which it begins
+    correlation: float  # 1: it is this piece, sample by sample
+
+
+@functools.cache
+def index() -> dict[str, Any]:
+    """Give what is known of the voices."""
+    known: dict[str, Any] = json.loads((VOICE / "index.json").read_text(encoding="utf-8"))
+    return known
+
+
+def clip(name: str) -> Samples:
+    """Give one of the assistant's clips."""
+    entry = index()["clips"][name]
+    return _decoded(VOICE / entry["file"])[: entry["samples"]]
+
+
+def phrases(name: str) -> list[tuple[str, Samples]]:
+    """Give a clip's words and their sound, as many together as last ``PHRASE_MS``."""
+    sound = clip(name)
+    found: list[tuple[str, Samples]] = []
+    said: list[str] = []
+    first = 0
+    for word, begin, end in index()["clips"][name]["words"]:
+        first = first if said else begin
+        said.append(word)
+        if end - first >= PHRASE_MS:
+            piece = sound[first * RATE // 1000 : end * RATE // 1000]
+            found.append((" ".join(said), piece))
+            said.clear()
+    return found
+
+
+def person(utterance: int) -> Samples:
+    """Give what the scripted person says."""
+    script = index()["person"]
+    said = script["utterances"][utterance]
+    sound = _decoded(VOICE / script["script"])
+    return sound[said["start_ms"] * RATE // 1000 : said["end_ms"] * RATE // 1000]
+
+
+def find(piece: Samples, recording: Samples) -> Place:
+    """Find where ``piece`` fits best into ``recording``."""
+    if len(piece) > len(recording):
+        return Place(0, 0.0)
+    here, wanted = recording.astype(np.float64), piece.astype(np.float64)
+    size = 1 << (len(here) + len(wanted)).bit_length()
+    spectrum = np.fft.rfft(here, size) * np.conj(np.fft.rfft(wanted, size))
+    places = len(here) - len(wanted) + 1
+    products = np.fft.irfft(spectrum, size)[:places]
+    power = np.concatenate(([0.0], np.cumsum(here**2)))
+    energy = power[len(wanted) :] - power[:places]
+    # Never less than a whisper, so that nothing is found in silence.
+    whisper = len(wanted) * 100.0
+    correlations = products / np.sqrt(
+        np.maximum(energy, whisper) * max(float(np.sum(wanted**2)), whisper)
+    )
+    best = int(correlations.argmax())
+    return Place(best, float(correlations[best]))
+
+
+def without_gaps(recording: Samples) -> Samples:
+    """Leave out the silence around what is heard, and that which a busy machine made in it.
+
+    The recorded voices are never quite silent, not even in their pauses.
+    """
+    loud = np.flatnonzero(recording)
+    if not len(loud):
+        return recording[:0]
+    gap = RATE // 500
+    pieces = []
+    begin = 0
+    for last in (*np.flatnonzero(np.diff(loud) > gap), len(loud) - 1):
+        pieces.append(recording[loud[begin] : loud[last] + 1])
+        begin = last + 1
+    return np.concatenate(pieces)
+
+
+@functools.cache
+def _decoded(path: Path) -> Samples:
+    samples, rate = soundfile.read(path, dtype="int16")
+    assert rate == RATE
+    sound: Samples = samples
+    sound.flags.writeable = False
+    return sound

@@ -1,0 +1,1 @@
+"""The stage that has the microphone."""

@@ -1,0 +1,1 @@
+"""The stage that reads what the server says, and decides what interrupts."""

@@ -1,0 +1,1 @@
+"""The stage that takes the assistant's voice out of the microphone."""

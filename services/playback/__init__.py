@@ -1,0 +1,1 @@
+"""The stage that has the speaker, and knows what was heard."""

@@ -1,0 +1,1 @@
+"""The conversation as a file: no conversation needs it."""

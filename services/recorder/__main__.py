@@ -1,0 +1,161 @@
+"""The conversation as a file: the person left, the assistant right, as it was heard.
+
+Not needed for a conversation, and nothing is recorded unless this is started. Leaves
+``conversation.wav`` and ``conversation.json`` in ``recorder.directory``, and ends by itself after
+``recorder.seconds``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import soundfile
+
+from services.recorder.timeline import Timeline
+from shared import messages
+from shared.audio import pcm
+from shared.bus import Delivery
+from shared.stage import Failure, Stage, run
+
+#: What is still to come for a moment of the conversation has come when it is this old.
+SETTLED = pcm.RATE * 2
+WRITE_S = 0.5
+#: Interruptions and texts that are kept in memory, the last ones, and letters of these.
+KEPT, LETTERS = 10_000, 16_000_000
+#: A frame that says it is this far from now does not tell the truth.
+FAR_NS = 60_000_000_000
+
+
+class Recorder:
+    """The bus to a file, as a stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        settings = stage.config.recorder
+        self._directory = Path(settings.directory).expanduser()
+        self._timeline = Timeline()
+        self._zero_ns = 0
+        self._interruptions: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()  # role, text
+        self._letters = 0  # in these texts
+        self._file: soundfile.SoundFile | None = None
+        path = self._directory / "conversation.wav"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._file = soundfile.SoundFile(
+                _private(path), "w", pcm.RATE, 2, "PCM_16", format="WAV"
+            )
+        except (OSError, soundfile.SoundFileError) as error:
+            raise Failure(f"cannot write {path}: {error}: choose another directory") from None
+        stage.subscribe(messages.MicClean, self._on_mic)
+        stage.subscribe(messages.SpeakerFrame, self._on_speaker)
+        stage.subscribe(messages.Interruption, self._on_interruption)
+        stage.subscribe(messages.Transcript, self._on_transcript)
+        stage.every(WRITE_S, lambda: self._write(SETTLED))
+        stage.on_close(self._close)
+        if settings.seconds:
+            stage.after(settings.seconds, stage.stop)
+        stage.state = f"recording {path}"
+        stage.log.info(
+            "recording %s%s", path, f" for {settings.seconds:g} s" if settings.seconds else ""
+        )
+
+    def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
+        self._put(0, delivery.message, delivery.message.captured_ns)
+
+    def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
+        self._put(1, delivery.message, delivery.message.played_ns)
+
+    def _put(
+        self, channel: int, frame: messages.MicClean | messages.SpeakerFrame, at_ns: int
+    ) -> None:
+        if abs(at_ns - time.monotonic_ns()) > FAR_NS:
+            self._stage.count(
+                "far_frames", warning="frames that are not of this minute were not recorded"
+            )
+            return
+        self._zero_ns = self._zero_ns or at_ns
+        self._timeline.put(channel, frame.stream, frame.position, at_ns, frame.payload)
+
+    def _on_interruption(self, delivery: Delivery[messages.Interruption]) -> None:
+        record = delivery.message
+        self._interruptions.append(
+            {
+                # a flush that was lost has no event
+                "at_ms": ((record.event_ns or record.silent_ns) - self._zero_ns) // 1_000_000,
+                **msgspec.to_builtins(record),
+            }
+        )
+
+    def _on_transcript(self, delivery: Delivery[messages.Transcript]) -> None:
+        said = delivery.message
+        _, before = self._transcripts.get(said.item_id, ("", ""))
+        self._transcripts[said.item_id] = (said.role, said.text)
+        self._letters += len(said.text) - len(before)
+        while len(self._transcripts) > KEPT or self._letters > LETTERS:
+            _, (_, oldest) = self._transcripts.popitem(last=False)
+            self._letters -= len(oldest)
+
+    def _write(self, keep: int) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(self._timeline.take(keep))
+            self._file.flush()
+        except (OSError, soundfile.SoundFileError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._stage.count(
+            "unwritable",
+            warning=f"cannot write to {self._directory}: {error}: free some space or choose another"
+            " directory; the conversation goes on, its recording ends here",
+        )
+        self._stage.ok = False
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except (OSError, soundfile.SoundFileError):
+                pass  # said above
+
+    def _close(self) -> None:
+        self._write(0)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        record = {
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "interruptions": list(self._interruptions),
+            "transcripts": [
+                {"item_id": item_id, "role": role, "text": text}
+                for item_id, (role, text) in self._transcripts.items()
+            ],
+        }
+        path = self._directory / "conversation.json"
+        try:
+            with os.fdopen(_private(path), "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
+        except OSError as error:
+            self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")
+
+
+def _private(path: Path) -> int:
+    """Make a file that only we can read, whatever was there; give its descriptor."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def main() -> int:
+    """Run the stage."""
+    return run("recorder", Recorder, "Writes the conversation on the bus to a file.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

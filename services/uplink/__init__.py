@@ -1,0 +1,1 @@
+"""The stage that tells the server what it has to know."""

@@ -1,0 +1,1 @@
+"""The stage that hears locally whether someone speaks."""

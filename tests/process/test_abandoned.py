@@ -1,0 +1,79 @@
+"""A stage dies in mid-reply and nobody talks over what is left: the server knows what was heard."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from services.uplink.reports import MARGIN_MS
+from shared import messages
+from shared.audio import pcm
+from tests.support.conversations import Witness, history
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+REPLY_S, HEARD_S = 2, 0.6
+STAGES = ("uplink", "downlink", "playback")
+
+
+@pytest.mark.parametrize(
+    ("stage", "pace", "away"),
+    [
+        ("playback", "1.5", ""),
+        ("playback", "0", ""),
+        ("downlink", "1.5", ""),
+        ("downlink", "1.5", "response.done"),
+    ],
+    ids=[
+        "playback, and the reply goes on with a hole",
+        "playback, with all that was to come",
+        "downlink, and the reply goes on with a hole",
+        "downlink, and the rest comes late",
+    ],
+)
+def test_what_a_stage_took_along_is_not_believed_to_be_heard(
+    kept: Keeper, tmp_path: Path, stage: str, pace: str, away: str
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    with Pipeline(kept, UNHELD) as pipeline:
+        pipeline.settings["session.greeting"] = "Say hello."
+        options = ("--reply", f"tone:{REPLY_S}", "--pace", pace, "--skew", "0")
+        child = pipeline.emulator(*options, "--journal", str(journal))
+        emulator = Witness(child, journal)
+        stages = pipeline.all_up(*STAGES)
+        pipeline.up("link")
+        pipeline.meet()
+        mark = pcm.RATE * HEARD_S
+        heard = pipeline.bus.wait_for(messages.Heard, lambda h: h.items and h.items[0].heard > mark)
+        stages[stage].end(signal.SIGKILL)
+        if away:
+            pipeline.bus.wait_for(
+                messages.ServerEvent, lambda e: json.loads(e.payload)["type"] == away
+            )
+        pipeline.up(stage)
+        [item_id] = [item.item_id for item in heard.message.items]
+        record = pipeline.bus.wait_for(messages.Interruption).message
+        [report] = record.reports
+        playhead = [item.heard for h in pipeline.bus.all(messages.Heard) for item in h.items]
+        # whoever speaks then finds it told already
+        pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
+        pipeline.bus.wait_for(messages.FlushReport, lambda s: s.cause == "control")
+        pipeline.bus.health("uplink", since=pipeline.bus.now)
+        [item] = emulator.items()
+        truncated = emulator.entries("truncate")
+        [turn] = history(pipeline)
+    assert (record.cause, report.action) == ("abandoned", "truncate")
+    [entry] = truncated
+    assert entry["ok"]
+    assert entry["item_id"] == item_id == item["id"]
+    # as far as it was heard before the hole, and not much less
+    most = pcm.samples_to_ms(max(playhead))
+    assert most - MARGIN_MS - 200 <= entry["audio_end_ms"] <= most < REPLY_S * 1000
+    assert item["audio_ms"] == entry["audio_end_ms"]
+    # in words as well, which say their own time
+    assert turn.text.split()[0] == "0"
+    assert max(int(word) for word in turn.text.split()) <= most

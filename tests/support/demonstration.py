@@ -1,0 +1,21 @@
+"""A run of the demo, which several tests look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.pipeline import Child
+
+#: How long the demo is run: the person talks over the answer at 13 s of the script.
+DEMO_S = 15
+
+
+@dataclass
+class Demonstration:
+    """A run of ``bin/demo``'s program."""
+
+    child: Child
+    out: Path
+    #: The environment of each stage.
+    environments: dict[str, str]

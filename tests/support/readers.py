@@ -1,0 +1,26 @@
+"""Waiting for who reads a publisher's topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from shared import bus
+from tests.support.pipeline import PATIENCE_S
+
+
+def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: str) -> None:
+    """Let a publisher see who comes and goes until something holds."""
+    poller = bus.Poller()
+    for socket in publisher.sockets:
+        poller.watch(socket)
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, missing
+        publisher.welcome()
+        poller.wait(0.1)
+
+
+def join(publisher: bus.Publisher, topic: str) -> None:
+    """Wait for a reader of a topic."""
+    attend(publisher, lambda: topic in publisher.subscribed, f"nobody reads {topic}")

@@ -1,0 +1,197 @@
+"""A room with a loudspeaker, a microphone and a person in it: what stands in for ``capture``.
+
+    python -m tests.support.room --set capture.device=file:ROOM [--set section.key=value]
+
+What playback tells that the speaker was given (``speaker.frame``) comes back into the microphone,
+through an impulse response, beside what a person says and does there; it goes out as ``mic.frame``,
+as capture's does. The person begins with the assistant's first sound, and goes on, each time, when
+the assistant has fallen silent and is heard again.
+
+A frame goes out when its time has come, all that the speaker gave meanwhile is known, and the frame
+before it has come out of ``echo``: a machine that is busy makes the microphone late, and neither
+moves anything in the room nor leaves the canceller without the far end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import rooms
+from shared import messages
+from shared.audio import pcm
+from shared.bus import Delivery
+from shared.stage import Stage, run
+
+Sound = NDArray[np.float32]
+
+FRAME_NS = pcm.samples_to_ns(pcm.FRAME)
+#: What there is to hear is looked for so often, s.
+LOOK_S = 0.005
+#: The canceller reads some samples more of the far end than a frame is long.
+AHEAD_NS = 2_000_000
+#: A stage that has told nothing for so long is not waited for until it does again.
+GONE_NS = 1_000_000_000
+NOISE_DBFS = -65.0
+#: So much of its next reply the person hears before they go on: samples.
+LISTENS = 5 * pcm.RATE // 2
+#: The longest conversation, s.
+LONGEST_S = 150
+
+
+class Air:
+    """What is in the air: counted from the room's beginning, in samples. Pure."""
+
+    def __init__(self, response: Sound, person: Sequence[Sound]) -> None:
+        self.too_late = 0  # samples of the speaker that came when their echo was over
+        self._next = deque(person)
+        self._length = len(response)
+        self._size = 1 << (self._length + pcm.FRAME).bit_length()
+        self._response = np.fft.rfft(response, self._size)
+        self._far, self._near = (np.zeros(LONGEST_S * pcm.RATE, np.float32) for _ in range(2))
+        self._done = 0
+        self._said = 0  # where the person falls silent
+        self._heard = LISTENS  # of the assistant since it was silent; -1: it is not yet
+        self._chance = np.random.default_rng(1)
+
+    def play(self, at: int, samples: NDArray[np.int16]) -> None:
+        """The speaker gives samples, s16."""
+        if at < 0:
+            return
+        here = self._far[at : at + len(samples)]
+        here[:] = samples[: len(here)]
+        here *= 1 / 32768
+        if samples.any():
+            self.too_late += max(0, min(self._done - at, len(samples)))
+            self._heard += len(samples) if self._heard >= 0 else 0
+        elif at >= self._said > 0:
+            self._heard = 0
+        if self._heard > LISTENS and self._next:
+            said = self._next.popleft()
+            begin, self._said = at, at + len(said)
+            place = self._near[begin : self._said]
+            place[:] = said[: len(place)]
+            self._heard = -1
+
+    def frame(self, at: int) -> NDArray[np.int16]:
+        """Give a frame of the microphone, s16."""
+        self._done = at + pcm.FRAME
+        heard = np.zeros(self._length + pcm.FRAME, np.float32)
+        before = min(at, self._length)
+        played = self._far[at - before : self._done]
+        heard[self._length - before :][: len(played)] = played
+        sound = np.fft.irfft(np.fft.rfft(heard, self._size) * self._response)
+        sound = sound[self._length : self._length + pcm.FRAME] + self._near[at : self._done]
+        sound += self._chance.standard_normal(pcm.FRAME) * rooms.level(NOISE_DBFS)
+        samples: NDArray[np.int16] = np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
+        return samples
+
+
+class Room:
+    """The room as a stage."""
+
+    def __init__(self, stage: Stage, air: Air) -> None:
+        self._stage, self._air = stage, air
+        self._begin_ns = time.monotonic_ns()
+        self._stream = time.time_ns()
+        self._frames = 0
+        self._known_ns = 0  # up to when it is known what the speaker gave
+        self._present = False
+        self._cleaned = 0  # samples that have come out of echo
+        self._published_ns = self._begin_ns
+        stage.subscribe(messages.SpeakerFrame, self._on_speaker)
+        stage.subscribe(messages.MicClean, self._on_clean)
+        stage.every(LOOK_S, self._take)
+        stage.state = "a room"
+
+    def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
+        frame = delivery.message
+        samples = pcm.to_array(frame.payload)
+        # to the nearest: the devices of these tests keep to the nanosecond
+        at = round((frame.played_ns - self._begin_ns) * pcm.RATE / 1e9)
+        self._air.play(at, samples)
+        self._known_ns = frame.played_ns + pcm.samples_to_ns(len(samples))
+        self._present = True
+        self._stage.counters["too_late"] = self._air.too_late
+        self._stage.counters["lost"] += delivery.lost
+        self._take()
+
+    def _on_clean(self, delivery: Delivery[messages.MicClean]) -> None:
+        self._cleaned = delivery.message.position + pcm.FRAME
+        self._take()
+
+    def _take(self) -> None:
+        now_ns = time.monotonic_ns()
+        while True:
+            captured_ns = self._begin_ns + self._frames * FRAME_NS
+            if captured_ns + FRAME_NS > now_ns:
+                return
+            if self._known_ns < captured_ns + FRAME_NS + AHEAD_NS:
+                self._present = self._present and now_ns - captured_ns < GONE_NS
+                if self._present:
+                    return
+            position = self._frames * pcm.FRAME
+            if self._cleaned < position and now_ns - self._published_ns < GONE_NS:
+                return
+            self._published_ns = now_ns
+            self._stage.publish(
+                messages.MicFrame(
+                    stream=self._stream,
+                    position=position,
+                    captured_ns=captured_ns,
+                    overflows=0,
+                    payload=self._air.frame(position).tobytes(),
+                )
+            )
+            self._frames += 1
+
+
+def together(sounds: Iterable[tuple[float, rooms.Sound]]) -> rooms.Sound:
+    """Give sounds as one, each beginning at its second."""
+    placed = [(round(at_s * pcm.RATE), sound) for at_s, sound in sounds]
+    whole = np.zeros(max(at + len(sound) for at, sound in placed))
+    for at, sound in placed:
+        whole[at : at + len(sound)] += sound
+    return whole
+
+
+def furnish(
+    path: Path,
+    assistant: NDArray[np.int16],
+    person: Sequence[rooms.Sound],
+    *,
+    echo_db: float,
+    reverb_s: float = 0.4,
+    delay_ms: float = 60.0,
+) -> None:
+    """Leave a room in a file, for ``capture.device``.
+
+    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``person``:
+    what is heard of them each time, 1 being a person's level.
+    """
+    response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
+    echo = rooms.convolved(assistant / 32768, response)
+    response *= rooms.level(rooms.NEAR_DBFS + echo_db) / rooms.active_rms(echo)
+    said = [(sound * rooms.level(rooms.NEAR_DBFS)).astype(np.float32) for sound in person]
+    with path.open("wb") as file:
+        np.savez(file, response.astype(np.float32), *said)
+
+
+def main() -> int:
+    """Run the room as the stage ``capture``."""
+
+    def set_up(stage: Stage) -> Room:
+        with np.load(stage.config.capture.device.removeprefix("file:")) as room:
+            response, *person = (room[name] for name in room.files)
+        return Room(stage, Air(response, person))
+
+    return run("capture", set_up, "A room in the place of a microphone.")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,131 @@
+"""Publishers, subscribers and bare sockets, in the test's own process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from shared import bus, messages, topics
+from shared.network import LOCAL
+
+#: How long something that must come is waited for: none of it takes a tenth of a second.
+PATIENCE_S = 20.0
+
+
+class Wires:
+    """Publishers, subscribers and bare sockets in one directory, closed with the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._opened: list[bus.Publisher | bus.Subscriber | zmq.Socket[bytes]] = []
+
+    def publisher(self, stage: str) -> bus.Publisher:
+        """Open a stage's publisher."""
+        opened = bus.Publisher(stage, self.directory)
+        self._opened.append(opened)
+        return opened
+
+    def subscriber(
+        self, *kinds: type[messages.Message] | topics.Topic, onlooker: bool = False
+    ) -> bus.Subscriber:
+        """Open a reader of some topics, in this order, or one that only looks on."""
+        rows = [kind if isinstance(kind, topics.Topic) else topics.of(kind) for kind in kinds]
+        opened = bus.Subscriber(rows, self.directory, onlooker=onlooker)
+        self._opened.append(opened)
+        return opened
+
+    def bare(self, kind: int, endpoint: str, *, bind: bool) -> zmq.Socket[bytes]:
+        """Open a socket that speaks whatever the test says."""
+        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+        self._opened.append(socket)
+        socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1000))  # fail, do not hang
+        socket.setsockopt(zmq.SNDHWM, 0)  # what it says is not dropped on the way
+        where = LOCAL.where(self.directory, endpoint)
+        if bind:
+            socket.bind(where)
+        else:
+            socket.connect(where)
+        return socket
+
+    def foreign(self, endpoint: str, *names: str) -> zmq.Socket[bytes]:
+        """Bind an endpoint as a publisher that is none of ours; wait for its subscriptions."""
+        socket = self.bare(zmq.XPUB, endpoint, bind=True)
+        asked = {self.hear(socket) for _ in names}
+        assert asked == {b"\x01" + name.encode() for name in names}
+        return socket
+
+    def join(self, publisher: bus.Publisher, *names: str) -> list[str]:
+        """Wait until some topics have a reader; give all subscriptions that came."""
+        came: list[str] = []
+        self.wait(publisher, lambda: set(names) <= set(came), came)
+        return came
+
+    def part(self, publisher: bus.Publisher, *names: str) -> None:
+        """Wait until some topics have no reader any more."""
+        self.wait(publisher, lambda: publisher.held >= set(names))
+
+    def wait(
+        self,
+        publisher: bus.Publisher,
+        condition: Callable[[], bool],
+        came: list[str] | None = None,
+    ) -> None:
+        """Let a publisher take subscriptions, and add them to ``came``, until something holds."""
+        poller = bus.Poller()
+        for socket in (*publisher.sockets, *self._readers()):
+            poller.watch(socket)
+        end = time.monotonic() + PATIENCE_S
+        came = [] if came is None else came
+        while not condition():
+            assert time.monotonic() < end, f"that did not come about; subscribed: {came}"
+            self._told(poller)
+            came += publisher.welcome()
+
+    @staticmethod
+    def _told(poller: bus.Poller) -> list[zmq.Socket[bytes]]:
+        """Wait, and let each socket do what it was woken for; give those that can be read."""
+        told = [what for what in poller.wait(0.5) if not isinstance(what, int)]
+        return [s for s in told if int(s.getsockopt(zmq.EVENTS)) & zmq.POLLIN]
+
+    def _readers(self) -> list[zmq.Socket[bytes]]:
+        """Give the readers' sockets: one that reconnects subscribes only while it is asked."""
+        readers = [opened for opened in self._opened if isinstance(opened, bus.Subscriber)]
+        return [socket for reader in readers for socket in reader.sockets]
+
+    def hear(self, sender: zmq.Socket[bytes]) -> bytes:
+        """Give the next subscription that comes to a bare socket, waiting for it."""
+        poller = bus.Poller()
+        for socket in (sender, *self._readers()):
+            poller.watch(socket)
+        end = time.monotonic() + PATIENCE_S
+        while sender not in self._told(poller):
+            assert time.monotonic() < end, "nothing came"
+        return sender.recv()
+
+    def next(self, reader: bus.Subscriber) -> bus.Delivery[messages.Message]:
+        """Give the next message, waiting for it."""
+        poller = bus.Poller()
+        for socket in reader.sockets:
+            poller.watch(socket)
+        end = time.monotonic() + PATIENCE_S
+        while (delivery := reader.receive()) is None:
+            assert time.monotonic() < end, f"nothing came; {reader.faults}"
+            poller.wait(0.5)
+        return delivery
+
+    def ready(self, reader: bus.Subscriber) -> None:
+        """Wait until something has come on each of a reader's sockets."""
+        end = time.monotonic() + PATIENCE_S
+        for socket in reader.sockets:
+            assert socket.poll(round((end - time.monotonic()) * 1000)), "nothing came"
+
+    def close(self) -> None:
+        """Close all of it."""
+        for opened in self._opened:
+            if isinstance(opened, zmq.Socket):
+                opened.close(0)
+            else:
+                opened.close()

@@ -1,1 +1,0 @@
-"""Pure logic: no sockets, no processes, no clock."""

@@ -1,0 +1,1 @@
+"""The capture stage's own part."""

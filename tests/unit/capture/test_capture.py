@@ -1,0 +1,100 @@
+"""capture's own part, with a device and a bus that are stood in for: its level, and no sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import pytest
+
+from services.capture.__main__ import Capture
+from shared.audio import devices, pcm
+from shared.stage import Stage
+from tests.support.standin import StandIn
+
+pytestmark = pytest.mark.unit
+
+
+class Microphone:
+    """A device that gives what the test does."""
+
+    rate, latency_ns, overflows = pcm.RATE, 0, 0
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+
+    def start(self, block: Callable[[bytes, int, bool], None]) -> None:
+        self._block = block
+
+    def give(self, samples: object) -> None:
+        self._block(np.asarray(samples, "<i2").tobytes(), time.monotonic_ns(), False)
+
+    def stop(self) -> None:
+        pass
+
+    def failure(self) -> str | None:
+        return None
+
+
+class Rig:
+    """Capture with a microphone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, description: str) -> None:
+        self.microphone = Microphone(description)
+        monkeypatch.setattr(devices, "open_input", lambda _: self.microphone)
+        self.bus = StandIn()
+        Capture(cast("Stage", self.bus))
+
+    def well(self) -> bool:
+        return self.bus.ok
+
+    def second(self, samples: object) -> None:
+        """Let a second pass in which the microphone gives these, over and over."""
+        given = np.resize(np.asarray(samples, "<i2"), pcm.RATE)
+        for block in given.reshape(50, -1):
+            self.microphone.give(block)
+        self.bus.tick()
+
+
+def test_its_level_is_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch, "portaudio 0 'loud'")
+    rig.second([3277, -3277])
+    assert rig.bus.state == "-20 dBFS, peak -20, portaudio 0 'loud'"
+    assert rig.bus.ok
+    assert rig.bus.warnings == []
+    assert len(rig.bus.said) == 50
+
+
+def test_clipping_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(monkeypatch, "portaudio 0 'loud'")
+    rig.second([32767, 0, 0, 0])
+    assert rig.bus.counters["clipped_samples"] == pcm.RATE // 4
+    assert "lower its level" in rig.bus.warnings[0]
+    assert rig.bus.ok
+
+
+def test_a_microphone_without_any_sound_is_not_well_until_there_is_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig(monkeypatch, "portaudio 0 'muted'")
+    for _ in range(2):
+        rig.second([0])
+        assert rig.well()
+    rig.second([0])
+    assert not rig.well()
+    assert rig.bus.state.startswith("no sound from the microphone")
+    assert "is it muted" in rig.bus.warnings[0]
+    rig.second([0, 1])
+    assert rig.well()
+    assert rig.bus.logged[-1] == "the microphone is heard again"
+    assert "portaudio 0 'muted'" in rig.bus.state
+
+
+@pytest.mark.parametrize("description", ["file '/tmp/a.wav', 24000 Hz", "null: silence"])
+def test_a_recording_may_be_silent(monkeypatch: pytest.MonkeyPatch, description: str) -> None:
+    rig = Rig(monkeypatch, description)
+    for _ in range(5):
+        rig.second([0])
+    assert rig.bus.ok

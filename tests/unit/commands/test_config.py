@@ -1,0 +1,160 @@
+"""``commands.config`` and ``commands.preflight``: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from commands import preflight
+from commands.config import main
+from shared import bus, config
+from shared.realtime import endpoint
+
+pytestmark = pytest.mark.unit
+
+
+DEFAULTS = tuple(config.keys())
+KNOBS = {key: default for key, _, default in DEFAULTS}
+SECRET = "sk-proj-abcdefgh12345678"
+
+
+@pytest.fixture(name="file")
+def _file(tmp_path: Path) -> Path:
+    path = tmp_path / "own.toml"
+    path.touch()
+    return path
+
+
+# python -m commands.config
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(name="run")
+def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(main: Callable[[], int], *line: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["prog", *line])
+        code = main()
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_what_is_in_force_is_printed_with_its_source(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARGEIN_SESSION__VOICE", "cedar")
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    file.write_text('[link]\nmodel = "m\\"n"\n')
+    url = f"wss://h/?api-key={SECRET}"
+    code, out, err = run(
+        main, "--config", str(file), "--set", f"link.url={url}", "--log-level", "debug"
+    )
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    found = {}
+    section = ""
+    for line in lines:
+        if heading := re.fullmatch(r"\[(.*)\]", line):
+            section = heading[1]
+        elif knob := re.fullmatch(r"(\w+) = (.*\S) +# (\S+)", line):
+            found[f"{section}.{knob[1]}"] = (json.loads(knob[2]), knob[3])
+    assert set(found) == set(KNOBS)
+    assert found["session.voice"] == ("cedar", "BARGEIN_SESSION__VOICE")
+    assert found["link.model"] == ('m"n', "own.toml")
+    assert found["log.level"] == ("debug", "--set")
+    assert found["link.url"] == ("wss://h/?api-key=****", "--set")
+    changed = {"session.voice", "link.model", "log.level", "link.url"}
+    assert {k: v for k, v in found.items() if k not in changed} == {
+        k: (v, "default") for k, v in KNOBS.items() if k not in changed
+    }
+    assert "# OPENAI_API_KEY: set, ****" in lines
+    assert f"# bus directory in force: {bus.default_directory()}" in lines
+    assert "abcdefgh" not in out
+
+
+def test_without_a_key_that_is_said(run: Run, file: Path) -> None:
+    _, out, _ = run(main, "--config", str(file))
+    assert "# OPENAI_API_KEY: not set" in out.splitlines()
+
+
+def test_what_is_printed_is_a_file_that_says_the_same(run: Run, file: Path) -> None:
+    _, out, _ = run(main, "--config", str(file), "--set", 'session.instructions=a # b\n"c"')
+    file.write_text(out)
+    assert config.resolve(file, {}, []).config == msgspec.structs.replace(
+        config.Config(), session=config.Session(instructions='a # b\n"c"')
+    )
+
+
+def test_errors_are_printed_a_line_each(run: Run, file: Path) -> None:
+    code, out, err = run(main, "--config", str(file), "--set", "a=1", "--set", "b=1")
+    assert (code, out) == (2, "")
+    assert err == "config: --set: a: unknown\nconfig: --set: b: unknown\n"
+
+
+# python -m commands.preflight
+
+
+def test_preflight_lets_a_good_set_up_pass(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv(endpoint.KEY_VARIABLE, SECRET)
+    assert run(preflight.main) == (0, "", "")
+
+
+def test_preflight_asks_for_a_key_in_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
+    code, out, err = run(preflight.main)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("bargein: no API key: set OPENAI_API_KEY")
+
+
+def test_preflight_takes_the_key_from_env_as_honcho_does(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    (tmp_path / ".env").write_text(f"# mine\n{endpoint.KEY_VARIABLE}='{SECRET}'\n")
+    assert run(preflight.main) == (0, "", "")
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    code, out, err = run(preflight.main)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("bargein: .env: ")
+
+
+def test_preflight_shows_what_is_wrong_with_the_configuration(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv("BARGEIN_LINK__URL", f"http://h?api-key={SECRET}")
+    code, out, err = run(preflight.main)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "BARGEIN_LINK__URL: link.url" in err
+    assert "abcdefgh" not in err
+
+
+def test_preflight_does_not_show_a_broken_key(
+    run: Run, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr(config, "FILE", file)
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setenv(endpoint.KEY_VARIABLE, "abcdefgh ijklmnop")
+    code, _, err = run(preflight.main)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "abcdefgh" not in err

@@ -1,0 +1,308 @@
+"""What the tap shows of messages."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from commands import tap
+from shared import messages, topics
+from shared.audio import pcm
+from shared.bus import Delivery
+from shared.network import LOCAL, Network
+
+pytestmark = pytest.mark.unit
+
+
+def delivery(
+    message: messages.Message, topic: topics.Topic | None = None
+) -> Delivery[messages.Message]:
+    stamp = messages.Stamp(seq=5, epoch=1, t=2)
+    row = topic or topics.of(type(message))
+    return Delivery(row, message, stamp, restarted=False, lost=0)
+
+
+def plain(message: messages.Message, topic: topics.Topic | None = None) -> dict[str, Any]:
+    found = tap._plain(delivery(message, topic))
+    assert msgspec.json.decode(msgspec.json.encode(found)) == found
+    return found
+
+
+def test_a_message_without_a_payload_is_its_fields() -> None:
+    assert plain(messages.Control(command="interrupt")) == {
+        "topic": "control",
+        "seq": 5,
+        "command": "interrupt",
+    }
+    heard = messages.Heard(
+        generation=1, session=2, playing=True, items=[messages.HeardItem("a", 0, 3, 4, True)]
+    )
+    fields = {"item_id": "a", "content_index": 0, "heard": 3, "received": 4, "done": True}
+    assert plain(heard)["items"] == [fields | {"broken": False, "cut": False}]
+
+
+def test_health_is_shown_under_its_stage() -> None:
+    health = messages.Health(pid=1, ok=True, state="fine", counters={"frames": 2})
+    found = plain(health, topics.health("link"))
+    assert (found["topic"], found["counters"]) == ("link.health", {"frames": 2})
+
+
+def test_text_is_shown_as_text() -> None:
+    event = messages.ServerEvent(session=1, received_ns=2, payload=b'{"type": "\xc3\xa9"}')
+    assert plain(event) == {
+        "topic": "server.event",
+        "seq": 5,
+        "session": 1,
+        "received_ns": 2,
+        "text": '{"type": "é"}',
+    }
+
+
+def test_long_text_and_text_that_is_none_are_shown_as_far_as_it_goes() -> None:
+    event = messages.ClientEvent(session=1, payload=b"\xff" + b"a" * 5000)
+    found = plain(event)["text"]
+    assert found == "\N{REPLACEMENT CHARACTER}" + "a" * 1999
+
+
+def test_audio_is_shown_as_its_length_and_level() -> None:
+    half = pcm.from_array(np.full(pcm.FRAME, 16384, np.int16))
+    frame = messages.MicFrame(stream=1, position=2, captured_ns=3, overflows=0, payload=half)
+    found = plain(frame)
+    assert (found["audio_ms"], found["dbfs"]) == (20, -6)
+    assert "payload" not in found
+    last = messages.ReplyAudio(
+        generation=1, session=2, response_id="r", item_id="i", content_index=0, start=0, last=True
+    )
+    assert "audio_ms" not in plain(last)
+
+
+# tables
+
+
+def seen(messages: int, size: int = 0, span: float = 1.0, *delays_ms: float) -> tap._Seen:
+    return tap._Seen(messages, size, 100.0, 100.0 + span, [round(d * 1e6) for d in delays_ms])
+
+
+def test_a_rate_is_of_the_gaps_between_messages() -> None:
+    assert seen(51).rate == 50
+    assert seen(1, span=0.0).rate == 0
+    assert seen(0, span=0.0).rate == 0
+    assert seen(3, span=0.0).rate == 0
+
+
+Table = Callable[[dict[str, tap._Seen]], list[str]]
+
+
+@pytest.fixture(name="table")
+def _table(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Table:
+    name = request.function.__name__.split("_")[1]
+
+    def table(found: dict[str, tap._Seen]) -> list[str]:
+        tap.TABLES[name](found)
+        return capsys.readouterr().out.splitlines()
+
+    return table
+
+
+def test_list_has_every_topic(table: Table) -> None:
+    heading, *rows = table({"mic.frame": seen(51), "flush": seen(1)})
+    assert heading.split() == ["topic", "publisher", "type", "queue", "nominal", "now"]
+    assert [row.split()[0] for row in rows] == [topic.name for topic in topics.TOPICS]
+    by_name = {row.split()[0]: row.split()[1:] for row in rows}
+    assert by_name["mic.frame"] == ["capture", "MicFrame", "live", "50", "Hz", "50.0", "Hz"]
+    assert by_name["flush"] == ["downlink", "Flush", "lossless", "events", "1", "message"]
+    assert by_name["heard"] == ["playback", "Heard", "state", "1", "Hz", "-"]
+    assert len({len(row) for row in (heading, *rows)}) == 1
+
+
+def test_hz_is_sorted(table: Table) -> None:
+    first, second = table({"speaker.frame": seen(101), "mic.frame": seen(51)})
+    assert first.split() == ["mic.frame", "50.0", "Hz", "51", "messages"]
+    assert second.split() == ["speaker.frame", "100.0", "Hz", "101", "messages"]
+
+
+def test_bw_counts_payloads(table: Table) -> None:
+    first, second = table({"mic.frame": seen(51, 48_000), "flush": seen(1, 10, 0.0)})
+    assert first.split() == ["flush", "0.0", "kB/s", "10", "bytes"]
+    assert second.split() == ["mic.frame", "48.0", "kB/s", "48000", "bytes"]
+
+
+def test_delay_has_the_middle_and_the_worst(table: Table) -> None:
+    (row,) = table({"mic.frame": seen(3, 0, 1.0, 9.0, 0.25, 1.0)})
+    assert row.split() == ["mic.frame", "median", "1.00", "ms", "worst", "9.00", "ms"]
+
+
+# the command line
+
+Run = Callable[..., tuple[int, list[str], str]]
+
+
+class Reader:
+    """A subscriber to which everything has come already."""
+
+    def __init__(self, rows: list[topics.Topic], said: list[Delivery[messages.Message]]) -> None:
+        self.sockets: list[Any] = []
+        self.closed = False
+        self._rows = rows
+        self._said = list(said)
+
+    def receive(self) -> Delivery[messages.Message] | None:
+        while self._said:
+            found = self._said.pop(0)
+            if found.topic in self._rows:
+                return found
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(name="run")
+def _run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Run:
+    def run(
+        *line: str, said: list[Delivery[messages.Message]] | None = None
+    ) -> tuple[int, list[str], str]:
+        readers = []
+
+        def subscriber(
+            rows: list[topics.Topic], directory: Path, network: Network, *, onlooker: bool
+        ) -> Reader:
+            assert directory == tmp_path / "bus"
+            assert network == LOCAL
+            assert onlooker
+            readers.append(Reader(rows, said or []))
+            return readers[0]
+
+        monkeypatch.setattr("commands.tap.bus.Subscriber", subscriber)
+        monkeypatch.setattr(sys, "argv", ["tap", *line, "--seconds", "0.001"])
+        before = signal.getsignal(signal.SIGPIPE)
+        try:
+            code = tap.main()
+        finally:
+            signal.signal(signal.SIGPIPE, before)
+        assert all(reader.closed for reader in readers)
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err
+
+    monkeypatch.setenv("BARGEIN_BUS__DIRECTORY", str(tmp_path / "bus"))
+    return run
+
+
+@pytest.fixture(name="running")
+def _running(tmp_path: Path) -> None:
+    (tmp_path / "bus").mkdir(mode=0o700)
+
+
+def healthy(stage: str, *, ok: bool = True, **counters: int) -> Delivery[messages.Message]:
+    health = messages.Health(pid=42, ok=ok, state=f"{stage} works", counters=counters)
+    return delivery(health, topics.health(stage))
+
+
+INTERRUPT = delivery(messages.Control(command="interrupt"))
+OPEN = delivery(messages.LinkState(state="open"))
+
+
+@pytest.mark.usefixtures("running")
+def test_echo_shows_a_line_for_each_message(run: Run) -> None:
+    code, lines, err = run("echo", "control", said=[INTERRUPT, OPEN, INTERRUPT])
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in lines] == [plain(INTERRUPT.message)] * 2
+
+
+@pytest.mark.usefixtures("running")
+def test_looks_at_all_topics_or_those_named(run: Run) -> None:
+    said = [INTERRUPT, OPEN, OPEN]
+    for look in ("hz", "bw", "delay"):
+        code, lines, err = run(look, said=said)
+        assert (code, err) == (0, "")
+        assert [line.split()[0] for line in lines] == ["control", "link.state"]
+        _, lines, _ = run(look, "link.state", said=said)
+        assert [line.split()[0] for line in lines] == ["link.state"]
+    _, lines, _ = run("hz", said=said)
+    assert lines[1].endswith("2 messages")
+    _, lines, _ = run("list", said=said)
+    assert len(lines) == 1 + len(topics.TOPICS)
+    assert next(line for line in lines if line.startswith("control ")).endswith("1 message")
+
+
+@pytest.mark.usefixtures("running")
+def test_silence_is_told(run: Run, tmp_path: Path) -> None:
+    for look in ("list", "hz", "bw", "delay"):
+        code, _, err = run(look)
+        assert code == 1
+        assert err == f"tap: nothing was said on {tmp_path / 'bus'}: is a stage running?\n"
+
+
+@pytest.mark.usefixtures("running")
+def test_what_was_seen_before_control_c_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Reader) -> Delivery[messages.Message]:
+        if not self._said:
+            raise KeyboardInterrupt
+        return self._said.pop(0)
+
+    monkeypatch.setattr(Reader, "receive", interrupted)
+    code, lines, _ = run("hz", said=[INTERRUPT, OPEN])
+    assert code == 0
+    assert [line.split()[0] for line in lines] == ["control", "link.state"]
+    assert run("echo", "control") == (0, [], "")
+
+
+@pytest.mark.usefixtures("running")
+def test_health_is_good_when_every_stage_is(run: Run) -> None:
+    said = [healthy(stage, frames=3, none=0) for stage in topics.STAGES]
+    code, lines, err = run("health", said=said)
+    assert (code, err) == (0, "")
+    for stage in topics.STAGES:
+        at = next(n for n, line in enumerate(lines) if line.startswith(f"{stage} "))
+        assert lines[at].split() == [stage, "ok", "pid", "42", stage, "works"]
+        assert lines[at + 1].split() == ["frames=3"]
+    assert lines[-1].split() == ["recorder", "not", "running"]
+
+
+@pytest.mark.usefixtures("running")
+def test_health_is_bad_when_a_stage_is_missing_or_not_well(run: Run) -> None:
+    stages = [healthy(stage) for stage in topics.STAGES]
+    code, lines, _ = run("health", said=stages[1:])
+    assert code == 1
+    assert "not running" in lines[0]
+    # the newest counts
+    code, lines, _ = run("health", said=[*stages, healthy("link", ok=False)])
+    assert code == 1
+    assert any(line.startswith("link       NOT OK") for line in lines)
+    code, _, _ = run("health", said=[healthy("link", ok=False), *stages])
+    assert code == 0
+
+
+def test_an_unknown_topic(run: Run) -> None:
+    code, _, said = run("hz", "mic.frame", "mic")
+    assert code == 2
+    assert said.startswith("tap: no topic mic; the topics are mic.frame ")
+    assert said.count("\n") == 1
+
+
+def test_echo_needs_a_topic(run: Run) -> None:
+    code, _, said = run("echo")
+    assert code == 2
+    assert said.startswith("tap: echo needs a topic; the topics are mic.frame ")
+
+
+def test_a_wrong_setting(run: Run) -> None:
+    assert run("list", "--set", "a=b") == (2, [], "config: --set: a: unknown\n")
+
+
+def test_no_bus(run: Run, tmp_path: Path) -> None:
+    for look in ("list", "health"):
+        code, lines, said = run(look)
+        assert (code, lines) == (1, [])
+        assert said == f"tap: nothing has run on {tmp_path / 'bus'} yet: start a stage first\n"
+    assert not (tmp_path / "bus").exists()

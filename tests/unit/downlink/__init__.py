@@ -1,0 +1,1 @@
+"""The downlink stage's own part."""

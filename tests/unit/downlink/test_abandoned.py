@@ -1,0 +1,104 @@
+"""When what is left of a reply counts as unheard."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.downlink import events
+from services.downlink.abandoned import BEAT_NS, REMEMBERED, SURE_NS, Abandoned
+from services.downlink.turns import Turns
+from shared import messages
+
+pytestmark = pytest.mark.unit
+
+SECOND = 1_000_000_000
+A, B = ("item_a", 0), ("item_b", 0)
+BEATS = -(-SURE_NS // SECOND)
+
+
+def test_it_is_so_after_a_while_and_once() -> None:
+    abandoned = Abandoned()
+    looks = [abandoned.look({A}, now * SECOND) for now in range(2 * BEATS + 1)]
+    assert looks == [now == BEATS for now in range(2 * BEATS + 1)]
+    # another one is told of apart
+    assert [abandoned.look({A, B}, (9 + n) * SECOND) for n in range(BEATS + 1)][-1]
+
+
+def test_what_plays_after_all_begins_anew() -> None:
+    abandoned = Abandoned()
+    for now in range(BEATS):
+        assert not abandoned.look({A}, now * SECOND)
+    assert not abandoned.look(set(), BEATS * SECOND)
+    assert not abandoned.look({A}, (BEATS + 1) * SECOND)
+
+
+def test_a_playback_that_was_stopped_is_not_believed_at_once() -> None:
+    abandoned = Abandoned()
+    assert not abandoned.look({A}, 0)
+    assert not abandoned.look({A}, SURE_NS + BEAT_NS)
+    assert not abandoned.look({A}, SURE_NS + BEAT_NS + SECOND)
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    abandoned = Abandoned()
+    for number in range(2 * REMEMBERED):
+        for beat in range(BEATS + 1):
+            abandoned.look({(f"item_{number}", 0)}, (number * 10 + beat) * SECOND)
+    assert len(abandoned._settled) == REMEMBERED
+
+
+def heard(*items: messages.HeardItem, playing: bool = False) -> messages.Heard:
+    """Say where the playhead is."""
+    return messages.Heard(generation=1, session=1, playing=playing, items=list(items))
+
+
+def spoken(*, until: str = "response.done") -> Turns:
+    """Give turns after a reply of one item of 10 samples, up to an event."""
+    turns = Turns(generation=1, session=1)
+    item = b'"response_id":"resp","item_id":"item_a","content_index":0'
+    said = [
+        b'{"type":"response.created","response":{"id":"resp"}}',
+        b'{"type":"response.output_audio.delta",%b,"delta":"AAAAAAAAAAAAAAAAAAAAAAAAAAA="}' % item,
+        b'{"type":"response.output_audio.done",%b}' % item,
+        b'{"type":"response.done","response":{"id":"resp","status":"completed"}}',
+    ]
+    for text in said:
+        turns.read(events.read(text), 0)
+        if until in text.decode():
+            break
+    return turns
+
+
+def test_a_reply_of_which_playback_knows_nothing_is_unheard_once_it_is_over() -> None:
+    assert spoken(until="output_audio.done").unheard(heard()) == set()
+    assert spoken().unheard(heard()) == {A}
+    assert spoken().unheard(heard(playing=True)) == set()
+
+
+def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
+    turns = spoken()
+    whole = heard(messages.HeardItem(*A, 10, 10, done=True))
+    turns.heard(whole)
+    # also after a playback that knew it is gone
+    assert turns.unheard(whole) == turns.unheard(heard()) == set()
+    turns = spoken()
+    turns.flush("control", 1)
+    assert turns.unheard(heard()) == set()
+    turns = spoken()
+    truncated = b'{"type":"conversation.item.truncated","item_id":"item_a","audio_end_ms":1}'
+    turns.read(events.read(truncated), 0)
+    assert turns.unheard(heard()) == set()
+
+
+def test_what_plays_behind_a_hole_is_unheard() -> None:
+    turns = spoken()
+    hole = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
+    turns.heard(hole)
+    assert turns.unheard(hole) == {A}
+
+
+def test_another_downlinks_reply_is_unheard_where_its_end_is_missing() -> None:
+    turns = Turns(generation=2, session=1)
+    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=False))) == {B}
+    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=False, cut=True))) == set()
+    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=True))) == set()

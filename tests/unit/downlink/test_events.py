@@ -1,0 +1,457 @@
+"""The server's events: each that is known, the beta's names, unknown ones, and hostile bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.downlink import events
+from tests.support.openai_types import server_events, unknown_fields
+
+AT = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
+RESPONSE = {
+    "id": "resp_1",
+    "object": "realtime.response",
+    "status": "in_progress",
+    "status_details": None,
+    "output": [],
+    "conversation_id": "conv_1",
+    "output_modalities": ["audio"],
+    "max_output_tokens": "inf",
+    "audio": {"output": {"format": {"type": "audio/pcm", "rate": 24000}, "voice": "marin"}},
+    "usage": None,
+    "metadata": None,
+}
+ITEM = {
+    "id": "item_1",
+    "object": "realtime.item",
+    "type": "message",
+    "status": "in_progress",
+    "role": "assistant",
+    "content": [],
+}
+CANCELLED = {"type": "cancelled", "reason": "turn_detected"}
+FAILED = {"type": "failed", "error": {"type": "server_error", "code": "insufficient_quota"}}
+
+Case = tuple[dict[str, Any], events.Event]
+
+SAID = {"type": "output_audio", "audio": "AAAA", "transcript": "Good day."}
+CALLED = {
+    "id": "item_3",
+    "object": "realtime.item",
+    "type": "function_call",
+    "status": "completed",
+    "name": "weather",
+    "call_id": "call_1",
+    "arguments": '{"city":"Bern"}',
+}
+SESSION = {"type": "realtime", "model": "gpt-realtime-2.1", "output_modalities": ["audio"]}
+
+ACTED_ON: list[Case] = [
+    ({"type": "session.created", "session": SESSION}, events.SessionCreated()),
+    (
+        {"type": "conversation.item.added", "item": ITEM, "previous_item_id": None},
+        events.ItemAdded(events.Item("item_1", "message", "assistant", "in_progress", [])),
+    ),
+    (
+        {"type": "conversation.item.created", "item": ITEM, "previous_item_id": "item_0"},
+        events.ItemAdded(
+            events.Item("item_1", "message", "assistant", "in_progress", []), "item_0"
+        ),
+    ),
+    (
+        {
+            "type": "conversation.item.done",
+            "item": {**ITEM, "status": "completed", "content": [SAID]},
+            "previous_item_id": "item_0",
+        },
+        events.ItemDone(
+            events.Item(
+                *("item_1", "message", "assistant", "completed"),
+                [events.Content("output_audio", None, "Good day.")],
+            ),
+            "item_0",
+        ),
+    ),
+    (
+        {"type": "conversation.item.done", "item": CALLED, "previous_item_id": "item_1"},
+        events.ItemDone(
+            events.Item(
+                *("item_3", "function_call", None, "completed", None),
+                *("weather", "call_1", '{"city":"Bern"}'),
+            ),
+            "item_1",
+        ),
+    ),
+    (
+        {
+            "type": "input_audio_buffer.speech_started",
+            "audio_start_ms": 1180,
+            "item_id": "item_2",
+        },
+        events.SpeechStarted(1180, "item_2"),
+    ),
+    (
+        {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 2320, "item_id": "item_2"},
+        events.SpeechStopped(2320, "item_2"),
+    ),
+    (
+        {"type": "input_audio_buffer.committed", "item_id": "item_2", "previous_item_id": None},
+        events.Committed("item_2"),
+    ),
+    (
+        {
+            "type": "input_audio_buffer.timeout_triggered",
+            "audio_start_ms": 0,
+            "audio_end_ms": 6000,
+            "item_id": "item_2",
+        },
+        events.TimeoutTriggered("item_2"),
+    ),
+    (
+        {"type": "response.created", "response": RESPONSE},
+        events.ResponseCreated(events.Response("resp_1", "in_progress", "conv_1")),
+    ),
+    (
+        {
+            "type": "response.done",
+            "response": {**RESPONSE, "status": "cancelled", "status_details": CANCELLED},
+        },
+        events.ResponseDone(
+            events.Response(
+                "resp_1", "cancelled", "conv_1", events.StatusDetails("cancelled", "turn_detected")
+            )
+        ),
+    ),
+    (
+        {
+            "type": "response.done",
+            "response": {**RESPONSE, "status": "failed", "status_details": FAILED},
+        },
+        events.ResponseDone(
+            events.Response(
+                "resp_1",
+                "failed",
+                "conv_1",
+                events.StatusDetails(
+                    "failed", error=events.Failure(type="server_error", code="insufficient_quota")
+                ),
+            )
+        ),
+    ),
+    (
+        {"type": "response.output_audio.delta", **AT, "delta": "AAEC"},
+        events.AudioDelta("resp_1", "item_1", "AAEC"),
+    ),
+    ({"type": "response.output_audio.done", **AT}, events.AudioDone("resp_1", "item_1")),
+    (
+        {"type": "response.output_audio_transcript.delta", **AT, "delta": "Good"},
+        events.TextDelta("resp_1", "item_1", "Good"),
+    ),
+    (
+        {"type": "response.output_audio_transcript.done", **AT, "transcript": "Good day."},
+        events.TranscriptDone("resp_1", "item_1", "Good day."),
+    ),
+    (
+        {"type": "response.output_text.delta", **AT, "delta": "Grüß"},
+        events.TextDelta("resp_1", "item_1", "Grüß"),
+    ),
+    (
+        {"type": "response.output_text.done", **AT, "text": "Grüß Gott 🙂"},
+        events.TextDone("resp_1", "item_1", "Grüß Gott 🙂"),
+    ),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.delta",
+            "item_id": "item_2",
+            "content_index": 0,
+            "delta": "What",
+        },
+        events.UserTranscriptDelta("item_2", "What"),
+    ),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.completed",
+            "item_id": "item_2",
+            "content_index": 0,
+            "transcript": "What else?",
+            "usage": {"type": "duration", "seconds": 1.5},
+        },
+        events.UserTranscript("item_2", "What else?"),
+    ),
+    (
+        {
+            "type": "conversation.item.truncated",
+            "item_id": "item_1",
+            "content_index": 0,
+            "audio_end_ms": 1860,
+        },
+        events.ItemTruncated("item_1", 1860),
+    ),
+    ({"type": "conversation.item.deleted", "item_id": "item_1"}, events.ItemDeleted("item_1")),
+    (
+        {
+            "type": "error",
+            "error": {
+                "type": "invalid_request_error",
+                "code": "response_cancel_not_active",
+                "message": "Cancellation failed: no active response found",
+                "param": None,
+                "event_id": "event_7",
+            },
+        },
+        events.ErrorEvent(
+            events.Failure(
+                "Cancellation failed: no active response found",
+                "invalid_request_error",
+                "response_cancel_not_active",
+                None,
+                "event_7",
+            )
+        ),
+    ),
+]
+
+CALL = {"response_id": "resp_1", "item_id": "item_3", "output_index": 0, "call_id": "call_1"}
+PART = {**AT, "part": {"type": "audio", "transcript": ""}}
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+PASSED_OVER: list[dict[str, Any]] = [
+    {"type": "session.updated", "session": SESSION},
+    {"type": "conversation.created", "conversation": {"id": "conv_1"}},
+    {"type": "conversation.item.retrieved", "item": ITEM},
+    {
+        "type": f"{TRANSCRIPTION}.failed",
+        "item_id": "item_2",
+        "content_index": 0,
+        "error": {"type": "transcription_error", "message": "too short"},
+    },
+    {
+        "type": f"{TRANSCRIPTION}.segment",
+        "item_id": "item_2",
+        "content_index": 0,
+        "id": "seg_1",
+        "text": "What",
+        "speaker": "A",
+        "start": 0.5,
+        "end": 1.25,
+    },
+    {"type": "input_audio_buffer.cleared"},
+    {
+        "type": "response.output_item.added",
+        "response_id": "resp_1",
+        "output_index": 0,
+        "item": ITEM,
+    },
+    {"type": "response.output_item.done", "response_id": "resp_1", "output_index": 0, "item": ITEM},
+    {"type": "response.content_part.added", **PART},
+    {"type": "response.content_part.done", **PART},
+    {"type": "response.function_call_arguments.delta", **CALL, "delta": '{"city"'},
+    {
+        "type": "response.function_call_arguments.done",
+        **CALL,
+        "name": "weather",
+        "arguments": '{"city":"Bern"}',
+    },
+    {
+        "type": "rate_limits.updated",
+        "rate_limits": [
+            {"name": "tokens", "limit": 40000, "remaining": 39900, "reset_seconds": 0.5}
+        ],
+    },
+]
+
+BETA = {
+    "response.audio.delta": "response.output_audio.delta",
+    "response.audio.done": "response.output_audio.done",
+    "response.audio_transcript.delta": "response.output_audio_transcript.delta",
+    "response.audio_transcript.done": "response.output_audio_transcript.done",
+    "response.text.delta": "response.output_text.delta",
+    "response.text.done": "response.output_text.done",
+}
+
+
+def wire(event: object) -> bytes:
+    return json.dumps(event).encode()
+
+
+def name(event: dict[str, Any]) -> str:
+    return str(event["type"])
+
+
+@pytest.mark.parametrize(("event", "expected"), ACTED_ON, ids=lambda v: str(v)[:60])
+def test_what_is_acted_on_is_read(event: dict[str, Any], expected: events.Event) -> None:
+    event = {"event_id": "event_1", **event}
+    parsed = server_events()[event["type"]].model_validate(event, strict=True)
+    assert unknown_fields(parsed) == []
+    assert events.read(wire(event)) == expected
+    # as servers built on that package write it, with null for what is not there
+    assert events.read(parsed.model_dump_json().encode()) == expected
+
+
+def test_the_end_of_a_session_is_read_though_the_package_has_no_type_for_it() -> None:
+    event = {"type": "session.created", "session": {**SESSION, "expires_at": 1_795_555_000}}
+    assert events.read(wire(event)) == events.SessionCreated(events.SessionTerms(1_795_555_000))
+
+
+@pytest.mark.parametrize("event", PASSED_OVER, ids=name)
+def test_what_needs_nothing_done_is_known(event: dict[str, Any]) -> None:
+    event = {"event_id": "event_1", **event}
+    parsed = server_events()[event["type"]].model_validate(event, strict=True)
+    assert unknown_fields(parsed) == []
+    assert events.read(wire(event)) == events.Ignored(event["type"])
+
+
+def test_every_name_is_one_the_service_has() -> None:
+    shown = {name(event) for event, _ in ACTED_ON} | {name(event) for event in PASSED_OVER}
+    assert set(events.TYPES) - set(BETA) | events.IGNORED == shown <= set(server_events())
+    assert not set(BETA) & set(server_events())
+
+
+@pytest.mark.parametrize("beta", BETA)
+def test_beta_names_mean_the_same(beta: str) -> None:
+    [(event, expected)] = [pair for pair in ACTED_ON if pair[0]["type"] == BETA[beta]]
+    assert events.read(wire({**event, "type": beta})) == expected
+
+
+def test_a_name_not_known_is_unknown_and_short() -> None:
+    assert events.read(b'{"type":"response.mcp_call.in_progress"}') == events.Unknown(
+        "response.mcp_call.in_progress"
+    )
+    assert events.read(wire({"type": "x" * 100_000})) == events.Unknown("x" * 200)
+
+
+def test_a_response_is_out_of_band_when_it_says_that_it_has_no_conversation() -> None:
+    said: dict[str, Any] = {"id": "resp_1"}
+    for conversation, out_of_band in [({}, False), ("conv_1", False), (None, True)]:
+        where = {} if conversation == {} else {"conversation_id": conversation}
+        event = events.read(wire({"type": "response.created", "response": {**said, **where}}))
+        assert isinstance(event, events.ResponseCreated)
+        assert event.response.out_of_band is out_of_band
+
+
+def test_fields_left_out_have_their_defaults() -> None:
+    kind = "conversation.item.input_audio_transcription.delta"
+    text = server_events()[kind](type=kind, event_id="event_1", item_id="i").model_dump_json()
+    assert b'"delta":null' in text.encode()
+    assert events.read(text.encode()) == events.UserTranscriptDelta("i", None)
+    delta = {"type": "response.output_audio.delta", "response_id": "r", "item_id": "i"}
+    assert events.read(wire({**delta, "delta": ""})) == events.AudioDelta("r", "i", "", 0)
+    error = events.read(b'{"type":"error","error":{"message":null,"code":null}}')
+    assert (
+        error == events.read(b'{"type":"error","error":{}}') == events.ErrorEvent(events.Failure())
+    )
+    assert isinstance(error, events.ErrorEvent)
+    assert error.error.text == ""
+
+
+DELTA = b'{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":%b}'
+STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_start_ms":%b}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"42",
+        b"{",
+        b"{}",
+        b'{"type":null}',
+        b'{"type":["error"]}',
+        b'{"type":"error"}',
+        b'{"type":"error","error":null}',
+        b'{"type":"error","error":{"message":7}}',
+        b'{"type":"error","error":{}} {}',
+        b'\xef\xbb\xbf{"type":"error","error":{}}',
+        b'{"type":"\xff"}',
+        b'{"type":"\xed\xa0\x80"}',
+        b'{"type":"\\ud800"}',
+        '{"type":"error","error":{}}'.encode("utf-16"),
+        DELTA % b"null",
+        DELTA % b"[1,2]",
+        DELTA % b'"\xc3"',
+        DELTA % b'"\\udc00x"',
+        b'{"type":"response.output_audio.delta","response_id":"r","delta":""}',
+        b'{"type":"response.created","response":"r"}',
+        b'{"type":"response.created","response":{"id":7}}',
+        b'{"type":"response.created","response":{"id":"%b"}}' % (b"x" * 513),
+        *(
+            STARTED % n
+            for n in (
+                b"NaN",
+                b"Infinity",
+                b"-1",
+                b"1.5",
+                b"1e999",
+                b'"7"',
+                b"9007199254740993",
+                b"1" * 5000,
+                b"true",
+                b"null",
+            )
+        ),
+        b'{"type":' + b"[" * 200_000,
+        b'{"type":"error","error":' + b'{"a":' * 200_000,
+        b'{"type":"error","error":{},"more":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    ],
+    ids=lambda text: repr(text[:60]),
+)
+def test_what_is_no_event_is_refused_in_one_short_line(text: bytes) -> None:
+    with pytest.raises(events.BadEvent) as raised:
+        events.read(text)
+    said = str(raised.value)
+    assert said.startswith("not a server event: ")
+    assert said.isprintable()
+    assert len(said) <= 230
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+known = st.sampled_from([event for event, _ in ACTED_ON])
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_bytes_are_read_or_refused(text: bytes) -> None:
+    try:
+        assert isinstance(events.read(text), events.Event)
+    except events.BadEvent:
+        pass
+
+
+@given(known, st.data())
+def test_any_change_to_an_event_is_read_or_refused(event: dict[str, Any], data: Any) -> None:
+    changed = dict(event)
+    for key in data.draw(st.lists(st.sampled_from(sorted(event)), min_size=1, unique=True)):
+        if data.draw(st.booleans()):
+            changed[key] = data.draw(anything)
+        else:
+            del changed[key]
+    text = wire(changed)  # with NaN and Infinity, as Python writes them
+    try:
+        read = events.read(text)
+    except events.BadEvent:
+        return
+    # what was read can be published: its strings are text, its numbers in bounds
+    assert msgspec.msgpack.encode(read)
+
+
+@given(known, st.integers(0), st.binary(min_size=1, max_size=4))
+def test_any_damage_to_an_event_is_read_or_refused(
+    event: dict[str, Any], place: int, damage: bytes
+) -> None:
+    text = wire(event)
+    at = place % len(text)
+    try:
+        events.read(text[:at] + damage + text[at + len(damage) :])
+    except events.BadEvent:
+        pass

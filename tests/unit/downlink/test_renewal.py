@@ -1,0 +1,131 @@
+"""When a session is renewed: at a quiet moment, or before it is too late."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.downlink import events, renewal
+from services.downlink.renewal import Renewal
+
+pytestmark = pytest.mark.unit
+
+S = 1_000_000_000
+LIMIT_S, BEFORE_S = 3600, 300
+OPENED = 7 * S
+DUE = OPENED + (LIMIT_S - BEFORE_S) * S
+URGENT = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.URGENT
+FORCED = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.FORCED
+
+STARTED, STOPPED = events.SpeechStarted(0, "a"), events.SpeechStopped(1, "a")
+CREATED = events.ResponseCreated(events.Response("resp_1"))
+DONE = events.ResponseDone(events.Response("resp_1"))
+CALLED = events.ItemDone(events.Item("c", "function_call"))
+
+
+def begun(*events: events.Event, at: int = DUE) -> Renewal:
+    made = Renewal(LIMIT_S * 1000, BEFORE_S * 1000)
+    made.begin_session(1, OPENED)
+    for event in events:
+        made.read(event, at)
+    return made
+
+
+def test_a_session_that_is_not_open_is_not_renewed() -> None:
+    assert Renewal(1000, 500).moment(10**18) == ""
+
+
+def test_a_silent_session_is_renewed_when_it_is_due() -> None:
+    made = begun()
+    assert made.moment(DUE - 1) == ""
+    assert made.moment(DUE) == "quiet"
+    # and the next one in its turn
+    made.begin_session(2, DUE)
+    assert made.moment(FORCED) == ""
+    assert made.moment(DUE + (LIMIT_S - BEFORE_S) * S) == "quiet"
+
+
+@pytest.mark.parametrize(
+    ("events", "waits_s"),
+    [
+        ((STARTED,), 3600),
+        ((STARTED, STOPPED), renewal.ANSWER_NS / S),
+        ((STARTED, STOPPED, CREATED), 3600),
+        ((STARTED, STOPPED, CREATED, DONE), renewal.QUIET_NS / S),
+        ((CREATED, CALLED, DONE), renewal.CALL_NS / S),
+        ((CREATED, CALLED, DONE, CREATED, DONE), renewal.QUIET_NS / S),
+        ((events.UserTranscript("a", "Hello"),), renewal.QUIET_NS / S),
+        ((events.Ignored("rate_limits.updated"),), 0),
+    ],
+    ids=["speaks", "waits", "is answered", "was answered", "calls", "called", "words", "nothing"],
+)
+def test_it_waits_for_a_quiet_moment(events: tuple[events.Event, ...], waits_s: float) -> None:
+    made = begun(*events)
+    quiet = DUE + int(waits_s * S)
+    for before in (DUE, quiet - 1):
+        assert before >= quiet or made.moment(min(before, URGENT - 1)) == ""
+    if quiet < URGENT:
+        assert made.moment(quiet) == "quiet"
+
+
+def test_what_plays_is_waited_for_but_not_to_the_end() -> None:
+    made = begun()
+    made.playing(DUE, playing=True)
+    assert made.moment(DUE + S) == ""
+    made.playing(DUE + S, playing=False)
+    assert made.moment(DUE + S + renewal.QUIET_NS - 1) == ""
+    assert made.moment(DUE + S + renewal.QUIET_NS) == "quiet"
+    made.playing(DUE + 2 * S, playing=True)
+    assert made.moment(URGENT - 1) == ""
+    assert made.moment(URGENT) == "quiet"
+
+
+def test_who_speaks_all_the_time_is_not_waited_for_for_ever() -> None:
+    made = begun(STARTED)
+    assert made.moment(FORCED - 1) == ""
+    assert made.moment(FORCED) == "forced"
+    assert FORCED < OPENED + LIMIT_S * S
+
+
+def test_the_server_may_end_it_sooner_and_not_later() -> None:
+    made = begun()
+    made.expires(OPENED + 2 * LIMIT_S * S)
+    assert made.moment(DUE - 1) == ""
+    made.expires(OPENED + LIMIT_S // 2 * S)
+    assert made.moment(OPENED + (LIMIT_S // 2 - BEFORE_S) * S) == "quiet"
+
+
+def test_a_clock_that_is_wrong_does_not_end_it_at_once() -> None:
+    made = begun()
+    made.expires(OPENED + 10 * S)
+    made.expires(OPENED - 3600 * S)
+    assert made.moment(OPENED + LIMIT_S // 2 * S) == ""
+
+
+def test_another_session_begins_with_nobody_speaking() -> None:
+    made = begun(STARTED, CREATED)
+    made.begin_session(2, OPENED + 1)
+    assert made.moment(DUE + renewal.QUIET_NS) == "quiet"
+
+
+any_event = st.sampled_from(
+    [STARTED, STOPPED, CREATED, DONE, CALLED, events.UserTranscript("a", "b")]
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, LIMIT_S), any_event | st.booleans())))
+def test_it_is_renewed_before_its_end_whatever_happens(
+    happens: list[tuple[int, events.Event | bool]],
+) -> None:
+    made = begun()
+    for at_s, what in sorted(happens, key=lambda each: each[0]):
+        now = OPENED + at_s * S
+        if isinstance(what, bool):
+            made.playing(now, playing=what)
+        else:
+            made.read(what, now)
+        assert (made.moment(now) == "") or now >= DUE
+        if made.moment(now) == "quiet" and now < URGENT:
+            assert what in (DONE, False) or now > DUE
+    assert made.moment(FORCED) != ""

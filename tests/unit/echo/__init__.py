@@ -1,0 +1,1 @@
+"""The echo stage's own part."""

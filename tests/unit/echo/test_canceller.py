@@ -1,0 +1,392 @@
+"""The whole canceller, in short scenes of arithmetic: what is gone, and what comes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from harness import room, rooms
+from harness.rooms import Rendered, Scene, Sound
+from services.echo import learnt
+from services.echo.canceller import Canceller, Recent
+from services.echo.farend import Aligner
+from services.echo.kalman import KalmanFilter, Samples
+from services.vad.voice import Voice
+from shared import config, messages
+from shared.audio import pcm
+from shared.audio.silero import Silero
+
+FRAME, RATE = pcm.FRAME, pcm.RATE
+LIVING = Scene("living room", 0.3, -5, 40, seconds=10, barge_ins=0, seed=3)
+
+
+@dataclass
+class Done:
+    """What the canceller made of a scene, full scale 1."""
+
+    canceller: Canceller
+    before: Sound
+    after: Sound
+
+    def removed_db(self, begin_s: float, end_s: float) -> float:
+        here = slice(round(begin_s * RATE), round(end_s * RATE))
+        before, after = (np.square(sound[here]).mean() for sound in (self.before, self.after))
+        return rooms.decibels(before) - rooms.decibels(after)
+
+
+def frames(sound: Sound) -> Iterator[bytes]:
+    samples = np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+    for at in range(0, len(samples) - FRAME + 1, FRAME):
+        yield samples[at : at + FRAME].tobytes()
+
+
+def cancelled(microphone: Sound, far: Sound, canceller: Canceller | None = None) -> Done:
+    """Run it on devices that share a clock."""
+    canceller = canceller or Canceller(high_pass=True, noise_suppression=False)
+    fars = far.astype(np.float32)
+    made = [
+        pcm.to_array(canceller.process(near, fars[n * FRAME : (n + 1) * FRAME]))
+        for n, near in enumerate(frames(microphone))
+    ]
+    after = np.concatenate(made) / 32768
+    return Done(canceller, microphone[: len(after)], after)
+
+
+def scene(**changes: object) -> Rendered:
+    return rooms.render(replace(LIVING, **changes))  # type: ignore[arg-type]
+
+
+def with_person(
+    rendered: Rendered, at_s: float, dbfs: float = rooms.NEAR_DBFS
+) -> tuple[Sound, Sound]:
+    """Let someone speak in a scene; give the microphone and the person alone."""
+    said = rooms.person(2) * rooms.level(dbfs)
+    near = np.zeros(len(rendered.microphone))
+    at = round(at_s * RATE)
+    said = said[: len(near) - at]
+    near[at : at + len(said)] = said
+    return rendered.microphone + near, near
+
+
+def onsets(sound: Sound) -> list[float]:
+    """Give when Silero hears someone begin to speak, s."""
+    voice = Voice(Silero(), 0.5, 300)
+    found = []
+    for number, frame in enumerate(frames(sound)):
+        changes = voice.take(frame, 10**9 + pcm.samples_to_ns(number * FRAME))
+        found += [(c.at_ns - 10**9) / 1e9 for c in changes if c.speaking]
+    return found
+
+
+@pytest.mark.parametrize("echo_db", [-15, 0])
+def test_the_assistant_is_gone_two_seconds_after_it_began(echo_db: float) -> None:
+    rendered = scene(echo_db=echo_db)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(2, 10) >= 25
+    assert onsets(done.after) == []
+    # what it tells of itself is so
+    assert done.canceller.removed_db > 15
+    assert done.canceller.far
+    assert not done.canceller.passes
+
+
+@pytest.mark.parametrize("echo_db", [-10, -3])
+def test_a_person_comes_through(echo_db: float) -> None:
+    rendered = scene(echo_db=echo_db)
+    microphone, near = with_person(rendered, 6)
+    done = cancelled(microphone, rendered.far)
+    spoken = np.flatnonzero(np.abs(near) > 0.3 * np.abs(near).max())
+    begin, end = spoken[0] / RATE, spoken[-1] / RATE
+    here = slice(round(begin * RATE), round(end * RATE))
+    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+        np.square(near[here]).mean()
+    )
+    assert -5 < change_db < 1.5
+    [onset] = [at for at in onsets(done.after) if at > 2][:1]
+    assert abs(onset - begin) < 0.25
+    # and the echo stays gone until then
+    assert done.removed_db(2, 5.9) >= 25
+
+
+@pytest.mark.parametrize("jump_ms", [80, -30, -51.3, 290])
+def test_where_the_delay_jumps_it_goes_along_at_once(jump_ms: float) -> None:
+    rendered = scene(jump_ms=jump_ms, seconds=10, delay_ms=60)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(2, 5) >= 25
+    assert done.removed_db(5.1, 10) >= 25
+    assert done.canceller.moved == 1
+    assert not [at for at in onsets(done.after) if at > 2]
+
+
+def test_where_the_room_changes_as_well_it_is_right_again_within_seconds() -> None:
+    rendered, other = scene(), scene(seed=11, delay_ms=90, reverb_s=0.2)
+    half = len(rendered.far)
+    microphone = np.concatenate((rendered.microphone, other.microphone))
+    done = cancelled(microphone, np.concatenate((rendered.far, other.far)))
+    assert done.removed_db(2, half / RATE) >= 25
+    assert done.removed_db(half / RATE + 4, half / RATE + 10) >= 22
+
+
+def test_a_person_is_no_echo_that_has_jumped() -> None:
+    rendered = scene(echo_db=0, seconds=14)
+    for at_s in (4.3, 6.1, 8.4, 9.2):
+        microphone, _ = with_person(rendered, at_s)
+        assert cancelled(microphone, rendered.far).canceller.moved == 0
+
+
+def test_an_echo_that_comes_very_late_is_looked_for_and_found() -> None:
+    rendered = scene(delay_ms=700, seconds=14, reverb_s=0.2)
+    done = cancelled(rendered.microphone, rendered.far)
+    assert done.removed_db(9, 14) >= 20
+
+
+def test_a_volume_that_is_turned_up_is_followed() -> None:
+    rendered = scene(seconds=12, echo_db=-15)
+    louder = rendered.microphone.copy()
+    louder[6 * RATE :] *= 3
+    done = cancelled(louder, rendered.far)
+    assert done.removed_db(2, 6) >= 25
+    assert done.removed_db(8, 12) >= 25
+    assert [at for at in onsets(done.after) if at > 7.5] == []
+
+
+def test_with_headphones_the_microphone_passes_through_untouched() -> None:
+    rendered = scene()
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-65)
+    microphone, _ = with_person(replace(rendered, microphone=quiet), 5)
+    done = cancelled(microphone, rendered.far)
+    assert done.canceller.passes
+    assert done.canceller.removed_db == 0
+    given = b"".join(frames(microphone))
+    passed = pcm.from_array(np.rint(done.after * 32768).astype(np.int16))
+    begin = 4 * RATE * pcm.SAMPLE_BYTES
+    assert passed[begin:] == given[begin : len(passed)]
+    # plugged out, the speaker is heard: they do not pass for long
+    done = cancelled(rendered.microphone, rendered.far, done.canceller)
+    assert not done.canceller.passes
+    assert done.removed_db(5, 10) >= 20
+
+
+def test_with_headphones_a_microphone_without_sound_costs_no_learning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rendered = scene(seconds=8)
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-70)
+    done = cancelled(quiet, rendered.far)
+    assert done.canceller.passes
+    learnt: list[float] = []
+    process = KalmanFilter.process
+
+    def counted(self: KalmanFilter, near: Samples, far: Samples) -> Samples:
+        learnt.append(float(np.abs(near).max()))
+        return process(self, near, far)
+
+    monkeypatch.setattr(KalmanFilter, "process", counted)
+    microphone, _ = with_person(replace(rendered, microphone=quiet), 2)
+    again = cancelled(microphone, rendered.far, done.canceller)
+    assert again.canceller.passes
+    # of the person, and of nothing else
+    assert 10 < len(learnt) < 200
+    assert min(learnt) > 2 * float(np.abs(quiet).std())
+
+
+def test_another_device_is_learnt_anew() -> None:
+    rendered, other = scene(), scene(seed=11, delay_ms=90, reverb_s=0.2)
+    canceller = cancelled(rendered.microphone, rendered.far).canceller
+    canceller.restart()
+    done = cancelled(other.microphone, other.far, canceller)
+    assert done.removed_db(3, 10) >= 25
+    assert canceller.moved == 0
+
+
+class Process:
+    """An echo stage, as far as it is arithmetic."""
+
+    def __init__(self, before: bytes | None = None) -> None:
+        self.canceller, self.aligner = Canceller(high_pass=True, noise_suppression=False), Aligner()
+        if before is not None:
+            learnt.recall(before, self.canceller, self.aligner)
+
+    def run(
+        self,
+        rendered: Rendered,
+        begin_s: float,
+        end_s: float,
+        *,
+        microphone: int = 2,
+        told_s: float = 0.0,
+    ) -> Done:
+        """Let it hear part of a scene through a microphone's stream; of the speaker, from then."""
+        made, near = [], []
+        for now, message in room.frames(rendered, np.random.default_rng(1)):
+            if not begin_s <= (now - 10**9) / 1e9 < end_s:
+                continue
+            if isinstance(message, messages.SpeakerFrame):
+                if (now - 10**9) / 1e9 >= told_s:
+                    self.aligner.speaker(message, now)
+            elif isinstance(message, messages.MicFrame):
+                self.aligner.microphone(msgspec.structs.replace(message, stream=microphone))
+            for aligned in self.aligner.take(now):
+                near.append(pcm.to_array(aligned.frame.payload))
+                made.append(pcm.to_array(self.canceller.cancel(aligned, self.aligner)))
+        return Done(self.canceller, np.concatenate(near) / 32768, np.concatenate(made) / 32768)
+
+
+def test_what_one_process_has_learnt_the_next_one_knows() -> None:
+    rendered = scene(seconds=12, drift_ppm=60.0)
+    microphone, near = with_person(rendered, 8.6)
+    spoken = np.flatnonzero(np.abs(near) > 0.3 * np.abs(near).max())
+    rendered = replace(rendered, microphone=microphone)
+    first = Process()
+    first.run(rendered, 0, 7)
+    room_learnt = learnt.remember(first.canceller, first.aligner)
+    assert room_learnt is not None
+    assert len(room_learnt) < learnt.MAX_BYTES
+    # no echo is heard, the person is
+    done = Process(room_learnt).run(rendered, 7.5, 12)
+    assert done.removed_db(0.1, 1) >= 25
+    [onset, *_] = onsets(done.after)
+    assert abs(onset + 7.5 - spoken[0] / RATE) < 0.25
+    # who knows of nothing lets the person's first words go by
+    alone = Process().run(rendered, 7.5, 12)
+    assert not any(abs(at - onset) < 0.25 for at in onsets(alone.after))
+
+
+@pytest.mark.parametrize("told_s", [7.6, 8.0])
+def test_an_echo_of_what_the_next_process_was_not_told_of_is_no_person(told_s: float) -> None:
+    rendered = scene(seconds=12)
+    first = Process()
+    first.run(rendered, 0, 7)
+    second = Process(learnt.remember(first.canceller, first.aligner))
+    done = second.run(rendered, 7.5, 12, told_s=told_s)
+    assert not onsets(done.after)
+    assert done.removed_db(0.1, 0.9) >= 20
+
+
+def test_with_another_microphone_nothing_is_known() -> None:
+    rendered = scene(seconds=12)
+    first = Process()
+    first.run(rendered, 0, 7)
+    second = Process(learnt.remember(first.canceller, first.aligner))
+    second.run(rendered, 7.5, 7.6, microphone=3)
+    assert not second.canceller.talk.learnt
+
+
+def test_what_is_not_learnt_is_not_remembered() -> None:
+    process = Process()
+    process.run(scene(), 0, 1)
+    assert learnt.remember(process.canceller, process.aligner) is None
+
+
+def test_what_no_canceller_has_written_is_refused() -> None:
+    first = Process()
+    first.run(scene(), 0, 5)
+    whole = learnt.remember(first.canceller, first.aligner)
+    assert whole is not None
+    known = msgspec.msgpack.decode(whole)
+    broken = [
+        b"",
+        whole[:-1],
+        msgspec.msgpack.encode({**known, "skip": -1}),
+        msgspec.msgpack.encode({**known, "skip": 51}),
+        msgspec.msgpack.encode({**known, "weights": known["weights"][8:]}),
+        msgspec.msgpack.encode({**known, "doubt": b"\xff" * len(known["doubt"])}),
+        msgspec.msgpack.encode({**known, "rest": {**known["rest"], "noise": float("nan")}}),
+        msgspec.msgpack.encode({**known, "rest": {**known["rest"], "noise": 0.0}}),
+        msgspec.msgpack.encode({**known, "rest": {**known["rest"], "deviation": -1.0}}),
+        msgspec.msgpack.encode({**known, "relation": {**known["relation"], "step": float("inf")}}),
+        msgspec.msgpack.encode({**known, "relation": {**known["relation"], "step": 2.0}}),
+        msgspec.msgpack.encode({**known, "relation": {**known["relation"], "far_at": -math.inf}}),
+    ]
+    for data in broken:
+        process = Process()
+        with pytest.raises(learnt.NotLearnt):
+            learnt.recall(data, process.canceller, process.aligner)
+        assert not process.canceller.talk.learnt
+
+
+def test_where_the_assistant_is_silent_a_person_is_not_touched() -> None:
+    silent = np.zeros(6 * RATE)
+    chance = np.random.default_rng(8)
+    quiet = chance.standard_normal(len(silent)) * rooms.level(-65)
+    near = np.zeros(len(silent))
+    said = rooms.person(2) * rooms.level(-26)
+    near[2 * RATE : 2 * RATE + len(said)] = said[: 4 * RATE]
+    done = cancelled(quiet + near, silent)
+    assert not done.canceller.far
+    here = slice(2 * RATE, min(6 * RATE, 2 * RATE + len(said)))
+    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+        np.square(near[here]).mean()
+    )
+    assert abs(change_db) < 1
+
+
+def test_the_newest_samples_are_kept_exactly() -> None:
+    recent = Recent(1000)
+    whole = np.arange(1, 6001, dtype=np.float32)
+    at = 0
+    for length in [480] * 5 + [1, 999, 1000, 480, 7] + [480] * 4:
+        recent.add(whole[at : at + length])
+        at += length
+        padded = np.concatenate((np.zeros(1000, np.float32), whole[:at]))
+        np.testing.assert_array_equal(recent.samples, padded[-1000:])
+
+
+# with the clocks of two devices, as in benchmarks/room.py
+
+
+def settings(**changes: object) -> config.Config:
+    found = config.Config()
+    return msgspec.structs.replace(found, echo=msgspec.structs.replace(found.echo, **changes))
+
+
+SHORT = Scene("short", 0.3, -3, 70, drift_ppm=100, seconds=20, barge_ins=1, seed=5)
+
+
+def test_a_short_scene_meets_the_aims_and_not_without_the_canceller() -> None:
+    on = room.run(SHORT, settings())
+    assert (on.self_interruptions, on.found, on.barge_ins) == (0, 1, 1)
+    assert on.removed_db >= 25
+    assert len(on.ducked) == 1
+    off = room.run(SHORT, settings(enabled=False))
+    assert off.self_interruptions > 0
+    assert off.found == 0
+    assert abs(off.removed_db) < 0.1
+    assert off.false_ducks > on.false_ducks
+
+
+def test_noises_end_no_sentence_where_the_client_decides() -> None:
+    noisy = rooms.noisy()[2]
+    on = room.run(noisy, settings()).client
+    # many are taken for a voice; none interrupts, or stays in the conversation
+    assert (on.noises, on.for_nothing, on.left) == (20, 0, 0)
+    assert on.noticed >= 8
+    assert on.found == noisy.barge_ins
+    off = room.run(noisy, settings(enabled=False)).client
+    assert off.for_nothing > 0
+    assert off.found < noisy.barge_ins
+
+
+@pytest.mark.parametrize("ppm", [100, -100])
+def test_how_much_faster_one_clock_is_is_heard_in_the_echo(ppm: int) -> None:
+    rendered = rooms.render(replace(SHORT, barge_ins=0, seconds=12, drift_ppm=ppm))
+    aligner = Aligner()
+    canceller = Canceller(high_pass=True, noise_suppression=False)
+    clean: list[bytes] = []
+    for now, message in room.frames(rendered, np.random.default_rng(1)):
+        if isinstance(message, messages.SpeakerFrame):
+            aligner.speaker(message, now)
+        elif isinstance(message, messages.MicFrame):
+            aligner.microphone(message)
+        clean += [canceller.cancel(aligned, aligner) for aligned in aligner.take(now)]
+    after = pcm.to_array(b"".join(clean)) / 32768
+    done = Done(canceller, rendered.microphone[: len(after)], after)
+    assert done.removed_db(3, 12) >= 30
+    assert (aligner._place(0)[1] - 1) * 1e6 == pytest.approx(ppm, abs=5)

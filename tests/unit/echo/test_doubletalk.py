@@ -1,0 +1,366 @@
+"""The gate: whether what is left of the microphone is a person, the echo's rest, or a new room.
+
+Frames are of white noise: what the filter takes for the echo, what it leaves of it, a person, and
+the room's noise, each of a power of its own (full scale 1). Voices pause in each fortieth frame:
+what does not is noise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from services.echo.doubletalk import WEAKEST_DB, DoubleTalk
+from services.echo.kalman import Samples
+from shared.audio import pcm
+
+ECHO, NOISE, FAR = 1e-3, 1e-7, 1e-2
+SECOND = 50  # frames
+
+
+class Ear:
+    """A gate, and what is given to it frame by frame."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.talk = DoubleTalk()
+        self.changes: Counter[str] = Counter()
+        self._chance = np.random.default_rng(seed)
+        self._frames = 0
+
+    def sound(self, power: float) -> Samples:
+        white = self._chance.standard_normal(pcm.FRAME, np.float32)
+        return white * np.float32(np.sqrt(power))
+
+    def hear(
+        self,
+        frames: int = 1,
+        *,
+        echo: float = ECHO,  # as the filter has it
+        truly: float = 1.0,  # how much of that there is in the room
+        other: float = 0.0,  # an echo on a way that the filter does not know
+        rest_db: float = -25.0,  # beside the echo
+        scatters_db: float = 0.0,
+        person: float = 0.0,
+        noise: float = NOISE,
+        far: float = FAR,
+        unsure: float = 1.0,  # how much echo the filter may have missed
+    ) -> Iterator[bool]:
+        """Give for each of some frames whether the gate is open."""
+        for _ in range(frames):
+            self._frames += 1
+            speak = self._frames % 40 > 0
+            known = self.sound(echo * speak)
+            this_db = rest_db + self._chance.uniform(-1, 1) * scatters_db
+            near = np.float32(truly) * known + self.sound(echo * 10 ** (this_db / 10) * speak)
+            near += self.sound((person + other) * speak) + self.sound(noise)
+            is_open = self.talk.judge(near, near - known, self.sound(far), unsure)
+            self.changes[self.talk.change] += 1
+            yield is_open
+
+    def learns(self, **way: float) -> None:
+        """Hear the assistant alone for two seconds."""
+        assert not any(self.hear(2 * SECOND, **way))
+        assert self.learnt()
+
+    def learnt(self) -> bool:
+        return self.talk.learnt
+
+    def far(self) -> bool:
+        return self.talk.far
+
+    def passes(self) -> bool:
+        return self.talk.no_echo
+
+    def told(self) -> set[str]:
+        """Give what the filter was told since this was asked."""
+        said, self.changes = set(self.changes) - {""}, Counter()
+        return said
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+def opened(heard: Iterator[bool]) -> int:
+    """Count the frames with the gate open."""
+    return sum(heard)
+
+
+def test_where_the_assistant_is_silent_everything_is_let_through(ear: Ear) -> None:
+    assert all(ear.hear(20, echo=0, far=0, person=1e-3))
+    assert all(ear.hear(20, echo=0, far=0))
+    assert not ear.far()
+    # and so it is again, once the room has died away
+    ear.learns()
+    assert ear.far()
+    assert not any(ear.hear(29, echo=0, far=0))
+    assert ear.far()
+    assert all(ear.hear(10, echo=0, far=0))
+    assert not ear.far()
+
+
+def test_until_the_room_is_learnt_the_gate_is_closed(ear: Ear) -> None:
+    assert not any(ear.hear(20))
+    assert not ear.learnt()
+    # a person, too, is not told from an echo yet
+    assert not any(ear.hear(4, person=ECHO))
+    assert not any(ear.hear(10))
+    assert ear.learnt()
+
+
+def test_who_talks_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
+    unsure = ECHO / 10
+    assert not any(ear.hear(6, unsure=unsure))
+    # louder than all that it may have missed, and what is softer may be that
+    assert not any(ear.hear(3, unsure=unsure, person=0.8 * ECHO))
+    assert all(ear.hear(3, unsure=unsure, person=2 * ECHO))
+    assert not ear.learnt()
+    # a pause is none of the rest's; nor is who speaks on learnt for it
+    assert all(ear.hear(2, unsure=ECHO, truly=2))
+    list(ear.hear(SECOND, unsure=unsure, person=4 * ECHO))
+    assert not any(list(ear.hear(SECOND))[5:])
+    assert ear.learnt()
+
+
+def test_who_is_not_louder_than_the_noise_is_nobody_at_first_either(ear: Ear) -> None:
+    ear.talk.noise = noise = ECHO / 100
+    assert not any(ear.hear(15, unsure=0, noise=noise, rest_db=-20))
+
+
+def test_an_echo_that_the_filter_has_not_found_is_no_person(ear: Ear) -> None:
+    # it comes later than the filter looks for it
+    assert not any(ear.hear(20, echo=ECHO / 100, truly=0, other=ECHO, unsure=ECHO / 100))
+    # and once more where a room that was known is left
+    other = Ear()
+    other.learns()
+    other.talk.forget()
+    assert not any(other.hear(10, unsure=ECHO / 100))
+    assert not any(other.hear(10, unsure=ECHO / 100, other=ECHO))
+
+
+@pytest.mark.parametrize("scatters_db", [0, 3, 6])
+def test_the_echos_rest_is_no_person(ear: Ear, scatters_db: float) -> None:
+    ear.learns(scatters_db=scatters_db)
+    assert not any(ear.hear(20 * SECOND, scatters_db=scatters_db))
+    assert ear.told() == set()
+
+
+@pytest.mark.parametrize("beside_db", [-6, 0, 10])
+def test_a_person_is_heard_with_the_first_loud_frame(ear: Ear, beside_db: float) -> None:
+    ear.learns()
+    assert all(ear.hear(2 * SECOND, person=ECHO * 10 ** (beside_db / 10)))
+    # who speaks is no room that has changed, however loud
+    assert ear.told() == set()
+    assert ear.learnt()
+
+
+@pytest.mark.parametrize("truly", [0.6, 1.4])
+def test_an_echo_that_is_softer_or_louder_for_a_moment_is_no_person(ear: Ear, truly: float) -> None:
+    ear.learns()
+    # as a speaker is that is driven too hard
+    for _ in range(5):
+        assert not any(ear.hear(5, truly=truly))
+        assert not any(ear.hear(20))
+    assert any(ear.hear(5, truly=truly, person=ECHO))
+
+
+def test_what_is_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
+    ear.learns()
+    assert not any(ear.hear(SECOND, person=ECHO * 10 ** ((WEAKEST_DB - 3) / 10)))
+
+
+def test_who_is_told_from_the_rest_depends_on_how_much_is_left(ear: Ear) -> None:
+    # a speaker that distorts leaves much, and unevenly
+    ear.learns(rest_db=-9, scatters_db=3)
+    assert opened(ear.hear(10 * SECOND, rest_db=-9, scatters_db=3)) == 0
+    assert opened(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=ECHO * 10**-0.7)) == 0
+    assert all(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=3 * ECHO))
+    # where little is left, the same is a person
+    other = Ear()
+    other.learns()
+    assert all(other.hear(SECOND, person=ECHO * 10**-0.7))
+
+
+def test_the_gate_stays_open_between_syllables_and_no_longer(ear: Ear) -> None:
+    # at an echo's end, where what is left is soft and still above the rest
+    ear.learns()
+    assert all(ear.hear(5, person=ECHO))
+    soft = ECHO * 10**-1.2
+    after = list(ear.hear(15, person=soft))
+    # 200 ms; in the frame in which it closes it is closed
+    assert after == [True] * 9 + [False] * 6
+
+
+def test_the_gate_is_not_held_open_for_nothing(ear: Ear) -> None:
+    ear.learns()
+    assert all(ear.hear(5, person=ECHO))
+    # a detector that is shown the rest would go on to hear the voice that has ended
+    assert list(ear.hear(SECOND)) == [True] * 3 + [False] * (SECOND - 3)
+
+
+def test_a_rooms_noise_is_no_person_and_a_word_is_no_noise(ear: Ear) -> None:
+    loud = ECHO / 2
+    ear.learns(noise=loud / 10)
+    # a noise that is louder than the weakest person: 6 dB a second later it is known
+    ear.talk.noise = loud
+    assert not any(ear.hear(2 * SECOND, noise=loud))
+    assert ear.talk.noise == pytest.approx(loud, rel=0.3)
+    # what the filter leaves shows it, where the assistant never pauses
+    list(ear.hear(5, noise=NOISE, rest_db=-60))
+    assert ear.talk.noise < loud / 100
+    # it is known at once when it ends, and a word raises it by 6 dB a second
+    list(ear.hear(noise=NOISE, echo=1e-9))
+    quiet = ear.talk.noise
+    assert quiet < 5 * NOISE
+    list(ear.hear(8, echo=0, far=0, person=1e-2))
+    assert ear.talk.noise == pytest.approx(quiet * 10**0.1, rel=0.02)
+
+
+def test_an_echo_that_is_not_learnt_is_not_taken_for_noise(ear: Ear) -> None:
+    # the closed gate is held below the noise: at first nothing else keeps the echo from being heard
+    list(ear.hear(20, echo=0, far=0))
+    noise = ear.talk.noise
+    list(ear.hear(35, rest_db=0))
+    assert not ear.learnt()
+    assert ear.talk.noise < 1.5 * noise
+
+
+def test_an_echo_below_the_noise_teaches_nothing(ear: Ear) -> None:
+    ear.learns()
+    # it would be: what is left is as loud as the echo, which is the noise
+    assert not any(ear.hear(4 * SECOND, echo=NOISE, rest_db=0, noise=NOISE))
+    assert all(ear.hear(SECOND, person=ECHO / 3))
+
+
+def test_a_room_that_has_changed_is_no_person_for_long(ear: Ear) -> None:
+    ear.learns()
+    heard = []
+    for is_open in ear.hear(SECOND, truly=0, other=ECHO):
+        heard.append(is_open)
+        if ear.talk.change:
+            break
+    assert ear.told() == {"moved"}
+    assert len(heard) < 8
+    # the first frames cannot be told from somebody's
+    assert sum(heard) <= 3
+
+
+def test_what_passes_is_no_room_that_has_changed(ear: Ear) -> None:
+    ear.learns()
+    for _ in range(8):
+        list(ear.hear(6, truly=0, other=ECHO))
+        list(ear.hear(SECOND // 2))
+    assert ear.told() == set()
+    # by chance a loud voice has something of the assistant's in it, the wrong way around
+    list(ear.hear(25, person=20 * ECHO, truly=0.2))
+    assert ear.told() == set()
+    # and of an echo that is softer than the noise nothing can be said
+    list(ear.hear(2 * SECOND, echo=NOISE, truly=0, rest_db=0, far=1e-5))
+    assert ear.told() == set()
+
+
+@pytest.mark.parametrize("times", [2.0, 4.0])
+def test_a_volume_that_is_turned_up_is_followed(ear: Ear, times: float) -> None:
+    ear.learns()
+    follows = 1.0
+    heard: list[bool] = []
+    for _ in range(2 * SECOND):
+        heard += ear.hear(echo=follows**2 * ECHO, truly=times / follows)
+        if ear.talk.change:
+            follows *= ear.talk.gain
+            assert len(heard) < SECOND
+    assert ear.told() == {"louder"}
+    assert follows == pytest.approx(times, rel=0.25)
+    assert sum(heard) <= 3
+    assert ear.learnt()
+
+
+def test_a_volume_that_is_turned_down_is_learnt_anew(ear: Ear) -> None:
+    ear.learns()
+    assert opened(ear.hear(SECOND // 2, truly=0.2)) <= 3
+    assert ear.told() == {"moved"}
+
+
+def test_what_was_learnt_can_be_forgotten(ear: Ear) -> None:
+    ear.learns()
+    list(ear.hear(person=ECHO))
+    noise = ear.talk.noise
+    ear.talk.forget()
+    assert not ear.learnt()
+    # the room's noise is the same in any way of the echo
+    assert ear.talk.noise == noise
+    assert not any(ear.hear(20, person=ECHO))
+    ear.learns()
+
+
+# headphones: the assistant speaks, and nothing of it is in the microphone
+
+
+def no_echo(ear: Ear, frames: int, **way: float) -> None:
+    list(ear.hear(frames, echo=NOISE / 100, rest_db=0, **way))
+
+
+def test_a_loud_far_end_that_leaves_nothing_is_no_echo(ear: Ear) -> None:
+    no_echo(ear, 50)
+    assert not ear.passes()
+    no_echo(ear, 10)
+    assert ear.passes()
+    # what is said then is nobody's echo, and what is heard is a person at once
+    no_echo(ear, 2 * SECOND, person=1e-3)
+    assert ear.passes()
+    assert ear.told() == set()
+
+
+def test_a_soft_far_end_proves_nothing(ear: Ear) -> None:
+    no_echo(ear, 10 * SECOND, far=5e-5)
+    assert not ear.passes()
+
+
+def test_who_speaks_all_the_time_with_headphones_on_is_let_through(ear: Ear) -> None:
+    # the filter takes a little of their voice for an echo, now and then
+    list(ear.hear(40, echo=1e-5, truly=0, person=1e-3))
+    assert not ear.passes()
+    list(ear.hear(25, echo=1e-5, truly=0, person=1e-3))
+    assert ear.passes()
+
+
+def test_an_echo_in_between_is_an_echo(ear: Ear) -> None:
+    # a soft beginning leaves nothing, and then it is there after all
+    no_echo(ear, 40)
+    ear.learns()
+    no_echo(ear, 25)
+    assert not ear.passes()
+
+
+def test_headphones_that_are_plugged_out_are_found_out(ear: Ear) -> None:
+    no_echo(ear, 4 * SECOND)
+    poor = {"rest_db": -3.0}
+    # a person's voice is alike to the assistant's for some frames
+    list(ear.hear(10, **poor))
+    assert ear.passes()
+    no_echo(ear, SECOND, person=1e-3)
+    list(ear.hear(10, **poor))
+    assert ear.passes()
+    list(ear.hear(6, **poor))
+    assert not ear.passes()
+    # what is left at first is much, and no person
+    list(ear.hear(5, **poor))
+    assert not any(ear.hear(SECOND // 2, **poor))
+    assert not ear.learnt()
+    assert not any(ear.hear(4 * SECOND))
+    assert ear.learnt()
+
+
+def test_an_echo_that_cannot_be_learnt_is_one_day_let_through(ear: Ear) -> None:
+    poor = {"rest_db": -2.0}
+    assert not any(ear.hear(9 * SECOND, **poor))
+    assert not ear.learnt()
+    list(ear.hear(2 * SECOND, **poor))
+    assert ear.learnt()
+    # a person can be heard above it, and it is not taken for one
+    assert opened(ear.hear(4 * SECOND, **poor)) == 0
+    assert all(ear.hear(SECOND, person=10 * ECHO, **poor))

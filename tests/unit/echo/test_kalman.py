@@ -1,0 +1,158 @@
+"""The linear filter: how much of an echo it takes out, and what a change of the room does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soxr
+
+from harness import rooms
+from services.echo.kalman import MAX_SKIP, PARTS, KalmanFilter, Samples
+from shared.audio.pcm import FRAME, RATE
+
+SECONDS = 6
+FAR = rooms.assistant(SECONDS * RATE)
+
+
+def echo(reverb_s: float, delay_ms: float, gain: float = 0.5) -> rooms.Sound:
+    chance = np.random.default_rng(3)
+    heard = rooms.convolved(FAR, rooms.response(chance, reverb_s, delay_ms))
+    return gain * heard + 1e-4 * chance.standard_normal(len(heard))
+
+
+def run(
+    found: KalmanFilter, near: rooms.Sound, begin_s: float = 0.0, end_s: float = SECONDS
+) -> rooms.Sound:
+    """Give what the filter leaves of a stretch of time."""
+    left = [
+        found.process(
+            near[at : at + FRAME].astype(np.float32), FAR[at : at + FRAME].astype(np.float32)
+        )
+        for at in range(round(begin_s * RATE), round(end_s * RATE), FRAME)
+    ]
+    return np.concatenate(left).astype(np.float64)
+
+
+def removed_db(near: rooms.Sound, left: rooms.Sound) -> float:
+    return rooms.decibels(np.square(near).mean()) - rooms.decibels(np.square(left).mean())
+
+
+#: Where the sound jumps, the echo of what was before is not the filter's matter: 400 ms.
+JUMP = 2 * RATE // 5
+
+
+def tail(seconds: float) -> slice:
+    return slice(-round(seconds * RATE), None)
+
+
+@pytest.mark.parametrize(("reverb_s", "delay_ms"), [(0.1, 0), (0.2, 60), (0.2, 150)])
+def test_it_learns_the_room_within_seconds(reverb_s: float, delay_ms: float) -> None:
+    near = echo(reverb_s, delay_ms)
+    left = run(KalmanFilter(FRAME), near)
+    assert removed_db(near[2 * RATE :], left[2 * RATE :]) > 16
+    assert removed_db(near[tail(2)], left[tail(2)]) > 20
+
+
+def test_it_takes_nothing_from_a_person() -> None:
+    found, near = KalmanFilter(FRAME), echo(0.2, 40)
+    run(found, near, end_s=4)
+    person = np.resize(rooms.person(1) * 0.05, 2 * RATE)
+    both = near.copy()
+    both[4 * RATE :] += person
+    left = run(found, both, 4, 6)
+    # what is left is the person, and a tenth of that
+    assert rooms.decibels(np.square(left - person).mean()) < rooms.decibels(0.05**2) - 9
+    # and the room is still known afterwards
+    again = run(found, near, 4, 6)
+    assert removed_db(near[4 * RATE + JUMP :], again[JUMP:]) > 15
+
+
+def test_before_and_after_it_is_held_back_it_knows_the_same_room() -> None:
+    held = 12
+    near = echo(0.1, 20.0 * held + 30)
+    found = KalmanFilter(FRAME)
+    run(found, near, end_s=4)
+    assert found.empty_parts() in (held, held + 1)
+    found.hold_back(held)
+    assert found.empty_parts() in (0, 1)
+    assert removed_db(near[4 * RATE : 5 * RATE], run(found, near, 4, 5)) > 15
+    found.hold_back(0)
+    assert removed_db(near[5 * RATE :], run(found, near, 5, 6)) > 15
+
+
+def test_an_echo_that_comes_late_is_found_where_it_is_held_back() -> None:
+    near = echo(0.1, 900)
+    assert removed_db(near[tail(3)], run(KalmanFilter(FRAME), near)[tail(3)]) < 3
+    found = KalmanFilter(FRAME)
+    found.hold_back(MAX_SKIP - 6)
+    assert removed_db(near[tail(3)], run(found, near)[tail(3)]) > 20
+
+
+def test_a_volume_that_is_turned_up_can_be_told_to_it() -> None:
+    near = echo(0.2, 40, 0.2)
+    louder = near * 3
+    told, untold = KalmanFilter(FRAME), KalmanFilter(FRAME)
+    for found in (told, untold):
+        run(found, near, end_s=4)
+    told.scale(3.0)
+    # at once
+    by = [
+        removed_db(louder[4 * RATE : 4 * RATE + 9600], run(f, louder, 4, 4.4))
+        for f in (told, untold)
+    ]
+    assert by[0] > by[1] + 6
+    assert by[0] > 15
+
+
+def test_what_was_forgotten_is_learnt_anew() -> None:
+    near = echo(0.2, 40)
+    found = KalmanFilter(FRAME)
+    run(found, near, end_s=3)
+    found.forget()
+    first = run(found, near, 3, 3.02)
+    np.testing.assert_allclose(first, near[3 * RATE : 3 * RATE + FRAME], atol=1e-6)
+    assert removed_db(near[5 * RATE :], run(found, near, 3.02, 6)[tail(1)]) > 17
+
+
+def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
+    near = echo(0.2, 40)
+    silent: Samples = np.zeros(FRAME, np.float32)
+    noise = np.random.default_rng(4).standard_normal(FRAME).astype(np.float32) * np.float32(1e-3)
+    found = KalmanFilter(FRAME)
+    run(found, near, end_s=4)
+    for number in range(60 * 50):
+        passed = found.process(noise, silent)
+        if number > PARTS + MAX_SKIP + 1:
+            # exactly what came: there is nothing to take out
+            assert passed is noise
+    left = run(found, near, 4, 5)
+    assert removed_db(near[4 * RATE + JUMP : 5 * RATE], left[JUMP:]) > 17
+
+
+@pytest.mark.parametrize("ppm", [0, 60, -60])
+def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
+    near = echo(0.2, 40)
+    # a microphone that takes its samples later each time
+    drifting = soxr.resample(near, 1.0, 1 + ppm * 1e-6, "VHQ")
+    found = KalmanFilter(FRAME)
+    run(found, drifting, end_s=3)
+    assert found.lengthened() == 0
+    grown = 0.0
+    for begin_s in np.arange(3, 5.5, 0.5):
+        run(found, drifting, begin_s, begin_s + 0.5)
+        grown += found.lengthened()
+    # the filter goes after it at its own pace
+    by_ppm = grown / (2.5 * RATE) * 1e6
+    assert abs(by_ppm) < 1 if not ppm else 0.2 < by_ppm / ppm < 1.2
+    # another room tells nothing of it
+    found.forget()
+    run(found, near, 5, 5.5)
+    assert found.lengthened() == 0
+
+
+def test_two_rooms_are_no_way_that_grew() -> None:
+    found = KalmanFilter(FRAME)
+    run(found, echo(0.2, 40), end_s=2)
+    found.lengthened()
+    run(found, echo(0.2, 75), 2, 4)
+    assert found.lengthened() == 0

@@ -1,0 +1,1 @@
+"""What measures the conversation, in tests and benchmarks."""

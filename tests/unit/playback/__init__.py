@@ -1,0 +1,1 @@
+"""The playback stage's own part."""

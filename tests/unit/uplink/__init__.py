@@ -1,0 +1,1 @@
+"""The uplink stage's own part."""

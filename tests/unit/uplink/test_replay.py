@@ -1,0 +1,227 @@
+"""What a session is given of the conversation: all of it once, in order, and put right later."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.uplink import requests
+from services.uplink.replay import Replay
+from shared import messages
+from shared.config import Session
+from tests.support.openai_types import client_events, unknown_fields
+
+pytestmark = pytest.mark.unit
+
+
+def turn(item_id: str, text: str = "Yes.", **fields: Any) -> messages.Turn:
+    given = {"kind": "message", "role": "user", "new_id": f"{item_id}:{text}"} | fields
+    return messages.Turn(item_id=item_id, text=text, **given)
+
+
+CALL = turn("c", "{}", kind="function_call", role="", name="weather", call_id="call_1")
+OUTPUT = turn("d", "rain", kind="function_call_output", role="", call_id="call_1")
+TALK = [turn("a", "Hello."), turn("b", "Hello!", role="assistant"), CALL, OUTPUT]
+
+
+class Server:
+    """A conversation, as the events leave it; what it refuses it counts."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, Any]] = []
+        self.refused = 0
+
+    def take(self, events: list[bytes]) -> None:
+        for text in events:
+            event = json.loads(text)
+            parsed = client_events()[event["type"]].model_validate(event, strict=True)
+            assert unknown_fields(parsed) == []
+            ids = [item["id"] for item in self.items]
+            if event["type"] == "conversation.item.delete":
+                assert event["item_id"] in ids
+                del self.items[ids.index(event["item_id"])]
+                continue
+            assert event["type"] == "conversation.item.create"
+            item, previous = event["item"], event.get("previous_item_id")
+            if item["id"] in ids:
+                self.refused += 1
+                continue
+            assert previous in (None, "root", *ids)
+            at = len(ids) if previous is None else 0 if previous == "root" else ids.index(previous)
+            self.items.insert(at if previous in (None, "root") else at + 1, item)
+
+    @property
+    def ids(self) -> list[str]:
+        return [item["id"] for item in self.items]
+
+
+def ids(turns: list[messages.Turn]) -> list[str]:
+    return [turn.new_id for turn in turns if turn.told]
+
+
+def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]:
+    """Give a new session the turns."""
+    replay, server = Replay(), Server()
+    replay.learn(turns)
+    replay.begin_session(session)
+    server.take(replay.events())
+    return replay, server
+
+
+def held(turns: list[messages.Turn], server: Server, session: int = 2) -> list[messages.Turn]:
+    """Give the turns as downlink tells of them when it has seen what the server has."""
+    return [
+        msgspec.structs.replace(t, session=session, held_as=t.new_id)
+        if t.new_id in server.ids
+        else t
+        for t in turns
+    ]
+
+
+def test_a_new_session_is_given_everything_in_its_order_and_once() -> None:
+    replay, server = begun(TALK)
+    assert server.ids == ids(TALK)
+    user, assistant, call, output = server.items
+    assert user["content"] == [{"type": "input_text", "text": "Hello."}]
+    assert assistant["content"] == [{"type": "output_text", "text": "Hello!"}]
+    assert (call["name"], call["call_id"], call["arguments"]) == ("weather", "call_1", "{}")
+    assert (output["call_id"], output["output"]) == ("call_1", "rain")
+    assert replay.events() == []
+    replay.learn(held(TALK, server))
+    assert replay.events() == []
+
+
+def test_what_a_session_has_it_is_not_given() -> None:
+    own = [turn("a", "Hello.", session=2, held_as="a")]
+    _, server = begun(own)
+    assert server.ids == []
+    # though its words change: its audio is there, and is truncated
+    replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
+    assert replay.events() == []
+
+
+def test_another_session_is_given_it_anew() -> None:
+    replay, _ = begun(TALK, 2)
+    replay.begin_session(2)
+    assert replay.events() == []
+    replay.begin_session(3)
+    server = Server()
+    server.take(replay.events())
+    assert server.ids == ids(TALK)
+
+
+def test_what_was_not_heard_is_not_told() -> None:
+    _, server = begun([turn("a"), turn("b", "", told=False), turn("c")])
+    assert server.ids == ["a:Yes.", "c:Yes."]
+
+
+def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
+    replay, server = begun(TALK)
+    later = [TALK[0], turn("b", "Hel", role="assistant"), CALL, OUTPUT]
+    replay.learn(later)
+    server.take(replay.events())
+    assert server.ids == ids(later)
+    # the first one, too
+    later = [turn("a", "", told=False), turn("b", "H", role="assistant"), CALL, OUTPUT]
+    replay.learn(later)
+    server.take(replay.events())
+    assert server.ids == ids(later)
+    assert replay.events() == []
+    # and by an uplink that was started since
+    again = Replay()
+    again.begin_session(2)
+    again.learn(held(later, server))
+    assert again.events() == []
+    again.learn(
+        [*held(later, server)[:1], turn("b", "", told=False, session=2, held_as="b:H"), CALL]
+    )
+    server.take(again.events()[:1])
+    assert "b:H" not in server.ids
+
+
+def test_what_was_sent_is_known_to_a_downlink_that_did_not_see_it_arrive() -> None:
+    replay, server = begun([*TALK[:2], turn("e", "", told=False), turn("f")])
+    replay.learn([turn("a", "", told=False), TALK[1], turn("f")])
+    server.take(replay.events())
+    kept = {turn.item_id: (turn.session, turn.held_as) for turn in replay.mirror()}
+    assert kept == {"a": (2, ""), "b": (2, "b:Hello!"), "f": (2, "f:Yes.")}
+    again = Replay()
+    again.begin_session(2)
+    again.learn(replay.mirror())
+    assert again.events() == []
+
+
+def test_one_that_is_refused_takes_no_other_along() -> None:
+    replay = Replay()
+    replay.learn(TALK)
+    replay.begin_session(2)
+    assert all("previous_item_id" not in json.loads(event) for event in replay.events())
+
+
+@given(st.integers(0, 4), st.integers(0, 4))
+def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> None:
+    replay, server = Replay(), Server()
+    replay.learn(TALK)
+    replay.begin_session(2)
+    server.take(replay.events()[:sent])
+    # downlink has seen some of what arrived
+    known = [*held(TALK[:seen], server), *TALK[seen:]]
+    again = Replay()
+    again.begin_session(2)
+    again.learn(known)
+    server.take(again.events())
+    assert server.ids == ids(TALK)
+    assert server.refused == max(0, sent - seen)
+
+
+def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
+    replay, server = Replay(), Server()
+    replay.learn(TALK)
+    replay.begin_session(2)
+    server.take(replay.events()[:1])
+    server.items.append({"id": "e"})
+    again = Replay()
+    again.begin_session(2)
+    again.learn([*held(TALK, server), turn("e", session=2, held_as="e")])
+    server.take(again.events())
+    assert server.ids == [*ids(TALK), "e"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 7), unique=True, max_size=8), st.integers(0, 3)),
+        max_size=6,
+    )
+)
+def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
+    changes: list[tuple[list[int], int]],
+) -> None:
+    """Turns are heard less of, or not at all; their order stays."""
+    replay, server = begun([turn(f"{n}") for n in range(8)])
+    said = ["Yes."] * 8
+    for which, length in changes:
+        for number in which:
+            said[number] = said[number][:length]
+        turns = [turn(f"{n}", text, told=bool(text)) for n, text in enumerate(said)]
+        replay.learn(turns)
+        server.take(replay.events())
+        assert server.ids == ids(turns)
+
+
+def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
+    replay = Replay()
+    assert not replay.begun
+    replay.learn([turn("a", "", told=False)])
+    assert not replay.begun
+    replay.learn([turn("a")])
+    assert replay.begun
+
+
+def test_each_session_is_told_what_the_model_is_asked_to_be() -> None:
+    asked = json.loads(requests.session_update(Session(instructions="Be kind.")))
+    assert asked["session"]["instructions"] == "Be kind."

@@ -1,0 +1,450 @@
+"""What the server is told: truncate, delete or nothing, of each item once."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.downlink import events
+from services.downlink.turns import Turns
+from services.playback.player import Player
+from services.uplink.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
+from shared import messages
+from shared.audio.pcm import RATE, ms_to_samples, samples_to_ms
+
+SECOND = 24_000
+
+
+def item(
+    heard: int, received: int, *, done: bool = True, name: str = "item_1", part: int = 0
+) -> messages.HeardItem:
+    return messages.HeardItem(name, part, heard, received, done)
+
+
+def flush_report(
+    *items: messages.HeardItem, cause: str = "speech_started", generation: int = 2
+) -> messages.FlushReport:
+    return messages.FlushReport(
+        generation=generation,
+        session=3,
+        cause=cause,
+        event_ns=10,
+        flush_ns=20,
+        received_ns=30,
+        silent_ns=40,
+        latency_ns=5,
+        items=list(items),
+    )
+
+
+def flush(cause: str, *active: str, received: tuple[messages.Received, ...] = ()) -> messages.Flush:
+    return messages.Flush(
+        generation=2,
+        session=3,
+        cause=cause,
+        event_ns=10,
+        received=list(received),
+        interrupted=["resp_1", *active],
+        active=list(active),
+    )
+
+
+def state(*items: messages.ItemState) -> messages.ReplyState:
+    return messages.ReplyState(generation=2, session=3, active=[], items=list(items))
+
+
+def late(name: str = "item_1", **fields: Any) -> messages.ItemState:
+    known: dict[str, Any] = {"received": 500, "done": True, "truncated": False, "late": True}
+    return messages.ItemState("resp_1", name, 0, **{**known, **fields})
+
+
+def asked(sent: list[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in sent]
+
+
+def truncate(name: str, end: int, part: int = 0) -> dict[str, Any]:
+    return {
+        "type": "conversation.item.truncate",
+        "item_id": name,
+        "content_index": part,
+        "audio_end_ms": end,
+    }
+
+
+def delete(name: str) -> dict[str, Any]:
+    return {"type": "conversation.item.delete", "item_id": name}
+
+
+def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list[dict[str, Any]]:
+    """Give what a fresh uplink asks for one item."""
+    reports = Reports(server_cancels=options.pop("server_cancels", True))
+    sent, record = reports.flush_report(flush_report(item(heard, received, done=done), **options))
+    [report] = record.reports
+    assert (report.heard_ms, report.received_ms) == (samples_to_ms(heard), samples_to_ms(received))
+    requests = asked(sent)
+    actions = {"conversation.item.truncate": "truncate", "conversation.item.delete": "delete"}
+    assert [actions[r["type"]] for r in requests] == (
+        [] if report.action == "none" else [report.action]
+    )
+    assert report.audio_end_ms == (
+        requests[0]["audio_end_ms"] if report.action == "truncate" else 0
+    )
+    return requests
+
+
+def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
+    # all that came was heard, and the server cancels: but more of it may have come to nobody
+    reports = Reports(server_cancels=True)
+    sent, _ = reports.flush_report(flush_report(item(SECOND, SECOND, done=False)), known=set())
+    assert asked(sent) == [truncate("item_1", 1000 - MARGIN_MS)]
+    reports = Reports(server_cancels=True)
+    cut = flush_report(item(SECOND, SECOND, done=False))
+    assert reports.flush_report(cut, known={("item_1", 0)})[0] == []
+    broken = messages.HeardItem("item_1", 0, SECOND, SECOND + 24, True, broken=True)
+    sent, _ = Reports(server_cancels=True).flush_report(flush_report(broken))
+    assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["by the next playback", "by nobody"])
+def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answered: bool) -> None:
+    reports, turns, player = Reports(server_cancels=True), Turns(1000, session=3), Player(0, 0, 0)
+
+    def said(seconds: float) -> None:
+        delta = base64.b64encode(bytes(2 * round(seconds * RATE))).decode()
+        for out in turns.read(events.AudioDelta("resp_1", "item_1", delta, 0), 1):
+            assert isinstance(out, messages.ReplyAudio)
+            player.push(out)
+
+    turns.read(events.ResponseCreated(events.Response("resp_1")), 1)
+    said(1.0)
+    player.render(RATE // 5)
+    reports.heard(messages.Heard(generation=1000, session=3, playing=True, items=player.items()))
+    reports.state(turns.state())
+    turns, player = Turns(2000, session=3), Player(0, 0, 0)
+    said(0.25)
+    turns.read(events.AudioDone("resp_1", "item_1", 0), 1)
+    player.render(RATE // 4)
+    reports.heard(messages.Heard(generation=2000, session=3, playing=True, items=player.items()))
+    told = turns.flush("abandoned", 1)
+    cut = player.flush(told.generation, told.received, told.interrupted)
+    assert cut is not None
+    answer = flush_report(*cut, cause="abandoned") if answered else reports.unanswered(told)
+    assert asked(reports.flush_report(answer)[0]) == [truncate("item_1", 150)]
+
+
+def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed() -> None:
+    reports = Reports(server_cancels=True)
+    names = ("told", "untold", "unheard", "playing", "whole", "unknown")
+    cut = [messages.HeardItem(n, 0, SECOND, 3 * SECOND, True, cut=n != "playing") for n in names]
+    cut[2] = messages.HeardItem("unheard", 0, 0, SECOND, True, cut=True)
+    cut[4] = messages.HeardItem("whole", 0, SECOND, SECOND, True, cut=True)
+    heard = messages.Heard(generation=5, session=3, playing=False, items=cut)
+    states = [
+        messages.ItemState("r", name, 0, 3 * SECOND, True, name == "told") for name in names[:-1]
+    ]
+    reports.state(messages.ReplyState(generation=5, session=3, active=[], items=states))
+    reports.heard(heard)
+    missed = reports.missed(heard, 3)
+    assert missed is not None
+    sent, record = reports.flush_report(missed)
+    assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
+    assert (record.generation, record.session) == (5, 3)
+    assert reports.missed(heard, 3) is None
+    # another session has words instead, which are put right elsewhere
+    reports = Reports(server_cancels=True)
+    reports.state(messages.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
+    missed = reports.missed(heard, 3)
+    assert missed is None or reports.flush_report(missed)[0] == []
+
+
+# one item
+
+
+def test_under_the_playhead_it_is_truncated_there() -> None:
+    assert one(SECOND, 5 * SECOND) == [truncate("item_1", 1000)]
+    assert one(SECOND + 23, 5 * SECOND) == [truncate("item_1", 1000)]
+    assert one(SECOND + 24, 5 * SECOND) == [truncate("item_1", 1001)]
+    assert one(24, 5 * SECOND) == [truncate("item_1", 1)]
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("received", [1, 2399, 2400, 5 * SECOND])
+def test_not_heard_at_all_it_is_deleted(received: int, done: bool) -> None:
+    assert one(0, received, done=done) == [delete("item_1")]
+
+
+def test_heard_for_less_than_a_ms_it_is_deleted() -> None:
+    """There is no truncation to less than a ms, and none to more than was heard."""
+    assert one(23, 5 * SECOND) == [delete("item_1")]
+
+
+def test_wholly_heard_nothing_is_said() -> None:
+    assert one(5 * SECOND, 5 * SECOND) == []
+    assert one(100, 100) == []
+
+
+MARGIN = ms_to_samples(MARGIN_MS)
+
+
+def test_what_is_near_to_the_end_is_heard_to_the_end() -> None:
+    whole = 5 * SECOND
+    assert one(whole - MARGIN, whole) == []
+    assert one(whole - MARGIN - 24, whole) == [truncate("item_1", 5000 - MARGIN_MS - 1)]
+    # a server that cancels by itself has sent all there will be of what is not done
+    assert one(whole - MARGIN, whole, done=False) == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"cause": "control"}, {"cause": "lost flush"}, {"server_cancels": False}]
+)
+def test_what_is_near_to_the_end_of_what_has_come_is_clamped(options: dict[str, Any]) -> None:
+    """There may be more: but the server may have less of it than came."""
+    whole = 5 * SECOND
+    clamped = [truncate("item_1", 5000 - MARGIN_MS)]
+    for heard in (whole, whole - 1, whole - MARGIN):
+        assert one(heard, whole, done=False, **options) == clamped
+    assert one(SECOND, whole, done=False, **options) == [truncate("item_1", 1000)]
+    assert one(whole - MARGIN, whole, done=True, **options) == []
+    # with less than the margin there is nothing that the server is sure to have
+    assert one(1000, MARGIN, done=False, **options) == [delete("item_1")]
+    assert one(1000, MARGIN + 24, done=False, **options) == [truncate("item_1", 1)]
+
+
+@given(
+    st.integers(0, 200_000),
+    st.integers(0, 200_000),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["speech_started", "control", "lost flush"]),
+)
+def test_whatever_was_heard_what_is_asked_is_right(
+    one_length: int, other: int, done: bool, server_cancels: bool, cause: str
+) -> None:
+    heard, received = sorted((one_length, other))
+    requests = one(heard, received, done=done, server_cancels=server_cancels, cause=cause)
+    assert len(requests) <= 1
+    for request in requests:
+        assert not (done and heard == received)
+        if request["type"] == "conversation.item.truncate":
+            end = request["audio_end_ms"]
+            assert type(end) is int
+            assert 0 < end <= samples_to_ms(heard)
+            assert end <= samples_to_ms(received) - 85  # what the server has at least
+            assert samples_to_ms(heard) - end <= MARGIN_MS
+        else:
+            assert samples_to_ms(heard) == 0 or samples_to_ms(received) <= MARGIN_MS
+    if not requests:
+        assert samples_to_ms(received) - samples_to_ms(heard) <= MARGIN_MS
+
+
+# the items of an interruption
+
+
+def test_each_item_in_playing_order() -> None:
+    sent, record = Reports(server_cancels=True).flush_report(
+        flush_report(
+            item(SECOND, 2 * SECOND, name="item_2"),
+            item(0, 3 * SECOND, name="item_3", done=False),
+            item(SECOND, 4 * SECOND, name="item_4", part=2),
+            item(SECOND, SECOND, name="item_5"),
+        ),
+        ["resp_1"],
+    )
+    assert asked(sent) == [
+        truncate("item_2", 1000),
+        delete("item_3"),
+        truncate("item_4", 1000, part=2),
+    ]
+    assert record == messages.Interruption(
+        generation=2,
+        session=3,
+        cause="speech_started",
+        event_ns=10,
+        flush_ns=20,
+        received_ns=30,
+        silent_ns=40,
+        latency_ns=5,
+        reports=[
+            messages.Report("item_2", 0, 1000, 2000, "truncate", 1000),
+            messages.Report("item_3", 0, 0, 3000, "delete", 0),
+            messages.Report("item_4", 2, 1000, 4000, "truncate", 1000),
+            messages.Report("item_5", 0, 1000, 1000, "none", 0),
+        ],
+        cancelled=["resp_1"],
+    )
+
+
+def test_nothing_was_playing() -> None:
+    sent, record = Reports(server_cancels=True).flush_report(flush_report())
+    assert sent == []
+    assert record.reports == []
+
+
+@pytest.mark.parametrize("heard", [0, SECOND, 2 * SECOND])
+def test_each_item_is_told_of_once(heard: int) -> None:
+    reports = Reports(server_cancels=True)
+    reports.flush_report(flush_report(item(heard, 2 * SECOND)))
+    for again in (0, heard, 2 * SECOND):
+        sent, record = reports.flush_report(flush_report(item(again, 2 * SECOND, done=False)))
+        assert sent == []
+        assert [report.action for report in record.reports] == ["none"]
+    # another item, and another part of it, is another matter
+    sent, _ = reports.flush_report(flush_report(item(SECOND, 2 * SECOND, part=1)))
+    assert asked(sent) == [truncate("item_1", 1000, part=1)]
+
+
+def test_what_the_server_has_confirmed_is_not_asked_again() -> None:
+    """As another uplink asked for it, before this one began."""
+    reports = Reports(server_cancels=True)
+    known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=True)
+    assert reports.state(state(known)) == []
+    sent, record = reports.flush_report(flush_report(item(SECOND, 2 * SECOND)))
+    assert sent == []
+    assert record.reports[0].action == "none"
+
+
+def test_an_item_that_is_merely_known_is_not_settled() -> None:
+    reports = Reports(server_cancels=True)
+    known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=False)
+    assert reports.state(state(known)) == []
+    sent, _ = reports.flush_report(flush_report(item(SECOND, 2 * SECOND)))
+    assert asked(sent) == [truncate("item_1", 1000)]
+
+
+# items that no flush has met
+
+
+def test_what_came_after_its_interruption_is_deleted_once_it_is_done() -> None:
+    reports = Reports(server_cancels=False)
+    assert reports.state(state(late(done=False))) == []
+    assert asked(reports.state(state(late(), late("item_2")))) == [
+        delete("item_1"),
+        delete("item_2"),
+    ]
+    assert reports.state(state(late(), late("item_2"))) == []
+    sent, _ = reports.flush_report(flush_report(item(0, 500)))
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"late": False}, {"truncated": True}, {"received": 0}, {"out_of_band": True}]
+)
+def test_nothing_else_is(fields: dict[str, Any]) -> None:
+    assert Reports(server_cancels=False).state(state(late(**fields))) == []
+
+
+def test_what_a_flush_has_met_already_is_not_deleted_again() -> None:
+    reports = Reports(server_cancels=False)
+    assert asked(reports.flush_report(flush_report(item(0, 500)))[0]) == [delete("item_1")]
+    assert reports.state(state(late())) == []
+
+
+# what playback cannot say
+
+
+def heard(*items: messages.HeardItem) -> messages.Heard:
+    return messages.Heard(generation=1, session=3, playing=True, items=list(items))
+
+
+def test_another_playback_may_have_heard_more() -> None:
+    reports = Reports(server_cancels=True)
+    reports.heard(heard(item(SECOND, 2 * SECOND), item(5000, 5000, name="item_2")))
+    reports.heard(heard(item(500, 2 * SECOND)))  # one that was started anew
+    sent, record = reports.flush_report(
+        flush_report(item(0, 2 * SECOND), item(0, 5000, name="item_2"), item(0, 500, name="item_3"))
+    )
+    assert asked(sent) == [truncate("item_1", 1000), delete("item_3")]
+    assert [report.heard_ms for report in record.reports] == [1000, 208, 0]
+
+
+def test_what_it_heard_since_counts() -> None:
+    reports = Reports(server_cancels=True)
+    reports.heard(heard(item(SECOND, 3 * SECOND)))
+    sent, _ = reports.flush_report(flush_report(item(2 * SECOND, 3 * SECOND)))
+    assert asked(sent) == [truncate("item_1", 2000)]
+
+
+def test_a_flush_without_an_answer_is_told_as_far_as_is_known() -> None:
+    reports = Reports(server_cancels=True)
+    reports.heard(heard(item(SECOND, 2 * SECOND), item(900, 900, name="item_3")))
+    unanswered = reports.unanswered(
+        flush(
+            "speech_started",
+            received=(
+                messages.Received("item_1", 0, 5 * SECOND, False),
+                messages.Received("item_2", 0, 700, True),
+                messages.Received("item_3", 0, 800, True),
+            ),
+        )
+    )
+    assert unanswered == messages.FlushReport(
+        generation=2,
+        session=3,
+        cause="speech_started",
+        event_ns=10,
+        flush_ns=0,
+        received_ns=0,
+        silent_ns=0,
+        latency_ns=0,
+        items=[
+            item(SECOND, 5 * SECOND, done=False),
+            item(0, 700, name="item_2"),
+            item(800, 800, name="item_3"),
+        ],
+    )
+    sent, _ = reports.flush_report(unanswered)
+    assert asked(sent) == [truncate("item_1", 1000), delete("item_2")]
+
+
+# cancelling
+
+
+@pytest.mark.parametrize(
+    ("server_cancels", "cause", "cancelled"),
+    [
+        (True, "speech_started", []),
+        (True, "control", ["resp_2", "resp_3"]),
+        (False, "speech_started", ["resp_2", "resp_3"]),
+        (False, "control", ["resp_2", "resp_3"]),
+    ],
+)
+def test_what_is_active_is_cancelled_unless_the_server_does_it(
+    server_cancels: bool, cause: str, cancelled: list[str]
+) -> None:
+    reports = Reports(server_cancels=server_cancels)
+    assert reports.cancels(flush(cause, "resp_2", "resp_3")) == cancelled
+    assert reports.cancels(flush(cause)) == []
+
+
+# words
+
+
+def test_what_was_heard_is_told_in_words() -> None:
+    reports = Reports(server_cancels=True)
+    marks = [messages.Mark(0, 0), messages.Mark(3, 12_000), messages.Mark(7, 24_000)]
+    for text in ("One", "One two three"):
+        reports.transcript(
+            messages.Transcript(
+                session=3, item_id="item_1", role="assistant", text=text, final=False, marks=marks
+            )
+        )
+    _, record = reports.flush_report(flush_report(item(25_000, 36_000), item(0, 5, name="item_2")))
+    assert [report.heard_text for report in record.reports] == ["One two", ""]
+
+
+def test_memory_is_bounded() -> None:
+    reports = Reports(server_cancels=True)
+    for n in range(1000):
+        name = f"item_{n}"
+        reports.heard(heard(item(1, 2, name=name)))
+        reports.flush_report(flush_report(item(1, 2, name=name)))
+        reports.transcript(
+            messages.Transcript(session=3, item_id=name, role="assistant", text="x", final=True)
+        )
+    assert len(reports._reported) == len(reports._heard) == REMEMBERED
+    assert len(reports._texts) == REMEMBERED_TEXTS

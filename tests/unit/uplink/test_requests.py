@@ -1,0 +1,210 @@
+"""What is sent to the server: each request is valid by the openai package's own types."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.uplink import requests
+from shared.config import Config, Interruption, Session, TurnDetection
+from tests.support.openai_types import client_events, unknown_fields
+
+
+def checked(text: bytes) -> dict[str, Any]:
+    """Read a request as the service would: nothing missing, nothing unknown, no other types."""
+    event: dict[str, Any] = json.loads(text)
+    parsed = client_events()[event["type"]].model_validate(event, strict=True)
+    assert unknown_fields(parsed) == []
+    return event
+
+
+def session(**fields: Any) -> dict[str, Any]:
+    event = checked(requests.session_update(Session(**fields)))
+    assert event.keys() == {"type", "session"}
+    given: dict[str, Any] = event["session"]
+    return given
+
+
+@given(st.binary(max_size=2000))
+def test_audio_is_sent_as_it_is(pcm: bytes) -> None:
+    event = checked(requests.append(pcm))
+    assert event.keys() == {"type", "audio"}
+    assert event["type"] == "input_audio_buffer.append"
+    assert base64.b64decode(event["audio"], validate=True) == pcm
+
+
+def test_the_session_asks_for_what_is_configured() -> None:
+    pcm = {"type": "audio/pcm", "rate": 24000}
+    assert session(instructions="Say “hm”.", voice="cedar") == {
+        "type": "realtime",
+        "instructions": "Say “hm”.",
+        "output_modalities": ["audio"],
+        "audio": {
+            "input": {
+                "format": pcm,
+                "turn_detection": {
+                    "type": "server_vad",
+                    "create_response": True,
+                    "interrupt_response": True,
+                    "threshold": 0.5,
+                    "prefix_padding_ms": 300,
+                    "silence_duration_ms": 500,
+                },
+            },
+            "output": {"format": pcm, "voice": "cedar"},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("turns", "asked"),
+    [
+        (
+            TurnDetection(
+                threshold=0.75,
+                prefix_padding_ms=0,
+                silence_duration_ms=200,
+                idle_timeout_ms=5000,
+                create_response=False,
+                interrupt_response=False,
+            ),
+            {
+                "type": "server_vad",
+                "threshold": 0.75,
+                "prefix_padding_ms": 0,
+                "silence_duration_ms": 200,
+                "idle_timeout_ms": 5000,
+                "create_response": False,
+                "interrupt_response": False,
+            },
+        ),
+        (
+            TurnDetection(type="semantic_vad", eagerness="high", idle_timeout_ms=5000),
+            {
+                "type": "semantic_vad",
+                "eagerness": "high",
+                "create_response": True,
+                "interrupt_response": True,
+            },
+        ),
+        (TurnDetection(type="none"), None),
+    ],
+    ids=["server_vad", "semantic_vad", "none"],
+)
+def test_turn_detection(turns: TurnDetection, asked: dict[str, Any] | None) -> None:
+    hearing = session(turn_detection=turns)["audio"]["input"]
+    assert "turn_detection" in hearing  # left out it would be the server's own choice
+    assert hearing["turn_detection"] == asked
+
+
+def test_what_the_server_can_do_with_the_microphone() -> None:
+    plain = session()["audio"]["input"]
+    assert not plain.keys() & {"transcription", "noise_reduction"}
+    hearing = session(
+        transcription_model="gpt-transcribe", language="de", noise_reduction="far_field"
+    )["audio"]["input"]
+    assert hearing["transcription"] == {"model": "gpt-transcribe", "language": "de"}
+    assert hearing["noise_reduction"] == {"type": "far_field"}
+    assert session(transcription_model="whisper-1")["audio"]["input"]["transcription"] == {
+        "model": "whisper-1"
+    }
+
+
+@given(
+    st.builds(
+        TurnDetection,
+        type=st.sampled_from(["server_vad", "semantic_vad", "none"]),
+        threshold=st.floats(0, 1),
+        prefix_padding_ms=st.integers(0, 3_600_000),
+        silence_duration_ms=st.integers(0, 3_600_000),
+        idle_timeout_ms=st.sampled_from([0, 5000, 30_000]),
+        eagerness=st.sampled_from(["low", "medium", "high", "auto"]),
+        create_response=st.booleans(),
+        interrupt_response=st.booleans(),
+    ),
+    st.text(),
+    st.sampled_from(["none", "near_field", "far_field"]),
+)
+def test_whatever_is_configured_is_a_valid_request(
+    turns: TurnDetection, text: str, noise_reduction: str
+) -> None:
+    asked = session(
+        turn_detection=turns,
+        instructions=text,
+        voice=text,
+        transcription_model=text,
+        language=text,
+        noise_reduction=noise_reduction,
+    )
+    assert asked["instructions"] == text
+
+
+def test_a_greeting_and_the_words_for_an_interruption() -> None:
+    assert checked(requests.greet("Say hello.")) == {
+        "type": "response.create",
+        "response": {"instructions": "Say hello."},
+    }
+    assert checked(requests.cancel("resp_1")) == {
+        "type": "response.cancel",
+        "response_id": "resp_1",
+    }
+    assert checked(requests.truncate("item_1", 0, 1860)) == {
+        "type": "conversation.item.truncate",
+        "item_id": "item_1",
+        "content_index": 0,
+        "audio_end_ms": 1860,
+    }
+    assert checked(requests.delete("item_1")) == {
+        "type": "conversation.item.delete",
+        "item_id": "item_1",
+    }
+
+
+@given(st.text(max_size=512), st.integers(0, 2**31), st.integers(0, 2**53))
+def test_an_id_is_given_back_as_it_came(name: str, index: int, end: int) -> None:
+    truncate = checked(requests.truncate(name, index, end))
+    assert (truncate["item_id"], truncate["content_index"], truncate["audio_end_ms"]) == (
+        name,
+        index,
+        end,
+    )
+    assert checked(requests.delete(name))["item_id"] == name
+    assert checked(requests.cancel(name))["response_id"] == name
+
+
+def test_a_request_is_one_line_of_json() -> None:
+    for text in (requests.session_update(Session()), requests.greet("a\nb"), requests.append(b"")):
+        assert b"\n" not in text
+        assert msgspec.json.decode(text)
+
+
+def test_the_short_requests_are_those_of_the_service() -> None:
+    assert checked(requests.respond()) == {"type": "response.create"}
+    assert checked(requests.commit()) == {"type": "input_audio_buffer.commit"}
+    assert checked(requests.clear()) == {"type": "input_audio_buffer.clear"}
+
+
+@pytest.mark.parametrize(
+    ("decide", "turns"),
+    [
+        ("server", {"type": "semantic_vad", "create_response": True, "interrupt_response": True}),
+        ("client", {"type": "semantic_vad", "create_response": False, "interrupt_response": False}),
+        ("never", {"type": "semantic_vad", "create_response": False, "interrupt_response": False}),
+        ("push_to_talk", None),
+    ],
+)
+def test_who_decides_is_what_the_server_may_do_by_itself(
+    decide: Any, turns: dict[str, Any] | None
+) -> None:
+    configured = Session(voice="cedar", turn_detection=TurnDetection(type="semantic_vad"))
+    asked = requests.in_force(Config(session=configured, interruption=Interruption(decide=decide)))
+    event = checked(requests.session_update(asked))
+    found = event["session"]["audio"]["input"]["turn_detection"]
+    assert found == (turns and turns | {"eagerness": "auto"})
+    assert event["session"]["audio"]["output"]["voice"] == "cedar"

@@ -1,0 +1,77 @@
+"""Push to talk: what is sent, and how a turn is closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.uplink.talk import Talk
+from shared.audio import pcm
+
+pytestmark = pytest.mark.unit
+
+MS = 1_000_000
+
+
+def sent(talk: Talk, begin_ms: int, end_ms: int) -> list[int]:
+    """Offer frames captured from ``begin_ms`` on; give the times of those that are sent."""
+    times = range(begin_ms, end_ms, 20)
+    return [at for at in times if talk.takes(at * MS, pcm.FRAME)]
+
+
+def closing(talk: Talk) -> bool:
+    return talk.closing
+
+
+def test_nothing_is_sent_until_the_button_is_pressed() -> None:
+    talk = Talk()
+    assert sent(talk, 0, 1000) == []
+    talk.let_go(500 * MS)
+    assert not closing(talk)
+
+
+def test_what_was_captured_while_it_was_pressed_is_sent_however_late_it_comes() -> None:
+    talk = Talk()
+    talk.press(100 * MS)
+    assert sent(talk, 0, 300) == list(range(100, 300, 20))
+    talk.let_go(400 * MS)
+    assert closing(talk)
+    # these were under way when it was let go
+    assert not talk.over(380 * MS)
+    assert sent(talk, 300, 600) == list(range(300, 400, 20))
+    assert talk.over(400 * MS)
+    assert talk.close() == "commit"
+    assert not closing(talk)
+    assert sent(talk, 600, 1000) == []
+
+
+@pytest.mark.parametrize(("frames", "how"), [(0, "clear"), (4, "clear"), (5, "commit")])
+def test_a_turn_takes_a_tenth_of_a_second(frames: int, how: str) -> None:
+    talk = Talk()
+    talk.press(0)
+    assert len(sent(talk, 0, frames * 20)) == frames
+    talk.let_go(frames * 20 * MS)
+    assert talk.close() == how
+
+
+def test_each_turn_is_counted_alone_and_a_new_session_has_heard_nothing() -> None:
+    talk = Talk()
+    talk.press(0)
+    sent(talk, 0, 1000)
+    talk.press(1000 * MS)
+    talk.let_go(1020 * MS)
+    assert talk.close() == "clear"
+    talk.press(2000 * MS)
+    sent(talk, 2000, 3000)
+    talk.anew()
+    talk.let_go(3000 * MS)
+    assert talk.close() == "clear"
+
+
+def test_pressed_again_before_the_turn_was_closed_it_is_another_turn() -> None:
+    talk = Talk()
+    talk.press(0)
+    sent(talk, 0, 1000)
+    talk.let_go(1000 * MS)
+    talk.press(1010 * MS)
+    assert not closing(talk)
+    assert sent(talk, 1000, 1100) == [1020, 1040, 1060, 1080]

@@ -1,0 +1,1 @@
+"""The vad stage's own part."""

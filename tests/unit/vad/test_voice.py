@@ -1,0 +1,147 @@
+"""When someone begins and ends to speak: the times of the audio, and what the detector is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from harness import rooms
+from services.vad.voice import WINDOW, Change, Voice
+from shared.audio import pcm
+from shared.audio.silero import Silero
+
+BEGAN_NS = 7_000_000_000
+WINDOW_NS = WINDOW * 1_000_000_000 // 16_000
+#: Loud enough to be looked at.
+SOUND = np.resize(np.array([3000, -3000], np.int16), pcm.FRAME)
+
+
+def script(*probabilities: float) -> Callable[[bytes], float]:
+    """Give a detector that knows beforehand what it will find; the last goes on."""
+    left = list(probabilities)
+
+    def detector(window: bytes) -> float:
+        assert len(window) == 2 * WINDOW
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    return detector
+
+
+def heard(
+    voice: Voice,
+    samples: np.ndarray[tuple[int, ...], np.dtype[np.int16]],
+    begin: int = 0,
+    frame: int = pcm.FRAME,
+) -> list[Change]:
+    found: list[Change] = []
+    for at in range(begin, len(samples), frame):
+        payload = samples[at : at + frame].tobytes()
+        found += voice.take(payload, BEGAN_NS + pcm.samples_to_ns(at))
+    return found
+
+
+def sound(seconds: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    return np.resize(SOUND, round(seconds * pcm.RATE))
+
+
+@pytest.mark.parametrize("frame", [240, pcm.FRAME, 481, 9600])
+def test_onset_and_end_are_the_audios(frame: int) -> None:
+    # speech in windows 3 to 9, its end judged after another 96 ms
+    voice = Voice(script(0, 0, 0, *[0.9] * 7, 0), 0.5, 96)
+    onset, end = heard(voice, sound(1), frame=frame)
+    assert (onset.speaking, end.speaking) == (True, False)
+    # the resampler's delay is accounted for; a sample is 63 us
+    assert abs(onset.at_ns - BEGAN_NS - 3 * WINDOW_NS + 2_000_000) < 100_000
+    assert abs(end.at_ns - onset.at_ns - 7 * WINDOW_NS) < 100_000
+
+
+def test_a_real_voices_onset_is_found_where_it_is() -> None:
+    said = rooms.person(0) * rooms.level(-26)
+    loud = int(np.flatnonzero(np.abs(said) > rooms.ONSET * np.abs(said).max())[0])
+    whole = np.concatenate((np.zeros(2 * pcm.RATE), said, np.zeros(pcm.RATE)))
+    chance = np.random.default_rng(5)
+    whole += chance.standard_normal(len(whole)) * rooms.level(-65)
+    voice = Voice(Silero(), 0.5, 300)
+    changes = heard(voice, np.rint(whole * 32767).astype(np.int16))
+    assert changes[0].speaking
+    onset_ms = (changes[0].at_ns - BEGAN_NS) / 1e6 - 2000 - loud / 24
+    assert -40 < onset_ms < 110
+    assert not changes[-1].speaking
+    end_ms = (changes[-1].at_ns - BEGAN_NS) / 1e6 - 2000 - len(said) / 24
+    assert -400 < end_ms < 150
+
+
+def test_speech_goes_on_where_the_detector_is_a_little_less_sure() -> None:
+    # 0.36 is within the hysteresis of 0.15; 0.34 is not
+    voice = Voice(script(0.5, 0.36, 0.36, 0.36, 0.36, 0.36, 0.34, 0.36, 0.36, 0.36), 0.5, 96)
+    onset, end = heard(voice, sound(1))
+    assert abs(end.at_ns - onset.at_ns - 6 * WINDOW_NS) < 100_000
+    assert not voice.speaking
+    # not sure enough is no onset, and a silence that is too short no end
+    assert heard(Voice(script(0.49), 0.5, 96), sound(0.5)) == []
+    [onset] = heard(Voice(script(0.9, 0, 0, 0.9, 0, 0, 0.9, 0.9), 0.5, 96), sound(0.5))
+    assert onset.speaking
+
+
+def test_how_far_speech_has_gone_on_stops_where_it_does() -> None:
+    voice = Voice(script(0.9, 0.9, 0.9, 0), 0.5, 200)
+    [onset] = heard(voice, sound(0.24))
+    assert voice.speaking
+    assert abs(voice.until_ns - onset.at_ns - 3 * WINDOW_NS) < 100_000
+
+
+def test_silence_is_not_shown_to_the_detector() -> None:
+    chance = np.random.default_rng(6)
+    noise = np.rint(chance.standard_normal(20 * pcm.RATE) * 60).astype(np.int16)
+    voice = Voice(script(0.1), 0.5, 300)
+    heard(voice, noise[: 10 * pcm.RATE])
+    # a noise that begins is looked at until it is known, and that is all
+    looked = voice.looked
+    assert 31 < looked < 4 * 31
+    heard(voice, noise, begin=10 * pcm.RATE)
+    assert voice.looked == looked
+    voice = Voice(script(0.9), 0.5, 300)
+    assert heard(voice, np.zeros(5 * pcm.RATE, np.int16)) == []
+    assert voice.looked == 0
+    # what is louder than it is looked at, at once and for a second
+    loud = np.zeros(3 * pcm.RATE, np.int16)
+    loud[pcm.RATE : pcm.RATE + pcm.FRAME] = SOUND
+    voice = Voice(script(0.1), 0.5, 300)
+    heard(voice, loud)
+    assert 30 <= voice.looked <= 33
+
+
+def test_the_rooms_noise_is_learnt_though_it_is_loud() -> None:
+    chance = np.random.default_rng(6)
+    noise = np.rint(chance.standard_normal(60 * pcm.RATE) * 200).astype(np.int16)
+    voice = Voice(script(0.1), 0.5, 300)
+    heard(voice, noise)
+    # at 3 dB a second it takes ten seconds and more to rise to it, from next to nothing
+    assert voice.looked * 0.032 < 25
+    before = voice.looked
+    heard(voice, noise)
+    assert voice.looked == before
+
+
+def test_a_lost_frame_takes_its_time_as_well() -> None:
+    voice = Voice(script(*[0.1] * 40, 0.9), 0.5, 300)
+    whole = sound(3)
+    onsets: list[Change] = []
+    taken = 0
+    for at in range(0, len(whole), pcm.FRAME):
+        # every tenth never comes, and frames are such that a window is never quite full
+        if at // pcm.FRAME % 10 == 9:
+            continue
+        taken += 1
+        payload = whole[at : at + pcm.FRAME - 3].tobytes()
+        found = voice.take(payload, BEGAN_NS + pcm.samples_to_ns(at))
+        if found:
+            onsets += found
+            here = pcm.samples_to_ns(at)
+            break
+    [onset] = onsets
+    # the window ends in this frame, at the latest
+    ended = onset.at_ns - BEGAN_NS + WINDOW_NS
+    assert 0 <= here + pcm.samples_to_ns(pcm.FRAME) - ended < 25_000_000
