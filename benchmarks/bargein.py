@@ -41,7 +41,7 @@ from benchmarks import report
 from benchmarks.systems import Bargein, Conditions, Device, OneProcess, Pipecat, System
 from harness.listening import Interruption, Listener, match
 from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
-from shared import topics
+from shared import registry
 
 #: Where in a reply it is interrupted, s: from … to.
 FIRST_S, LAST_S = 0.3, 3.0
@@ -117,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--stale", action="store_true", help=f"deltas go on for {LATE_MS} ms after a cancel")
     add("--stall", action="store_true", help=f"{STALL_MS / 1000:g} s of silence in mid-reply")
-    stages = (*topics.STAGES, *topics.LISTENERS)
+    stages = (*registry.STAGES, *registry.LISTENERS)
     for name, what in (("--stopped", "stopped (SIGSTOP)"), ("--spinning", "hung in a loop")):
         text = f"a stage of Bargein that is {what}, repeatable"
         add(name, action="append", default=[], choices=stages, metavar="STAGE", help=text)

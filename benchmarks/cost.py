@@ -37,7 +37,7 @@ import numpy as np
 from benchmarks.systems import Peer
 from harness.pulse import Ear, SoundServer
 from harness.soundbench import ROOT, Pipeline
-from shared import messages, topics
+from shared import messages, registry
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 #: The stages that take the assistant's voice out of the room's, and hear the person's.
@@ -116,11 +116,11 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
     with tempfile.TemporaryDirectory(prefix="bargein-cost-") as directory:
         env, settings = devices(server, Path(directory))
         with Pipeline(env=env, settings=settings, emulator=LONG) as run:
-            pids = {stage: run.pid(stage) for stage in topics.STAGES}
+            pids = {stage: run.pid(stage) for stage in registry.STAGES}
             idle = used(pids, window_s)
         settings["session.greeting"] = "Tell the long story."
         with Pipeline(env=env, settings=settings, emulator=LONG) as run:
-            pids = {stage: run.pid(stage) for stage in topics.STAGES}
+            pids = {stage: run.pid(stage) for stage in registry.STAGES}
             run.bus.wait_for(messages.Heard, lambda heard: heard.playing)
             talking = used(pids, window_s)
             if not run.bus.all(messages.Heard)[-1].playing:
@@ -193,7 +193,7 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
     ]
     rows += [
         f"{stage:9}" + "".join(cells([usage[state][stage]]) for state in states)
-        for stage in topics.STAGES
+        for stage in registry.STAGES
     ]
     for name, stages in sums():
         some = ("".join(cells([usage[state][s] for s in stages])) for state in states)
@@ -203,8 +203,8 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
 
 def sums() -> list[tuple[str, list[str]]]:
     """Give the sums of the table: with the stages that listen to the room apart."""
-    rest = [stage for stage in topics.STAGES if stage not in ROOM]
-    return [("the five", rest), ("echo+vad", list(ROOM)), ("all", list(topics.STAGES))]
+    rest = [stage for stage in registry.STAGES if stage not in ROOM]
+    return [("the five", rest), ("echo+vad", list(ROOM)), ("all", list(registry.STAGES))]
 
 
 def cells(usages: Sequence[Usage]) -> str:

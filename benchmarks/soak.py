@@ -36,7 +36,7 @@ from benchmarks.cost import cpu_s, memory_mb
 from harness import speech
 from harness.pulse import RATE, SoundServer
 from harness.soundbench import Pipeline
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.audio import pcm
 
 #: A reply of over three minutes: whenever the person speaks, it is playing.
@@ -126,7 +126,7 @@ class Clocks:
         self._thread.join()
 
     def _listen(self) -> None:
-        wanted = [topics.of(messages.MicFrame), topics.of(messages.SpeakerFrame)]
+        wanted = [registry.of(messages.MicFrame), registry.of(messages.SpeakerFrame)]
         subscriber = bus.Subscriber(wanted, self._directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:

@@ -17,7 +17,7 @@ from benchmarks.prompter import SILENCE_S, Prompter
 from harness.listening import Interruption
 from harness.pulse import SoundServer, end_process, spawn
 from harness.soundbench import ROOT, Pipeline, PipelineError
-from shared import messages, topics
+from shared import messages, registry
 
 #: How long a system may take over anything.
 PATIENCE_S = 20.0
@@ -177,7 +177,9 @@ class Bargein(Client):
 
     def _connect(self, url: str) -> None:
         conditions = self.conditions
-        beside = [s for s in (*conditions.stopped, *conditions.spinning) if s not in topics.STAGES]
+        beside = [
+            s for s in (*conditions.stopped, *conditions.spinning) if s not in registry.STAGES
+        ]
         silence_ms = round(SILENCE_S * 1000)
         run = Pipeline(
             env=self.sound.env,
@@ -187,7 +189,7 @@ class Bargein(Client):
                 "recorder.directory": self.sound.directory,
             },
             server=url,
-            stages=[*topics.STAGES, *beside],
+            stages=[*registry.STAGES, *beside],
             modules={stage: ("benchmarks.spinning", stage) for stage in conditions.spinning},
         )
         self._run = self._stack.enter_context(run)

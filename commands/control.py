@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 
-from shared import bus, config, messages, topics
+from shared import bus, config, messages, registry
 from shared.stage import RUNNING, AlreadyRunning, take_lock
 
 WAIT_S = 3.0
@@ -31,8 +31,8 @@ def main() -> int:
         settings = config.load(arguments).config
         directory = bus.prepare_directory(config.bus_directory(settings))
         network = config.bus_network(settings)
-        take_lock(topics.CONTROL, directory)
-        publisher = bus.Publisher(topics.CONTROL, directory, network)
+        take_lock(registry.CONTROL, directory)
+        publisher = bus.Publisher(registry.CONTROL, directory, network)
     except AlreadyRunning as error:
         print(f"control: {error}", file=sys.stderr)
         return RUNNING
@@ -47,7 +47,7 @@ def main() -> int:
     try:
         while (left := end - time.monotonic()) > 0:
             poller.wait(left)
-            if topics.of(messages.Control).name in publisher.welcome() and not found:
+            if registry.of(messages.Control).name in publisher.welcome() and not found:
                 found, end = True, time.monotonic() + OTHERS_S
         if found:
             publisher.publish(messages.Control(command=arguments.command))

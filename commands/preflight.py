@@ -12,7 +12,7 @@ from pathlib import Path
 
 from honcho import environ
 
-from shared import config, topics
+from shared import config, registry
 from shared.realtime import endpoint
 from shared.stage import KEY_STAGE
 
@@ -31,7 +31,7 @@ def main() -> int:
         settings = config.resolve(None, os.environ, []).config
         config.bus_network(settings)
         named = {name for argument in sys.argv[1:] for name in argument.split(",")}
-        if KEY_STAGE in named or not named & set(topics.STAGES):
+        if KEY_STAGE in named or not named & set(registry.STAGES):
             endpoint.read_key(settings.link)
     except (config.ConfigError, endpoint.KeyProblem) as error:
         print(f"bargein: {error}", file=sys.stderr)

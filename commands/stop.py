@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from shared import config, topics
+from shared import config, registry
 from shared.stage import RESTART_SIGNAL, SHUTDOWN_S
 
 #: A stage ends within SHUTDOWN_S of being asked; one that has not after this long is killed, s.
@@ -82,7 +82,7 @@ def restart(directory: Path, stage: str) -> tuple[int, int]:
 def main() -> int:
     """End or restart stages; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m commands.stop", description=__doc__)
-    known = (*topics.STAGES, *topics.LISTENERS)
+    known = (*registry.STAGES, *registry.LISTENERS)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"one of {', '.join(known)}")
     parser.add_argument("--restart", metavar="STAGE", choices=known, help="start this one again")
     config.add_arguments(parser)

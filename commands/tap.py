@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from shared import bus, config, messages, topics
+from shared import bus, config, messages, registry
 from shared.audio import pcm
 
 #: What carries text; all other payloads are sound.
@@ -85,7 +85,7 @@ def _plain(delivery: bus.Delivery[messages.Message]) -> dict[str, Any]:
 
 def _list(seen: dict[str, _Seen]) -> None:
     print(f"{'topic':<18} {'publisher':<10} {'type':<13} {'queue':<8} {'nominal':>8} {'now':>9}")
-    for topic in topics.TOPICS:
+    for topic in registry.TOPICS:
         row = seen.get(topic.name)
         now = "-" if row is None else f"{row.rate:.1f} Hz" if row.messages > 1 else "1 message"
         nominal = f"{topic.rate_hz:g} Hz" if topic.rate_hz else "events"
@@ -125,7 +125,7 @@ def _health(subscriber: bus.Subscriber, seconds: float) -> int:
     for delivery in _deliveries(subscriber, seconds):
         if delivery is not None and isinstance(delivery.message, messages.Health):
             found[delivery.topic.publisher] = delivery.message
-    for stage in (*topics.STAGES, *topics.LISTENERS):
+    for stage in (*registry.STAGES, *registry.LISTENERS):
         health = found.get(stage)
         if health is None:
             print(f"{stage:<10} not running")
@@ -135,7 +135,7 @@ def _health(subscriber: bus.Subscriber, seconds: float) -> int:
         counters = " ".join(f"{k}={v}" for k, v in sorted(health.counters.items()) if v)
         if counters:
             print(f"{'':<10} {counters}")
-    return 0 if all(s in found and found[s].ok for s in topics.STAGES) else 1
+    return 0 if all(s in found and found[s].ok for s in registry.STAGES) else 1
 
 
 TABLES: dict[str, Callable[[dict[str, _Seen]], None]] = {
@@ -163,14 +163,14 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    unknown = [name for name in arguments.topic if name not in topics.BY_NAME]
+    unknown = [name for name in arguments.topic if name not in registry.BY_NAME]
     if unknown or (arguments.look == "echo" and not arguments.topic):
         what = f"no topic {unknown[0]}" if unknown else "echo needs a topic"
-        print(f"tap: {what}; the topics are {' '.join(topics.BY_NAME)}", file=sys.stderr)
+        print(f"tap: {what}; the topics are {' '.join(registry.BY_NAME)}", file=sys.stderr)
         return 2
-    rows = [topics.BY_NAME[name] for name in arguments.topic] or list(topics.TOPICS)
+    rows = [registry.BY_NAME[name] for name in arguments.topic] or list(registry.TOPICS)
     if arguments.look == "health":
-        rows = [topic for topic in topics.TOPICS if topic.type is messages.Health]
+        rows = [topic for topic in registry.TOPICS if topic.type is messages.Health]
     if not directory.is_dir() and not network.addresses:
         print(f"tap: nothing has run on {directory} yet: start a stage first", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from harness import speech
 from harness.listening import FITS
 from harness.pulse import RATE, Samples, spans
 from services.emulator.tone import Tone
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.audio import pcm
 
 #: What is looked up of the tone, samples, and how often; up to ``FADE`` at its ends may be a fade.
@@ -218,8 +218,8 @@ class Ledger:
             messages.FlushReport,
         ]
         kinds += [messages.SpeakerFrame] if self.keep_sound else []
-        rows = [topics.of(kind) for kind in kinds]
-        rows += [topics.health("uplink"), topics.health("link")]
+        rows = [registry.of(kind) for kind in kinds]
+        rows += [registry.health("uplink"), registry.health("link")]
         subscriber = bus.Subscriber(rows, self.directory, onlooker=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:

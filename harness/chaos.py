@@ -23,7 +23,7 @@ from harness.pulse import Ear, SoundServer
 from harness.soundbench import Pipeline, PipelineError
 from services.downlink.abandoned import SURE_NS
 from services.uplink.reports import MARGIN_MS
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 
 TONE_S = 3.0
@@ -198,7 +198,7 @@ class Talk:
     def faults(self) -> dict[str, Callable[[], None]]:
         """Give what can happen, by name."""
         made: dict[str, Callable[[], None]] = {}
-        for stage in topics.STAGES:
+        for stage in registry.STAGES:
             made[f"kill {stage}"] = partial(self.kill, stage)
             made[f"stop {stage}"] = partial(self.stop, stage)
         made |= {

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from harness.pulse import end_process, spawn
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 
 ROOT = Path(__file__).parents[1]
 READY_S = 20.0
@@ -37,7 +37,7 @@ class PipelineError(Exception):
 class Listener:
     """Reads topics of a bus on a thread of its own, and keeps what it read."""
 
-    def __init__(self, directory: Path, wanted: Sequence[topics.Topic]) -> None:
+    def __init__(self, directory: Path, wanted: Sequence[registry.Topic]) -> None:
         self._directory = directory
         self._wanted = list(wanted)
         self._messages: dict[str, list[messages.Message]] = {row.name: [] for row in wanted}
@@ -49,7 +49,7 @@ class Listener:
     def all(self, kind: type[M], topic: str = "") -> list[M]:
         """Give every message of a type so far (of one topic, for a Health)."""
         with self._changed:
-            return list(self._messages[topic or topics.of(kind).name])  # type: ignore[arg-type]
+            return list(self._messages[topic or registry.of(kind).name])  # type: ignore[arg-type]
 
     def wait_for(
         self,
@@ -61,7 +61,7 @@ class Listener:
         timeout: float = READY_S,
     ) -> M:
         """Give the first message, not counting the ``after`` first ones, of which it holds."""
-        name = topic or topics.of(kind).name
+        name = topic or registry.of(kind).name
         deadline = time.monotonic() + timeout
         seen = after
         with self._changed:
@@ -121,7 +121,7 @@ class Pipeline:
         env: Mapping[str, str] = {},
         settings: Mapping[str, object] = {},
         emulator: Sequence[str] = (),
-        stages: Sequence[str] = topics.STAGES,
+        stages: Sequence[str] = registry.STAGES,
         server: str = "",
         modules: Mapping[str, Sequence[str]] = {},
     ) -> None:
@@ -159,8 +159,8 @@ class Pipeline:
 
     def start(self) -> None:
         """Start everything; return when the server is connected and the devices are open."""
-        rows = [topics.health(stage) for stage in self.stages]
-        rows += [topics.of(kind) for kind in self.kinds]
+        rows = [registry.health(stage) for stage in self.stages]
+        rows += [registry.of(kind) for kind in self.kinds]
         self._listener = Listener(self.bus_directory, rows)
         if not self.url:
             self.start_emulator()

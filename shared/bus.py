@@ -23,11 +23,11 @@ from typing import Generic, TypeVar, cast
 import msgspec
 import zmq
 
-from shared import messages, topics
+from shared import messages, registry
 from shared.clocks import Clock
 from shared.network import LOCAL, Network
 from shared.readers import WAITING, Audience, Frames, Hold, subscriptions
-from shared.topics import Queue, Topic
+from shared.registry import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
 RECONNECT_MS = 20
@@ -83,7 +83,7 @@ def prepare_directory(directory: Path) -> Path:
     Raises BusError where it is a link, another user's, open to others, or its path too long for a
     socket.
     """
-    longest = max(len(t.endpoint) for t in topics.TOPICS) + len("/.ipc")
+    longest = max(len(t.endpoint) for t in registry.TOPICS) + len("/.ipc")
     if len(os.fsencode(str(directory))) + longest > MAX_PATH:
         raise BusError(
             f"bus directory {directory}: the path is too long for a socket"
@@ -187,7 +187,7 @@ class Publisher:
         self._used: set[zmq.Socket[bytes]] = set()
         self._looked_ns = 0  # when one was used for which they were asked
         self.addresses: list[str] = []
-        rows = topics.published_by(stage)
+        rows = registry.published_by(stage)
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
         #: The topics that somebody reads, or looks on at.
         self.subscribed: frozenset[str] = frozenset()
@@ -232,7 +232,7 @@ class Publisher:
 
         What must not be lost (Queue.LOSSLESS) is held while the topic has no reader.
         """
-        topic = topic or topics.of(type(message))
+        topic = topic or registry.of(type(message))
         if topic.queue is Queue.STATE:
             self._last[topic.name] = message
         now = time.monotonic_ns()
@@ -262,7 +262,7 @@ class Publisher:
         for name, message in list(self._last.items()):
             if isinstance(message, messages.Health):
                 continue
-            self.publish(message, topics.BY_NAME[name])
+            self.publish(message, registry.BY_NAME[name])
 
     def welcome(self, among: Ready | None = None) -> list[str]:
         """Take new subscriptions; give their prefixes. To be called before each wait.
@@ -297,7 +297,7 @@ class Publisher:
 
     def _hold(self, socket: zmq.Socket[bytes], audience: Audience) -> None:
         """Hold from here on what has lost its last reader."""
-        for row in topics.published_by(self.stage):
+        for row in registry.published_by(self.stage):
             if (
                 row.queue is Queue.LOSSLESS
                 and self._sockets[row.endpoint] is socket
@@ -309,9 +309,9 @@ class Publisher:
     def _repeat(self, new: list[str]) -> None:
         for name, message in list(self._last.items()):
             if any(name.startswith(prefix) for prefix in new):
-                self.publish(message, topics.BY_NAME[name])
+                self.publish(message, registry.BY_NAME[name])
         for name in [n for n in self._held if n in new]:
-            socket = self._sockets[topics.BY_NAME[name].endpoint]
+            socket = self._sockets[registry.BY_NAME[name].endpoint]
             if self._audiences[socket].has_reader(name):
                 for frames in self._held.pop(name).take(time.monotonic_ns()):
                     _send(socket, frames)

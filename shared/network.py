@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import zmq
 from zmq.utils import z85
 
-from shared import topics
+from shared import registry
 
 #: The longest between two tries to reach a publisher: its machine may be off.
 RECONNECT_MAX_MS = 500
@@ -36,7 +36,7 @@ class NetworkError(Exception):
 def publishers() -> dict[str, list[str]]:
     """Give every publisher there is and its endpoints, as the registry has them."""
     found: dict[str, list[str]] = {}
-    for topic in topics.TOPICS:
+    for topic in registry.TOPICS:
         endpoints = found.setdefault(topic.publisher, [])
         if topic.endpoint not in endpoints:
             endpoints.append(topic.endpoint)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from shared.topics import Queue, Topic
+from shared.registry import Queue, Topic
 
 #: What must not be lost waits this long for a reader: stages start at the same time, and one that
 #: died is back within seconds.

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from shared import bus, config, messages, network, parent, topics
+from shared import bus, config, messages, network, parent, registry
 from shared.realtime import endpoint
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Stage:
         self, kind: type[M], handler: Callable[[bus.Delivery[M]], None], topic: str | None = None
     ) -> None:
         """Call ``handler`` with each message of a type (of one topic, for a Health)."""
-        row = topics.BY_NAME[topic] if topic else topics.of(kind)
+        row = registry.BY_NAME[topic] if topic else registry.of(kind)
         self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
 
     def publish(self, message: messages.Message) -> int:
@@ -213,9 +213,9 @@ class Stage:
 
     def loop(self) -> int:
         """Run until stopped; give the exit code."""
-        rows = [topics.BY_NAME[name] for name in self._handlers]
+        rows = [registry.BY_NAME[name] for name in self._handlers]
         self.subscriber = bus.Subscriber(
-            rows, self.directory, self.network, onlooker=self.name in topics.LISTENERS
+            rows, self.directory, self.network, onlooker=self.name in registry.LISTENERS
         )
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
@@ -270,7 +270,7 @@ class Stage:
             if delivery is None or self._stopping:
                 break
             ready = ()
-            if delivery.lost and delivery.topic.queue is topics.Queue.LOSSLESS:
+            if delivery.lost and delivery.topic.queue is registry.Queue.LOSSLESS:
                 self.count(
                     "lost_messages",
                     delivery.lost,
@@ -306,7 +306,7 @@ class Stage:
         health = messages.Health(
             pid=os.getpid(), ok=self.ok, state=self.state[:1024], counters=dict(self.counters)
         )
-        self.publisher.publish(health, topics.health(self.name))
+        self.publisher.publish(health, registry.health(self.name))
 
     def close(self) -> None:
         """Close what the stage opened, then the bus; once."""

@@ -14,7 +14,7 @@ import msgspec
 from services.playback.cues import Cues
 from services.playback.duck import Duck
 from services.playback.player import Player
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import devices, pcm
 from shared.audio.device import OutputDevice
 from shared.audio.framing import Framer
@@ -26,7 +26,7 @@ CHECK_S = 0.5
 CUE_S = 0.1
 #: How much is played until the playhead is told again: samples, 100 ms.
 HEARD = 5 * pcm.FRAME
-FRAMES = topics.of(messages.SpeakerFrame).name
+FRAMES = registry.of(messages.SpeakerFrame).name
 #: Stretches taken by one callback at most: a long reply that comes at once takes several.
 TAKEN_AT_ONCE = 128
 #: Bytes left for the callback at most. It takes them in within a second: one that doesn't is stuck.

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import zmq
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.readers import HOLD_NS
-from shared.topics import Queue
+from shared.registry import Queue
 from tests.support.frames import EPOCH, audio, frames, mic
 from tests.support.wires import Wires
 
@@ -55,7 +55,7 @@ def test_a_message_arrives_as_it_was_sent(wires: Wires) -> None:
     for n in range(3):
         found = wires.next(reader)
         assert found.message == mic(n, bytes([n, n]))
-        assert found.topic is topics.of(messages.MicFrame)
+        assert found.topic is registry.of(messages.MicFrame)
         assert (found.stamp.seq, found.stamp.t) == (n, sent[n])
         assert (found.lost, found.restarted) == (0, False)
     assert before <= sent[0] <= sent[1] <= sent[2]
@@ -79,7 +79,9 @@ def test_each_topic_is_counted_by_itself(wires: Wires) -> None:
 def test_a_reader_gets_only_what_it_asked_for(wires: Wires) -> None:
     publisher, reader = wires.publisher("link"), wires.subscriber(messages.LinkState)
     wires.join(publisher, "link.state")
-    publisher.publish(messages.Health(pid=1, ok=True, state="", counters={}), topics.health("link"))
+    publisher.publish(
+        messages.Health(pid=1, ok=True, state="", counters={}), registry.health("link")
+    )
     publisher.publish(link())
     assert isinstance(wires.next(reader).message, messages.LinkState)
 
@@ -111,8 +113,8 @@ def test_a_late_reader_gets_the_state_at_once(wires: Wires) -> None:
     for state in ("connecting", "open"):
         publisher.publish(link(state))
     health = messages.Health(pid=1, ok=True, state="x", counters={})
-    publisher.publish(health, topics.health("link"))
-    reader = wires.subscriber(messages.LinkState, topics.health("link"))
+    publisher.publish(health, registry.health("link"))
+    reader = wires.subscriber(messages.LinkState, registry.health("link"))
     wires.join(publisher, "link.state", "link.health")
     found = {d.topic.name: d.message for d in (wires.next(reader), wires.next(reader))}
     assert found == {"link.state": link("open"), "link.health": health}
@@ -132,12 +134,12 @@ def test_state_is_repeated_to_a_reader_of_everything(wires: Wires) -> None:
 
 def test_state_is_repeated_and_health_is_not(wires: Wires) -> None:
     publisher = wires.publisher("link")
-    reader = wires.subscriber(messages.LinkState, topics.health("link"))
+    reader = wires.subscriber(messages.LinkState, registry.health("link"))
     wires.join(publisher, "link.state", "link.health")
     publisher.publish(link("waiting"))
     publisher.publish(link("open"))
     health = messages.Health(pid=1, ok=True, state="", counters={})
-    publisher.publish(health, topics.health("link"))
+    publisher.publish(health, registry.health("link"))
     publisher.repeat_state()
     publisher.publish(link("refused"))
     found = [wires.next(reader) for _ in range(5)]
@@ -381,7 +383,7 @@ def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
 
 
 def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
-    topic = topics.of(messages.SpeakerFrame)
+    topic = registry.of(messages.SpeakerFrame)
     assert topic.max_age_ms
     reader = wires.subscriber(messages.SpeakerFrame)
     sender = wires.foreign("playback", "speaker.frame")
@@ -519,7 +521,7 @@ def test_what_is_too_large_is_refused_and_the_next_one_is_read(
     good = (
         audio(0) if kind is messages.ReplyAudio else messages.ServerEvent(session=1, received_ns=1)
     )
-    row = topics.of(kind)
+    row = registry.of(kind)
     reader = wires.subscriber(kind)
     sender = wires.foreign(row.endpoint, row.name)
     too_large = bytes(kind.payload_limit + kind.payload_unit)
@@ -612,7 +614,7 @@ def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
     wires: Wires, kind: type[messages.Message]
 ) -> None:
     reader = wires.subscriber(kind, messages.Control, messages.LinkState)
-    flood = topics.of(kind)
+    flood = registry.of(kind)
     senders = [
         wires.foreign(name, *topic)
         for name, *topic in (
@@ -744,7 +746,7 @@ def test_one_that_cannot_be_made_is_refused(place: Path) -> None:
 
 
 def test_a_path_too_long_for_a_socket_is_refused(place: Path) -> None:
-    longest = max(len(topic.endpoint) for topic in topics.TOPICS) + len("/.ipc")
+    longest = max(len(topic.endpoint) for topic in registry.TOPICS) + len("/.ipc")
     room = bus.MAX_PATH - longest - len(os.fsencode(place))
     fits = place.with_name(place.name + "x" * room)
     said = refusal(place.with_name(fits.name + "x"))
@@ -754,7 +756,7 @@ def test_a_path_too_long_for_a_socket_is_refused(place: Path) -> None:
     assert not fits.exists()
     bus.prepare_directory(fits)
     # and a socket really fits in there
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         bus.Publisher(stage, fits).close()
 
 

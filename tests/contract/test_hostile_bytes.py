@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from services.downlink import events
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from tests.support.headers import KINDS, every_kind, header
 from tests.support.wires import Wires
 
@@ -123,7 +123,7 @@ class Wire:
 
 @pytest.fixture(name="wire")
 def _wire(wires: Wires) -> Wire:
-    topic = topics.of(messages.ReplyState)
+    topic = registry.of(messages.ReplyState)
     reader = wires.subscriber(topic)
     return Wire(wires.foreign(topic.endpoint, topic.name), reader)
 
@@ -131,7 +131,7 @@ def _wire(wires: Wires) -> Wire:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> None:
-    topic, reader, sender = topics.of(messages.ReplyState), wire.reader, wire.sender
+    topic, reader, sender = registry.of(messages.ReplyState), wire.reader, wire.sender
     before = sum(reader.faults.refused.values())
     name = topic.name.encode()
     message = messages.ReplyState(generation=1, session=1, active=[], items=[])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import topics
+from shared import registry
 
 pytestmark = pytest.mark.contract
 
@@ -19,7 +19,7 @@ INSTALLED = ("services", "shared", "commands")
 BESIDE = ("harness", "tests", "benchmarks")
 SOURCES = sorted(path for part in (*INSTALLED, *BESIDE) for path in (ROOT / part).rglob("*.py"))
 #: Processes of a conversation or beside one. The emulator is a service and no stage.
-STAGES = (*topics.STAGES, *topics.LISTENERS)
+STAGES = (*registry.STAGES, *registry.LISTENERS)
 
 #: The longest a stage's loop may be, and any other module of a service, in lines.
 LONGEST_LOOP, LONGEST = 300, 420
@@ -309,10 +309,13 @@ def made(texts: Mapping[str, str]) -> Graph:
 @pytest.mark.parametrize(
     ("texts", "found"),
     [
-        ({"shared.bus": "from shared import topics", "shared.topics": "import sys"}, []),
+        ({"shared.bus": "from shared import registry", "shared.registry": "import sys"}, []),
         (
-            {"shared.bus": "from shared import topics", "shared.topics": "from shared import bus"},
-            ["shared.bus", "shared.topics"],
+            {
+                "shared.bus": "from shared import registry",
+                "shared.registry": "from shared import bus",
+            },
+            ["shared.bus", "shared.registry"],
         ),
         (
             {

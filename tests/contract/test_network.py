@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from commands import keys
-from shared import bus, config, messages, network, topics
+from shared import bus, config, messages, network, registry
 from shared.network import Network
 from tests.support.wires import Wires
 
@@ -39,9 +39,9 @@ def test_the_endpoints_of_the_stages_take_the_ports_in_turn() -> None:
 
 
 def test_every_publisher_of_the_registry_can_be_named() -> None:
-    assert {topic.publisher for topic in topics.TOPICS} == set(network.publishers())
+    assert {topic.publisher for topic in registry.TOPICS} == set(network.publishers())
     line = " ".join(["tcp://10.0.0.2:1", *network.publishers()])
-    assert set(network.parse([line])) == {topic.endpoint for topic in topics.TOPICS}
+    assert set(network.parse([line])) == {topic.endpoint for topic in registry.TOPICS}
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def exchange(
     """
     publisher = bus.Publisher("link", wires.directory, publishes)
     readers = [
-        bus.Subscriber([topics.of(messages.LinkState)], wires.directory, net) for net in reads
+        bus.Subscriber([registry.of(messages.LinkState)], wires.directory, net) for net in reads
     ]
     heard = [0] * len(readers)
     try:

@@ -9,46 +9,48 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, messages, topics
-from shared.topics import Queue, Topic
+from shared import bus, messages, registry
+from shared.registry import Queue, Topic
 
 pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).parents[2]
-every_topic = pytest.mark.parametrize("topic", topics.TOPICS, ids=lambda topic: topic.name)
+every_topic = pytest.mark.parametrize("topic", registry.TOPICS, ids=lambda topic: topic.name)
 
 
 # the registry itself
 
 
 def test_every_name_is_there_once() -> None:
-    names = [topic.name for topic in topics.TOPICS]
+    names = [topic.name for topic in registry.TOPICS]
     assert len(set(names)) == len(names)
-    assert list(topics.BY_NAME) == names
+    assert list(registry.BY_NAME) == names
 
 
 def test_no_name_is_the_beginning_of_another() -> None:
     # a subscription is a prefix: such a reader would be sent what it did not ask for
-    pairs = itertools.permutations((topic.name for topic in topics.TOPICS), 2)
+    pairs = itertools.permutations((topic.name for topic in registry.TOPICS), 2)
     assert [(a, b) for a, b in pairs if b.startswith(a)] == []
 
 
 def test_every_message_has_one_topic() -> None:
-    types = [topic.type for topic in topics.TOPICS if topic.type is not messages.Health]
+    types = [topic.type for topic in registry.TOPICS if topic.type is not messages.Health]
     assert len(set(types)) == len(types)
     assert {*types, messages.Health} == set(messages.Message.__subclasses__())
 
 
 def test_every_stage_tells_its_health() -> None:
-    told = {topic.name: topic.publisher for topic in topics.TOPICS if topic.type is messages.Health}
-    assert told == {f"{stage}.health": stage for stage in (*topics.STAGES, *topics.LISTENERS)}
+    told = {
+        topic.name: topic.publisher for topic in registry.TOPICS if topic.type is messages.Health
+    }
+    assert told == {f"{stage}.health": stage for stage in (*registry.STAGES, *registry.LISTENERS)}
 
 
 @every_topic
 def test_its_publisher_is_known(topic: Topic) -> None:
     # one field holds it, so there is one; and a process of that name
-    known = {*topics.STAGES, *topics.LISTENERS}
-    if topic.publisher != topics.CONTROL:
+    known = {*registry.STAGES, *registry.LISTENERS}
+    if topic.publisher != registry.CONTROL:
         assert topic.publisher in known
         services = ROOT / "services"
         module, package = services / f"{topic.publisher}.py", services / topic.publisher
@@ -69,7 +71,7 @@ def test_its_row_makes_sense(topic: Topic) -> None:
 
 def test_endpoints_of_different_publishers_differ() -> None:
     publishers: dict[str, set[str]] = {}
-    for topic in topics.TOPICS:
+    for topic in registry.TOPICS:
         publishers.setdefault(topic.endpoint, set()).add(topic.publisher)
     assert {name: who for name, who in publishers.items() if len(who) > 1} == {}
     # on a file system that does not tell capitals from small letters too
@@ -77,8 +79,8 @@ def test_endpoints_of_different_publishers_differ() -> None:
 
 
 def test_a_flush_waits_behind_nothing() -> None:
-    endpoint = topics.of(messages.Flush).endpoint
-    assert [topic.name for topic in topics.TOPICS if topic.endpoint == endpoint] == ["flush"]
+    endpoint = registry.of(messages.Flush).endpoint
+    assert [topic.name for topic in registry.TOPICS if topic.endpoint == endpoint] == ["flush"]
 
 
 @every_topic
@@ -104,7 +106,7 @@ def procfile(name: str) -> dict[str, str]:
 
 def test_the_procfile_starts_the_stages() -> None:
     found = procfile("Procfile")
-    assert set(found) == set(topics.STAGES)
+    assert set(found) == set(registry.STAGES)
     for stage, command in found.items():
         kept = "" if stage == "link" else "unset OPENAI_API_KEY; "
         assert command == f"{kept}exec python -u -m services.{stage}"
@@ -112,7 +114,7 @@ def test_the_procfile_starts_the_stages() -> None:
 
 def test_the_demos_procfile_starts_them_with_an_emulator_and_a_recorder() -> None:
     found = procfile("Procfile.demo")
-    assert set(found) == {*topics.STAGES, "emulator", "recorder"}
+    assert set(found) == {*registry.STAGES, "emulator", "recorder"}
     for stage, command in found.items():
         assert command.endswith(f"exec python -u -m services.{stage}")
 
@@ -145,7 +147,7 @@ def written(text: str) -> list[list[str]]:
 
 def test_the_documented_topics_are_the_registry() -> None:
     found = written(ARCHITECTURE.read_text("utf-8"))
-    assert sorted(found) == sorted(row(topic) for topic in topics.TOPICS)
+    assert sorted(found) == sorted(row(topic) for topic in registry.TOPICS)
 
 
 def test_the_documented_layout_is_there() -> None:

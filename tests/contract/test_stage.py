@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import shared.stage
-from shared import bus, config, messages, topics
+from shared import bus, config, messages, registry
 from shared.realtime import endpoint
 from shared.stage import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING, AlreadyRunning, Failure, Stage
 from tests.support.frames import audio, frames, mic
@@ -180,7 +180,7 @@ def test_refused_messages_are_said_when_there_are_more(
 
 def beats(stage: Stage, wires: Wires, number: int) -> list[messages.Health]:
     """Run a stage until it has told its health some times; give what it told."""
-    reader = wires.subscriber(topics.health(stage.name))
+    reader = wires.subscriber(registry.health(stage.name))
     found: list[messages.Health] = []
 
     def look() -> None:
@@ -234,7 +234,7 @@ def speaking(wires: Wires, name: str, *messages: list[bytes]) -> threading.Threa
     """Publish some frames from a thread, as soon as the stage here subscribes to their topic."""
 
     def speak() -> None:
-        sender = wires.foreign(topics.BY_NAME[name].endpoint, name)
+        sender = wires.foreign(registry.BY_NAME[name].endpoint, name)
         for each in messages:
             sender.send_multipart(each)
 
@@ -554,7 +554,7 @@ def test_its_devices_are_listed_without_starting_it(
 
 
 def test_only_link_keeps_the_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*topics.STAGES, *topics.LISTENERS):
+    for name in (*registry.STAGES, *registry.LISTENERS):
         monkeypatch.setenv(endpoint.KEY_VARIABLE, "sk-secret")
         seen: list[str | None] = []
         run(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import config, stage, topics
+from shared import config, registry, stage
 
 pytestmark = pytest.mark.contract
 
@@ -51,13 +51,13 @@ def of(name: str) -> dict[str, list[str]]:
 
 def test_the_target_starts_the_stages_and_ends_them() -> None:
     unit = read(UNITS / "bargein.target")["Unit"]
-    assert words(unit["Wants"]) == [f"bargein@{name}.service" for name in topics.STAGES]
+    assert words(unit["Wants"]) == [f"bargein@{name}.service" for name in registry.STAGES]
     assert read(TEMPLATE)["Unit"]["PartOf"] == ["bargein.target"]
     drop_ins = {path.name for path in UNITS.glob("*.service.d")}
     assert drop_ins == {"bargein@link.service.d"}
 
 
-@pytest.mark.parametrize("name", [*topics.STAGES, *topics.LISTENERS])
+@pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])
 def test_a_service_is_a_stage(name: str) -> None:
     settings = of(name)
     [command] = settings["ExecStart"]
@@ -68,7 +68,7 @@ def test_a_service_is_a_stage(name: str) -> None:
     assert find_spec(arguments[-1]) is not None
 
 
-@pytest.mark.parametrize("name", topics.STAGES)
+@pytest.mark.parametrize("name", registry.STAGES)
 def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     settings = of(name)
     assert settings["Restart"] == ["on-failure"]
@@ -82,7 +82,7 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     assert float(settings["TimeoutStopSec"][0]) > stage.SHUTDOWN_S
 
 
-@pytest.mark.parametrize("name", [*topics.STAGES, *topics.LISTENERS])
+@pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])
 def test_link_alone_is_told_where_the_key_is(name: str) -> None:
     settings = of(name)
     assert settings["UnsetEnvironment"] == ["OPENAI_API_KEY"]
@@ -102,7 +102,7 @@ def test_systemd_has_nothing_to_say_about_them(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.symlink_to("/bin/true")
     env = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    names = ["bargein.target", *(f"bargein@{name}.service" for name in topics.STAGES)]
+    names = ["bargein.target", *(f"bargein@{name}.service" for name in registry.STAGES)]
     paths = [str(UNITS / name) for name in names]
     found = subprocess.run(
         [analyze, "--user", "--man=no", "verify", *paths],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared import topics
+from shared import registry
 from tests.support import keeper
 from tests.support.demonstration import DEMO_S, Demonstration
 from tests.support.pipeline import ROOT, UNHELD, Keeper, Pipeline, environment_of
@@ -53,7 +53,7 @@ def demonstration(
         }
         arguments = ("--seconds", str(DEMO_S), "--out", str(out))
         child = pipeline.python("commands.demo", *arguments, env=env, cwd=root)
-        pids = {s: pipeline.bus.health(s).pid for s in (*topics.STAGES, *topics.LISTENERS)}
+        pids = {s: pipeline.bus.health(s).pid for s in (*registry.STAGES, *registry.LISTENERS)}
         environments = {stage: environment_of(pid) for stage, pid in pids.items()}
         yield Demonstration(child, out, environments)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import recordings
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.audio import pcm
 from tests.support.conversations import Witness, history
 from tests.support.forger import forging
@@ -169,7 +169,7 @@ def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) ->
         latency_ns=0,
         items=[item],
     )
-    wanted = (topics.health("uplink"), topics.of(messages.ClientEvent))
+    wanted = (registry.health("uplink"), registry.of(messages.ClientEvent))
     with Pipeline(kept, wanted) as pipeline, contextlib.ExitStack() as stack:
         playback = stack.enter_context(
             contextlib.closing(bus.Publisher("playback", pipeline.bus_directory))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from harness import chaos
-from shared import topics
+from shared import registry
 
 pytestmark = pytest.mark.process
 
-PLAN = tuple((f"kill {stage}", "interrupted") for stage in topics.STAGES)
+PLAN = tuple((f"kill {stage}", "interrupted") for stage in registry.STAGES)
 
 
 def test_a_stage_that_dies_at_an_interruption_takes_nothing_along() -> None:

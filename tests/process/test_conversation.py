@@ -20,7 +20,7 @@ import soundfile
 from harness import recordings
 from services.emulator.clips import Voice
 from services.emulator.options import VOICE
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
@@ -198,7 +198,7 @@ def test_nothing_went_wrong(conversation: Conversation) -> None:
         listener.all(messages.ServerEvent)[0].session
     }
     assert not [s for s in listener.all(messages.LinkState) if s.state == "waiting"]
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         health = listener.all(messages.Health, topic=f"{stage}.health")[-1]
         assert health.ok
         faults = ("lost", "refused", "bad_events", "unknown_events", "error", "underruns", "gap")

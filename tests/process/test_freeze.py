@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from shared import messages, topics
+from shared import messages, registry
 from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
@@ -31,7 +31,7 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["session.greeting"] = "Tell a long story."
         pipeline.emulator("--pace", "1")
-        stages = pipeline.all_up(*topics.STAGES)
+        stages = pipeline.all_up(*registry.STAGES)
         pipeline.meet()
         for seconds in FROZEN_S:
             for name in frozen:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness import recordings
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 from tests.support import servers
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline, environment_of
@@ -86,14 +86,14 @@ def started(kept: Keeper) -> Iterator[Started]:
         pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session)
         met.set()
         server.wait(3)
-        for stage in topics.STAGES:
+        for stage in registry.STAGES:
             pipeline.bus.health(stage, lambda h: h.ok, since=pipeline.bus.now)
         yield Started(pipeline, child, server)
 
 
 def test_only_link_has_the_key_in_its_environment(started: Started) -> None:
     assert started.server.connections[0].headers["authorization"] == f"Bearer {KEY}"
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         environment = environment_of(started.pipeline.bus.health(stage).pid)
         assert "BARGEIN_LINK__URL=" in environment
         assert (KEY in environment) == (stage == "link")
@@ -131,17 +131,17 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
     for name, child in looks.items():
         assert child.wait() == 0, (name, child.output)
     rows = {line.split()[0]: line.split() for line in looks["list"].lines[1:]}
-    assert list(rows) == [topic.name for topic in topics.TOPICS]
+    assert list(rows) == [topic.name for topic in registry.TOPICS]
     assert rows["control"][-1] == "-"
     rates = {line.split()[0]: float(line.split()[1]) for line in looks["hz"].lines}
     for topic in ("mic.frame", "client.event", "speaker.frame"):
-        assert 0.8 < rates[topic] / topics.BY_NAME[topic].rate_hz < 1.2
+        assert 0.8 < rates[topic] / registry.BY_NAME[topic].rate_hz < 1.2
         assert rows[topic][-1] == "Hz"
     bandwidth = {line.split()[0]: float(line.split()[1]) for line in looks["bw"].lines}
     assert bandwidth["mic.frame"] == pytest.approx(pcm.RATE * pcm.SAMPLE_BYTES / 1000, rel=0.2)
     delays = [re.findall(r"([\d.]+) ms", line) for line in looks["delay"].lines]
     assert all(float(middle) <= float(worst) for middle, worst in delays)
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         pid = listener.health(stage).pid
         assert looks["health"].matching(rf"^{stage} +ok +pid {pid} ")
     assert looks["health"].matching("^recorder +not running")
@@ -152,7 +152,7 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
     # and the conversation has noticed none of it
     frames = [d for d in listener.heard[now:] if isinstance(d.message, messages.MicFrame)]
     assert frames[-1].stamp.seq - frames[0].stamp.seq == len(frames) - 1
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         assert not listener.health(stage, since=now).counters.get("lost_messages")
     assert len({s.session for s in listener.all(messages.LinkState, since=now)}) == 1
 
@@ -180,7 +180,7 @@ def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
 # Last of those that use it.
 def test_ctrl_c_ends_them_all_with_zero(started: Started) -> None:
     assert started.honcho.end(signal.SIGINT) == 128 + signal.SIGINT
-    assert stopped(started.honcho) == dict.fromkeys(topics.STAGES, 0)
+    assert stopped(started.honcho) == dict.fromkeys(registry.STAGES, 0)
 
 
 def test_a_missing_key_is_one_line_and_ends_all(pipeline: Pipeline) -> None:
@@ -225,7 +225,7 @@ def test_a_stage_of_ones_own_takes_the_place_of_another(pipeline: Pipeline) -> N
         pipeline.settings["link.url"] = server.url
         # its sound is a constant, which the canceller would take for hum
         pipeline.settings["echo.enabled"] = False
-        others = [stage for stage in topics.STAGES if stage != "capture"]
+        others = [stage for stage in registry.STAGES if stage != "capture"]
         child = honcho(pipeline, *others)
         connection = server.wait()
         own = pipeline.run(

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from shared import messages, topics
+from shared import messages, registry
 from tests.support.forger import forging
 from tests.support.pipeline import Pipeline
 
@@ -116,7 +116,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
             names = [name for name, of in read if of == publisher]
             forger = stack.enter_context(forging(publisher, pipeline, *names))
             for name in names:
-                kind = topics.BY_NAME[name].type
+                kind = registry.BY_NAME[name].type
                 for message in untrue(kind):
                     forger.publish(message, name)
                 for frames in malformed(kind):

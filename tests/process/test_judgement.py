@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from harness import recordings
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.audio import pcm
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 
@@ -291,4 +291,4 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
 
 
 def test_the_stages_of_these_tests_are_those_of_a_conversation() -> None:
-    assert {*STAGES, "link", "capture"} == set(topics.STAGES)
+    assert {*STAGES, "link", "capture"} == set(registry.STAGES)

@@ -19,7 +19,7 @@ import pytest
 import zmq
 
 from harness import recordings
-from shared import bus, messages, network, topics
+from shared import bus, messages, network, registry
 from shared.audio import pcm
 from tests.support.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
 
@@ -178,7 +178,7 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
         stranger.connect(address)
         strangers.append(stranger)
     friend = bus.Subscriber(
-        [topics.health("link")],
+        [registry.health("link")],
         held.pipeline.bus_directory,
         network.Network({"link": address}, held.key),
     )
@@ -204,7 +204,7 @@ def test_they_are_looked_at_from_either(held: Held) -> None:
     ]
     for look in looks:
         assert look.wait() == 0, look.output
-        assert len(look.matching(r"^\w+ +ok ")) == len(topics.STAGES)
+        assert len(look.matching(r"^\w+ +ok ")) == len(registry.STAGES)
 
 
 def test_without_the_key_nothing_starts(held: Held) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from tests.support.pipeline import PATIENCE_S, ROOT, UNHELD, Child, Keeper, Pipeline
 from tests.support.readers import attend, join
 
@@ -48,9 +48,9 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
 TAKER = """
 import sys
 from pathlib import Path
-from shared import bus, topics
+from shared import bus, registry
 poller = bus.Poller()
-reader = bus.Subscriber([topics.BY_NAME["reply.audio"]], Path(sys.argv[1]))
+reader = bus.Subscriber([registry.BY_NAME["reply.audio"]], Path(sys.argv[1]))
 for socket in reader.sockets:
     poller.watch(socket)
 while True:
@@ -77,7 +77,7 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
         reader.send(signal.SIGSTOP)
         before = resident()
         took: list[float] = []
-        room = topics.Queue.LOSSLESS.value
+        room = registry.Queue.LOSSLESS.value
         for _ in range(4):
             begun = time.monotonic()
             for _ in range(room // 2):
@@ -101,9 +101,9 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
 READER = """
 import sys
 from pathlib import Path
-from shared import bus, topics
+from shared import bus, registry
 poller = bus.Poller()
-reader = bus.Subscriber([topics.BY_NAME["reply.audio"]], Path(sys.argv[1]))
+reader = bus.Subscriber([registry.BY_NAME["reply.audio"]], Path(sys.argv[1]))
 for socket in reader.sockets:
     poller.watch(socket)
 while reader.receive(poller.wait(1)) is None:

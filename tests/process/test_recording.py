@@ -17,14 +17,14 @@ import pytest
 import soundfile
 
 from harness import recordings
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 from tests.support.demonstration import DEMO_S, Demonstration
 from tests.support.pipeline import PATIENCE_S, Pipeline
 
 pytestmark = pytest.mark.process
 
-STAGES = (*topics.STAGES, *topics.LISTENERS)
+STAGES = (*registry.STAGES, *registry.LISTENERS)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import recordings
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 
@@ -111,7 +111,7 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     assert told.action == "truncate"
     assert told.audio_end_ms == pcm.samples_to_ms(cut.heard)
     assert anew.heard <= cut.heard < EVERY_S * pcm.RATE
-    for name in topics.STAGES:
+    for name in registry.STAGES:
         assert talk.stages[name].running
 
 

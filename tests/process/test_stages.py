@@ -15,12 +15,12 @@ from contextlib import contextmanager
 import msgpack
 import pytest
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from tests.support.pipeline import GONE_S, SLACK_S, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-STAGES = (*topics.STAGES, *topics.LISTENERS)
+STAGES = (*registry.STAGES, *registry.LISTENERS)
 LARGEST = 2**63 - 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -72,14 +72,14 @@ def test_the_first_lines_say_where_and_what(idle: dict[tuple[str, int], Child], 
     child = idle[stage, signal.SIGTERM]
     first = "\n".join(child.lines[:4])
     [publishes] = re.findall(rf"{stage} \(pid {child.pid}\) publishes on (.+)", first)
-    endpoints = dict.fromkeys(topic.endpoint for topic in topics.published_by(stage))
+    endpoints = dict.fromkeys(topic.endpoint for topic in registry.published_by(stage))
     assert [address.rpartition("/")[2] for address in publishes.split()] == [
         f"{endpoint}.ipc" for endpoint in endpoints
     ]
     [listens] = re.findall(r"listens for (.+)", first)
     assert (listens == "nothing") == (stage == "capture")
     for name, publisher in re.findall(r"(\S+)\((\S+)\)", listens):
-        assert topics.BY_NAME[name].publisher == publisher
+        assert registry.BY_NAME[name].publisher == publisher
     assert re.search(FIRST[stage], first, re.MULTILINE), first
 
 
@@ -197,7 +197,7 @@ def test_a_signal_ends_it_though_the_bus_is_flooded(
     kept: Keeper, counter: str, number: int
 ) -> None:
     # who listens to the flood as well would slow it down
-    with Pipeline(kept, [topics.health("uplink")]) as pipeline:
+    with Pipeline(kept, [registry.health("uplink")]) as pipeline:
         child = pipeline.up("uplink")
         with flood(pipeline, valid=counter == "frames_unsent"):
             begun = pipeline.bus.health("uplink", lambda h: h.counters.get(counter, 0) > 100)

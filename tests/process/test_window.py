@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from shared import messages, topics
+from shared import messages, registry
 from tests.support import keeper
 from tests.support.pipeline import PATIENCE_S, ROOT, Child, Keeper, Pipeline, settled, survivors
 
@@ -88,7 +88,7 @@ def _terminal(pipeline: Pipeline, kept: Keeper) -> Iterator[Terminal]:
 
 def stage_pids(pipeline: Pipeline, since: int = 0) -> dict[str, int]:
     """Wait until every stage of a conversation runs; return their pids."""
-    return {stage: pipeline.bus.health(stage, since=since).pid for stage in topics.STAGES}
+    return {stage: pipeline.bus.health(stage, since=since).pid for stage in registry.STAGES}
 
 
 def gone(pids: Callable[[], object]) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from tests.support.pipeline import PATIENCE_S, Pipeline
 
 
@@ -34,12 +34,12 @@ class Forger:
 
     def send(self, topic: str, *frames: bytes) -> None:
         """Send frames as they are, under the name of a topic."""
-        endpoint = topics.BY_NAME[topic].endpoint
+        endpoint = registry.BY_NAME[topic].endpoint
         self._publisher._sockets[endpoint].send_multipart([topic.encode(), *frames])
 
     def publish(self, message: messages.Message, topic: str = "") -> None:
         """Send a message, valid in form."""
-        row = topics.BY_NAME[topic] if topic else topics.of(type(message))
+        row = registry.BY_NAME[topic] if topic else registry.of(type(message))
         stamp = messages.Stamp(seq=next(self._sequence), epoch=1, t=time.monotonic_ns())
         self.send(row.name, *messages.encode(message, stamp))
 

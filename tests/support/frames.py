@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shared import messages, topics
+from shared import messages, registry
 
 EPOCH = 1_700_000_000_000_000_000
 
@@ -30,5 +30,5 @@ def frames(
 ) -> list[bytes]:
     """Give a message's frames as its publisher would have sent them."""
     stamp = messages.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
-    topic = name or topics.of(type(message)).name
+    topic = name or registry.of(type(message)).name
     return [topic.encode(), *messages.encode(message, stamp)]

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.network import LOCAL, Network
 from tests.support import keeper
 
@@ -36,7 +36,7 @@ M = TypeVar("M", bound=messages.Message)
 
 
 #: Topics that no reader can take away from another.
-UNHELD = tuple(topic for topic in topics.TOPICS if topic.queue is not topics.Queue.LOSSLESS)
+UNHELD = tuple(topic for topic in registry.TOPICS if topic.queue is not registry.Queue.LOSSLESS)
 
 
 class Keeper:
@@ -188,7 +188,7 @@ class Listener:
     """
 
     def __init__(
-        self, directory: Path, wanted: Sequence[topics.Topic], network: Network = LOCAL
+        self, directory: Path, wanted: Sequence[registry.Topic], network: Network = LOCAL
     ) -> None:
         self.heard: list[bus.Delivery[messages.Message]] = []
         self.subscribers: list[bus.Subscriber] = []
@@ -222,7 +222,7 @@ class Listener:
 
     def join(self) -> None:
         """Look on at the rest as well, from here on."""
-        self._wanted.append([topic for topic in topics.TOPICS if topic not in UNHELD])
+        self._wanted.append([topic for topic in registry.TOPICS if topic not in UNHELD])
 
     def close(self) -> None:
         """Stop listening."""
@@ -305,7 +305,7 @@ class Pipeline:
     def __init__(
         self,
         kept: Keeper,
-        wanted: Sequence[topics.Topic] = topics.TOPICS,
+        wanted: Sequence[registry.Topic] = registry.TOPICS,
         network: Network = LOCAL,
     ) -> None:
         # in /tmp whatever TMPDIR says: a socket's path has to be short

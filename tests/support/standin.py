@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from shared import messages, topics
+from shared import messages, registry
 from shared.bus import Delivery
 from shared.config import Config
 
@@ -67,7 +67,7 @@ class StandIn:
         """Hand it a message."""
         stamp = messages.Stamp(seq=0, epoch=1, t=time.monotonic_ns())
         kind = type(message)
-        self.handlers[kind](Delivery(topics.of(kind), message, stamp, restarted=False, lost=0))
+        self.handlers[kind](Delivery(registry.of(kind), message, stamp, restarted=False, lost=0))
 
     def tick(self) -> None:
         """Let it be woken, and every timer be due once."""

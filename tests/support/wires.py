@@ -8,7 +8,7 @@ from pathlib import Path
 
 import zmq
 
-from shared import bus, messages, topics
+from shared import bus, messages, registry
 from shared.network import LOCAL
 
 #: How long something that must come is waited for: none of it takes a tenth of a second.
@@ -29,10 +29,10 @@ class Wires:
         return opened
 
     def subscriber(
-        self, *kinds: type[messages.Message] | topics.Topic, onlooker: bool = False
+        self, *kinds: type[messages.Message] | registry.Topic, onlooker: bool = False
     ) -> bus.Subscriber:
         """Open a reader of some topics, in this order, or one that only looks on."""
-        rows = [kind if isinstance(kind, topics.Topic) else topics.of(kind) for kind in kinds]
+        rows = [kind if isinstance(kind, registry.Topic) else registry.of(kind) for kind in kinds]
         opened = bus.Subscriber(rows, self.directory, onlooker=onlooker)
         self._opened.append(opened)
         return opened

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from commands import tap
-from shared import messages, topics
+from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.network import LOCAL, Network
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.unit
 
 
 def delivery(
-    message: messages.Message, topic: topics.Topic | None = None
+    message: messages.Message, topic: registry.Topic | None = None
 ) -> Delivery[messages.Message]:
     stamp = messages.Stamp(seq=5, epoch=1, t=2)
-    row = topic or topics.of(type(message))
+    row = topic or registry.of(type(message))
     return Delivery(row, message, stamp, restarted=False, lost=0)
 
 
-def plain(message: messages.Message, topic: topics.Topic | None = None) -> dict[str, Any]:
+def plain(message: messages.Message, topic: registry.Topic | None = None) -> dict[str, Any]:
     found = tap._plain(delivery(message, topic))
     assert msgspec.json.decode(msgspec.json.encode(found)) == found
     return found
@@ -51,7 +51,7 @@ def test_a_message_without_a_payload_is_its_fields() -> None:
 
 def test_health_is_shown_under_its_stage() -> None:
     health = messages.Health(pid=1, ok=True, state="fine", counters={"frames": 2})
-    found = plain(health, topics.health("link"))
+    found = plain(health, registry.health("link"))
     assert (found["topic"], found["counters"]) == ("link.health", {"frames": 2})
 
 
@@ -115,7 +115,7 @@ def _table(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 def test_list_has_every_topic(table: Table) -> None:
     heading, *rows = table({"mic.frame": seen(51), "flush": seen(1)})
     assert heading.split() == ["topic", "publisher", "type", "queue", "nominal", "now"]
-    assert [row.split()[0] for row in rows] == [topic.name for topic in topics.TOPICS]
+    assert [row.split()[0] for row in rows] == [topic.name for topic in registry.TOPICS]
     by_name = {row.split()[0]: row.split()[1:] for row in rows}
     assert by_name["mic.frame"] == ["capture", "MicFrame", "live", "50", "Hz", "50.0", "Hz"]
     assert by_name["flush"] == ["downlink", "Flush", "lossless", "events", "1", "message"]
@@ -148,7 +148,7 @@ Run = Callable[..., tuple[int, list[str], str]]
 class Reader:
     """A subscriber to which everything has come already."""
 
-    def __init__(self, rows: list[topics.Topic], said: list[Delivery[messages.Message]]) -> None:
+    def __init__(self, rows: list[registry.Topic], said: list[Delivery[messages.Message]]) -> None:
         self.sockets: list[Any] = []
         self.closed = False
         self._rows = rows
@@ -175,7 +175,7 @@ def _run(
         readers = []
 
         def subscriber(
-            rows: list[topics.Topic], directory: Path, network: Network, *, onlooker: bool
+            rows: list[registry.Topic], directory: Path, network: Network, *, onlooker: bool
         ) -> Reader:
             assert directory == tmp_path / "bus"
             assert network == LOCAL
@@ -205,7 +205,7 @@ def _running(tmp_path: Path) -> None:
 
 def healthy(stage: str, *, ok: bool = True, **counters: int) -> Delivery[messages.Message]:
     health = messages.Health(pid=42, ok=ok, state=f"{stage} works", counters=counters)
-    return delivery(health, topics.health(stage))
+    return delivery(health, registry.health(stage))
 
 
 INTERRUPT = delivery(messages.Control(command="interrupt"))
@@ -231,7 +231,7 @@ def test_looks_at_all_topics_or_those_named(run: Run) -> None:
     _, lines, _ = run("hz", said=said)
     assert lines[1].endswith("2 messages")
     _, lines, _ = run("list", said=said)
-    assert len(lines) == 1 + len(topics.TOPICS)
+    assert len(lines) == 1 + len(registry.TOPICS)
     assert next(line for line in lines if line.startswith("control ")).endswith("1 message")
 
 
@@ -259,10 +259,10 @@ def test_what_was_seen_before_control_c_is_shown(run: Run, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("running")
 def test_health_is_good_when_every_stage_is(run: Run) -> None:
-    said = [healthy(stage, frames=3, none=0) for stage in topics.STAGES]
+    said = [healthy(stage, frames=3, none=0) for stage in registry.STAGES]
     code, lines, err = run("health", said=said)
     assert (code, err) == (0, "")
-    for stage in topics.STAGES:
+    for stage in registry.STAGES:
         at = next(n for n, line in enumerate(lines) if line.startswith(f"{stage} "))
         assert lines[at].split() == [stage, "ok", "pid", "42", stage, "works"]
         assert lines[at + 1].split() == ["frames=3"]
@@ -271,7 +271,7 @@ def test_health_is_good_when_every_stage_is(run: Run) -> None:
 
 @pytest.mark.usefixtures("running")
 def test_health_is_bad_when_a_stage_is_missing_or_not_well(run: Run) -> None:
-    stages = [healthy(stage) for stage in topics.STAGES]
+    stages = [healthy(stage) for stage in registry.STAGES]
     code, lines, _ = run("health", said=stages[1:])
     assert code == 1
     assert "not running" in lines[0]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from shared import topics
+from shared import registry
 from shared.readers import HOLD_BYTES, HOLD_NS, Audience, Frames, Hold, subscriptions
-from shared.topics import Queue
+from shared.registry import Queue
 
 pytestmark = pytest.mark.unit
 
-ROWS = topics.published_by("downlink")
+ROWS = registry.published_by("downlink")
 
 
 def frames(number: int, size: int = 100) -> Frames:
@@ -57,7 +57,7 @@ def test_the_oldest_are_let_go_of_by_number_by_age_and_by_bytes() -> None:
 
 
 def test_a_reader_and_an_onlooker_are_told_apart_by_what_they_subscribe_to() -> None:
-    for row in topics.TOPICS:
+    for row in registry.TOPICS:
         audience = Audience([row])
         for subscription in subscriptions(row, onlooker=True):
             audience.told(b"\x01" + subscription)
@@ -68,8 +68,8 @@ def test_a_reader_and_an_onlooker_are_told_apart_by_what_they_subscribe_to() -> 
 
 
 def test_an_onlooker_gets_nothing_it_did_not_ask_for_and_is_nobodys_reader() -> None:
-    names = set(topics.BY_NAME)
-    for row in topics.TOPICS:
+    names = set(registry.BY_NAME)
+    for row in registry.TOPICS:
         for prefix in subscriptions(row, onlooker=True):
             got = {name for name in names if name.startswith(prefix.decode())}
             assert got <= {row.name}
@@ -77,7 +77,7 @@ def test_an_onlooker_gets_nothing_it_did_not_ask_for_and_is_nobodys_reader() -> 
 
 
 def test_what_waits_is_shown_where_something_may_wait() -> None:
-    for row in topics.TOPICS:
+    for row in registry.TOPICS:
         shown = b"?" + row.name.encode() in subscriptions(row, onlooker=True)
         assert shown == (row.queue is Queue.LOSSLESS)
 
