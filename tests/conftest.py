@@ -1,4 +1,4 @@
-"""What holds for every test: its environment, its ring, and when it may be skipped."""
+"""The environment of every test, the mark of its ring, and the rule for skipped tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# a deadline would measure the machine and its neighbours, not the code
+# A deadline would measure the machine and its load, not the code.
 settings.register_profile("bargein", deadline=None)
 settings.load_profile("bargein")
 
@@ -19,15 +19,15 @@ HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the person's own settings, and above all their key, out of what the tests see."""
+    """Remove the developer's own settings and key from the environment of the tests."""
     for name in list(os.environ):
         if name.startswith(("BARGEIN_", "OPENAI_")):
             del os.environ[name]
 
 
-@pytest.hookimpl(tryfirst=True)  # so that `-m` already finds the marks
+@pytest.hookimpl(tryfirst=True)  # before pytest selects tests by -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with its ring, which is the folder it is in."""
+    """Mark each test with its ring: the name of its folder."""
     for item in items:
         for ring in RINGS:
             if item.path.is_relative_to(HERE / ring):

@@ -1,4 +1,4 @@
-"""Real processes for every test of this ring, and an end to all of them."""
+"""Fixtures that start real processes for the tests of this ring, and end them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.pipeline import ROOT, UNHELD, Keeper, Pipeline, environment_o
 
 @pytest.fixture(scope="session")
 def kept() -> Iterator[Keeper]:
-    """Give what ends every process of this ring, even when the tests are killed."""
+    """Return the process that ends every process of this ring, even when the tests are killed."""
     process = Keeper()
     yield process
     left = keeper.bearers(process.token)
@@ -25,7 +25,7 @@ def kept() -> Iterator[Keeper]:
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
-    """Give a bus of its own, with no stage on it yet."""
+    """Return a private bus without any stage."""
     with Pipeline(kept) as made:
         yield made
 
@@ -34,7 +34,7 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
 def demonstration(
     kept: Keeper, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Demonstration]:
-    """Start the demo, in a copy of the tree whose .env would lead it astray."""
+    """Start the demo in a copy of the tree whose .env, to be ignored, names another server."""
     root, out = tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("out")
     shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "services").symlink_to(ROOT / "services")
@@ -47,7 +47,7 @@ def demonstration(
     with Pipeline(kept, UNHELD) as pipeline:
         env = {
             "BARGEIN_BUS__DIRECTORY": str(pipeline.bus_directory),
-            # what it takes where there is no sound card
+            # the devices that the demo takes on a machine without a sound card
             "BARGEIN_CAPTURE__DEVICE": f"file:{ROOT}/services/emulator/voice/person.opus",
             "BARGEIN_PLAYBACK__DEVICE": f"file:{out}/speaker.wav",
         }
@@ -60,6 +60,6 @@ def demonstration(
 
 @pytest.fixture(scope="session", autouse=True)
 def _begun_early(request: pytest.FixtureRequest) -> None:
-    """Begin the demo at once where a test needs it: it takes its time while the others run."""
+    """Start the demo first if a test needs it, so that it runs beside the other tests."""
     if any("demonstration" in getattr(i, "fixturenames", ()) for i in request.session.items):
         request.getfixturevalue("demonstration")

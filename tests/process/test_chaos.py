@@ -1,4 +1,4 @@
-"""Each stage is killed at the moment at which the person talks over a reply."""
+"""Kill each stage at the moment at which the person talks over a reply."""
 
 from __future__ import annotations
 

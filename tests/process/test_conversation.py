@@ -1,7 +1,7 @@
 """A whole conversation: a greeting, a question, an answer that is talked over, and the next one.
 
-It is held once, with files for a microphone and a speaker and the emulator for a server; the tests
-look at what was said on the bus, at what came out of the speaker, and at what the server believes.
+The conversation runs once, with files as microphone and speaker and the emulator as server. The tests
+compare the messages on the bus, the samples at the speaker, and the server's own account.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ FADE = pcm.ms_to_samples(3)
 
 @dataclass
 class Conversation:
-    """What there is to look at when it is over."""
+    """Everything that the conversation left for the tests to look at."""
 
     pipeline: Pipeline
     directory: Path
-    speaker: bytes  # all that the speaker was given
+    speaker: bytes  # all samples that the speaker was given, s16le
     flush_report: messages.FlushReport
     journal: list[dict[str, Any]]
 
     def noted(self, kind: str) -> list[dict[str, Any]]:
-        """Give what the server wrote down of a kind."""
+        """Return the entries of a kind in the emulator's journal."""
         return [entry for entry in self.journal if entry["kind"] == kind]
 
 
 @pytest.fixture(scope="module")
 def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
-    """Hold the conversation, up to the first words after the interruption."""
+    """Run the conversation up to the first words after the interruption."""
     directory = tmp_path_factory.mktemp("conversation")
     said = [(QUESTION_S, recordings.QUESTION), (INTERRUPTION_S, recordings.THANKS)]
     microphone = recordings.microphone(directory / "person.wav", said, 10)
@@ -58,11 +58,11 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "playback.device": f"file:{directory / 'speaker.wav'}",
             "recorder.directory": directory,
             "session.greeting": "Greet the person.",
-            # what is recorded is held against what was said, sample by sample
+            # The tests compare the recording with what was said, sample by sample.
             "echo.enabled": False,
             "session.turn_detection.silence_duration_ms": 300,
         }
-        # half a second in each delta: a machine that is busy for a while makes no holes
+        # Half a second in each delta, so that a busy machine causes no gaps.
         pipeline.emulator(
             *("--journal", str(journal), "--pace", "8", "--delta-bytes", "24000"),
             *("--voice", recordings.short_greeting(directory / "voice")),
@@ -72,7 +72,7 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
         pipeline.meet()
         pipeline.stage("capture")
         flush_report = pipeline.bus.wait_for(messages.FlushReport, lambda s: s.items).message
-        # the next reply is another item; its first second is enough
+        # The next reply is another item. Its first second is enough.
         pipeline.bus.wait_for(
             messages.Heard,
             lambda h: (
@@ -94,7 +94,7 @@ def conversation(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def items(conversation: Conversation) -> list[messages.HeardItem]:
-    """Give the items in their order, as they were heard in the end."""
+    """Return the items in their order, with how far each was heard at the end."""
     last = {
         item.item_id: item
         for heard in conversation.pipeline.bus.all(messages.Heard)
@@ -131,10 +131,10 @@ def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversatio
     begin = recordings.place(recordings.clip("lighthouse", 0.5), conversation.speaker)
     sound = pcm.to_array(conversation.speaker)[begin:]
     answer = pcm.to_array(said)
-    # it was cut in mid-reply, and while the rest was still arriving
+    # The reply was cut in the middle, while the rest was still arriving.
     assert pcm.RATE < cut.heard < cut.received < len(answer)
     loud = cut.heard - FADE
-    # it may have been lowered before, from the person's onset on
+    # Playback may have ducked it before, from the person's onset on.
     other = np.flatnonzero(sound[:loud] != answer[:loud])
     ducked = int(other[0]) if len(other) else loud
     assert loud - ducked < pcm.RATE // 2
@@ -143,7 +143,7 @@ def test_the_speaker_falls_silent_where_it_says_it_did(conversation: Conversatio
     unfaded = np.abs(answer[loud : cut.heard].astype(int))
     assert np.all(faded <= unfaded)
     assert faded.sum() < unfaded.sum()
-    # then nothing, up to the next reply
+    # After that the speaker is silent until the next reply.
     next_reply = recordings.place(recordings.clip("stopped", 0.5), conversation.speaker) - begin
     assert next_reply > cut.heard
     assert not sound[cut.heard : next_reply].any()
@@ -178,7 +178,7 @@ def test_the_server_is_told_what_was_heard(conversation: Conversation) -> None:
     [record] = conversation.pipeline.bus.all(messages.Interruption)
     [report] = record.reports
     assert (report.action, report.audio_end_ms) == ("truncate", heard_ms)
-    # the server cancels by itself here
+    # With these settings the server itself cancels the response.
     assert record.cancelled == []
 
 
@@ -186,7 +186,7 @@ def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation)
     said = conversation.noted("reply")[2]["says"]
     assert said.startswith("stopped+")
     at = recordings.place(recordings.clip("stopped", 0.5), conversation.speaker)
-    # what is taken for heard is what followed, but for what was on its way at the end
+    # Everything after it counts as heard, except what was still queued at the end.
     followed = len(conversation.speaker) // pcm.SAMPLE_BYTES - at
     assert followed == pytest.approx(items(conversation)[-1].heard, abs=pcm.RATE // 4)
 
@@ -221,17 +221,17 @@ def test_the_recording_has_both_sides_in_time(conversation: Conversation) -> Non
     person, assistant = both[:, 0].tobytes(), both[:, 1].tobytes()
     listener = conversation.pipeline.bus
     spoken, heard = listener.all(messages.MicFrame), listener.all(messages.SpeakerFrame)
-    # where each began, by the bus: the moment of its first sample at the converter
+    # When each began, according to the bus: its first sample at the converter.
     question = pcm.from_array(recordings.spoken(recordings.QUESTION))
     asked = round(QUESTION_S * pcm.RATE) - spoken[0].position
     asked_ns = spoken[0].captured_ns + pcm.samples_to_ns(asked)
     answer = recordings.clip("lighthouse", 0.5)
     answered = recordings.place(answer, conversation.speaker)
     answered_ns = heard[0].played_ns + pcm.samples_to_ns(answered)
-    # and in the recording
+    # The same in the recording.
     between = recordings.place(answer, assistant) - recordings.place(question, person)
     assert between == pytest.approx(pcm.ns_to_samples(answered_ns - asked_ns), abs=pcm.FRAME)
-    # the person talks over the answer, which ends within it
+    # The person talks over the answer, which ends within this time.
     over = recordings.place(pcm.from_array(recordings.spoken(recordings.THANKS)), person)
     end = recordings.place(answer, assistant) + conversation.flush_report.items[0].heard
     assert over < end < over + recordings.seconds(recordings.THANKS) * pcm.RATE
@@ -243,7 +243,7 @@ def test_the_record_of_the_recording_tells_of_the_interruption(
     record = json.loads((conversation.directory / "conversation.json").read_bytes())
     [interruption] = record["interruptions"]
     assert interruption["generation"] == conversation.flush_report.generation
-    # it happened as long after the person had begun to talk as the recording has it
+    # The time from the person's first word to the interruption is that of the recording.
     both, _ = soundfile.read(conversation.directory / "conversation.wav", dtype="int16")
     thanks = recordings.spoken(recordings.THANKS).tobytes()
     begun_s = recordings.place(thanks, both[:, 0].tobytes()) / pcm.RATE

@@ -1,4 +1,4 @@
-"""That nothing these tests start outlives them, whatever becomes of the tests themselves."""
+"""Nothing that these tests start outlives them, even when the tests are killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.pipeline import ROOT, Keeper, Pipeline, settled, survivors
 
 pytestmark = pytest.mark.process
 
-#: Tests in the middle of it: a stage that is stopped, honcho with one of its own, and no end.
+#: A test run that never ends, with a stopped stage and with honcho, which has a stage of its own.
 IN_THE_MIDDLE = """
 import signal, sys, time
 from tests.support.pipeline import Keeper, Pipeline
@@ -44,14 +44,14 @@ def test_nothing_outlives_tests_that_are_killed(number: int) -> None:
             locks = [(Path(directory) / "bus" / f"{s}.lock").open() for s in ("uplink", "downlink")]
         finally:
             tests.send_signal(number)
-    # what can be seen of it on this system: uplink, honcho and its process, and downlink
+    # On Linux the test sees uplink, honcho, honcho's own process and downlink.
     assert len(begun) >= (4 if Path("/proc/self/environ").exists() else 0)
     assert survivors(token) == []
-    # nobody holds on to the stages' locks, or this would wait for ever
+    # Nobody holds the stages' locks any more: otherwise this would wait for ever.
     for lock in locks:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-    # the directory goes last
+    # The directory is removed last.
     assert settled(lambda: not Path(directory).exists())
 
 
@@ -69,7 +69,7 @@ def test_a_pipeline_tells_of_what_did_not_end_well(kept: Keeper) -> None:
     assert raising.wait() == 1
     with pytest.raises(AssertionError) as told:
         pipeline.close()
-    # a program that dies of the signal has not ended by itself
+    # A program that the signal killed did not end by itself.
     assert f"ended with {-signal.SIGTERM}" in str(told.value)
     assert "died of an error of its own" in str(told.value)
     if Path("/proc/self/environ").exists():

@@ -1,4 +1,4 @@
-"""What bad input gets: one clear line, and the rest goes on."""
+"""Bad input gets one clear line, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.process
 
-#: Warnings and errors, as the stages' log marks them.
+#: The marks of warnings and errors in the stages' log.
 COMPLAINT = r"^\d\d:\d\d:\d\d\.\d{3} [WE] "
 
 
-# where the stages meet
+# the bus directory
 
 
 def open_to_others(path: Path) -> None:
-    """Make a directory that anyone can look into."""
+    """Make a directory that other users can read."""
     path.mkdir()
     path.chmod(0o755)
 
@@ -70,7 +70,7 @@ def test_a_bus_directory_whose_name_is_too_long_is_refused(pipeline: Pipeline) -
 
 
 def text_file(path: Path) -> None:
-    """Write a file that holds no sound."""
+    """Write a file that is not a sound file."""
     path.write_text("What is heard here is not much.\n" * 40)
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_recording_is_not_overwritten(pipeline: Pipeline) -> N
 
 
 def limited(pipeline: Pipeline, stage: str, settings: dict[str, object]) -> str:
-    """Give a command that runs a stage in which a file may hold 32 kB, as if the disk were full."""
+    """Return a command that runs a stage whose files are limited to 32 kB, like a full disk."""
     command = [sys.executable, "-u", "-m", f"services.{stage}", *pipeline.options(settings)]
     return f"ulimit -f 64; exec {shlex.join(command)}"
 
@@ -177,7 +177,7 @@ def test_a_recorder_whose_disk_is_full_says_so_and_lives_on(pipeline: Pipeline) 
     assert health.counters["unwritable"] == 1
     assert child.end() == 0
     assert child.matching(COMPLAINT) == [line]
-    # what fitted on the disk can be listened to, and the record is there
+    # The part that fitted on the disk is playable, and the record exists.
     assert soundfile.info(pipeline.directory / "conversation.wav").frames > 0
     assert "interruptions" in json.loads((pipeline.directory / "conversation.json").read_bytes())
 

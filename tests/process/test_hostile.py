@@ -1,4 +1,4 @@
-"""What a stage does with what is no message, or one that cannot be true: it lives on."""
+"""A stage survives bytes that are no message, and messages that cannot be true."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGEST = 2**63 - 1
 
 
 def made(kind: Any, number: int, text: str, length: int, pick: int) -> Any:
-    """Make a value of a type: its integers, texts and lengths as given, of its choices one."""
+    """Return a value of a type, with the given integers, texts, lengths and choice."""
     match kind:
         case inspect.IntType():
             return number
@@ -49,14 +49,14 @@ def made(kind: Any, number: int, text: str, length: int, pick: int) -> Any:
 
 
 def minimal(kind: type[messages.Message]) -> messages.Message:
-    """Make a message of a type, every field at its least."""
+    """Return a message of a type with every field at its minimum."""
     message = made(inspect.type_info(kind), 0, "", 0, 0)
     assert isinstance(message, kind)
     return message
 
 
 def untrue(kind: type[messages.Message]) -> Iterator[messages.Message]:
-    """Make messages that are valid in form, and cannot be true."""
+    """Return messages that are well formed but cannot be true."""
     described = inspect.type_info(kind)
     unit = kind.payload_unit
     payloads = [p for p in (b"", b"\x7f" * unit, b"\x80" * 960) if len(p) <= kind.payload_limit]
@@ -65,7 +65,7 @@ def untrue(kind: type[messages.Message]) -> Iterator[messages.Message]:
     ):
         message = made(described, number, "\0é🙂" * length, length, pick)
         yield msgspec.structs.replace(message, payload=payload)
-    # and each number alone, also where its time is right
+    # Each number alone as well, also in messages whose times are right.
     least = minimal(kind)
     names = [f.name for f in msgspec.structs.fields(kind) if type(getattr(least, f.name)) is int]
     now = dict.fromkeys({"captured_ns", "played_ns"} & set(names), time.monotonic_ns())
@@ -75,7 +75,7 @@ def untrue(kind: type[messages.Message]) -> Iterator[messages.Message]:
 
 
 def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
-    """Make frames that are no message of a type."""
+    """Return frames that are not a message of a type."""
     header, payload = messages.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
     fields = msgpack.unpackb(header)
     chance = random.Random(1)
@@ -122,7 +122,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
                 for frames in malformed(kind):
                     forger.send(name, *frames)
                 counted[f"refused.{name}"] = len(malformed(kind))
-        # those came last, so all have been read when they have been counted
+        # These came last: once they are counted, the stage has read all.
         health = pipeline.bus.health(stage, lambda h: counted.items() <= h.counters.items())
     assert health.counters["refused"] == sum(counted.values())
     assert child.running
@@ -134,7 +134,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
 
 @pytest.mark.parametrize("generation", [messages.LAST_GENERATION + 1, LARGEST])
 def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generation: int) -> None:
-    """After it there would be none: nothing would be heard again, or nothing silenced."""
+    """No generation could follow it, so that playback would stay silent for ever."""
     downlink = pipeline.up("downlink")
     with forging("control", pipeline, "control") as person:
         person.publish(messages.Control(command="interrupt"))
@@ -143,7 +143,7 @@ def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generat
             forger.publish(
                 messages.Heard(generation=generation, session=1, playing=False, items=[])
             )
-            forger.send("heard")  # what comes next, and is counted
+            forger.send("heard")  # the message after it, which is counted
             pipeline.bus.health("downlink", lambda h: h.counters.get("refused.heard"))
         now = pipeline.bus.now
         person.publish(messages.Control(command="interrupt"))

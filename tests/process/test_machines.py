@@ -1,4 +1,4 @@
-"""A conversation over two machines, and who else hears it: nobody.
+"""A conversation over two machines, which nobody else can hear.
 
 Where the system allows it, the second machine is a network of its own (Linux namespaces, iproute2)
 with a clock of its own; elsewhere it is another address of this one.
@@ -25,13 +25,13 @@ from tests.support.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-#: How much longer than ours the other machine has been on, s.
+#: The other machine was started this much earlier than ours, s.
 AHEAD_S = 1_000_000
 
 
 @dataclass
 class Machines:
-    """The addresses of two machines, and what runs a program on the one where the person sits."""
+    """The addresses of two machines, and the command prefix that runs a program on the person's."""
 
     desk: str
     server: str
@@ -45,18 +45,18 @@ def _can(*command: str) -> bool:
 
 
 def one_machine() -> Machines:
-    """Take another address of this machine for another machine."""
+    """Use another address of this machine as the second machine."""
     return Machines("127.0.0.2" if sys.platform == "linux" else "127.0.0.1", "127.0.0.1")
 
 
 def two_machines(pipeline: Pipeline) -> Machines:
-    """Make another machine, for as long as a pipeline."""
+    """Make a second machine that exists as long as the pipeline."""
     if not (_can("ip", "-V") and _can("unshare", "-n", "true")):
         return one_machine()
     holder = pipeline.run("unshare", "-n", "sh", "-c", "echo up; exec sleep 600")
     holder.codes = {-15}
     holder.wait_line("up")
-    # a network for benchmarks, which nobody routes
+    # 198.18.0.0/15 is reserved for benchmarks (RFC 2544) and never routed
     number = os.getpid() % 16384 * 4
     base = f"198.{18 + number // 65536}.{number // 256 % 256}"
     ours, theirs = f"{base}.{number % 256 + 1}", f"{base}.{number % 256 + 2}"
@@ -74,7 +74,7 @@ def two_machines(pipeline: Pipeline) -> Machines:
             return one_machine()
     clock = ["unshare", "-T", "--monotonic", str(AHEAD_S)]
     read = "import time; print(time.monotonic())"
-    # Linux before 6.6 moves only what that starts in turn
+    # Linux before 6.6 applies the offset only to the children of that process.
     ahead = _can(*clock, "true") and (
         float(subprocess.check_output([*clock, sys.executable, "-c", read])) > AHEAD_S
     )
@@ -83,7 +83,7 @@ def two_machines(pipeline: Pipeline) -> Machines:
 
 @dataclass
 class Held:
-    """A conversation over two machines, up to its first interruption."""
+    """A conversation over two machines up to its first interruption."""
 
     pipeline: Pipeline
     machines: Machines
@@ -110,7 +110,7 @@ def _held(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             pipeline.settings |= {
                 "bus.machines": lines,
                 "bus.key_file": here,
-                # the person speaks before the echo could be learnt
+                # The person speaks before echo could learn the room.
                 "echo.enabled": False,
                 "session.greeting": "Greet the person.",
                 "session.turn_detection.silence_duration_ms": 300,
@@ -152,7 +152,7 @@ def test_an_interruption_is_told_to_the_server_as_on_one_machine(held: Held) -> 
 
 def test_times_of_the_other_machine_are_times_here(held: Held) -> None:
     record, now = held.record, time.monotonic_ns()
-    # the order holds to within what a message takes
+    # The order is right to within the time that a message takes.
     hops = [record.event_ns, record.flush_ns, record.received_ns, record.silent_ns, now]
     assert all(later - earlier > -50_000_000 for earlier, later in itertools.pairwise(hops))
     assert now - record.event_ns < PATIENCE_S * 1e9
@@ -166,7 +166,7 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
     address = network.parse([f"tcp://{held.machines.server}:27310 uplink link downlink"])["link"]
     begun = held.pipeline.bus.now
     strangers: list[zmq.Socket[bytes]] = []
-    # without a key; with one of their own; and one that has found out the bus's public key
+    # a peer without a key, one with a key of its own, and one that knows the bus's public key
     for keys in ((), (public, secret, public), (public, secret, ours)):
         stranger: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
         stranger.setsockopt(zmq.LINGER, 0)
@@ -183,7 +183,7 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
         network.Network({"link": address}, held.key),
     )
     try:
-        # turned away, and told of: three beats later nothing has come
+        # Each was refused and reported: three heartbeats later it has received nothing.
         held.pipeline.bus.health("link", lambda h: h.counters.get("strangers"), since=begun)
         for _ in range(3):
             assert friend.sockets[0].poll(round(PATIENCE_S * 1000))

@@ -1,4 +1,4 @@
-"""A neighbour that has stopped, or floods: it costs a stage neither its time nor its memory."""
+"""A neighbour that has stopped, or that floods, costs a stage neither time nor much memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AUDIO = messages.ReplyAudio(
 
 
 def resident() -> int:
-    """Give how much memory this process has, bytes."""
+    """Return the resident memory of this process, bytes."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -40,7 +40,7 @@ def resident() -> int:
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
-    """Give a bus on which the tests' own listener reads no audio."""
+    """Return a bus on which the tests' own listener reads no audio."""
     with Pipeline(kept, UNHELD) as made:
         yield made
 
@@ -62,7 +62,7 @@ while True:
 
 @pytest.fixture(name="reader")
 def _reader(pipeline: Pipeline) -> Child:
-    """Give a reader of all the audio."""
+    """Return a process that reads all the audio."""
     child = pipeline.run(sys.executable, "-c", TAKER, str(pipeline.bus_directory))
     child.codes = {-signal.SIGTERM}
     return child
@@ -84,12 +84,12 @@ def test_a_reader_that_stops_costs_its_publisher_no_time_and_a_bounded_memory(
                 publisher.publish(AUDIO)
             took.append(time.monotonic() - begun)
         grown = resident() - before
-        # as much as the registry and the limit of a message say, and not all that was published
+        # The queue holds what the registry and the limit of a message allow, not everything.
         most = room * (messages.MAX_AUDIO + 2048)
         assert grown < most < 2 * room * messages.MAX_AUDIO * 0.9
-        # a queue that is full costs less than one that is filled
+        # Publishing to a full queue costs less than filling it.
         assert min(took[2:]) < 3 * max(took[:2])
-        # once its process is gone, the kernel says so, and its queue goes with it
+        # Once the process is gone, the kernel reports it, and libzmq frees the queue.
         reader.process.kill()
         gone = "a reader that is gone is still waited for"
         attend(publisher, lambda: "reply.audio" not in publisher.subscribed, gone)
@@ -126,13 +126,13 @@ def test_a_reader_that_does_not_read_outlives_its_publisher(pipeline: Pipeline) 
         assert reader.stdout is not None
         try:
             join(publisher, "reply.audio")
-            # more than it takes ahead: it has stopped reading from the socket as well
+            # More than the reader buffers itself, so that it stops reading from the socket as well.
             for _ in range(4 * bus.AHEAD):
                 publisher.publish(AUDIO)
             assert reader.stdout.readline() == "reading\n"
         finally:
             publisher.close()
-        # a heartbeat of ZeroMQ's, which is what ended it, would be due now
+        # A heartbeat of ZeroMQ, which used to end the reader, would be due now.
         with pytest.raises(subprocess.TimeoutExpired):
             reader.wait(1)
         reader.stdin.write("\n")
