@@ -1,7 +1,7 @@
 """A whole conversation: a greeting, a question, an answer that is talked over, and the next one.
 
-The conversation runs once, with files as microphone and speaker and the emulator as server. The tests
-compare the messages on the bus, the samples at the speaker, and the server's own account.
+The conversation runs once, with files as microphone and speaker and the emulator as server. The
+tests compare the messages on the bus, the samples at the speaker, and the server's own account.
 """
 
 from __future__ import annotations
