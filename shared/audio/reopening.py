@@ -1,54 +1,79 @@
-"""A device that a stage keeps open: one that is missing or goes away is tried again, and said once.
+"""A device that stays open: reopen a device that is missing or that failed.
 
-Unplugged, the sound server restarted, a default that changes: to open it anew finds what is there.
+A device can be unplugged, the sound server can restart, and the default device can change. Opening
+the device again finds what is there now.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
-from shared.stage import Stage
 
+#: Seconds between two attempts to open a missing device. PortAudio looks for devices at each
+#: attempt, which takes about 0.1 s of CPU time.
 RETRY_S = 2.0
+#: Seconds between two looks at whether the open device has failed.
 CHECK_S = 0.5
 
 D = TypeVar("D", InputDevice, OutputDevice)
 
 
-class ReopeningDevice(Generic[D]):
-    """A stage's device, from the stage's set-up to its end. It belongs to the stage's loop.
+class Owner(Protocol):
+    """The event loop that owns a device, and where the device's condition is reported."""
 
-    ``what``: what a person calls it. ``begin`` opens and starts it, or raises DeviceError.
+    ok: bool  # False while there is no device
+    state: str  # one line for people: the device, or why there is none
+    log: logging.Logger
+
+    def every(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` on the loop every ``seconds``."""
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` on the loop once, after ``seconds``."""
+
+    def on_close(self, handler: Callable[[], None]) -> None:
+        """Call ``handler`` when the loop ends."""
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        """Add ``number`` to the counter ``what``; log ``warning``, but not at every call."""
+
+
+class ReopeningDevice(Generic[D]):
+    """A device that is opened at once, reopened after a failure, and stopped when its owner ends.
+
+    All methods run on the owner's loop. ``kind`` is the device's name in log lines ("microphone").
+    ``open_and_start`` returns a started device, or raises DeviceError.
     """
 
-    def __init__(self, stage: Stage, what: str, begin: Callable[[], D]) -> None:
-        #: None while there is none.
+    def __init__(self, owner: Owner, kind: str, open_and_start: Callable[[], D]) -> None:
+        #: The open device, or None while there is none.
         self.device: D | None = None
-        self._stage = stage
-        self._what = what
-        self._begin: Callable[[], D] = begin
-        stage.on_close(self._close)
-        stage.every(CHECK_S, self._check)
+        self._owner = owner
+        self._kind = kind
+        self._open_and_start: Callable[[], D] = open_and_start
+        owner.on_close(self._close)
+        owner.every(CHECK_S, self._check)
         self._open()
 
     def _open(self) -> None:
-        stage = self._stage
+        owner = self._owner
         try:
-            self.device = self._begin()
+            self.device = self._open_and_start()
         except DeviceError as error:
-            stage.ok, stage.state = False, f"no {self._what}: {error}"
-            stage.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
-            stage.after(RETRY_S, self._open)
+            owner.ok, owner.state = False, f"no {self._kind}: {error}"
+            owner.count("no_device", warning=f"{error}; trying again every {RETRY_S:.0f} s")
+            owner.after(RETRY_S, self._open)
             return
-        stage.ok, stage.state = True, self.device.description
-        stage.log.info("%s: %s", self._what, self.device.description)
+        owner.ok, owner.state = True, self.device.description
+        owner.log.info("%s: %s", self._kind, self.device.description)
 
     def _check(self) -> None:
         failure = self.device.failure() if self.device is not None else None
         if failure is not None:
-            self._stage.count("device_lost", warning=f"{self._what}: {failure}; opening it again")
+            self._owner.count("device_lost", warning=f"{self._kind}: {failure}; opening it again")
             self._close()
             self._open()
 
