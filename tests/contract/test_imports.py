@@ -136,9 +136,9 @@ def offences(path: Path, tree: ast.Module) -> list[str]:
                     found.append(f"{said}: no stage imports another")
             if within(name, "commands") and not within(module, "commands"):
                 found.append(f"{said}: a command is run, not imported")
-            if within(module, "shared.audio") and within(name, "shared"):
-                if not within(name, "shared.audio"):
-                    found.append(f"{said}: the device library imports nothing else of ours")
+            outside = within(name, "shared") and not within(name, "shared.audio")
+            if within(module, "shared.audio") and outside:
+                found.append(f"{said}: the device library imports nothing else of ours")
             if is_pure(module) and within(name, *IMPURE):
                 found.append(f"{said}: it is pure")
         if names_a_test(name):
