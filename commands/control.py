@@ -12,6 +12,8 @@ import time
 from shared import bus, config, messages, registry
 from shared.stage import RUNNING, AlreadyRunning, take_lock
 
+#: The name under which this command is on the bus.
+NAME = registry.of(messages.Control).publisher
 WAIT_S = 3.0
 #: Readers look for us every few ms, and who only looks on is to be told as well.
 OTHERS_S = 0.1
@@ -31,8 +33,8 @@ def main() -> int:
         settings = config.load(arguments).config
         directory = bus.prepare_directory(config.bus_directory(settings))
         network = config.bus_network(settings)
-        take_lock(registry.CONTROL, directory)
-        publisher = bus.Publisher(registry.CONTROL, directory, network)
+        take_lock(NAME, directory)
+        publisher = bus.Publisher(NAME, directory, network)
     except AlreadyRunning as error:
         print(f"control: {error}", file=sys.stderr)
         return RUNNING

@@ -231,8 +231,14 @@ class Publisher:
         """Send a message; give its time stamp, ns. Never blocks.
 
         What must not be lost (Queue.LOSSLESS) is held while the topic has no reader.
+        Raises ValueError for a topic that the stage's row in the registry does not list.
         """
         topic = topic or registry.of(type(message))
+        if topic.publisher != self.stage:
+            raise ValueError(
+                f"{self.stage} does not publish {topic.name}: add the topic to the stage's row in"
+                " shared/registry.py"
+            )
         if topic.queue is Queue.STATE:
             self._last[topic.name] = message
         now = time.monotonic_ns()

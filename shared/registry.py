@@ -1,8 +1,8 @@
-"""The registry of topics: what is said on the bus, by whom, how often, and what a queue may do to
-it.
+"""The registry: one row per stage and one row per topic.
 
-Everything else asks this table: endpoints, queue sizes, ages, gap checks, health, the tap, the
-tests.
+A stage's row states the topics that the stage publishes and the topics that it reads. A topic's row
+states the message type, the queue and the rate. Endpoints, queue sizes, age limits, health checks,
+the tap and the tests are derived from these rows, or are checked against them.
 """
 
 from __future__ import annotations
@@ -12,68 +12,193 @@ from dataclasses import dataclass
 
 from shared import messages
 
-#: The stages of a conversation, in the order of a frame's way; ``vad`` listens beside uplink.
-STAGES = ("capture", "echo", "vad", "uplink", "link", "downlink", "playback")
 
-#: Processes that look on at the bus and are not needed for a conversation: nothing waits for them.
-LISTENERS = ("recorder",)
+class Role(enum.Enum):
+    """What a process on the bus is for."""
 
-#: Who publishes ``control``: a person's page or command line, not a stage.
-CONTROL = "control"
+    #: A conversation needs it. It consumes the lossless topics that it reads.
+    STAGE = enum.auto()
+    #: No conversation needs it. It only observes.
+    LISTENER = enum.auto()
+    #: A person's command, which publishes and ends. It reads nothing and has no health.
+    COMMAND = enum.auto()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row: a process on the bus, the topics that it publishes and the topics that it reads.
+
+    Its health topic, ``<name>.health``, is not listed: each row has one, except a command's.
+    """
+
+    name: str
+    publishes: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    role: Role = Role.STAGE
+
+    @property
+    def health(self) -> str:
+        """The name of this stage's health topic."""
+        return f"{self.name}.health"
+
+
+#: The stages of a conversation in the order of a frame's way (``vad`` runs beside uplink), then the
+#: other processes on the bus.
+ROWS: tuple[Stage, ...] = (
+    Stage("capture", publishes=("mic.frame",)),
+    Stage("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame")),
+    Stage("vad", publishes=("mic.speech",), reads=("mic.clean",)),
+    Stage(
+        "uplink",
+        publishes=("client.event", "interruption", "history.mirror"),
+        reads=(
+            "mic.clean",
+            "link.state",
+            "reply.state",
+            "transcript",
+            "flush",
+            "report.flush",
+            "heard",
+            "turn.decision",
+            "history.heard",
+        ),
+    ),
+    Stage(
+        "link",
+        publishes=("server.event", "link.state"),
+        reads=("client.event", "session.renew"),
+    ),
+    Stage(
+        "downlink",
+        publishes=(
+            "reply.audio",
+            "reply.state",
+            "transcript",
+            "history.heard",
+            "session.renew",
+            "flush",
+            "turn.decision",
+        ),
+        reads=(
+            "server.event",
+            "link.state",
+            "mic.speech",
+            "heard",
+            "report.flush",
+            "control",
+            "history.mirror",
+        ),
+    ),
+    Stage(
+        "playback",
+        publishes=("speaker.frame", "heard", "report.flush"),
+        reads=(
+            "reply.audio",
+            "reply.state",
+            "flush",
+            "mic.speech",
+            "turn.decision",
+            "link.state",
+        ),
+    ),
+    Stage(
+        "recorder",
+        reads=("mic.clean", "speaker.frame", "interruption", "transcript"),
+        role=Role.LISTENER,
+    ),
+    Stage("control", publishes=("control",), role=Role.COMMAND),
+)
+
+#: The names of the stages of a conversation.
+STAGES: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.STAGE)
+#: The names of the processes that only observe the bus.
+LISTENERS: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.LISTENER)
+
+#: Each row by its stage's name.
+BY_STAGE: dict[str, Stage] = {row.name: row for row in ROWS}
+#: The row whose stage publishes a topic, by the topic's name.
+_PUBLISHERS: dict[str, Stage] = {topic: row for row in ROWS for topic in row.publishes} | {
+    row.health: row for row in ROWS if row.role is not Role.COMMAND
+}
 
 
 class Queue(enum.Enum):
-    """What may become of a message that its reader has not taken yet.
+    """What may happen to a message while it waits for its reader.
 
-    The value is how many may wait: with the largest message of its topic, how much memory.
+    The value is the number of messages that may wait. Together with the largest message of the
+    topic it limits the memory.
     """
 
-    LIVE = 100  # only the newest matter: a short queue, and the reader drops what is too old
-    LOSSLESS = 10_000  # nothing may be lost: a long queue, which waits; a gap is an error, and seen
-    STATE = 200  # the last one says all: repeated every second and to each new reader
+    #: Only the newest messages matter: a short queue, and the reader drops messages that are too
+    #: old.
+    LIVE = 100
+    #: No message may be lost: a long queue. The publisher holds messages while nobody consumes the
+    #: topic, and a gap is reported as an error.
+    LOSSLESS = 10_000
+    #: Each message replaces the one before: it is repeated every second and to each new reader.
+    STATE = 200
+
+
+#: A reader that consumes a lossless topic subscribes to the topic's name with this prefix. A reader
+#: that subscribes to the bare name observes: no message is held for it.
+CONSUMED = "!"
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One row of the registry."""
+    """One row: a topic, the type of its messages, and how they are queued."""
 
     name: str
     type: type[messages.Message]
-    publisher: str  # the one stage that publishes it
     queue: Queue
-    rate_hz: float  # nominal while the conversation runs; 0: when something happens
-    max_age_ms: int = 0  # LIVE: the reader drops what is older; 0: never
-    own_endpoint: bool = False  # never queued behind its publisher's other topics
+    #: The nominal rate during a conversation, Hz; 0: a message is published when something happens.
+    rate_hz: float
+    #: LIVE only: the reader drops messages older than this, ms; 0: no limit.
+    max_age_ms: int = 0
+    #: True: the topic has a socket of its own, so that it never waits behind its publisher's other
+    #: topics.
+    own_endpoint: bool = False
+
+    @property
+    def publisher(self) -> str:
+        """The name of the stage that publishes this topic."""
+        return _PUBLISHERS[self.name].name
 
     @property
     def endpoint(self) -> str:
-        """The name of the socket it is published on."""
+        """The name of the socket that this topic is published on."""
         return self.name if self.own_endpoint else self.publisher
+
+    @property
+    def consumed_name(self) -> str:
+        """The name under which a consumer gets this topic's messages."""
+        return CONSUMED + self.name if self.queue is Queue.LOSSLESS else self.name
 
 
 TOPICS: tuple[Topic, ...] = (
-    Topic("mic.frame", messages.MicFrame, "capture", Queue.LIVE, 50),
-    Topic("mic.clean", messages.MicClean, "echo", Queue.LIVE, 50),
-    Topic("mic.speech", messages.Speech, "vad", Queue.STATE, 1),
-    Topic("client.event", messages.ClientEvent, "uplink", Queue.LOSSLESS, 50),
-    Topic("interruption", messages.Interruption, "uplink", Queue.LOSSLESS, 0),
-    Topic("history.mirror", messages.HistoryMirror, "uplink", Queue.STATE, 1),
-    Topic("server.event", messages.ServerEvent, "link", Queue.LOSSLESS, 0),
-    Topic("link.state", messages.LinkState, "link", Queue.STATE, 1),
-    Topic("reply.audio", messages.ReplyAudio, "downlink", Queue.LOSSLESS, 0),
-    Topic("reply.state", messages.ReplyState, "downlink", Queue.STATE, 1),
-    Topic("transcript", messages.Transcript, "downlink", Queue.LOSSLESS, 0),
-    Topic("history.heard", messages.History, "downlink", Queue.STATE, 1),
-    Topic("session.renew", messages.Renew, "downlink", Queue.STATE, 0),
-    Topic("flush", messages.Flush, "downlink", Queue.LOSSLESS, 0, own_endpoint=True),
-    Topic("turn.decision", messages.TurnDecision, "downlink", Queue.STATE, 1),
-    Topic("control", messages.Control, CONTROL, Queue.LOSSLESS, 0),
-    Topic("speaker.frame", messages.SpeakerFrame, "playback", Queue.LIVE, 50, max_age_ms=2000),
-    Topic("heard", messages.Heard, "playback", Queue.STATE, 1),
-    Topic("report.flush", messages.FlushReport, "playback", Queue.LOSSLESS, 0),
+    Topic("mic.frame", messages.MicFrame, Queue.LIVE, 50),
+    Topic("mic.clean", messages.MicClean, Queue.LIVE, 50),
+    Topic("mic.speech", messages.Speech, Queue.STATE, 1),
+    Topic("client.event", messages.ClientEvent, Queue.LOSSLESS, 50),
+    Topic("interruption", messages.Interruption, Queue.LOSSLESS, 0),
+    Topic("history.mirror", messages.HistoryMirror, Queue.STATE, 1),
+    Topic("server.event", messages.ServerEvent, Queue.LOSSLESS, 0),
+    Topic("link.state", messages.LinkState, Queue.STATE, 1),
+    Topic("reply.audio", messages.ReplyAudio, Queue.LOSSLESS, 0),
+    Topic("reply.state", messages.ReplyState, Queue.STATE, 1),
+    Topic("transcript", messages.Transcript, Queue.LOSSLESS, 0),
+    Topic("history.heard", messages.History, Queue.STATE, 1),
+    Topic("session.renew", messages.Renew, Queue.STATE, 0),
+    Topic("flush", messages.Flush, Queue.LOSSLESS, 0, own_endpoint=True),
+    Topic("turn.decision", messages.TurnDecision, Queue.STATE, 1),
+    Topic("control", messages.Control, Queue.LOSSLESS, 0),
+    Topic("speaker.frame", messages.SpeakerFrame, Queue.LIVE, 50, max_age_ms=2000),
+    Topic("heard", messages.Heard, Queue.STATE, 1),
+    Topic("report.flush", messages.FlushReport, Queue.LOSSLESS, 0),
     *(
-        Topic(f"{stage}.health", messages.Health, stage, Queue.STATE, 1)
-        for stage in (*STAGES, *LISTENERS)
+        Topic(row.health, messages.Health, Queue.STATE, 1)
+        for row in ROWS
+        if row.role is not Role.COMMAND
     ),
 )
 
@@ -83,16 +208,26 @@ BY_TYPE: dict[type[messages.Message], Topic] = {
 }
 
 
+def stage(name: str) -> Stage:
+    """Return a stage's row. Raises KeyError."""
+    return BY_STAGE[name]
+
+
 def of(kind: type[messages.Message]) -> Topic:
-    """Give the topic of a message type (a Health has one per stage: see ``health``)."""
+    """Return the topic of a message type. Health has one topic per stage: see ``health``."""
     return BY_TYPE[kind]
 
 
-def health(stage: str) -> Topic:
-    """Give a stage's health topic."""
-    return BY_NAME[f"{stage}.health"]
+def health(name: str) -> Topic:
+    """Return a stage's health topic."""
+    return BY_NAME[BY_STAGE[name].health]
 
 
-def published_by(stage: str) -> tuple[Topic, ...]:
-    """Give the topics a stage publishes."""
-    return tuple(topic for topic in TOPICS if topic.publisher == stage)
+def published_by(name: str) -> tuple[Topic, ...]:
+    """Return the topics that a stage publishes, in the order of the registry."""
+    return tuple(topic for topic in TOPICS if topic.publisher == name)
+
+
+def read_by(name: str) -> tuple[Topic, ...]:
+    """Return the topics that a stage reads, in the order of the stage's row."""
+    return tuple(BY_NAME[topic] for topic in BY_STAGE[name].reads)

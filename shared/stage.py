@@ -142,8 +142,16 @@ class Stage:
     def subscribe(
         self, kind: type[M], handler: Callable[[bus.Delivery[M]], None], topic: str | None = None
     ) -> None:
-        """Call ``handler`` with each message of a type (of one topic, for a Health)."""
+        """Call ``handler`` with each message of a type (of one topic, for a Health).
+
+        Raises ValueError for a topic that the stage's row in the registry does not list.
+        """
         row = registry.BY_NAME[topic] if topic else registry.of(kind)
+        if row.name not in registry.stage(self.name).reads:
+            raise ValueError(
+                f"{self.name} does not read {row.name}: add the topic to the stage's row in"
+                " shared/registry.py"
+            )
         self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
 
     def publish(self, message: messages.Message) -> int:

@@ -136,6 +136,20 @@ def test_a_set_up_may_stop_it(open_stage: Open, clock: Clock) -> None:
     assert stage.loop() == FAILED
 
 
+# the registry's row
+
+
+def test_a_stage_reads_and_publishes_only_what_its_row_says(open_stage: Open) -> None:
+    stage = open_stage("vad")
+    stage.subscribe(messages.MicClean, lambda delivery: None)
+    with pytest.raises(ValueError, match=r"^vad does not read mic\.frame: add the topic to"):
+        stage.subscribe(messages.MicFrame, lambda delivery: None)
+    with pytest.raises(ValueError, match=r"^vad does not read link\.health: add the topic to"):
+        stage.subscribe(messages.Health, lambda delivery: None, "link.health")
+    with pytest.raises(ValueError, match=r"^vad does not publish mic\.frame: add the topic to"):
+        stage.publish(mic(0))
+
+
 # faults
 
 
@@ -283,7 +297,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
 def test_live_sound_that_is_lost_is_counted_only(
     open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage = open_stage("uplink")
+    stage = open_stage("echo")
     came: list[int] = []
     stage.subscribe(messages.MicFrame, lambda delivery: came.append(delivery.lost))
     stage.every(0.01, lambda: stage.stop() if len(came) == 2 and stage.counters else None)

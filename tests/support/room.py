@@ -14,6 +14,7 @@ moves anything in the room nor leaves the canceller without the far end.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rooms
-from shared import messages
+from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.stage import Stage, run
@@ -190,6 +191,9 @@ def main() -> int:
             response, *person = (room[name] for name in room.files)
         return Room(stage, Air(response, person))
 
+    # The room also reads what the speaker plays, which no capture does.
+    row = registry.stage("capture")
+    registry.BY_STAGE["capture"] = dataclasses.replace(row, reads=("speaker.frame", "mic.clean"))
     return run("capture", set_up, "A room in the place of a microphone.")
 
 

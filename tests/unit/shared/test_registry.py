@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from shared import messages, registry
-from shared.registry import Queue
+from shared.registry import Queue, Role
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +36,23 @@ def test_a_publisher_finds_its_topics() -> None:
     ]
     assert sorted(t.name for t in found) == sorted(t.name for t in registry.TOPICS)
     assert {t.publisher for t in registry.published_by("link")} == {"link"}
+    assert registry.health("link") in registry.published_by("link")
     assert registry.published_by("nobody") == ()
+
+
+def test_a_stage_finds_the_topics_that_it_reads() -> None:
+    assert [topic.name for topic in registry.read_by("echo")] == ["mic.frame", "speaker.frame"]
+    assert registry.read_by("control") == ()
+    with pytest.raises(KeyError):
+        registry.read_by("nobody")
+
+
+def test_a_process_is_a_stage_or_a_listener_or_a_command() -> None:
+    commands = [row.name for row in registry.ROWS if row.role is Role.COMMAND]
+    assert commands == ["control"]
+    assert (*registry.STAGES, *registry.LISTENERS, *commands) == tuple(
+        row.name for row in registry.ROWS
+    )
 
 
 def test_a_topic_is_published_on_its_publishers_endpoint_or_its_own() -> None:
