@@ -1,1 +1,1 @@
-"""What anyone can rerun: what a conversation costs, and how well it is interrupted."""
+"""Benchmarks that anyone can run: what a conversation costs, and how well it is interrupted."""

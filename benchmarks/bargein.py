@@ -1,27 +1,27 @@
-"""How soon it is silent when it is interrupted, and how truly it says what was heard.
+"""How soon the speaker is silent after an interruption, and how exact the truncation is.
 
     python -m benchmarks.bargein
 
-Measured at the speaker, on a private sound server: Bargein, the usual one-process client and the
-device's own limit, in turn, with the same emulator. Replies are a rising tone; its last stretch
-before the silence tells how far the reply was heard.
+The benchmark measures at the speaker of a private sound server: Bargein, the usual one-process
+client and the device's own limit, in turn, with the same emulator. Replies are a rising tone, whose
+last stretch before the silence tells how far the reply was heard.
 
-The event is ``speech_started``, at the moment at which the process that holds the WebSocket had
-received it. A proxy before the server makes it come at chosen points of a reply (see ``prompter``),
-the same ones for all; for the device alone, it is a line on its standard input.
+The event is ``speech_started``, at the moment at which the process that holds the WebSocket
+received it. A proxy in front of the server (see ``prompter``) causes the event at chosen points of
+a reply, the same for all systems. For the device alone, the event is a line on its standard input.
 
     event → silence  from the event to the first sample of silence at the speaker
     stale            sound after that silence, before the next reply
-    truncate error   the audio_end_ms that the server was told, minus what was heard
-    belief           what the server takes for heard when it replies again, minus what was heard:
-                     all it has sent, where it was told nothing
+    truncate error   the audio_end_ms that the server was sent, minus what was heard
+    belief           what the server believes was heard when it replies again, minus what was
+                     heard; a server that was sent nothing believes all of the audio was heard
 
-Times at the speaker. The null sink is recorded from its monitor, and PulseAudio paces it by
-CLOCK_MONOTONIC, which is also the clock of the events: sample n of a recording was played at
-T0 + n / 24000 s. A piece of the recording, 5 ms, is handed over when the sink begins to play it,
-and arrives late, never early; T0 is taken from the piece that arrived with the least delay of all,
-less than a ms. It can be checked: from the first silent buffer to silence at the speaker it takes
-what PortAudio promised, the device's latency. What error is left is the same for all systems.
+How times at the speaker are found: the benchmark records the monitor of the null sink. PulseAudio
+paces the sink by CLOCK_MONOTONIC, which is also the clock of the events, so sample n of a recording
+was played at T0 + n / 24000 s. The server hands over a piece of 5 ms when the sink begins to play
+it; the piece may arrive late, never early. T0 comes from the piece with the least delay, which is
+less than 1 ms. As a check: the time from the first silent buffer to silence at the speaker equals
+the device's latency that PortAudio states. The remaining error is the same for all systems.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ from harness.listening import Interruption, Listener, match
 from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
 from shared import registry
 
-#: Where in a reply it is interrupted, s: from … to.
+#: The reply is interrupted between these places, s.
 FIRST_S, LAST_S = 0.3, 3.0
-#: A stall begins when so much of a reply was sent, and the speaker is then silent for so long, ms.
+#: A stall begins after this much of a reply (ms), and the speaker is then silent this long (ms).
 STALL_AFTER_MS, STALL_MS = 300, 1000
-#: The deltas that come too late come for so long, ms.
+#: Late deltas go on for this long, ms.
 LATE_MS = 600
-#: What is listened to after an event, s: longer than any of them needs to be silent; and longer
-#: where late deltas may be heard, which come for so long at the server's pace.
+#: How long to listen after an event, s: longer than any system needs to fall silent, and longer
+#: still with late deltas, which the server sends at its own pace.
 LISTEN_S = 0.8
 ROUNDS = 3
 TONE_S = 10.0
-#: How long a reply may take to begin, and anything else to be heard.
+#: A reply must begin, and any other sound be heard, within this time, s.
 PATIENCE_S = 30.0
 
 SYSTEMS: dict[str, Callable[[SoundServer, Conditions], System]] = {
@@ -66,7 +66,7 @@ SYSTEMS: dict[str, Callable[[SoundServer, Conditions], System]] = {
 
 
 def main() -> int:
-    """Run the benchmark; give the exit code."""
+    """Run the benchmark; return the exit code."""
     arguments = parser().parse_args()
     if why := SoundServer.unavailable():
         print(f"bargein: {why}", file=sys.stderr)
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the command line."""
+    """Return the parsed command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.bargein",
         description=__doc__,
@@ -123,23 +123,29 @@ def parser() -> argparse.ArgumentParser:
         add(name, action="append", default=[], choices=stages, metavar="STAGE", help=text)
     add("--busy", action="store_true", help="every core computes for somebody else as well")
     add("--only", action="append", choices=list(SYSTEMS)[:3], help="a system, repeatable")
-    add("--peer", action="append", default=[], choices=["pipecat"], help="compare with it as well")
+    add(
+        "--peer",
+        action="append",
+        default=[],
+        choices=["pipecat"],
+        help="compare with this system as well",
+    )
     add(
         "--peer-python", default=sys.executable, metavar="PATH", help="the Python that has the peer"
     )
-    add("--json", type=Path, metavar="FILE", help="leave every interruption there as well")
+    add("--json", type=Path, metavar="FILE", help="write every interruption to this file as well")
     return made
 
 
 def read_conditions(arguments: argparse.Namespace) -> Conditions:
-    """Give what the command line asks the systems to be put to."""
+    """Return the conditions that the command line asks for."""
     stall = ""
     if arguments.stall:
-        # What was sent ahead is still played.
+        # The audio sent ahead is still played during the stall.
         ahead = round(STALL_AFTER_MS * (1 - 1 / arguments.pace))
         stall = f"{STALL_AFTER_MS}:{STALL_MS + ahead}"
     return Conditions(
-        # With late deltas, the reply must still be coming whenever it is interrupted.
+        # With late deltas, the reply must still be arriving when it is interrupted.
         tone_s=max(TONE_S, (LAST_S + 2) * arguments.pace) if arguments.stale else TONE_S,
         pace=arguments.pace,
         late_ms=LATE_MS if arguments.stale else 0,
@@ -151,16 +157,16 @@ def read_conditions(arguments: argparse.Namespace) -> Conditions:
 
 
 def spread(count: int, *, stalled: bool) -> list[float]:
-    """Give the points of a reply at which to interrupt, in s of what is heard of it."""
-    # After the stall, where there is one.
+    """Return the places at which to interrupt, in s of the heard reply."""
+    # After the stall, if there is one.
     later = (STALL_AFTER_MS + STALL_MS) / 1000 if stalled else 0.0
-    # The golden ratio spreads any number of them evenly, and none is a multiple of a block.
+    # The golden ratio spreads any number of places evenly, and none is a multiple of a block.
     return [later + FIRST_S + (LAST_S - FIRST_S) * (n * 0.6180339887 % 1) for n in range(count)]
 
 
 @contextmanager
 def busy(wanted: bool) -> Iterator[None]:
-    """Keep every core computing."""
+    """Keep every core busy."""
     count = os.cpu_count() or 1
     command = [sys.executable, "-c", "while True: pass"]
     nowhere = subprocess.DEVNULL
@@ -181,14 +187,14 @@ def run(
     listener: Listener,
     points: Sequence[float],
 ) -> list[Interruption]:
-    """Interrupt a system at each of the points, in a reply of its own."""
+    """Interrupt a system at each of the places, each in another reply."""
     listen_s = LISTEN_S + conditions.late_ms / 1000 * max(1.0, conditions.pace)
     with SoundServer() as sound, sound.record() as ear, make(sound, conditions) as system:
         ends: list[int] = []
         events_ns = [interrupt(ear, system, point, listen_s, ends) for point in points]
-        # The server says what it believes when it replies again.
+        # The server writes what it believes when it replies again.
         ear.wait_for_sound(after=ends[-1], timeout=PATIENCE_S)
-        # Not before now, when the recording's clock is as good as it gets.
+        # Not earlier: the recording's clock is most exact at the end.
         found = []
         for point, event_ns, begin, end in zip(
             points, events_ns, [0, *ends[:-1]], ends, strict=True
@@ -203,7 +209,7 @@ def run(
 
 
 def interrupt(ear: Ear, system: System, point: float, listen_s: float, ends: list[int]) -> int:
-    """Wait for a reply, interrupt it, listen, and let the next one begin; give the event's time."""
+    """Interrupt the next reply, listen, and let another begin; return the event's time, ns."""
     onset = ear.wait_for_sound(after=ends[-1] if ends else 0, timeout=PATIENCE_S)
     wait_until(ear, onset + round(point * RATE))
     event_ns = system.interrupt()
@@ -214,7 +220,7 @@ def interrupt(ear: Ear, system: System, point: float, listen_s: float, ends: lis
 
 
 def wait_until(ear: Ear, sample: int) -> None:
-    """Return when so much was recorded."""
+    """Wait until this much was recorded."""
     ear.wait_for(lambda heard: len(heard) > sample, PATIENCE_S, "any more")
 
 

@@ -1,19 +1,19 @@
-"""Random faults over a running conversation: does it go on, and does every account balance?
+"""Random faults in a running conversation: does it go on, and does every account balance?
 
     python -m benchmarks.chaos --faults 200 --seed 1
 
-Each fault meets the conversation idle, while a reply is heard, or at the moment at which it is
-talked over: a stage is killed (and started again) or stopped for two seconds, the connection is
-closed, reset, frozen or answered with an error, the sound server is restarted. After each of them
-the person asks something, and the answer has to be heard. Replies are a rising tone, recorded at
-the speaker (with ``--files``: as the device was given it), which tells how far each was heard.
+Each fault happens while the conversation is idle, while a reply is heard, or at the moment of a
+barge-in. A stage is killed (and started again) or stopped for two seconds; the connection is
+closed, reset, frozen or answered with an error; the sound server is restarted. After each fault the
+person asks something, and the answer has to be heard. Replies are a rising tone, recorded at the
+speaker (with ``--files``: at the file device), which tells how far each was heard.
 
-    answer       from the question that follows to its answer's first sound, less what it takes
-                 where nothing has happened, s
-    asked again  times the question had to be repeated
-    unbalanced   what did not add up: frames captured that were neither sent nor counted as
-                 dropped, more heard than received, an item truncated twice, the server believing
-                 that more was heard than was, sound of a reply after it was cut off
+    answer       from the question after the fault to the answer's first sound, minus the time that
+                 this takes without a fault, s
+    asked again  how often the question had to be repeated
+    unbalanced   errors in the accounts: frames captured but neither sent nor counted as dropped,
+                 more heard than received, an item truncated twice, the server believing that more
+                 was heard than was, sound of a reply after it was cut
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from harness.pulse import SoundServer
 
 
 def main() -> int:
-    """Run it; give the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.chaos",
         description=__doc__,
@@ -38,9 +38,21 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--faults", type=int, default=200, metavar="N", help="how many (default 200)")
-    add("--seed", type=int, default=1, metavar="N", help="which ones, and when (default 1)")
-    add("--files", action="store_true", help="no sound server, even where there is one")
-    add("--only", action="append", default=[], metavar="WORD", help="those named so, repeatable")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="chooses the faults and their times (default 1)",
+    )
+    add("--files", action="store_true", help="use files even if there is a sound server")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="only faults of this name, repeatable",
+    )
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
     devices = f"files ({why})" if why else "PulseAudio"
@@ -58,7 +70,7 @@ def main() -> int:
 
 
 def progress(fault: Fault) -> None:
-    """Say what became of one."""
+    """Return a line about one fault."""
     answered = "no answer" if fault.answer_s is None else f"answer after {fault.answer_s:.2f} s"
     answered += f", at {fault.at_s:.2f} to {fault.over_s:.2f} s"
     again = f", asked again {fault.repeats} times" if fault.repeats else ""
@@ -68,7 +80,7 @@ def progress(fault: Fault) -> None:
 
 
 def table(faults: Sequence[Fault]) -> str:
-    """Give the figures, by kind of fault."""
+    """Return the figures by kind of fault."""
     rows = [f"\n{'':24}{'count':>6}{'answer, s':>18}{'asked':>8}{'un-':>10}"]
     rows.append(f"{'':24}{'':>6}{'median':>9}{'worst':>9}{'again':>8}{'balanced':>10}")
     kinds = Counter(fault.kind for fault in faults)

@@ -1,18 +1,18 @@
-"""What a conversation costs: CPU and memory of each stage, and how soon the first word is heard.
+"""What a conversation costs: CPU and memory of each stage, and the time to the first word.
 
     python -m benchmarks.cost
 
-The stages run against the emulator on a private sound server (PulseAudio with null sinks)
-where there is one, and else on file devices. CPU is what the kernel counts for a process (user and
-system, /proc/<pid>/stat) over a window, in % of one core: idle with an open link and a silent
-microphone, and talking while a long reply comes and is played. Memory is taken at the end of each
-window: resident (RSS), and with what several processes share divided among them (PSS). On a sound
-server, what a speaker alone costs is measured as well: with the shortest buffers, some 375 calls a
-second, and with those that playback asks for.
+The stages run with the emulator on a private sound server (PulseAudio with null sinks) if there is
+one, and otherwise on file devices. CPU is the kernel's count for a process (user and system,
+/proc/<pid>/stat) over a window, in % of one core. The window is either idle (an open link and a
+silent microphone) or talking (a long reply arrives and is played). Memory is read at the end of
+each window: resident (RSS), and proportional (PSS: shared memory divided among its users). On a
+sound server, the benchmark also measures a speaker alone: with the shortest buffers, some 375 calls
+a second, and with the buffers that playback asks for.
 
-The first word: from the start of bin/demo, which is set up, to the first sample of sound at the
-speaker. On a sound server it is heard at the speaker's monitor; with files it is found in the
-speaker's file, which is written ten times a second.
+The time to the first word runs from the start of bin/demo, which is set up already, to the first
+sample of sound at the speaker: at the monitor of a sound server, or in the speaker's file, which is
+written ten times a second.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from harness.soundbench import ROOT, Pipeline
 from shared import messages, registry
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
-#: The stages that take the assistant's voice out of the room's, and hear the person's.
+#: The stages that remove the echo and detect the person's voice.
 ROOM = ("echo", "vad")
-#: A reply that lasts longer than any window, so that nobody has to ask for the next one.
+#: A reply that lasts longer than any window.
 LONG = ("--reply", "clip:long")
-#: The first word is given up after so long.
+#: The benchmark waits this long for the first word, s.
 FIRST_WORD_S = 60.0
-#: Samples in a speaker's buffer: what the device likes, and what playback asks for.
+#: Samples in a speaker's buffer: 0 (the device chooses), and what playback asks for.
 SHORTEST, BUFFER = 0, 128
-#: What is quieter is not a word.
+#: A quieter sample is not a word.
 AUDIBLE = 300
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What one process used."""
+    """The resources that one process used."""
 
     cpu: float  # % of one core
     rss_mb: float
@@ -62,7 +62,7 @@ class Usage:
 
 
 def main() -> int:
-    """Run the benchmark; give the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -70,9 +70,11 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="of bin/demo; 0: none")
     parser.add_argument(
-        "--files", action="store_true", help="file devices, even with a sound server"
+        "--files", action="store_true", help="use files even if there is a sound server"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="leave the results there as well")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results to this file as well"
+    )
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
     with ExitStack() as stack:
@@ -129,7 +131,7 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
 
 
 def speaker_alone(server: SoundServer, window_s: float, size: int) -> Usage:
-    """Measure what PortAudio needs for a speaker whatever plays on it, in buffers of a size."""
+    """Measure what PortAudio itself needs for a speaker, with buffers of a size."""
     with ExitStack() as stack:
         command = [
             sys.executable,
@@ -145,7 +147,7 @@ def speaker_alone(server: SoundServer, window_s: float, size: int) -> Usage:
 def devices(
     server: SoundServer | None, directory: Path
 ) -> tuple[Mapping[str, str], dict[str, object]]:
-    """Give the environment and the settings with which the stages find their devices."""
+    """Return the environment and the settings with which the stages find their devices."""
     if server is not None:
         return server.env, {}
     return {}, {
@@ -155,7 +157,7 @@ def devices(
 
 
 def used(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
-    """Watch processes for a while."""
+    """Measure processes over a window."""
     begun = time.monotonic()
     before = {stage: cpu_s(pid) for stage, pid in pids.items()}
     time.sleep(seconds)
@@ -167,15 +169,15 @@ def used(pids: Mapping[str, int], seconds: float) -> dict[str, Usage]:
 
 
 def cpu_s(pid: int) -> float:
-    """Give the CPU time of a process and all its threads."""
+    """Return the CPU time of a process with all its threads, s."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    # The name, in brackets, may hold anything.
+    # The name, in brackets, may contain spaces and brackets.
     fields = stat.rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_S
 
 
 def memory_mb(pid: int) -> tuple[float, float]:
-    """Give a process's resident memory, and its share of it."""
+    """Return a process's resident and proportional memory, MB."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     kb = {
         name: int(value.split()[0])
@@ -185,7 +187,7 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
-    """Give the figures of the stages and their sums."""
+    """Return the table of the stages and their sums."""
     states = list(usage)
     rows = [
         f"{'':9}" + "".join(f"  {state:>9} {'RSS':>7} {'PSS':>7}" for state in states),
@@ -202,13 +204,13 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
 
 
 def sums() -> list[tuple[str, list[str]]]:
-    """Give the sums of the table: with the stages that listen to the room apart."""
+    """Return the sums of the table, with echo and vad apart."""
     rest = [stage for stage in registry.STAGES if stage not in ROOM]
     return [("the five", rest), ("echo+vad", list(ROOM)), ("all", list(registry.STAGES))]
 
 
 def cells(usages: Sequence[Usage]) -> str:
-    """Give the sum of some processes as cells of the table."""
+    """Return the sum of some processes as cells of the table."""
     cpu, rss, pss = (
         sum(values) for values in zip(*((u.cpu, u.rss_mb, u.pss_mb) for u in usages), strict=True)
     )
@@ -216,7 +218,7 @@ def cells(usages: Sequence[Usage]) -> str:
 
 
 def first_word(server: SoundServer | None) -> float:
-    """Give how long bin/demo takes from its start to the first sound at the speaker, s."""
+    """Return the time from the start of bin/demo to the first sound at the speaker, s."""
     with (
         tempfile.TemporaryDirectory(prefix="bargein-demo-", dir="/tmp") as name,
         ExitStack() as stack,
@@ -252,7 +254,7 @@ def first_word(server: SoundServer | None) -> float:
 
 
 def demo_command(directory: Path) -> list[str]:
-    """Give the command of the demo; without a set-up it is what bin/demo runs after that."""
+    """Return the demo's command: bin/demo, or without a set-up the module that it runs."""
     arguments = ["--seconds", "30", "--out", str(directory)]
     if (ROOT / ".venv" / "set-up").exists():
         return [str(ROOT / "bin" / "demo"), *arguments]
@@ -260,13 +262,13 @@ def demo_command(directory: Path) -> list[str]:
 
 
 def heard_at(ear: Ear) -> float | None:
-    """Give when the first sound was at the speaker, by the clock, if it was."""
+    """Return when the first sound was at the speaker (monotonic s), or None."""
     loud = np.flatnonzero(np.abs(ear.audio) > AUDIBLE)
     return ear.time_of(int(loud[0])) if len(loud) else None
 
 
 def written_at(path: Path) -> float | None:
-    """Give the time now if there is sound in a WAV file."""
+    """Return the time now if there is sound in a WAV file, or else None."""
     if not path.exists():
         return None
     sound = path.read_bytes()[44:]

@@ -1,9 +1,9 @@
-"""The device's own limit: one process, PortAudio's callback, no buffer size asked for.
+"""The device's own limit: one process with PortAudio's callback and the device's buffer size.
 
-It plays the rising tone; a line ``cut`` on its standard input is the event, and the next callback
-gives silence; ``play`` begins anew. It prints when the event came, in ns of CLOCK_MONOTONIC.
-Nothing can be silent sooner on this device, so this is what Bargein is measured against. A second
-argument asks for so many samples in a buffer.
+The process plays the rising tone. A line ``cut`` on its standard input is the event, and the next
+callback returns silence; ``play`` starts the tone again. The process prints the time of the event,
+in ns of CLOCK_MONOTONIC. Nothing can be silent sooner on this device, so Bargein is compared with
+it. A second argument is the number of samples in a buffer.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Speaker:
         self._cut = False
 
     def play(self) -> None:
-        """Begin anew."""
+        """Play from the beginning."""
         self._cut = False
         self._at = 0
 
     def cut(self) -> None:
-        """Be silent from the next callback on."""
+        """Return silence from the next callback on."""
         self._cut = True
 
     def render(
         self, _data: bytes | None, frames: int, _times: Mapping[str, float], _status: int
     ) -> tuple[bytes, int]:
-        """Give the device its next samples."""
+        """Return the next samples for the device."""
         length = 2 * frames
         block = b"" if self._cut else self._sound[self._at : self._at + length]
         self._at += length

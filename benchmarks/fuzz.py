@@ -1,9 +1,8 @@
-"""Inputs that nobody should send, by the million: ``python -m benchmarks.fuzz [TARGET …]``.
+"""A million malformed inputs: ``python -m benchmarks.fuzz [TARGET …]``.
 
-Good inputs are bent in every way: what comes out is read, or refused with the one exception that
-says so, and costs no memory that lasts. An input that does anything else is written to a file and
-its name is printed. ``--again FILE`` tries one once more. CONTRIBUTING.md says how to let atheris
-choose the inputs.
+The benchmark changes valid inputs in random places. A reader must accept the result or refuse it
+with its one exception, and must not keep memory. An input that does anything else is written to a
+file, whose name is printed; ``--again FILE`` tries it again.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ from harness.fuzz import FILES, TARGETS, fuzz
 
 
 def _peak() -> int:
-    """Give the most memory that this process has had, bytes."""
+    """Return the peak resident memory of this process, bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
 
 def main() -> int:
-    """Fuzz; give the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
     parser.add_argument("target", nargs="*", choices=[*TARGETS, []], help="default: all")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="in all (default: a million)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--again", type=Path, metavar="FILE", help="try the input in a file alone")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="try only the input in this file"
+    )
     arguments = parser.parse_args()
     targets = arguments.target or list(TARGETS)
     if arguments.again:
@@ -38,7 +39,7 @@ def main() -> int:
         return 0
     try:
         for target in targets:
-            fuzz(target, 1000, 0)  # what is made once is there
+            fuzz(target, 1000, 0)  # Everything that is made once exists by now.
             before, begun = _peak(), time.monotonic()
             counted = fuzz(target, arguments.inputs // len(targets), arguments.seed)
             took = time.monotonic() - begun

@@ -1,10 +1,10 @@
 """The usual voice client: one process, a queue, blocking writes of 2400 samples.
 
-What the examples in circulation do, and all of it: the microphone is read and appended in blocks of
-2400 samples by one thread, the server is read by another, which puts the audio it sends into a
-queue, and a third takes it out and writes it to PyAudio's blocking stream, 2400 samples at a time.
-On ``speech_started`` the queue is drained. Nothing is ever truncated. It prints when it received
-``speech_started``, in ns of CLOCK_MONOTONIC.
+It does what the common examples do. One thread reads the microphone and appends blocks of 2400
+samples. Another reads the server and puts its audio into a queue. A third takes audio from the
+queue and writes it to PyAudio's blocking stream, 2400 samples at a time. On ``speech_started`` the
+queue is drained. Nothing is ever truncated. The client prints the time of ``speech_started``, in ns
+of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations

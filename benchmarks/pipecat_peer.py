@@ -1,7 +1,7 @@
-"""Pipecat as a peer: its local transport and its service for the Realtime API, as its examples do.
+"""Pipecat for comparison: its local transport and its Realtime service, as in its examples.
 
-Run by ``benchmarks.bargein --peer pipecat`` with a Python that has ``pipecat-ai[openai,local]``. It
-prints when its service was given ``speech_started``, in ns of CLOCK_MONOTONIC.
+``benchmarks.bargein --peer pipecat`` runs it with a Python that has ``pipecat-ai[openai,local]``.
+It prints the time at which its service got ``speech_started``, in ns of CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE = 24_000
 
 
 class Service(OpenAIRealtimeLLMService):  # type: ignore[misc]
-    """The service, telling when the event came."""
+    """The service, which also prints the time of the event."""
 
     async def _handle_evt_speech_started(self, evt: Any) -> None:
         print(f"event {time.monotonic_ns()}", flush=True)

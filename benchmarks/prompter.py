@@ -1,9 +1,8 @@
-"""A way into the conversation: a WebSocket proxy that speaks to the server in the client's name.
+"""A WebSocket proxy that speaks to the server in the client's name.
 
-What a client and the server say passes untouched. ``speak`` puts recorded speech into the session
-as if the client's microphone had heard it, all of it at once, so that the server's turn detection
-finds it at once and ``speech_started`` comes when it is wanted, whatever the microphone does;
-``hush`` puts in the silence that ends the turn.
+The proxy forwards everything unchanged. ``speak`` appends recorded speech to the session all at
+once, as if it came from the client's microphone, so that the server sends ``speech_started`` at a
+chosen moment, independent of the microphone. ``hush`` appends the silence that ends the turn.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ from harness import speech
 from harness.pulse import RATE, Samples
 
 SPEECH_S = 0.4
-#: A turn ends after so much silence: longer than whatever is listened for, so that the microphone's
-#: own silence does not end it sooner.
+#: A turn ends after this much silence, ms: longer than the benchmark listens, so that the
+#: microphone's own silence does not end the turn sooner.
 SILENCE_S = 6.0
 _MAX_MESSAGE = 32 * 1024 * 1024
 _APPEND_S = 0.1
 
 
 class Prompter:
-    """The proxy, on a thread of its own."""
+    """The proxy, on its own thread."""
 
     def __init__(self, server: str) -> None:
-        """``server``: the URL of the real one."""
+        """``server``: the URL of the real server."""
         self._server = server
         self._loop: asyncio.AbstractEventLoop
         self._closing = asyncio.Event()
@@ -61,16 +60,16 @@ class Prompter:
 
     @property
     def url(self) -> str:
-        """Where a client connects to."""
+        """The URL for the client."""
         port = next(iter(self._listening.result().sockets)).getsockname()[1]
         return f"ws://127.0.0.1:{port}/v1/realtime"
 
     def speak(self) -> None:
-        """Have the server hear that someone begins to speak."""
+        """Let the server hear somebody begin to speak."""
         asyncio.run_coroutine_threadsafe(self._say(self._speech), self._loop).result(10)
 
     def hush(self) -> None:
-        """Have the server hear that the turn is over."""
+        """Let the server hear the end of the turn."""
         asyncio.run_coroutine_threadsafe(self._say(self._silence), self._loop).result(10)
 
     async def _say(self, messages: list[str]) -> None:
@@ -113,7 +112,7 @@ async def _move(
 
 
 def _appends(sound: Samples, silence: int = 0) -> list[str]:
-    """Give the events that append a sound and then so many samples of silence."""
+    """Return the events that append a sound and then this many samples of silence."""
     pcm = sound.tobytes() + bytes(2 * silence)
     step = 2 * round(_APPEND_S * RATE)
     return [

@@ -1,4 +1,4 @@
-"""The figures as tables."""
+"""The tables of benchmarks.bargein."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {
 
 
 def conditions(arguments: argparse.Namespace) -> str:
-    """Give what was asked for in words."""
+    """Return the conditions in words."""
     said = [f"{arguments.interruptions} interruptions each", f"pace {arguments.pace:g}×"]
     said += ["stale deltas"] if arguments.stale else []
     said += ["a stall in every reply"] if arguments.stall else []
@@ -29,13 +29,13 @@ def conditions(arguments: argparse.Namespace) -> str:
 
 
 def line(name: str, found: Sequence[Interruption]) -> str:
-    """Give one system's round in a line."""
+    """Return one line about a system's round."""
     silences = " ".join("–" if f.silence_ms is None else f"{f.silence_ms:.0f}" for f in found)
     return f"{name}: silent after {silences} ms"
 
 
 def table(results: Mapping[str, Sequence[Interruption]]) -> str:
-    """Give the table of all systems, and the hops of Bargein."""
+    """Return the table of all systems, and the hops of Bargein."""
     groups = (
         ("event → silence, ms", 24),
         ("stale", 8),

@@ -1,18 +1,18 @@
-"""How the assistant fares on open loudspeakers, in rooms of arithmetic.
+"""Echo, vad and the judge on open loudspeakers, in simulated rooms.
 
     python -m benchmarks.room
 
-Half an hour of the assistant's speech in fifteen rooms (harness/rooms.py), talked over sixty
-times, through the very classes that echo and vad run, with frames, stamps and waits as the devices
-would give them. A server's turn detection (the emulator's, with its defaults) listens to what goes
-up: what it hears while nobody speaks would have interrupted the assistant by its own voice. The
-client's judgement (`interruption.decide = "client"`) is held against the same, and in six rooms
-more against twenty noises each (harness/noises.py), which are to end no sentence and to leave
-nothing in the conversation.
+The assistant speaks for half an hour in fifteen rooms (harness/rooms.py), and a person talks over
+it sixty times. The sound goes through the classes that echo and vad run, with frames, time stamps
+and waits like those of devices. A server's turn detection (the emulator's, with its defaults)
+listens to the result: whatever it hears while nobody speaks would have interrupted the assistant by
+its own voice. The client's judgement (`interruption.decide = "client"`) gets the same sound, and in
+six more rooms twenty noises each (harness/noises.py), which must end no sentence and leave nothing
+in the conversation.
 
-Voice to duck is from the sample of the microphone in which the person's voice begins to the sample
-of the speaker from which on the assistant is lowered: detection, the devices' buffers, and 2 ms for
-the bus. `--set echo.enabled=false` shows the same rooms without the canceller.
+"Voice to duck" runs from the microphone's sample at which the person's voice begins to the
+speaker's first ducked sample: detection, the devices' buffers, and 2 ms for the bus. `--set
+echo.enabled=false` shows the same rooms without the canceller.
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ from shared import config
 
 
 def main() -> int:
-    """Run the benchmark; give the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.room", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--json", type=Path, metavar="FILE", help="leave the results there as well")
-    parser.add_argument("--only", metavar="TEXT", default="", help="rooms with that in their names")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="other rooms of the kind")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the results to this file as well"
+    )
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="only rooms with this in their names"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="draws other rooms of the same kind"
+    )
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:
@@ -56,16 +62,16 @@ def main() -> int:
     print(
         f"\n{figures['minutes']:.0f} minutes of the assistant:"
         f" it interrupted itself {figures['self_interruptions']} times,"
-        f" and was lowered for nothing {figures['false_ducks']} times\n"
+        f" and was ducked for nothing {figures['false_ducks']} times\n"
         f"{figures['barge_ins']} barge-ins: {figures['found']} found by the server,"
         f" {figures['ducked']} ducked, voice to duck {figures['voice_to_duck_median_ms']:.0f} ms"
         f" median, {figures['voice_to_duck_p95_ms']:.0f} ms p95\n"
         f"at least {figures['least_removed_linear_db']:.1f} dB removed in the linear rooms;"
         f" {figures['cpu_percent']:.1f} % of a core\n\n"
         f"{client_table(with_noises)}\n\n"
-        f"where the client decides: of {figures['client_barge_ins']} barge-ins"
+        f"when the client decides: of {figures['client_barge_ins']} barge-ins"
         f" {figures['client_found']} interrupted; of {figures['noises']} noises,"
-        f" {figures['noticed']} of which lowered the assistant, {figures['for_nothing']}\n"
+        f" {figures['noticed']} of which ducked the assistant, {figures['for_nothing']}\n"
         f"(and {figures['left']} items without a person were left in the conversation)"
     )
     if arguments.json:

@@ -1,17 +1,17 @@
-"""A long conversation at real time: does anything grow, get lost or drift?
+"""A long conversation in real time: does anything grow, get lost or drift?
 
     python -m benchmarks.soak --minutes 120
 
-The person talks over every answer, each 20 to 40 s anew, and sessions are renewed every few
-minutes. Sampled as it goes on, and printed at the end:
+The person talks over every answer, every 20 to 40 s, and sessions are renewed every few minutes.
+The benchmark samples these figures and prints them at the end:
 
-    memory    resident, and the process's share of it (PSS), of each stage, MB
-    files     open descriptors of each stage, and what the bus directory holds
-    counters  whatever a stage counted: gaps, losses, refusals, underruns, overflows, renewals
+    memory    resident and proportional (PSS) memory of each stage, MB
+    files     open descriptors of each stage, and the contents of the bus directory
+    counters  all counters of a stage: gaps, losses, refusals, underruns, overflows, renewals
     drift     the microphone's and the speaker's count of samples against the machine's clock
 
-Growth is the slope of a straight line through the second half, so that what a process takes once
-is not taken for it.
+Growth is the slope of a straight line through the second half, so that memory that a process takes
+once does not count.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ from harness.soundbench import Pipeline
 from shared import bus, messages, registry
 from shared.audio import pcm
 
-#: A reply of over three minutes: whenever the person speaks, it is playing.
+#: A reply of over three minutes, so that it is playing whenever the person speaks.
 REPLY = ("--reply", "clip:long")
-#: From one thing the person says to the next, s: from … to.
+#: The shortest and longest time between two utterances of the person, s.
 EVERY_S = (20.0, 40.0)
 SAMPLE_S = 20.0
-#: What is later than this after the frame before it follows a stall, ns.
+#: A frame that comes later than this after the one before it follows a stall, ns.
 STALL_NS = 100_000_000
-#: How long a session lasts, s, and how long before that a moment to renew it is looked for.
+#: How long a session lasts, s, and how long before its end downlink looks for a moment to renew it.
 SESSION_S, RENEW_S = 420.0, 120.0
-SAID = 4  # utterances of the person's script that are used
+SAID = 4  # the utterances of the person's script
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One stage at one moment."""
+    """The resources of one stage at one moment."""
 
     at_s: float
     rss_mb: float
@@ -64,7 +64,7 @@ class Sample:
 
 @dataclass
 class Stream:
-    """What a device's frames tell of its clock."""
+    """The clock of a device, according to its frames."""
 
     opened: int = 0  # times
     missing: int = 0  # samples between frames of one opening
@@ -77,7 +77,7 @@ class Stream:
     _last_ns: int = 0
 
     def frame(self, stream: int, position: int, at_ns: int, samples: int, lost: int) -> None:
-        """Take a frame; of one in a second the place is kept."""
+        """Take a frame. One frame per second is kept for the line."""
         self.lost += lost
         broken = stream != self._stream or position != self._next
         if stream != self._stream:
@@ -85,7 +85,7 @@ class Stream:
         else:
             self.missing += abs(position - self._next)
         self._next = position + samples
-        # a stall of the machine is no drift
+        # A stall of the machine is not drift.
         since_ns = at_ns - self._last_ns
         self._last_ns = at_ns
         if broken or since_ns > STALL_NS:
@@ -96,12 +96,12 @@ class Stream:
                 self.points = self._run
 
     def drift(self) -> tuple[float, float]:
-        """Give how much faster it is than the clock, ppm, and the greatest distance from a straight
-        line, ms.
+        """Return how much faster than the machine's clock the device is, ppm, and the greatest
+        distance from a straight line, ms.
         """
         if len(self.points) < 10:
             return float("nan"), float("nan")
-        # the first seconds are those of a stream that starts
+        # The first seconds of a stream are not steady.
         at = np.array([p[0] for p in self.points[5:]], np.float64)
         at = (at - at[0]) / 1e9
         place = np.array([p[1] for p in self.points[5:]], np.float64) / pcm.RATE
@@ -111,7 +111,7 @@ class Stream:
 
 
 class Clocks:
-    """Listens to both devices, on a thread, and keeps no audio."""
+    """Observes the frames of both devices on a thread, and keeps no audio."""
 
     def __init__(self, directory: Path) -> None:
         self.microphone, self.speaker = Stream(), Stream()
@@ -121,7 +121,7 @@ class Clocks:
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop observing."""
         self._ending.set()
         self._thread.join()
 
@@ -148,13 +148,13 @@ class Clocks:
 
 
 class Talk(Pipeline):
-    """The stages; of what they say little is kept, for there is a lot of it."""
+    """The stages, of whose many messages only a few are kept."""
 
     kinds = (messages.LinkState, messages.Interruption)
 
 
 def main() -> int:
-    """Run it; give the exit code."""
+    """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.soak",
         description=__doc__,
@@ -162,10 +162,10 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--minutes", type=float, default=120.0, metavar="N", help="how long (default 120)")
-    add("--files", action="store_true", help="a file for the microphone, and nothing for a speaker")
+    add("--files", action="store_true", help="use a file as microphone and no speaker")
     add("--session", type=float, default=SESSION_S, metavar="S", help="how long a session lasts")
     add("--seed", type=int, default=1, metavar="N", help="when the person speaks")
-    add("--json", type=Path, metavar="FILE", help="leave every sample there as well")
+    add("--json", type=Path, metavar="FILE", help="write every sample to this file as well")
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
     seconds = arguments.minutes * 60
@@ -203,7 +203,7 @@ def main() -> int:
 
 
 def moments(seconds: float, chance: random.Random) -> Iterator[float]:
-    """Give when the person speaks, s from the beginning."""
+    """Return when the person speaks, s from the beginning."""
     at = 10.0
     while at < seconds - 10:
         yield at
@@ -211,7 +211,7 @@ def moments(seconds: float, chance: random.Random) -> Iterator[float]:
 
 
 def write(path: Path, times: Sequence[float], seconds: float) -> None:
-    """Write what the person says as a recording."""
+    """Write a recording of what the person says."""
     with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
         written = 0
         for number, at in enumerate([*times, seconds + 60]):
@@ -228,7 +228,7 @@ def write(path: Path, times: Sequence[float], seconds: float) -> None:
 def watch(
     run: Pipeline, server: SoundServer | None, times: Sequence[float], seconds: float
 ) -> tuple[dict[str, list[Sample]], list[tuple[float, int, int]], dict[str, float]]:
-    """Let it go on, and the person speak; give the samples."""
+    """Run the conversation; return the samples of its resources."""
     begun = time.monotonic()
     stages = {stage: run.pid(stage) for stage in run.stages}
     before = {stage: cpu_s(pid) for stage, pid in stages.items()}
@@ -243,7 +243,7 @@ def watch(
                 samples[stage].append(sample(now, pid))
             directory.append((now, *held(run.bus_directory)))
         if server is not None and due and now >= due[0][1]:
-            # those that have ended are let go of
+            # Forget processes that have ended.
             server.hush()
             server.play(speech.person(due.pop(0)[0] % SAID))
         until = min(next_sample, due[0][1] if server is not None and due else seconds, seconds)
@@ -254,20 +254,20 @@ def watch(
 
 
 def sample(at_s: float, pid: int) -> Sample:
-    """Look at a process."""
+    """Return the resources of a process."""
     entries = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     return Sample(at_s, *memory_mb(pid), entries, threads)
 
 
 def held(directory: Path) -> tuple[int, int]:
-    """Give how many files a directory holds, and their bytes."""
+    """Return how many files a directory holds, and their bytes."""
     files = [path for path in directory.rglob("*") if not path.is_dir()]
     return len(files), sum(path.stat().st_size for path in files)
 
 
 def growth(points: Sequence[tuple[float, float]]) -> float:
-    """Give the slope of a line through the second half, per hour."""
+    """Return the slope of a line through the second half, per hour."""
     later = points[len(points) // 2 :]
     if len(later) < 2:
         return float("nan")
@@ -282,7 +282,7 @@ def report(
     directory: Sequence[tuple[float, int, int]],
     cpu: Mapping[str, float],
 ) -> str:
-    """Give it all as a table."""
+    """Return all figures as tables."""
     rows = [
         f"{'':10}{'CPU':>6}{'RSS, MB':>20}{'PSS, MB':>20}{'growth / h':>18}{'files':>14}",
         f"{'':10}{'%':>6}" + f"{'first':>7}{'most':>6}{'last':>7}" * 2

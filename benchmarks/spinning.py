@@ -1,7 +1,7 @@
 """A stage that spins: ``python -m benchmarks.spinning STAGE`` is that stage until its loop hangs.
 
-Two seconds after its start it computes for ever, as a stage with a bug would: it reads nothing any
-more, and takes what it can get of a core.
+Two seconds after its start the stage computes for ever, like a stage with a bug: it reads nothing
+any more, and uses as much of a core as it gets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The systems that are compared: each plays a tone, is interrupted, and tells when it was told."""
+"""The systems that are compared: each plays a tone and states when it got the event."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from harness.pulse import SoundServer, end_process, spawn
 from harness.soundbench import ROOT, Pipeline, PipelineError
 from shared import messages, registry
 
-#: How long a system may take over anything.
+#: How long a system may take for any step, s.
 PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the systems are put to."""
+    """The conditions of a run."""
 
     tone_s: float = 10.0
     pace: float = 4.0
@@ -33,12 +33,12 @@ class Conditions:
     stall: str = ""  # the emulator's AFTER:FOR
     stopped: tuple[str, ...] = ()  # stages of Bargein that get SIGSTOP
     spinning: tuple[str, ...] = ()  # stages of Bargein that hang in a loop
-    peer_python: str = sys.executable  # which has the peers
+    peer_python: str = sys.executable  # the Python that has the peers
 
     @property
     def emulator(self) -> list[str]:
         """The emulator's options."""
-        # No skew: a truncate that comes too late for it would be refused, which ends some peers.
+        # No skew: the server would refuse a truncate beyond its end, which ends some peers.
         options = ["--reply", f"tone:{self.tone_s:g}", "--pace", f"{self.pace:g}", "--skew", "0"]
         options += ["--late", str(self.late_ms)] if self.late_ms else []
         options += ["--stall", self.stall] if self.stall else []
@@ -46,7 +46,7 @@ class Conditions:
 
 
 class System(ABC):
-    """One of them, running: a reply begins by itself, and after each ``go_on``."""
+    """A running system. A reply begins by itself, and after each ``go_on``."""
 
     def __init__(self, sound: SoundServer, conditions: Conditions) -> None:
         self.sound = sound
@@ -69,25 +69,25 @@ class System(ABC):
 
     @abstractmethod
     def interrupt(self) -> int:
-        """Interrupt; give when the system was told, in ns of the monotonic clock."""
+        """Interrupt; return when the system got the event, in ns of the monotonic clock."""
 
     @abstractmethod
     def go_on(self) -> None:
         """Let the next reply begin."""
 
-    def add_hops(self, found: Interruption) -> None:  # noqa: B027 - most know of none
-        """Add what is known of an interruption's way."""
+    def add_hops(self, found: Interruption) -> None:  # noqa: B027 - most systems know no hops
+        """Add the known hops of an interruption."""
 
-    def settle(self) -> None:  # noqa: B027 - most have nothing to settle
-        """Let what was held back happen, when all is over."""
+    def settle(self) -> None:  # noqa: B027 - most systems hold nothing back
+        """Carry out what was held back, at the end of the run."""
 
     def journal(self) -> list[dict[str, Any]]:
-        """Give what the server wrote down, in order."""
+        """Return the server's journal in order."""
         return []
 
 
 class Device(System):
-    """The device alone."""
+    """The device alone: see device_limit."""
 
     def _start(self) -> None:
         module = [sys.executable, "-m", "benchmarks.device_limit", str(self.conditions.tone_s)]
@@ -95,17 +95,17 @@ class Device(System):
         self._peer.say("play")
 
     def interrupt(self) -> int:
-        """Cut it off."""
+        """Cut the tone."""
         self._peer.say("cut")
         return self._peer.event()
 
     def go_on(self) -> None:
-        """Begin anew."""
+        """Play the tone from its beginning."""
         self._peer.say("play")
 
 
 class Client(System):
-    """What talks to the emulator, through the prompter."""
+    """A system that talks to the emulator through the prompter."""
 
     def _start(self) -> None:
         server = Pipeline(stages=(), emulator=self.conditions.emulator)
@@ -120,16 +120,16 @@ class Client(System):
     def _told(self) -> int: ...
 
     def interrupt(self) -> int:
-        """Have the server hear someone."""
+        """Let the server hear somebody."""
         self._prompter.speak()
         return self._told()
 
     def go_on(self) -> None:
-        """Have the server hear that the turn is over."""
+        """Let the server hear the end of the turn."""
         self._prompter.hush()
 
     def journal(self) -> list[dict[str, Any]]:
-        """Give what the server wrote down, in order."""
+        """Return the server's journal in order."""
         kinds = ("truncate", "delete", "interruption")
         entries = [entry for kind in kinds for entry in self._server.journal(kind)]
         return sorted(entries, key=lambda entry: float(entry["t_s"]))
@@ -154,7 +154,7 @@ class Pipecat(OneProcess):
 
     @staticmethod
     def unavailable(python: str) -> str | None:
-        """Say why it cannot be compared with, or None."""
+        """Return why this system cannot be run, or None."""
         command = [python, "-c", "import pipecat.transports.local.audio"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -203,7 +203,7 @@ class Bargein(Client):
         return flush.event_ns
 
     def settle(self) -> None:
-        """Let the stages that were stopped go on, and say what they have to say."""
+        """Continue the stages that were stopped, so that they send what they held."""
         for stage in self.conditions.stopped:
             self._run.continue_stage(stage)
         if "uplink" in self.conditions.stopped:
@@ -231,7 +231,7 @@ class Bargein(Client):
 
 
 class Peer:
-    """A process that reads lines and prints them."""
+    """A process that reads and prints lines."""
 
     def __init__(self, command: Sequence[str], sound: SoundServer, stack: ExitStack) -> None:
         self._process = spawn(
@@ -253,12 +253,12 @@ class Peer:
         return self._process.pid
 
     def say(self, line: str) -> None:
-        """Write a line to it."""
+        """Write a line to the process."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n".encode())
 
     def event(self) -> int:
-        """Give when its next event came."""
+        """Return the time of the next event that the process prints, ns."""
         return int(self._wait_for("event"))
 
     def _wait_for(self, word: str) -> str:

@@ -1,7 +1,8 @@
-"""The accounts of a conversation: what was captured and sent, heard and told, and do they balance.
+"""The accounts of a conversation: do the frames sent and the audio heard balance with the reports?
 
-``Ledger`` keeps on the bus what is needed, ``places`` says of a recording of the speaker which part
-of which reply was played when. A reply is the rising tone, whose pitch tells the place.
+``Ledger`` observes the bus and keeps what the accounts need. ``places`` finds out, from a recording
+of the speaker, which part of which reply was played when. A reply is the rising tone, so that its
+pitch tells the place.
 """
 
 from __future__ import annotations
@@ -22,40 +23,42 @@ from services.emulator.tone import Tone
 from shared import bus, messages, registry
 from shared.audio import pcm
 
-#: What is looked up of the tone, samples, and how often; up to ``FADE`` at its ends may be a fade.
+#: Length of the pieces that are looked up in the tone, and their distance, in samples. Up to
+#: ``FADE`` samples at the ends of sound may be a fade.
 PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
-#: Shorter than this, samples, and it is not to be found.
+#: A piece that is shorter than this cannot be found in the tone, samples.
 LEAST = RATE * 4 // 1000
-#: Sound that is so far apart, ms, is not one piece: the tone has no longer silence in it.
+#: Sound with a longer silence between is two pieces, ms: the tone has no longer silence in it.
 GAP_MS = 2
-#: What begins so shortly before a recording's end, samples, may go on behind it.
+#: Sound that begins this shortly before the end of a recording may go on after it, samples.
 ENDS = RATE * 25 // 1000
-#: And what is so far apart, s, is not of one reply, where nothing else tells.
+#: Sound that is this far apart belongs to two replies if nothing else decides it, s.
 APART_S = 1.0
-#: What is found this near to the beginning, ms, so long after other sound, s, is another reply.
+#: Sound found this near to the beginning of the tone (ms), this long after other sound (s), is
+#: another reply.
 BEGINNING_MS, ANEW_S = 10, 0.2
-#: A step forward of so much is a hole, ms: a device that goes takes what it had with it.
+#: A larger step forward in the tone is a hole, ms: a device that goes away takes its buffer along.
 HOLE_MS = 40
-#: A playback that tells nothing for so long does not run, s.
+#: A playback that publishes nothing for this long does not run, s.
 SILENT_S = 2.0
-#: Whose last message is older than this has not read all that there was, ns.
+#: A stage whose last message is older than this has not read all that there was, ns.
 BEHIND_NS = 100_000_000
-#: Frames may be under way while they are counted, and those of a stage that was killed are lost.
+#: Frames may be under way while they are counted, and a killed stage loses the frames it had.
 UNDER_WAY, OF_A_RESTART = 12, 12
 
 
 @dataclass
 class Played:
-    """One reply, as it was at the speaker. Times in s of the monotonic clock, places in ms."""
+    """One reply at the speaker. Times are s of the monotonic clock, places in the reply are ms."""
 
     begun_s: float
-    whole_ms: float = 0.0  # so much of its beginning was played, without a hole
+    whole_ms: float = 0.0  # how much of its beginning was played without a hole
     last_ms: float = 0.0  # the last place that was played
     ended_s: float = 0.0
     hole: bool = False
 
     def add(self, ms: float) -> None:
-        """Go on for so long."""
+        """Extend the piece by this long."""
         self.last_ms += ms
         if not self.hole:
             self.whole_ms += ms
@@ -63,7 +66,7 @@ class Played:
 
 @dataclass
 class Recording:
-    """Sound at the speaker from a moment on."""
+    """Sound at the speaker that begins at a moment."""
 
     begun_s: float
     samples: Samples
@@ -77,10 +80,10 @@ class Tones:
         self._tone = np.frombuffer(Tone(samples).read(0, samples), "<i2")
 
     def places(self, recordings: Sequence[Recording]) -> list[Played]:
-        """Give the replies in the order in which they were played."""
+        """Return the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
-            # a busy machine makes gaps of some ms, and no piece lies across one
+            # A busy machine makes gaps of some ms. No piece lies across a gap.
             for begin, end in spans(recording.samples, gap_ms=GAP_MS):
                 begun_s = recording.begun_s + begin / RATE
                 points = self._points(end - begin)
@@ -89,7 +92,7 @@ class Tones:
                     place = speech.find(piece, self._tone)
                     if place.correlation > FITS:
                         self._add(found, begun_s + at / RATE, samples_ms(place.at), size)
-                # what comes long after, or as the recording ends, is another reply's beginning
+                # Sound long after, or at the end of the recording, begins another reply.
                 if not points and (
                     end > len(recording.samples) - ENDS
                     or (found and begun_s - found[-1].ended_s > APART_S)
@@ -98,12 +101,12 @@ class Tones:
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
                     if not points:
-                        # too short to be found: it goes on with what was there before
+                        # Too short to be found: it continues the sound before it.
                         found[-1].add(samples_ms(end - begin))
         return found
 
     def _points(self, length: int) -> list[tuple[int, int]]:
-        """Give where to look in a stretch, and for how much; nothing if it is too short."""
+        """Return where to look in a stretch, and how much; nothing if the stretch is too short."""
         size = min(PIECE, length - 2 * FADE)
         if size < LEAST:
             return []
@@ -113,8 +116,8 @@ class Tones:
     def _add(self, found: list[Played], now_s: float, at_ms: float, size: int) -> None:
         end_ms = at_ms + samples_ms(size + FADE)
         current = found[-1] if found else None
-        # only what begins at its beginning is a reply that was not there before
-        # (or, where that was cut as soon as it began, what begins anew a moment later)
+        # Only sound that starts with the beginning of the tone is a new reply
+        # (or, if that was cut at once, sound that starts from the beginning a moment later).
         again = at_ms < BEGINNING_MS and current is not None and now_s - current.ended_s > ANEW_S
         if current is None or again or at_ms < min(current.last_ms - HOLE_MS, 100):
             current = Played(now_s - at_ms / 1000, hole=at_ms > 100 + HOLE_MS)
@@ -129,7 +132,7 @@ class Tones:
 
 @dataclass
 class _Count:
-    """What a stage's process has counted, from one of its healths to another."""
+    """What a stage's process counted between two of its health messages."""
 
     first_ns: int = 0
     last_ns: int = 0
@@ -139,19 +142,19 @@ class _Count:
 
 @dataclass
 class Item:
-    """A reply's audio, as the bus has it."""
+    """A reply's audio, according to the bus."""
 
-    begun_ns: int  # when it was first said to be heard
+    begun_ns: int  # when `heard` first named it
 
 
 @dataclass
 class Ledger:
-    """Listens to the bus on a thread, and keeps what is needed to balance the accounts."""
+    """Observes the bus on a thread, and keeps what the accounts need."""
 
     directory: Path
-    keep_sound: bool  # what the device is given
+    keep_sound: bool  # the samples that the device was given
     items: dict[str, Item] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)  # heard more than received, …
+    wrong: list[str] = field(default_factory=list)  # faults, such as more heard than received
     _frames: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
     _events: list[tuple[int, int, int]] = field(default_factory=list)
     _uplinks: dict[int, _Count] = field(default_factory=dict)  # by pid
@@ -160,7 +163,7 @@ class Ledger:
     _sound: dict[int, list[tuple[int, int, bytes]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    _sound_ns: int = 0  # when the newest of it was told
+    _sound_ns: int = 0  # when the newest of them was published
 
     def __post_init__(self) -> None:
         self._ending = threading.Event()
@@ -169,16 +172,16 @@ class Ledger:
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop observing."""
         self._ending.set()
         self._thread.join()
 
     def recordings(self) -> list[Recording]:
-        """Give what the devices were given by now, one recording for each opening."""
+        """Return the samples that the devices were given so far, one recording per opening."""
         made = []
         now_ns = time.monotonic_ns()
         with self._changed:
-            # where no playback runs there is no more to come
+            # Without a playback no more samples come.
             self._changed.wait_for(lambda: self._sound_ns > now_ns, SILENT_S)
             for frames in self._sound.values():
                 first, last = frames[0][1], frames[-1][1] + len(frames[-1][2]) // 2
@@ -186,13 +189,13 @@ class Ledger:
                 for _, position, payload in frames:
                     at = position - first
                     samples[at : at + len(payload) // 2] = np.frombuffer(payload, "<i2")
-                # a device that catches up says so late, never early
+                # A device that catches up stamps its samples late, never early.
                 begun = min(ns / 1e9 - (place - first) / RATE for ns, place, _ in frames)
                 made.append(Recording(begun, samples))
         return made
 
     def unbalanced(self) -> list[str]:
-        """Give what does not add up of frames and events so far."""
+        """Return the frames and events so far that do not add up, a line each."""
         with self._changed:
             said = list(dict.fromkeys(self.wrong))
             for name, counts, passed in (
@@ -264,11 +267,11 @@ class Ledger:
             total += sum(self._sent.values())
         passed = self._frames if stage == "uplink" else self._events
         if not passed or now_ns - passed[-1][0] > BEHIND_NS:
-            # we have joined later, or are behind: what we have not seen yet is accounted for here
+            # The ledger joined later or is behind: this accounts for what it has not seen yet.
             return
         count = counts.get(health.pid)
         if count is None:
-            # from its second on: by then it is subscribed to what there is
+            # From its second health message on: by then the stage has subscribed.
             if counted:
                 counts[health.pid] = _Count(now_ns, now_ns, total, total)
         else:
@@ -278,7 +281,7 @@ class Ledger:
 def _between(
     passed: Sequence[tuple[int, int, int]], first_ns: int, last_ns: int
 ) -> tuple[int, int]:
-    """Give how many messages were published in a time, and by how many processes."""
+    """Return how many messages were published in a time, and by how many processes."""
     numbers: dict[int, list[int]] = defaultdict(list)
     for at, epoch, seq in passed:
         if first_ns <= at < last_ns:
@@ -288,5 +291,5 @@ def _between(
 
 
 def samples_ms(samples: int) -> float:
-    """Give a length in ms, not rounded."""
+    """Return a length in ms, not rounded."""
     return samples * 1000 / pcm.RATE

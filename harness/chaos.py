@@ -1,4 +1,4 @@
-"""Random faults over a running conversation, and what became of it: see benchmarks/chaos.py."""
+"""Random faults in a running conversation, and their effects: see benchmarks/chaos.py."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from shared import messages, registry
 from shared.audio import pcm
 
 TONE_S = 3.0
-#: Sent not much faster than it is heard, so that a fault finds it still coming.
+#: The server sends audio hardly faster than real time, so that a fault finds it still arriving.
 PACE = 1.5
-#: A question that is not answered in this time is asked again, and so often at most, s.
+#: A question that is not answered within this time (s) is asked again, at most this often.
 AGAIN_S, TIMES = 5.0, 5
 PATIENCE_S = 20.0
 STOPPED_S = 2.0
-#: How far what the server was told may be from what was heard, ms: above it, and below it where
-#: no fault came between.
+#: How much more (ms) the server may be told than was heard, and how much less if no fault came
+#: between.
 ABOVE_MS, BELOW_MS = 12.0, 12.0
-#: A device that goes takes what it had with it, which had been given to it, ms.
+#: A device that goes away takes along at most this much audio that it was given, ms.
 TAKEN_MS = 40.0
-#: How long a question lasts at least, s.
+#: The shortest question, s.
 QUESTION_S = 1.1
 PHASES = ("idle", "speaking", "interrupted")
-#: The person of a file: asks, and talks over the answer, but for every third one.
+#: The person in a file asks and talks over the answer, except over every third answer.
 FILE_S, GAPS_S = 900.0, (2.9, 2.9, 5.6)
 
 
 @dataclass
 class Fault:
-    """One of them, and what became of the conversation."""
+    """One fault, and its effect on the conversation."""
 
     number: int
     kind: str
     phase: str
     at_s: float = 0.0
-    over_s: float = 0.0  # when what was taken away was there again
+    over_s: float = 0.0  # when the conversation had what the fault took away again
     answer_s: float | None = None
     repeats: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
 class Talk:
-    """A conversation, its person, and what may happen to it."""
+    """A conversation, its person, and the faults that can happen to it."""
 
     def __init__(self, stack: ExitStack, server: SoundServer | None, directory: Path) -> None:
         self._server = server
@@ -74,7 +74,7 @@ class Talk:
             "session.turn_detection.silence_duration_ms": 200,
             "session.turn_detection.prefix_padding_ms": 100,
             "session.transcription_model": "whisper-1",
-            # how far a tone was heard is told by its pitch, which is lost where it is lowered
+            # The pitch tells how far a tone was heard. It cannot be read where the tone is ducked.
             "interruption.duck": "off",
             "link.ping_interval_s": 0.3,
             "link.pong_timeout_s": 1.2,
@@ -93,23 +93,23 @@ class Talk:
         self.ledger = Ledger(self.run.bus_directory, keep_sound=server is None)
         stack.callback(self.ledger.close)
         self.tones = Tones(TONE_S)
-        self.in_vain = 0  # times the person talked over a reply and was not noticed
+        self.in_vain = 0  # how often the person talked over a reply without an interruption
 
     # the person
 
     @property
     def asks(self) -> bool:
-        """Whether the person speaks when told to."""
+        """Whether the person speaks on command (not from a file)."""
         return self._server is not None
 
     def ask(self) -> None:
-        """Ask something: what is said in a file is said anyway."""
+        """Let the person ask something. A person in a file speaks anyway."""
         if self._server is not None:
             self._server.hush()
             self._server.play(speech.person(0))
 
     def answer(self, known: set[str]) -> messages.HeardItem:
-        """Wait until an item is heard that nobody knew of; PipelineError if none is."""
+        """Wait until a new item is heard. Raises PipelineError if none is."""
         heard = self.run.bus.wait_for(
             messages.Heard,
             lambda h: any(i.heard and i.item_id not in known for i in h.items),
@@ -119,7 +119,7 @@ class Talk:
         return next(i for i in heard.items if i.heard and i.item_id not in known)
 
     def known(self) -> set[str]:
-        """Give the items that were heard of, and look only at what is said from here on."""
+        """Return the items heard so far, and from now on look only at later messages."""
         heard = self.run.bus.all(messages.Heard)
         self._mark = len(heard)
         return {i.item_id for h in heard for i in h.items if i.heard}
@@ -127,7 +127,7 @@ class Talk:
     _mark = 0
 
     def wait_until_heard(self, item_id: str, seconds: float) -> None:
-        """Wait until so much of an item was heard, or it was cut or replaced before."""
+        """Wait until this much of an item was heard, or until it was cut or replaced."""
         wanted = round(min(seconds, TONE_S - 0.2) * pcm.RATE)
         self.run.bus.wait_for(
             messages.Heard,
@@ -145,14 +145,14 @@ class Talk:
         self.run.bus.wait_for(messages.Heard, lambda h: not h.playing, after=after)
 
     def wait_until_told(self) -> None:
-        """Wait until the server knows of what nobody will hear, of the last reply as well."""
+        """Wait until the server knows which audio nobody will hear, that of the last reply too."""
         end_ns = time.monotonic_ns() + SURE_NS + 2_000_000_000
         while time.monotonic_ns() < end_ns:
-            # playback says every second where it is
+            # Playback publishes its playhead every second.
             self.run.bus.wait_for(messages.Heard, after=len(self.run.bus.all(messages.Heard)))
 
     def interrupt(self) -> None:
-        """Talk over what is heard, again if that is not noticed, and return when it is flushed."""
+        """Talk over the reply, again if nothing happens, and return when it was flushed."""
         after = len(self.run.bus.all(messages.Flush))
         for left in reversed(range(TIMES if self.asks else 1)):
             self.ask()
@@ -162,12 +162,12 @@ class Talk:
                 )
                 return
             except PipelineError:
-                # an echo canceller that has just begun is closed for a second or two of the reply
+                # A canceller that has just started lets nothing through for some seconds.
                 if not left:
                     raise
                 self.in_vain += 1
 
-    # what happens
+    # the faults
 
     def kill(self, stage: str) -> None:
         """Kill a stage and start it again."""
@@ -179,24 +179,24 @@ class Talk:
         self.run.bus.wait_for(messages.Health, lambda h: h.pid == pid, topic=topic, after=before)
 
     def stop(self, stage: str) -> None:
-        """Let a stage do nothing for two seconds."""
+        """Stop a stage for two seconds."""
         self.run.stop_stage(stage)
         time.sleep(STOPPED_S)
         self.run.continue_stage(stage)
 
     def busy(self) -> None:
-        """Break the connection off, and answer the next ones with an error."""
+        """Reset the connection, and answer the next attempts with an error."""
         self.proxy.answer("502 Bad Gateway", 2)
         self.proxy.reset()
 
     def restart_sound(self) -> None:
-        """Take both devices away, and bring them back."""
+        """Remove both devices, and bring them back."""
         assert self._server is not None
         self._server.restart()
         self._listen()
 
     def faults(self) -> dict[str, Callable[[], None]]:
-        """Give what can happen, by name."""
+        """Return the faults by name."""
         made: dict[str, Callable[[], None]] = {}
         for stage in registry.STAGES:
             made[f"kill {stage}"] = partial(self.kill, stage)
@@ -211,23 +211,23 @@ class Talk:
             made["sound server restarted"] = self.restart_sound
         return made
 
-    # what was played, and believed
+    # what was played, and what the server believes
 
     def _listen(self) -> None:
         assert self._server is not None
         self._ears.append(self._stack.enter_context(self._server.record()))
 
     def played(self) -> list[Played]:
-        """Give the replies as they were at the speaker."""
+        """Return the replies that were played at the speaker."""
         if self._server is None:
             return self.tones.places(self.ledger.recordings())
         return self.tones.places([Recording(e.started_at, e.audio) for e in self._ears])
 
     def believed(self) -> dict[str, int]:
-        """Ask the server how much of each reply of its conversation it takes for heard, ms."""
+        """Return how much of each reply the server believes was heard, ms."""
         before = len(self.emulator.journal("conversation"))
         self.emulator.signal("emulator", signal.SIGUSR1)
-        # a session whose connection is frozen goes on for the server
+        # For the server, a session whose connection is frozen goes on.
         session = self.emulator.journal("reply")[-1]["session"]
         deadline = time.monotonic() + 1
         while True:
@@ -236,9 +236,9 @@ class Talk:
             if found:
                 break
             if time.monotonic() > deadline:
-                # it is over
+                # the session is over
                 return {}
-            time.sleep(0.01)  # a file does not say that it grows
+            time.sleep(0.01)  # Nothing tells when a file grows, so look again.
         return {
             item["id"]: item["audio_ms"]
             for item in found[-1]["items"]
@@ -255,9 +255,9 @@ def run(
     plan: Sequence[tuple[str, str]] = (),
     say: Callable[[Fault], None] = lambda _: None,
 ) -> tuple[list[Fault], list[str]]:
-    """Let so many faults happen; give them, and lines that tell of the accounts.
+    """Cause this many faults; return them, and lines about the accounts.
 
-    ``plan``: which ones, and when, rather than by chance.
+    ``plan``: which faults and when; None: by chance.
     """
     chance = random.Random(seed)
     faults: list[Fault] = []
@@ -275,7 +275,7 @@ def run(
             fault = Fault(number, kind, phase, time.monotonic())
             faults.append(fault)
             try:
-                # of what is playing, or was just cut off, the server is yet to be told
+                # The server has not yet been told about the reply that plays or was just cut.
                 beliefs |= {k: v for k, v in talk.believed().items() if k != item_id}
                 _wait_for(talk, fault.phase, item_id, chance.uniform(0.2, 1.2))
                 fault.at_s = time.monotonic()
@@ -300,7 +300,7 @@ def run(
 
 
 def _order(names: Sequence[str], count: int, chance: random.Random) -> Iterable[str]:
-    """Give the faults by chance, each as often as the others."""
+    """Yield faults in random order, each as often as the others."""
     left: list[str] = []
     for _ in range(count):
         if not left:
@@ -319,7 +319,7 @@ def _wait_for(talk: Talk, phase: str, item_id: str, seconds: float) -> None:
 
 
 def _asked(talk: Talk, fault: Fault | None) -> tuple[str, float]:
-    """Ask until there is an answer; give its item, and how long the first question took, s."""
+    """Ask until there is an answer; return its item and the time of the first question, s."""
     known = talk.known()
     begun = time.monotonic()
     for _ in range(TIMES):
@@ -328,7 +328,7 @@ def _asked(talk: Talk, fault: Fault | None) -> tuple[str, float]:
         try:
             item = talk.answer(known)
             while talk.asks and time.monotonic() - asked < QUESTION_S:
-                # it answers a question that was asked before
+                # It answers an earlier question.
                 known.add(item.item_id)
                 item = talk.answer(known)
         except PipelineError:
@@ -340,14 +340,14 @@ def _asked(talk: Talk, fault: Fault | None) -> tuple[str, float]:
 
 
 def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> list[str]:
-    """Add everything up; what is wrong goes to the fault before it. Give lines to print."""
+    """Check the accounts, and add each error to the fault before it. Return lines to print."""
     for line in talk.ledger.unbalanced():
         faults[-1].wrong.append(line)
     told: dict[str, list[dict[str, Any]]] = {}
     for kind in ("truncate", "delete"):
         for entry in talk.emulator.journal(kind):
             told.setdefault(entry["item_id"], []).append(entry)
-    # after what was told, so that all it is about has been played
+    # Read the speaker after the journal, so that everything in the journal has been played.
     played = talk.played()
     begun = sorted((item.begun_ns / 1e9, name) for name, item in talk.ledger.items.items())
     truth = {name: found for at, name in begun if (found := _nearest(played, at)) is not None}
@@ -400,15 +400,15 @@ def _balance(talk: Talk, faults: Sequence[Fault], beliefs: dict[str, int]) -> li
 def _stale(
     talk: Talk, faults: Sequence[Fault], played: Sequence[Played], merged: Sequence[float]
 ) -> None:
-    """Look for sound of what playback said it had cut off.
+    """Look for sound of items that playback reported as cut.
 
-    ``merged``: when replies began that were not told from the ones before them, s.
+    ``merged``: start times, s, of replies that could not be told from the ones before them.
     """
     for cut in talk.run.bus.all(messages.FlushReport):
         if not any(0 < item.heard < item.received for item in cut.items):
             continue
         silent_s = (cut.silent_ns + cut.latency_ns) / 1e9
-        # the clocks of recordings are not that exact
+        # The clocks of recordings are less exact than this.
         before = [reply for reply in played if reply.begun_s < silent_s - 0.05]
         last_s = before[-1].ended_s if before else 0.0
         if last_s > silent_s + 0.1 and not any(silent_s - 0.15 < at < last_s for at in merged):

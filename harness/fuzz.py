@@ -1,4 +1,4 @@
-"""Inputs that nobody should send, and what reads them: see benchmarks/fuzz.py."""
+"""Malformed inputs and the functions that read them: see benchmarks/fuzz.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared import config, messages, network
 
 KINDS = sorted(messages.Message.__subclasses__(), key=lambda kind: kind.__name__)
 STAMP = messages.Stamp(seq=1, epoch=2, t=3)
-#: What is more often a fault than other bytes are.
+#: Bytes that cause faults more often than others.
 TOKENS = [
     b"", b"\x00", b"\xff", b"\x7f", b"\x80", b"-1", b"0", b"1e999", b"9223372036854775807",
     b"9223372036854775808", b"18446744073709551616", b"9" * 400, b"null", b"true", b"NaN", b'""',
@@ -34,11 +34,11 @@ TOKENS = [
 ]  # fmt: skip
 
 
-# what is fuzzed: each takes any bytes, and says whether they were accepted
+# The targets: each takes any bytes and returns whether they were accepted.
 
 
 def read_bus(data: bytes) -> bool:
-    """Read a message of the bus: the first byte says which, the second how long its payload is."""
+    """Read a bus message: the first byte selects its type, the second the payload's length."""
     kind = KINDS[data[0] % len(KINDS)] if data else messages.Control
     cut = len(data) - (data[1] if len(data) > 1 else 0)
     header, payload = data[2:cut], data[max(2, cut) :]
@@ -53,7 +53,7 @@ def read_bus(data: bytes) -> bool:
 
 
 def read_server(data: bytes) -> bool:
-    """Read a line for each event of a server; what they lead to can be sent on the bus."""
+    """Read a server event per line, and encode everything that downlink makes of the events."""
     turns, accepted = Turns(generation=1, session=1), True
     for line in data.split(b"\n"):
         try:
@@ -69,7 +69,7 @@ def read_server(data: bytes) -> bool:
 
 
 def read_config(data: bytes) -> bool:
-    """Read settings: from a file, from lines of the environment, or from those of a command."""
+    """Read settings from a file, from environment variables or from a command line."""
     text = data[1:].decode("utf-8", "surrogateescape")
     file, environment, settings = Path(os.devnull), {}, []
     if data[:1] < b"\x55":
@@ -107,7 +107,7 @@ FILES: list[Path] = []
 
 def _scratch() -> Path:
     if not FILES:
-        # one for each process, as long as it lives
+        # one per process
         shared_memory = Path("/dev/shm")
         place = shared_memory if shared_memory.is_dir() else Path(tempfile.gettempdir())
         descriptor, name = tempfile.mkstemp(prefix="bargein-fuzz-", suffix=".toml", dir=place)
@@ -127,7 +127,7 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
 
 
 def _made(kind: Any) -> Any:
-    """Make a good value of a type."""
+    """Return a valid value of a type."""
     match kind:
         case inspect.IntType():
             return 7
@@ -152,7 +152,7 @@ def _made(kind: Any) -> Any:
 
 
 def corpus(target: str) -> list[bytes]:
-    """Give good inputs of a target, to be bent."""
+    """Return valid inputs of a target, from which malformed ones are made."""
     if target == "bus":
         headers = [_made(inspect.type_info(kind)) for kind in KINDS]
         for header in headers:
@@ -168,7 +168,7 @@ def corpus(target: str) -> list[bytes]:
             good.append(msgspec.json.encode(fields))
         return [*good, b"\n".join(good), b"\n".join(good[::-1])]
     knobs = [(key, default) for key, _, default in [*config.keys()]]
-    # text is quoted in a file alone
+    # only a file quotes text
     lines = [f"{k}={v if isinstance(v, str) else _toml(v)}".encode() for k, v in knobs]
     written = "\n".join(f"{key} = {_toml(default)}" for key, default in knobs).encode()
     return [
@@ -185,7 +185,7 @@ def _toml(value: Any) -> str:
 
 
 def bent(good: list[bytes], chance: random.Random) -> bytes:
-    """Give a good input that was changed in a few places."""
+    """Return a valid input with changes in a few places."""
     data = bytearray(chance.choice(good))
     for _ in range(chance.choice((0, 1, 1, 1, 2, 2, 4, 8))):
         at = chance.randint(0, len(data))
@@ -206,7 +206,7 @@ def bent(good: list[bytes], chance: random.Random) -> bytes:
 
 
 def fuzz(target: str, inputs: int, seed: int) -> Counter[str]:
-    """Try inputs; count those that were accepted and refused. Raises what a fault raises."""
+    """Try inputs; return how many were accepted and refused. Raises whatever a fault raises."""
     good, chance, read = corpus(target), random.Random(seed), TARGETS[target]
     counted: Counter[str] = Counter()
     for _ in range(inputs):

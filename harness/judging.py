@@ -1,7 +1,7 @@
-"""The client's judgement over an assistant that always speaks: vad's word, the judge, and a server.
+"""The client's judgement while the assistant always speaks: vad, the judge and a server, simulated.
 
-What downlink does with ``interruption.decide = "client"``, in arithmetic's time: the server commits
-each turn it hears and answers when it is asked to; what is wanted is done at once.
+This is what downlink does with ``interruption.decide = "client"``, faster than real time. The
+server commits each turn that it hears and answers when it is asked to. Requests take no time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.config import Config
 
 @dataclass
 class Item:
-    """What the server took for a turn, samples of what it was sent."""
+    """A turn that the server heard, in samples of the audio that it was sent."""
 
     begin: int
     end: int = 0
@@ -31,7 +31,7 @@ class Item:
 
 
 class Conversation:
-    """What is heard goes in, frame by frame; interruptions, ducks and items come out."""
+    """Takes microphone frames; collects interruptions, ducks and items."""
 
     def __init__(self, settings: Config) -> None:
         rules = msgspec.structs.replace(settings.interruption, decide="client")
@@ -40,12 +40,12 @@ class Conversation:
         self._said: messages.Speech | None = None
         self._generation = self._answers = 0
         self._playing = True
-        self.interruptions: list[int] = []  # when each was decided, sample of the microphone
-        self.ducks: list[int] = []  # and each time the reply was lowered
+        self.interruptions: list[int] = []  # when each was decided, in samples of the microphone
+        self.ducks: list[int] = []  # when the reply was ducked, in samples of the microphone
         self.items: dict[str, Item] = {}
 
     def hear(self, voice: Voice, changes: list[Change], at: int, now_ns: int) -> None:
-        """Take what vad makes of a frame, as it tells it; ``at``: where the frame ends."""
+        """Take vad's result for a frame. ``at``: the sample at which the frame ends."""
         told = [(change.speaking, change.at_ns) for change in changes]
         said = self._said
         if not told and said and voice.speaking and voice.until_ns - said.until_ns >= TELL_NS:
@@ -63,7 +63,7 @@ class Conversation:
         self._judged(interrupts, at, now_ns)
 
     def server(self, found: list[Started | Stopped], at: int, now_ns: int) -> None:
-        """Take what the server hears in what it was sent."""
+        """Take the result of the server's turn detection."""
         for turn in found:
             if isinstance(turn, Started):
                 name = f"item_{len(self.items)}"

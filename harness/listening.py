@@ -1,8 +1,8 @@
-"""What a recording of the speaker says of an interruption: when it fell silent, and where.
+"""Finds interruptions in a recording of the speaker: when it fell silent, and where in the reply.
 
-A reply is the rising tone, so what was heard last tells how far the reply was heard. The pitch
-alone would tell it to some ms; because the sound server changes no sample, the last stretch before
-the silence is looked up in the tone itself, which tells it to the sample.
+A reply is the rising tone, so the last sound tells how far the reply was heard. The pitch alone is
+exact to some ms. The sound server changes no sample, so the last stretch before the silence is
+looked up in the tone itself, which is exact to the sample.
 """
 
 from __future__ import annotations
@@ -17,58 +17,58 @@ from harness import speech
 from harness.pulse import RATE, Samples
 from services.emulator.tone import Tone
 
-#: Up to here a sample is silence; the tone's peak is 10,000.
+#: A sample up to this value is silence; the tone's peak is 10,000.
 QUIET = 8
-#: A silence is longer than the gap that a busy machine makes.
+#: A silence is longer than this, ms, and so than a gap that a busy machine makes.
 GAP = RATE * 25 // 1000
-#: How far the recording's clock may be off.
+#: How far the recording's clock may be off, ms.
 CLOCK = RATE * 3 // 1000
-#: In sound there is no longer silence than between two halves of a wave: the lowest has 300 Hz.
+#: The longest silence within sound lies between two halves of a wave; the lowest tone has 300 Hz.
 CROSSING = RATE * 2 // 1000
-#: So much before the silence may be a fade, and fits nowhere.
+#: This much before the silence may be a fade, which fits nowhere in the tone.
 FADE = RATE * 4 // 1000
-#: How much is looked up, at best and at least, and how well it has to fit.
+#: The longest and the shortest stretch to look up, and how well it has to fit.
 LENGTHS = (RATE * 40 // 1000, RATE * 20 // 1000, RATE * 10 // 1000)
 FITS = 0.999
 
 
 @dataclass
 class Interruption:
-    """One of them, as it was heard. Times in ms."""
+    """One interruption at the speaker. Times are ms."""
 
-    point_s: float  # where in the reply it was wanted
+    point_s: float  # the place in the reply at which it was wanted
     event_ns: int
-    silence_ms: float | None = None  # after the event; None: nothing was playing then
-    heard_ms: float | None = None  # of the reply
+    silence_ms: float | None = None  # after the event; None: nothing was playing
+    heard_ms: float | None = None  # how much of the reply was heard
     stale_ms: float = 0.0
-    truncates: list[int] = field(default_factory=list)  # each audio_end_ms the server was told
-    believed_ms: int | None = None  # what the server takes for heard when it replies again
+    truncates: list[int] = field(default_factory=list)  # each audio_end_ms that the server was sent
+    believed_ms: int | None = None  # what the server believes was heard, when it replies again
     hops: dict[str, float] = field(default_factory=dict)
 
     @property
     def error_ms(self) -> float | None:
-        """What the server was told, minus what was heard; None where either is not known."""
+        """The audio_end_ms sent minus the audio heard, ms; None if either is unknown."""
         if not self.truncates or self.heard_ms is None:
             return None
         return self.truncates[0] - self.heard_ms
 
     @property
     def belief_ms(self) -> float | None:
-        """What the server believed, minus what was heard."""
+        """What the server believed minus what was heard, ms."""
         if self.believed_ms is None or self.heard_ms is None:
             return None
         return self.believed_ms - self.heard_ms
 
 
 class Listener:
-    """Knows the tone, and finds pieces of it."""
+    """Finds pieces of the tone in a recording."""
 
     def __init__(self, tone_s: float) -> None:
         samples = round(tone_s * RATE)
         self._tone = np.frombuffer(Tone(samples).read(0, samples), "<i2")
 
     def listen(self, found: Interruption, recording: Samples, begin_s: float) -> None:
-        """Fill in what was heard: in a recording from ``begin_s`` until before the next reply."""
+        """Fill in what was heard between ``begin_s`` and the next reply."""
         event = round((found.event_ns / 1e9 - begin_s) * RATE)
         loud = np.flatnonzero(np.abs(recording) > QUIET)
         before = loud[loud < event]
@@ -78,7 +78,7 @@ class Listener:
         gaps = np.flatnonzero(np.diff(later) > GAP)
         silent = int(later[gaps[0]] if len(gaps) else later[-1]) + 1
         if silent < event - CLOCK:
-            # In a gap, or a stall: nothing was there to be interrupted.
+            # In a gap or a stall, nothing was playing that could be interrupted.
             return
         found.silence_ms = (begin_s + silent / RATE) * 1e3 - found.event_ns / 1e6
         rest = loud[loud >= silent]
@@ -94,16 +94,17 @@ class Listener:
 def match(
     found: Sequence[Interruption], journal: Sequence[dict[str, Any]], *, in_order: bool
 ) -> None:
-    """Give each interruption what the server was told, and what it believed.
+    """Add to each interruption what the server was sent, and what it believed.
 
-    ``in_order``: what was told first belongs to the first, because all was told when all was over.
+    ``in_order``: the first truncate belongs to the first interruption, because everything was sent
+    when all interruptions were over.
     """
     told = [entry for entry in journal if entry["kind"] in ("truncate", "delete")]
     for number, entry in enumerate(told):
         told_ns = float(entry["t_s"]) * 1e9
         each = found[min(number, len(found) - 1)] if in_order else _before(found, told_ns)
         if each is not None:
-            # To delete an item is to say that nothing of it was heard.
+            # Deleting an item means that nothing of it was heard.
             each.truncates.append(int(entry.get("audio_end_ms", 0)))
             each.hops.setdefault("event → server told", (told_ns - each.event_ns) / 1e6)
     for entry in journal:
@@ -113,5 +114,5 @@ def match(
 
 
 def _before(found: Sequence[Interruption], moment_ns: float) -> Interruption | None:
-    # The journal's times are whole ms.
+    # The journal's times are in whole ms.
     return next((each for each in reversed(found) if each.event_ns <= moment_ns + 1e6), None)

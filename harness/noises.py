@@ -1,9 +1,9 @@
-"""Twenty sounds that interrupt nobody, made of arithmetic: coughs, knocks, "mm-hm"; what falls.
+"""Twenty synthetic sounds that must not interrupt: coughs, knocks, "mm-hm", things that fall.
 
-The short ones of a person are a voice's pulses and breath through the resonances of a throat, those
-of things are blows and what rings after them. They are made anew for each seed, a little higher,
-longer and rougher each time. Samples are at 24 kHz; a noise's level is what it is beside a person
-who speaks (RMS of each while there is something to hear).
+A person's sounds are a voice's pulses and breath through the resonances of a throat. Those of
+things are blows and the ringing after them. Each seed makes them a little higher, longer or
+rougher. Samples are at 24 kHz. A noise's level is relative to a person who speaks (RMS of each
+while it sounds).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shared.audio.pcm import RATE
 
 Sound = NDArray[np.float64]
-#: A resonance: where, how wide (Hz), how strong.
+#: A resonance: its frequency (Hz), width (Hz) and strength.
 Resonance = tuple[float, float, float]
 
 _MOUTH_OPEN: Sequence[Resonance] = ((660, 90, 1.0), (1200, 110, 0.6), (2450, 170, 0.25))
@@ -29,17 +29,17 @@ _BREATH: Sequence[Resonance] = ((900, 500, 1.0), (1700, 700, 0.8), (3600, 1500, 
 
 @dataclass(frozen=True)
 class Noise:
-    """One of them."""
+    """One noise."""
 
     name: str
-    voice: bool  # a person's, not a thing's
-    sound: Sound  # its level is that beside a person's voice, of 1
+    voice: bool  # made by a person, not by a thing
+    sound: Sound  # its level, where a person's voice is 1
 
 
 def noises(seed: int = 0) -> list[Noise]:
-    """Give the twenty; each lasts less than half a second."""
+    """Return the twenty noises. Each lasts less than half a second."""
     makers: list[tuple[str, float, Callable[[_Maker], Sound]]] = [
-        # with how loud each is beside the person's voice, dB
+        # with the level of each relative to the person's voice, dB
         ("mm-hm", -2, lambda it: it.hummed(0.11, 0.16, 118, 100, 135)),
         ("uh-huh", -1, lambda it: it.said(0.11, 0.15, 115, 105, 140)),
         ("mm", -3, lambda it: it.hum(0.30, 125, 105)),
@@ -72,22 +72,22 @@ def noises(seed: int = 0) -> list[Noise]:
 
 
 class _Maker:
-    """Makes sounds with one run of chance."""
+    """Makes sounds from one random generator."""
 
     def __init__(self, chance: np.random.Generator) -> None:
         self._chance = chance
-        self._pitch = chance.uniform(0.8, 1.7)  # a man's to a woman's
+        self._pitch = chance.uniform(0.8, 1.7)  # from a man's to a woman's, Hz
         self._slow = chance.uniform(0.9, 1.1)
 
-    # a person's
+    # sounds of a person
 
     def vowel(
         self, seconds: float, begin_hz: float, end_hz: float, mouth: Sequence[Resonance]
     ) -> Sound:
-        """A voice's pulses through a mouth."""
+        """Return a voice: pulses through the resonances of a mouth."""
         length = self._length(seconds)
         pitch = np.linspace(begin_hz, end_hz, length) * self._pitch
-        # no voice is steady: it wavers by some percent
+        # A voice is never steady: its pitch wavers by some percent.
         pitch *= 1 + 0.02 * np.repeat(self._chance.standard_normal(length // 240 + 1), 240)[:length]
         turns = np.cumsum(pitch) / RATE
         pulses = np.zeros(length)
@@ -97,28 +97,28 @@ class _Maker:
         return _swelling(_through(pulses + breath, mouth), 0.02, 0.06)
 
     def hum(self, seconds: float, begin_hz: float, end_hz: float) -> Sound:
-        """With the mouth shut."""
+        """Return a hum: a voice with the mouth shut."""
         return self.vowel(seconds, begin_hz, end_hz, _MOUTH_SHUT)
 
     def hummed(self, one: float, two: float, high: float, low: float, end: float) -> Sound:
-        """Two hums, "mm-hm", and a breath through the nose between them."""
+        """Return "mm-hm": two hums with a breath through the nose between them."""
         breath = 0.15 * _through(self._white(0.05), _MOUTH_SHUT)
         return self.joined(self.hum(one, high, low), breath, self.hum(two, low, end))
 
     def said(self, one: float, two: float, high: float, low: float, end: float) -> Sound:
-        """Two vowels, "uh-huh"."""
+        """Return "uh-huh": two vowels."""
         first = self.vowel(one, high, low, _MOUTH_HALF)
         breath = 0.2 * _through(self._white(0.05), _BREATH)
         return self.joined(first, breath, self.vowel(two, low, end, _MOUTH_OPEN))
 
     def cough(self, voiced: float) -> Sound:
-        """The throat bursts open, breath follows, and then often a voice."""
+        """Return a cough: the throat bursts open, breath follows, and then often a voice."""
         opening = 3 * self.burst(0.05, _THROAT)
         breath = _swelling(_through(self._white(0.12), _THROAT), 0.005, 0.04)
         return self.joined(opening, breath, self.vowel(voiced, 190, 130, _MOUTH_HALF))
 
     def rasp(self, seconds: float) -> Sound:
-        """A throat that is cleared: a deep voice that is broken up, and breath."""
+        """Return a cleared throat: a deep, broken voice with breath."""
         voice = self.vowel(seconds, 85, 70, _THROAT)
         at = np.arange(len(voice)) / RATE
         broken = voice * (0.55 + 0.45 * np.sin(2 * np.pi * 27 * self._slow * at))
@@ -127,25 +127,25 @@ class _Maker:
         )
 
     def ha(self, seconds: float) -> Sound:
-        """A breath, and a vowel that falls."""
+        """Return a breath and a vowel that falls."""
         return self.joined(
             0.3 * _swelling(_through(self._white(0.05), _BREATH), 0.02, 0.01),
             self.vowel(seconds, 220, 160, _MOUTH_OPEN),
         )
 
     def breath(self, seconds: float) -> Sound:
-        """Somebody breathes out."""
+        """Return a breath out."""
         return _swelling(_through(self._white(seconds), _BREATH), 0.08, 0.25)
 
     def burst(self, seconds: float, through: Sequence[Resonance]) -> Sound:
-        """Breath that comes at once and dies away."""
+        """Return a breath that starts at once and dies away."""
         sound = _through(self._white(seconds), through)
         return sound * np.exp(-4 * np.arange(len(sound)) / len(sound))
 
-    # a thing's
+    # sounds of things
 
     def blows(self, at_s: Sequence[float], rings_hz: Sequence[float], dies_s: float) -> Sound:
-        """Something is struck, once or more often, each time a little softer; it rings."""
+        """Return blows, each a little softer, and their ringing."""
         ring = np.arange(int((7 * dies_s + 0.02) * RATE)) / RATE
         whole = np.zeros(int(max(at_s) * RATE * self._slow) + len(ring))
         for number, begin_s in enumerate(at_s):
@@ -161,22 +161,22 @@ class _Maker:
         return whole
 
     def scattered(self, count: int, within_s: float) -> list[float]:
-        """Give moments as fingers have them, s."""
+        """Return the irregular times of tapping fingers, s."""
         steps = self._chance.uniform(0.6, 1.4, count)
         return list((np.cumsum(steps) - steps[0]) / steps.sum() * within_s)
 
     def scrape(self, seconds: float) -> Sound:
-        """A chair's legs stick and slip: pulses that are nearly a voice's."""
+        """Return a chair that scrapes: its legs stick and slip in pulses like a voice's."""
         return self.vowel(seconds, 190, 240, ((820, 60, 1.0), (1650, 80, 0.9), (2900, 150, 0.8)))
 
-    # of either
+    # combinations
 
     def joined(self, *sounds: Sound) -> Sound:
-        """One after the other, each of them as loud as it is."""
+        """Return sounds one after the other, at their own levels."""
         return np.concatenate(sounds)
 
     def after(self, first: Sound, pause_s: float, second: Sound) -> Sound:
-        """Two with a pause between them."""
+        """Return two sounds with a pause between them."""
         return self.joined(first, np.zeros(int(pause_s * RATE)), second)
 
     def _white(self, seconds: float) -> Sound:
@@ -187,7 +187,7 @@ class _Maker:
 
 
 def _through(sound: Sound, resonances: Sequence[Resonance]) -> Sound:
-    """Give a sound as it comes through resonances, RMS 1."""
+    """Return a sound filtered by resonances, RMS 1."""
     size = 1 << (len(sound) + RATE // 10).bit_length()
     hz = np.fft.rfftfreq(size, 1 / RATE)
     way = np.zeros(len(hz), np.complex128)
@@ -198,7 +198,7 @@ def _through(sound: Sound, resonances: Sequence[Resonance]) -> Sound:
 
 
 def _swelling(sound: Sound, rise_s: float, fall_s: float) -> Sound:
-    """Let a sound swell and fade, within its length."""
+    """Return a sound with a fade-in and a fade-out within its length."""
     at = np.arange(len(sound)) / RATE
     shape = np.minimum(1, np.minimum(at / rise_s, at[::-1] / fall_s))
     return sound * np.sin(0.5 * np.pi * shape)

@@ -1,6 +1,6 @@
-"""A TCP proxy between link and a server: the network, which a test cuts, freezes and fills in for.
+"""A TCP proxy between link and a server: a network that a test can cut, freeze or replace.
 
-Each connection has two threads, one a direction. What a test does to it, it does to all at once.
+Each connection has two threads, one per direction. Each fault applies to all connections at once.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-#: How long the server behind it is waited for.
+#: How long the proxy waits for the server behind it, s.
 PATIENCE_S = 20.0
 CHUNK = 65536
 
 
 @dataclass
 class _Pair:
-    """A connection on both of its sides."""
+    """A connection: its socket to the client and its socket to the server."""
 
     client: socket.socket
     server: socket.socket
@@ -29,7 +29,7 @@ class _Pair:
 
 
 class Proxy:
-    """Listens on loopback and passes on to the server of a URL."""
+    """Listens on loopback and forwards to the server of a URL."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -37,7 +37,7 @@ class Proxy:
         assert parts.port
         self._server = (parts.hostname, parts.port)
         self._listening = socket.create_server(("127.0.0.1", 0))
-        #: Where it is.
+        #: The URL of the proxy.
         self.url = urlunsplit(
             parts._replace(netloc=f"127.0.0.1:{self._listening.getsockname()[1]}")
         )
@@ -55,7 +55,7 @@ class Proxy:
         self.close()
 
     def reset(self) -> None:
-        """Drop every connection as a cable or a crash would."""
+        """Reset every connection, as a crash does."""
         for pair in self._pairs:
             for side in (pair.client, pair.server):
                 with contextlib.suppress(OSError):
@@ -64,12 +64,12 @@ class Proxy:
         self._pairs.clear()
 
     def freeze(self) -> None:
-        """Pass nothing on over the connections there are, and tell nobody: they are half-open."""
+        """Forward nothing on the present connections, without closing them: they are half-open."""
         for pair in self._pairs:
             pair.frozen = True
 
     def say_close(self, code: int, reason: str = "") -> None:
-        """Close to the client, in the server's name."""
+        """Send the client a close frame in the server's name."""
         data = struct.pack("!H", code) + reason.encode()
         for pair in self._pairs:
             with contextlib.suppress(OSError):
@@ -77,11 +77,11 @@ class Proxy:
         self.freeze()
 
     def answer(self, status: str, count: int) -> None:
-        """Answer the next connections with an HTTP status, as a proxy does whose server is gone."""
+        """Answer the next connections with an HTTP status, as a proxy without its server does."""
         self._answers += [f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"] * count
 
     def close(self) -> None:
-        """End it."""
+        """End the proxy."""
         self._ended = True
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)

@@ -31,16 +31,16 @@ Samples = npt.NDArray[np.int16]
 Pipe = int | IO[bytes]
 
 RATE = 24_000
-"""What an ear records and a mouth speaks, unless told otherwise: samples per second."""
+"""The default rate of an ear and a mouth, samples per second."""
 
 EAR_LATENCY_MS = 5
-"""The sound server hands an ear this much at a time, and works in steps of that size meanwhile."""
+"""The sound server hands an ear this much at a time, ms, and works in steps of this size."""
 
 MOUTH_LATENCY_MS = 100
-"""A mouth gives the sound server this much ahead: a busy machine makes no holes in its speech."""
+"""A mouth sends this much ahead, ms, so that a busy machine makes no gaps in its speech."""
 
 START_TIMEOUT = 10.0
-"""Seconds until a sound server or a recording has to be there."""
+"""A sound server or a recording has to be ready within this time, s."""
 
 PROGRAMS = ("pulseaudio", "pactl", "pacat", "parec")
 ALSA_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
@@ -48,7 +48,7 @@ LIBRARIES = ("/usr/lib", "/usr/lib64")
 
 
 class SoundServerError(Exception):
-    """Raised when the sound server, or a program that plays or records, doesn't do its part."""
+    """Raised when the sound server, or a program that plays or records, fails."""
 
 
 class SoundServer:
@@ -73,7 +73,7 @@ class SoundServer:
 
     @staticmethod
     def unavailable() -> str | None:
-        """Say why there can be no sound server on this machine, or None if there can be one."""
+        """Return why this machine can have no sound server, or None if it can."""
         if sys.platform != "linux":
             return "no sound server: PulseAudio under ALSA needs Linux"
         missing = [program for program in PROGRAMS if shutil.which(program) is None]
@@ -112,7 +112,7 @@ class SoundServer:
                     *("--disable-shm=yes", "--log-target=stderr", "--log-level=notice"),
                     *("-L", f"module-null-sink sink_name=speaker {sink}"),
                     *("-L", f"module-null-sink sink_name=mic {sink}"),
-                    # Last, so that whoever can connect finds the devices.
+                    # Last, so that a program that can connect finds the devices.
                     *("-L", f"module-native-protocol-unix {protocol}"),
                 ],
                 env=self.env,
@@ -127,12 +127,12 @@ class SoundServer:
                 raise SoundServerError(
                     f"PulseAudio is not ready after {START_TIMEOUT:g} s:\n{self._log_tail()}"
                 )
-            time.sleep(0.005)  # nothing says that a socket begins to listen
+            time.sleep(0.005)  # Nothing tells when the socket starts to listen, so look again.
         self.pactl("set-default-sink", "speaker")
         self.pactl("set-default-source", "mic.monitor")
 
     def stop(self) -> None:
-        """End the daemon and whatever plays or records here; the directory stays."""
+        """End the daemon and all programs that play or record; keep the directory."""
         self.hush()
         for ear in self._ears:
             ear.stop()
@@ -143,23 +143,23 @@ class SoundServer:
         self._socket.unlink(missing_ok=True)
 
     def hush(self) -> None:
-        """Stop all that is still being said."""
+        """Stop every mouth."""
         for mouth in self._mouths:
             mouth.stop()
         self._mouths.clear()
 
     def restart(self) -> None:
-        """Take the devices away from all who use them, and bring them back."""
+        """Remove the devices from all programs that use them, and bring them back."""
         self.stop()
         self.start()
 
     def close(self) -> None:
-        """End everything and leave nothing."""
+        """End all processes and remove the directory."""
         self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def pactl(self, *arguments: str) -> str:
-        """Control the sound server, as by ``pactl("load-module", "module-loopback", …)``."""
+        """Run pactl, for instance ``pactl("load-module", "module-loopback", …)``."""
         done = subprocess.run(
             ["pactl", *arguments],
             env=self.env,
@@ -200,7 +200,7 @@ class SoundServer:
         return self.directory / "pulse.sock"
 
     def _environment(self) -> dict[str, str]:
-        """Build what a program needs to find this sound server, and no other."""
+        """Return the environment with which a program finds this sound server and no other."""
         foreign = ("PULSE_", "ALSA_", "JACK_", "PIPEWIRE_", "XDG_", "DBUS_", "DISPLAY")
         env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         home = self.directory / "home"
@@ -216,8 +216,8 @@ class SoundServer:
             "resample-method = speex-float-5\n",
             encoding="utf-8",
         )
-        # All there is for ALSA: no card of the machine's, and none of the noise that PortAudio
-        # makes when it tries every device that a full configuration names.
+        # A whole configuration of ALSA: without the machine's cards, and without the messages that
+        # PortAudio causes when it tries every device of a full configuration.
         alsa = self.directory / "asound.conf"
         alsa.write_text(
             "".join(
@@ -252,7 +252,7 @@ class SoundServer:
 
 
 class Mouth:
-    """Something being played into a sink."""
+    """A program that plays samples into a sink."""
 
     def __init__(
         self, env: dict[str, str], raw: Path, rate: int, sink: str, seconds: float
@@ -271,11 +271,11 @@ class Mouth:
 
     @property
     def speaking(self) -> bool:
-        """Whether it still plays."""
+        """Whether the program still plays."""
         return self._process.poll() is None
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when all of it was played; raise if it was not."""
+        """Wait until everything was played. Raises SoundServerError if it was not."""
         try:
             _, errors = self._process.communicate(timeout=timeout or self.seconds + START_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -285,14 +285,14 @@ class Mouth:
             raise SoundServerError(f"pacat: {errors.decode(errors='replace').strip()}")
 
     def stop(self) -> None:
-        """Fall silent, in mid-word."""
+        """Stop at once, even in the middle of a word."""
         end_process(self._process)
         if self._process.stderr is not None:
             self._process.stderr.close()
 
 
 class Ear:
-    """A recording that can be looked at while it goes on: mono samples, gapless from the first."""
+    """A recording that can be read while it grows: mono samples without gaps."""
 
     def __init__(self, env: dict[str, str], source: str, rate: int) -> None:
         """Begin to record ``source`` at ``rate`` samples per second."""
@@ -317,7 +317,7 @@ class Ear:
 
     @property
     def audio(self) -> Samples:
-        """Everything heard so far."""
+        """All samples recorded so far."""
         with self._changed:
             return self._samples[: self._count]
 
@@ -325,25 +325,25 @@ class Ear:
     def started_at(self) -> float:
         """When the first sample was played, on the clock of ``time.monotonic()``.
 
-        A piece of ``EAR_LATENCY_MS`` is handed over as the sink begins to play it, and may arrive
-        late, never early: so the piece that arrived earliest tells. Correct to about a ms once the
-        recording has gone on for a while.
+        The server hands over a piece of ``EAR_LATENCY_MS`` when the sink begins to play it. A piece
+        may arrive late, never early, so the earliest arrival counts. The value is exact to about 1
+        ms once the recording has run for a while.
         """
         with self._changed:
             return self._started_at
 
     def time_of(self, sample: int) -> float:
-        """When that sample was played, on the clock of ``time.monotonic()``."""
+        """Return when a sample was played, on the clock of ``time.monotonic()``."""
         return self.started_at + sample / self.rate
 
     def sample_at(self, moment: float) -> int:
-        """Which sample was played at that moment of ``time.monotonic()``."""
+        """Return the sample that was played at a moment of ``time.monotonic()``."""
         return round((moment - self.started_at) * self.rate)
 
     def wait_for(
         self, condition: Callable[[Samples], bool], timeout: float = 10.0, what: str = "it"
     ) -> Samples:
-        """Return everything heard so far as soon as ``condition`` holds for it."""
+        """Wait until ``condition`` holds for all samples so far; return them."""
         deadline = time.monotonic() + timeout
         while True:
             with self._changed:
@@ -357,7 +357,7 @@ class Ear:
                 )
             if time.monotonic() > deadline:
                 raise self._not_heard(what, timeout)
-            # Looked at every 20 ms of sound: often enough, and cheap when the recording is long.
+            # Look after every 20 ms of sound: often enough, and cheap for a long recording.
             enough = seen + self.rate // 50 if seen else 1
             with self._changed:
                 self._changed.wait_for(
@@ -365,18 +365,18 @@ class Ear:
                 )
 
     def wait_for_sound(self, after: int = 0, timeout: float = 10.0) -> int:
-        """Return the sample, not before ``after``, with which sound begins."""
+        """Return the first sample of sound, not before ``after``."""
         heard = self.wait_for(
             lambda heard: bool(spans(heard[after:], self.rate)), timeout, "a sound"
         )
         return after + spans(heard[after:], self.rate)[0][0]
 
     def wait_for_silence(self, seconds: float, after: int = 0, timeout: float = 10.0) -> int:
-        """Return the sample, not before ``after``, with which ``seconds`` without sound begin."""
+        """Return the first sample of ``seconds`` without sound, not before ``after``."""
         length = round(seconds * self.rate)
 
         def quiet_from(heard: Samples) -> int | None:
-            """Find the start of the first silence that has lasted long enough."""
+            """Return the start of the first silence that lasts long enough."""
             begin = after
             for first, last in spans(heard[after:], self.rate):
                 if after + first - begin >= length:
@@ -392,7 +392,7 @@ class Ear:
         return begin
 
     def stop(self) -> None:
-        """End the recording; what was heard stays."""
+        """End the recording; keep its samples."""
         end_process(self._process)
         self._thread.join()
 
@@ -404,7 +404,7 @@ class Ear:
             while chunk := rest + os.read(pipe.fileno(), 1 << 16):
                 now = time.monotonic()
                 whole = len(chunk) & ~1
-                if not whole:  # half a sample and then the end
+                if not whole:  # The stream ended within a sample.
                     break
                 rest = chunk[whole:]
                 with self._changed:
@@ -418,7 +418,7 @@ class Ear:
     def _append(self, samples: Samples, now: float) -> None:
         end = self._count + len(samples)
         if end > len(self._samples):
-            # Views of the old one stay as they are, for whoever looks at what was heard until then.
+            # Views of the old array stay valid.
             self._samples = np.concatenate((self._samples, np.zeros_like(self._samples)))
         self._samples[self._count : end] = samples
         self._started_at = min(self._started_at, now - self._count / self.rate)
@@ -441,7 +441,7 @@ class Ear:
 def spans(
     samples: Samples, rate: int = RATE, *, above_dbfs: float = -50.0, gap_ms: float = 100.0
 ) -> list[tuple[int, int]]:
-    """Find where there is sound: (first sample, sample after the last) of each stretch.
+    """Return the stretches of sound: (first sample, sample after the last) of each.
 
     A sample counts as sound above ``above_dbfs``; stretches nearer than ``gap_ms`` are one.
     """
@@ -456,14 +456,14 @@ def spans(
 
 
 def tone(frequency: float, seconds: float, rate: int = RATE, *, peak: float = 0.25) -> Samples:
-    """Make a sine of that many Hz, its peak a fraction of full scale."""
+    """Return a sine of this frequency, Hz; its peak is a fraction of full scale."""
     moments = np.arange(round(seconds * rate)) / rate
     wave: Samples = (np.sin(2 * np.pi * frequency * moments) * peak * 32767).astype(np.int16)
     return wave
 
 
 def loudest_frequency(samples: Samples, rate: int = RATE) -> float:
-    """Find the frequency, in Hz, with the most energy."""
+    """Return the frequency with the most energy, Hz."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(spectrum.argmax() * rate / len(samples))
 
@@ -476,8 +476,8 @@ def spawn(
     stderr: Pipe,
     stdin: Pipe = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
-    """Start a process that ends when this one does, and not by the Ctrl-C meant for this one."""
-    # Not a `preexec_fn`, which may hang in a process that has threads.
+    """Start a process that ends with this one, and that does not get this one's Ctrl-C."""
+    # Not with `preexec_fn`, which can deadlock in a process with threads.
     setpriv = shutil.which("setpriv")
     prefix = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
     return subprocess.Popen(
@@ -492,7 +492,7 @@ def spawn(
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """End a process, surely."""
+    """End a process; kill it if it does not end."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:

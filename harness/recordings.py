@@ -1,4 +1,4 @@
-"""What the person and the assistant say in these tests, and where it is found again."""
+"""The recordings of the person and the assistant in the tests, and functions that find them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ QUESTION, WAIT, TIDES, THANKS = range(4)
 
 
 def seconds(utterance: int) -> float:
-    """Give how long one of the person's utterances lasts."""
+    """Return how long one of the person's utterances lasts, s."""
     said = INDEX["person"]["utterances"][utterance]
     return float(said["end_ms"] - said["start_ms"]) / 1000
 
 
 @functools.cache
 def person() -> Samples:
-    """Give the person's recording, as a microphone hears it."""
+    """Return the person's whole recording."""
     samples, rate = soundfile.read(VOICE / "person.opus", dtype="float32")
     assert rate == pcm.RATE
     heard: Samples = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
@@ -41,13 +41,13 @@ def person() -> Samples:
 
 
 def spoken(utterance: int) -> Samples:
-    """Give one of the person's utterances."""
+    """Return one of the person's utterances."""
     said = INDEX["person"]["utterances"][utterance]
     return person()[pcm.ms_to_samples(said["start_ms"]) : pcm.ms_to_samples(said["end_ms"])]
 
 
 def microphone(path: Path, said: Iterable[tuple[float, int]], length_s: float) -> str:
-    """Write a recording of utterances, each at its second, and give it as a device."""
+    """Write a recording of utterances, each at its time in s; return it as a device's name."""
     heard = np.zeros(round(length_s * pcm.RATE), np.int16)
     for at_s, utterance in said:
         speech = spoken(utterance)
@@ -65,18 +65,18 @@ def numbered(path: Path, frames: int) -> str:
 
 
 def number(frame: bytes) -> int:
-    """Give the number of a frame of such a recording, 0 for silence."""
+    """Return the number of a frame of a numbered recording; 0: silence."""
     return int(pcm.to_array(frame)[0])
 
 
 def clip(name: str, seconds: float = 1000) -> bytes:
-    """Give what the assistant says, or its beginning, as PCM."""
+    """Return the PCM of what the assistant says, or of its beginning."""
     said = Voice(VOICE).say(name)
     return said.read(0, min(said.samples, round(seconds * pcm.RATE)))
 
 
 def short_greeting(directory: Path) -> str:
-    """Make a voice that greets with one word, and give its directory."""
+    """Make a voice that greets with one word; return its directory."""
     shutil.copytree(VOICE, directory, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     index = {**INDEX, "greeting": "acknowledge"}
     (directory / "index.json").write_text(json.dumps(index), "utf-8")
@@ -84,7 +84,7 @@ def short_greeting(directory: Path) -> str:
 
 
 def stream(frames: Sequence[messages.SpeakerFrame | messages.MicFrame]) -> bytes:
-    """Join the frames of one device, which must lack none."""
+    """Return the joined frames of one device. None may be missing."""
     assert len({frame.stream for frame in frames}) == 1
     for number, frame in enumerate(frames):
         assert frame.position == frames[0].position + number * pcm.FRAME
@@ -92,7 +92,7 @@ def stream(frames: Sequence[messages.SpeakerFrame | messages.MicFrame]) -> bytes
 
 
 def place(said: bytes, within: bytes, begin: int = 0) -> int:
-    """Give the sample at which something is said, exactly as it is, in a longer recording."""
+    """Return the sample at which a recording contains exactly these samples."""
     at = within.find(said, begin * pcm.SAMPLE_BYTES)
     while at > 0 and at % pcm.SAMPLE_BYTES:
         at = within.find(said, at + 1)
@@ -101,5 +101,5 @@ def place(said: bytes, within: bytes, begin: int = 0) -> int:
 
 
 def appended(event: dict[str, Any]) -> list[int]:
-    """Give the samples that an ``input_audio_buffer.append`` carries."""
+    """Return the samples in an ``input_audio_buffer.append``."""
     return [int(sample) for sample in pcm.to_array(base64.b64decode(event["audio"]))]

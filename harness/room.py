@@ -1,4 +1,4 @@
-"""How the assistant fares on open loudspeakers, in rooms of arithmetic: see benchmarks/room.py."""
+"""Echo, vad and the judge in simulated rooms with an open loudspeaker: see benchmarks/room.py."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from shared.audio import pcm
 from shared.audio.silero import Silero
 
 BUS_NS = 1_000_000
-#: A person who was heard this long after falling silent was heard all the same.
+#: A person who is detected this long after falling silent still counts as detected.
 GRACE = pcm.RATE // 2
 SETTLED = 2 * pcm.RATE
 
 
 @dataclass(frozen=True)
 class Client:
-    """What came of it where the client decides."""
+    """The results of the client's judgement."""
 
     found: int = 0  # barge-ins that interrupted
-    for_nothing: int = 0  # interruptions that were none
+    for_nothing: int = 0  # interruptions without a barge-in
     noises: int = 0
-    noticed: int = 0  # noises for which the assistant was lowered
-    left: int = 0  # items in the conversation in which nobody speaks
+    noticed: int = 0  # noises that ducked the assistant
+    left: int = 0  # items left in the conversation in which nobody speaks
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one scene."""
+    """The results of one scene."""
 
     name: str
     echo_db: float
-    removed_db: float  # of the echo, from 2 s on, while nobody else speaks
+    removed_db: float  # echo removed from 2 s on, while nobody else speaks
     self_interruptions: int
     false_ducks: int
     barge_ins: int
-    found: int  # by the server
-    ducked: list[float]  # ms from voice to duck, of those that were
-    cpu: float  # % of a core, were it in real time
+    found: int  # barge-ins that the server detected
+    ducked: list[float]  # ms from voice to duck, of the barge-ins that were ducked
+    cpu: float  # % of a core at real time
     client: Client = Client()
 
 
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, messages.Message]]:
-    """Give the frames of both devices, and when each reaches the echo stage, in that order."""
+    """Yield the frames of both devices in the order in which echo gets them, with their times."""
     far = np.rint(room.far * 32767).astype(np.int16)
     near = np.rint(room.microphone * 32767).astype(np.int16)
     ppm = room.scene.drift_ppm * 1e-6
@@ -69,7 +69,7 @@ def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m
     for at in range(0, len(far) - pcm.FRAME + 1, pcm.FRAME):
         played = 10**9 + pcm.samples_to_ns(at)
         stamp = played + int(chance.normal() * STAMPS_NS)
-        # a frame of the speaker is told when its last sample was handed to the device
+        # A speaker.frame is published when its last sample was handed to the device.
         events.append(
             (
                 played + step - OUTPUT_NS + BUS_NS,
@@ -97,7 +97,7 @@ def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m
 
 
 def run(scene: Scene, settings: config.Config) -> Outcome:
-    """Run one scene."""
+    """Run one scene; return its results."""
     room = render(scene)
     aligner = Aligner()
     echo = settings.echo
@@ -112,7 +112,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
     turns = settings.session.turn_detection
     server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
     clean = np.zeros(len(room.microphone), np.int16)
-    onsets: list[tuple[int, int]] = []  # voice's: sample, and ns at which it was known
+    onsets: list[tuple[int, int]] = []  # vad's onsets: the sample, and the ns at which vad knew
     turns_begun: list[int] = []
     spent = 0.0
     for now, message in frames(room, np.random.default_rng(scene.seed)):
@@ -143,7 +143,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
 
 
 def client_judged(room: Rendered, client: Conversation) -> Client:
-    """Hold what the client decided against what there was."""
+    """Compare the client's decisions with the scene."""
 
     def within(at: int, stretches: list[tuple[int, int]]) -> bool:
         return any(begin <= at <= end + GRACE for begin, end in stretches)
@@ -167,7 +167,7 @@ def judged(
     turns: list[int],
     spent: float,
 ) -> Outcome:
-    """Hold what was found against what there was."""
+    """Compare the detections with the scene."""
     ducked, found = [], 0
     theirs: set[int] = set()
     ours: set[int] = set()
@@ -199,7 +199,7 @@ def judged(
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """Give the figures for people."""
+    """Return the figures as a table."""
     head = f"{'':22}{'echo':>6}{'removed':>9}{'itself':>8}{'ducks':>7}{'found':>8}{'duck, ms':>10}"
     rows = [head, f"{'':22}{'dB':>6}{'dB':>9}{'':>8}{'false':>7}{'':>8}{'median':>10}"]
     for o in outcomes:
@@ -212,7 +212,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def client_table(outcomes: list[Outcome]) -> str:
-    """Give what the noises did, for people."""
+    """Return the effects of the noises as a table."""
     rows = [f"{'':22}{'noises':>8}{'ducked':>8}{'cut off':>9}{'left':>6}{'found':>8}"]
     rows += [
         f"{o.name:22}{o.client.noises:8}{o.client.noticed:8}{o.client.for_nothing:9}"
@@ -223,7 +223,7 @@ def client_table(outcomes: list[Outcome]) -> str:
 
 
 def client_summary(outcomes: list[Outcome]) -> dict[str, float]:
-    """Give what came of it where the client decides, in all rooms."""
+    """Return the results of the client's judgement over all rooms."""
     clients = [o.client for o in outcomes]
     return {
         "client_barge_ins": sum(o.barge_ins for o in outcomes),
@@ -236,7 +236,7 @@ def client_summary(outcomes: list[Outcome]) -> dict[str, float]:
 
 
 def summary(outcomes: list[Outcome], chosen: list[Scene]) -> dict[str, float]:
-    """Give what the aims are about."""
+    """Return the figures that the aims name."""
     linear = {s.name for s in chosen if s.linear}
     ducked = [ms for o in outcomes for ms in o.ducked]
     return {

@@ -1,8 +1,8 @@
-"""Rooms that exist only as arithmetic: a loudspeaker, a microphone, a person, and two clocks.
+"""Simulated rooms: a loudspeaker, a microphone, a person, and two clocks.
 
-A scene is rendered whole, faster than real time, from the speech that ships with the emulator. The
-assistant speaks all the time; the person talks over it now and then. Samples are at 24 kHz, full
-scale 1; levels are RMS while someone speaks.
+A scene is rendered faster than real time, from the speech that ships with the emulator. The
+assistant speaks all the time, and the person sometimes talks over it. Samples are at 24 kHz, full
+scale is 1. Levels are RMS while someone speaks.
 """
 
 from __future__ import annotations
@@ -22,54 +22,56 @@ from shared.audio.pcm import RATE
 
 Sound = NDArray[np.float64]
 
-#: How loud the person is in the microphone: −26 dBFS.
+#: The person's level in the microphone: −26 dBFS.
 NEAR_DBFS = -26.0
-#: The person's voice begins where it comes within 30 dB of its peak.
+#: The person's voice begins where it first comes within 30 dB of its peak.
 ONSET = 10 ** (-30 / 20)
-#: Where there are noises: when they begin and how often they come, s; people speak only after them.
+#: In rooms with noises: when the noises begin and how often they come, s. People speak after them.
 NOISES_S, EVERY_S, REST_S = 5.0, 1.8, 2.0
-#: How the two devices' stamps scatter, ns, and what each device says of its own delay.
+#: How the two devices' time stamps scatter, ns, and the delay that each device states.
 STAMPS_NS = 300_000
 INPUT_NS, OUTPUT_NS = 12_000_000, 10_000_000
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One room for a while."""
+    """A room, its devices and the people in it."""
 
     name: str
-    reverb_s: float  # until it has fallen by 60 dB
-    echo_db: float  # beside the person
-    delay_ms: float  # that no clock tells of
+    reverb_s: float  # s, until the reverberation has fallen by 60 dB
+    echo_db: float  # dB, the echo relative to the person
+    delay_ms: float  # ms, delay that no time stamp states
     noise_dbfs: float = -65.0
-    drift_ppm: float = 0.0  # of the microphone's clock
-    jump_ms: float = 0.0  # by which the delay jumps half-way
-    drive: float = 0.0  # of the speaker: 1 bends peaks, 3 squares them; 0: linear
+    drift_ppm: float = 0.0  # ppm, drift of the microphone's clock
+    jump_ms: float = 0.0  # ms, by which the delay jumps half-way
+    drive: float = 0.0  # distortion of the speaker: 1 bends peaks, 3 squares them; 0: linear
     seconds: float = 120.0
     barge_ins: int = 4
-    noises: bool = False  # first there are twenty that interrupt nobody
+    noises: bool = False  # whether twenty noises come first, which must not interrupt
     seed: int = 0
 
     @property
     def linear(self) -> bool:
-        """Whether a linear filter can take the echo out, all the time."""
+        """Whether a linear filter can remove the echo at all times."""
         return not self.drive and not self.jump_ms
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What there was in the room."""
+    """A rendered scene."""
 
     scene: Scene
-    far: Sound  # what the speaker was given
-    near: Sound  # the person alone
+    far: Sound  # samples given to the speaker
+    near: Sound  # the person alone, in the microphone
     microphone: Sound
-    spoken: list[tuple[int, int]] = field(default_factory=list)  # the person, begin and end
-    noises: list[tuple[int, int]] = field(default_factory=list)  # what is no speech, the same
+    spoken: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # when the person speaks: begin and end, samples
+    noises: list[tuple[int, int]] = field(default_factory=list)  # when noises sound, the same
 
 
 def scenes(seed: int = 0) -> list[Scene]:
-    """Give the rooms of the benchmark: half an hour of the assistant, sixty barge-ins."""
+    """Return the rooms of the benchmark: half an hour of the assistant, sixty barge-ins."""
     plain = [
         Scene("study, speaker near", 0.2, -20, 20),
         Scene("study", 0.2, -10, 60),
@@ -91,7 +93,7 @@ def scenes(seed: int = 0) -> list[Scene]:
 
 
 def noisy(seed: int = 0) -> list[Scene]:
-    """Give rooms with twenty noises in each, and three barge-ins after them."""
+    """Return rooms with twenty noises in each, and three barge-ins after them."""
     plain = [
         Scene("study, noises", 0.2, -10, 60),
         Scene("living room, noises", 0.4, -5, 40),
@@ -107,7 +109,7 @@ def noisy(seed: int = 0) -> list[Scene]:
 
 
 def render(scene: Scene) -> Rendered:
-    """Render a scene."""
+    """Return the rendered scene of a room."""
     chance = np.random.default_rng(scene.seed)
     length = int(scene.seconds * RATE)
     far = assistant(length, scene.seed)
@@ -115,7 +117,7 @@ def render(scene: Scene) -> Rendered:
     heard = convolved(played, response(chance, scene.reverb_s, scene.delay_ms))
     half, jump = length // 2, int(scene.jump_ms * RATE / 1000)
     echo = heard.copy()
-    # a buffer grew or shrank: the room stays as it is
+    # A device buffer grew or shrank; the room stays the same.
     echo[half:] = np.roll(heard, jump)[half:]
     echo *= level(NEAR_DBFS + scene.echo_db) / active_rms(echo)
     near = np.zeros(length)
@@ -136,13 +138,13 @@ def render(scene: Scene) -> Rendered:
     hiss = chance.standard_normal(length) * level(scene.noise_dbfs)
     microphone = np.clip(echo + near + hiss, -1, 1)
     if scene.drift_ppm:
-        # the microphone takes its samples a little sooner or later each time
+        # The microphone's clock drifts: each sample is taken a little sooner or later.
         microphone = soxr.resample(microphone, 1.0, 1 - scene.drift_ppm * 1e-6, "VHQ")[:length]
     return Rendered(scene, far, near, microphone, spoken, sounded)
 
 
 def assistant(length: int, seed: int = 0) -> Sound:
-    """Give the assistant's speech without a pause longer than its own."""
+    """Return the assistant's speech, clip after clip without added pauses."""
     names = list(index()["replies"])
     names = names[seed % len(names) :] + names[: seed % len(names)]
     parts: list[Sound] = []
@@ -152,7 +154,7 @@ def assistant(length: int, seed: int = 0) -> Sound:
 
 
 def person(number: int) -> Sound:
-    """Give one of many things a person says, in one of many voices; its level is 1 (RMS)."""
+    """Return one of many sentences in one of many voices, at level 1 (RMS)."""
     said = _utterances()
     voice = said[number % len(said)]
     rate = 0.85 + 0.3 * ((number * 7) % 16) / 15
@@ -161,7 +163,7 @@ def person(number: int) -> Sound:
 
 
 def response(chance: np.random.Generator, reverb_s: float, delay_ms: float) -> Sound:
-    """Give an impulse response: the direct sound, and half as much that dies away after it."""
+    """Return an impulse response: direct sound, then reverberation with half its energy."""
     tail = np.arange(int(reverb_s * RATE))
     late = chance.standard_normal(len(tail)) * np.exp(-6.9 * tail / (reverb_s * RATE))
     late[: RATE * 3 // 1000] = 0
@@ -171,25 +173,25 @@ def response(chance: np.random.Generator, reverb_s: float, delay_ms: float) -> S
 
 
 def convolved(sound: Sound, response: Sound) -> Sound:
-    """Give a sound as it is heard through a response, as long as it was."""
+    """Return a sound convolved with an impulse response, cut to its own length."""
     size = 1 << (len(sound) + len(response)).bit_length()
     product = np.fft.rfft(sound, size) * np.fft.rfft(response, size)
     return np.fft.irfft(product, size)[: len(sound)]
 
 
 def level(dbfs: float) -> float:
-    """Give the amplitude of a level."""
+    """Return the amplitude of a level in dB."""
     return float(10 ** (dbfs / 20))
 
 
 def active_rms(sound: Sound) -> float:
-    """Give the RMS of the frames in which there is something to hear."""
+    """Return the RMS of the frames that are not silent."""
     power = np.square(sound[: len(sound) // 480 * 480].reshape(-1, 480)).mean(axis=1)
     return float(np.sqrt(power[power > power.max() * 1e-3].mean()))
 
 
 def decibels(power: float) -> float:
-    """Give a power in dB."""
+    """Return a power in dB."""
     return float(10 * np.log10(power + 1e-12))
 
 
@@ -200,7 +202,7 @@ def _clip(name: str) -> Sound:
 
 @functools.cache
 def _utterances() -> Sequence[Sound]:
-    import soundfile  # noqa: PLC0415 - only who renders a scene needs it
+    import soundfile  # noqa: PLC0415 - needed only to render a scene
 
     sound, _ = soundfile.read(VOICE / index()["person"]["script"], dtype="float64")
     return [

@@ -1,6 +1,6 @@
-"""The conversation's real processes, against an emulator, on a sound server or on files.
+"""The real processes of a conversation with an emulator, on a sound server or on files.
 
-They are started as honcho starts them, all at once, and what they say on the bus is listened to.
+The processes start all at once, as under honcho. A listener observes their bus.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PipelineError(Exception):
 
 
 class Listener:
-    """Reads topics of a bus on a thread of its own, and keeps what it read."""
+    """Reads topics of a bus on its own thread, and keeps the messages."""
 
     def __init__(self, directory: Path, wanted: Sequence[registry.Topic]) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class Listener:
         self._thread.start()
 
     def all(self, kind: type[M], topic: str = "") -> list[M]:
-        """Give every message of a type so far (of one topic, for a Health)."""
+        """Return every message of a type so far (of one topic, for a Health)."""
         with self._changed:
             return list(self._messages[topic or registry.of(kind).name])  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ class Listener:
         after: int = 0,
         timeout: float = READY_S,
     ) -> M:
-        """Give the first message, not counting the ``after`` first ones, of which it holds."""
+        """Wait for the first message, after the ``after`` first ones, that fulfils a condition."""
         name = topic or registry.of(kind).name
         deadline = time.monotonic() + timeout
         seen = after
@@ -78,7 +78,7 @@ class Listener:
                 self._changed.wait(left)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         self._ending.set()
         self._thread.join()
 
@@ -103,7 +103,7 @@ class Pipeline:
     ``{"session.greeting": "Say hello."}``; ``emulator`` its options.
     """
 
-    #: What is listened to, beside every stage's health.
+    #: The topics to listen to, besides every stage's health.
     kinds: Sequence[type[messages.Message]] = (
         *(
             messages.LinkState,
@@ -125,7 +125,7 @@ class Pipeline:
         server: str = "",
         modules: Mapping[str, Sequence[str]] = {},
     ) -> None:
-        """``server``: where to connect to instead; ``modules``: what runs instead of a stage."""
+        """``server``: a URL instead of the emulator; ``modules``: what runs instead of a stage."""
         # In /tmp whatever TMPDIR says: a socket's path has to be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
         self.bus_directory = bus.prepare_directory(self.directory / "bus")
@@ -153,7 +153,7 @@ class Pipeline:
 
     @property
     def bus(self) -> Listener:
-        """What is said on the bus."""
+        """The listener on the bus."""
         assert self._listener is not None
         return self._listener
 
@@ -181,7 +181,7 @@ class Pipeline:
         self._start(name, [])
 
     def wait_until_ready(self) -> None:
-        """Return when every stage is well and the link is open."""
+        """Wait until every stage is healthy and the link is open."""
         try:
             for stage in self.stages:
                 self.bus.wait_for(
@@ -194,7 +194,7 @@ class Pipeline:
             raise PipelineError(f"{error}\n{logs}") from None
 
     def pid(self, name: str) -> int:
-        """Give a process's id."""
+        """Return a process's id."""
         return self._processes[name].pid
 
     def signal(self, name: str, number: signal.Signals) -> None:
@@ -207,45 +207,45 @@ class Pipeline:
         self._processes[name].wait()
 
     def runs(self, name: str) -> bool:
-        """Say whether a process has not ended."""
+        """Return whether a process runs."""
         return self._processes[name].poll() is None
 
     def stop_stage(self, name: str) -> None:
-        """Let a stage do nothing any more (SIGSTOP)."""
+        """Stop a stage (SIGSTOP)."""
         self.signal(name, signal.SIGSTOP)
 
     def continue_stage(self, name: str) -> None:
-        """Let a stopped stage go on."""
+        """Continue a stopped stage (SIGCONT)."""
         self.signal(name, signal.SIGCONT)
 
     def log(self, name: str) -> str:
-        """Give what a process has written."""
+        """Return the output of a process."""
         return self._logs[name].read_text(encoding="utf-8", errors="replace")
 
     def journal(self, kind: str) -> list[dict[str, Any]]:
-        """Give the emulator's entries of a kind."""
+        """Return the entries of a kind in the emulator's journal."""
         if not self.journal_file.exists():
             return []
         text = self.journal_file.read_text(encoding="utf-8")
-        # the last line may still be written
+        # The last line may be incomplete.
         lines = text[: text.rfind("\n") + 1].splitlines()
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
 
     def wait_for_journal(
         self, kind: str, count: int = 1, timeout: float = READY_S
     ) -> list[dict[str, Any]]:
-        """Give the emulator's entries of a kind as soon as there are so many."""
+        """Wait for this many entries of a kind in the emulator's journal; return them."""
         deadline = time.monotonic() + timeout
         while len(entries := self.journal(kind)) < count:
             if time.monotonic() > deadline:
                 raise PipelineError(
                     f"the journal has {len(entries)} of {count} entries of kind {kind}"
                 )
-            time.sleep(0.02)  # a file does not say that it grows
+            time.sleep(0.02)  # Nothing tells when a file grows, so look again.
         return entries
 
     def close(self) -> None:
-        """End everything and leave nothing."""
+        """End all processes and remove their files."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -261,7 +261,7 @@ class Pipeline:
     def _environment(
         self, env: Mapping[str, str], settings: Mapping[str, object]
     ) -> dict[str, str]:
-        """Build the stages' environment: nobody's key, no settings but those asked for."""
+        """Return the stages' environment, without a key and with only these settings."""
         foreign = ("BARGEIN_", "OPENAI_")
         base = env or os.environ
         made = {name: value for name, value in base.items() if not name.startswith(foreign)}
@@ -293,5 +293,5 @@ class Pipeline:
         while (found := pattern.search(self.log(name))) is None:
             if self._processes[name].poll() is not None or time.monotonic() > deadline:
                 raise PipelineError(f"{name} does not get ready:\n{self.log(name)}")
-            time.sleep(0.01)  # a file does not say that it grows
+            time.sleep(0.01)  # Nothing tells when a file grows, so look again.
         return found

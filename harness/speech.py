@@ -1,4 +1,4 @@
-"""The recorded voices, and where in a recording a piece of them is heard."""
+"""The recorded voices, and functions that find a piece of them in a recording."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from harness.pulse import RATE, Samples
 from services.emulator.options import VOICE
 
 PHRASE_MS = 1000
-"""What is shorter is too much like another piece of the same voice."""
+"""The shortest phrase, ms: a shorter one is too much like another piece of the same voice."""
 
 HEARD = 0.55
-"""The correlation from which on a phrase counts as heard.
+"""A phrase counts as heard from this correlation on.
 
-The sound server changes no sample, so it is 1 where the phrase is. A gap of some ms, as a busy
-machine makes, leaves at least 0.7 of it; two different phrases of the voice were never found to be
-nearer than 0.41.
+The sound server changes no sample, so the correlation is 1 where the phrase is. With a gap of some
+ms, as a busy machine makes, it is at least 0.7. Two different phrases never reached more than 0.41.
 """
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a piece fits best."""
+    """The place at which a piece fits best."""
 
     at: int  # sample of the recording at which it begins
     correlation: float  # 1: it is this piece, sample by sample
@@ -36,19 +35,19 @@ class Place:
 
 @functools.cache
 def index() -> dict[str, Any]:
-    """Give what is known of the voices."""
+    """Return the index of the voices."""
     known: dict[str, Any] = json.loads((VOICE / "index.json").read_text(encoding="utf-8"))
     return known
 
 
 def clip(name: str) -> Samples:
-    """Give one of the assistant's clips."""
+    """Return one of the assistant's clips."""
     entry = index()["clips"][name]
     return _decoded(VOICE / entry["file"])[: entry["samples"]]
 
 
 def phrases(name: str) -> list[tuple[str, Samples]]:
-    """Give a clip's words and their sound, as many together as last ``PHRASE_MS``."""
+    """Return a clip's words with their sound, joined to phrases of at least ``PHRASE_MS``."""
     sound = clip(name)
     found: list[tuple[str, Samples]] = []
     said: list[str] = []
@@ -64,7 +63,7 @@ def phrases(name: str) -> list[tuple[str, Samples]]:
 
 
 def person(utterance: int) -> Samples:
-    """Give what the scripted person says."""
+    """Return what the scripted person says."""
     script = index()["person"]
     said = script["utterances"][utterance]
     sound = _decoded(VOICE / script["script"])
@@ -82,7 +81,7 @@ def find(piece: Samples, recording: Samples) -> Place:
     products = np.fft.irfft(spectrum, size)[:places]
     power = np.concatenate(([0.0], np.cumsum(here**2)))
     energy = power[len(wanted) :] - power[:places]
-    # Never less than a whisper, so that nothing is found in silence.
+    # Never less than a whisper, so that silence matches nothing.
     whisper = len(wanted) * 100.0
     correlations = products / np.sqrt(
         np.maximum(energy, whisper) * max(float(np.sum(wanted**2)), whisper)
@@ -92,7 +91,7 @@ def find(piece: Samples, recording: Samples) -> Place:
 
 
 def without_gaps(recording: Samples) -> Samples:
-    """Leave out the silence around what is heard, and that which a busy machine made in it.
+    """Return a recording without the silence around the sound and without a busy machine's gaps.
 
     The recorded voices are never quite silent, not even in their pauses.
     """
