@@ -108,6 +108,7 @@ class Launcher(Manager):  # type: ignore[misc]
                 self.terminate()
             if ending and time.monotonic() - ending > KILL_WAIT:
                 self.kill()
+            self._find_lost()
             if not ending:
                 self._start_due()
 
@@ -140,6 +141,14 @@ class Launcher(Manager):  # type: ignore[misc]
         self._processes[name]["returncode"] = code
         self._say(f"{name} is started again in {delay:.1f} s: the conversation goes on")
 
+    def _find_lost(self) -> None:
+        """End a stage whose keeper was killed, because nobody would report the end of the stage."""
+        for name, row in self._processes.items():
+            if "returncode" not in row and row.get("pid") and row["process"].exitcode:
+                with suppress(ProcessLookupError):
+                    os.killpg(row["pid"], signal.SIGKILL)
+                self._ended(name, -signal.SIGKILL)
+
     def _start_due(self) -> None:
         now = time.monotonic()
         for name in [name for name, at in self._due.items() if at <= now]:
@@ -154,11 +163,15 @@ class Launcher(Manager):  # type: ignore[misc]
             self._began[name] = now
 
     def _killall(self, force: bool = False) -> None:
-        # one that was just started has no pid yet: it gets the signal when it has one
-        deadline = time.monotonic() + 1.0
-        while not self._all_started() and time.monotonic() < deadline:
+        # A stage that was just started has no pid yet: wait until the keeper has reported it.
+        while any(
+            r.get("pid") is None and r["process"].is_alive() for r in self._processes.values()
+        ):
             with suppress(queue.Empty):
                 self._handle(self.events.get(timeout=LOOK_S))
+        for row in self._processes.values():
+            if row.get("pid") is None:
+                row["returncode"] = -signal.SIGKILL  # its keeper was killed before it started
         super()._killall(force)
 
     def _stop_until_continued(self) -> None:
@@ -180,8 +193,11 @@ class Launcher(Manager):  # type: ignore[misc]
     def _write(self, message: Any) -> None:
         try:
             self._printer.write(message)
-        except OSError:
-            # The terminal is gone: go on without it, to end the stages.
+        except OSError as error:
+            # The terminal is gone (EIO; SIGHUP says so too, unless it is ignored), or the program
+            # that read the output (EPIPE): that was the window of the conversation.
+            if isinstance(error, BrokenPipeError):
+                self._asked = self._asked or signal.SIGPIPE
             sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until this process ends
             self._printer.output = sys.stdout
 

@@ -5,8 +5,9 @@ honcho a stage has a session of its own, so that the terminal's hang-up never re
 itself may be killed. Therefore a stage looks at the processes above it once a second; on Linux the
 kernel also signals the end of the parent at once (PR_SET_PDEATHSIG).
 
-A stage that was started to stay is not watched: by systemd or another init, with nohup, or by hand
-in the background.
+A stage that was started to stay does not watch its parent: one that was started by systemd or
+another init, with nohup, or by hand in the background. A stage that honcho started always watches:
+honcho is its window, whoever started honcho.
 """
 
 from __future__ import annotations
@@ -57,18 +58,18 @@ def stays() -> bool:
 
     To be called before this process sets handlers for signals.
     """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or os.getppid() == 1:
-        return True
     if HONCHO_VARIABLE in os.environ:
         return False
-    return in_background() or _name(os.getppid()) in INITS
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return True
+    return in_background() or _is_init(os.getppid())
 
 
-def _name(pid: int) -> str:
+def _is_init(pid: int) -> bool:
     try:
-        return psutil.Process(pid).name()
+        return pid == 1 or psutil.Process(pid).name() in INITS
     except psutil.Error:
-        return ""
+        return False
 
 
 def signal_at_its_end() -> None:
@@ -81,7 +82,7 @@ def signal_at_its_end() -> None:
 
 
 class Parent:
-    """The processes above this one, from when the object is made.
+    """The processes above this one, as they were when the object was made.
 
     They are the parent and, if that one runs in its own parent's process group, the grandparent:
     honcho has one process of its own between itself and each stage.
@@ -95,7 +96,9 @@ class Parent:
             self._grandparent = above if _same_group(self.pid, above) else 0
         except psutil.Error:
             pass  # it is gone already, or not ours to look at
-        self._stopped = False  # when it was last looked at
+        # honcho was killed before this process could look
+        self._orphaned = HONCHO_VARIABLE in os.environ and _is_init(self.pid)
+        self._stopped = False  # in the last call of lost()
 
     def lost(self) -> str:
         """Return why this process has to end, or "" if it may go on.
@@ -104,7 +107,7 @@ class Parent:
         calls in a row (Ctrl-Z; in one call it may be about to stop this process as well).
         """
         gone = f"the process that started it (pid {self.pid}) is gone"
-        if os.getppid() != self.pid:
+        if os.getppid() != self.pid or self._orphaned:
             return gone
         try:
             parent = psutil.Process(self.pid)

@@ -123,6 +123,28 @@ def test_killing_what_started_the_stages_ends_them(pipeline: Pipeline, command: 
     assert gone(lambda: alive(pids)), alive(pids)
 
 
+def test_nohup_keeps_the_conversation_and_the_launchers_death_ends_it(
+    pipeline: Pipeline, kept: Keeper
+) -> None:
+    terminal = Terminal(pipeline, kept.next_token())
+    terminal.type(f"nohup {LAUNCHER} >/dev/null 2>&1 & echo started $!\n")
+    terminal.wait(r"started \d+")
+    found = re.search(r"started (\d+)", terminal.screen)
+    assert found
+    pids = stage_pids(pipeline)
+    terminal.close()
+    assert stage_pids(pipeline, pipeline.bus.now) == pids
+    os.kill(int(found[1]), signal.SIGKILL)
+    assert gone(lambda: alive(pids)), alive(pids)
+    assert survivors(terminal.token) == []
+
+
+def test_the_conversation_ends_with_the_program_that_reads_its_output(pipeline: Pipeline) -> None:
+    child = pipeline.run("sh", "-c", f"{LAUNCHER} | head -n 3", env=pipeline.environment({}))
+    assert child.wait() == 0
+    assert survivors(pipeline.token) == []
+
+
 ORPHAN = """
 import subprocess, sys, time
 subprocess.Popen([sys.executable, "-m", "services.capture", *sys.argv[1:]])
@@ -213,6 +235,18 @@ def test_a_stage_that_is_killed_is_started_again_and_the_others_stay(
     assert {s: p for s, p in again.items() if s != "downlink"} == {
         s: p for s, p in pids.items() if s != "downlink"
     }
+
+
+def test_a_stage_whose_keeper_is_killed_is_started_again(
+    pipeline: Pipeline, conversation: Child
+) -> None:
+    pids = stage_pids(pipeline)
+    keeper_of_vad = psutil.Process(pids["vad"]).parent()
+    assert keeper_of_vad is not None
+    keeper_of_vad.kill()
+    conversation.wait_line("vad.1 is started again")
+    pipeline.bus.health("vad", lambda h: h.pid != pids["vad"])
+    assert conversation.running
 
 
 def test_a_stage_that_ends_on_purpose_ends_the_conversation(

@@ -315,7 +315,7 @@ class Pipeline:
         bus.prepare_directory(self.bus_directory)
         self._keeper = kept
         self.children: list[Child] = []
-        self._token = kept.next_token()
+        self.token = kept.next_token()
         #: What holds for every stage started from here on.
         self.settings: dict[str, object] = {
             "bus.directory": self.bus_directory,
@@ -329,7 +329,7 @@ class Pipeline:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.directory),
             "LANG": "C.UTF-8",
-            keeper.VARIABLE: self._token,
+            keeper.VARIABLE: self.token,
         }
         # a checkout's own config.toml is a person's to change
         self.config = self.directory / "config.toml"
@@ -428,7 +428,7 @@ class Pipeline:
                 faults.append(f"{command} died of an error of its own")
             print(f"── {command} ended with {child.process.returncode}", child.output, sep="\n")
         # what a program of these started, such as honcho its stages, ends with it
-        for pid in survivors(self._token):
+        for pid in survivors(self.token):
             faults.append(f"process {pid} was left behind")
             os.kill(pid, signal.SIGKILL)
         self.bus.close()
