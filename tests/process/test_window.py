@@ -92,7 +92,7 @@ def stage_pids(pipeline: Pipeline, since: int = 0) -> dict[str, int]:
 
 
 def gone(pids: Callable[[], object]) -> bool:
-    return settled(lambda: not pids())
+    return settled(lambda: not pids(), PATIENCE_S)
 
 
 def alive(pids: dict[str, int]) -> list[str]:

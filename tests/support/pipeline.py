@@ -436,9 +436,9 @@ class Pipeline:
         assert not faults, "; ".join(faults)
 
 
-def settled(holds: Callable[[], object]) -> bool:
-    """Say whether something holds before long, where nothing tells of it: by looking again."""
-    deadline = time.monotonic() + GONE_S + 2 * SLACK_S
+def settled(holds: Callable[[], object], patience: float = GONE_S + 2 * SLACK_S) -> bool:
+    """Return whether something holds within ``patience`` s, where nothing reports it: by polling."""
+    deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
             return False
