@@ -437,7 +437,7 @@ class Pipeline:
 
 
 def settled(holds: Callable[[], object], patience: float = GONE_S + 2 * SLACK_S) -> bool:
-    """Return whether something holds within ``patience`` s, where nothing reports it: by polling."""
+    """Poll until something holds; return whether it did within ``patience`` s."""
     deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
