@@ -127,7 +127,7 @@ class Clocks:
 
     def _listen(self) -> None:
         wanted = [registry.of(messages.MicFrame), registry.of(messages.SpeakerFrame)]
-        subscriber = bus.Subscriber(wanted, self._directory, onlooker=True)
+        subscriber = bus.Subscriber(wanted, self._directory, observer=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

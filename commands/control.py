@@ -49,7 +49,7 @@ def main() -> int:
     try:
         while (left := end - time.monotonic()) > 0:
             poller.wait(left)
-            if registry.of(messages.Control).name in publisher.welcome() and not found:
+            if registry.of(messages.Control).consumed_name in publisher.welcome() and not found:
                 found, end = True, time.monotonic() + OTHERS_S
         if found:
             publisher.publish(messages.Control(command=arguments.command))

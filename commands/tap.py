@@ -180,7 +180,7 @@ def main() -> int:
     except bus.BusError as error:
         print(f"tap: {error}", file=sys.stderr)
         return 1
-    subscriber = bus.Subscriber(rows, directory, network, onlooker=True)
+    subscriber = bus.Subscriber(rows, directory, network, observer=True)
     try:
         if arguments.look == "echo":
             _echo(subscriber, arguments.seconds or 0)

@@ -223,7 +223,7 @@ class Ledger:
         kinds += [messages.SpeakerFrame] if self.keep_sound else []
         rows = [registry.of(kind) for kind in kinds]
         rows += [registry.health("uplink"), registry.health("link")]
-        subscriber = bus.Subscriber(rows, self.directory, onlooker=True)
+        subscriber = bus.Subscriber(rows, self.directory, observer=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

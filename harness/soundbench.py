@@ -83,7 +83,7 @@ class Listener:
         self._thread.join()
 
     def _listen(self) -> None:
-        subscriber = bus.Subscriber(self._wanted, self._directory, onlooker=True)
+        subscriber = bus.Subscriber(self._wanted, self._directory, observer=True)
         poller = bus.Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)

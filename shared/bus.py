@@ -26,7 +26,7 @@ import zmq
 from shared import messages, registry
 from shared.clocks import Clock
 from shared.network import LOCAL, Network
-from shared.readers import WAITING, Audience, Frames, Hold, subscriptions
+from shared.readers import Audience, Frames, Hold, subscription
 from shared.registry import Queue, Topic
 
 #: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
@@ -170,52 +170,73 @@ def _send(socket: zmq.Socket[bytes], frames: Frames) -> None:
     _send_frame(socket, frames[2], LAST)
 
 
-class Publisher:
-    """One stage's topics. Not thread-safe: it belongs to the stage's loop.
+class _Outlet:
+    """One topic as its publisher sends it."""
 
-    Raises BusError where an endpoint cannot be bound.
+    __slots__ = ("consumed_name", "hold", "last", "name", "observed", "seq", "socket", "topic")
+
+    def __init__(self, topic: Topic, socket: zmq.Socket[bytes]) -> None:
+        self.topic = topic
+        self.socket = socket
+        self.name = topic.name.encode()
+        self.consumed_name = topic.consumed_name.encode()
+        #: The count of the next message.
+        self.seq = 0
+        #: The last message; STATE only.
+        self.last: messages.Message | None = None
+        #: The messages that wait for a consumer; None: there is a consumer, or nothing is held.
+        self.hold = Hold(topic.queue.value) if topic.queue is Queue.LOSSLESS else None
+        #: Whether somebody subscribes to the bare name.
+        self.observed = False
+
+
+class Publisher:
+    """The topics of one stage. Not thread-safe: it belongs to the stage's loop.
+
+    Raises BusError if an endpoint cannot be bound.
     """
 
     def __init__(self, stage: str, directory: Path, network: Network = LOCAL) -> None:
         self.stage = stage
         self._epoch = time.time_ns()
-        self._seq: Counter[str] = Counter()
-        self._last: dict[str, messages.Message] = {}
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
-        # sent on since they were last asked for subscriptions: to send may take in what a poller
-        # would have told of
-        self._used: set[zmq.Socket[bytes]] = set()
-        self._looked_ns = 0  # when one was used for which they were asked
-        self.addresses: list[str] = []
-        rows = registry.published_by(stage)
+        self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
-        #: The topics that somebody reads, or looks on at.
+        # Sockets used since we last read their subscriptions: a send can consume the event that a
+        # poller waits for.
+        self._used: set[zmq.Socket[bytes]] = set()
+        self._looked_ns = 0  # when a live topic's socket was last added to _used
+        self.addresses: list[str] = []
+        #: The names of the topics that somebody consumes or observes.
         self.subscribed: frozenset[str] = frozenset()
-        # of each topic that must not be lost and has no reader
-        self._held = {
-            row.name: Hold(row.queue.value) for row in rows if row.queue is Queue.LOSSLESS
-        }
+        rows = registry.published_by(stage)
         for endpoint in dict.fromkeys(topic.endpoint for topic in rows):
-            socket = _socket(zmq.XPUB)
             here = [topic for topic in rows if topic.endpoint == endpoint]
-            self._audiences[socket] = Audience(here)
-            # each topic's queue is its reader's own pipe, so the longest asked for holds for all
-            longest = max(topic.queue.value for topic in here)
-            socket.setsockopt(zmq.SNDHWM, longest)
-            # each subscription comes up, and each that ends, be it with its reader's process
-            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-            where = network.where(directory, endpoint)
-            try:
-                network.prepare(socket, endpoint, listens=True)
-                socket.bind(where)
-                if where.startswith("ipc://"):
-                    Path(where.removeprefix("ipc://")).chmod(0o600)
-            except (zmq.ZMQError, OSError) as error:
-                socket.close()
-                self.close()
-                raise BusError(f"{stage}: cannot publish on {where}: {error}") from None
+            socket = self._bind(endpoint, here, directory, network)
             self._sockets[endpoint] = socket
-            self.addresses.append(where)
+            self._audiences[socket] = Audience(here)
+            self._outlets |= {topic.name: _Outlet(topic, socket) for topic in here}
+
+    def _bind(
+        self, endpoint: str, topics: Sequence[Topic], directory: Path, network: Network
+    ) -> zmq.Socket[bytes]:
+        socket = _socket(zmq.XPUB)
+        # Each reader has a queue of its own, shared by the endpoint's topics: the longest applies.
+        socket.setsockopt(zmq.SNDHWM, max(topic.queue.value for topic in topics))
+        # Report every subscription and every end of one, also when the reader's process dies.
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        where = network.where(directory, endpoint)
+        try:
+            network.prepare(socket, endpoint, listens=True)
+            socket.bind(where)
+            if where.startswith("ipc://"):
+                Path(where.removeprefix("ipc://")).chmod(0o600)
+        except (zmq.ZMQError, OSError) as error:
+            socket.close()
+            self.close()
+            raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None
+        self.addresses.append(where)
+        return socket
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -224,66 +245,71 @@ class Publisher:
 
     @property
     def held(self) -> frozenset[str]:
-        """The topics that must not be lost and have no reader: what is published waits."""
-        return frozenset(self._held)
+        """The names of the lossless topics that nobody consumes: their messages are held."""
+        return frozenset(o.topic.name for o in self._outlets.values() if o.hold is not None)
 
     def publish(self, message: messages.Message, topic: Topic | None = None) -> int:
-        """Send a message; give its time stamp, ns. Never blocks.
+        """Send a message and return its time stamp, ns. Never blocks.
 
-        What must not be lost (Queue.LOSSLESS) is held while the topic has no reader.
-        Raises ValueError for a topic that the stage's row in the registry does not list.
+        Observers get each message at once. A lossless message also goes to the topic's consumer, or
+        is held while there is none. Raises ValueError for a topic that is not in the stage's row.
         """
         topic = topic or registry.of(type(message))
-        if topic.publisher != self.stage:
+        outlet = self._outlets.get(topic.name)
+        if outlet is None:
             raise ValueError(
                 f"{self.stage} does not publish {topic.name}: add the topic to the stage's row in"
                 " shared/registry.py"
             )
-        if topic.queue is Queue.STATE:
-            self._last[topic.name] = message
         now = time.monotonic_ns()
-        stamp = messages.Stamp(seq=self._seq[topic.name], epoch=self._epoch, t=now)
-        self._seq[topic.name] += 1
-        frames = (topic.name.encode(), *messages.encode(message, stamp))
-        held = self._held.get(topic.name)
-        if held is not None:
-            held.put(now, frames)
-            # not under its name: a reader that is just coming would get it before what waits
-            frames = (WAITING + frames[0], frames[1], frames[2])
-        socket = self._sockets[topic.endpoint]
-        _send(socket, frames)
-        # of what goes on and on, now and then will do
-        if topic.queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
+        stamp = messages.Stamp(seq=outlet.seq, epoch=self._epoch, t=now)
+        outlet.seq += 1
+        header, payload = messages.encode(message, stamp)
+        socket, queue = outlet.socket, topic.queue
+        if queue is Queue.LOSSLESS:
+            frames = (outlet.consumed_name, header, payload)
+            if outlet.hold is not None:
+                outlet.hold.put(now, frames)
+            else:
+                _send(socket, frames)
+        elif queue is Queue.STATE:
+            outlet.last = message
+        if outlet.observed or queue is not Queue.LOSSLESS:
+            _send(socket, (outlet.name, header, payload))
+        # Reading the subscriptions of a socket takes as long as a send. For a live topic, a new
+        # reader can wait for 100 ms.
+        if queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
             self._looked_ns = now
             self._used.add(socket)
         return now
 
     def repeat_state(self) -> None:
-        """Send every state topic's last message again, but for the health, which is made anew.
+        """Send every state topic's last message again, except the health; drop expired holds.
 
-        To be called now and then: what has been held for too long is let go of as well.
+        The stage calls this once a second. It publishes its health itself, with new figures.
         """
-        for held in self._held.values():
-            held.trim(time.monotonic_ns())
-        for name, message in list(self._last.items()):
-            if isinstance(message, messages.Health):
-                continue
-            self.publish(message, registry.BY_NAME[name])
+        now = time.monotonic_ns()
+        for outlet in self._outlets.values():
+            if outlet.hold is not None:
+                outlet.hold.trim(now)
+            if outlet.last is not None and not isinstance(outlet.last, messages.Health):
+                self.publish(outlet.last, outlet.topic)
 
     def welcome(self, among: Ready | None = None) -> list[str]:
-        """Take new subscriptions; give their prefixes. To be called before each wait.
+        """Read new subscriptions and return them. To be called before each wait.
 
-        ``among``: what a poller found ready; None: look at every socket. The state topics among
-        them are repeated, and then what was held for a reader among them is sent.
+        ``among``: the sockets that a poller found ready; None: look at every socket. State topics
+        are repeated for a new reader. Then its held messages are sent to a new consumer.
         """
         taken: list[str] = []
         for socket in self._sockets.values():
             if among is None or socket in among:
                 self._used.add(socket)
         while self._used:
-            new = self._subscriptions(self._used.pop())
+            socket = self._used.pop()
+            new = self._subscriptions(socket)
             if new:
-                self._repeat(new)
+                self._repeat(socket, new)
                 taken += new
         return taken
 
@@ -298,33 +324,28 @@ class Publisher:
                 new.append(prefix)
         if changed:
             self.subscribed = frozenset().union(*(a.subscribed for a in self._audiences.values()))
-            self._hold(socket, audience)
+            for outlet in self._outlets.values():
+                if outlet.socket is socket and outlet.topic.queue is Queue.LOSSLESS:
+                    outlet.observed = audience.observed(outlet.topic)
+                    if outlet.hold is None and not audience.consumed(outlet.topic):
+                        outlet.hold = Hold(outlet.topic.queue.value)
         return new
 
-    def _hold(self, socket: zmq.Socket[bytes], audience: Audience) -> None:
-        """Hold from here on what has lost its last reader."""
-        for row in registry.published_by(self.stage):
-            if (
-                row.queue is Queue.LOSSLESS
-                and self._sockets[row.endpoint] is socket
-                and row.name not in self._held
-                and not audience.has_reader(row.name)
-            ):
-                self._held[row.name] = Hold(row.queue.value)
-
-    def _repeat(self, new: list[str]) -> None:
-        for name, message in list(self._last.items()):
-            if any(name.startswith(prefix) for prefix in new):
-                self.publish(message, registry.BY_NAME[name])
-        for name in [n for n in self._held if n in new]:
-            socket = self._sockets[registry.BY_NAME[name].endpoint]
-            if self._audiences[socket].has_reader(name):
-                for frames in self._held.pop(name).take(time.monotonic_ns()):
+    def _repeat(self, socket: zmq.Socket[bytes], new: list[str]) -> None:
+        here = [outlet for outlet in self._outlets.values() if outlet.socket is socket]
+        for outlet in here:
+            if outlet.last is not None and any(map(outlet.topic.name.startswith, new)):
+                self.publish(outlet.last, outlet.topic)
+        # After the state: a reader of held audio learns first which of it is still to be played.
+        for outlet in here:
+            if outlet.hold is not None and self._audiences[socket].consumed(outlet.topic):
+                for frames in outlet.hold.take(time.monotonic_ns()):
                     _send(socket, frames)
+                outlet.hold = None
                 self._used.add(socket)
 
     def close(self, linger_ms: int = 0) -> None:
-        """Close the sockets; what is not sent within ``linger_ms`` is dropped."""
+        """Close the sockets; drop messages that are not sent within ``linger_ms``."""
         for socket in self._sockets.values():
             socket.close(linger_ms)
         self._sockets.clear()
@@ -366,8 +387,9 @@ class Faults:
 class Subscriber:
     """What one stage reads. Not thread-safe: it belongs to the stage's loop.
 
-    ``onlooker``: it gets what is there to get, takes nothing away from the topics' readers, and
-    nothing waits for it. What waits for them it sees at once.
+    ``observer``: get each message at once, and take none away from the topics' consumers. Without
+    it, the subscriber consumes the lossless topics: their publishers hold messages for it while it
+    is away.
     """
 
     def __init__(
@@ -376,15 +398,12 @@ class Subscriber:
         directory: Path,
         network: Network = LOCAL,
         *,
-        onlooker: bool = False,
+        observer: bool = False,
     ) -> None:
         rows = tuple(wanted)
-        self._onlooker = onlooker
         self.faults = Faults()
         self.addresses: list[str] = []
-        self._wanted = {topic.name.encode(): topic for topic in rows}
-        if onlooker:
-            self._wanted |= {WAITING + name: topic for name, topic in self._wanted.items()}
+        self._wanted = {subscription(topic, observer=observer): topic for topic in rows}
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
@@ -401,8 +420,7 @@ class Subscriber:
             socket.setsockopt(zmq.RCVHWM, min(AHEAD, *(topic.queue.value for topic in here)))
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:
-                for prefix in subscriptions(topic, onlooker=onlooker):
-                    socket.setsockopt(zmq.SUBSCRIBE, prefix)
+                socket.setsockopt(zmq.SUBSCRIBE, subscription(topic, observer=observer))
             where = network.where(directory, endpoint)
             network.prepare(socket, endpoint, listens=False)
             socket.connect(where)
@@ -476,9 +494,6 @@ class Subscriber:
         except messages.BadMessage as error:
             return self._refused(topic, str(error))
         line = self._lines[topic.name]
-        if self._onlooker and stamp.epoch == line.epoch and stamp.seq <= line.seq:
-            # it waited for its reader, and was seen then
-            return None
         if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):
             return self._refused(topic, "older than what was read before it")
         restarted = stamp.epoch != line.epoch and line.epoch >= 0

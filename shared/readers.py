@@ -1,8 +1,9 @@
-"""Who reads a publisher's topics, and what waits where nobody does. Pure: fed with subscriptions.
+"""Who reads a publisher's topics, and which messages wait for a reader. Pure: fed with
+subscriptions.
 
-A reader subscribes to a topic's whole name. Who only looks on (the tap, a recorder, a test)
-subscribes to less of it, and so gets the same, but nothing waits for them and they take nothing
-away.
+A reader that subscribes to a topic's name *observes*: it gets each message at once, and no message
+waits for it. A reader that *consumes* a lossless topic subscribes to the name with ``!`` before it.
+While nobody consumes the topic, the publisher holds the messages.
 """
 
 from __future__ import annotations
@@ -10,31 +11,28 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from shared.registry import Queue, Topic
+from shared.registry import Topic
 
-#: What must not be lost waits this long for a reader: stages start at the same time, and one that
-#: died is back within seconds.
+#: A message is held this long: stages start within seconds of each other, and a stage that died is
+#: back within seconds.
 HOLD_NS = 10_000_000_000
-#: And so many bytes of a topic at most: three minutes of speech in one burst are 12 MB of text.
+#: Upper limit for the held messages of one topic: three minutes of speech in one burst are 12 MB of
+#: text.
 HOLD_BYTES = 32 * 1024 * 1024
-#: What waits is shown to those who look on under its name with this before it.
-WAITING = b"?"
 
 Frames = tuple[bytes, bytes, bytes]
 
 
-def subscriptions(topic: Topic, *, onlooker: bool) -> tuple[bytes, ...]:
-    """Give what to subscribe to for a topic."""
-    name = topic.name.encode()
-    if not onlooker:
-        return (name,)
-    return (name[:-1], WAITING + name) if topic.queue is Queue.LOSSLESS else (name[:-1],)
+def subscription(topic: Topic, *, observer: bool) -> bytes:
+    """Return what a reader of a topic subscribes to."""
+    return (topic.name if observer else topic.consumed_name).encode()
 
 
 class Hold:
-    """What waits for a topic's reader: the newest of it, in order.
+    """The messages that wait for a topic's consumer, in order.
 
-    ``most``: messages at most. Limited in time and bytes as well; the oldest are let go of first.
+    ``most``: the most messages. The age and the bytes are limited as well. A message that is over a
+    limit is dropped, the oldest first.
     """
 
     def __init__(self, most: int) -> None:
@@ -46,13 +44,13 @@ class Hold:
         return len(self._waiting)
 
     def put(self, at_ns: int, frames: Frames) -> None:
-        """Add a message that is published now."""
+        """Add a message that is published at ``at_ns``."""
         self._waiting.append((at_ns, frames))
         self._bytes += len(frames[1]) + len(frames[2])
         self.trim(at_ns)
 
     def trim(self, now_ns: int) -> None:
-        """Let go of what is too old or too much."""
+        """Drop the messages that are over a limit."""
         waiting = self._waiting
         while waiting and (
             now_ns - waiting[0][0] > HOLD_NS
@@ -63,7 +61,7 @@ class Hold:
             self._bytes -= len(frames[1]) + len(frames[2])
 
     def take(self, now_ns: int) -> list[Frames]:
-        """Give what is left of it, and keep nothing."""
+        """Return the messages that are within the limits, and forget all."""
         self.trim(now_ns)
         taken = [frames for _, frames in self._waiting]
         self._waiting.clear()
@@ -72,20 +70,26 @@ class Hold:
 
 
 class Audience:
-    """Who is subscribed to the topics of one endpoint.
+    """The subscriptions to the topics of one endpoint.
 
-    A reader that subscribes twice and goes once is counted on: nothing waits for the next one then.
+    A reader that subscribes twice and leaves once still counts: then nothing is held for the next
+    reader.
     """
 
     def __init__(self, rows: Iterable[Topic]) -> None:
-        self._names = [row.name for row in rows]
-        self.counts: Counter[str] = Counter()  # of the subscriptions that concern us, by prefix
+        self._rows = list(rows)
+        self._names = [name for row in self._rows for name in {row.name, row.consumed_name}]
+        #: The subscriptions that can match a topic here, by prefix.
+        self.counts: Counter[str] = Counter()
 
     def told(self, request: bytes) -> str | None:
-        """Take what came of a subscription or its end; give the prefix if it is a new one."""
+        """Count a subscription or its end. Return the prefix of a new subscription, else None.
+
+        ``request`` is what an XPUB socket receives: the byte 1 or 0, then the prefix.
+        """
         prefix = request[1:].decode("utf-8", "replace")
         begins = request[:1] == b"\x01"
-        # a subscription to what is not here would only take memory
+        # Counting a subscription that matches no topic here would only take memory.
         if any(name.startswith(prefix) for name in self._names):
             if begins:
                 self.counts[prefix] += 1
@@ -97,9 +101,16 @@ class Audience:
 
     @property
     def subscribed(self) -> set[str]:
-        """The topics that somebody gets, be it to look on."""
-        return {name for name in self._names if any(map(name.startswith, self.counts))}
+        """The names of the topics that somebody consumes or observes."""
+        return {row.name for row in self._rows if self.observed(row) or self.consumed(row)}
 
-    def has_reader(self, name: str) -> bool:
-        """Whether somebody reads a topic, and does not only look on."""
-        return name in self.counts
+    def observed(self, topic: Topic) -> bool:
+        """Return whether somebody gets what is sent under the topic's bare name."""
+        return any(map(topic.name.startswith, self.counts))
+
+    def consumed(self, topic: Topic) -> bool:
+        """Return whether somebody subscribes to exactly the name that a consumer subscribes to.
+
+        A shorter prefix does not count: a tool that subscribes to everything consumes nothing.
+        """
+        return topic.consumed_name in self.counts

@@ -223,7 +223,7 @@ class Stage:
         """Run until stopped; give the exit code."""
         rows = [registry.BY_NAME[name] for name in self._handlers]
         self.subscriber = bus.Subscriber(
-            rows, self.directory, self.network, onlooker=self.name in registry.LISTENERS
+            rows, self.directory, self.network, observer=self.name in registry.LISTENERS
         )
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)

@@ -279,7 +279,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
         "reply.audio",
         frames(audio(0), 0),
         frames(audio(4), 4),
-        [b"reply.audio", b"nonsense", b""],
+        [b"!reply.audio", b"nonsense", b""],
         frames(audio(0), 0),
         frames(audio(5), 5),
     )

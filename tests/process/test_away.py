@@ -207,7 +207,7 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
             wanted = 2
             while wanted:
                 assert poller.wait(PATIENCE_S), "nobody looks on"
-                wanted -= publisher.welcome().count("?transcript")
+                wanted -= publisher.welcome().count("transcript")
             publisher.publish(text)
             tap.wait_line(r'"transcript".*Hello\?')
             assert publisher.held == {"reply.audio", "transcript", "flush"}

@@ -27,15 +27,16 @@ class Forger:
         while missing:
             assert poller.wait(PATIENCE_S), f"nobody reads {missing}"
             for prefix in self._publisher.welcome():
-                # who only looks on asks for a name without its last letter
-                found = next((n for n in missing if prefix in (n, n[:-1])), None)
-                if found is not None:
-                    missing.remove(found)
+                name = prefix.removeprefix(registry.CONSUMED)
+                if name in missing:
+                    missing.remove(name)
 
     def send(self, topic: str, *frames: bytes) -> None:
-        """Send frames as they are, under the name of a topic."""
-        endpoint = registry.BY_NAME[topic].endpoint
-        self._publisher._sockets[endpoint].send_multipart([topic.encode(), *frames])
+        """Send frames as they are, to the consumers and the observers of a topic."""
+        row = registry.BY_NAME[topic]
+        socket = self._publisher._sockets[row.endpoint]
+        for name in {row.name, row.consumed_name}:
+            socket.send_multipart([name.encode(), *frames])
 
     def publish(self, message: messages.Message, topic: str = "") -> None:
         """Send a message, valid in form."""

@@ -28,7 +28,7 @@ def audio(number: int) -> messages.ReplyAudio:
 def frames(
     message: messages.Message, seq: int, epoch: int = EPOCH, age_ms: float = 0, name: str = ""
 ) -> list[bytes]:
-    """Give a message's frames as its publisher would have sent them."""
+    """Return a message's frames as its publisher would have sent them to a consumer."""
     stamp = messages.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
-    topic = name or registry.of(type(message)).name
+    topic = name or registry.of(type(message)).consumed_name
     return [topic.encode(), *messages.encode(message, stamp)]

@@ -206,7 +206,7 @@ class Listener:
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
                 subscriber = bus.Subscriber(
-                    wanted, self._directory, self._network, onlooker=bool(self.subscribers)
+                    wanted, self._directory, self._network, observer=bool(self.subscribers)
                 )
                 for socket in subscriber.sockets:
                     poller.watch(socket)

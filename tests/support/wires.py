@@ -29,11 +29,11 @@ class Wires:
         return opened
 
     def subscriber(
-        self, *kinds: type[messages.Message] | registry.Topic, onlooker: bool = False
+        self, *kinds: type[messages.Message] | registry.Topic, observer: bool = False
     ) -> bus.Subscriber:
-        """Open a reader of some topics, in this order, or one that only looks on."""
+        """Open a subscriber to some topics, in this order."""
         rows = [kind if isinstance(kind, registry.Topic) else registry.of(kind) for kind in kinds]
-        opened = bus.Subscriber(rows, self.directory, onlooker=onlooker)
+        opened = bus.Subscriber(rows, self.directory, observer=observer)
         self._opened.append(opened)
         return opened
 
@@ -51,20 +51,21 @@ class Wires:
         return socket
 
     def foreign(self, endpoint: str, *names: str) -> zmq.Socket[bytes]:
-        """Bind an endpoint as a publisher that is none of ours; wait for its subscriptions."""
+        """Bind an endpoint as a foreign publisher, and wait until the topics are consumed."""
         socket = self.bare(zmq.XPUB, endpoint, bind=True)
         asked = {self.hear(socket) for _ in names}
-        assert asked == {b"\x01" + name.encode() for name in names}
+        consumed = [registry.BY_NAME[name].consumed_name for name in names]
+        assert asked == {b"\x01" + name.encode() for name in consumed}
         return socket
 
     def join(self, publisher: bus.Publisher, *names: str) -> list[str]:
-        """Wait until some topics have a reader; give all subscriptions that came."""
+        """Wait until some topics are consumed or observed; return all subscriptions that came."""
         came: list[str] = []
-        self.wait(publisher, lambda: set(names) <= set(came), came)
+        self.wait(publisher, lambda: set(names) <= {each.removeprefix("!") for each in came}, came)
         return came
 
     def part(self, publisher: bus.Publisher, *names: str) -> None:
-        """Wait until some topics have no reader any more."""
+        """Wait until nobody consumes some lossless topics any more."""
         self.wait(publisher, lambda: publisher.held >= set(names))
 
     def wait(

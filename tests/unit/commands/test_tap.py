@@ -175,11 +175,11 @@ def _run(
         readers = []
 
         def subscriber(
-            rows: list[registry.Topic], directory: Path, network: Network, *, onlooker: bool
+            rows: list[registry.Topic], directory: Path, network: Network, *, observer: bool
         ) -> Reader:
             assert directory == tmp_path / "bus"
             assert network == LOCAL
-            assert onlooker
+            assert observer
             readers.append(Reader(rows, said or []))
             return readers[0]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from shared import registry
-from shared.readers import HOLD_BYTES, HOLD_NS, Audience, Frames, Hold, subscriptions
+from shared.readers import HOLD_BYTES, HOLD_NS, Audience, Frames, Hold, subscription
 from shared.registry import Queue
 
 pytestmark = pytest.mark.unit
 
 ROWS = registry.published_by("downlink")
+FLUSH = registry.BY_NAME["flush"]
 
 
 def frames(number: int, size: int = 100) -> Frames:
@@ -56,44 +57,49 @@ def test_the_oldest_are_let_go_of_by_number_by_age_and_by_bytes() -> None:
     assert hold.take(0) == []
 
 
-def test_a_reader_and_an_onlooker_are_told_apart_by_what_they_subscribe_to() -> None:
+def test_a_consumer_and_an_observer_are_told_apart_by_what_they_subscribe_to() -> None:
     for row in registry.TOPICS:
         audience = Audience([row])
-        for subscription in subscriptions(row, onlooker=True):
-            audience.told(b"\x01" + subscription)
-        assert (audience.subscribed, audience.has_reader(row.name)) == ({row.name}, False)
-        [name] = subscriptions(row, onlooker=False)
-        audience.told(b"\x01" + name)
-        assert audience.has_reader(row.name)
+        audience.told(b"\x01" + subscription(row, observer=True))
+        assert audience.subscribed == {row.name}
+        assert audience.observed(row)
+        # Nothing is held for a topic that may lose messages: all its readers are alike.
+        assert audience.consumed(row) == (row.queue is not Queue.LOSSLESS)
+        audience = Audience([row])
+        audience.told(b"\x01" + subscription(row, observer=False))
+        assert audience.subscribed == {row.name}
+        assert audience.consumed(row)
+        assert audience.observed(row) == (row.queue is not Queue.LOSSLESS)
 
 
-def test_an_onlooker_gets_nothing_it_did_not_ask_for_and_is_nobodys_reader() -> None:
-    names = set(registry.BY_NAME)
+def test_a_subscription_matches_no_other_topic() -> None:
+    names = {name for row in registry.TOPICS for name in (row.name, row.consumed_name)}
     for row in registry.TOPICS:
-        for prefix in subscriptions(row, onlooker=True):
-            got = {name for name in names if name.startswith(prefix.decode())}
-            assert got <= {row.name}
-            assert prefix.decode() not in names
+        for observer in (True, False):
+            prefix = subscription(row, observer=observer).decode()
+            assert [name for name in names if name.startswith(prefix)] == [prefix]
 
 
-def test_what_waits_is_shown_where_something_may_wait() -> None:
-    for row in registry.TOPICS:
-        shown = b"?" + row.name.encode() in subscriptions(row, onlooker=True)
-        assert shown == (row.queue is Queue.LOSSLESS)
+def test_a_reader_of_everything_observes_and_consumes_nothing() -> None:
+    audience = Audience(ROWS)
+    audience.told(b"\x01")
+    assert audience.subscribed == {row.name for row in ROWS}
+    assert not any(map(audience.consumed, ROWS))
 
 
 def test_readers_are_counted() -> None:
     audience = Audience(ROWS)
-    assert audience.told(b"\x01flush") == "flush"
-    assert audience.told(b"\x01flush") == "flush"
-    assert audience.told(b"\x00flush") is None
-    assert audience.has_reader("flush")
-    audience.told(b"\x00flush")
-    assert not audience.has_reader("flush")
+    assert audience.told(b"\x01!flush") == "!flush"
+    assert audience.told(b"\x01!flush") == "!flush"
+    assert audience.told(b"\x00!flush") is None
+    assert audience.consumed(FLUSH)
+    audience.told(b"\x00!flush")
+    assert not audience.consumed(FLUSH)
     # one end too many does not make the next reader none
-    audience.told(b"\x00flush")
-    audience.told(b"\x01flush")
-    assert audience.has_reader("flush")
+    audience.told(b"\x00!flush")
+    audience.told(b"\x01!flush")
+    assert audience.consumed(FLUSH)
+    assert not audience.observed(FLUSH)
 
 
 def test_what_concerns_nobody_here_takes_no_memory() -> None:
@@ -103,6 +109,8 @@ def test_what_concerns_nobody_here_takes_no_memory() -> None:
         audience.told(b"\x00nothing.%d" % n)
         audience.told(b"\x01\xff")
         audience.told(b"\x01flush.%d" % n)
+        audience.told(b"\x01?flush")
+        audience.told(b"\x01!heard")
         audience.told(b"")
         audience.told(b"\x07flush")
     assert not audience.counts
