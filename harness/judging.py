@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from services.downlink import events
-from services.downlink.judge import Judge
+from services.downlink.decisions import Decisions
 from services.emulator.ears import Started, Stopped
 from services.playback.duck import Duck
 from services.vad.__main__ import TELL_NS
@@ -35,7 +35,7 @@ class Conversation:
 
     def __init__(self, settings: Config) -> None:
         rules = msgspec.structs.replace(settings.interruption, decide="client")
-        self._judge = Judge(msgspec.structs.replace(settings, interruption=rules), 1)
+        self._decisions = Decisions(msgspec.structs.replace(settings, interruption=rules), 1)
         self._duck = Duck(rules)
         self._said: messages.Speech | None = None
         self._generation = self._answers = 0
@@ -56,8 +56,8 @@ class Conversation:
             self._said = speech
             if self._duck.hear(speech, playing=self._playing, now_ns=now_ns):
                 self.ducks.append(at)
-            self._judged(self._judge.hear(speech, now_ns), at, now_ns)
-        interrupts = self._judge.assistant(
+            self._judged(self._decisions.vad_reported(speech, now_ns), at, now_ns)
+        interrupts = self._decisions.assistant(
             playing=self._playing, generating=False, active=False, now_ns=now_ns
         )
         self._judged(interrupts, at, now_ns)
@@ -68,34 +68,33 @@ class Conversation:
             if isinstance(turn, Started):
                 name = f"item_{len(self.items)}"
                 self.items[name] = Item(turn.start)
-                self._tell(events.SpeechStarted(_ms(turn.start), name), at, now_ns)
+                started = events.SpeechStarted(_ms(turn.start), name)
+                self._judged(self._decisions.speech_started(started, now_ns), at, now_ns)
             else:
                 name = list(self.items)[-1]
                 self.items[name].end = turn.end
-                self._tell(events.SpeechStopped(_ms(turn.end), name), at, now_ns)
-                self._tell(events.Committed(name), at, now_ns)
-
-    def _tell(self, event: events.Event, at: int, now_ns: int) -> None:
-        self._judged(self._judge.read(event, now_ns), at, now_ns)
+                stopped = events.SpeechStopped(_ms(turn.end), name)
+                self._judged(self._decisions.speech_stopped(stopped, now_ns), at, now_ns)
+                committed = events.Committed(name)
+                self._judged(self._decisions.committed(committed, now_ns), at, now_ns)
 
     def _judged(self, interrupts: bool, at: int, now_ns: int) -> None:
         if interrupts:
             self.interruptions.append(at)
             self._generation += 1
             self._playing = self._duck.wanted = False
-            self._judge.flushed(self._generation, now_ns)
-        decision = self._judge.decision()
+            self._decisions.flushed(self._generation, now_ns)
+        decision = self._decisions.decision()
         if decision.judged == "resume":
             self._duck.bring_back(decision.onset_ns)
         for name in decision.unwanted:
             self.items[name].deleted = True
-            self._judge.read(events.ItemDeleted(name), now_ns)
+            self._decisions.item_deleted(events.ItemDeleted(name), now_ns)
         if decision.answer > self._answers:
             self._answers = decision.answer
             self._playing = True
-            self._judge.read(
-                events.ResponseCreated(events.Response(f"resp_{decision.answer}")), now_ns
-            )
+            created = events.ResponseCreated(events.Response(f"resp_{decision.answer}"))
+            self._decisions.response_created(created, now_ns)
 
 
 def _ms(samples: int) -> int:

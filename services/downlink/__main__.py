@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from services.downlink import events, failures
+from services.downlink import commands, events, failures
 from services.downlink.abandoned import Abandoned
+from services.downlink.decisions import Decisions, server_event
 from services.downlink.history import History
-from services.downlink.judge import Judge
 from services.downlink.renewal import Renewal
 from services.downlink.turns import BadAudio, Turns
 from shared import messages
@@ -43,8 +43,8 @@ class Downlink:
         self._looked = (0, b"")  # uplink's copy of it that was last looked at, in which session
         link = stage.config.link
         self._renewal = Renewal(int(link.session_limit_s * 1000), int(link.renew_before_s * 1000))
-        self._judge = Judge(stage.config, first)
-        self._judges = decide != "server"
+        self._decisions = Decisions(stage.config, first)
+        self._decide = decide
         self._decision: messages.TurnDecision | None = None
         self._due_ns = 0
         self._shown: messages.ReplyState | None = None
@@ -78,7 +78,7 @@ class Downlink:
         if session <= self._turns.session:
             return
         self._history.state(self._turns.state())
-        self._judge.begin_session(session)
+        self._decisions.begin_session(session)
         self._publish_soon()
         self._say(self._turns.begin_session(session))
         self._history.begin_session(session)
@@ -120,31 +120,36 @@ class Downlink:
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
         command, at_ns = delivery.message.command, delivery.stamp.t
-        if why := self._judge.refuses(command, time.monotonic_ns() - at_ns):
+        try:
+            commands.check(command, time.monotonic_ns() - at_ns, self._decide)
+        except commands.CommandRefused as why:
             self._stage.count("commands_refused", warning=f"{command}: {why}")
-        elif command == "interrupt" or self._judge.talk(talking=command == "talk", at_ns=at_ns):
-            self._flush("control", at_ns)
+        else:
+            if command == "interrupt" or self._decisions.set_button(
+                pressed=command == "talk", at_ns=at_ns
+            ):
+                self._flush("control", at_ns)
         self._weigh()
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
-        self._judged(self._judge.hear(delivery.message, time.monotonic_ns()))
+        self._judged(self._decisions.vad_reported(delivery.message, time.monotonic_ns()))
 
     def _flush(self, cause: str, event_ns: int) -> None:
         flush = self._turns.flush(cause, event_ns)
         self._stage.publish(flush)
         self._history.flushed(flush)
         if event_ns:  # somebody caused it
-            self._judge.flushed(flush.generation, time.monotonic_ns())
+            self._decisions.flushed(flush.generation, time.monotonic_ns())
         self._stage.counters["flushes"] += 1
         self._publish_state()
 
     def _weigh(self) -> None:
         """Let the judge see what the assistant does, and decide what time alone decides."""
         turns = self._turns
-        if not self._judges:
+        if self._decide == "server":
             return
         self._judged(
-            self._judge.assistant(
+            self._decisions.assistant(
                 playing=turns.playing,
                 generating=turns.generating,
                 active=turns.active,
@@ -155,9 +160,9 @@ class Downlink:
     def _judged(self, interrupts: bool) -> None:
         """Do what was judged: be silent, and tell the others what is wanted."""
         if interrupts:
-            judged = self._judge.decide == "client"
+            judged = self._decide == "client"
             self._flush("judged" if judged else "control", time.monotonic_ns())
-        decision = self._judge.decision()
+        decision = self._decisions.decision()
         if decision != self._decision:
             if decision.judged == "resume" and (
                 self._decision is None or self._decision.onset_ns != decision.onset_ns
@@ -166,7 +171,7 @@ class Downlink:
             self._decision = decision
             self._stage.publish(decision)
         now_ns = time.monotonic_ns()
-        due_ns = self._judge.due_ns(now_ns)
+        due_ns = self._decisions.due_ns(now_ns)
         if due_ns and due_ns != self._due_ns:
             self._due_ns = due_ns
             self._stage.after((due_ns - now_ns) / 1e9, self._on_due)
@@ -196,8 +201,8 @@ class Downlink:
                 self._history.transcript(out)
         self._history.read(event)
         self._renewal.read(event, message.received_ns)
-        if self._judges:
-            self._judged(self._judge.read(event, time.monotonic_ns()))
+        if self._decide != "server":
+            self._judged(server_event(self._decisions, event, time.monotonic_ns()))
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._turns.stale
         self._publish_soon()

@@ -1,0 +1,226 @@
+"""What downlink decides about the person's turns, as one TurnDecision. Pure.
+
+`Decisions` passes each event to the part that needs it (the speech log, the floor, the judge, the
+requests for answers), and runs the parts in the one order that works: first judge the speech, then
+decide what becomes of the turns, then ask for an answer.
+
+Most methods return whether the assistant is interrupted by what was passed in. The caller then
+flushes, and calls `flushed`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+from services.downlink import events
+from services.downlink.answers import Answers
+from services.downlink.commands import Button
+from services.downlink.floor import Floor
+from services.downlink.judge import Judge
+from services.downlink.speech import SpeechLog, SpeechOutcome, TurnOutcome
+from shared import messages
+from shared.config import Config
+
+#: How many items that the server has not yet deleted are remembered: as many as TurnDecision holds.
+MAX_UNWANTED = 64
+#: The words that TurnDecision has for the judge's outcomes.
+JUDGED: dict[SpeechOutcome | None, Literal["", "interrupt", "resume"]] = {
+    None: "",
+    SpeechOutcome.INTERRUPT: "interrupt",
+    SpeechOutcome.SCRAP: "resume",
+}
+
+
+class Decisions:
+    """Collects what is decided about the person's speech and turns.
+
+    ``first``: requests for answers are numbered from ``first + 1``. All times are ns of
+    CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, config: Config, first: int) -> None:
+        decide = config.interruption.decide
+        self._log = SpeechLog(config)
+        self._floor = Floor()
+        # Only with "client" is speech judged. With the other settings every turn is a turn.
+        self._judge = Judge(config, self._log, self._floor) if decide == "client" else None
+        self._answers = Answers(first, enabled=_asks_for_answers(config))
+        self._button = Button()
+        self._session = 0
+        self._unwanted: OrderedDict[str, None] = OrderedDict()
+
+    def begin_session(self, session: int) -> None:
+        """Begin with a new session, whose conversation is empty."""
+        self._session = session
+        self._log.begin_session()
+        self._answers.begin_session()
+        self._unwanted.clear()
+
+    # what vad, the assistant and the person do
+
+    def vad_reported(self, report: messages.Speech, now_ns: int) -> bool:
+        """Take vad's report that the person speaks, or no longer speaks."""
+        self._log.vad_reported(report, now_ns)
+        return self.weigh(now_ns)
+
+    def assistant(self, *, playing: bool, generating: bool, active: bool, now_ns: int) -> bool:
+        """Take what the assistant does.
+
+        ``playing``: the person hears a reply. ``generating``: a response that was not interrupted
+        is under way. ``active``: any response of the conversation is under way, so that the server
+        would refuse to begin another one.
+        """
+        self._floor.assistant(playing=playing, generating=generating)
+        self._answers.response_active(active=active)
+        return self.weigh(now_ns)
+
+    def set_button(self, *, pressed: bool, at_ns: int) -> bool:
+        """Take a press or a release of the push-to-talk button. A press interrupts."""
+        self._button = Button(pressed, at_ns)
+        if pressed:
+            self._answers.withdraw()
+        return pressed
+
+    def flushed(self, generation: int, now_ns: int) -> None:
+        """Note a flush: the next answer is asked for after the flush's report."""
+        self._answers.flushed(generation, now_ns)
+        self._floor.silence()
+        self.weigh(now_ns)
+
+    # what the server reports
+
+    def speech_started(self, event: events.SpeechStarted, now_ns: int) -> bool:
+        """The server heard the start of a turn."""
+        self._log.speech_started(event, now_ns)
+        return self.weigh(now_ns)
+
+    def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> bool:
+        """The server heard the end of a turn."""
+        self._log.speech_stopped(event, now_ns)
+        return self.weigh(now_ns)
+
+    def silence_timed_out(self, event: events.TimeoutTriggered, now_ns: int) -> bool:
+        """The server makes a turn of a silence, and answers it by itself."""
+        self._log.silence_timed_out(event)
+        return self.weigh(now_ns)
+
+    def committed(self, event: events.Committed, now_ns: int) -> bool:
+        """A turn is in the conversation."""
+        return self._log.committed(event, now_ns) and self.weigh(now_ns)
+
+    def words_added(self, event: events.UserTranscriptDelta, now_ns: int) -> bool:
+        """The server transcribed more words of a turn."""
+        self._log.add_words(event)
+        return self.weigh(now_ns)
+
+    def words_final(self, event: events.UserTranscript, now_ns: int) -> bool:
+        """The server transcribed all words of a turn."""
+        self._log.set_words(event)
+        return self.weigh(now_ns)
+
+    def item_deleted(self, event: events.ItemDeleted, now_ns: int) -> bool:
+        """The server deleted an item."""
+        self._unwanted.pop(event.item_id, None)
+        return self.weigh(now_ns)
+
+    def response_created(self, event: events.ResponseCreated, now_ns: int) -> bool:
+        """A response began. Responses outside the conversation change nothing."""
+        if event.response.out_of_band:
+            return False
+        return self._answers.response_created() or self.weigh(now_ns)
+
+    def response_done(self, now_ns: int) -> bool:
+        """A response ended, in or outside the conversation."""
+        self._answers.response_done()
+        return self.weigh(now_ns)
+
+    def error(self, event: events.ErrorEvent, now_ns: int) -> bool:
+        """The server reported an error."""
+        return self._answers.refused(event.error, now_ns) and self.weigh(now_ns)
+
+    # what is decided
+
+    def decision(self) -> messages.TurnDecision:
+        """Return everything that is decided now."""
+        judge = self._judge
+        return messages.TurnDecision(
+            session=self._session,
+            judged=JUDGED[judge.last_outcome] if judge else "",
+            onset_ns=judge.last_onset_ns if judge else 0,
+            answer=self._answers.requested,
+            after=self._answers.after_generation,
+            unwanted=list(self._unwanted),
+            talk=self._button.pressed,
+            talk_ns=self._button.since_ns,
+        )
+
+    def due_ns(self, now_ns: int) -> int:
+        """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
+        judge_ns = self._judge.deadlines_ns if self._judge else ()
+        deadlines_ns = (*judge_ns, *self._answers.deadlines_ns())
+        return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
+
+    def weigh(self, now_ns: int) -> bool:
+        """Decide everything that can be decided now. Return whether the assistant is interrupted.
+
+        After an interruption nothing else is decided until the caller has called `flushed`.
+        """
+        if self._judge is not None:
+            self._log.end_if_vad_is_gone(now_ns)
+            self._floor.update(now_ns, awaited=self._answers.awaited)
+            if self._judge.judge_speech(now_ns):
+                return True
+        self._answers.give_up(now_ns)
+        for turn in self._log.undecided_turns():
+            turn.outcome = TurnOutcome.ANSWER
+            if self._judge is not None:
+                turn.outcome = self._judge.turn_outcome(turn, now_ns)
+            if turn.outcome is TurnOutcome.ANSWER:
+                self._answers.turn_committed()
+            elif turn.outcome is TurnOutcome.SCRAP:
+                self._delete(turn.item_id)
+        self._answers.ask(now_ns)
+        if self._judge is not None:
+            self._floor.update(now_ns, awaited=self._answers.awaited)
+        return False
+
+    def _delete(self, item_id: str) -> None:
+        self._unwanted[item_id] = None
+        while len(self._unwanted) > MAX_UNWANTED:
+            self._unwanted.popitem(last=False)
+
+
+def server_event(decisions: Decisions, event: events.Event, now_ns: int) -> bool:
+    """Pass an event to the decisions. Return whether the assistant is interrupted by it."""
+    match event:
+        case events.SpeechStarted():
+            return decisions.speech_started(event, now_ns)
+        case events.SpeechStopped():
+            return decisions.speech_stopped(event, now_ns)
+        case events.TimeoutTriggered():
+            return decisions.silence_timed_out(event, now_ns)
+        case events.Committed():
+            return decisions.committed(event, now_ns)
+        case events.UserTranscriptDelta():
+            return decisions.words_added(event, now_ns)
+        case events.UserTranscript():
+            return decisions.words_final(event, now_ns)
+        case events.ItemDeleted():
+            return decisions.item_deleted(event, now_ns)
+        case events.ResponseCreated():
+            return decisions.response_created(event, now_ns)
+        case events.ResponseDone():
+            return decisions.response_done(now_ns)
+        case events.ErrorEvent():
+            return decisions.error(event, now_ns)
+    return False
+
+
+def _asks_for_answers(config: Config) -> bool:
+    """Return whether downlink, and not the server, decides when a turn is answered."""
+    decide, detection = config.interruption.decide, config.session.turn_detection
+    if decide == "never":
+        # The server would refuse to answer by itself a turn that ends during another response.
+        return detection.create_response and detection.type != "none"
+    return decide in ("client", "push_to_talk")

@@ -1,0 +1,259 @@
+"""The person's recent speech: as vad heard it here, and as turns that the server heard. Pure.
+
+Everything is kept at an explicit time in ns of CLOCK_MONOTONIC. `judge.py` decides what the speech
+means; this module only records it, and says which speech belongs to which turn.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.downlink import events
+from shared import messages
+from shared.config import Config
+
+MS = 1_000_000
+#: The server reports the start of speech at most this much later than the speech began: the time
+#: of its own detection, plus the network.
+SERVER_LAG_NS = 800 * MS
+#: vad reports every second whether somebody speaks. A vad that was silent for three of these
+#: reports is gone, and the speech that it reported last is taken for ended.
+VAD_TIMEOUT_NS = 3000 * MS
+#: A pause of at most this many ms is a pause inside one sentence, not the end of it.
+PAUSE_MS = 500
+#: The silence, in ms, after which a server ends a turn if `silence_duration_ms` does not apply:
+#: semantic_vad weighs the words as well, and needs about this long.
+SEMANTIC_SILENCE_MS = 1000
+#: With semantic_vad: how early, in ms, the next speech may begin before the server ends the turn.
+SEMANTIC_EDGE_MS = 100
+#: How many pieces of speech heard here, and how many of the server's turns, are remembered.
+MAX_LOCAL = 16
+MAX_TURNS = 16
+
+
+class SpeechOutcome(enum.Enum):
+    """What a piece of speech turned out to be."""
+
+    INTERRUPT = "the speech ended the assistant's reply"
+    TURN = "the speech is meant for the assistant, and there was no reply to interrupt"
+    SCRAP = "the speech was too short to mean anything: the reply goes on"
+
+
+class TurnOutcome(enum.Enum):
+    """What becomes of a turn that the server put into the conversation."""
+
+    ANSWER = "the turn is to be answered"
+    SCRAP = "the turn is to be deleted from the conversation"
+
+
+@dataclass(eq=False)
+class Speech:
+    """One piece of speech without a pause, as one detector (vad or the server's) heard it."""
+
+    onset_ns: int
+    #: A detector calls its input speech for this long after the speech ended.
+    hangover_ns: int
+    #: When the speech ended; 0 while it goes on.
+    end_ns: int = 0
+    #: Up to when the detector itself said that the speech went on; 0 if it did not say.
+    until_ns: int = 0
+    #: Whether vad heard it here. False: this is the server's account.
+    local: bool = True
+    outcome: SpeechOutcome | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the speech is over."""
+        return self.end_ns > 0
+
+    def certain_until_ns(self, now_ns: int) -> int:
+        """Return the time up to which the speech has certainly gone on."""
+        return self.end_ns or self.until_ns or now_ns - self.hangover_ns
+
+    def end_after(self, at_ns: int) -> None:
+        """End the speech at ``at_ns``, but at least 1 ns after its onset."""
+        self.end_ns = max(at_ns, self.onset_ns + 1)
+
+
+@dataclass(eq=False)
+class Turn:
+    """A turn of the person's, as the server hears it."""
+
+    item_id: str
+    #: When the server reported the start of the turn.
+    started_ns: int
+    #: The server's account of the speech in the turn.
+    server_speech: Speech
+    #: Where the turn begins in the session's input audio, prefix padding included.
+    start_ms: int = 0
+    #: When the server reported the end of the turn, and the commit; 0 before that.
+    stopped_ns: int = 0
+    committed_ns: int = 0
+    #: The words that the server has transcribed, and whether it has sent all of them.
+    text: str = ""
+    final: bool = False
+    outcome: TurnOutcome | None = None
+
+
+class SpeechLog:
+    """The last pieces of speech heard here and the last turns that the server heard."""
+
+    def __init__(self, config: Config) -> None:
+        detection = config.session.turn_detection
+        server_vad = detection.type == "server_vad"
+        silence_ms = detection.silence_duration_ms if server_vad else SEMANTIC_SILENCE_MS
+        self._padding_ms = detection.prefix_padding_ms if server_vad else 0
+        self._server_silence_ms = silence_ms
+        self._vad_silence_ns = config.vad.silence_ms * MS
+        # a pause that ends a turn is no pause inside a sentence
+        self._pause_ns = min(silence_ms, PAUSE_MS) * MS
+        # Speech that begins this shortly before the server ends a turn belongs to the next turn.
+        self._edge_ns = silence_ms * MS // 2 if server_vad else SEMANTIC_EDGE_MS * MS
+        self._local: deque[Speech] = deque(maxlen=MAX_LOCAL)
+        self._vad_reported_ns = 0
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
+        # The item that the server made of a silence. The server answers that item by itself.
+        self._silence_item = ""
+
+    def begin_session(self) -> None:
+        """Forget the server's turns: a new session's conversation has none."""
+        self._turns.clear()
+
+    # what vad reports
+
+    def vad_reported(self, report: messages.Speech, now_ns: int) -> None:
+        """Record vad's report that the person speaks, or no longer speaks."""
+        self._vad_reported_ns = now_ns
+        last = self._local[-1] if self._local else None
+        if report.speaking and (last is None or report.at_ns > max(last.onset_ns, last.end_ns)):
+            if last is not None and not last.ended:
+                last.end_ns = report.at_ns
+            # If the report of the onset is late, the report of the end will be as late.
+            late_ns = min(max(0, now_ns - report.at_ns), SERVER_LAG_NS)
+            last = Speech(report.at_ns, self._vad_silence_ns + late_ns)
+            self._local.append(last)
+        elif not report.speaking and last is not None and not last.ended:
+            last.end_after(report.at_ns)
+        if report.speaking and last is not None and not last.ended:
+            last.until_ns = max(last.until_ns, report.until_ns)
+
+    def end_if_vad_is_gone(self, now_ns: int) -> None:
+        """End the current local speech if vad has not reported for VAD_TIMEOUT_NS."""
+        if not self._local or self._local[-1].ended:
+            return
+        if now_ns - self._vad_reported_ns > VAD_TIMEOUT_NS:
+            self._local[-1].end_after(self._vad_reported_ns)
+
+    # what the server reports
+
+    def speech_started(self, event: events.SpeechStarted, now_ns: int) -> None:
+        """Record that the server heard the start of a turn."""
+        account = Speech(now_ns, self._server_silence_ms * MS, local=False)
+        self._remember(Turn(event.item_id, now_ns, account, event.audio_start_ms))
+
+    def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> None:
+        """Record that the server heard the end of a turn."""
+        turn = self._turn(event.item_id, now_ns)
+        turn.stopped_ns = now_ns
+        around_ms = self._padding_ms + self._server_silence_ms
+        lasted_ms = event.audio_end_ms - turn.start_ms - around_ms
+        turn.server_speech.end_after(turn.server_speech.onset_ns + lasted_ms * MS)
+
+    def silence_timed_out(self, event: events.TimeoutTriggered) -> None:
+        """Record that the server makes an item of a silence, and answers it by itself."""
+        self._silence_item = event.item_id
+
+    def committed(self, event: events.Committed, now_ns: int) -> bool:
+        """Record that an item is in the conversation. Return whether it is a turn of a person."""
+        if event.item_id == self._silence_item:
+            return False
+        turn = self._turn(event.item_id, now_ns)
+        turn.committed_ns = now_ns
+        turn.stopped_ns = turn.stopped_ns or now_ns
+        return True
+
+    def add_words(self, event: events.UserTranscriptDelta) -> None:
+        """Add to a turn's words. Words of an unknown turn are dropped."""
+        if (turn := self._turns.get(event.item_id)) is not None:
+            turn.text += event.delta or ""
+
+    def set_words(self, event: events.UserTranscript) -> None:
+        """Set all of a turn's words. Words of an unknown turn are dropped."""
+        if (turn := self._turns.get(event.item_id)) is not None:
+            turn.text, turn.final = event.transcript, True
+
+    # questions
+
+    def undecided_speech(self) -> list[Speech]:
+        """Return the speech without an outcome: vad's, and the server's where vad heard nothing."""
+        heard_by_server = [
+            turn.server_speech
+            for turn in self._turns.values()
+            if turn.outcome is None and not self._local_speech_in(turn)
+        ]
+        return [s for s in (*self._local, *heard_by_server) if s.outcome is None]
+
+    def undecided_turns(self) -> Iterator[Turn]:
+        """Yield the turns that are committed and have no outcome yet, oldest first."""
+        for turn in self._turns.values():
+            if turn.committed_ns and turn.outcome is None:
+                yield turn
+
+    def speech_in(self, turn: Turn) -> list[Speech]:
+        """Return the speech by which a turn is judged: vad's, or else the server's account."""
+        return self._local_speech_in(turn) or [turn.server_speech]
+
+    def turn_with(self, speech: Speech) -> Turn | None:
+        """Return the turn that contains a piece of speech, if the server has reported one."""
+        return next((t for t in self._turns.values() if speech in self.speech_in(t)), None)
+
+    def earlier_pieces(self, speech: Speech) -> list[Speech]:
+        """Return the pieces of the same sentence before ``speech``, the latest first.
+
+        Over a loudspeaker the echo canceller leaves only the part of a voice that is louder than
+        the echo. vad then hears one sentence as several pieces, each too short to interrupt.
+        """
+        if not speech.local:
+            # The server's account of a turn covers the whole sentence.
+            return []
+        pieces: list[Speech] = []
+        onset_ns = speech.onset_ns
+        before = [s for s in self._local if s.ended and s.end_ns <= onset_ns]
+        for piece in reversed(before):
+            if onset_ns - piece.end_ns > self._pause_ns:
+                break
+            pieces.append(piece)
+            onset_ns = piece.onset_ns
+        return pieces
+
+    # helpers
+
+    def _local_speech_in(self, turn: Turn) -> list[Speech]:
+        turns = list(self._turns.values())
+        at = turns.index(turn)
+        after_ns = turns[at - 1].stopped_ns - self._edge_ns if at else 0
+        before_ns = turn.stopped_ns - self._edge_ns if turn.stopped_ns else 0
+        return [
+            s
+            for s in self._local
+            if s.onset_ns > after_ns
+            and (not s.ended or s.end_ns > turn.started_ns - SERVER_LAG_NS)
+            and (not before_ns or s.onset_ns < before_ns)
+        ]
+
+    def _turn(self, item_id: str, now_ns: int) -> Turn:
+        """Return a turn. An unknown turn began before this process did, or without speech."""
+        turn = self._turns.get(item_id)
+        if turn is None:
+            account = Speech(now_ns, 0, now_ns, local=False, outcome=SpeechOutcome.TURN)
+            turn = self._remember(Turn(item_id, now_ns, account))
+        return turn
+
+    def _remember(self, turn: Turn) -> Turn:
+        self._turns[turn.item_id] = turn
+        while len(self._turns) > MAX_TURNS:
+            self._turns.popitem(last=False)
+        return turn
