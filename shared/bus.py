@@ -198,7 +198,7 @@ class Publisher:
 
     def __init__(self, stage: str, directory: Path, network: Network = LOCAL) -> None:
         self.stage = stage
-        self._epoch = time.time_ns()
+        self._epoch = time.time_ns() // 1000
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}

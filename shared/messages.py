@@ -5,6 +5,10 @@ A message travels as three frames, ``[topic, header, payload]``. The header is o
 it started), ``t`` (when it was published) and the message's own fields. The payload is raw: PCM or
 JSON text, never inside the map. Times are nanoseconds of CLOCK_MONOTONIC, positions and lengths are
 samples at 24 kHz; no field is a float, so there is no NaN to guard against.
+
+A language whose numbers are doubles can hold every field. Counts that start from the wall clock
+(``epoch``, ``session``, ``stream``) are microseconds since 1970, which stays below 2^53. Times stay
+below it for 104 days after the machine has started; then a double rounds them by 1 ns.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ class Stamp(msgspec.Struct, frozen=True):
     """What the bus adds to a message."""
 
     seq: Count  # the publisher's count of messages on this topic, from 0
-    epoch: Count  # wall-clock ns at which the publisher started: a new one means a restart
+    epoch: Count  # when the publisher started, µs since 1970: a new one means a restart
     t: Count  # ns, when it was published
 
 
@@ -75,7 +79,7 @@ class MicFrame(Message, frozen=True, kw_only=True):
 
     payload_limit: ClassVar[int] = MAX_AUDIO
     payload_unit: ClassVar[int] = 2
-    stream: Count  # the device's opening, wall-clock ns: positions count from it
+    stream: Count  # when the device was opened, µs since 1970: positions count from it
     position: Count  # samples since the opening, of the first sample here
     captured_ns: Count  # when the first sample was at the converter
     overflows: Count  # times the device lost samples since the opening
@@ -120,7 +124,10 @@ class ServerEvent(Message, frozen=True, kw_only=True):
 
 
 class LinkState(Message, frozen=True, kw_only=True):
-    """Whether the WebSocket is up. ``session`` names one connection and grows with each."""
+    """Whether the WebSocket is up.
+
+    ``session`` names one connection: when it was opened, µs since 1970. It grows with each.
+    """
 
     state: Literal["connecting", "open", "waiting", "refused"]
     session: Count = 0  # 0 while there has been none

@@ -45,7 +45,7 @@ class Capture:
 
     def _begin(self) -> InputDevice:
         device = devices.open_input(self._stage.config.capture.device)
-        self._stream, self._overflows = time.time_ns(), 0
+        self._stream, self._overflows = time.time_ns() // 1000, 0
         self._framer.restart()
         self._untold = 0
         device.start(self._on_block)

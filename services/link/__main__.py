@@ -100,7 +100,7 @@ class Link:
         self._room.register(self._descriptor, select.POLLOUT)
         opened.settimeout(0)
         inflow.limit(opened, time.monotonic)
-        self._session = max(self._session + 1, time.time_ns())
+        self._session = max(self._session + 1, time.time_ns() // 1000)
         self._opened = self._pinged = self._alive = time.monotonic()
         self._sent = 0
         self._drop_unsent()

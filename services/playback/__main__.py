@@ -80,7 +80,7 @@ class Playback:
 
     def _begin(self) -> OutputDevice:
         device = devices.open_output(self._stage.config.playback.device)
-        self._stream, self._rendered = time.time_ns(), 0
+        self._stream, self._rendered = time.time_ns() // 1000, 0
         self._framer.restart()
         self._played.clear()
         device.start(self._render)

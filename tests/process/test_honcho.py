@@ -203,7 +203,7 @@ DROP_IN = """
 
     socket = zmq.Context().socket(zmq.PUB)
     socket.bind(f"ipc://{sys.argv[1]}/capture.ipc")
-    epoch = time.time_ns()
+    epoch = time.time_ns() // 1000
     seq = 0
 
     def publish(topic, payload=b"", **fields):

@@ -6,7 +6,7 @@ import time
 
 from shared import messages, registry
 
-EPOCH = 1_700_000_000_000_000_000
+EPOCH = 1_700_000_000_000_000
 
 
 def mic(number: int, payload: bytes = b"") -> messages.MicFrame:

@@ -99,7 +99,7 @@ class Room:
     def __init__(self, stage: Stage, air: Air) -> None:
         self._stage, self._air = stage, air
         self._begin_ns = time.monotonic_ns()
-        self._stream = time.time_ns()
+        self._stream = time.time_ns() // 1000
         self._frames = 0
         self._known_ns = 0  # up to when it is known what the speaker gave
         self._present = False

@@ -20,7 +20,7 @@ from tests.support.headers import KINDS, every_kind, header, info, least
 
 pytestmark = pytest.mark.unit
 AUDIO = {messages.MicFrame, messages.MicClean, messages.ReplyAudio, messages.SpeakerFrame}
-STAMP = messages.Stamp(seq=7, epoch=1_700_000_000_000_000_000, t=123_456_789)
+STAMP = messages.Stamp(seq=7, epoch=1_700_000_000_000_000, t=123_456_789)
 
 
 def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
