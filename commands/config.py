@@ -1,4 +1,7 @@
-"""The configuration in force, and where each value came from: ``python -m commands.config``."""
+"""``bargein config``: every setting in force, and where its value came from.
+
+The output is a config.toml with the same settings.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from shared.config import ConfigError, add_arguments, bus_directory, load, maske
 
 
 def main() -> int:
-    """Print the configuration in force."""
-    parser = argparse.ArgumentParser(prog="python -m commands.config", description=main.__doc__)
+    """Print the settings in force; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bargein config", description=__doc__)
     add_arguments(parser)
     arguments = parser.parse_args()
     try:

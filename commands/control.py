@@ -1,6 +1,7 @@
-"""A person's command from the command line: ``python -m commands.control interrupt|talk|release``.
+"""``bargein control interrupt|talk|release``: send one command to the conversation.
 
-``talk`` and ``release`` are the button of push to talk, pressed and let go.
+``interrupt`` ends the assistant's reply. ``talk`` presses the button of push to talk and
+``release`` releases it; see interruption.decide in config.toml.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from shared.stage import RUNNING, AlreadyRunning, take_lock
 
 #: The name under which this command is on the bus.
 NAME = registry.of(messages.Control).publisher
+#: How long to wait for downlink to subscribe, s. It looks for this publisher every few ms.
 WAIT_S = 3.0
-#: Readers look for us every few ms, and who only looks on is to be told as well.
-OTHERS_S = 0.1
+#: How long to wait after that for observers such as the tap to subscribe as well, s.
+OBSERVERS_S = 0.1
+#: How long to wait at the end until the message has left this process, ms.
+LINGER_MS = 500
 
 
 def main() -> int:
-    """Send one command; give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m commands.control", description=__doc__)
+    """Send one command; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bargein control", description=__doc__)
     parser.add_argument(
         "command",
         choices=["interrupt", "talk", "release"],
-        help="stop the assistant's reply; open the microphone, and close it again",
+        help="end the assistant's reply; press the talk button; release it",
     )
     config.add_arguments(parser)
     arguments = parser.parse_args()
@@ -50,14 +54,14 @@ def main() -> int:
         while (left := end - time.monotonic()) > 0:
             poller.wait(left)
             if registry.of(messages.Control).consumed_name in publisher.welcome() and not found:
-                found, end = True, time.monotonic() + OTHERS_S
+                found, end = True, time.monotonic() + OBSERVERS_S
         if found:
             publisher.publish(messages.Control(command=arguments.command))
             return 0
-        print(f"control: no downlink listens on {directory}: is it running?", file=sys.stderr)
+        print(f"control: no downlink reads from {directory}: is it running?", file=sys.stderr)
         return 1
     finally:
-        publisher.close(linger_ms=500)
+        publisher.close(linger_ms=LINGER_MS)
 
 
 if __name__ == "__main__":

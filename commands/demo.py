@@ -1,8 +1,8 @@
-"""``bin/demo``: a conversation with the emulator, live where there is a microphone and a speaker.
+"""``bargein demo``: a conversation with the emulator of the server. It needs no key, no network.
 
-Runs ``Procfile.demo`` under honcho, then prints what the interruptions were like. Without a sound
-card the microphone is a recording of a person who asks something and then talks over the answer,
-and the speaker is a file.
+With a microphone and a speaker the conversation is live. Without them, the microphone is a
+recording of a person who asks something and then talks over the answer, and the speaker is a file.
+The demo runs the processes of ``Procfile.demo``, then prints a table of the interruptions.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from shared.realtime import endpoint
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
 INDEX = config.ROOT / "services" / "emulator" / "voice" / "index.json"
+#: How long a live demo lasts by default, s.
 LIVE_S = 120.0
-#: After the recording of the person ends, the last answer is left this long.
+#: Time for the last answer after the recorded person has finished, s.
 AFTER_S = 2.0
+#: The longest demo that can be asked for, s: one day.
+MOST_S = 86_400
 
 
 class Interruption(msgspec.Struct):
-    """The part of a recorded interruption that the table shows; times in ns, lengths in ms."""
+    """The fields of a recorded interruption that the table shows: times in ns, lengths in ms."""
 
     at_ms: int
     cause: str
@@ -44,26 +47,26 @@ class Interruption(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """What the recorder left."""
+    """The fields of conversation.json, which the recorder writes, that the table shows."""
 
     interruptions: list[Interruption]
 
 
 def script_seconds() -> float:
-    """Give how long the recorded person's script lasts."""
+    """Return how long the recorded person speaks, with time for the last answer, s."""
     index: Any = msgspec.json.decode(INDEX.read_bytes())
     return float(index["person"]["samples"]) / 24000 + AFTER_S
 
 
 def free_port() -> int:
-    """Give a port on loopback that nobody uses."""
+    """Return a port on loopback that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def has_sound() -> str | None:
-    """Say why there can be no live conversation, or None when there can."""
+    """Return why no live conversation is possible, or None if one is."""
     try:
         devices.open_input("auto").stop()
         devices.open_output("auto").stop()
@@ -73,9 +76,9 @@ def has_sound() -> str | None:
 
 
 def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str], list[str]]:
-    """Give the environment for the stages, and what to tell the person.
+    """Return the environment for the stages, and the lines to print for the person.
 
-    Raises config.ConfigError.
+    Raises config.ConfigError if a setting is wrong.
     """
     settings = config.resolve(None, os.environ, []).config
     env = {k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE}
@@ -105,7 +108,7 @@ def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str],
 def start(env: dict[str, str]) -> int:
     """Run the processes of Procfile.demo with this environment; return the exit code.
 
-    A .env file is not read: it may hold the key, or name another server.
+    The demo does not read a file .env: the file may hold the key, or name another server.
     """
     os.chdir(config.ROOT)
     launcher = Launcher(Printer(sys.stdout))
@@ -117,7 +120,7 @@ def start(env: dict[str, str]) -> int:
 
 
 def table(record: Record) -> str:
-    """Give the interruptions as a table."""
+    """Return the interruptions as a table."""
     if not record.interruptions:
         return "no interruptions"
     rows = [f"{'when':>9}  {'event to silence':>16}  heard"]
@@ -136,15 +139,19 @@ def table(record: Record) -> str:
 
 
 def main() -> int:
-    """Run the demo; give the exit code."""
-    parser = argparse.ArgumentParser(prog="bin/demo", description=__doc__)
+    """Run the demo; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bargein demo", description=__doc__)
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="where the recording goes"
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="put the recording there (default: the current directory)",
     )
     arguments = parser.parse_args()
-    if arguments.seconds is not None and not 0 < arguments.seconds <= 86_400:
-        parser.error(f"--seconds {arguments.seconds:g}: expected more than 0, at most 86400")
+    if arguments.seconds is not None and not 0 < arguments.seconds <= MOST_S:
+        parser.error(f"--seconds {arguments.seconds:g}: expected more than 0, at most {MOST_S}")
     directory = arguments.out.expanduser().absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -164,7 +171,9 @@ def main() -> int:
     try:
         record = msgspec.json.decode((directory / "conversation.json").read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):
-        print("demo: the conversation left no record; see above", file=sys.stderr)
+        print(
+            "demo: the recorder wrote no conversation.json: see the messages above", file=sys.stderr
+        )
         return code or 1
     print(f"\n{table(record)}\n\nwhat was heard: {directory / 'conversation.wav'}")
     print("(the person left, the assistant right)")

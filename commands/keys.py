@@ -1,4 +1,4 @@
-"""Makes the key of a bus on more than one machine: ``python -m commands.keys [FILE]``."""
+"""``bargein keys [FILE]``: make the key for a bus that spans more than one machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ DEFAULT = "~/.config/bargein/bus.key"
 
 
 def main() -> int:
-    """Make a key; give the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m commands.keys", description=__doc__)
-    parser.add_argument("file", nargs="?", default=DEFAULT, help=f"where (default: {DEFAULT})")
+    """Make a key; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bargein keys", description=__doc__)
+    parser.add_argument(
+        "file", nargs="?", default=DEFAULT, help=f"the new key file (default: {DEFAULT})"
+    )
     path = Path(parser.parse_args().file).expanduser().absolute()
     try:
         network.make_key(path)
@@ -24,8 +26,9 @@ def main() -> int:
     except OSError as error:
         print(f"keys: {path}: {error.strerror}: name another file", file=sys.stderr)
         return 1
-    print(f"{path}: a new key, for you alone. Copy it to the other machine as it is (scp -p),")
-    print(f'and set on both, in [bus] of config.toml: key_file = "{path}"')
+    print(f"{path}: a new key, which only you can read. Copy the file to the other machine with")
+    print("'scp -p', and set on both machines, in section [bus] of config.toml:")
+    print(f'key_file = "{path}"')
     return 0
 
 

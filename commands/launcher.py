@@ -1,10 +1,8 @@
-"""``bin/start`` and ``bin/demo``: honcho, with stages that are started again when they crash.
+"""The launcher of ``bargein start`` and ``bargein demo``: honcho, but a crashed stage is restarted.
 
-honcho ends everything when one process ends. Here a stage that crashed is started again, after a
-delay that doubles with each crash; a stage that ended on purpose ends the conversation. Closing the
-terminal ends the stages, and Ctrl-Z stops them until ``fg``.
-
-``python -m commands.launcher [arguments of "honcho start"]``
+honcho ends every process when one process ends. This launcher starts a stage that crashed again,
+after a delay that doubles with each crash. A stage that ends on purpose ends the conversation.
+Closing the terminal ends the stages. Ctrl-Z stops the stages until ``fg`` continues them.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import queue
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,29 +24,32 @@ from honcho.process import Process
 
 from shared.stage import CRASHED, RESTART
 
-#: Delays before a stage that crashed is started again, s. A stage that ran for longer than STEADY_S
-#: begins with the first delay again.
-FIRST_S, MOST_S, STEADY_S = 0.2, 30.0, 60.0
-#: The loop looks at what is due this often, s.
+#: The delay before a crashed stage is started again, s, after its first crash: a person hardly
+#: notices it. Each further crash doubles the delay, up to the second number: a stage that cannot
+#: start must not keep the processor busy.
+FIRST_S, MOST_S = 0.2, 30.0
+#: A stage that ran for this long, s, had started well: its next crash counts as the first.
+STEADY_S = 60.0
+#: How often the loop looks for stages to start, s, while no process has anything to report.
 LOOK_S = 0.1
 
 
 def crashed(code: int) -> bool:
-    """Return whether an exit code (negative: a signal) is one after which a restart may help."""
-    # a shell reports a signal as 128 + its number
+    """Return whether starting a stage again may help after this exit code (negative: a signal)."""
+    # A shell reports the end by a signal as 128 + the signal's number.
     return code < 0 or code in (CRASHED, RESTART) or code > 128
 
 
 class Delays:
-    """How long to wait before a stage is started again. Pure: times are s of a growing clock."""
+    """The delays before one stage is started again."""
 
     def __init__(self) -> None:
         self._next = FIRST_S
 
     def after(self, code: int, ran_s: float) -> float:
-        """Return the delay, s, after a run of ``ran_s`` that ended with this exit code."""
+        """Return the delay, s, after a run of ``ran_s`` seconds that ended with this exit code."""
         if code == RESTART:
-            return 0.0  # somebody asked for it
+            return 0.0
         if ran_s > STEADY_S:
             self._next = FIRST_S
         delay, self._next = self._next, min(2 * self._next, MOST_S)
@@ -55,11 +57,15 @@ class Delays:
 
 
 class _Keeper(Process):  # type: ignore[misc]  # honcho has no types
-    """honcho's process around a stage: it passes on the stage's output and its exit code."""
+    """The process that honcho runs around one stage: the stage's keeper.
+
+    The keeper passes the stage's output and exit code on to the launcher.
+    """
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
-        # The terminal's signals are for the launcher, which ends or stops the stages. A handler,
-        # not SIG_IGN, because the stage would inherit that; nohup's SIG_IGN it is to inherit.
+        # The terminal sends its signals to the keeper too, but the launcher handles them. The
+        # keeper ignores them with an empty handler, because the stage would inherit SIG_IGN. A
+        # SIG_IGN that nohup has set is left alone: the stage has to inherit it.
         for number in (signal.SIGHUP, signal.SIGTSTP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
@@ -67,7 +73,7 @@ class _Keeper(Process):  # type: ignore[misc]  # honcho has no types
 
 
 class Launcher(Manager):  # type: ignore[misc]
-    """honcho's manager; see the module."""
+    """honcho's manager, which starts a crashed stage again."""
 
     returncode: int | None
 
@@ -76,12 +82,12 @@ class Launcher(Manager):  # type: ignore[misc]
         self._process_ctor = _Keeper
         self._delays: dict[str, Delays] = {}
         self._began: dict[str, float] = {}
-        self._due: dict[str, float] = {}  # stages to start again, and when
-        self._asked = 0  # the signal that asked for the end
-        self._suspend = False
+        self._due: dict[str, float] = {}  # when to start a crashed stage again
+        self._asked = 0  # the signal that asked this process to end; 0: none did
+        self._suspend = False  # whether Ctrl-Z was pressed
 
     def loop(self) -> None:
-        """Run the processes until one ends on purpose, or until a signal asks for the end."""
+        """Run the stages until one ends on purpose, or until a signal asks this process to end."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
@@ -137,12 +143,13 @@ class Launcher(Manager):  # type: ignore[misc]
             return
         delay = self._delays[name].after(code, time.monotonic() - self._began[name])
         self._due[name] = time.monotonic() + delay
-        # honcho's own methods take a process without a pid for one that has not started
+        # honcho's own methods send no signal to a process that has an exit code. The pid stays:
+        # they take a process without one for a process that has not started.
         self._processes[name]["returncode"] = code
         self._say(f"{name} is started again in {delay:.1f} s: the conversation goes on")
 
     def _find_lost(self) -> None:
-        """End a stage whose keeper was killed, because nobody would report the end of the stage."""
+        """End each stage whose keeper was killed: no process would report the end of the stage."""
         for name, row in self._processes.items():
             if "returncode" not in row and row.get("pid") and row["process"].exitcode:
                 with suppress(ProcessLookupError):
@@ -175,10 +182,10 @@ class Launcher(Manager):  # type: ignore[misc]
         super()._killall(force)
 
     def _stop_until_continued(self) -> None:
-        """Stop the stages, then this process; when it is continued, continue the stages."""
+        """Stop the stages, then this process. After ``fg``, continue the stages."""
         self._signal_all(signal.SIGSTOP)
         os.kill(os.getpid(), signal.SIGSTOP)
-        # the next line runs after SIGCONT
+        # SIGCONT resumes this process here.
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
@@ -194,11 +201,11 @@ class Launcher(Manager):  # type: ignore[misc]
         try:
             self._printer.write(message)
         except OSError as error:
-            # The terminal is gone (EIO; SIGHUP says so too, unless it is ignored), or the program
-            # that read the output (EPIPE): that was the window of the conversation.
+            # EIO: the terminal is gone. SIGHUP reports that too, unless SIGHUP is ignored. EPIPE:
+            # the program that showed the output is gone, which was the conversation's window.
             if isinstance(error, BrokenPipeError):
                 self._asked = self._asked or signal.SIGPIPE
-            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - until this process ends
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open until this process ends
             self._printer.output = sys.stdout
 
     def _system_print(self, data: str) -> None:
@@ -206,12 +213,15 @@ class Launcher(Manager):  # type: ignore[misc]
         self._write(Message("line", data, now, SYSTEM_PRINTER_NAME, None))
 
 
-def main() -> int:
-    """Run ``honcho start`` with this manager; return the exit code."""
+def run(arguments: Sequence[str]) -> int:
+    """Run ``honcho start`` with these arguments and with this manager; return the exit code."""
     command.Manager = Launcher
-    command.main(["start", *sys.argv[1:]])
+    try:
+        command.main(["start", *arguments])
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(sys.argv[1:]))

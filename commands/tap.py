@@ -148,7 +148,7 @@ TABLES: dict[str, Callable[[dict[str, _Seen]], None]] = {
 
 def main() -> int:
     """Run one look."""
-    parser = argparse.ArgumentParser(prog="python -m commands.tap", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein tap", description=__doc__)
     parser.add_argument("look", choices=[*TABLES, "echo", "health"])
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
     parser.add_argument("--seconds", type=float, help="how long (echo: until Ctrl-C)")

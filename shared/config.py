@@ -1,7 +1,7 @@
 """The configuration: config.toml, the environment and the command line, as one frozen object.
 
 The command line wins over the environment, that over the file, that over the defaults below. Every
-error is collected and shown at once. ``python -m commands.config`` prints what is in force and
+error is collected and shown at once. ``bargein config`` prints what is in force and
 where each value came from.
 """
 
@@ -363,7 +363,7 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
                 "bus.machines",
                 (
                     "would let anyone on the network listen in: make a key with"
-                    " python -m commands.keys and set bus.key_file on each machine"
+                    " 'bargein keys' and set bus.key_file on each machine"
                 ),
             )
     rules = config.interruption

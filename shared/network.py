@@ -122,7 +122,7 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-_HOW = "make one with python -m commands.keys, and copy it to the other machine"
+_HOW = "make one with 'bargein keys', and copy it to the other machine"
 
 
 def make_key(path: Path) -> None:

@@ -387,7 +387,7 @@ def arm_signals(stop: Callable[[str, int], None]) -> None:
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """Give the command line every stage has."""
     made = argparse.ArgumentParser(
-        prog=f"python -m services.{name}", description=description, allow_abbrev=False
+        prog=f"bargein {name}", description=description, allow_abbrev=False
     )
     config.add_arguments(made)
     return made

@@ -1,7 +1,7 @@
 """A Realtime server on loopback: it hears, answers aloud, keeps time, and fails on request.
 
 It stands in for the service so that everything runs with no key, no network and no sound card.
-``python -m services.emulator --help`` shows its options. From the inside out:
+``bargein emulator --help`` shows its options. From the inside out:
 
 ====================  =============================================================================
 ``schema``            checks of what a client sends, in the service's error texts

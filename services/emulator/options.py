@@ -231,7 +231,7 @@ def _reply(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     ms = _count(0, 3_600_000)
     parser = _Parser(
-        prog="python -m services.emulator",
+        prog="bargein emulator",
         description="A Realtime server on loopback that hears, answers aloud and keeps time.",
         allow_abbrev=False,
     )

@@ -1,7 +1,7 @@
-"""The commands in bin/: what they set up, what they say, and how they end.
+"""The commands in bin/: what they set up, what they print, and how they end.
 
-They run in a copy of their own, with nothing on PATH but the standard tools and stand-ins for
-Python, the C compiler and the package manager, which write down how they were called.
+Each test runs them in a copy of bin/. PATH has only the standard tools, and stand-ins for Python,
+the C compiler and the package manager. The stand-ins write down how they were called.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 COMMANDS = ("demo", "start", "test")
-SCRIPTS = [*(REPOSITORY / "bin" / name for name in COMMANDS), REPOSITORY / "bin" / "setup.sh"]
+SCRIPTS = [REPOSITORY / "bin" / name for name in (*COMMANDS, "bargein", "setup.sh")]
 
-# What the scripts and the stand-ins may use, all of it in POSIX.
+#: The tools that the scripts and the stand-ins may use. POSIX has all of them.
 TOOLS = "cat chmod cksum cp dirname env grep ls mkdir rm sed tail"
 
-# Python, as far as the commands use it. A .venv is a copy of it; what is asked with -c and is not
-# about packages goes to the real one.
+#: A stand-in for Python. In a .venv it is a copy of itself. It hands a program given with -c to the
+#: real Python, except for questions about packages.
 PYTHON = f"""#!/bin/sh
 case "$*" in
     *base_prefix*)
@@ -35,6 +35,7 @@ case "$*" in
     -c*|-I*) exec '{sys.executable}' "$@" ;;
 esac
 echo "python $*" >>"$CALLS"
+pwd >"$WHERE"
 case "$1 $2 ${{3-}}" in
     "-m venv "*)
         mkdir -p .venv/bin
@@ -48,10 +49,10 @@ case "$1 $2 ${{3-}}" in
         fi
         echo "a line that pip prints"
         exit "${{PIP_STATUS:-0}}" ;;
-    "-m commands.preflight "*)
-        exit "${{PREFLIGHT_STATUS:-0}}" ;;
-    "-m commands.demo "*|"-m pytest "*)
-        shift 2
+    "-m commands start"*)
+        exit "${{START_STATUS:-0}}" ;;
+    "-m commands demo"*|"-m pytest "*|"-P -m commands"*)
+        case $2 in pytest) shift 2 ;; *) shift 3 ;; esac
         for argument; do echo "argument $argument" >>"$CALLS"; done
         case "$*" in *tests/unit*) exit "${{UNIT_STATUS:-0}}" ;; esac ;;
 esac
@@ -72,7 +73,7 @@ STAND_INS = {
 
 @dataclass
 class Checkout:
-    """A copy of bin/, in a folder whose name has a space, and a PATH of its own."""
+    """A copy of bin/ in a folder whose name has a space, with a PATH of its own."""
 
     root: Path
     path: Path
@@ -114,7 +115,7 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """Give a checkout in which nothing is set up."""
+    """Return a checkout in which nothing is set up."""
     root = tmp_path / "a checkout"
     shutil.copytree(REPOSITORY / "bin", root / "bin")
     shutil.copy(REPOSITORY / "pyproject.toml", root)
@@ -137,6 +138,7 @@ def checkout(tmp_path: Path) -> Checkout:
             "PATH": str(path),
             "HOME": str(tmp_path),
             "CALLS": str(tmp_path / "calls"),
+            "WHERE": str(tmp_path / "where"),
             "INCLUDE": str(include),
             "PYTHON_VERSION": "3.12",
         },
@@ -144,7 +146,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Give the lines on standard error."""
+    """Return the lines on standard error."""
     return done.stderr.splitlines()
 
 
@@ -164,7 +166,7 @@ def test_scripts_are_posix(script: Path) -> None:
         assert not done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "bargein"])
 def test_commands_can_be_run(command: str) -> None:
     script = REPOSITORY / "bin" / command
     assert os.access(script, os.X_OK)
@@ -175,7 +177,7 @@ def test_commands_can_be_run(command: str) -> None:
     "file", [*SCRIPTS, REPOSITORY / ".ci" / "run", REPOSITORY / "pyproject.toml"], ids=str
 )
 def test_no_registry_is_named(file: Path) -> None:
-    """Where packages come from is for the settings of the machine to say."""
+    """The settings of the machine decide where packages come from."""
     text = file.read_text(encoding="utf-8")
     assert "://" not in text
     assert not re.search(r"--(extra-)?index-url|--find-links|pypi\.|debian\.", text, re.IGNORECASE)
@@ -196,15 +198,15 @@ def test_set_up_once(checkout: Checkout) -> None:
     assert checkout.calls == [
         "python -m venv --clear .venv",
         "python -m pip install --no-input --disable-pip-version-check --editable .",
-        "python -m commands.demo",
+        "python -m commands demo",
     ]
     assert "installing" in first.stderr
-    assert "pip prints" not in first.stderr, "pip's own output is for the log"
+    assert "pip prints" not in first.stderr, "pip's own output belongs in the log"
 
     checkout.forget()
     second = checkout.run("demo")
     assert second.returncode == 0
-    assert checkout.calls == ["python -m commands.demo"]
+    assert checkout.calls == ["python -m commands demo"]
     assert second.stderr == ""
 
 
@@ -233,7 +235,7 @@ def test_the_tests_tools_are_installed_only_for_the_tests(checkout: Checkout) ->
     assert any(call.endswith("--editable .[dev]") for call in checkout.calls)
     checkout.forget()
     checkout.run("demo")
-    assert checkout.calls == ["python -m commands.demo"]
+    assert checkout.calls == ["python -m commands demo"]
 
 
 def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
@@ -250,13 +252,29 @@ def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.calls[-2:] == ["argument -k", "argument a and b"]
     checkout.forget()
     checkout.run("start", "capture", "link")
-    assert checkout.calls[-1] == "python -m commands.launcher -f Procfile capture link"
+    assert checkout.calls[-1] == "python -m commands start capture link"
 
 
-def test_start_stops_at_a_failed_preflight(checkout: Checkout) -> None:
-    done = checkout.run("start", PREFLIGHT_STATUS="3")
-    assert done.returncode == 3
-    assert not any(call.startswith("honcho") for call in checkout.calls)
+def test_bargein_sets_up_and_stays_in_the_directory_where_it_was_typed(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    done = checkout.run("bargein", "tap", "echo", "a topic", cwd=there)
+    assert done.returncode == 0, done.stderr
+    assert "python -m venv --clear .venv" in checkout.calls
+    assert checkout.calls[-4:] == [
+        "python -P -m commands tap echo a topic",
+        *(f"argument {argument}" for argument in ("tap", "echo", "a topic")),
+    ]
+    assert Path(checkout.env["WHERE"]).read_text(encoding="utf-8").strip() == str(there)
+    checkout.forget()
+    assert checkout.run("bargein", "demo", cwd=there).stderr == ""
+    assert checkout.calls == ["python -P -m commands demo", "argument demo"]
+
+
+def test_start_ends_with_the_status_of_the_command(checkout: Checkout) -> None:
+    assert checkout.run("start", START_STATUS="3").returncode == 3
 
 
 def test_an_old_python_gets_one_line(checkout: Checkout) -> None:
@@ -278,7 +296,7 @@ def test_no_python_gets_one_line(checkout: Checkout) -> None:
 
 
 def test_a_python_that_does_not_run_is_passed_over(checkout: Checkout) -> None:
-    """Such as pyenv's stand-in for a version that is not the one in use."""
+    """pyenv, for example, puts a command on PATH for versions that are not in use."""
     (checkout.path / "python3").rename(checkout.path / "python3.12")
     (checkout.path / "python3").write_text("#!/bin/sh\nexit 127\n", encoding="utf-8")
     (checkout.path / "python3").chmod(0o755)
@@ -301,7 +319,7 @@ def test_a_failed_apt_ends_with_one_line(checkout: Checkout) -> None:
     said = [line for line in errors(done) if line.startswith("bin/demo: ")]
     assert errors(done)[-1] == said[-1]
     assert said[-1].startswith("bin/demo: apt-get could not install gcc libc6-dev")
-    assert "    E: Unable to locate package" in errors(done), "apt's own last words are shown"
+    assert "    E: Unable to locate package" in errors(done), "apt's last lines are shown"
     assert (checkout.root / ".setup.log").exists()
     assert sum("update" in call for call in checkout.calls) == 1, "the list of packages may be old"
     assert not any("venv" in call for call in checkout.calls)
@@ -331,7 +349,7 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     rings = [call for call in checkout.calls if call.startswith("argument tests/")]
     assert rings == [f"argument tests/{ring}" for ring in ("unit", "contract", "process", "sound")]
     checkout.forget()
-    # what is named is run alone
+    # A test that is named runs alone.
     assert checkout.run("test", "-k", "playhead", UNIT_STATUS="3").returncode == 0
     assert checkout.calls[-2:] == ["argument -k", "argument playhead"]
 
@@ -372,7 +390,7 @@ def test_nothing_is_put_beside_pipewire(checkout: Checkout) -> None:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    """Make the gate at which the stand-in for pip waits: it writes to `.in`, and reads `.out`."""
+    """Return the gate at which the stand-in for pip waits: it writes `.in`, then reads `.out`."""
     os.mkfifo(tmp_path / "gate.in")
     os.mkfifo(tmp_path / "gate.out")
     return tmp_path / "gate"
@@ -388,7 +406,7 @@ def test_two_set_ups_at_once_are_one(checkout: Checkout, gate: Path) -> None:
             assert first.wait(60) == 0
             assert second.wait(60) == 0
     assert sum("pip install" in call for call in checkout.calls) == 1
-    assert "python -m commands.launcher -f Procfile" in checkout.calls
+    assert "python -m commands start" in checkout.calls
 
 
 def test_a_killed_set_up_is_in_nobodys_way(checkout: Checkout, gate: Path) -> None:
@@ -397,7 +415,7 @@ def test_a_killed_set_up_is_in_nobodys_way(checkout: Checkout, gate: Path) -> No
         first.kill()
         first.wait()
         try:
-            done = checkout.run("demo")  # though the pip of the first still runs
+            done = checkout.run("demo")  # the pip of the first set-up still runs
         finally:
             os.killpg(first.pid, signal.SIGKILL)
     assert done.returncode == 0

@@ -84,9 +84,7 @@ def test_off_this_machine_it_takes_a_key(host: str, leaves: bool) -> None:
     setting = f"bus.machines=['tcp://{host}:7300 capture']"
     config.resolve(Path(os.devnull), {}, [setting, "bus.key_file=x"])
     if leaves:
-        with pytest.raises(
-            config.ConfigError, match=r"would let anyone .* python -m commands.keys"
-        ):
+        with pytest.raises(config.ConfigError, match=r"would let anyone .* 'bargein keys'"):
             config.resolve(Path(os.devnull), {}, [setting])
     else:
         config.resolve(Path(os.devnull), {}, [setting])
@@ -160,11 +158,11 @@ def _pipe(path: Path) -> None:
     ("change", "why"),
     [
         (_readable, "others can read it (mode 0604): run chmod 600"),
-        (_short, "holds no key: make one with python -m commands.keys"),
+        (_short, "holds no key: make one with 'bargein keys'"),
         (_odd, "holds no key"),
         (_directory, "Is a directory"),
         (_pipe, "not a file"),
-        (Path.unlink, "there is none: make one with python -m commands.keys"),
+        (Path.unlink, "there is none: make one with 'bargein keys'"),
     ],
 )
 def test_a_key_that_is_none_of_ours(made: Path, change: Callable[[Path], object], why: str) -> None:

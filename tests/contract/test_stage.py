@@ -590,7 +590,7 @@ def test_a_wrong_command_line_is_refused(
     with pytest.raises(SystemExit) as caught:
         run(*line)
     assert caught.value.code == BAD_CONFIG
-    assert "python -m services.capture: error: " in capsys.readouterr().err
+    assert "bargein capture: error: " in capsys.readouterr().err
 
 
 def test_it_hands_over_the_interpreter_quickly(run: Run) -> None:

@@ -117,7 +117,7 @@ def test_nothing_that_is_logged_or_said_on_the_bus_shows_the_key(started: Starte
 def look(started: Started, *arguments: str) -> Child:
     """Run a tap on the bus."""
     directory = f"--set=bus.directory={started.pipeline.bus_directory}"
-    return started.pipeline.python("commands.tap", *arguments, directory)
+    return started.pipeline.python("commands", "tap", *arguments, directory)
 
 
 def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
@@ -166,7 +166,7 @@ def test_a_look_ends_with_ctrl_c(started: Started) -> None:
 
 def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
     unknown, where = look(started, "echo", "mic.frames"), look(started, "echo")
-    empty = started.pipeline.python("commands.tap", "hz", "--set=bus.directory=/nowhere/bus")
+    empty = started.pipeline.python("commands", "tap", "hz", "--set=bus.directory=/nowhere/bus")
     for child, code, told in (
         (unknown, 2, "no topic mic.frames; the topics are mic.frame "),
         (where, 2, "echo needs a topic; the topics are "),

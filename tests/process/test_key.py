@@ -76,7 +76,7 @@ def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
 def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) -> None:
     env = {"OPENAI_API_KEY": key, "BARGEIN_LINK__URL": REMOTE}
     stage = pipeline.stage("link", settings={"link.url": REMOTE}, env=env)
-    before = pipeline.python("commands.preflight", env=env)
+    before = pipeline.python("commands", "preflight", env=env)
     for child in (stage, before):
         assert child.wait() == 1
         [line] = child.lines
@@ -90,7 +90,7 @@ def test_a_key_that_is_missing_or_odd_is_one_line(pipeline: Pipeline, key: str) 
 )
 def test_a_machine_without_link_needs_no_key(pipeline: Pipeline, stages: str, code: int) -> None:
     env = {"BARGEIN_LINK__URL": REMOTE}
-    assert pipeline.python("commands.preflight", *stages.split(), env=env).wait() == code
+    assert pipeline.python("commands", "preflight", *stages.split(), env=env).wait() == code
 
 
 def test_the_key_is_in_nothing_that_is_said_written_or_shown(
@@ -125,9 +125,9 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
             listened.set()
             said = pipeline.bus.wait_for(messages.Transcript).message
             echo = pipeline.python(
-                "commands.tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
+                "commands", "tap", "echo", "server.event", *pipeline.options({}), env=TELLTALE
             )
-            shown = pipeline.python("commands.config", *pipeline.options({}), env=TELLTALE)
+            shown = pipeline.python("commands", "config", *pipeline.options({}), env=TELLTALE)
             assert shown.wait() == 0
             shown.wait_line("OPENAI_API_KEY: set")
             for name, child in {**stages, "echo": echo}.items():

@@ -261,19 +261,19 @@ def test_a_stage_that_ends_on_purpose_ends_the_conversation(
 # `bargein stop` and `bargein restart`
 
 
-def stop(pipeline: Pipeline, *arguments: str) -> Child:
-    return pipeline.python("commands.stop", *arguments, *pipeline.options({}))
+def bargein(pipeline: Pipeline, *arguments: str) -> Child:
+    return pipeline.python("commands", *arguments, *pipeline.options({}))
 
 
 def test_a_conversation_is_ended_from_anywhere(pipeline: Pipeline, conversation: Child) -> None:
     pids = stage_pids(pipeline)
     os.kill(pids["uplink"], signal.SIGSTOP)
-    child = stop(pipeline)
+    child = bargein(pipeline, "stop")
     assert child.wait() == 0
     assert [stage for stage in pids if f"{stage} (pid {pids[stage]})" in child.output] == [*pids]
     assert conversation.wait() == 0
     assert alive(pids) == []
-    assert "nothing was running" in (again := stop(pipeline)).wait_line("nothing")
+    assert "nothing was running" in (again := bargein(pipeline, "stop")).wait_line("nothing")
     assert again.wait() == 0
 
 
@@ -281,7 +281,7 @@ def test_a_stage_is_restarted_in_the_midst_of_a_conversation(
     pipeline: Pipeline, conversation: Child
 ) -> None:
     pids = stage_pids(pipeline)
-    child = stop(pipeline, "--restart", "playback")
+    child = bargein(pipeline, "restart", "playback")
     assert child.wait() == 0
     now = pipeline.bus.now
     new = pipeline.bus.health("playback", since=now).pid
@@ -293,7 +293,7 @@ def test_a_stage_is_restarted_in_the_midst_of_a_conversation(
 def test_a_restart_that_nobody_carries_out_is_told(pipeline: Pipeline) -> None:
     capture = pipeline.up("capture")
     capture.codes = {75}
-    child, missing = stop(pipeline, "--restart", "capture"), stop(pipeline, "--restart", "vad")
+    child, missing = (bargein(pipeline, "restart", stage) for stage in ("capture", "vad"))
     assert (child.wait(), missing.wait()) == (1, 1)
     assert "nothing started it again" in child.output
     assert "vad is not running" in missing.output

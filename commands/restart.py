@@ -1,0 +1,76 @@
+"""``bargein restart STAGE``: start one stage again while the conversation goes on.
+
+The stage ends with the exit code RESTART. The program that started the stage (``bargein start``,
+``bargein demo`` or systemd) then starts it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from commands.running import LOOK_S, holder
+from shared import config, registry
+from shared.stage import RESTART_SIGNAL
+
+#: How long to wait for the new process to take the stage's lock, s: Python has to start first.
+RESTARTED_S = 5.0
+
+
+def restart(directory: Path, stage: str) -> tuple[int, int]:
+    """Ask a stage to end so that it is started again; return its old pid and its new pid.
+
+    The old pid is 0 if the stage is not running. The new pid is 0 if nothing started it again.
+    Raises PermissionError if the process belongs to another user.
+    """
+    before = holder(directory, stage)
+    if not before:
+        return 0, 0
+    os.kill(before, RESTART_SIGNAL)
+    # A stopped process (Ctrl-Z) handles the signal only after SIGCONT.
+    os.kill(before, signal.SIGCONT)
+    deadline = time.monotonic() + RESTARTED_S
+    while (now := holder(directory, stage)) in (0, before):
+        if time.monotonic() > deadline:
+            return before, 0
+        time.sleep(LOOK_S)
+    return before, now
+
+
+def main() -> int:
+    """Restart a stage; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bargein restart", description=__doc__)
+    known = (*registry.STAGES, *registry.LISTENERS)
+    parser.add_argument("stage", choices=known, metavar="STAGE", help=f"one of {', '.join(known)}")
+    config.add_arguments(parser)
+    arguments = parser.parse_args()
+    stage = arguments.stage
+    try:
+        directory = config.bus_directory(config.load(arguments).config)
+        before, after = restart(directory, stage)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except PermissionError:
+        print(f"restart: {stage} on {directory} belongs to another user", file=sys.stderr)
+        return 1
+    if not before:
+        print(f"restart: {stage} is not running on {directory}", file=sys.stderr)
+        return 1
+    if not after:
+        print(
+            f"restart: {stage} (pid {before}) has ended, and nothing started it again:"
+            f" start it with 'bargein {stage}'",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{stage}: pid {before} has ended, pid {after} runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

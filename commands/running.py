@@ -1,0 +1,22 @@
+"""The processes that hold the locks of the stages: who runs on a bus directory."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+#: Time between two looks at a lock, s: a person does not notice it.
+LOOK_S = 0.02
+
+
+def holder(directory: Path, stage: str) -> int:
+    """Return the pid of the process that holds a stage's lock; 0 if no process holds it."""
+    try:
+        with (directory / f"{stage}.lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read(32).strip() or 0)
+    except (OSError, ValueError):
+        pass  # There is no lock, or a process is just writing its pid into it.
+    return 0

@@ -1,0 +1,56 @@
+"""``bargein COMMAND``: what a command imports before it runs, its help text and its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from commands import __main__ as entry
+from shared import config
+
+pytestmark = pytest.mark.contract
+
+
+def run(*line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "commands", *line],
+        cwd=config.ROOT,
+        env={**os.environ, "BARGEIN_BUS__DIRECTORY": "/nowhere/bus"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def imported(done: subprocess.CompletedProcess[str]) -> Iterator[str]:
+    """Yield the names of the modules that a process imported, in the order of their ends."""
+    for line in done.stderr.splitlines():
+        if line.startswith("import time:"):
+            yield line.rpartition("|")[2].strip()
+
+
+def test_the_entry_point_imports_nothing_heavy() -> None:
+    """A stage pays for what it uses itself, not for what other commands use."""
+    done = run("--help")
+    assert done.returncode == 0
+    heavy = {"honcho", "numpy", "zmq", "pyaudio", "soundfile", "websocket", "psutil", "asyncio"}
+    assert not heavy & set(imported(done))
+    found = set(imported(done))
+    assert not {name for name in found if name.startswith(("services", "commands."))}
+
+
+@pytest.mark.parametrize("name", entry.ROWS)
+def test_each_command_has_a_help_text_that_gives_its_name(name: str) -> None:
+    done = run(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: bargein {name}")
+
+
+def test_a_stage_gets_its_own_arguments_and_its_exit_code_is_passed_on() -> None:
+    done = run("vad", "--set", "vad.treshold=1")
+    assert done.returncode == 2
+    assert "vad.treshold: unknown: did you mean vad.threshold?" in done.stderr
