@@ -1,6 +1,6 @@
-"""A look at a running bus: ``python -m commands.tap list|echo|hz|bw|delay|health``.
+"""``bargein tap list|echo|hz|bw|delay|health``: look at a running bus.
 
-It only subscribes, so it takes nothing away from anyone and slows nobody down.
+The tap only observes: it takes no message away from a stage, and no stage waits for it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,19 +18,38 @@ import msgspec
 
 from shared import bus, config, messages, registry
 from shared.audio import pcm
+from shared.printable import printable
+from shared.stage import arm_signals
 
-#: What carries text; all other payloads are sound.
+DESCRIPTION = """\
+Look at a running bus. The tap only observes: it takes no message away from a stage.
+
+  health  how each stage is, what it has counted, and the topics that it reads
+  list    every topic, its publisher, and how often messages come
+  echo    the messages of the named topics, one line of JSON each, until Ctrl-C
+  hz      the rate of each topic
+  bw      the bandwidth of each topic, without the headers
+  delay   how long each message took from its publisher to the tap"""
+
+#: The message types whose payload is text. All other payloads are sound.
 TEXT = (messages.ClientEvent, messages.ServerEvent, messages.History, messages.HistoryMirror)
+#: A longer text is cut in the output of ``echo``, bytes: a screen holds about this much.
+LONGEST = 2000
+#: The longest wait for a message, s: how soon the tap notices that it was asked to end.
+WAIT_S = 0.2
+#: How long a look lasts by default, s. Every state topic is repeated each second, so 1.5 s are
+#: enough for the health, and 3 s for a rate.
+HEALTH_S, TABLE_S = 1.5, 3.0
 
 
 @dataclass
 class _Seen:
-    """What was seen of one topic."""
+    """The messages of one topic that the tap has seen."""
 
     messages: int = 0
     size: int = 0  # bytes of payload
-    first: float = 0.0  # s
-    last: float = 0.0
+    first: float = 0.0  # s, monotonic
+    last: float = 0.0  # s, monotonic
     delays_ns: list[int] = field(default_factory=list)
 
     @property
@@ -39,43 +59,37 @@ class _Seen:
 
 
 def _deliveries(
-    subscriber: bus.Subscriber, seconds: float
-) -> Iterator[bus.Delivery[messages.Message] | None]:
-    """Give what comes for ``seconds`` (0: for ever), and None whenever nothing does for a while."""
+    subscriber: bus.Subscriber, seconds: float, ended: threading.Event
+) -> Iterator[bus.Delivery[messages.Message]]:
+    """Yield the messages of the next ``seconds`` (0: no limit), until ``ended`` is set."""
     poller = bus.Poller()
     for socket in subscriber.sockets:
         poller.watch(socket)
     end = time.monotonic() + seconds if seconds else float("inf")
-    while (left := end - time.monotonic()) > 0:
-        poller.wait(min(left, 0.2))
-        while (delivery := subscriber.receive()) is not None:
+    while (left := end - time.monotonic()) > 0 and not ended.is_set():
+        poller.wait(min(left, WAIT_S))
+        while not ended.is_set() and (delivery := subscriber.receive()) is not None:
             yield delivery
-        yield None
 
 
-def _watch(subscriber: bus.Subscriber, seconds: float) -> dict[str, _Seen]:
+def _watch(deliveries: Iterator[bus.Delivery[messages.Message]]) -> dict[str, _Seen]:
     seen: dict[str, _Seen] = {}
-    try:
-        for delivery in _deliveries(subscriber, seconds):
-            if delivery is None:
-                continue
-            row = seen.setdefault(delivery.topic.name, _Seen(first=time.monotonic()))
-            row.messages += 1
-            row.size += len(delivery.message.payload)
-            row.last = time.monotonic()
-            row.delays_ns.append(time.monotonic_ns() - delivery.stamp.t)
-    except KeyboardInterrupt:
-        pass  # what was seen so far is still worth showing
+    for delivery in deliveries:
+        row = seen.setdefault(delivery.topic.name, _Seen(first=time.monotonic()))
+        row.messages += 1
+        row.size += len(delivery.message.payload)
+        row.last = time.monotonic()
+        row.delays_ns.append(time.monotonic_ns() - delivery.stamp.t)
     return seen
 
 
 def _plain(delivery: bus.Delivery[messages.Message]) -> dict[str, Any]:
-    """Give a message as a plain map: text payloads as text, audio as its length and level."""
+    """Return a message as a plain map: a text payload as text, sound as its length and level."""
     fields = msgspec.to_builtins(delivery.message, builtin_types=(bytes,))
     payload = fields.pop("payload")
     if payload:
         if isinstance(delivery.message, TEXT):
-            fields["text"] = payload[:2000].decode("utf-8", "replace")
+            fields["text"] = payload[:LONGEST].decode("utf-8", "replace")
         else:
             even = payload[: len(payload) & ~1]
             fields["audio_ms"] = pcm.samples_to_ms(len(even) // pcm.SAMPLE_BYTES)
@@ -114,16 +128,15 @@ def _delay(seen: dict[str, _Seen]) -> None:
         print(f"{name:<18} median {middle:7.2f} ms  worst {most:7.2f} ms")
 
 
-def _echo(subscriber: bus.Subscriber, seconds: float) -> None:
-    for delivery in _deliveries(subscriber, seconds):
-        if delivery is not None:
-            print(msgspec.json.encode(_plain(delivery)).decode(), flush=True)
+def _echo(deliveries: Iterator[bus.Delivery[messages.Message]]) -> None:
+    for delivery in deliveries:
+        print(printable(msgspec.json.encode(_plain(delivery)).decode()), flush=True)
 
 
-def _health(subscriber: bus.Subscriber, seconds: float) -> int:
+def _health(deliveries: Iterator[bus.Delivery[messages.Message]]) -> int:
     found: dict[str, messages.Health] = {}
-    for delivery in _deliveries(subscriber, seconds):
-        if delivery is not None and isinstance(delivery.message, messages.Health):
+    for delivery in deliveries:
+        if isinstance(delivery.message, messages.Health):
             found[delivery.topic.publisher] = delivery.message
     for stage in (*registry.STAGES, *registry.LISTENERS):
         health = found.get(stage)
@@ -131,10 +144,10 @@ def _health(subscriber: bus.Subscriber, seconds: float) -> int:
             print(f"{stage:<10} not running")
             continue
         mark = "ok" if health.ok else "NOT OK"
-        print(f"{stage:<10} {mark:<7} pid {health.pid:<7} {health.state}")
+        print(f"{stage:<10} {mark:<7} pid {health.pid:<7} {printable(health.state)}")
         counters = " ".join(f"{k}={v}" for k, v in sorted(health.counters.items()) if v)
         if counters:
-            print(f"{'':<10} {counters}")
+            print(f"{'':<10} {printable(counters)}")
     return 0 if all(s in found and found[s].ok for s in registry.STAGES) else 1
 
 
@@ -146,16 +159,18 @@ TABLES: dict[str, Callable[[dict[str, _Seen]], None]] = {
 }
 
 
-def main() -> int:
-    """Run one look."""
-    parser = argparse.ArgumentParser(prog="bargein tap", description=__doc__)
+def run(line: Sequence[str], ended: threading.Event) -> int:
+    """Run one look, until it is over or ``ended`` is set; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="bargein tap",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("look", choices=[*TABLES, "echo", "health"])
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
-    parser.add_argument("--seconds", type=float, help="how long (echo: until Ctrl-C)")
+    parser.add_argument("--seconds", type=float, help="how long to look (echo: until Ctrl-C)")
     config.add_arguments(parser)
-    arguments = parser.parse_args()
-    # a reader that goes away (| head) ends this quietly
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    arguments = parser.parse_args(line)
     try:
         settings = config.load(arguments).config
         directory = config.bus_directory(settings)
@@ -175,7 +190,7 @@ def main() -> int:
         print(f"tap: nothing has run on {directory} yet: start a stage first", file=sys.stderr)
         return 1
     try:
-        # what it shows should be what our own stages say
+        # In a directory that others can write to, the messages could be another user's.
         bus.prepare_directory(directory)
     except bus.BusError as error:
         print(f"tap: {error}", file=sys.stderr)
@@ -183,20 +198,32 @@ def main() -> int:
     subscriber = bus.Subscriber(rows, directory, network, observer=True)
     try:
         if arguments.look == "echo":
-            _echo(subscriber, arguments.seconds or 0)
-        elif arguments.look == "health":
-            return _health(subscriber, arguments.seconds or 1.5)
-        else:
-            seen = _watch(subscriber, arguments.seconds or 3.0)
-            TABLES[arguments.look](seen)
-            if not seen:
-                print(f"tap: nothing was said on {directory}: is a stage running?", file=sys.stderr)
-                return 1
-    except KeyboardInterrupt:
-        pass
+            _echo(_deliveries(subscriber, arguments.seconds or 0, ended))
+            return 0
+        if arguments.look == "health":
+            return _health(_deliveries(subscriber, arguments.seconds or HEALTH_S, ended))
+        seen = _watch(_deliveries(subscriber, arguments.seconds or TABLE_S, ended))
+        TABLES[arguments.look](seen)
+        if seen:
+            return 0
+        print(f"tap: no message came on {directory}: is a stage running?", file=sys.stderr)
+        return 1
     finally:
         subscriber.close()
-    return 0
+
+
+def main() -> int:
+    """Run one look; return the exit code.
+
+    Ctrl-C ends the look, and what was seen until then is shown. KeyboardInterrupt is not used: it
+    could be raised, and be lost, inside code that Python calls from C. A thread waits for the
+    signal instead, and ends the process even if the terminal takes no more output.
+    """
+    # The end of the program that reads the output (| head) ends the tap without a message.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    ended = threading.Event()
+    arm_signals(lambda _reason, _code: ended.set())
+    return run(sys.argv[1:], ended)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from shared import bus, config, messages, network, parent, registry
+from shared.printable import printable
 from shared.realtime import endpoint
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class _OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = " ".join(super().format(record).split())
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        return printable(text)
 
 
 def set_up_log(level: str) -> logging.Logger:

@@ -1,10 +1,9 @@
-"""What the tap shows of messages."""
+"""What ``bargein tap`` prints."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,7 @@ Run = Callable[..., tuple[int, list[str], str]]
 
 
 class Reader:
-    """A subscriber to which everything has come already."""
+    """A subscriber that has received every message already."""
 
     def __init__(self, rows: list[registry.Topic], said: list[Delivery[messages.Message]]) -> None:
         self.sockets: list[Any] = []
@@ -165,9 +164,18 @@ class Reader:
         self.closed = True
 
 
+@pytest.fixture(name="ended")
+def _ended() -> threading.Event:
+    """Return the event that is set when the look has to end."""
+    return threading.Event()
+
+
 @pytest.fixture(name="run")
 def _run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    ended: threading.Event,
 ) -> Run:
     def run(
         *line: str, said: list[Delivery[messages.Message]] | None = None
@@ -184,12 +192,8 @@ def _run(
             return readers[0]
 
         monkeypatch.setattr("commands.tap.bus.Subscriber", subscriber)
-        monkeypatch.setattr(sys, "argv", ["tap", *line, "--seconds", "0.001"])
-        before = signal.getsignal(signal.SIGPIPE)
-        try:
-            code = tap.main()
-        finally:
-            signal.signal(signal.SIGPIPE, before)
+        code = tap.run([*line, "--seconds", "0.001"], ended)
+        ended.clear()
         assert all(reader.closed for reader in readers)
         out, err = capsys.readouterr()
         return code, out.splitlines(), err
@@ -240,15 +244,19 @@ def test_silence_is_told(run: Run, tmp_path: Path) -> None:
     for look in ("list", "hz", "bw", "delay"):
         code, _, err = run(look)
         assert code == 1
-        assert err == f"tap: nothing was said on {tmp_path / 'bus'}: is a stage running?\n"
+        assert err == f"tap: no message came on {tmp_path / 'bus'}: is a stage running?\n"
 
 
 @pytest.mark.usefixtures("running")
-def test_what_was_seen_before_control_c_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(self: Reader) -> Delivery[messages.Message]:
-        if not self._said:
-            raise KeyboardInterrupt
-        return self._said.pop(0)
+def test_what_was_seen_before_control_c_is_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch, ended: threading.Event
+) -> None:
+    def interrupted(self: Reader) -> Delivery[messages.Message] | None:
+        if self._said:
+            return self._said.pop(0)
+        assert not ended.is_set()
+        ended.set()
+        return None
 
     monkeypatch.setattr(Reader, "receive", interrupted)
     code, lines, _ = run("hz", said=[INTERRUPT, OPEN])

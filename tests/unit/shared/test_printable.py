@@ -1,0 +1,39 @@
+"""The filter for printed text."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from shared.printable import printable
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("naïve – “quoted” 日本語 👋", "naïve – “quoted” 日本語 👋"),
+        ("\x1b[2Jgone", r"\u001b[2Jgone"),
+        ("one\ntwo\r\n", r"one\u000atwo\u000d\u000a"),
+        ("\x7f\x9b31m", r"\u007f\u009b31m"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\u2066x\u2069\u200f", r"\u2066x\u2069\u200f"),
+        ("a\u2028b\u00a0c", r"a\u2028b\u00a0c"),
+        ("\U000e0041", r"\udb40\udc41"),
+        ("\ud800", r"\ud800"),
+    ],
+)
+def test_what_does_not_print_is_its_escape(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_every_character_prints_and_json_keeps_its_meaning() -> None:
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        assert (shown := printable(character)).isprintable()
+        if not character.isprintable():
+            assert json.loads(f'"{shown}"') == character
