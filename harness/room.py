@@ -18,8 +18,8 @@ from harness.rooms import (
     decibels,
     render,
 )
+from services.echo.aligner import Aligner
 from services.echo.canceller import Canceller
-from services.echo.farend import Aligner
 from services.emulator.ears import Detection, Ears, Started
 from services.vad.voice import Voice
 from shared import config, messages

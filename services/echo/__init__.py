@@ -1,1 +1,1 @@
-"""The stage that takes the assistant's voice out of the microphone."""
+"""The stage that removes the assistant's voice from the microphone."""

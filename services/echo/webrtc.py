@@ -1,6 +1,7 @@
-"""WebRTC's audio processing, as livekit ships it: the only importer of livekit.
+"""WebRTC's audio processing, from the package livekit: the only module that imports it.
 
-Its echo canceller (AEC3) takes away what a linear filter leaves, its other parts rumble and noise.
+WebRTC's echo canceller (AEC3) removes what a linear filter leaves of the echo. Its other parts
+remove rumble and noise.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from livekit import rtc
 
 from shared.audio.pcm import RATE, SAMPLE_BYTES
 
-#: What WebRTC takes at a time: 10 ms.
+#: Samples in a block: WebRTC processes 10 ms at a time.
 BLOCK = RATE // 100
 _BLOCK_BYTES = BLOCK * SAMPLE_BYTES
 
 
 class Processing:
-    """One microphone's processing. All PCM is mono s16le at 24 kHz, in whole blocks of 10 ms."""
+    """The processing of one microphone: mono s16le at 24 kHz, in whole blocks of 10 ms."""
 
     def __init__(self, *, high_pass: bool, noise_suppression: bool) -> None:
         self._module = rtc.AudioProcessingModule(
@@ -23,14 +24,17 @@ class Processing:
             high_pass_filter=high_pass,
             noise_suppression=noise_suppression,
         )
-        # processed in place, again and again: a frame's buffer is written through these views
+        # WebRTC processes a frame in place, so two frames are enough. The views write into them.
         self._near, self._far = (
             rtc.AudioFrame(bytearray(_BLOCK_BYTES), RATE, 1, BLOCK) for _ in range(2)
         )
         self._near_bytes, self._far_bytes = (f.data.cast("B") for f in (self._near, self._far))
 
     def process(self, near: bytes, far: bytes) -> bytes:
-        """Give the microphone without the echo of ``far``, which was heard at the same time."""
+        """Return ``near``, the microphone, without the echo of ``far``.
+
+        ``far`` is what the speaker played at the same time, and as long as ``near``.
+        """
         clean = bytearray(len(near))
         for at in range(0, len(near), _BLOCK_BYTES):
             here = slice(at, at + _BLOCK_BYTES)

@@ -29,8 +29,8 @@ STAGES = ("echo", "vad", "uplink", "downlink", "playback")
 #: The noises begin when the room is learnt.
 FIRST_S, EVERY_S = 4.0, 1.3
 ECHO_DB = -5.0
-#: Of what it says, so much has been enough to learn the room, and to leave it for others, s.
-LEFT_BY_S = 9.0
+#: Echo is restarted after so much of the reply, in seconds: it has learnt the room by then.
+RESTART_S = 9.0
 #: How long the assistant has the word, s.
 ALONE_S = 22.0
 NOISES = noises(0)
@@ -104,12 +104,12 @@ def talks(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> None:
     run = talks["server"]
     bus = run.pipeline.bus
-    # a canceller that dies is followed by one that knows the room
-    bus.wait_for(messages.Heard, lambda h: h.items and h.items[0].heard > LEFT_BY_S * pcm.RATE)
+    # a canceller that is restarted in the middle of the reply has to learn the room again
+    bus.wait_for(messages.Heard, lambda h: h.items and h.items[0].heard > RESTART_S * pcm.RATE)
     run.stages["echo"].end(signal.SIGKILL)
     run.stages["echo"] = run.pipeline.up("echo")
     record = bus.wait_for(messages.Interruption, patience=ALONE_S + 20).message
-    # for all the time in which nobody spoke, it spoke
+    # while nobody spoke, the assistant did not interrupt itself, not even after the restart
     [report] = record.reports
     assert report.heard_ms > ALONE_S * 1000
     assert record.cause == "speech_started"
@@ -119,7 +119,6 @@ def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> N
     assert not record.ducked_ns or record.onset_ns < record.ducked_ns <= record.silent_ns
     healths = bus.all(messages.Health, topic="echo.health")
     assert max(h.counters.get("removed_db", 0) for h in healths) > 10
-    assert run.counters("echo")["resumed"] == 1
     assert not run.counters("capture").get("too_late")
 
 

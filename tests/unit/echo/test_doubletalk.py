@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from services.echo.doubletalk import WEAKEST_DB, DoubleTalk
+from services.echo.doubletalk import WEAKEST_DB, Change, DoubleTalk
 from services.echo.kalman import Samples
 from shared.audio import pcm
 
@@ -26,7 +26,7 @@ class Ear:
 
     def __init__(self, seed: int = 0) -> None:
         self.talk = DoubleTalk()
-        self.changes: Counter[str] = Counter()
+        self.changes: Counter[Change] = Counter()
         self._chance = np.random.default_rng(seed)
         self._frames = 0
 
@@ -46,7 +46,7 @@ class Ear:
         person: float = 0.0,
         noise: float = NOISE,
         far: float = FAR,
-        unsure: float = 1.0,  # how much echo the filter may have missed
+        uncertain: float = 1.0,  # how much of the residual may be unlearnt echo
     ) -> Iterator[bool]:
         """Give for each of some frames whether the gate is open."""
         for _ in range(frames):
@@ -56,7 +56,7 @@ class Ear:
             this_db = rest_db + self._chance.uniform(-1, 1) * scatters_db
             near = np.float32(truly) * known + self.sound(echo * 10 ** (this_db / 10) * speak)
             near += self.sound((person + other) * speak) + self.sound(noise)
-            is_open = self.talk.judge(near, near - known, self.sound(far), unsure)
+            is_open = self.talk.judge(near, near - known, self.sound(far), uncertain)
             self.changes[self.talk.change] += 1
             yield is_open
 
@@ -74,10 +74,10 @@ class Ear:
     def passes(self) -> bool:
         return self.talk.no_echo
 
-    def told(self) -> set[str]:
-        """Give what the filter was told since this was asked."""
-        said, self.changes = set(self.changes) - {""}, Counter()
-        return said
+    def told(self) -> set[Change]:
+        """Return the changes that were reported since the last call."""
+        reported, self.changes = set(self.changes) - {Change.NONE}, Counter()
+        return reported
 
 
 @pytest.fixture
@@ -113,33 +113,33 @@ def test_until_the_room_is_learnt_the_gate_is_closed(ear: Ear) -> None:
 
 
 def test_who_talks_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
-    unsure = ECHO / 10
-    assert not any(ear.hear(6, unsure=unsure))
+    uncertain = ECHO / 10
+    assert not any(ear.hear(6, uncertain=uncertain))
     # louder than all that it may have missed, and what is softer may be that
-    assert not any(ear.hear(3, unsure=unsure, person=0.8 * ECHO))
-    assert all(ear.hear(3, unsure=unsure, person=2 * ECHO))
+    assert not any(ear.hear(3, uncertain=uncertain, person=0.8 * ECHO))
+    assert all(ear.hear(3, uncertain=uncertain, person=2 * ECHO))
     assert not ear.learnt()
     # a pause is none of the rest's; nor is who speaks on learnt for it
-    assert all(ear.hear(2, unsure=ECHO, truly=2))
-    list(ear.hear(SECOND, unsure=unsure, person=4 * ECHO))
+    assert all(ear.hear(2, uncertain=ECHO, truly=2))
+    list(ear.hear(SECOND, uncertain=uncertain, person=4 * ECHO))
     assert not any(list(ear.hear(SECOND))[5:])
     assert ear.learnt()
 
 
 def test_who_is_not_louder_than_the_noise_is_nobody_at_first_either(ear: Ear) -> None:
     ear.talk.noise = noise = ECHO / 100
-    assert not any(ear.hear(15, unsure=0, noise=noise, rest_db=-20))
+    assert not any(ear.hear(15, uncertain=0, noise=noise, rest_db=-20))
 
 
 def test_an_echo_that_the_filter_has_not_found_is_no_person(ear: Ear) -> None:
     # it comes later than the filter looks for it
-    assert not any(ear.hear(20, echo=ECHO / 100, truly=0, other=ECHO, unsure=ECHO / 100))
+    assert not any(ear.hear(20, echo=ECHO / 100, truly=0, other=ECHO, uncertain=ECHO / 100))
     # and once more where a room that was known is left
     other = Ear()
     other.learns()
     other.talk.forget()
-    assert not any(other.hear(10, unsure=ECHO / 100))
-    assert not any(other.hear(10, unsure=ECHO / 100, other=ECHO))
+    assert not any(other.hear(10, uncertain=ECHO / 100))
+    assert not any(other.hear(10, uncertain=ECHO / 100, other=ECHO))
 
 
 @pytest.mark.parametrize("scatters_db", [0, 3, 6])
@@ -241,9 +241,9 @@ def test_a_room_that_has_changed_is_no_person_for_long(ear: Ear) -> None:
     heard = []
     for is_open in ear.hear(SECOND, truly=0, other=ECHO):
         heard.append(is_open)
-        if ear.talk.change:
+        if ear.talk.change is not Change.NONE:
             break
-    assert ear.told() == {"moved"}
+    assert ear.told() == {Change.MOVED}
     assert len(heard) < 8
     # the first frames cannot be told from somebody's
     assert sum(heard) <= 3
@@ -270,10 +270,10 @@ def test_a_volume_that_is_turned_up_is_followed(ear: Ear, times: float) -> None:
     heard: list[bool] = []
     for _ in range(2 * SECOND):
         heard += ear.hear(echo=follows**2 * ECHO, truly=times / follows)
-        if ear.talk.change:
+        if ear.talk.change is not Change.NONE:
             follows *= ear.talk.gain
             assert len(heard) < SECOND
-    assert ear.told() == {"louder"}
+    assert ear.told() == {Change.LOUDER}
     assert follows == pytest.approx(times, rel=0.25)
     assert sum(heard) <= 3
     assert ear.learnt()
@@ -282,7 +282,7 @@ def test_a_volume_that_is_turned_up_is_followed(ear: Ear, times: float) -> None:
 def test_a_volume_that_is_turned_down_is_learnt_anew(ear: Ear) -> None:
     ear.learns()
     assert opened(ear.hear(SECOND // 2, truly=0.2)) <= 3
-    assert ear.told() == {"moved"}
+    assert ear.told() == {Change.MOVED}
 
 
 def test_what_was_learnt_can_be_forgotten(ear: Ear) -> None:

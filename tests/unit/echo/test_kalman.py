@@ -7,7 +7,7 @@ import pytest
 import soxr
 
 from harness import rooms
-from services.echo.kalman import MAX_SKIP, PARTS, KalmanFilter, Samples
+from services.echo.kalman import MAX_DELAY, PARTITIONS, KalmanFilter, Samples
 from shared.audio.pcm import FRAME, RATE
 
 SECONDS = 6
@@ -72,11 +72,11 @@ def test_before_and_after_it_is_held_back_it_knows_the_same_room() -> None:
     near = echo(0.1, 20.0 * held + 30)
     found = KalmanFilter(FRAME)
     run(found, near, end_s=4)
-    assert found.empty_parts() in (held, held + 1)
-    found.hold_back(held)
-    assert found.empty_parts() in (0, 1)
+    assert found.empty_partitions() in (held, held + 1)
+    found.set_delay(held)
+    assert found.empty_partitions() in (0, 1)
     assert removed_db(near[4 * RATE : 5 * RATE], run(found, near, 4, 5)) > 15
-    found.hold_back(0)
+    found.set_delay(0)
     assert removed_db(near[5 * RATE :], run(found, near, 5, 6)) > 15
 
 
@@ -84,7 +84,7 @@ def test_an_echo_that_comes_late_is_found_where_it_is_held_back() -> None:
     near = echo(0.1, 900)
     assert removed_db(near[tail(3)], run(KalmanFilter(FRAME), near)[tail(3)]) < 3
     found = KalmanFilter(FRAME)
-    found.hold_back(MAX_SKIP - 6)
+    found.set_delay(MAX_DELAY - 6)
     assert removed_db(near[tail(3)], run(found, near)[tail(3)]) > 20
 
 
@@ -108,7 +108,7 @@ def test_what_was_forgotten_is_learnt_anew() -> None:
     near = echo(0.2, 40)
     found = KalmanFilter(FRAME)
     run(found, near, end_s=3)
-    found.forget()
+    found.reset()
     first = run(found, near, 3, 3.02)
     np.testing.assert_allclose(first, near[3 * RATE : 3 * RATE + FRAME], atol=1e-6)
     assert removed_db(near[5 * RATE :], run(found, near, 3.02, 6)[tail(1)]) > 17
@@ -122,7 +122,7 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
     run(found, near, end_s=4)
     for number in range(60 * 50):
         passed = found.process(noise, silent)
-        if number > PARTS + MAX_SKIP + 1:
+        if number > PARTITIONS + MAX_DELAY + 1:
             # exactly what came: there is nothing to take out
             assert passed is noise
     left = run(found, near, 4, 5)
@@ -136,23 +136,23 @@ def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
     drifting = soxr.resample(near, 1.0, 1 + ppm * 1e-6, "VHQ")
     found = KalmanFilter(FRAME)
     run(found, drifting, end_s=3)
-    assert found.lengthened() == 0
+    assert found.growth() == 0
     grown = 0.0
     for begin_s in np.arange(3, 5.5, 0.5):
         run(found, drifting, begin_s, begin_s + 0.5)
-        grown += found.lengthened()
+        grown += found.growth()
     # the filter goes after it at its own pace
     by_ppm = grown / (2.5 * RATE) * 1e6
     assert abs(by_ppm) < 1 if not ppm else 0.2 < by_ppm / ppm < 1.2
     # another room tells nothing of it
-    found.forget()
+    found.reset()
     run(found, near, 5, 5.5)
-    assert found.lengthened() == 0
+    assert found.growth() == 0
 
 
 def test_two_rooms_are_no_way_that_grew() -> None:
     found = KalmanFilter(FRAME)
     run(found, echo(0.2, 40), end_s=2)
-    found.lengthened()
+    found.growth()
     run(found, echo(0.2, 75), 2, 4)
-    assert found.lengthened() == 0
+    assert found.growth() == 0

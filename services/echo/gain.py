@@ -1,0 +1,52 @@
+"""How loud the echo is, compared with the filter's prediction of it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+#: The independent samples in a frame of speech. They decide by how much a correlation over one
+#: frame scatters.
+_INDEPENDENT = 20
+#: The gain is off only if it differs from 1 by at least this much, whatever its scatter is.
+_LEAST_ERROR = 0.5
+
+
+@dataclass
+class EchoGain:
+    """A running estimate of the gain from the predicted echo to the true one.
+
+    The gain is 1 where the filter is right, whoever else speaks. ``retention`` is the share of the
+    estimate that is kept from frame to frame.
+    """
+
+    retention: float
+    _near_echo: float = 0.0
+    _echo: float = 0.0
+    _residual: float = 0.0
+    _echo_squared: float = 0.0
+
+    def add(self, near_echo: float, echo: float, residual: float) -> None:
+        """Add a frame.
+
+        ``near_echo`` is the mean product of the microphone and the predicted echo, ``echo`` the
+        mean power of the predicted echo, ``residual`` the mean power of the residual.
+        """
+        self._near_echo = self.retention * self._near_echo + near_echo
+        self._echo = self.retention * self._echo + echo
+        self._residual = self.retention * self._residual + residual
+        self._echo_squared = self.retention * self.retention * self._echo_squared + echo * echo
+
+    @property
+    def value(self) -> float:
+        """The gain, in amplitude; 1 while nothing is known."""
+        return self._near_echo / self._echo if self._echo > 0 else 1.0
+
+    def is_off(self, deviations: float) -> bool:
+        """Return whether the gain differs from 1 by more than so many standard deviations."""
+        if self._echo_squared <= 0:
+            return False
+        # Loud frames decide: this is how many frames of equal power would weigh the same.
+        frames = self._echo * self._echo / self._echo_squared
+        deviation = math.sqrt(self._residual / self._echo / (_INDEPENDENT * frames))
+        return abs(1 - self.value) > max(_LEAST_ERROR, deviations * deviation)
