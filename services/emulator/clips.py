@@ -1,8 +1,8 @@
-"""Recorded speech with word times, cut and joined into what is said.
+"""Recorded speech with word times, which can be cut and joined.
 
-Audio is 16-bit little-endian mono at 24 kHz throughout, and positions are samples of it; word times
-are ms. A clip is decoded only as far as it is read, so that the first sample of a long one is there
-at once.
+All audio is 16-bit little-endian mono at 24 kHz. Positions are samples; word times are ms. A clip
+is decoded only as far as it is read, so that the first samples of a long clip are available at
+once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from services.emulator.sound import File
 
 RATE: Final = 24000
-#: Samples decoded at a time: 250 ms, about 2 ms of work.
+#: Samples that are decoded at a time: 250 ms, which takes about 2 ms.
 _BLOCK: Final = RATE // 4
 
 
 class VoiceError(Exception):
-    """Raised when the recorded voice cannot be used; its text is the one line that is shown."""
+    """Raised when the recorded voice cannot be used. Its text is the one line that is shown."""
 
 
 class Word(msgspec.Struct, frozen=True, array_like=True):
-    """A word, and when it is said."""
+    """A word and its time in the audio."""
 
     text: str
     #: From the start of the audio, ms.
@@ -36,19 +36,19 @@ class Word(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Source(Protocol):
-    """Audio that can be read anywhere: a clip, or a tone."""
+    """Audio that can be read from any position: a clip or a tone."""
 
     @property
     def samples(self) -> int:
-        """Its length at 24 kHz."""
+        """The length of the audio, samples."""
 
     def read(self, start: int, stop: int) -> bytes:
-        """Give samples ``start`` to ``stop`` as 16-bit little-endian mono."""
+        """Return samples ``start`` to ``stop``."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a source, in samples."""
+    """Samples ``start`` to ``stop`` of a source."""
 
     source: Source
     start: int
@@ -57,25 +57,25 @@ class Piece:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something said: pieces of audio one after another, and its words with times."""
+    """Spoken audio: pieces that follow one another, and the words in them with their times."""
 
-    #: What it is, for the log.
+    #: The name that the log and the journal show.
     label: str
     pieces: tuple[Piece, ...]
     words: tuple[Word, ...]
 
     @property
     def samples(self) -> int:
-        """Its length at 24 kHz."""
+        """The length of the audio, samples."""
         return sum(piece.stop - piece.start for piece in self.pieces)
 
     @property
     def transcript(self) -> str:
-        """Its words as text."""
+        """The words as one text."""
         return " ".join(word.text for word in self.words)
 
     def read(self, start: int, stop: int) -> bytes:
-        """Give samples ``start`` to ``stop`` as 16-bit little-endian mono."""
+        """Return samples ``start`` to ``stop``."""
         parts = []
         at = 0
         for piece in self.pieces:
@@ -87,7 +87,10 @@ class Utterance:
         return b"".join(parts)
 
     def cut(self, start_ms: int, stop_ms: int) -> Utterance:
-        """Give the stretch between two times, exactly; a word that is cut off ends with a dash."""
+        """Return the audio between two times, to the sample.
+
+        A word that the cut shortens at its end gets a dash.
+        """
         start, stop = samples(start_ms), min(samples(stop_ms), self.samples)
         pieces = []
         at = 0
@@ -109,19 +112,22 @@ class Utterance:
         return Utterance(self.label, tuple(pieces), words)
 
     def last_words(self, end_ms: int, count: int) -> Utterance | None:
-        """Give the last words begun before ``end_ms``, up to it; None if there were none."""
+        """Return the last ``count`` words that begin before ``end_ms``, cut at ``end_ms``.
+
+        Return None if no word begins before ``end_ms``.
+        """
         begun = [word for word in self.words if word.start_ms < end_ms and word.end_ms > 0]
         if not begun:
             return None
         return self.cut(begun[-count:][0].start_ms, end_ms)
 
     def heard(self, end_ms: int) -> str:
-        """Give the words begun before ``end_ms`` as text, the one cut off with a dash."""
+        """Return the text of the words that begin before ``end_ms``; a word cut off gets a dash."""
         return self.cut(0, end_ms).transcript
 
 
 def join(utterances: Iterable[Utterance]) -> Utterance:
-    """Give one utterance that says all of them in turn."""
+    """Return one utterance that says all of these, one after another."""
     labels: list[str] = []
     pieces: list[Piece] = []
     words: list[Word] = []
@@ -139,12 +145,12 @@ def join(utterances: Iterable[Utterance]) -> Utterance:
 
 
 def samples(ms: float) -> int:
-    """Give a time in samples at 24 kHz."""
+    """Return the number of samples in ``ms``."""
     return int(ms * RATE) // 1000
 
 
 class Clip:
-    """A recorded file, decoded as far as it was read, and kept."""
+    """A recorded file. The decoded audio stays in memory for the next reply that uses it."""
 
     def __init__(self, path: Path, length: int) -> None:
         self.samples = length
@@ -153,13 +159,13 @@ class Clip:
         self._file: File | None = None
 
     def read(self, start: int, stop: int) -> bytes:
-        """Give samples ``start`` to ``stop``. Raises VoiceError if the file cannot be decoded."""
+        """Return samples ``start`` to ``stop``. Raises VoiceError if the file cannot be decoded."""
         while len(self._pcm) < 2 * min(stop, self.samples):
             self._decode()
         return bytes(memoryview(self._pcm)[2 * start : 2 * stop])
 
     def _decode(self) -> None:
-        from services.emulator import sound  # noqa: PLC0415 (slow to load, the start waits for it)
+        from services.emulator import sound  # noqa: PLC0415 (slow to load, so not at the start)
 
         try:
             if self._file is None:
@@ -167,7 +173,7 @@ class Clip:
             block = self._file.read(_BLOCK)
         except sound.BadFile as error:
             raise VoiceError(f"{self._path}: {error}: render the voice again") from None
-        # A file that turns out shorter than its index says ends in silence.
+        # If the file is shorter than its index says, silence fills the rest.
         self._pcm += block or bytes(2 * self.samples - len(self._pcm))
         if len(self._pcm) >= 2 * self.samples:
             self._file.close()
@@ -193,16 +199,17 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class Voice:
-    """Everything that can be said, by name."""
+    """The clips of a directory, by name."""
 
     def __init__(self, directory: Path) -> None:
-        """Read ``index.json``. Raises VoiceError if it, or a file it names, is not there."""
+        """Read ``index.json``. Raises VoiceError if it or a file that it names is missing."""
         path = directory / "index.json"
         try:
             self.index = msgspec.json.decode(path.read_bytes(), type=_Index)
         except OSError as error:
             raise VoiceError(
-                f"{path}: {error.strerror}: render the voice, or use --reply tone:5"
+                f"{path}: {error.strerror}: render the voice (see voice/README.md), or use"
+                " --reply tone:5"
             ) from None
         except msgspec.DecodeError as error:
             raise VoiceError(f"{path}: {error}: render the voice again") from None
@@ -217,9 +224,9 @@ class Voice:
             self._said[name] = Utterance(name, pieces, entry.words)
 
     def say(self, name: str) -> Utterance:
-        """Give a clip. Raises VoiceError if there is none of this name."""
+        """Return the clip of this name. Raises VoiceError if the voice has no such clip."""
         try:
             return self._said[name]
         except KeyError:
             names = ", ".join(sorted(self._said))
-            raise VoiceError(f"no clip named {name!r} in the voice; there are {names}") from None
+            raise VoiceError(f"no clip named {name!r} in the voice; it has {names}") from None

@@ -1,7 +1,8 @@
-"""The conversation: its items in order, and how much of each spoken one the server has.
+"""The conversation: its items in order, and how much of each spoken item the server has.
 
-A spoken item has a timeline. What was sent of it grows while it is generated; what the server has
-is a little less (85 ms less was observed on the live service); a truncate takes the rest away.
+A spoken item has a timeline. The audio that was sent grows while the item is generated. The length
+that the server takes the item to have is a little shorter (85 ms on the live service). A truncate
+shortens the item.
 """
 
 from __future__ import annotations
@@ -14,46 +15,49 @@ from services.emulator import formats
 from services.emulator.clips import RATE, Utterance, samples
 from services.emulator.schema import Refused
 
+#: The ``previous_item_id`` that puts an item first.
 ROOT: Final = "root"
 
 
 @dataclass
 class Timeline:
-    """The audio of an item the assistant speaks."""
+    """The audio of an item that the assistant speaks."""
 
     utterance: Utterance
-    #: How much less the server has than it sent, ms.
+    #: How much shorter the server takes the item to be than the audio it sent, ms.
     skew_ms: int
     #: Samples sent so far, at 24 kHz.
     sent: int = 0
-    #: Where a truncate cut it, ms.
-    kept_ms: int | None = None
+    #: The length that the last truncate left, ms; None if there was no truncate.
+    truncated_ms: int | None = None
 
     @property
     def sent_ms(self) -> int:
-        """What was sent of it, ms."""
+        """The length of the audio sent so far, ms."""
         return self.sent * 1000 // RATE
 
     @property
     def length_ms(self) -> int:
-        """What the server has of it, ms."""
-        return max(self.sent_ms - self.skew_ms, 0) if self.kept_ms is None else self.kept_ms
+        """The length that the server takes the item to have, ms."""
+        if self.truncated_ms is not None:
+            return self.truncated_ms
+        return max(self.sent_ms - self.skew_ms, 0)
 
     @property
     def heard_ms(self) -> int:
-        """What the server believes was heard: all that was sent, unless it was told better."""
-        return self.sent_ms if self.kept_ms is None else self.kept_ms
+        """How much the server believes was heard, ms: all that was sent, or up to a truncate."""
+        return self.sent_ms if self.truncated_ms is None else self.truncated_ms
 
 
 @dataclass
 class Item:
     """An item: its fields as on the wire, and its audio."""
 
-    #: id, type, role, name …: everything but status and content.
+    #: All fields but ``status`` and ``content``: id, type, role, name and so on.
     head: dict[str, Any]
     status: str = "completed"
     content: list[dict[str, Any]] | None = None
-    #: Audio of a user's message, 24 kHz PCM.
+    #: The audio of a user's message, PCM at 24 kHz.
     audio: bytes = b""
     timeline: Timeline | None = None
     deleted: bool = False
@@ -65,23 +69,23 @@ class Item:
 
     @property
     def role(self) -> str | None:
-        """The role of a message; None for a function's call or output."""
+        """The role of a message; None for a function call and its output."""
         return self.head.get("role")
 
     @property
     def text(self) -> str:
-        """The text in its content."""
+        """The text in the item's content."""
         return " ".join(part["text"] for part in self.content or () if part.get("text"))
 
     def wire(self) -> dict[str, Any]:
-        """Give the item as it goes out."""
+        """Return the item as events contain it."""
         item = {**self.head, "object": "realtime.item", "status": self.status}
         if self.content is not None:
             item["content"] = [dict(part) for part in self.content]
         return item
 
     def wire_with_audio(self, input_format: str, output_format: str) -> dict[str, Any]:
-        """Give the item as a retrieve does, with base64 audio in the session's formats."""
+        """Return the item as the answer to a retrieve contains it: with audio, in these formats."""
         item = self.wire()
         for part in item.get("content", ()):
             if part["type"] == "input_audio":
@@ -95,21 +99,22 @@ class Item:
 
 @dataclass
 class Conversation:
-    """The items in order."""
+    """The items of a conversation, in order."""
 
     id: str
     items: list[Item] = field(default_factory=list)
-    #: Assistant audio was sent once: the voice is fixed.
+    #: Whether assistant audio was ever sent, so that the voice is fixed.
     spoken: bool = False
 
     def find(self, item_id: str) -> Item | None:
-        """Give an item by id."""
+        """Return the item with this id, or None."""
         return next((item for item in self.items if item.id == item_id), None)
 
     def add(self, item: Item, after: str | None = None) -> str | None:
-        """Add an item at the end, or after another (``root``: first); give the previous one's id.
+        """Add an item and return the id of the item before it, or None if it is first.
 
-        Raises Refused if there is no such other, or an item of this id already.
+        ``after`` is the id of the item before it, "root" for the first place, or None for the last
+        place. Raises Refused if ``after`` is unknown or if the new item's id is in use.
         """
         if self.find(item.id) is not None:
             raise Refused(
@@ -126,22 +131,22 @@ class Conversation:
         return self.items[at - 1].id if at else None
 
     def delete(self, item_id: str) -> Item:
-        """Take an item out. Raises Refused."""
+        """Remove an item and return it. Raises Refused if it does not exist."""
         item = self._found(item_id, "item_delete_invalid_item_id", "deleting")
         self.items.remove(item)
         item.deleted = True
         return item
 
     def retrieve(self, item_id: str) -> Item:
-        """Give an item. Raises Refused."""
+        """Return an item. Raises Refused if it does not exist."""
         return self._found(item_id, "item_retrieve_invalid_item_id", "retrieving")
 
     def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> Item:
-        """Cut a spoken item's audio, and its transcript with it. Raises Refused.
+        """Shorten a spoken item and delete its transcript. Return the item. Raises Refused.
 
-        It works on an item that is still being generated, and does not stop that: what is sent
-        after it is not part of the item any more. The words of the errors were observed on the
-        live service; the code of the second and of the third differs between reports.
+        A truncate does not stop an item that is still being generated; the audio sent after the
+        truncate is not part of the item. The error texts were observed on the live service. Reports
+        differ about the codes of the second and of the third error.
         """
         item = self.find(item_id)
         if item is None:
@@ -163,13 +168,13 @@ class Conversation:
                 f"Audio content of {timeline.length_ms}ms is already shorter than {audio_end_ms}ms",
                 "audio_end_ms",
             )
-        timeline.kept_ms = audio_end_ms
+        timeline.truncated_ms = audio_end_ms
         for part in item.content or ():
             part["transcript"] = None
         return item
 
     def previous(self, item: Item) -> str | None:
-        """Give the id of the item before one of them; None for the first."""
+        """Return the id of the item before ``item``, or None if ``item`` is first."""
         at = self.items.index(item)
         return self.items[at - 1].id if at else None
 
@@ -180,17 +185,17 @@ class Conversation:
         return item
 
 
-#: Fields of a client's item that are kept elsewhere than in ``Item.head``.
+#: Fields of a client's item that do not belong into ``Item.head``.
 _BODY: Final = frozenset({"content", "status", "object"})
 
 
 def created(given: dict[str, Any], item_id: str, call_ids: Container[str], kind: str) -> Item:
-    """Make an item of what a client gave, checked before; ``item_id`` where it gave none.
+    """Return the item that a client described; ``events`` has checked the description.
 
-    ``call_ids``: the calls that an output can be of. ``kind``: the format of audio in it. Raises
-    Refused.
+    ``item_id`` is the id of an item that the client gave none. ``call_ids`` are the function calls
+    that an output can belong to. ``kind`` is the format of the audio in the item. Raises Refused.
     """
-    head = {key: value for key, value in given.items() if key not in _BODY}
+    head = {key: value for key, value in given.items() if key not in _BODY and value is not None}
     head.setdefault("id", item_id)
     if given["type"] == "function_call":
         head.setdefault("call_id", item_id.replace("item", "call", 1))
@@ -204,12 +209,12 @@ def created(given: dict[str, Any], item_id: str, call_ids: Container[str], kind:
         return Item(head)
     content, audio = [], b""
     for part in given["content"]:
-        kept = dict(part)
+        new_part = dict(part)
         if part["type"] == "input_audio":
-            audio += formats.Decoder(kind).decode(kept.pop("audio"), "item.content")
-            kept.setdefault("transcript", None)
+            audio += formats.Decoder(kind).decode(new_part.pop("audio"), "item.content")
+            new_part.setdefault("transcript", None)
         elif part["type"] == "text":
-            # The name of the retired beta.
-            kept["type"] = "output_text"
-        content.append(kept)
+            # The type's name in the retired beta API.
+            new_part["type"] = "output_text"
+        content.append(new_part)
     return Item(head, content=content, audio=audio)

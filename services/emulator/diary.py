@@ -1,7 +1,8 @@
-"""What a session tells of itself: a line a turn in the log, and the journal for tests.
+"""The log of a session, for people, and its journal, for tests and benchmarks.
 
-The journal says what the server believes: each truncate beside the item's real length, and, when
-the next reply is made, which words it takes for heard. Its times are of the monotonic clock, s.
+The journal says what the server believes: for each truncate, the item's real length; when it
+answers an interruption, the words that it takes as heard. ``t_s`` is a time of the monotonic clock,
+in seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Journal = Callable[[dict[str, Any]], None]
 
 
 class Diary:
-    """Writes the log and the journal of one session."""
+    """Writes the log lines and the journal entries of one session."""
 
     def __init__(self, session_id: str, journal: Journal) -> None:
         self._session_id = session_id
@@ -32,39 +33,39 @@ class Diary:
         self._refused: Counter[str | None] = Counter()
 
     def updated(self, names: Sequence[str]) -> None:
-        """Note a session.update and the fields it set."""
-        log.info("%s is set: %s", self._session_id, ", ".join(names) or "nothing")
+        """Log a session.update and the fields that it set."""
+        log.info("%s is updated: %s", self._session_id, ", ".join(names) or "nothing")
 
     def speech_started(self, start: int) -> None:
-        """Note an onset; in samples."""
-        log.info("speech starts, at %.2f s of what was appended", start / RATE)
+        """Log where a turn begins in the appended audio, in samples."""
+        log.info("speech starts, at %.2f s of the appended audio", start / RATE)
 
     def speech_stopped(self, audio: bytes) -> None:
-        """Note the end of a turn."""
-        log.info("speech ends: %.2f s of it", len(audio) / 2 / RATE)
+        """Log the end of a turn and its length."""
+        log.info("speech ends, after %.2f s", len(audio) / 2 / RATE)
 
-    def talked_over(self, spoken: Spoken) -> None:
-        """Note that a reply is spoken over that was sent in full, so that nothing is cancelled."""
-        log.info("%s is talked over, while it would still be playing", spoken.response_id)
+    def interrupted_while_playing(self, spoken: Spoken) -> None:
+        """Log that the person speaks while a reply plays that was sent in full."""
+        log.info("%s is interrupted while it plays; all of it was sent", spoken.response_id)
 
     def cancelled(self, response: Response, reason: str) -> None:
-        """Note a cancel."""
-        log.info("%s is cut off (%s) with %d ms sent", response.id, reason, response.sent_ms)
+        """Log that a response is cancelled."""
+        log.info("%s is cancelled (%s), %d ms sent", response.id, reason, response.sent_ms)
 
     def done(self, response: Response) -> None:
-        """Note a response.done."""
+        """Log a response.done."""
         log.info("%s is %s, %d ms sent", response.id, response.status, response.sent_ms)
 
     def idle(self, timeout_ms: int) -> None:
-        """Note an idle timeout."""
+        """Log an idle timeout."""
         log.info("nobody has spoken for %d ms", timeout_ms)
 
     def failed(self, error: Exception) -> None:
-        """Note a response that cannot be given."""
+        """Log why a response fails."""
         log.error("%s", error)
 
     def refused(self, refused: Refused) -> None:
-        """Note an error event: each code the first time, the tenth, the hundredth …"""
+        """Log an error event: of each code the first, the tenth, the hundredth and so on."""
         self._refused[refused.code] += 1
         times = self._refused[refused.code]
         if times in (1, 10, 100, 1000, 10_000, 100_000):
@@ -72,7 +73,7 @@ class Diary:
             log.info("error %s%s: %s", refused.code, count, refused.message[:200])
 
     def replies(self, now: float, response: Response, plan: Sequence[Part]) -> None:
-        """Note a response as it begins."""
+        """Log and journal the items of a response that begins."""
         where = "out of band " if response.out_of_band else ""
         for part in plan:
             entry: dict[str, Any] = {"response_id": response.id}
@@ -100,7 +101,7 @@ class Diary:
         length_ms: int | None,
         refused: Refused | None,
     ) -> None:
-        """Note a truncate, refused or not, and what the server had of the item before it."""
+        """Log and journal a truncate. ``length_ms`` is the item's length before the truncate."""
         item_id, end_ms = event["item_id"], event["audio_end_ms"]
         entry: dict[str, Any] = {"item_id": item_id, "audio_end_ms": end_ms}
         words = ""
@@ -116,25 +117,26 @@ class Diary:
             self._write(now, "truncate", ok=False, **entry, error=refused.message)
 
     def created(self, now: float, item: Item, previous: str | None) -> None:
-        """Note an item that the client put in."""
-        log.info("%s is put in by the client, after %s", item.id, previous)
-        self._write(now, "create", previous_item_id=previous, **_told(item))
+        """Log and journal an item that the client created."""
+        log.info("%s is created by the client, after %s", item.id, previous)
+        self._write(now, "create", previous_item_id=previous, **_summary(item))
 
-    def holds(self, now: float, items: Sequence[Item]) -> None:
-        """Write down what the conversation holds, because somebody asks."""
-        self._write(now, "conversation", items=[_told(item) for item in items])
+    def conversation(self, now: float, items: Sequence[Item]) -> None:
+        """Journal the content of the conversation."""
+        self._write(now, "conversation", items=[_summary(item) for item in items])
 
     def deleted(self, now: float, item: Item) -> None:
-        """Note a delete."""
+        """Log and journal a delete."""
         log.info("%s is deleted", item.id)
         sent_ms = item.timeline.sent_ms if item.timeline else None
         self._write(now, "delete", item_id=item.id, sent_ms=sent_ms)
 
-    def believes(self, now: float, spoken: Spoken) -> None:
-        """Note what of an interrupted reply is taken for heard, now that the next one is made."""
+    def interruption(self, now: float, spoken: Spoken) -> None:
+        """Log and journal which words of an interrupted reply the server believes were heard."""
         heard = spoken.heard()
         last = spoken.last_heard()
-        log.info("believes that of %s was heard: %s", spoken.response_id, _last(heard))
+        words = _last(heard)
+        log.info("the server takes as the last words heard of %s: %s", spoken.response_id, words)
         self._write(
             now,
             "interruption",
@@ -148,18 +150,19 @@ class Diary:
         self._journal({"t_s": round(now, 3), "session": self._session_id, "kind": kind, **fields})
 
 
-def _told(item: Item) -> dict[str, Any]:
-    """Give an item in a few words: of what is spoken, the transcript, and how long it is."""
-    told = {k: v for k, v in item.wire().items() if k not in ("object", "content")}
+def _summary(item: Item) -> dict[str, Any]:
+    """Return an item's fields, with its text or transcript and the length of its audio."""
+    summary = {k: v for k, v in item.wire().items() if k not in ("object", "content")}
     parts = [part.get("text") or part.get("transcript") for part in item.content or ()]
     if item.content is not None:
-        told["text"] = " ".join(part for part in parts if part)
+        summary["text"] = " ".join(part for part in parts if part)
     if item.audio:
-        told["audio_ms"] = len(item.audio) // 2 * 1000 // RATE
+        summary["audio_ms"] = len(item.audio) // 2 * 1000 // RATE
     elif item.timeline is not None:
-        told["audio_ms"] = item.timeline.length_ms
-    return told
+        summary["audio_ms"] = item.timeline.length_ms
+    return summary
 
 
 def _last(words: str) -> str:
+    """Return the last five words, for the log."""
     return f"“… {' '.join(words.split()[-5:])}”" if words else "nothing"

@@ -1,8 +1,8 @@
-"""Turn detection on the audio that was appended: when someone begins and ends to speak.
+"""The input audio buffer, and turn detection: where the person begins and ends to speak.
 
-The only clock is the audio itself: a position is the number of samples appended in the session,
-at 24 kHz. The voice activity detector is an argument: a function from 512 samples at 16 kHz (1024
-bytes) to the probability of speech, called once for every 32 ms.
+The only clock is the audio: a position is the number of samples, at 24 kHz, that the client
+appended since the session began. The voice activity detector is an argument: a function that takes
+512 samples at 16 kHz (1024 bytes, 32 ms) and returns the probability that they contain speech.
 """
 
 from __future__ import annotations
@@ -12,57 +12,64 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 RATE: Final = 24000
-#: Bytes of a window as the detector takes it: 32 ms at 16 kHz.
+#: The bytes in one window for the detector: 32 ms at 16 kHz.
 _WINDOW_BYTES: Final = 1024
-#: The same 32 ms in samples of the clock.
+#: The samples in one window at 24 kHz: the same 32 ms.
 WINDOW: Final = 768
-#: Speech begins with so many windows in a row above the threshold: a click is one.
+#: Speech begins when the probability is above the threshold in this many windows in a row. A click
+#: fills only one window.
 _ONSET_WINDOWS: Final = 2
-#: Speech goes on until the probability is this far below the threshold, as Silero's code has it.
+#: Silence begins when the probability is this far below the threshold, as in Silero's own code.
 _HYSTERESIS: Final = 0.15
-#: While nobody speaks and the server finds the turns, audio older than this is forgotten.
-_KEEP: Final = 60 * RATE
+#: While turn detection is on and nobody speaks, the buffer drops audio older than this: a minute,
+#: in samples.
+_LONGEST_SILENCE: Final = 60 * RATE
 
 Probability = Callable[[bytes], float]
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What counts as speech, and when it is over."""
+    """The settings that decide what is speech, and when a turn ends."""
 
-    #: Probability of speech, 0 to 1.
+    #: The probability above which a window is speech, 0 to 1.
     threshold: float
-    #: Audio before the onset that belongs to the turn, ms.
+    #: How much audio before the onset belongs to the turn, ms.
     prefix_padding_ms: int
-    #: Silence that ends the turn, ms.
+    #: How much silence ends the turn, ms.
     silence_duration_ms: int
 
 
 @dataclass(frozen=True)
 class Started:
-    """Someone began to speak; ``start``, in samples, includes the prefix padding."""
+    """The person began to speak."""
+
+    #: Where the turn begins, with its padding, samples.
 
     start: int
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """Someone was silent for long enough; the turn's audio, and its end in samples."""
+    """The person was silent for long enough to end the turn."""
 
+    #: Where the turn ends, samples.
     end: int
+    #: The audio of the turn, PCM at 24 kHz.
     audio: bytes
 
 
-#: How long a pause ends a turn under semantic_vad, ms.
+#: How much silence ends a turn under semantic_vad, by eagerness, ms.
 _EAGERNESS: Final = {"low": 1600, "medium": 800, "auto": 800, "high": 400}
 
 
 def detection(settings: dict[str, Any] | None) -> Detection | None:
-    """Read a session's ``turn_detection``; None where the client says itself when a turn ends.
+    """Return the detection that a session's ``turn_detection`` asks for.
 
-    The service's ``semantic_vad`` judges by the words whether someone has finished; there is no
-    such model here. It is heard as server_vad with a silence that follows the eagerness: 1600 ms
-    for low, 800 for medium and auto, 400 for high.
+    Return None if turn detection is off, so that the client says when a turn ends. The service's
+    ``semantic_vad`` decides by the words whether a person has finished. The emulator has no model
+    for that: it treats ``semantic_vad`` as ``server_vad`` with a silence that depends on the
+    eagerness: 1600 ms for low, 800 ms for medium and auto, 400 ms for high.
     """
     if settings is None:
         return None
@@ -74,63 +81,70 @@ def detection(settings: dict[str, Any] | None) -> Detection | None:
 
 
 class Ears:
-    """The input audio buffer, and the turns in it."""
+    """The input audio buffer and the detector that finds the turns in it."""
 
     def __init__(self, probability: Probability) -> None:
         self._probability = probability
         self._detection: Detection | None = None
+        #: Audio that was appended and not heard yet. Audio before ``_waiting_from`` was heard.
         self._waiting = bytearray()
         self._waiting_from = 0
+        #: Audio that a commit would take, and its position.
         self._buffer = bytearray()
         self._buffer_start = 0
         self._clock = 0
-        #: Where the turn began, where its silence did, and the loud windows in a row before it.
+        #: Where the turn began, with its padding; None while nobody speaks.
         self._start: int | None = None
+        #: Where the silence in the turn began; None while the person speaks.
         self._quiet_from: int | None = None
+        #: Windows in a row above the threshold, before a turn.
         self._loud = 0
-        #: Audio at 16 kHz that makes no window yet, and where the next window begins.
+        #: Audio at 16 kHz that does not fill a window yet, and the position of the next window.
         self._resampled = bytearray()
         self._detected = 0
         self._restart_detector()
 
     @property
     def clock(self) -> int:
-        """The samples heard so far."""
+        """The number of samples heard so far."""
         return self._clock
 
     @property
     def speaking(self) -> bool:
-        """Whether a turn has begun and not ended."""
+        """Whether a turn has begun and has not ended."""
         return self._start is not None
 
     @property
     def waiting(self) -> bool:
-        """Whether audio was appended that is not heard yet."""
+        """Whether there is appended audio that ``hear`` has not processed."""
         return len(self._waiting) > self._waiting_from
 
     @property
     def buffered(self) -> int:
-        """The samples that a commit would take."""
+        """The number of samples that a commit would take."""
         return self._clock - self._buffer_start
 
     def configure(self, detection: Detection | None) -> None:
-        """Change what counts as a turn, from here on."""
+        """Set the turn detection for the audio that is heard from now on."""
         if (detection is None) != (self._detection is None):
             self._forget_speech()
             self._restart_detector()
         self._detection = detection
 
     def append(self, pcm: bytes) -> None:
-        """Take audio in, to be heard by ``hear``."""
+        """Add audio, which ``hear`` then processes."""
         self._waiting += pcm
 
     def hear(self, windows: int) -> list[Started | Stopped]:
-        """Hear at most so many windows (32 ms each, about 2 ms of work) of what was appended."""
+        """Process at most ``windows`` windows of appended audio, and return the turns found.
+
+        A window is 32 ms of audio and takes about 2 ms to process.
+        """
         found: list[Started | Stopped] = []
         for _ in range(windows):
             if not self.waiting:
                 break
-            # A window's length at a time, so that the resampler gives about one window.
+            # Take one window's length, so that the resampler returns about one window.
             piece = bytes(self._waiting[self._waiting_from : self._waiting_from + 2 * WINDOW])
             self._waiting_from += len(piece)
             self._buffer += piece
@@ -144,13 +158,13 @@ class Ears:
         return found
 
     def commit(self) -> bytes:
-        """Take the buffer's audio; a turn that had begun is over with it."""
+        """Return the audio of the buffer and empty it. A turn that had begun ends."""
         audio = bytes(self._buffer)
         self.clear()
         return audio
 
     def clear(self) -> None:
-        """Empty the buffer; a turn that had begun is forgotten."""
+        """Empty the buffer. A turn that had begun is forgotten."""
         self._buffer.clear()
         self._buffer_start = self._clock
         self._forget_speech()
@@ -172,7 +186,7 @@ class Ears:
             return
         onset = begin - (_ONSET_WINDOWS - 1) * WINDOW
         padding = detection.prefix_padding_ms * RATE // 1000
-        # The padding reaches back to what was committed before, and not into it.
+        # The padding must not overlap the turn before, which is committed already.
         self._start = max(onset - padding, self._buffer_start)
         self._quiet_from = None
         found.append(Started(self._start))
@@ -213,7 +227,7 @@ class Ears:
         self._quiet_from = None
 
     def _restart_detector(self) -> None:
-        from services.emulator import sound  # noqa: PLC0415 (slow to load, the start waits for it)
+        from services.emulator import sound  # noqa: PLC0415 (slow to load, so not at the start)
 
         self._resampler = sound.Resampler(RATE, 16000)
         self._resampled.clear()
@@ -222,8 +236,8 @@ class Ears:
     def _trim(self) -> None:
         if self._detection is None or self.speaking:
             return
-        excess = self.buffered - _KEEP
-        # By the second, so that the buffer is not moved with every frame.
+        excess = self.buffered - _LONGEST_SILENCE
+        # Drop a second at a time: a deletion moves the whole buffer in memory.
         if excess > RATE:
             del self._buffer[: 2 * excess]
             self._buffer_start += excess

@@ -1,4 +1,4 @@
-"""The client events: which there are, what they hold, and how one is read from a message."""
+"""The client events: their names, their fields, and how one is read from a message."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from services.emulator.schema import (
     integer,
     mapping,
     missing,
-    nullable,
     tagged,
     text,
     unsupported,
 )
 
-#: The service's own list, in its own order, as it names it when it is sent an unknown event.
+#: The names of the client events, in the order in which the service lists them in its answer to an
+#: unknown event.
 SUPPORTED: Final = (
     "session.update",
     "session.close",
@@ -39,7 +39,8 @@ SUPPORTED: Final = (
     "response.create",
     "response.cancel",
 )
-#: The guide's limit on the audio of one append event, applied to the base64 text.
+#: The longest audio of one append event, in characters of base64: the limit of the service's guide
+#: is 15 MiB.
 MAX_APPEND: Final = 15 * 1024 * 1024
 
 _ID = text(512)
@@ -70,7 +71,7 @@ _CONTENT: dict[str, Check] = {
     "user": _content(
         input_text=_TEXT,
         input_audio=fields(
-            {"type": anything, "audio": text(), "transcript": nullable(text())},
+            {"type": anything, "audio": text(), "transcript": text()},
             required=["audio"],
         ),
         input_image=fields(
@@ -78,7 +79,7 @@ _CONTENT: dict[str, Check] = {
             required=["image_url"],
         ),
     ),
-    # "text" is the name of the retired beta, and still seen.
+    # "text" is the type's name in the retired beta API. Some clients still send it.
     "assistant": _content(output_text=_TEXT, text=_TEXT, output_audio=_no_assistant_audio),
 }
 
@@ -128,16 +129,16 @@ RESPONSE: Final[Check] = fields(
         "tool_choice": settings.TOOL_CHOICE,
         "parallel_tool_calls": flag,
         "max_output_tokens": settings.MAX_OUTPUT_TOKENS,
-        "metadata": nullable(mapping(text(512), most=16, longest_key=64)),
+        "metadata": mapping(text(512), most=16, longest_key=64),
         "conversation": choice("auto", "none"),
         "input": array(_input),
-        "prompt": nullable(settings.PROMPT),
-        "reasoning": nullable(settings.REASONING),
+        "prompt": settings.PROMPT,
+        "reasoning": settings.REASONING,
     }
 )
 
 _FIELDS: Final[dict[str, tuple[dict[str, Check], tuple[str, ...]]]] = {
-    # The session is checked where it is merged, because a check of it needs the one before.
+    # ``settings.updated`` checks the session, because that check needs the session before.
     "session.update": ({"session": anything}, ("session",)),
     "session.close": ({}, ()),
     "input_audio_buffer.append": ({"audio": text(MAX_APPEND)}, ("audio",)),
@@ -145,7 +146,7 @@ _FIELDS: Final[dict[str, tuple[dict[str, Check], tuple[str, ...]]]] = {
     "input_audio_buffer.commit": ({}, ()),
     "input_audio_buffer.clear": ({}, ()),
     "conversation.item.create": (
-        {"item": ITEM, "previous_item_id": nullable(_ID)},
+        {"item": ITEM, "previous_item_id": _ID},
         ("item",),
     ),
     "conversation.item.truncate": (
@@ -154,8 +155,8 @@ _FIELDS: Final[dict[str, tuple[dict[str, Check], tuple[str, ...]]]] = {
     ),
     "conversation.item.delete": ({"item_id": _ID}, ("item_id",)),
     "conversation.item.retrieve": ({"item_id": _ID}, ("item_id",)),
-    "response.create": ({"response": nullable(RESPONSE)}, ()),
-    "response.cancel": ({"response_id": nullable(_ID)}, ()),
+    "response.create": ({"response": RESPONSE}, ()),
+    "response.cancel": ({"response_id": _ID}, ()),
 }
 _CHECKS: Final = {
     name: fields({"type": anything, "event_id": _ID, **checks}, required)
@@ -164,10 +165,10 @@ _CHECKS: Final = {
 
 
 def decode(message: str | bytes) -> dict[str, Any]:
-    """Read the JSON of a client event; the event itself is checked by ``check``.
+    """Return the JSON object in a message, which ``check`` then checks.
 
-    Raises Refused for a binary message and for what is no JSON object, in words observed on the
-    live service.
+    Raises Refused for a binary message and for text that is not a JSON object, with error texts
+    observed on the live service.
     """
     if isinstance(message, bytes):
         raise Refused(
@@ -184,7 +185,7 @@ def decode(message: str | bytes) -> dict[str, Any]:
 
 
 def check(event: dict[str, Any]) -> None:
-    """Check a decoded event against its table. Raises Refused."""
+    """Check the fields of a client event. Raises Refused if one is wrong or missing."""
     kind = event.get("type")
     if kind is None:
         raise missing("type")

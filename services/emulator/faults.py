@@ -1,6 +1,6 @@
-"""Faults on demand that are in what is sent, not in when it is: garbage, and the broken connection.
+"""Faults in the messages of a session: garbage, a broken connection, and failing responses.
 
-Those of time (late deltas, stalls, sizes) are part of ``responses``.
+Faults of timing (late deltas, stalls, sizes) are in ``responses`` and ``pacing``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from services.emulator.options import Faults
 
 _UNKNOWN = {"type": "emulator.unknown_event", "event_id": "event_unknown", "value": {"a": [1, 2]}}
 
-#: What response.done says of a failure; anything else is the server's own.
+#: The messages of the error codes that a response can fail with. Any other code counts as an error
+#: of the server.
 _FAILURES = {
     "insufficient_quota": "You exceeded your current quota, please check your plan and billing.",
     "model_not_found": "The model does not exist or you do not have access to it.",
@@ -23,18 +24,19 @@ _FAILURES = {
 
 
 class Sabotage:
-    """What a session's faults add to its audio."""
+    """The faults that the audio of a session triggers: garbage and the broken connection."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
-        self._littered: str | None = None
+        #: The last response that got garbage.
+        self._response_id: str | None = None
         self._sent_ms = 0.0
 
-    def ahead_of(self, delta: dict[str, Any]) -> list[str | bytes]:
-        """Give the garbage that goes ahead of an audio delta: the first one of each response."""
-        if not self._faults.garbage or self._littered == delta["response_id"]:
+    def before(self, delta: dict[str, Any]) -> list[str | bytes]:
+        """Return the garbage to send before an audio delta, if it is the first of its response."""
+        if not self._faults.garbage or self._response_id == delta["response_id"]:
             return []
-        self._littered = delta["response_id"]
+        self._response_id = delta["response_id"]
         kinds: dict[str, str | bytes] = {
             "json": '{"type": "response.output_audio.delta", "delta": "',
             "event": json.dumps(_UNKNOWN),
@@ -45,15 +47,16 @@ class Sabotage:
         return [kinds[kind] for kind in self._faults.garbage]
 
     def drops_after(self, delta: dict[str, Any], kind: str) -> bool:
-        """Say whether the connection breaks after this audio delta in format ``kind``."""
+        """Return whether the connection breaks after this audio delta, in format ``kind``."""
         if self._faults.drop_after_ms is None:
             return False
+        # Four characters of base64 are three bytes.
         self._sent_ms += len(delta["delta"]) * 3 // 4 * 1000 / BYTES_PER_S[kind]
         return self._sent_ms >= self._faults.drop_after_ms
 
 
 def failure(code: str) -> dict[str, str]:
-    """Give the error of a response that fails with this code."""
+    """Return the error of a response that fails with this code."""
     message = _FAILURES.get(code, "The server had an error while processing your request.")
     kind = "invalid_request_error" if code in _FAILURES else "server_error"
     return {"type": kind, "code": code, "message": message}

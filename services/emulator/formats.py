@@ -1,6 +1,6 @@
-"""Audio on the wire: 24 kHz PCM as it is, 8 kHz G.711 companded and resampled.
+"""Audio on the wire: PCM at 24 kHz, which is sent as it is, and G.711 at 8 kHz.
 
-Inside the emulator audio is always 16-bit little-endian mono at 24 kHz.
+Inside the emulator all audio is 16-bit little-endian mono at 24 kHz.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ BYTES_PER_S: Final = {PCM: 48000, "audio/pcmu": 8000, "audio/pcma": 8000}
 
 
 class Decoder:
-    """Turns a client's audio into PCM at 24 kHz, a stretch at a time."""
+    """Decodes a client's audio, one chunk at a time, to PCM at 24 kHz."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
+        #: Half a sample from the end of the last chunk, or nothing.
         self._odd = b""
         self._resampler: Resampler | None = None
 
     def decode(self, text: str, param: str = "audio") -> bytes:
-        """Give the PCM of one stretch of base64; half a sample waits for the next stretch.
+        """Return the PCM of one chunk of base64. Half a sample waits for the next chunk.
 
-        Raises Refused, in the service's words, naming ``param``.
+        Raises Refused, with the service's text and ``param``, if the text is not base64.
         """
         try:
             data = base64.b64decode(text, validate=True)
@@ -46,7 +47,7 @@ class Decoder:
             whole = len(data) & ~1
             self._odd = data[whole:]
             return data[:whole]
-        from services.emulator import sound  # noqa: PLC0415 (slow to load, and seldom needed)
+        from services.emulator import sound  # noqa: PLC0415 (slow to load, and rarely needed)
 
         if self._resampler is None:
             self._resampler = sound.Resampler(8000, 24000)
@@ -54,14 +55,14 @@ class Decoder:
 
 
 def encode(pcm: bytes, kind: str) -> bytes:
-    """Give PCM at 24 kHz in a wire format."""
+    """Return PCM at 24 kHz in the wire format ``kind``."""
     if kind == PCM:
         return pcm
-    from services.emulator import sound  # noqa: PLC0415 (slow to load, and seldom needed)
+    from services.emulator import sound  # noqa: PLC0415 (slow to load, and rarely needed)
 
     return sound.compress(pcm, kind)
 
 
 def encode_base64(pcm: bytes, kind: str) -> str:
-    """Give PCM at 24 kHz in a wire format, as text."""
+    """Return PCM at 24 kHz as the base64 text of the wire format ``kind``."""
     return base64.b64encode(encode(pcm, kind)).decode("ascii")

@@ -1,4 +1,4 @@
-"""From a ``response.create`` to what the response will hold."""
+"""What the response to a ``response.create`` contains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ Fields = dict[str, Any]
 
 
 class Planner:
-    """Decides what is answered. ``asked`` is the ``response`` of a response.create, or empty."""
+    """Plans responses.
+
+    In all methods ``session`` is the session object. ``asked`` is the ``response`` of a
+    response.create, or empty if the server answers a turn by itself. If a field of ``asked`` is
+    missing or null, the session's value applies.
+    """
 
     def __init__(
         self,
@@ -41,12 +46,13 @@ class Planner:
         self._new_id = new_id
 
     def request(self, asked: Fields, session: Fields) -> Request:
-        """Fill in what was not asked for from the session's settings. Raises Refused."""
-        given = asked.get("audio", {}).get("output", {})
+        """Return the request, completed from the session's settings. Raises Refused."""
+        given = (asked.get("audio") or {}).get("output") or {}
         output = session["audio"]["output"]
-        voice = given.get("voice", output["voice"])
+        voice = _asked(given, output, "voice")
         settings.check_voice(session, voice, spoken=self._conversation.spoken)
-        text = len(_either(asked, session, "instructions")) // 4
+        # A token of text is about four characters.
+        text = len(_asked(asked, session, "instructions")) // 4
         audio = 0
         for item in self._conversation.items:
             text += len(item.text) // 4
@@ -54,10 +60,10 @@ class Planner:
             if item.timeline is not None:
                 audio += item.timeline.length_ms * ASSISTANT_TOKENS_S // 1000
         return Request(
-            modality=_either(asked, session, "output_modalities")[0],
+            modality=_asked(asked, session, "output_modalities")[0],
             voice=voice["id"] if isinstance(voice, dict) else voice,
-            format=given.get("format", output["format"]),
-            max_output_tokens=_either(asked, session, "max_output_tokens"),
+            format=_asked(given, output, "format"),
+            max_output_tokens=_asked(asked, session, "max_output_tokens"),
             metadata=asked.get("metadata"),
             text_tokens=text,
             audio_tokens=audio,
@@ -66,50 +72,53 @@ class Planner:
     def plan(
         self, asked: Fields, session: Fields, *, spoken: Spoken | None, turns: int
     ) -> list[Part]:
-        """Decide what the response holds.
+        """Return the items that the response will contain.
 
-        ``spoken``: the last spoken reply; ``turns``: the turns spoken so far by the user. Raises
-        Refused, and VoiceError if a recording is broken.
+        ``spoken`` is the last spoken reply. ``turns`` is the number of turns that the user has
+        spoken. Raises Refused, and VoiceError if a recording is broken.
         """
         context = self._context(asked, session)
         last = context[-1] if context else None
         if (tool := self._tool(asked, session, last, turns)) is not None:
-            arguments = json.dumps(tools.example(tool.get("parameters", {})))
+            arguments = json.dumps(tools.example(tool.get("parameters") or {}))
             return [Call(tool["name"], arguments, self._new_id("call"))]
-        aside = is_aside(asked)
+        out_of_band = is_out_of_band(asked)
         if last is not None and last.head["type"] == "function_call_output":
             said = self._replies.output(last.head["output"])
-        elif aside:
-            said = self._replies.aside()
+        elif out_of_band:
+            said = self._replies.out_of_band()
         else:
             said = self._replies.next(
                 greeting=spoken is None and self._is_first(context), last=spoken
             )
-        if _either(asked, session, "output_modalities") == ["text"]:
+        if _asked(asked, session, "output_modalities") == ["text"]:
             quoted = last.text if last is not None and last.role == "user" else ""
             return [
                 Write(f"You wrote: “{quoted}” {said.transcript}" if quoted else said.transcript)
             ]
-        if self._options.faults.commentary and not aside:
+        if self._options.faults.commentary and not out_of_band:
             return [Say(self._replies.commentary(), "commentary"), Say(said, "final_answer")]
         return [Say(said)]
 
     def item(self, given: Fields, session: Fields, context: list[Item] | None = None) -> Item:
-        """Make an item of what a client gave. Raises Refused."""
+        """Return the item that a client described. Raises Refused.
+
+        ``context`` are items that a response answers and that are not in the conversation.
+        """
         known = [*self._conversation.items, *(context or ())]
         call_ids = {i.head["call_id"] for i in known if i.head["type"] == "function_call"}
         kind = session["audio"]["input"]["format"]["type"]
         return created(given, self._new_id("item"), call_ids, kind)
 
     def _is_first(self, context: list[Item]) -> bool:
-        """Whether nobody has said a thing yet."""
+        """Return whether neither the user nor the assistant has said anything yet."""
         return not any(item.role == "user" for item in context) and not any(
             item.role == "assistant" for item in self._conversation.items
         )
 
     def _context(self, asked: Fields, session: Fields) -> list[Item]:
-        """Give the items the response answers: the conversation's, or those of ``input``."""
-        if "input" not in asked:
+        """Return the items that the response answers: the conversation's, or those of ``input``."""
+        if asked.get("input") is None:
             return self._conversation.items
         context: list[Item] = []
         for given in asked["input"]:
@@ -126,24 +135,28 @@ class Planner:
         return context
 
     def _tool(self, asked: Fields, session: Fields, last: Item | None, turns: int) -> Fields | None:
-        choice = _either(asked, session, "tool_choice")
-        said = asked.get("instructions", "")
+        """Return the function that the response calls, or None if it answers."""
+        choice = _asked(asked, session, "tool_choice")
+        said = asked.get("instructions") or ""
         due = None
         every = self._options.call_every
         if last is not None and last.head["type"] == "function_call_output":
-            # Settings that always call would never let an output be told.
-            choice, said = asked.get("tool_choice", "none"), ""
+            # Ignore the session's tool_choice: with "required", the emulator would call a function
+            # after every output, and never answer.
+            choice, said = asked.get("tool_choice") or "none", ""
         elif last is not None and last.role == "user":
             said = f"{said} {last.text}"
             if last.audio and every and turns and turns % every == 0:
                 due = turns // every - 1
-        return tools.choose(_either(asked, session, "tools"), choice, said, due)
+        return tools.choose(_asked(asked, session, "tools"), choice, said, due)
 
 
-def _either(asked: Fields, session: Fields, name: str) -> Any:
-    return asked[name] if name in asked else session[name]
+def _asked(asked: Fields, session: Fields, name: str) -> Any:
+    """Return a field of the request, or the session's if the request's is missing or null."""
+    value = asked.get(name)
+    return session[name] if value is None else value
 
 
-def is_aside(asked: Fields) -> bool:
-    """Whether a response is to be out of band: part of no conversation."""
+def is_out_of_band(asked: Fields) -> bool:
+    """Return whether a response is to be out of band: part of no conversation."""
     return bool(asked.get("conversation") == "none")

@@ -1,4 +1,4 @@
-"""What a response is to hold, and what it counts as."""
+"""What a response will contain, and the tokens that it counts as."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from services.emulator.clips import RATE, Utterance
 
-#: Audio tokens per second, as billed: one for 50 ms of the assistant's and 100 ms of the user's.
+#: Audio tokens per second, as the service bills them: one token for 50 ms of the assistant's audio
+#: and one for 100 ms of the user's audio.
 ASSISTANT_TOKENS_S: Final = 20
 USER_TOKENS_S: Final = 10
 
@@ -18,7 +19,8 @@ class Say:
     """A spoken item."""
 
     utterance: Utterance
-    #: ``commentary`` or ``final_answer`` where there are several (not in the published types).
+    #: "commentary" or "final_answer" if the response has several items. The service sends this
+    #: field, but the published types lack it.
     phase: str | None = None
 
 
@@ -43,26 +45,26 @@ Part = Say | Write | Call
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, with the session's settings filled in."""
+    """A request for a response, completed from the session's settings."""
 
     modality: str
     voice: str
     format: dict[str, Any]
     max_output_tokens: int | str
     metadata: dict[str, str] | None = None
-    #: Text and audio tokens of what the response answers.
+    #: The tokens of the items that the response answers.
     text_tokens: int = 0
     audio_tokens: int = 0
 
     def usage(self, text_tokens: int, audio_tokens: int) -> dict[str, Any]:
-        """Give the ``usage`` of a response with these output tokens; nothing is ever cached."""
+        """Return the ``usage`` of a response with these output tokens. No tokens are cached."""
         given = self.text_tokens + self.audio_tokens
-        taken = text_tokens + audio_tokens
+        produced = text_tokens + audio_tokens
         none = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}
         return {
-            "total_tokens": given + taken,
+            "total_tokens": given + produced,
             "input_tokens": given,
-            "output_tokens": taken,
+            "output_tokens": produced,
             "input_token_details": {
                 "text_tokens": self.text_tokens,
                 "audio_tokens": self.audio_tokens,
@@ -75,5 +77,5 @@ class Request:
 
 
 def audio_tokens(samples: int) -> int:
-    """Give the tokens of so much of the assistant's audio at 24 kHz."""
+    """Return the tokens of ``samples`` of the assistant's audio, at 24 kHz."""
     return math.ceil(samples * ASSISTANT_TOKENS_S / RATE)

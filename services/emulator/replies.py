@@ -1,8 +1,9 @@
-"""What is said next, and what of the last reply was heard.
+"""What the assistant says next, and which words of its last reply were heard.
 
-The first response of a conversation that holds no user's item is the greeting; the others are the
-voice's replies in turn. After an interruption the next reply says so and plays back the last words
-the server believes were heard, cut exactly where it was told: a wrong truncate can be heard.
+The first response of a conversation without user items is the greeting. All other responses are the
+replies of the voice in turn. After an interruption, the next reply says so and repeats the last
+words that the server believes were heard, cut exactly at the ``audio_end_ms`` of the client's
+truncate. A wrong truncate is therefore audible.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from services.emulator.clips import RATE, Piece, Utterance, Voice, VoiceError, W
 from services.emulator.conversation import Item
 from services.emulator.tone import Tone
 
-#: Words played back after an interruption, at most.
-PLAYED_BACK: Final = 5
-#: A tone's transcript is its position in ms, so often.
+#: The number of heard words that are repeated after an interruption, at most.
+REPEATED_WORDS: Final = 5
+#: The length of a "word" of the tone, ms. Each word in the tone's transcript is its position in ms.
 _TONE_WORD_MS: Final = 500
-#: Said in writing where a function's output is longer, characters.
+#: The number of characters of a function's output that the transcript of the reply quotes, at most.
 _LONGEST_OUTPUT: Final = 400
 
 
 @dataclass
 class Spoken:
-    """A spoken reply of the conversation, and what happened to it."""
+    """A spoken reply of the conversation, and whether it was interrupted."""
 
     response_id: str
     items: list[Item] = field(default_factory=list)
-    #: It was talked over, cut or cancelled.
+    #: Whether the person spoke during the reply, or the client cancelled, truncated or deleted it.
     interrupted: bool = False
 
     def last_heard(self) -> tuple[Item, int] | None:
-        """Give the last item of which a word was heard, and up to where, ms."""
+        """Return the last item of which a word was heard, and how much of it was heard, ms."""
         for item in reversed(self.items):
             timeline = item.timeline
             if item.deleted or timeline is None:
@@ -43,7 +44,7 @@ class Spoken:
         return None
 
     def heard(self) -> str:
-        """Give the words the server believes were heard, of all its items."""
+        """Return the words of all items that the server believes were heard."""
         return " ".join(
             words
             for item in self.items
@@ -53,10 +54,13 @@ class Spoken:
 
 
 class Replies:
-    """Chooses what is said; one for each session, because the replies come in turn."""
+    """Chooses what the assistant says. Each session has its own, and begins with the greeting."""
 
     def __init__(self, reply: str, voice: Voice | None) -> None:
-        """Take ``--reply`` and the voice, which only a tone can do without. Raises VoiceError."""
+        """Use the replies that the option ``--reply`` names.
+
+        ``voice`` may be None if ``reply`` is a tone. Raises VoiceError if there is no such clip.
+        """
         self._kind, _, self._argument = reply.partition(":")
         self._voice = voice
         self._turn = 0
@@ -64,7 +68,7 @@ class Replies:
             self._clip(self._argument)
 
     def next(self, *, greeting: bool, last: Spoken | None) -> Utterance:
-        """Give the next reply of the conversation."""
+        """Return the next reply of the conversation, which may follow on ``last``."""
         if self._kind == "tone":
             return tone(float(self._argument))
         if self._kind == "clip":
@@ -81,24 +85,27 @@ class Replies:
             return join([self._clip(index.stopped_unheard), self._clip(name)])
         item, end_ms = heard
         assert item.timeline is not None
-        words = item.timeline.utterance.last_words(end_ms, PLAYED_BACK)
+        words = item.timeline.utterance.last_words(end_ms, REPEATED_WORDS)
         assert words is not None
-        played = Utterance(f"{item.id}..{end_ms}", words.pieces, words.words)
-        return join([self._clip(index.stopped), played, self._clip(index.onward), self._clip(name)])
+        repeated = Utterance(f"{item.id}..{end_ms}", words.pieces, words.words)
+        return join(
+            [self._clip(index.stopped), repeated, self._clip(index.onward), self._clip(name)]
+        )
 
-    def aside(self) -> Utterance:
-        """Give what an out-of-band response says; the replies' turn does not move."""
+    def out_of_band(self) -> Utterance:
+        """Return the speech of an out-of-band response. It does not use up a reply."""
         return self._clip("acknowledge") if self._voice else tone(1.0)
 
     def commentary(self) -> Utterance:
-        """Give the remark ahead of an answer."""
+        """Return the remark that comes before an answer."""
         return self._clip("commentary") if self._voice else tone(1.0)
 
     def output(self, text: str) -> Utterance:
-        """Give the reply to a function's output: a clip, and the output in the transcript only."""
+        """Return the reply to a function's output. Only its transcript contains the output."""
         said = self._clip("function") if self._voice else tone(1.0)
         end = said.samples * 1000 // RATE
-        # What has no audio stands at its end, where it counts as heard only with all of it.
+        # These words have no audio. They get the time of the clip's end, so that they count as
+        # heard only if the whole clip was heard.
         unspoken = tuple(Word(word, end, end) for word in text[:_LONGEST_OUTPUT].split())
         return Utterance(said.label, said.pieces, said.words + unspoken)
 
@@ -113,7 +120,7 @@ class Replies:
 
 
 def tone(seconds: float) -> Utterance:
-    """Give the rising tone; every half second its transcript has a word, the position in ms."""
+    """Return the rising tone. Its transcript has a word per half second: the position in ms."""
     source = Tone(round(seconds * RATE))
     end = source.samples * 1000 // RATE
     starts: Sequence[int] = range(0, end, _TONE_WORD_MS)

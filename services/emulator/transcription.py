@@ -1,7 +1,8 @@
-"""Input transcription without a recognizer: it says how much speech there was, and no words.
+"""Input transcription without speech recognition: the transcript says how long the speech was.
 
-The events are those of the service: one delta and a usage in seconds for whisper-1, a delta for
-each word and a usage in tokens for the other models.
+The events are the service's. With whisper-1 the whole transcript is one delta; with all other
+models each word is a delta. The service bills some models by the duration of the audio and all
+others by tokens, and ``usage`` says so.
 """
 
 from __future__ import annotations
@@ -13,23 +14,26 @@ from services.emulator.conversation import Item
 from services.emulator.plans import USER_TOKENS_S
 
 _KIND = "conversation.item.input_audio_transcription"
+#: The models that the service bills by the duration of the audio.
+_BILLED_BY_DURATION = ("whisper-1", "gpt-transcribe", "gpt-live-transcribe")
 
 
 def transcribe(item: Item, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    """Put the transcript (``[2.3 s of speech]``) into the item; give the events that tell of it.
+    """Put the transcript (``[2.3 s of speech]``) into the item, and return its events.
 
-    ``wanted``: the session's ``transcription``.
+    ``wanted`` is the session's ``transcription``.
     """
     seconds = len(item.audio) / 2 / RATE
     transcript = f"[{seconds:.1f} s of speech]"
     for part in item.content or ():
         part["transcript"] = transcript
     words = transcript.split()
+    deltas = [f" {word}" if number else word for number, word in enumerate(words)]
     if wanted.get("model") == "whisper-1":
         deltas = [transcript]
+    if wanted.get("model") in _BILLED_BY_DURATION:
         usage: dict[str, Any] = {"type": "duration", "seconds": round(seconds, 3)}
     else:
-        deltas = [f" {word}" if number else word for number, word in enumerate(words)]
         tokens = round(seconds * USER_TOKENS_S)
         usage = {
             "type": "tokens",

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from services.emulator.clips import Piece, Utterance, Voice, Word
 from services.emulator.ears import Probability
 from services.emulator.options import VOICE, Options
+from services.emulator.outbox import Close, Outgoing
 from services.emulator.replies import Replies
-from services.emulator.session import Close, Outgoing, Session
+from services.emulator.session import Session
 from services.emulator.tone import Tone
 
 Event = dict[str, Any]
@@ -32,6 +33,7 @@ UNTYPED = {
     "session.expires_at",
     "item.phase",
     "response.output.phase",
+    "obfuscation",
 }
 #: What every response was seen to carry, though the types call all of it optional.
 RESPONSE_FIELDS = {

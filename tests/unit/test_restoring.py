@@ -85,7 +85,7 @@ class Client:
 
     def holds(self) -> list[tuple[str, str]]:
         """Give the kinds and the words of the items that the server has."""
-        self.rig.session.tell(self.rig.now)
+        self.rig.session.journal_conversation(self.rig.now)
         items = self.rig.journal[-1]["items"]
         return [
             (

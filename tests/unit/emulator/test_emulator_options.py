@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.emulator.arguments import parse
 from services.emulator.options import (
     DEFAULT_URL,
     GARBAGE,
@@ -14,7 +15,6 @@ from services.emulator.options import (
     Faults,
     Options,
     Stall,
-    parse,
 )
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from services.emulator import clips
-from services.emulator.answers import Reset
 from services.emulator.options import GARBAGE, Faults, Options
-from services.emulator.session import Close
+from services.emulator.outbox import Close, Reset
 from tests.support.emulator import Event, Rig, audio_of, kinds, of, one, validate, voice
 
 TURN = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
