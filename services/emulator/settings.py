@@ -211,10 +211,9 @@ _DETECTION_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
 _NOISE_DEFAULTS: Final = {"type": "near_field"}
 _PCM: Final = {"type": "audio/pcm", "rate": 24000}
 #: Null switches these features off. In any other field, null means that the field was not given.
-_NULL_SWITCHES_OFF: Final = frozenset(
-    {"transcription", "noise_reduction", "turn_detection", "idle_timeout_ms"}
-    | {"tracing", "prompt", "reasoning", "include"}
-)
+_SESSION_FEATURES: Final = frozenset({"tracing", "prompt", "reasoning", "include"})
+_INPUT_FEATURES: Final = frozenset({"transcription", "noise_reduction", "turn_detection"})
+_TURN_FEATURES: Final = frozenset({"idle_timeout_ms"})
 
 
 def default(session_id: str, model: str, expires_at: int) -> dict[str, Any]:
@@ -278,14 +277,14 @@ def check_voice(session: dict[str, Any], voice: Any, *, spoken: bool) -> None:
 
 def _merge(old: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
     merged = copy.deepcopy(old)
-    new = _without_nulls(copy.deepcopy(update))
+    new = _without_nulls(copy.deepcopy(update), _SESSION_FEATURES)
     audio = new.pop("audio", {})
     merged.update(new)
     merged["audio"]["output"].update(_without_nulls(audio.get("output") or {}))
     if merged["audio"]["output"]["format"]["type"] == "audio/pcm":
         merged["audio"]["output"]["format"] = dict(_PCM)
     merged_input = merged["audio"]["input"]
-    for key, value in _without_nulls(audio.get("input") or {}).items():
+    for key, value in _without_nulls(audio.get("input") or {}, _INPUT_FEATURES).items():
         merged_input[key] = _merged_input(key, merged_input[key], value)
     return merged
 
@@ -300,11 +299,9 @@ def _merged_input(key: str, before: Any, value: dict[str, Any] | None) -> Any:
         before = _DETECTION_DEFAULTS[value["type"]]
     elif key == "noise_reduction":
         before = before or _NOISE_DEFAULTS
-    return {**(before or {}), **_without_nulls(value)}
+    return {**(before or {}), **_without_nulls(value, _TURN_FEATURES)}
 
 
-def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of an object without those whose null means that they were not given."""
-    return {
-        key: value for key, value in given.items() if value is not None or key in _NULL_SWITCHES_OFF
-    }
+def _without_nulls(given: dict[str, Any], features: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return an object without the fields that are null, except those that switch a feature off."""
+    return {key: value for key, value in given.items() if value is not None or key in features}

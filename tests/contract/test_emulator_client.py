@@ -1,4 +1,4 @@
-"""The stock openai client holds a conversation with the emulator, over a real socket."""
+"""The openai package's client holds conversations with the emulator, over a real socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.spee
 
 
 class Talk:
-    """A connection of the stock client, and every event that came over it, validated."""
+    """A connection of the openai client, and every event that it received, validated."""
 
     def __init__(self, connection: AsyncRealtimeConnection, emulator: Emulator) -> None:
         self.connection = connection
@@ -34,19 +34,19 @@ class Talk:
         self._came = asyncio.Condition()
 
     async def listen(self) -> None:
-        """Take in what comes, until the connection is closed."""
+        """Receive and validate events until the connection is closed."""
         while True:
             raw = await self.connection.recv_bytes()
             event = json.loads(raw)
             validate(event)
-            # As a user of the client gets it.
+            # The client's own parser must recognize the event, too.
             assert self.connection.parse_event(raw).type == event["type"]
             async with self._came:
                 self.events.append(event)
                 self._came.notify_all()
 
     async def until(self, kind: str, times: int = 1) -> list[Event]:
-        """Wait for an event; give those since the last that was waited for, with it."""
+        """Wait for an event, and return all events since the last one that was waited for."""
         async with asyncio.timeout(PATIENCE_S), self._came:
             while True:
                 found = [
@@ -63,7 +63,7 @@ class Talk:
     async def hear(self, pcm: bytes, until: str | None = None) -> bytes:
         """Append audio in frames of 20 ms, ten times as fast as real time.
 
-        Stop when an event has come that was not there before; give the audio that is left.
+        Stop when a new event ``until`` arrives, and return the rest of the audio.
         """
         before = len(self.events)
         for at in range(0, len(pcm), 960):
@@ -71,14 +71,14 @@ class Talk:
                 return pcm[at:]
             audio = base64.b64encode(pcm[at : at + 960]).decode()
             await self.connection.input_audio_buffer.append(audio=audio)
-            # ten times as fast as it is spoken, so that what it answers is read meanwhile
+            # Pause for a tenth of the frame's length, so that ``listen`` can receive the answers.
             await asyncio.sleep(0.002)
         return b""
 
 
 @asynccontextmanager
 async def talk(**changes: Any) -> AsyncIterator[Talk]:
-    """Run an emulator, and connect the stock client to it."""
+    """Run an emulator, and connect the openai client to it."""
     options = Options(**{"url": "ws://127.0.0.1:0/v1/realtime", **changes})
     async with serve(options) as emulator:
         base = f"127.0.0.1:{emulator.port}/v1"
@@ -97,7 +97,7 @@ async def talk(**changes: Any) -> AsyncIterator[Talk]:
 
 
 def person() -> list[bytes]:
-    """Give what the scripted person says, each with half a second of silence around it."""
+    """Return the scripted person's utterances, with 0.5 s of silence before and 1 s after each."""
     pcm, rate = soundfile.read(VOICE / "person.opus", dtype="int16")
     assert rate == 24000
     spoken = json.loads((VOICE / "index.json").read_text())["person"]["utterances"]
@@ -137,12 +137,12 @@ async def test_a_spoken_conversation_with_an_interruption() -> None:
         ]
         start, end = one(turn, STARTED)["audio_start_ms"], one(turn, STOPPED)["audio_end_ms"]
         spoken_ms = len(first) / 48 - 1500
-        # The padding is before it and the silence after it, as configured.
+        # The turn includes 300 ms of padding before the speech and 500 ms of silence after it.
         assert abs((end - start) - (spoken_ms + 300 + 500)) < 300
         answer = await it.until("response.output_audio.delta", 8)
         item = one(answer, "response.output_item.added")["item"]["id"]
 
-        # They talk over it; the client says how far it was heard.
+        # The person talks over the answer, and the client reports how much was heard.
         left = await it.hear(second, until=STARTED)
         burst = await it.until("response.done")
         assert kinds(burst[burst.index(one(burst, STARTED)) :]) == [
@@ -161,7 +161,7 @@ async def test_a_spoken_conversation_with_an_interruption() -> None:
         )
         await it.until("conversation.item.truncated")
 
-        # The next reply says so, and plays back what was heard of the first.
+        # The next reply says so, and repeats the last words that were heard.
         await it.hear(left)
         await it.until("response.created")
         entries = {entry["kind"]: entry for entry in it.emulator.journal}

@@ -1,4 +1,4 @@
-"""The emulator as a command: how it begins, how it ends, and what it says when it cannot."""
+"""The emulator as a command: how it starts, how it ends, and what it prints if it can't start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 30
 
 
 class Running:
-    """The command while it runs; its log is read as it comes."""
+    """The running command and the lines of its log that were read so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -40,7 +40,7 @@ class Running:
         assert self.process.stderr is not None
         while len(self.lines) < lines:
             line = self.process.stderr.readline()
-            assert line, "it ended"
+            assert line, "the emulator ended"
             self.lines.append(line.rstrip("\n"))
 
 
@@ -49,7 +49,7 @@ def emulator(*arguments: str) -> Iterator[Running]:
     process = subprocess.Popen(
         [*COMMAND, "--url", ANY_PORT, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )
-    # A test that fails must not wait for ever.
+    # Kill the process after a while, so that a failing test does not wait for ever.
     killer = threading.Timer(PATIENCE_S, process.kill)
     killer.start()
     try:

@@ -1,4 +1,4 @@
-"""The emulator's sockets: who is let in, what ends a connection, and that nothing holds it up."""
+"""The emulator's connections: which are accepted, what ends one, and that none delays another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Event = dict[str, Any]
 
 @asynccontextmanager
 async def emulator(**changes: Any) -> AsyncIterator[Emulator]:
-    """Run an emulator on a port of its own."""
+    """Run an emulator on a free port."""
     async with serve(Options(**{"url": "ws://127.0.0.1:0/v1/realtime", **changes})) as running:
         yield running
 
@@ -38,7 +38,7 @@ def model(running: Emulator, query: str = "model=gpt-realtime") -> str:
 
 
 async def events(client: ClientConnection, until: str) -> list[Event]:
-    """Receive up to an event of this type."""
+    """Receive events up to the first of this type, and return them."""
     came: list[Event] = []
     async with asyncio.timeout(PATIENCE_S):
         while not came or came[-1]["type"] != until:
@@ -48,7 +48,7 @@ async def events(client: ClientConnection, until: str) -> list[Event]:
 
 
 async def refusal(url: str, **headers: Any) -> tuple[str, int, str]:
-    """Connect where one is not let in: give the error's code, and the close."""
+    """Connect and be refused. Return the error's code, and the close's code and reason."""
     async with connect(url, **headers) as client, asyncio.timeout(PATIENCE_S):
         error = json.loads(await client.recv())
         validate(error)
@@ -125,7 +125,7 @@ async def test_the_server_pings_with_four_bytes_and_does_not_mind_silence() -> N
         asyncio.timeout(PATIENCE_S),
     ):
         await enough.wait()
-        # The client's own are answered, too.
+        # The server also answers the client's pings.
         await (await client.ping())
     assert {len(ping) for ping in pings} == {4}
 
@@ -156,7 +156,7 @@ async def test_the_connection_is_reset_in_mid_reply() -> None:
         await client.send('{"type": "response.create"}')
         with pytest.raises(ConnectionClosedError) as closed:
             await events(client, "response.done")
-        # No close frame: the connection broke.
+        # There was no close frame: the connection broke.
         assert closed.value.rcvd is None
         assert isinstance(closed.value.__cause__, ConnectionResetError)
 
@@ -193,12 +193,12 @@ async def test_a_burst_of_three_minutes_is_sent_whole() -> None:
 
 @asynchronous
 async def test_a_burst_of_audio_does_not_hold_up_what_is_being_said() -> None:
-    """Sixteen seconds of noise at once are a second of work for the detector."""
+    """The detector needs a second for the 16 s of noise that the client sends at once."""
     noise = base64.b64encode(os.urandom(16 * 48000)).decode()
     append = json.dumps({"type": "input_audio_buffer.append", "audio": noise})
     async with (
         emulator(reply="tone:30") as it,
-        # What is left unread would hold up the close.
+        # The short timeout is for the close: unread messages would delay it.
         connect(model(it), compression=None, close_timeout=0.1) as busy,
         connect(model(it), compression=None, close_timeout=0.1) as other,
     ):
@@ -208,7 +208,7 @@ async def test_a_burst_of_audio_does_not_hold_up_what_is_being_said() -> None:
         began = time.monotonic()
         await busy.send(append)
         await busy.send('{"type": "input_audio_buffer.clear"}')
-        # Another session is answered in the meantime, and this one goes on speaking.
+        # Meanwhile the server answers another session, and goes on speaking in this one.
         await other.send('{"type": "response.create"}')
         await events(other, "response.output_audio.delta")
         answered = time.monotonic() - began
@@ -220,7 +220,7 @@ async def test_a_burst_of_audio_does_not_hold_up_what_is_being_said() -> None:
 
 @asynchronous
 async def test_the_first_answer_does_not_wait_for_the_voice() -> None:
-    """A first delta takes a small part of the time the whole reply would to decode."""
+    """The first delta takes a small part of the time that decoding the whole reply takes."""
     async with emulator(reply="clip:long") as it, connect(model(it)) as client:
         await events(client, "session.created")
         began = time.monotonic()

@@ -1,1 +1,1 @@
-"""The emulator's spoken replies and the scripted person: Ogg Opus files described by index.json."""
+"""The emulator's recorded voice and the scripted person: Opus files, described by index.json."""

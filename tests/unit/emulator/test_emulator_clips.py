@@ -1,4 +1,4 @@
-"""Recorded speech: cut, joined, read in stretches; and the rising tone."""
+"""Recorded speech that is cut, joined and read in chunks; and the rising tone."""
 
 from __future__ import annotations
 

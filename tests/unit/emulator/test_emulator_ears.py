@@ -1,4 +1,4 @@
-"""Turn detection, with a scripted detector and the clock of the audio."""
+"""Turn detection, with a scripted detector. The length of the audio is the only clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MS = 24
 
 
 def heard(ears: Ears, ms: int, frame_ms: int = 20) -> list[Started | Stopped]:
-    """Append so much silence and hear it."""
+    """Append ``ms`` of silence and return the turns that the ears find."""
     found: list[Started | Stopped] = []
     for _ in range(0, ms, frame_ms):
         ears.append(bytes(2 * MS * frame_ms))

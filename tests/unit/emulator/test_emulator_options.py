@@ -1,4 +1,4 @@
-"""The command line: every option, every refusal in one line."""
+"""The command line: every option, and one line for every option that is refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The scripted person of the demonstration is heard by the real detector, and answered.
+"""The real detector finds the turns of the demonstration's scripted person, and they are answered.
 
-A client plays what comes as it comes, and says how far it was heard: the clock is the test's own.
+The test acts as a client on a simulated clock: it plays audio as it arrives, and truncates the
+reply at the position that was played.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from services.emulator import sound
 from services.emulator.options import VOICE, Options
 from tests.support.emulator import Rig, of, one, voice
 
-#: To the end of the person's second turn, with the silence that ends it.
+#: The end of the person's second turn, with the silence that ends it.
 UNTIL_MS = 16_500
+#: The bytes in 20 ms of audio.
 FRAME = 20 * 48
 
 
@@ -42,7 +44,7 @@ def test_the_person_asks_talks_over_the_answer_and_hears_the_last_words_again() 
     stops = of(events, "input_audio_buffer.speech_stopped")
     assert len(starts) == len(stops) == len(script)
     for spoken, start, stop in zip(script, starts, stops, strict=True):
-        # With its padding of 300 ms and its silence of 500 ms.
+        # The turn includes 300 ms of padding before the speech and 500 ms of silence after it.
         assert abs(start["audio_start_ms"] + 300 - spoken["start_ms"]) < 150
         assert abs(stop["audio_end_ms"] - 500 - spoken["end_ms"]) < 200
     onset = next(

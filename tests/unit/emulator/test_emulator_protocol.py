@@ -1,4 +1,4 @@
-"""What a client may send: tables, partial updates, and the verbatim words of the errors."""
+"""Checks of client events: their fields, partial updates, and the exact texts of the errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.realtime import (
+    AudioTranscription,
+    RealtimeAudioConfigOutput,
+    RealtimeResponseCreateParams,
+    RealtimeSessionCreateRequest,
+)
 
 from services.emulator import events, settings
+from services.emulator.options import Options
 from services.emulator.schema import Refused
 from tests.support.emulator import Event, Rig, one, patiently
 
@@ -197,6 +204,81 @@ def test_an_invalid_update_is_refused_whole(update: Event, code: str, param: str
     assert (answer["error"]["code"], answer["error"]["param"]) == (code, param)
     session = one(rig.update(), "session.updated")["session"]
     assert session["instructions"] != "never set"
+
+
+#: The fields of a response, all null: a client that dumps its model sends it like that.
+NULL_RESPONSE = dict.fromkeys(RealtimeResponseCreateParams.model_fields)
+#: The fields of a session that are not required, all null.
+NULL_SESSION = {
+    name: None
+    for name, field in RealtimeSessionCreateRequest.model_fields.items()
+    if not field.is_required()
+}
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        None,
+        {"input": None, "output": None},
+        {"output": dict.fromkeys(RealtimeAudioConfigOutput.model_fields)},
+        {"input": {"format": {"type": "audio/pcm", "rate": None}}},
+        {"input": {"turn_detection": {"type": "server_vad", "threshold": None,
+                                      "silence_duration_ms": None, "create_response": None}}},
+    ],
+)  # fmt: skip
+def test_null_in_a_session_update_means_that_the_field_was_not_given(audio: Any) -> None:
+    rig = Rig()
+    before = one(rig.update(), "session.updated")["session"]
+    after = one(rig.update(**{**NULL_SESSION, "audio": audio}), "session.updated")["session"]
+    assert {**after, "reasoning": None} == {**before, "reasoning": None}
+
+
+def test_null_in_a_transcription_leaves_the_field_out() -> None:
+    fields = dict.fromkeys(AudioTranscription.model_fields)
+    new = updated(audio={"input": {"transcription": {**fields, "model": "whisper-1"}}})
+    assert new["audio"]["input"]["transcription"] == {"model": "whisper-1"}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        NULL_RESPONSE,
+        {"audio": {"output": None}},
+        {"audio": {"output": {"voice": None, "format": None}}},
+        {"input": [], "instructions": None, "tool_choice": None, "tools": None},
+    ],
+)
+def test_null_in_a_response_create_means_that_the_field_was_not_given(asked: Event) -> None:
+    def done(**fields: Any) -> Event:
+        rig = Rig(Options(reply="tone:0.2", pace=0))
+        return dict(one(rig.send("response.create", **fields), "response.done")["response"])
+
+    given, usual = done(event_id=None, response=asked), done()
+    for name in ("status", "output_modalities", "max_output_tokens", "audio", "usage"):
+        assert given[name] == usual[name]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "message", "role": "user", "id": None, "status": None, "object": None,
+         "content": [{"type": "input_text", "text": "hello"}]},
+        {"type": "message", "role": "user",
+         "content": [{"type": "input_audio", "audio": "AAAA", "transcript": None}]},
+        {"type": "function_call", "id": None, "call_id": None, "name": "roll", "arguments": "{}"},
+    ],
+)  # fmt: skip
+def test_null_in_an_item_means_that_the_field_was_not_given(item: Event) -> None:
+    created = Rig().send("conversation.item.create", item=item, previous_item_id=None)
+    done = one(created, "conversation.item.done")["item"]
+    assert done["id"].startswith("item_")
+    assert done.get("call_id", "call_").startswith("call_")
+
+
+def test_null_in_a_required_field_is_refused() -> None:
+    found = refused('{"type": "input_audio_buffer.append", "audio": null}')
+    assert found.message == "Invalid type for 'audio': expected a string, but got null instead."
 
 
 def test_a_session_must_say_its_type() -> None:

@@ -1,4 +1,4 @@
-"""One response, driven by a clock: its ladder, its pace, its end, its faults of time."""
+"""One response on a simulated clock: the order of its events, its pace, its end, its faults."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ LADDER = [
 
 
 class Run:
-    """A response and everything it gave, with times from its start in s."""
+    """A response and every event it returned, with the time since its start, s."""
 
     def __init__(self, *plan: Part, **changes: Any) -> None:
         request = changes.pop("request", REQUEST)
@@ -64,7 +64,7 @@ class Run:
         self.timed: list[tuple[float, Event]] = []
 
     def until(self, end: float = 1e9) -> list[Event]:
-        """Advance exactly to each due time up to an end."""
+        """Advance to each time at which events are due, up to ``end``, and return the events."""
         first = len(self.timed)
         while (due := self.response.due) is not None and due <= end:
             for event in self.response.advance(due):
@@ -99,7 +99,7 @@ def test_transcript_deltas_stand_ahead_of_the_audio_that_speaks_them() -> None:
             words += len(event["delta"].split())
         elif event["type"] == DELTA:
             sent += len(event["delta"]) * 3 // 4
-            # A word is 200 ms, 9600 bytes.
+            # A word lasts 200 ms: 9600 bytes.
             assert (words - 1) * 9600 < sent <= words * 9600 + 12000
     assert "".join(e["delta"] for e in of(run.events, WORDS)) == SPEECH.transcript
     done = one(run.events, "response.output_audio_transcript.done")
@@ -161,7 +161,7 @@ def test_a_stall_parts_the_audio_and_no_more() -> None:
 def test_the_time_it_plays_until_follows_a_stall() -> None:
     run = Run(Say(SPEECH), faults=Faults(stall=Stall(after_ms=600, for_ms=5000)))
     run.until()
-    # The 600 ms before the stall (whole deltas: 600) are over when the rest comes.
+    # The audio before the stall (600 ms, which are whole deltas) has played when the rest arrives.
     rest_at = next(at for at, e in run.timed if e["type"] == DELTA and at >= 5)
     before = sum(len(audio_of([e])) for at, e in run.timed if e["type"] == DELTA and at < 5)
     assert run.response.plays_until == pytest.approx(rest_at + 2.0 - before / 48000, abs=0.001)
@@ -205,13 +205,14 @@ def test_late_deltas_come_between_the_cancel_and_the_done() -> None:
     late = run.until()
     assert kinds(late) == LADDER[4:]
     stale = len(audio_of(late))
-    # 150 ms at four times real time, to within a delta.
+    # In 150 ms the emulator sends 600 ms of audio, four times as fast as real time; one delta more
+    # or less.
     assert abs(stale - 600 * 48) <= 12000
     assert late[0]["type"] in (DELTA, WORDS)
     assert late[-1]["type"] == "response.done"
     timeline = run.response.spoken[0].timeline
     assert timeline is not None
-    # What is late is not part of the item.
+    # The late audio is not part of the item.
     assert timeline.sent * 2 == len(audio_of(run.events)) - stale
 
 
@@ -229,7 +230,7 @@ def test_late_deltas_come_after_the_done() -> None:
 def test_without_the_fault_nothing_is_late_however_late_the_cancel_is() -> None:
     run = Run(Say(SPEECH))
     run.until(0.1)
-    # The loop was held up: deltas are overdue, and must not come after the cancel.
+    # The event loop was slow, so that deltas are overdue. They must not follow the cancel.
     run.response.cancel(0.4, "turn_detected")
     assert not audio_of(run.until())
 
@@ -241,7 +242,7 @@ def test_two_items_overlap_and_play_in_order() -> None:
     items = [e["item"]["id"] for e in of(events, "response.output_item.added")]
     order = [(e["type"], e["item_id"]) for e in events if e["type"] in PARTS]
     closed = order.index(("response.output_audio.done", items[0]))
-    # The first is seen to be closed only after the second's audio has begun.
+    # The first item is closed only after the second item's audio has begun.
     assert order[closed - 1] == (DELTA, items[1])
     deltas = [item for kind, item in order if kind == DELTA]
     assert deltas == sorted(deltas, key=items.index)
@@ -270,6 +271,9 @@ def test_text_is_written_word_by_word() -> None:
     deltas = [e["delta"] for e in of(run.events, "response.output_text.delta")]
     assert "".join(deltas) == "Hello there, you."
     assert len(deltas) == 3
+    for event in of(run.events, "response.output_text.delta"):
+        assert event["obfuscation"]
+        assert (len(event["delta"]) + len(event["obfuscation"])) % 16 == 0
     output = run.events[-1]["response"]["output"][0]["content"]
     assert output == [{"type": "output_text", "text": "Hello there, you."}]
 
@@ -297,7 +301,7 @@ def test_a_call_that_is_cancelled_ends_incomplete() -> None:
 def test_a_limit_of_tokens_ends_the_response_incomplete() -> None:
     run = Run(Say(SPEECH), request=replace(REQUEST, max_output_tokens=10))
     done = run.until()[-1]["response"]
-    # One token for 50 ms.
+    # One token is 50 ms of audio.
     assert len(audio_of(run.events)) == 500 * 48
     assert done["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
     assert done["output"][0]["content"][0]["transcript"] == "one two three"

@@ -1,4 +1,4 @@
-"""A session with a clock of the test's own: turns, answers, interruptions, items, limits."""
+"""A session on a simulated clock: turns, answers, interruptions, items, limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TONE = Options(reply="tone:8")
 
 
 def item_of(events: list[Event]) -> str:
-    """Give the id of the spoken item that begins in these events."""
+    """Return the id of the item that these events open last."""
     return str(of(events, "response.output_item.added")[-1]["item"]["id"])
 
 
@@ -105,7 +105,7 @@ def test_interrupt_response_false_lets_the_reply_go_on() -> None:
     rig.send("response.create")
     events = rig.speak(3000)
     assert one(events, DONE)["response"]["status"] == "completed"
-    # The turn ended while the reply was still being given: no second one can be made.
+    # The turn ended while the reply was still being sent, so that no second response can begin.
     assert error(events)["code"] == "conversation_already_has_active_response"
 
 
@@ -138,7 +138,7 @@ def test_a_first_turn_that_was_spoken_needs_no_greeting() -> None:
 
 
 def interrupted(rig: Rig, *changes: tuple[str, Any]) -> tuple[Event, bytes]:
-    """Have the next reply made; give its done event and its audio."""
+    """Request the next reply. Return its response and its audio."""
     rig.run(60)
     events = rig.send("response.create") + rig.run(60)
     return one(events, DONE)["response"], audio_of(events)
@@ -207,7 +207,7 @@ def test_what_was_not_heard_at_all_is_said_to_be_unheard(how: str) -> None:
 
 
 def test_speech_after_the_reply_has_played_interrupts_nothing() -> None:
-    # The greeting is 5.2 s; the person speaks at 7.
+    # The greeting lasts 5.2 s. The person speaks at 7 s.
     rig = Rig(Options(), (7008, 8000))
     rig.send("response.create")
     rig.speak(10_000)
@@ -244,7 +244,7 @@ def test_a_truncate_beyond_what_the_server_has_is_refused_in_its_words() -> None
     rig = Rig(TONE)
     item = item_of(rig.send("response.create"))
     rig.run(20)
-    # 8000 ms were sent, and the server has 85 less.
+    # 8000 ms were sent, and the server takes the item to be 85 ms shorter.
     assert error(truncate(rig, item, 8000)) | {"event_id": None} == {
         "type": "invalid_request_error",
         "code": "invalid_value",
@@ -523,7 +523,7 @@ def test_push_to_talk_commits_and_asks() -> None:
     rig = push_to_talk()
     assert rig.speak(500) == []
     assert rig.send("input_audio_buffer.commit") == []
-    # Asked at once, it is still answered in its order: the commit takes 150 ms.
+    # The response begins after the commit, which takes 150 ms, although it was requested at once.
     assert rig.send("response.create") == []
     events = rig.run(0.5)
     assert kinds(events)[:4] == [*TURN, "response.created"]
@@ -583,11 +583,20 @@ def test_g711_counts_the_same_time(kind: str) -> None:
     rig.send("input_audio_buffer.commit")
     item = one(rig.run(1), TURN[0])["item_id"]
     got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
-    # A second, but for what the resampler holds back.
+    # One second, less the audio that the resampler still holds.
     assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == pytest.approx(8000, abs=320)
 
 
-@pytest.mark.parametrize(("model", "usage"), [("whisper-1", "duration"), ("gpt-x", "tokens")])
+@pytest.mark.parametrize(
+    ("model", "usage"),
+    [
+        ("whisper-1", "duration"),
+        ("gpt-transcribe", "duration"),
+        ("gpt-live-transcribe", "duration"),
+        ("gpt-4o-transcribe", "tokens"),
+        ("gpt-x", "tokens"),
+    ],
+)
 def test_a_transcription_says_how_much_speech_there_was(model: str, usage: str) -> None:
     rig = push_to_talk()
     rig.update(audio={"input": {"transcription": {"model": model}}})
@@ -611,7 +620,8 @@ def test_an_idle_timeout_commits_the_silence_and_answers_it() -> None:
     events = rig.speak(7100)
     name = "input_audio_buffer.timeout_triggered"
     at = next(t for t, e in rig.sent if isinstance(e, dict) and e["type"] == name)
-    # From the end of the playback, 2 s after the first delta, not from response.done.
+    # The timeout counts from the end of playback, 2 s after the first delta, not from
+    # response.done.
     assert at - began == pytest.approx(7.0, abs=0.05)
     fired = one(events, name)
     assert fired["audio_end_ms"] - fired["audio_start_ms"] == pytest.approx(5000, abs=50)
@@ -645,7 +655,8 @@ def test_session_close_closes() -> None:
     assert rig.closed == Close(1000, "")
 
 
-def digest(event: Event) -> None:
+def read_audio_delta(event: Event) -> None:
+    """Read an audio delta as a strict client does."""
     validate(event)
     base64.b64decode(event["delta"], validate=True)
 
@@ -671,7 +682,7 @@ def test_garbage_goes_ahead_of_the_first_audio_of_every_reply() -> None:
             json.loads(texts[0])
         for text in texts[1:]:
             with pytest.raises((KeyError, ValueError)):
-                digest(json.loads(text))
+                read_audio_delta(json.loads(text))
 
 
 def test_the_connection_is_reset_after_so_much_audio() -> None:

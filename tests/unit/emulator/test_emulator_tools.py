@@ -1,4 +1,4 @@
-"""When a function is called, and that its arguments satisfy its schema."""
+"""Which function a response calls, and that the arguments satisfy the function's schema."""
 
 from __future__ import annotations
 

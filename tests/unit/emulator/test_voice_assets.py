@@ -1,4 +1,4 @@
-"""The emulator's voice: the index describes the audio that is shipped."""
+"""The recorded voice: index.json describes the audio files in the repository."""
 
 import json
 from functools import cache
@@ -22,7 +22,7 @@ Levels = npt.NDArray[np.float64]
 
 @cache
 def decode(file: str) -> npt.NDArray[np.float32]:
-    """Mono samples of a file of the folder."""
+    """Return the samples of a mono file in the voice's folder."""
     samples, rate = soundfile.read(FOLDER / file, dtype="float32")
     assert rate == RATE
     assert samples.ndim == 1
@@ -30,7 +30,7 @@ def decode(file: str) -> npt.NDArray[np.float32]:
 
 
 def levels(file: str, start_ms: int, end_ms: int) -> Levels:
-    """RMS in dBFS of each whole FRAME_MS from start to end."""
+    """Return the RMS level of each whole frame of FRAME_MS from start to end, dBFS."""
     size = RATE * FRAME_MS // 1000
     part = decode(file)[start_ms * RATE // 1000 : end_ms * RATE // 1000].astype(np.float64)
     assert len(part) >= size, f"{file}: nothing between {start_ms} and {end_ms} ms"
@@ -39,7 +39,7 @@ def levels(file: str, start_ms: int, end_ms: int) -> Levels:
 
 
 def mean_dbfs(frames: Levels) -> float:
-    """Level of several frames taken together."""
+    """Return the level of all frames together, dBFS."""
     return float(10 * np.log10(np.mean(10 ** (frames / 10))))
 
 
@@ -91,7 +91,7 @@ def test_it_is_quiet_between_sentences(name: str) -> None:
     for (last, _, end), (first, start, _) in pairwise(words):
         if last[-1] not in ".?!":
             continue
-        # A vowel rings on for some ms after its word, hence the median and not the maximum.
+        # A vowel may go on for some ms after its word ends, so test the median, not the maximum.
         gap = np.median(levels(CLIPS[name]["file"], end, start))
         assert gap < -50, f"{last} {first} at {end} to {start} ms"
 
@@ -102,7 +102,8 @@ def test_a_clip_begins_and_ends_with_its_speech(name: str) -> None:
     length_ms = CLIPS[name]["samples"] * 1000 // RATE
     loud = np.flatnonzero(levels(file, 0, length_ms) > -55)
     assert loud[0] * FRAME_MS <= 60
-    assert length_ms - (loud[-1] + 1) * FRAME_MS <= 160  # 150, and the frame's width
+    # At most 150 ms of silence, plus the width of a frame.
+    assert length_ms - (loud[-1] + 1) * FRAME_MS <= 160
     assert words[0][1] <= 60
 
 
@@ -128,7 +129,7 @@ def test_the_person_speaks_where_the_index_says() -> None:
     for start, end in spoken:
         frames = levels(file, start, end)
         assert -26 < mean_dbfs(frames[frames > frames.max() - 30]) < -20
-        # The speech begins and ends there, not merely somewhere between.
+        # The speech fills the span: there is sound in its first and in its last 100 ms.
         assert levels(file, start, start + 100).max() > -45
         assert levels(file, end - 100, end).max() > -50
     silences = pairwise([0, *(time for span in spoken for time in span), length_ms])
