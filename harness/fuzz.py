@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from services.downlink import events
 from services.downlink.turns import BadAudio, Turns
-from shared import config, messages, network
+from shared import codec, config, messages, network
 
 KINDS = sorted(messages.Message.__subclasses__(), key=lambda kind: kind.__name__)
 STAMP = messages.Stamp(seq=1, epoch=2, t=3)
@@ -43,11 +43,11 @@ def read_bus(data: bytes) -> bool:
     cut = len(data) - (data[1] if len(data) > 1 else 0)
     header, payload = data[2:cut], data[max(2, cut) :]
     try:
-        found = messages.decode(kind, header, payload)
-    except messages.BadMessage as error:
+        found = codec.decode(kind, header, payload)
+    except codec.BadMessage as error:
         _told(error, 200)
         return False
-    if messages.decode(kind, *messages.encode(*found)) != found:
+    if codec.decode(kind, *codec.encode(*found)) != found:
         raise AssertionError("what is read is not what would be sent")
     return True
 
@@ -63,7 +63,7 @@ def read_server(data: bytes) -> bool:
             accepted = False
             continue
         for message in (*out, turns.state()):
-            if messages.decode(type(message), *messages.encode(message, STAMP)) != (message, STAMP):
+            if codec.decode(type(message), *codec.encode(message, STAMP)) != (message, STAMP):
                 raise AssertionError(f"{type(message).__name__} is not what was sent")
     return accepted
 
@@ -157,7 +157,7 @@ def corpus(target: str) -> list[bytes]:
         headers = [_made(inspect.type_info(kind)) for kind in KINDS]
         for header in headers:
             header.pop("payload")
-            header.update(v=messages.VERSION, seq=1, epoch=2, t=3)
+            header.update(v=codec.VERSION, seq=1, epoch=2, t=3)
         return [bytes([n, 0]) + msgpack.packb(h) for n, h in enumerate(headers)]
     if target == "server":
         good = []

@@ -23,7 +23,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 import zmq
 
-from shared import messages, registry
+from shared import codec, messages, registry
 from shared.clocks import Clock
 from shared.network import LOCAL, Network
 from shared.readers import Audience, Frames, Hold, subscription
@@ -264,7 +264,7 @@ class Publisher:
         now = time.monotonic_ns()
         stamp = messages.Stamp(seq=outlet.seq, epoch=self._epoch, t=now)
         outlet.seq += 1
-        header, payload = messages.encode(message, stamp)
+        header, payload = codec.encode(message, stamp)
         socket, queue = outlet.socket, topic.queue
         if queue is Queue.LOSSLESS:
             frames = (outlet.consumed_name, header, payload)
@@ -490,8 +490,8 @@ class Subscriber:
         if len(frames) != 3:
             return self._refused(topic, f"{len(frames)} frames instead of 3")
         try:
-            message, stamp = messages.decode(topic.type, frames[1], frames[2])
-        except messages.BadMessage as error:
+            message, stamp = codec.decode(topic.type, frames[1], frames[2])
+        except codec.BadMessage as error:
             return self._refused(topic, str(error))
         line = self._lines[topic.name]
         if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):

@@ -1,300 +1,412 @@
-"""The messages on the bus: their fields with units, and their bytes.
+"""The types of the messages on the bus. The text below a field says what the field means.
 
-A message travels as three frames, ``[topic, header, payload]``. The header is one msgpack map:
-``v`` (the bus version), ``seq`` and ``epoch`` (the publisher's count for this topic, and the moment
-it started), ``t`` (when it was published) and the message's own fields. The payload is raw: PCM or
-JSON text, never inside the map. Times are nanoseconds of CLOCK_MONOTONIC, positions and lengths are
-samples at 24 kHz; no field is a float, so there is no NaN to guard against.
+Units: a field whose name ends in ``_ns`` is in nanoseconds, ``_ms`` in milliseconds, ``_db`` in
+decibels. Positions and lengths of audio are in samples at 24 kHz. Audio is mono s16le at 24 kHz. No
+field is a float, so no reader has to guard against NaN.
 
 A language whose numbers are doubles can hold every field. Counts that start from the wall clock
-(``epoch``, ``session``, ``stream``) are microseconds since 1970, which stays below 2^53. Times stay
+(``epoch``, ``session``, ``stream``) are microseconds since 1970, which stay below 2^53. Times stay
 below it for 104 days after the machine has started; then a double rounds them by 1 ns.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, ClassVar, Literal
 
-import msgpack
 import msgspec
 from msgspec import Meta
-from msgspec.structs import astuple
 
-VERSION = 2
-MAX_HEADER = 1024 * 1024  # a transcript with every field at its limit fits
-MAX_AUDIO = 32 * 1024  # 0.7 s; ten thousand of these wait at most, for a reader that has stopped
+#: The longest payload of audio, bytes: 0.7 s. At most ten thousand of these wait for a reader that
+#: has stopped.
+MAX_AUDIO = 32 * 1024
+#: The longest payload of text, bytes: three minutes of speech in one server event are 12 MB.
 MAX_TEXT = 24 * 1024 * 1024
+#: The longest history, bytes.
 MAX_TURNS = 1024 * 1024
 
-#: Generations begin from the clock, ms, and grow by one: one that is larger than this is a lie,
-#: after which there would be none to follow.
+#: Generations start from the clock in ms and grow by one. A larger generation than this is an
+#: error: no generation could follow it.
 LAST_GENERATION = 2**62
 
+#: Any whole number that a message may contain.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+#: An id, or another short text that a program reads.
 Name = Annotated[str, Meta(max_length=512)]
+#: Words that somebody said.
 Text = Annotated[str, Meta(max_length=64 * 1024)]
+#: A text for a person, shown as one line.
 Line = Annotated[str, Meta(max_length=1024)]
 
-#: Why a connection ended, or did not come about.
+#: Why a connection ended, or was not made.
 Cause = Literal[
-    "",  # there was none before
-    "renewed",  # replaced before its time was over
+    "",  # there was no connection before
+    "renewed",  # we replaced it before its time was over
     "expired",  # the server's time for a session was over
     "closed",  # the server closed it
-    "reset",  # it broke off
-    "silent",  # no answer to our pings
-    "stalled",  # it took nothing any more
+    "reset",  # it broke
+    "silent",  # the server did not answer our pings
+    "stalled",  # the server took no more data
     "unresolved",  # the server's name was not found
-    "unreachable",  # nobody answered there, or not in time
-    "busy",  # the server, or a proxy, cannot for now (HTTP 5xx, 429)
-    "garbled",  # what answered speaks another protocol
-    "refused",  # we are not let in: another try is of no use
+    "unreachable",  # nobody answered at the server's address, or not in time
+    "busy",  # the server or a proxy cannot take a connection now (HTTP 5xx, 429)
+    "garbled",  # the answer was in another protocol
+    "refused",  # the server does not accept us: another try is of no use
 ]
 
 
-class BadMessage(ValueError):
-    """Raised when bytes from the bus are not a message of the topic they came under."""
-
-
 class Stamp(msgspec.Struct, frozen=True):
-    """What the bus adds to a message."""
+    """The fields that the bus adds to each message, after ``v``, the version of the bus."""
 
-    seq: Count  # the publisher's count of messages on this topic, from 0
-    epoch: Count  # when the publisher started, µs since 1970: a new one means a restart
-    t: Count  # ns, when it was published
+    seq: Count
+    """The publisher's count of messages on this topic, from 0."""
+    epoch: Count
+    """When the publisher started, µs since 1970. A new epoch means that it was restarted."""
+    t: Count
+    """When the message was published, ns of CLOCK_MONOTONIC."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every message. A subclass that carries a payload sets ``payload_limit``."""
 
-    payload_limit: ClassVar[int] = 0  # bytes
-    payload_unit: ClassVar[int] = 1  # bytes: audio comes in whole samples
+    payload_limit: ClassVar[int] = 0
+    """The longest payload, bytes."""
+    payload_unit: ClassVar[int] = 1
+    """A payload is a multiple of this, bytes: audio consists of whole samples."""
     payload: bytes = b""
+    """The message's third frame: audio or JSON text. It is not in the header."""
 
 
 class MicFrame(Message, frozen=True, kw_only=True):
-    """20 ms of microphone, mono s16le at 24 kHz in the payload."""
+    """20 ms of microphone audio, in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
     payload_unit: ClassVar[int] = 2
-    stream: Count  # when the device was opened, µs since 1970: positions count from it
-    position: Count  # samples since the opening, of the first sample here
-    captured_ns: Count  # when the first sample was at the converter
-    overflows: Count  # times the device lost samples since the opening
+    stream: Count
+    """When the microphone was opened, µs since 1970. Positions count from there."""
+    position: Count
+    """The position of the frame's first sample, samples since the microphone was opened."""
+    captured_ns: Count
+    """When the first sample was at the microphone's converter, ns of CLOCK_MONOTONIC."""
+    overflows: Count
+    """How often the device has lost samples since it was opened."""
 
 
 class MicClean(Message, frozen=True, kw_only=True):
-    """20 ms of microphone without the assistant's echo: what the server hears."""
+    """20 ms of microphone audio without the assistant's echo: what the server hears."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
     payload_unit: ClassVar[int] = 2
-    stream: Count  # this and the next three as in MicFrame
+    stream: Count
+    """When the microphone was opened, µs since 1970, as in MicFrame."""
     position: Count
+    """The position of the frame's first sample, samples since the microphone was opened."""
     captured_ns: Count
+    """When the first sample was at the microphone's converter, ns of CLOCK_MONOTONIC."""
     overflows: Count
-    far: bool = False  # the assistant could be heard in the room meanwhile
-    removed_db: Count = 0  # by how much the echo canceller lowered this frame, dB
+    """How often the device has lost samples since it was opened."""
+    far: bool = False
+    """Whether the assistant could be heard in the room during this frame."""
+    removed_db: Count = 0
+    """By how much the echo canceller lowered this frame, dB."""
 
 
 class Speech(Message, frozen=True, kw_only=True):
-    """Whether someone speaks into the microphone, as heard here. The last one says all."""
+    """Whether the person speaks into the microphone, as vad hears it."""
 
     speaking: bool
-    at_ns: Count  # when it began or ended, of the audio, not of the decision
-    onsets: Count = 0  # how often someone began to speak since vad started
-    until_ns: Count = 0  # while speaking: how far it has surely gone on, of the audio
+    """Whether the person speaks now."""
+    at_ns: Count
+    """When the speech or the silence began, ns: the time of the audio, not of the decision."""
+    onsets: Count = 0
+    """How often the person has begun to speak since vad started."""
+    until_ns: Count = 0
+    """While the person speaks: up to when the audio surely contains speech, ns."""
 
 
 class ClientEvent(Message, frozen=True, kw_only=True):
-    """One event for the server, JSON text in the payload."""
+    """One event for the server, as JSON text in the payload."""
 
     payload_limit: ClassVar[int] = MAX_TEXT
-    session: Count  # the connection it is meant for (LinkState.session): never sent to another
-    expires_ns: Count = 0  # dropped, and counted, when not sent by then; 0: never
+    session: Count
+    """The session that the event is meant for (``LinkState.session``). Link drops it in any
+    other."""
+    expires_ns: Count = 0
+    """When link drops the event, and counts it, unless it was sent by then, ns; 0: never."""
 
 
 class ServerEvent(Message, frozen=True, kw_only=True):
-    """One event from the server, its JSON text untouched in the payload."""
+    """One event from the server: its JSON text, unchanged, in the payload."""
 
     payload_limit: ClassVar[int] = MAX_TEXT
     session: Count
-    received_ns: Count  # when the WebSocket gave it
+    """The session that the event came in."""
+    received_ns: Count
+    """When link read the event from the WebSocket, ns."""
 
 
 class LinkState(Message, frozen=True, kw_only=True):
-    """Whether the WebSocket is up.
-
-    ``session`` names one connection: when it was opened, µs since 1970. It grows with each.
-    """
+    """Whether link has a session with the server: one WebSocket connection."""
 
     state: Literal["connecting", "open", "waiting", "refused"]
-    session: Count = 0  # 0 while there has been none
-    opened_ns: Count = 0  # when it was opened
-    cause: Cause = ""  # why the one before it ended, or why there is none
-    sent: Count = 0  # client events sent over this session
-    expired: Count = 0  # client events dropped because they were too old, since link started
-    retry_ms: Count = 0  # while waiting: how long until the next try
+    """``waiting``: until the next try; ``refused``: the server does not accept us, and link has
+    stopped trying."""
+    session: Count = 0
+    """The session, now or last: when it was opened, µs since 1970; it grows with each. 0: there was
+    none."""
+    opened_ns: Count = 0
+    """When the session was opened, ns."""
+    cause: Cause = ""
+    """Why the session before this one ended, or why there is no session."""
+    sent: Count = 0
+    """The number of client events that were sent in this session."""
+    expired: Count = 0
+    """The number of client events that were dropped because they were too old, since link
+    started."""
+    retry_ms: Count = 0
+    """While waiting: the time until the next try, ms."""
     reason: Line = ""
+    """The cause in words, for a person."""
 
 
 class ReplyAudio(Message, frozen=True, kw_only=True):
-    """A stretch of an item's audio, mono s16le at 24 kHz in the payload."""
+    """A chunk of an item's audio, in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
     payload_unit: ClassVar[int] = 2
-    generation: Count  # see Flush
+    generation: Count
+    """The generation that the chunk belongs to: see Flush."""
     session: Count
+    """The session that the chunk came in."""
     response_id: Name
+    """The server's id of the response."""
     item_id: Name
+    """The server's id of the item."""
     content_index: Count
-    start: Count  # samples from the start of the item's audio
-    last: bool = False  # the item's audio ends with this stretch (which may be empty)
-    out_of_band: bool = False  # of a response outside the conversation: no flush ends it
-    joined: bool = False  # how the item begins was not read: start is counted from what was
+    """The index of the audio in the item's content."""
+    start: Count
+    """The position of the chunk's first sample in the item's audio, samples."""
+    last: bool = False
+    """Whether the item's audio ends with this chunk. The last chunk may be empty."""
+    out_of_band: bool = False
+    """Whether the response is outside the conversation: then no flush ends it."""
+    joined: bool = False
+    """Whether nobody read how the item begins: then ``start`` counts from the first sample read."""
 
 
 class Received(msgspec.Struct, frozen=True):
     """How much of an item's audio has come from the server."""
 
     item_id: Name
+    """The server's id of the item."""
     content_index: Count
-    received: Count  # samples
-    done: bool  # the server has said that there is no more
-    joined: bool = False  # see ReplyAudio
+    """The index of the audio in the item's content."""
+    received: Count
+    """The audio that has come, samples."""
+    done: bool
+    """Whether the server has said that no more will come."""
+    joined: bool = False
+    """Whether nobody read how the item begins, as in ReplyAudio."""
 
 
 class ItemState(msgspec.Struct, frozen=True):
-    """What downlink knows of one audio item."""
+    """What downlink knows about one item with audio."""
 
     response_id: Name
+    """The server's id of the response."""
     item_id: Name
+    """The server's id of the item."""
     content_index: Count
-    received: Count  # samples published, or dropped as stale
+    """The index of the audio in the item's content."""
+    received: Count
+    """The audio that was published, or dropped because it was flushed, samples."""
     done: bool
-    truncated: bool  # the server has confirmed a truncation or a deletion
+    """Whether the server has said that no more audio will come."""
+    truncated: bool
+    """Whether the server has confirmed that it truncated or deleted the item."""
     out_of_band: bool = False
-    late: bool = False  # it began after its response was interrupted: none of it is played
+    """Whether the response is outside the conversation: then no flush ends it."""
+    late: bool = False
+    """Whether the item began after its response was interrupted: then none of it is played."""
 
 
 class ReplyState(Message, frozen=True, kw_only=True):
-    """The responses under way and the last items with audio, oldest first."""
+    """The responses that are under way and the last items with audio."""
 
     generation: Count
+    """The current generation: see Flush."""
     session: Count
-    active: Annotated[list[Name], Meta(max_length=64)]  # responses not yet done
+    """The session that the responses belong to."""
+    active: Annotated[list[Name], Meta(max_length=64)]
+    """The ids of the responses that are not done."""
     items: Annotated[list[ItemState], Meta(max_length=64)]
-    speaking: bool = False  # the person, as the server hears it
-    speech_ms: Count = 0  # while speaking: where the turn begins in the session's audio
+    """The last items with audio, the oldest first."""
+    speaking: bool = False
+    """Whether the person speaks, as the server hears it."""
+    speech_ms: Count = 0
+    """While the person speaks: where the turn begins in the session's input audio, ms."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """The text up to ``chars`` is spoken no earlier than at ``samples``."""
+    """One place where the text and the audio of an item meet."""
 
     chars: Count
+    """A position in the text, characters."""
     samples: Count
+    """The text up to there is spoken no earlier than at this position in the audio, samples."""
 
 
 class Transcript(Message, frozen=True, kw_only=True):
-    """The text of an item as far as it has come; each message replaces the one before it."""
+    """The text of an item as far as it has come. Each message replaces the one before it."""
 
     session: Count
+    """The session that the item belongs to."""
     item_id: Name
+    """The server's id of the item."""
     role: Literal["user", "assistant"]
+    """Who spoke."""
     text: Text
+    """The words."""
     final: bool
-    heard: Text = ""  # the assistant's: the words up to the playhead, once it stands still
-    unheard: Text = ""  # and those after it
-    marks: Annotated[list[Mark], Meta(max_length=4096)] = []  # where the words are in the audio
+    """Whether the text is complete."""
+    heard: Text = ""
+    """Assistant only: the words up to the playhead, once the playhead has stopped."""
+    unheard: Text = ""
+    """Assistant only: the words after the playhead, once the playhead has stopped."""
+    marks: Annotated[list[Mark], Meta(max_length=4096)] = []
+    """Where the words are in the audio."""
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One item of the conversation as it was heard, and where the server has it."""
+    """One item of the conversation as the person heard it, and which session has it."""
 
-    item_id: Name  # the server's, in the session it came from
+    item_id: Name
+    """The server's id of the item in the session that it came from."""
     kind: Literal["message", "function_call", "function_call_output"]
-    role: Literal["user", "assistant", "system", ""]  # of a message
-    text: Text  # its words, a call's arguments, an output
-    told: bool = True  # a session is to have it: not where nothing of it was heard
-    name: Name = ""  # of a call
-    call_id: Name = ""  # of a call and its output
-    session: Count = 0  # the connection whose conversation has it
-    held_as: Name = ""  # its id there
-    new_id: Name = ""  # the id to give it anywhere else
+    """The type of the item."""
+    role: Literal["user", "assistant", "system", ""]
+    """Who spoke; empty unless the item is a message."""
+    text: Text
+    """The words of a message, the arguments of a call, or the output of a call."""
+    told: bool = True
+    """Whether a new session gets the item. False if the person heard none of it."""
+    name: Name = ""
+    """The name of the function that is called."""
+    call_id: Name = ""
+    """The id of the call, in a call and in its output."""
+    session: Count = 0
+    """The session whose conversation contains the item."""
+    held_as: Name = ""
+    """The item's id in that session."""
+    new_id: Name = ""
+    """The id that the item gets in any other session."""
 
 
 class History(Message, frozen=True, kw_only=True):
-    """The conversation as heard: its turns in their order, a JSON list of Turn in the payload.
+    """The conversation as the person heard it, which a new session is given.
 
-    It is what a new session is to be given; see ``write_turns`` and ``read_turns``.
+    The payload is a JSON list of Turn in the order of the conversation.
     """
 
     payload_limit: ClassVar[int] = MAX_TURNS
-    session: Count  # the connection that is spoken over
+    session: Count
+    """The session that the conversation takes place in."""
 
 
 class HistoryMirror(Message, frozen=True, kw_only=True):
-    """The last History that uplink has seen, from which a restarted downlink learns it again."""
+    """The last History that uplink has seen: a restarted downlink reads it.
+
+    The payload is as in History.
+    """
 
     payload_limit: ClassVar[int] = MAX_TURNS
     session: Count
+    """The session that the conversation takes place in."""
 
 
 class Renew(Message, frozen=True, kw_only=True):
-    """Replace this session's connection: its time will soon be over."""
+    """A request to replace a session, because its time will soon be over."""
 
     session: Count
-    forced: bool  # though somebody speaks: there was no quiet moment
+    """The session to replace. Link ignores the request in any other."""
+    forced: bool
+    """Whether somebody speaks: there was no quiet moment in time."""
 
 
 class Control(Message, frozen=True, kw_only=True):
-    """A person's command. ``talk`` and ``release``: push to talk."""
+    """A person's command."""
 
     command: Literal["interrupt", "talk", "release"]
+    """``interrupt``: stop the reply; ``talk`` and ``release``: the button of push to talk."""
 
 
 class TurnDecision(Message, frozen=True, kw_only=True):
-    """What downlink makes of the person's speech, and what is to follow. The last one says all."""
+    """What downlink has decided about the person's speech, and what uplink has to do."""
 
     session: Count
-    judged: Literal["", "interrupt", "resume"] = ""  # the last judgement; resume: the reply goes on
-    onset_ns: Count = 0  # of the speech it is about, as in Speech; 0: heard by the server alone
-    answer: Count = 0  # a response is wanted: the number of this wish, which only grows; 0: none is
-    after: Count = 0  # the flush whose outcome the server is to know first, by generation; 0: none
-    unwanted: Annotated[list[Name], Meta(max_length=64)] = []  # items to take out, until it is done
-    talk: bool = False  # push to talk: the microphone is open
-    talk_ns: Count = 0  # since when it is open, or closed
+    """The session that the decision is about."""
+    judged: Literal["", "interrupt", "resume"] = ""
+    """The last judgement: the speech interrupts the reply, or the reply resumes; empty: none."""
+    onset_ns: Count = 0
+    """When the judged speech began, as in Speech, ns; 0: only the server heard it."""
+    answer: Count = 0
+    """The number of the response that uplink has to ask for, which only grows; 0: none."""
+    after: Count = 0
+    """The generation of the flush whose report the server gets before that request; 0: none."""
+    unwanted: Annotated[list[Name], Meta(max_length=64)] = []
+    """The ids of items that uplink has to delete. An id is listed until its item is gone."""
+    talk: bool = False
+    """Push to talk: whether the microphone is open."""
+    talk_ns: Count = 0
+    """Push to talk: when the microphone was last opened or closed, ns."""
 
 
 class Flush(Message, frozen=True, kw_only=True):
-    """Be silent now: everything of an older generation is dropped, wherever it is."""
+    """The order to be silent now: every stage drops the audio of older generations.
 
-    generation: Count  # only ever grows; downlink alone advances it
+    A *generation* is the audio between two flushes. Each chunk of audio says to which one it
+    belongs, so that a stage can tell stale audio from new audio in whichever order they arrive.
+    """
+
+    generation: Count
+    """The generation that begins now. It only grows, and only downlink advances it."""
     session: Count
-    # "speech_started": the server heard the person; "judged": we did; "control": a command;
-    # "abandoned": nothing plays, and some of what was said never will
+    """The session that the flushed replies belong to."""
     cause: Name
-    event_ns: Count  # when the event that caused it came from the server, or when it was judged
-    received: Annotated[list[Received], Meta(max_length=64)]  # of items not known to be heard
-    interrupted: Annotated[list[Name], Meta(max_length=64)]  # responses that are not played again
-    active: Annotated[list[Name], Meta(max_length=64)]  # those of them that were under way
+    """``speech_started``: the server heard the person; ``judged``: downlink decided so;
+    ``control``: a command; ``abandoned``: nothing plays, and some of the audio that has come will
+    never be heard."""
+    event_ns: Count
+    """When link received the event that caused the flush, or when downlink decided it, ns."""
+    received: Annotated[list[Received], Meta(max_length=64)]
+    """The items of which it is not known that they were heard to their end."""
+    interrupted: Annotated[list[Name], Meta(max_length=64)]
+    """The ids of the responses that are never played again."""
+    active: Annotated[list[Name], Meta(max_length=64)]
+    """Those of the interrupted responses that were under way."""
 
 
 class HeardItem(msgspec.Struct, frozen=True):
     """How far an item was heard."""
 
     item_id: Name
+    """The server's id of the item."""
     content_index: Count
-    heard: Count  # samples, from the item's start to the playhead
-    received: Count  # samples known of
-    done: bool  # received is all there will be
-    broken: bool = False  # some of it never came; heard goes no further than to there
-    cut: bool = False  # a flush has ended it
+    """The index of the audio in the item's content."""
+    heard: Count
+    """The audio from the item's start to the playhead, samples."""
+    received: Count
+    """The audio that playback knows of, samples."""
+    done: bool
+    """Whether no more audio will come."""
+    broken: bool = False
+    """Whether some of the audio never came: then ``heard`` ends at the gap at the latest."""
+    cut: bool = False
+    """Whether a flush has ended the item."""
 
     @property
     def whole(self) -> bool:
-        """Whether all of it was heard."""
+        """Whether all of the item was heard."""
         return self.done and not self.broken and self.heard >= self.received
 
 
@@ -302,196 +414,122 @@ class Heard(Message, frozen=True, kw_only=True):
     """The playhead: how much of which item was given to the device."""
 
     generation: Count
+    """The generation that plays: see Flush."""
     session: Count
+    """The session that the items belong to."""
     playing: bool
-    items: Annotated[list[HeardItem], Meta(max_length=64)]  # the last ones, in playing order
+    """Whether audio plays now."""
+    items: Annotated[list[HeardItem], Meta(max_length=64)]
+    """The last items, in playing order."""
 
 
 class FlushReport(Message, frozen=True, kw_only=True):
-    """What a flush ended, hop by hop. Published once for each."""
+    """What playback did for a flush, with the time of each hop. Published once for each flush."""
 
     generation: Count
+    """The generation that began with the flush."""
     session: Count
-    cause: Name  # the flush's, or "lost flush" where newer audio came without one
-    event_ns: Count  # the server's event at link
-    flush_ns: Count  # flush published
-    received_ns: Count  # flush received by playback
-    silent_ns: Count  # when the device was given the first silence
-    latency_ns: Count  # the device's own delay, after which that silence is audible
-    items: Annotated[list[HeardItem], Meta(max_length=64)]  # cut or never begun, in playing order
-    onset_ns: Count = 0  # when the person began to speak, as heard here; 0: not heard here
-    ducked_ns: Count = 0  # when the device was given the first lowered sample; 0: none was
+    """The session that the items belong to."""
+    cause: Name
+    """The flush's cause, or ``lost flush`` if newer audio arrived without its flush."""
+    event_ns: Count
+    """When link received the event that caused the flush, ns: as in Flush."""
+    flush_ns: Count
+    """When downlink published the flush, ns."""
+    received_ns: Count
+    """When playback received the flush, ns."""
+    silent_ns: Count
+    """When playback gave the device the first silence, ns."""
+    latency_ns: Count
+    """The device's own delay, ns: the silence can be heard this much later. A length, no time."""
+    items: Annotated[list[HeardItem], Meta(max_length=64)]
+    """The items that the flush ended, playing or not yet begun, in playing order."""
+    onset_ns: Count = 0
+    """When the person began to speak, as in Speech, ns; 0: vad did not hear it."""
+    ducked_ns: Count = 0
+    """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
 
 
 class SpeakerFrame(Message, frozen=True, kw_only=True):
-    """What the device was given, silence included, mono s16le at 24 kHz in the payload."""
+    """Audio that playback has given to the device, silence included, in the payload."""
 
     payload_limit: ClassVar[int] = MAX_AUDIO
     payload_unit: ClassVar[int] = 2
-    stream: Count  # the device's opening, as in MicFrame
-    position: Count  # samples since the opening, of the first sample here
-    played_ns: Count  # when the first sample is at the converter
+    stream: Count
+    """When the speaker was opened, µs since 1970. Positions count from there."""
+    position: Count
+    """The position of the frame's first sample, samples since the speaker was opened."""
+    played_ns: Count
+    """When the first sample is at the speaker's converter, ns of CLOCK_MONOTONIC."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What the server was told about one item of an interrupted reply."""
+    """What uplink told the server about one item of an interrupted reply."""
 
     item_id: Name
+    """The server's id of the item."""
     content_index: Count
+    """The index of the audio in the item's content."""
     heard_ms: Count
+    """The audio that was heard, ms."""
     received_ms: Count
+    """The audio that had come, ms."""
     action: Literal["truncate", "delete", "none"]
-    audio_end_ms: Count  # with "truncate"
-    heard_text: Text = ""  # what was heard, in words, as near as the transcript tells
+    """What uplink asked the server to do with the item."""
+    audio_end_ms: Count
+    """With ``truncate``: where the server cuts the audio, ms."""
+    heard_text: Text = ""
+    """The words that were heard, as nearly as the transcript tells."""
 
 
 class Interruption(Message, frozen=True, kw_only=True):
-    """The record of one interruption: when each hop happened, what was heard, what was said."""
+    """The record of one interruption: the time of each hop, and what uplink told the server."""
 
     generation: Count
+    """The generation that began with the flush."""
     session: Count
+    """The session that the interrupted reply belongs to."""
     cause: Name
+    """The flush's cause, or ``lost flush``: as in FlushReport."""
     event_ns: Count
+    """When link received the event that caused the flush, ns."""
     flush_ns: Count
+    """When downlink published the flush, ns."""
     received_ns: Count
+    """When playback received the flush, ns."""
     silent_ns: Count
+    """When playback gave the device the first silence, ns."""
     latency_ns: Count
+    """The device's own delay, ns. A length, no time."""
     reports: Annotated[list[Report], Meta(max_length=64)]
-    cancelled: Annotated[list[Name], Meta(max_length=64)]  # responses cancelled by id
+    """What uplink told the server, item by item."""
+    cancelled: Annotated[list[Name], Meta(max_length=64)]
+    """The ids of the responses that uplink cancelled."""
     onset_ns: Count = 0
+    """When the person began to speak, as in Speech, ns; 0: vad did not hear it."""
     ducked_ns: Count = 0
+    """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
 
 
 class Health(Message, frozen=True, kw_only=True):
-    """A stage's own account of itself, from its work loop."""
+    """A stage's own account of itself, published once a second by the stage's loop."""
 
     pid: Count
+    """The process's id."""
     ok: bool
+    """Whether the stage can do its work."""
     state: Line
+    """What the stage is doing, for a person."""
     counters: dict[Name, Count]
+    """How often something that should be noticed has happened since the stage started, by name."""
 
 
-M = TypeVar("M", bound=Message)
-
-#: Fields in ns that are lengths. All others in ns are moments of the publisher's CLOCK_MONOTONIC, 0
-#: for none, and a reader on another machine has them translated.
+#: The fields in ns that are lengths. All other fields in ns are times of the publisher's
+#: CLOCK_MONOTONIC, 0 for none; a reader on another machine translates them.
 DURATIONS = frozenset({"latency_ns"})
 
 
 @functools.cache
 def moments(kind: type[Message]) -> tuple[str, ...]:
-    """Give the names of a message's fields that are moments."""
+    """Return the names of a message's fields that are times."""
     return tuple(f for f in kind.__struct_fields__ if f.endswith("_ns") and f not in DURATIONS)
-
-
-_encoded = msgspec.msgpack.Encoder().encode
-
-
-class _Form(NamedTuple):
-    """What a type's header looks like as we write it."""
-
-    names: tuple[str, ...]  # of the message's own fields
-    header: type[msgspec.Struct]  # v, the stamp's fields and these, in this order
-    decode: Callable[[bytes], msgspec.Struct]  # reads one with all of these and no others
-
-
-_FORMS: dict[type[Message], _Form] = {}
-
-
-def _form(kind: type[Message]) -> _Form:
-    found = _FORMS.get(kind)
-    if found is None:
-        names = tuple(name for name in kind.__struct_fields__ if name != "payload")
-        stamp = get_type_hints(Stamp, include_extras=True)
-        hints = get_type_hints(kind, include_extras=True)
-        fields = [("v", Literal[2]), *stamp.items(), *((name, hints[name]) for name in names)]
-        header = msgspec.defstruct("Header", fields, forbid_unknown_fields=True, gc=False)
-        assert kind.__struct_fields__ == ("payload", *names)
-        found = _FORMS[kind] = _Form(names, header, msgspec.msgpack.Decoder(header).decode)
-    return found
-
-
-def prepare(kind: type[Message]) -> None:
-    """Do once what the first message of a type would take a ms for."""
-    _form(kind)
-
-
-def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
-    """Give the header and the payload of a message."""
-    _, *own = astuple(message)  # all but the payload
-    header = _form(type(message)).header(VERSION, stamp.seq, stamp.epoch, stamp.t, *own)
-    return _encoded(header), message.payload
-
-
-def write_turns(turns: Sequence[Turn]) -> bytes:
-    """Give the payload of a History."""
-    return msgspec.json.encode(turns)
-
-
-def read_turns(payload: bytes) -> list[Turn]:
-    """Read the payload of a History or a HistoryMirror; "" is an empty one. Raises BadMessage."""
-    try:
-        return msgspec.json.decode(payload or b"[]", type=list[Turn])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(f"not a history: {str(error)[:200]}") from None
-
-
-def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise BadMessage("a key twice in the header")
-    return found
-
-
-def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
-    """Read a message of ``kind``.
-
-    Raises BadMessage, with the reason, for bytes that are not one: another version, a field that is
-    missing or of the wrong type, a header or payload over its limit.
-    """
-    if len(header) > MAX_HEADER:
-        raise BadMessage(f"header of {len(header)} bytes, at most {MAX_HEADER} allowed")
-    if len(payload) > kind.payload_limit:
-        raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
-    if len(payload) % kind.payload_unit:
-        raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
-    form = _form(kind)
-    try:
-        read = form.decode(header)
-        # to the byte what we write ourselves: no key is there twice, and nothing is missing
-        ours = _encoded(read) == header
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        ours = False  # the closer look tells what is wrong with it
-    if ours:
-        _, seq, epoch, t, *own = astuple(read)
-        return kind(payload=payload, **dict(zip(form.names, own, strict=True))), Stamp(
-            seq, epoch, t
-        )
-    return _looked_at(kind, header, payload)
-
-
-def _looked_at(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
-    """Read what another program may have written: fields left out, or more of them."""
-    try:
-        fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
-    except BadMessage:
-        raise
-    except Exception as error:  # noqa: BLE001
-        # msgpack raises ValueError, UnicodeDecodeError, its own ExtraData, StackError and more
-        raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
-    if not isinstance(fields, dict):
-        raise BadMessage("header is not one msgpack map")
-    version = fields.get("v")
-    # nor 2.0, which Python takes for 2
-    if type(version) is not int or version != VERSION:
-        found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
-        raise BadMessage(f"bus version {found}, this is version {VERSION}")
-    try:
-        stamp = msgspec.convert(fields, Stamp)
-        fields["payload"] = payload
-        message = msgspec.convert(fields, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        said = str(error)
-        # it can quote a long value, and ends with the field's name
-        raise BadMessage(said if len(said) <= 200 else f"{said[:97]} … {said[-100:]}") from None
-    return message, stamp

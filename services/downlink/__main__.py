@@ -14,7 +14,7 @@ from services.downlink.decisions import Decisions, server_event
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
 from services.downlink.turns import BadAudio, Turns
-from shared import messages
+from shared import codec, messages
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.stage import Stage, run
@@ -90,8 +90,8 @@ class Downlink:
             return
         self._looked = look
         try:
-            mirrored = messages.read_turns(delivery.message.payload)
-        except messages.BadMessage as error:
+            mirrored = codec.read_turns(delivery.message.payload)
+        except codec.BadMessage as error:
             self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
             return
         self._learn(mirrored)
@@ -278,7 +278,7 @@ class Downlink:
     def _publish_history(self) -> None:
         if not (self._learnt and self._history.changed):
             return
-        told = messages.write_turns(self._history.turns())
+        told = codec.write_turns(self._history.turns())
         if told != self._told:
             self._told = told
             self._stage.publish(messages.History(session=self._turns.session, payload=told))

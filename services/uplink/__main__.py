@@ -14,7 +14,7 @@ from services.uplink.microphone import GAP, Microphone
 from services.uplink.replay import Replay
 from services.uplink.reports import Reports
 from services.uplink.talk import Talk
-from shared import messages
+from shared import codec, messages
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.stage import Stage, run
@@ -138,8 +138,8 @@ class Uplink:
         payload = delivery.message.payload
         if self._replay.turns is None or payload != self._seen:
             try:
-                self._replay.learn(messages.read_turns(payload))
-            except messages.BadMessage as error:
+                self._replay.learn(codec.read_turns(payload))
+            except codec.BadMessage as error:
                 self._stage.count("bad_histories", warning=f"downlink's history: {error}")
                 return
             self._seen = payload
@@ -151,7 +151,7 @@ class Uplink:
     def _publish_mirror(self) -> None:
         """Tell what is known of the conversation: a downlink that is restarted asks for it."""
         session = self._link.session if self._link is not None else 0
-        turns = messages.write_turns(self._replay.mirror())
+        turns = codec.write_turns(self._replay.mirror())
         self._stage.publish(messages.HistoryMirror(session=session, payload=turns))
 
     def _begin(self, session: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import zmq
 
-from shared import bus, messages, registry
+from shared import bus, codec, messages, registry
 from shared.readers import HOLD_NS
 from shared.registry import Queue
 from tests.support.frames import EPOCH, audio, frames, mic
@@ -488,7 +488,7 @@ def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) ->
         changed(interrupt(), 0, header=good[1] + b"\x00"),
         changed(interrupt(), 0, header=good[1].replace(b"\xa1v\x02", b"\xa1v\x01")),
         changed(interrupt(), 0, header=good[1].replace(b"interrupt", b"interrupd")),
-        changed(interrupt(), 0, header=good[1] + bytes(messages.MAX_HEADER)),
+        changed(interrupt(), 0, header=good[1] + bytes(codec.MAX_HEADER)),
         changed(interrupt(), 0, payload=b"a"),
     ]
     for message in bad:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import recordings
-from shared import bus, messages, registry
+from shared import bus, codec, messages, registry
 from shared.audio import pcm
 from tests.support.conversations import Witness, history
 from tests.support.forger import forging
@@ -146,7 +146,7 @@ def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
         with forging("control", pipeline, "control") as person:
             # as it would have waited, from somebody who did not see that there was none
             late = messages.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
-            person.send("control", *messages.encode(messages.Control(command="interrupt"), late))
+            person.send("control", *codec.encode(messages.Control(command="interrupt"), late))
             person.publish(messages.Control(command="interrupt"))
             pipeline.bus.wait_for(messages.Flush)
             health = pipeline.bus.health("downlink", lambda h: h.counters.get("commands_refused"))

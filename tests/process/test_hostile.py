@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from shared import messages, registry
+from shared import codec, messages, registry
 from tests.support.forger import forging
 from tests.support.pipeline import Pipeline
 
@@ -76,7 +76,7 @@ def untrue(kind: type[messages.Message]) -> Iterator[messages.Message]:
 
 def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
     """Return frames that are not a message of a type."""
-    header, payload = messages.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
+    header, payload = codec.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
     fields = msgpack.unpackb(header)
     chance = random.Random(1)
     return [
@@ -97,7 +97,7 @@ def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
         (msgpack.packb([fields]), payload),
         (b"\x82" + b"\xa1v\x02" * 2, payload),
         (header, b"x" * (kind.payload_limit + 1)),
-        (msgpack.packb({**fields, "pad": "x" * messages.MAX_HEADER}), payload),
+        (msgpack.packb({**fields, "pad": "x" * codec.MAX_HEADER}), payload),
     ]
 
 

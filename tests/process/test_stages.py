@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import msgpack
 import pytest
 
-from shared import bus, messages, registry
+from shared import bus, codec, messages, registry
 from tests.support.pipeline import GONE_S, SLACK_S, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
@@ -165,7 +165,7 @@ def test_a_signal_ends_it_though_its_device_blocks(
 def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
     """Publish microphone frames in echo's place, faster than anyone can read them."""
     frame = messages.MicClean(stream=1, position=0, captured_ns=0, overflows=0)
-    header, payload = messages.encode(frame, messages.Stamp(seq=0, epoch=1, t=0))
+    header, payload = codec.encode(frame, messages.Stamp(seq=0, epoch=1, t=0))
     # a field that nobody knows is read, and ignored: that takes a reader two ms
     fields = {**msgpack.unpackb(header), "pad": [{}] * 4000, "seq": LARGEST}
     before, after = msgpack.packb(fields).split(LARGEST.to_bytes(8, "big"))

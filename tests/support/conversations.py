@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import recordings
-from shared import messages
+from shared import codec, messages
 from tests.support.pipeline import PATIENCE_S, Child, Pipeline
 
 #: The person talks on for longer than the tests take, on a busy machine as well.
@@ -75,7 +75,7 @@ def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
 def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[messages.Turn]:
     """Give the history as it is now, or was at a time."""
     kept = [d.message for d in pipeline.bus.deliveries(messages.History) if d.stamp.t < until_ns]
-    return messages.read_turns(kept[-1].payload)
+    return codec.read_turns(kept[-1].payload)
 
 
 def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[messages.Turn]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared import bus, messages, registry
+from shared import bus, codec, messages, registry
 from tests.support.pipeline import PATIENCE_S, Pipeline
 
 
@@ -42,7 +42,7 @@ class Forger:
         """Send a message, valid in form."""
         row = registry.BY_NAME[topic] if topic else registry.of(type(message))
         stamp = messages.Stamp(seq=next(self._sequence), epoch=1, t=time.monotonic_ns())
-        self.send(row.name, *messages.encode(message, stamp))
+        self.send(row.name, *codec.encode(message, stamp))
 
     def close(self) -> None:
         """Give the place back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shared import messages, registry
+from shared import codec, messages, registry
 
 EPOCH = 1_700_000_000_000_000
 
@@ -31,4 +31,4 @@ def frames(
     """Return a message's frames as its publisher would have sent them to a consumer."""
     stamp = messages.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
     topic = name or registry.of(type(message)).consumed_name
-    return [topic.encode(), *messages.encode(message, stamp)]
+    return [topic.encode(), *codec.encode(message, stamp)]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from shared import messages
+from shared import codec, messages
 
 KINDS = sorted(messages.Message.__subclasses__(), key=lambda kind: kind.__name__)
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -45,5 +45,5 @@ def least(kind: inspect.Type) -> Any:
 def header(kind: type[messages.Message], **changed: Any) -> dict[str, Any]:
     """Give the map of a small message, with some fields changed or, where ..., left out."""
     fields = {f.name: least(f.type) for f in info(kind).fields if f.name != "payload"}
-    made = {"v": messages.VERSION, "seq": 1, "epoch": 2, "t": 3, **fields, **changed}
+    made = {"v": codec.VERSION, "seq": 1, "epoch": 2, "t": 3, **fields, **changed}
     return {name: value for name, value in made.items() if value is not ...}

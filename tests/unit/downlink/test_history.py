@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.downlink import events, history
 from services.downlink.history import History
-from shared import messages
+from shared import codec, messages
 from shared.audio.pcm import RATE
 
 pytestmark = pytest.mark.unit
@@ -111,7 +111,7 @@ class Rig:
     def turns(self) -> dict[str, messages.Turn]:
         """Give the turns that are told, by name; they can be sent over the bus."""
         turns = self.history.turns()
-        assert messages.read_turns(messages.write_turns(turns)) == turns
+        assert codec.read_turns(codec.write_turns(turns)) == turns
         return {turn.item_id: turn for turn in turns if turn.told}
 
     def said(self, name: str) -> str:

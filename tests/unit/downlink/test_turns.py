@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.downlink import events, turns
 from services.downlink.turns import BadAudio, Turns
-from shared import messages
+from shared import codec, messages
 
 STAMP = messages.Stamp(0, 0, 0)
 SPEECH = events.SpeechStarted(0, "item_person")
@@ -68,8 +68,8 @@ class Rig:
 
 def sent(message: messages.Message) -> messages.Message:
     """Give what comes out at the bus's other end."""
-    header, payload = messages.encode(message, STAMP)
-    return messages.decode(type(message), header, payload)[0]
+    header, payload = codec.encode(message, STAMP)
+    return codec.decode(type(message), header, payload)[0]
 
 
 def pcm_of(frames: list[messages.ReplyAudio]) -> bytes:

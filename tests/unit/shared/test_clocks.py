@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import messages
+from shared import codec, messages
 from shared.clocks import LARGEST, WINDOW_NS, Clock
 
 pytestmark = pytest.mark.unit
@@ -96,7 +96,7 @@ def test_whatever_is_said_remains_a_message(said: list[tuple[int, int, int, int]
     for now, sent, captured, epoch in said:
         message = messages.MicFrame(stream=1, position=2, captured_ns=captured, overflows=3)
         found, there = clock.here(message, messages.Stamp(seq=0, epoch=epoch, t=sent), now)
-        assert messages.decode(messages.MicFrame, *messages.encode(found, there)) == (found, there)
+        assert codec.decode(messages.MicFrame, *codec.encode(found, there)) == (found, there)
 
 
 def test_which_fields_are_moments() -> None:

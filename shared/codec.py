@@ -1,0 +1,144 @@
+"""Messages as bytes: encode and decode, with a limit for everything that is read.
+
+A message travels as three frames, ``[topic, header, payload]``. The header is one msgpack map with
+``v`` (the version of the bus), the fields of ``Stamp`` and the message's own fields. The payload is
+raw: PCM or JSON text, never inside the map.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast, get_type_hints
+
+import msgspec
+from msgspec.structs import astuple
+
+from shared.messages import Message, Stamp, Turn
+
+#: The version of the bus: a reader refuses every other one.
+VERSION = 2
+#: The longest header, bytes: a transcript with every field at its limit fits.
+MAX_HEADER = 1024 * 1024
+#: The longest error text: it is shown as one line of the log.
+MAX_ERROR = 200
+
+M = TypeVar("M", bound=Message)
+
+
+class BadMessage(ValueError):
+    """Raised when bytes from the bus are not a message of the topic that they came under."""
+
+
+class _Version(msgspec.Struct, frozen=True):
+    v: Any = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+_decode_version = msgspec.msgpack.Decoder(_Version).decode
+_decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
+
+
+@functools.cache
+def _header(kind: type[Message]) -> type[msgspec.Struct]:
+    """Return the type of a message's header: ``v``, the stamp's fields, the message's own."""
+    own = get_type_hints(kind, include_extras=True)
+    # encode() relies on the payload being the first field.
+    first, *names = kind.__struct_fields__
+    assert first == "payload"
+    fields = [
+        ("v", int),
+        *get_type_hints(Stamp, include_extras=True).items(),
+        *((name, own[name]) for name in names),
+    ]
+    return msgspec.defstruct("Header", fields, gc=False)
+
+
+@functools.cache
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+    return msgspec.msgpack.Decoder(kind).decode
+
+
+def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
+    """Return the header and the payload of a message."""
+    _, *own = astuple(message)
+    header = _header(type(message))(VERSION, stamp.seq, stamp.epoch, stamp.t, *own)
+    return _encode(header), message.payload
+
+
+def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
+    """Return the message of type ``kind`` that the bytes are, and its stamp.
+
+    A missing field gets its default. Fields that ``kind`` does not have are ignored. A whole number
+    may be written as a float, as some languages do.
+
+    Raises BadMessage, with the reason, for a message of another bus version, a field that is
+    missing or of the wrong type, and a header or payload over its limit.
+    """
+    if len(header) > MAX_HEADER:
+        raise BadMessage(f"header of {len(header)} bytes, at most {MAX_HEADER} allowed")
+    if len(payload) > kind.payload_limit:
+        raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
+    if len(payload) % kind.payload_unit:
+        raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
+    try:
+        message, stamp = _read(kind, header)
+    except BadMessage:
+        message, stamp = _read(kind, _with_integers(header))
+    return msgspec.structs.replace(message, payload=payload), stamp
+
+
+def _read(kind: type[M], header: bytes) -> tuple[M, Stamp]:
+    try:
+        version = _decode_version(header).v
+        # True == 1 in Python, so the type counts as well.
+        if type(version) is not int or version != VERSION:
+            found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
+            raise BadMessage(f"bus version {found}, this is version {VERSION}")
+        return cast("M", _decoder(kind)(header)), _decode_stamp(header)
+    except msgspec.ValidationError as error:
+        said = str(error)
+        if len(said) > MAX_ERROR:
+            # The text can quote a long value, and ends with the field's name.
+            said = f"{said[:97]} … {said[-100:]}"
+        raise BadMessage(said) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        if isinstance(error, BadMessage):
+            raise
+        raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
+
+
+def _with_integers(header: bytes) -> bytes:
+    """Return a header with an integer in place of each float that is a whole number."""
+    try:
+        return _encode(_whole(_decode(header)))
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
+        return header  # It is not one msgpack map: reading it again says so.
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(each) for each in value]
+        case dict():
+            return {key: _whole(each) for key, each in value.items()}
+    return value
+
+
+def write_turns(turns: Sequence[Turn]) -> bytes:
+    """Return the payload of a History."""
+    return msgspec.json.encode(turns)
+
+
+def read_turns(payload: bytes) -> list[Turn]:
+    """Return the turns in the payload of a History or a HistoryMirror. No bytes: no turns.
+
+    Raises BadMessage.
+    """
+    try:
+        return msgspec.json.decode(payload or b"[]", type=list[Turn])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"not a history: {str(error)[:MAX_ERROR]}") from None
