@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from commands.running import LOOK_S, holder
@@ -30,9 +31,11 @@ def restart(directory: Path, stage: str) -> tuple[int, int]:
     before = holder(directory, stage)
     if not before:
         return 0, 0
-    os.kill(before, RESTART_SIGNAL)
-    # A stopped process (Ctrl-Z) handles the signal only after SIGCONT.
-    os.kill(before, signal.SIGCONT)
+    # A stopped process (Ctrl-Z) handles the first signal only after SIGCONT. Another process can
+    # have ended before SIGCONT is sent.
+    for number in (RESTART_SIGNAL, signal.SIGCONT):
+        with suppress(ProcessLookupError):
+            os.kill(before, number)
     deadline = time.monotonic() + RESTARTED_S
     while (now := holder(directory, stage)) in (0, before):
         if time.monotonic() > deadline:
