@@ -16,6 +16,7 @@ import msgpack
 import msgspec
 from msgspec import inspect
 
+from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.turns import BadAudio, Turns
 from shared import codec, config, messages, network
@@ -54,15 +55,15 @@ def read_bus(data: bytes) -> bool:
 
 def read_server(data: bytes) -> bool:
     """Read a server event per line, and encode everything that downlink makes of the events."""
-    turns, accepted = Turns(generation=1, session=1), True
+    reader, accepted = Reader(Turns(generation=1, session=1)), True
     for line in data.split(b"\n"):
         try:
-            out = turns.read(events.read(line), 7)
+            out = reader.read(events.read(line), 7)
         except (events.BadEvent, BadAudio) as error:
             _told(error, 400)
             accepted = False
             continue
-        for message in (*out, turns.state()):
+        for message in (*out, reader.turns.state()):
             if codec.decode(type(message), *codec.encode(message, STAMP)) != (message, STAMP):
                 raise AssertionError(f"{type(message).__name__} is not what was sent")
     return accepted

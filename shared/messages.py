@@ -190,8 +190,6 @@ class ReplyAudio(Message, frozen=True, kw_only=True):
     """Whether the item's audio ends with this chunk. The last chunk may be empty."""
     out_of_band: bool = False
     """Whether the response is outside the conversation: then no flush ends it."""
-    joined: bool = False
-    """Whether nobody read how the item begins: then ``start`` counts from the first sample read."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -202,11 +200,9 @@ class Received(msgspec.Struct, frozen=True):
     content_index: Count
     """The index of the audio in the item's content."""
     received: Count
-    """The audio that has come, samples."""
+    """The audio that has come, samples; 0 if downlink did not read how the item begins."""
     done: bool
-    """Whether the server has said that no more will come."""
-    joined: bool = False
-    """Whether nobody read how the item begins, as in ReplyAudio."""
+    """Whether the server has said that no more will come; false if ``received`` is not known."""
 
 
 class ItemState(msgspec.Struct, frozen=True):

@@ -191,32 +191,6 @@ class Decisions:
             self._unwanted.popitem(last=False)
 
 
-def server_event(decisions: Decisions, event: events.Event, now_ns: int) -> bool:
-    """Pass an event to the decisions. Return whether the assistant is interrupted by it."""
-    match event:
-        case events.SpeechStarted():
-            return decisions.speech_started(event, now_ns)
-        case events.SpeechStopped():
-            return decisions.speech_stopped(event, now_ns)
-        case events.TimeoutTriggered():
-            return decisions.silence_timed_out(event, now_ns)
-        case events.Committed():
-            return decisions.committed(event, now_ns)
-        case events.UserTranscriptDelta():
-            return decisions.words_added(event, now_ns)
-        case events.UserTranscript():
-            return decisions.words_final(event, now_ns)
-        case events.ItemDeleted():
-            return decisions.item_deleted(event, now_ns)
-        case events.ResponseCreated():
-            return decisions.response_created(event, now_ns)
-        case events.ResponseDone():
-            return decisions.response_done(now_ns)
-        case events.ErrorEvent():
-            return decisions.error(event, now_ns)
-    return False
-
-
 def _asks_for_answers(config: Config) -> bool:
     """Return whether downlink, and not the server, decides when a turn is answered."""
     decide, detection = config.interruption.decide, config.session.turn_detection

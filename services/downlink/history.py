@@ -186,20 +186,34 @@ class History:
             if entry.session != self.session:
                 entry.session, entry.held_as, self.changed = turn.session, turn.held_as, True
 
-    def read(self, event: events.Event) -> None:
-        """Read a server event of the present session."""
-        match event:
-            case events.ItemAdded():
-                self._item(event.item, event.previous_item_id, done=False)
-            case events.ItemDone():
-                self._item(event.item, event.previous_item_id, done=True)
-            case events.ItemDeleted():
-                self._deleted(event.item_id)
-            case events.SpeechStarted():
-                _remember(self._onsets, event.item_id, event.audio_start_ms)
-            case events.SpeechStopped():
-                onset = self._onsets.pop(event.item_id, event.audio_end_ms)
-                _remember(self._lengths, event.item_id, max(0, event.audio_end_ms - onset))
+    def speech_started(self, event: events.SpeechStarted) -> None:
+        """Note where the speech of a turn begins."""
+        _remember(self._onsets, event.item_id, event.audio_start_ms)
+
+    def speech_stopped(self, event: events.SpeechStopped) -> None:
+        """Note how long the speech of a turn lasted."""
+        onset = self._onsets.pop(event.item_id, event.audio_end_ms)
+        _remember(self._lengths, event.item_id, max(0, event.audio_end_ms - onset))
+
+    def item_added(self, event: events.ItemAdded) -> None:
+        """Add an item to the conversation."""
+        self._item(event.item, event.previous_item_id, done=False)
+
+    def item_done(self, event: events.ItemDone) -> None:
+        """Take the final form of an item."""
+        self._item(event.item, event.previous_item_id, done=True)
+
+    def item_deleted(self, event: events.ItemDeleted) -> None:
+        """Take an item out of the session's conversation."""
+        held_as = event.item_id
+        self.changed = True
+        for entry in self._entries.values():
+            if entry.session == self.session and entry.held_as == held_as:
+                if entry.native:
+                    del self._entries[entry.item_id]
+                else:
+                    entry.session, entry.held_as = 0, ""
+                return
 
     def transcript(self, transcript: messages.Transcript) -> None:
         """Learn what is said in an item, as far as it has come."""
@@ -328,16 +342,6 @@ class History:
                 self._entries.move_to_end(name)
             elif here and known.held_as == previous:
                 found = True
-
-    def _deleted(self, held_as: str) -> None:
-        self.changed = True
-        for entry in self._entries.values():
-            if entry.session == self.session and entry.held_as == held_as:
-                if entry.native:
-                    del self._entries[entry.item_id]
-                else:
-                    entry.session, entry.held_as = 0, ""
-                return
 
     def _trim(self) -> None:
         """Drop the oldest, and every output whose call is not there."""

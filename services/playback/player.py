@@ -169,9 +169,6 @@ class Player:
             if track.received:
                 # and nobody knows what was said while there was none
                 track.breaks()
-        if frame.joined:
-            # nor where in its item what it gives has its place
-            track.breaks()
         track.generation = frame.generation
         start = frame.start + track.shift
         end = start + samples
@@ -213,8 +210,6 @@ class Player:
         self.generation = generation
         for counted in received:
             track = self._track((counted.item_id, counted.content_index), "", False)
-            if counted.joined:
-                track.breaks()
             track.received = max(track.received, counted.received)
             track.done = track.done or counted.done
         for name in interrupted:

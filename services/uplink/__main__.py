@@ -77,7 +77,6 @@ class Uplink:
         if self._link is None or not self._open or self._begun != self._link.session:
             self._drop("frames_unsent", frame, missing)
             return
-        # nor one that is of a time to come
         if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
             warning = "microphone frames were too old to send (by uplink.max_age_ms): dropped"
             self._drop("frames_late", frame, missing, warning)
@@ -231,7 +230,8 @@ class Uplink:
             return
         self._reported.append(flush_report.generation)
         flush, cancelled = self._flushes.pop(flush_report.generation, (None, []))
-        known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
+        counted = [i for i in flush.received if i.received] if flush else []
+        known = {(i.item_id, i.content_index) for i in counted}
         sent, record = self._reports.flush_report(flush_report, cancelled, known)
         for request in sent:
             self._send(request)

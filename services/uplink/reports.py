@@ -112,7 +112,6 @@ class Reports:
                     min(self._heard.get((i.item_id, i.content_index), 0), i.received),
                     i.received,
                     i.done,
-                    broken=i.joined,
                 )
                 for i in flush.received
             ],

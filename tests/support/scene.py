@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.downlink import events
-from services.downlink.decisions import Decisions, server_event
+from services.downlink.decisions import Decisions
 from shared import messages
 from shared.config import Config, Interruption, Session, TurnDetection
 
@@ -209,3 +209,29 @@ class Scene:
         if self.playing and self._playing_until == until:
             self.playing = False
             self.look()
+
+
+def server_event(decisions: Decisions, event: events.Event, now_ns: int) -> bool:
+    """Pass an event to the decisions. Return whether the assistant is interrupted by it."""
+    match event:
+        case events.SpeechStarted():
+            return decisions.speech_started(event, now_ns)
+        case events.SpeechStopped():
+            return decisions.speech_stopped(event, now_ns)
+        case events.TimeoutTriggered():
+            return decisions.silence_timed_out(event, now_ns)
+        case events.Committed():
+            return decisions.committed(event, now_ns)
+        case events.UserTranscriptDelta():
+            return decisions.words_added(event, now_ns)
+        case events.UserTranscript():
+            return decisions.words_final(event, now_ns)
+        case events.ItemDeleted():
+            return decisions.item_deleted(event, now_ns)
+        case events.ResponseCreated():
+            return decisions.response_created(event, now_ns)
+        case events.ResponseDone():
+            return decisions.response_done(now_ns)
+        case events.ErrorEvent():
+            return decisions.error(event, now_ns)
+    return False

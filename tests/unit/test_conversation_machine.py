@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from numpy.typing import NDArray
 
+from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.turns import Turns
 from services.playback.duck import Duck
@@ -102,6 +103,7 @@ class Item:
     complete: bool = False  # it has read that this is all
     published: int = 0  # samples of it, the next to be published
     counted: int | None = 0  # downlink's own place of the next sample; None: a new one, not known
+    ahead: int = 0  # by how much downlink's count is ahead of what it has read
     heard: int = 0  # the last sample rendered, plus one
     unbroken: int = 0  # the same, of its beginning, from which nothing is missing
     lost: bool = False  # a stage that started anew has forgotten some of it
@@ -298,6 +300,7 @@ class Conversation(RuleBasedStateMachine):
         # downlink, as the how-manieth since the beginning
         self.downlink = 1
         self.turns = Turns(generation=1000, session=1)
+        self.reader = Reader(self.turns)
         self.newest = 1000  # generation
         # uplink
         self.reports = Reports(server_cancels=cancels)
@@ -467,7 +470,7 @@ class Conversation(RuleBasedStateMachine):
         for _ in range(min(count, len(self.server.out))):
             wire = self.server.out.popleft()
             event = events.read(wire.text)
-            for message in self.turns.read(event, 0):
+            for message in self.reader.read(event):
                 if isinstance(message, messages.Flush):
                     self._flushed(message)
                 elif isinstance(message, messages.ReplyAudio):
@@ -502,7 +505,7 @@ class Conversation(RuleBasedStateMachine):
             item: (item.read // 2, item.complete)
             for reply in interrupted
             for item in reply.items
-            if reply.session == self.server.session and item.read and not item.lost
+            if reply.session == self.server.session and item.read and not (item.lost or item.ahead)
         }
         self.flushes.append(Flushed(flush, interrupted, known))
         # uplink hears of it too
@@ -526,6 +529,9 @@ class Conversation(RuleBasedStateMachine):
         assert frame.out_of_band == item.reply.out_of_band
         if item.counted is None:
             item.counted = frame.start
+        if not item.counted and frame.start:
+            # this downlink read its first sample, and cannot know that it is the first
+            item.counted = item.ahead = 1
         assert frame.start == item.counted
         expected = sound(item.number, item.published, samples).tobytes()
         assert frame.payload == expected, "not the server's samples"
@@ -572,7 +578,8 @@ class Conversation(RuleBasedStateMachine):
             return None
         self.answered.add(flush_report.generation)
         flush = self.unanswered.pop(flush_report.generation, None)
-        known = {(i.item_id, i.content_index) for i in flush.received} if flush else set()
+        received = flush.received if flush else []
+        known = {(i.item_id, i.content_index) for i in received if i.received}
         sent, record = self.reports.flush_report(flush_report, known=known)
         self.requests.extend(self._checked(sent))
         self.turns.flush_report(flush_report)
@@ -627,7 +634,7 @@ class Conversation(RuleBasedStateMachine):
         place = max(self.place.get(item, 0), frame.start + len(frame.payload) // 2 - samples)
         another = frame.generation > self.raised.get(item, frame.generation) and place
         another = another and not reply.out_of_band
-        if place > self.place.get(item, 0) or another or frame.joined:
+        if place > self.place.get(item, 0) or another:
             self.sure.setdefault(item, self.place.get(item, 0))
         self.raised[item] = frame.generation
         self.place[item] = place + samples
@@ -651,10 +658,6 @@ class Conversation(RuleBasedStateMachine):
             assert cut is None
             return
         assert cut is not None
-        for counted in flush.received:
-            if counted.joined:
-                item = self.items[counted.item_id]
-                self.sure.setdefault(item, self.place.get(item, 0))
         self.refused.update(flushed.interrupted)
         self._raised(flush.generation, before, cut, spared=None)
         for seen in cut:
@@ -714,7 +717,7 @@ class Conversation(RuleBasedStateMachine):
             assert seen.broken == (item in self.sure)
             assert seen.heard < seen.received or not seen.done or seen.broken
             assert seen.received >= self.place.get(item, 0)
-            assert seen.received <= item.read // 2
+            assert seen.received <= item.read // 2 + item.ahead
         flush_report = messages.FlushReport(
             generation=generation,
             session=self.turns.session,
@@ -729,7 +732,7 @@ class Conversation(RuleBasedStateMachine):
         told_before = dict(self.told)
         asked_before = {item for item in self.items.values() if item.asked}
         flush = self.unanswered.get(generation)
-        known = {i.item_id for i in flush.received} if flush else set()
+        known = {i.item_id for i in flush.received if i.received} if flush else set()
         record = self._answered(flush_report)
         if record is None:
             return
@@ -882,6 +885,7 @@ class Conversation(RuleBasedStateMachine):
         self.downlink += 1
         self.newest = self.downlink * 1000
         self.turns = Turns(generation=self.newest, session=self.server.session)
+        self.reader = Reader(self.turns)
         for item in self.items.values():
             if item.read:
                 item.counted, item.published, item.lost = None, item.read // 2, True
@@ -954,7 +958,7 @@ class Conversation(RuleBasedStateMachine):
             if self.downlink in item.reply.flushed:
                 self._check_belief(item)
         # nobody talks over what is lost
-        if self.turns.unheard(self._playhead()):
+        if self.turns.unfinished(self._playhead()):
             self._flushed(self.turns.flush("abandoned", 0))
             self._settle()
             self.give_up()

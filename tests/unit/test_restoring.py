@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.failures import benign
 from services.downlink.history import History
@@ -29,6 +30,7 @@ class Client:
     def __init__(self) -> None:
         self.history = History()
         self.turns = Turns(generation=1)
+        self.reader = Reader(self.turns, self.history)
         self.replay = Replay()
         self.session = 0
         self.connect()
@@ -56,10 +58,7 @@ class Client:
         """Read what the server says."""
         for event in said:
             read = events.read(json.dumps(event).encode())
-            for out in self.turns.read(read, 1):
-                if isinstance(out, messages.Transcript):
-                    self.history.transcript(out)
-            self.history.read(read)
+            self.reader.read(read)
         self.history.state(self.turns.state())
 
     def send(self, kind: str, **fields: Any) -> None:

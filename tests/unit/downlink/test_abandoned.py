@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.abandoned import BEAT_NS, REMEMBERED, SURE_NS, Abandoned
 from services.downlink.turns import Turns
@@ -54,7 +55,7 @@ def heard(*items: messages.HeardItem, playing: bool = False) -> messages.Heard:
 
 def spoken(*, until: str = "response.done") -> Turns:
     """Give turns after a reply of one item of 10 samples, up to an event."""
-    turns = Turns(generation=1, session=1)
+    reader = Reader(Turns(generation=1, session=1))
     item = b'"response_id":"resp","item_id":"item_a","content_index":0'
     said = [
         b'{"type":"response.created","response":{"id":"resp"}}',
@@ -63,16 +64,16 @@ def spoken(*, until: str = "response.done") -> Turns:
         b'{"type":"response.done","response":{"id":"resp","status":"completed"}}',
     ]
     for text in said:
-        turns.read(events.read(text), 0)
+        reader.read(events.read(text))
         if until in text.decode():
             break
-    return turns
+    return reader.turns
 
 
 def test_a_reply_of_which_playback_knows_nothing_is_unheard_once_it_is_over() -> None:
-    assert spoken(until="output_audio.done").unheard(heard()) == set()
-    assert spoken().unheard(heard()) == {A}
-    assert spoken().unheard(heard(playing=True)) == set()
+    assert spoken(until="output_audio.done").unfinished(heard()) == set()
+    assert spoken().unfinished(heard()) == {A}
+    assert spoken().unfinished(heard(playing=True)) == set()
 
 
 def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
@@ -80,25 +81,25 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
     whole = heard(messages.HeardItem(*A, 10, 10, done=True))
     turns.heard(whole)
     # also after a playback that knew it is gone
-    assert turns.unheard(whole) == turns.unheard(heard()) == set()
+    assert turns.unfinished(whole) == turns.unfinished(heard()) == set()
     turns = spoken()
     turns.flush("control", 1)
-    assert turns.unheard(heard()) == set()
+    assert turns.unfinished(heard()) == set()
     turns = spoken()
     truncated = b'{"type":"conversation.item.truncated","item_id":"item_a","audio_end_ms":1}'
-    turns.read(events.read(truncated), 0)
-    assert turns.unheard(heard()) == set()
+    Reader(turns).read(events.read(truncated))
+    assert turns.unfinished(heard()) == set()
 
 
 def test_what_plays_behind_a_hole_is_unheard() -> None:
     turns = spoken()
     hole = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
     turns.heard(hole)
-    assert turns.unheard(hole) == {A}
+    assert turns.unfinished(hole) == {A}
 
 
 def test_another_downlinks_reply_is_unheard_where_its_end_is_missing() -> None:
     turns = Turns(generation=2, session=1)
-    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=False))) == {B}
-    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=False, cut=True))) == set()
-    assert turns.unheard(heard(messages.HeardItem(*B, 5, 5, done=True))) == set()
+    assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=False))) == {B}
+    assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=False, cut=True))) == set()
+    assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=True))) == set()

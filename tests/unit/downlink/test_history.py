@@ -39,11 +39,11 @@ class Rig:
     def person(self, name: str, text: str | None = None, ms: int = 0) -> None:
         """Let the person speak; the words come where they are transcribed."""
         if ms:
-            self.history.read(events.SpeechStarted(1000, name))
-            self.history.read(events.SpeechStopped(1000 + ms, name))
+            self.history.speech_started(events.SpeechStarted(1000, name))
+            self.history.speech_stopped(events.SpeechStopped(1000 + ms, name))
         content = [events.Content("input_audio")]
-        self.history.read(events.ItemAdded(item(name, content=content)))
-        self.history.read(events.ItemDone(item(name, content=content)))
+        self.history.item_added(events.ItemAdded(item(name, content=content)))
+        self.history.item_done(events.ItemDone(item(name, content=content)))
         if text is not None:
             self.words(name, text, role="user")
 
@@ -56,7 +56,7 @@ class Rig:
         self, name: str, text: str = TEXT, seconds: float = 10, *, final: bool = True
     ) -> None:
         """Let the assistant speak; all of it has come, or with ``final`` false some of it."""
-        self.history.read(events.ItemAdded(item(name, "assistant", content=[])))
+        self.history.item_added(events.ItemAdded(item(name, "assistant", content=[])))
         self.words(name, text, final=final)
         self.received(name, seconds, done=final)
 
@@ -100,13 +100,13 @@ class Rig:
 
     def call(self, name: str, call_id: str, *, status: str = "completed") -> None:
         fields = {"call_id": call_id, "name": "weather"}
-        self.history.read(events.ItemAdded(item(name, None, "function_call", **fields)))
+        self.history.item_added(events.ItemAdded(item(name, None, "function_call", **fields)))
         fields |= {"arguments": '{"city":"Bern"}', "status": status}
-        self.history.read(events.ItemDone(item(name, None, "function_call", **fields)))
+        self.history.item_done(events.ItemDone(item(name, None, "function_call", **fields)))
 
     def output(self, name: str, call_id: str, output: str = "rain") -> None:
         given = item(name, None, "function_call_output", call_id=call_id, output=output)
-        self.history.read(events.ItemAdded(given))
+        self.history.item_added(events.ItemAdded(given))
 
     def turns(self) -> dict[str, messages.Turn]:
         """Give the turns that are told, by name; they can be sent over the bus."""
@@ -155,11 +155,13 @@ def test_words_that_come_before_their_item_are_kept_for_it() -> None:
 
 def test_what_was_written_is_kept_and_a_picture_is_not_told_of() -> None:
     rig = Rig()
-    rig.history.read(events.ItemDone(item("a", content=[events.Content("input_text", "Hello")])))
-    rig.history.read(
+    rig.history.item_done(
+        events.ItemDone(item("a", content=[events.Content("input_text", "Hello")]))
+    )
+    rig.history.item_done(
         events.ItemDone(item("b", "system", content=[events.Content("input_text", "Be")]))
     )
-    rig.history.read(events.ItemDone(item("c", content=[events.Content("input_image")])))
+    rig.history.item_done(events.ItemDone(item("c", content=[events.Content("input_image")])))
     assert {name: (t.role, t.text) for name, t in rig.turns().items()} == {
         "a": ("user", "Hello"),
         "b": ("system", "Be"),
@@ -253,7 +255,7 @@ def test_a_playback_that_was_restarted_takes_nothing_back() -> None:
 
 def test_a_reply_in_writing_is_kept_whole() -> None:
     rig = Rig()
-    rig.history.read(events.ItemAdded(item("a", "assistant", content=[])))
+    rig.history.item_added(events.ItemAdded(item("a", "assistant", content=[])))
     rig.words("a", "Written.")
     assert rig.said("a") == "Written."
 
@@ -292,7 +294,7 @@ def test_an_output_that_says_nothing_is_told_all_the_same() -> None:
 def test_items_are_where_the_server_has_them() -> None:
     rig = Rig()
     for name, previous in [("a", None), ("c", "a"), ("b", "a"), ("d", "c"), ("e", "unknown")]:
-        rig.history.read(
+        rig.history.item_added(
             events.ItemAdded(item(name, content=[events.Content("input_audio")]), previous)
         )
     assert list(rig.turns()) == ["a", "b", "c", "d", "e"]
@@ -306,7 +308,7 @@ def test_what_another_session_lacks_came_before_what_is_said_there() -> None:
     restored(rig, 2)
     held_as = rig.turns()["a"].held_as
     for name in ("c", "d"):
-        rig.history.read(
+        rig.history.item_added(
             events.ItemAdded(item(name, content=[events.Content("input_audio")]), held_as)
         )
         held_as = name
@@ -317,7 +319,7 @@ def test_what_is_deleted_is_gone() -> None:
     rig = Rig()
     rig.person("a", "One.")
     rig.person("b", "Two.")
-    rig.history.read(events.ItemDeleted("a"))
+    rig.history.item_deleted(events.ItemDeleted("a"))
     assert list(rig.turns()) == ["b"]
 
 
@@ -329,7 +331,7 @@ def restored(rig: Rig, session: int) -> None:
     turns = rig.turns().values()
     rig.history.begin_session(session)
     for turn in turns:
-        rig.history.read(events.ItemAdded(item(turn.new_id, turn.role, turn.kind)))
+        rig.history.item_added(events.ItemAdded(item(turn.new_id, turn.role, turn.kind)))
 
 
 def test_what_a_new_session_was_given_is_the_same_turn() -> None:
@@ -343,7 +345,7 @@ def test_what_a_new_session_was_given_is_the_same_turn() -> None:
     for turn in turns.values():
         assert (turn.session, turn.held_as) == (2, turn.new_id)
     # and what follows there, follows
-    rig.history.read(
+    rig.history.item_added(
         events.ItemAdded(item("c", content=[events.Content("input_audio")]), turns["b"].new_id)
     )
     assert list(rig.turns()) == ["a", "b", "c"]
@@ -354,7 +356,7 @@ def test_what_was_taken_out_of_a_session_is_held_by_none() -> None:
     rig = Rig()
     rig.person("a", "One.")
     restored(rig, 2)
-    rig.history.read(events.ItemDeleted(rig.turns()["a"].held_as))
+    rig.history.item_deleted(events.ItemDeleted(rig.turns()["a"].held_as))
     assert rig.turns()["a"].held_as == ""
 
 
@@ -427,7 +429,7 @@ def test_what_was_put_into_a_session_is_known_though_the_servers_word_of_it_was_
     rig.history.placed(kept(2, "item_x", ""))
     assert [(t.session, t.held_as) for t in rig.history.turns()] == [(2, "item_x"), (1, "b")]
     # the server's own word stands
-    rig.history.read(events.ItemDeleted("item_x"))
+    rig.history.item_deleted(events.ItemDeleted("item_x"))
     assert [(t.session, t.held_as) for t in rig.history.turns()] == [(0, ""), (1, "b")]
 
 
@@ -463,7 +465,7 @@ def test_a_call_with_endless_arguments_is_left_out_with_its_output() -> None:
     rig = Rig()
     endless = {"call_id": "call_1", "arguments": '"' + "x" * history.MAX_TEXT + '"'}
     call = item("a", None, "function_call", name="f", status="completed", **endless)
-    rig.history.read(events.ItemDone(call))
+    rig.history.item_done(events.ItemDone(call))
     rig.output("b", "call_1")
     assert rig.turns() == {}
 
@@ -512,7 +514,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
         if step == "received":
             rig.received(*arguments, done=True)
         elif step == "delete":
-            rig.history.read(events.ItemDeleted(*arguments))
+            rig.history.item_deleted(events.ItemDeleted(*arguments))
         elif step == "restored":
             restored(rig, rig.history.session + 1)
         elif step == "relearn":

@@ -521,14 +521,14 @@ def test_another_downlink_that_counts_from_nothing_is_followed() -> None:
 
 
 def test_of_an_item_whose_beginning_nobody_knows_nothing_counts_as_heard() -> None:
+    """A downlink that has not read the beginning counts from 1."""
     player = Player(1, 0, 0)
-    for start in (0, 100):
-        joined = frame(counting(100, start + 1), start=start, generation=9, last=start > 0)
-        player.push(msgspec.structs.replace(joined, joined=True))
+    for start in (1, 101):
+        player.push(frame(counting(100, start), start=start, generation=9, last=start > 1))
     # it is played all the same
     assert np.array_equal(play(player, 200), counting(200))
     [item] = player.items()
-    assert (item.heard, item.received, item.broken) == (0, 200, True)
+    assert (item.heard, item.received, item.broken) == (0, 201, True)
 
 
 # out of band

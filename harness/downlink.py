@@ -1,0 +1,64 @@
+"""Downlink's own dispatch of server events, over real parts and without a bus."""
+
+from __future__ import annotations
+
+from services.downlink import events
+from services.downlink.decisions import Decisions
+from services.downlink.history import History
+from services.downlink.renewal import Renewal
+from services.downlink.server_events import ServerEvents
+from services.downlink.turns import Turns
+from shared import messages
+from shared.config import Config
+
+
+class Reader:
+    """Reads server events as downlink does where the server decides, and keeps the messages."""
+
+    def __init__(self, turns: Turns, history: History | None = None) -> None:
+        self.turns = turns
+        self.history = history or History()
+        self._out: list[messages.Message] = []
+        hour_ms = 3_600_000
+        decisions = Decisions(Config(), 0)
+        renewal = Renewal(hour_ms, 1)
+        self._events = ServerEvents(
+            self, turns, self.history, renewal, decisions, server_decides=True
+        )
+
+    def read(self, event: events.Event, received_ns: int = 0) -> list[messages.Message]:
+        """Return the messages to which an event leads, in their order."""
+        self._out = []
+        self._events.read(event, received_ns, received_ns)
+        return self._out
+
+    # server_events.Actions
+
+    def flush(self, cause: str, event_ns: int) -> None:
+        flush = self.turns.flush(cause, event_ns)
+        self.history.flushed(flush)
+        self._out.append(flush)
+
+    def publish(self, outcome: list[messages.Message]) -> None:
+        for message in outcome:
+            if isinstance(message, messages.Transcript):
+                self.history.transcript(message)
+        self._out += outcome
+
+    def publish_state(self) -> None:
+        """Leave out the state: whoever reads it asks ``turns`` for it."""
+
+    def decided(self, interrupts: bool) -> None:
+        assert not interrupts
+
+    def weigh(self) -> None:
+        """Do nothing: the server decides."""
+
+    def session_expires(self, at_s: int) -> None:
+        """Do nothing: no session is renewed."""
+
+    def show(self, error: events.Failure) -> None:
+        """Do nothing: no log is kept."""
+
+    def unknown(self, event: events.Unknown) -> None:
+        """Do nothing: no log is kept."""

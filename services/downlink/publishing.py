@@ -1,0 +1,97 @@
+"""When downlink publishes what changes often: the state of the replies, transcripts, the history.
+
+Audio and final texts are published at once. A growing transcript repeats the whole text with each
+new word, so only the newest version is published, every 0.2 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from services.downlink.history import History
+from services.downlink.turns import Turns
+from shared import codec, messages
+
+#: The state and growing transcripts are at most this old when they are published.
+SOON_S = 0.2
+#: How many characters of growing transcripts are published in one go, so that audio does not wait.
+CHARACTERS_AT_ONCE = 60_000
+
+
+class Owner(Protocol):
+    """What publishing needs of the stage that owns it."""
+
+    state: str  # what the stage's health says
+
+    def publish(self, message: messages.Message) -> int:
+        """Publish a message, and return its time stamp, ns."""
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` once, in ``seconds``."""
+
+
+class Publishing:
+    """Publishes for the downlink stage, and tells the history what was published."""
+
+    def __init__(self, stage: Owner, turns: Turns, history: History) -> None:
+        self._stage = stage
+        self._turns = turns
+        self._history = history
+        self._state: messages.ReplyState | None = None  # as last published
+        self._history_text = b"?"  # as last published
+        self._texts: dict[str, messages.Transcript] = {}  # growing transcripts, by item
+        self._timer_runs = False
+
+    def publish(self, outcome: list[messages.Message]) -> None:
+        """Publish messages at once, but growing transcripts soon."""
+        for message in outcome:
+            if isinstance(message, messages.Transcript):
+                self._history.transcript(message)
+                if not message.final:
+                    self._texts[message.item_id] = message
+                    self.publish_soon()
+                    continue
+                self._texts.pop(message.item_id, None)
+            self._stage.publish(message)
+
+    def publish_soon(self) -> None:
+        """Publish the state and growing transcripts in 0.2 s, together with what comes by then."""
+        if not self._timer_runs:
+            self._timer_runs = True
+            self._stage.after(SOON_S, self._publish_due)
+
+    def publish_state(self) -> None:
+        """Publish the state of the replies if it changed."""
+        state = self._turns.state()
+        if state != self._state:
+            self._state = state
+            self._history.state(state)
+            active = f"{len(state.active)} responses under way" if state.active else "listening"
+            self._stage.state = active if state.session else "waiting for the server"
+            self._stage.publish(state)
+
+    def publish_texts(self) -> None:
+        """Publish the growing transcripts. Those that are too long for one go follow soon."""
+        characters = 0
+        while self._texts and characters < CHARACTERS_AT_ONCE:
+            item_id = next(iter(self._texts))
+            text = self._texts.pop(item_id)
+            characters += len(text.text)
+            self._stage.publish(text)
+        if self._texts:
+            self.publish_soon()
+
+    def publish_history(self) -> None:
+        """Publish the conversation as heard if it changed."""
+        if not self._history.changed:
+            return
+        text = codec.write_turns(self._history.turns())
+        if text != self._history_text:
+            self._history_text = text
+            self._stage.publish(messages.History(session=self._turns.session, payload=text))
+
+    def _publish_due(self) -> None:
+        self._timer_runs = False
+        self.publish_state()
+        self.publish_texts()
