@@ -14,7 +14,7 @@ from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.emulator.ears import Started, Stopped
 from services.playback.duck import Duck
-from services.vad.__main__ import TELL_NS
+from services.vad.__main__ import UPDATE_NS
 from services.vad.voice import Change, Voice
 from shared import messages
 from shared.audio import pcm
@@ -48,7 +48,7 @@ class Conversation:
         """Take vad's result for a frame. ``at``: the sample at which the frame ends."""
         told = [(change.speaking, change.at_ns) for change in changes]
         said = self._said
-        if not told and said and voice.speaking and voice.until_ns - said.until_ns >= TELL_NS:
+        if not told and said and voice.speaking and voice.until_ns - said.until_ns >= UPDATE_NS:
             told = [(True, said.at_ns)]
         for speaking, at_ns in told:
             until_ns = voice.until_ns if speaking else 0

@@ -1,1 +1,1 @@
-"""The stage that has the microphone."""
+"""The stage that owns the microphone."""

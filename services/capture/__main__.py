@@ -1,7 +1,7 @@
-"""The microphone: PortAudio's callback in, ``mic.frame`` out, 20 ms of 24 kHz mono a message.
+"""Publishes the microphone as ``mic.frame``: a message for each 20 ms, mono at 24 kHz.
 
-The device's thread only hands its block over and wakes the loop; cutting it into frames and
-publishing happens here.
+The device's thread only hands over its blocks and wakes the loop. The loop cuts the blocks into
+frames and publishes them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from shared.audio.framing import Framer
 from shared.audio.reopening import ReopeningDevice
 from shared.stage import Stage, run
 
+#: Seconds between two reports of the microphone's level.
 LEVELS_S = 1.0
-#: A microphone that gives nothing but zeros for so long is not one: even a quiet room has noise.
+#: A microphone whose samples were all zero for 3 s gives no sound: even a quiet room has noise.
 DEAD_S = 3
 DEAD = (
-    "the microphone gives no sound at all: is it muted, or another one meant? See the system's"
-    " sound and privacy settings, or --list-devices and capture.device"
+    "the microphone gives no sound at all. Is it muted, or did you mean another one? See the"
+    " system's sound and privacy settings, or --list-devices and capture.device"
 )
 
 
@@ -31,34 +32,35 @@ class Capture:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._blocks: deque[tuple[bytes, int, bool]] = deque()
+        self._blocks: deque[tuple[bytes, int, bool]] = deque()  # from the device's thread
         self._framer = Framer()
-        self._stream = 0
+        self._stream = 0  # wall clock when the device was opened, µs
         self._overflows = 0
-        self._untold = 0  # samples of the device that no frame was made of yet
+        self._pending = 0  # samples from the device since the loop was woken last
         self._levels = Levels()
-        stage.on_wake(self._take)
+        stage.on_wake(self._take_blocks)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
-            stage, "microphone", self._begin
+            stage, "microphone", self._open
         )
-        stage.every(LEVELS_S, self._tell_levels)
+        stage.every(LEVELS_S, self._report_levels)
 
-    def _begin(self) -> InputDevice:
+    def _open(self) -> InputDevice:
         device = devices.open_input(self._stage.config.capture.device)
         self._stream, self._overflows = time.time_ns() // 1000, 0
         self._framer.restart()
-        self._untold = 0
+        self._pending = 0
         device.start(self._on_block)
         return device
 
     def _on_block(self, block: bytes, captured_ns: int, overflowed: bool) -> None:
+        # On the device's thread. Wake the loop once per frame, not once per block.
         self._blocks.append((block, captured_ns, overflowed))
-        self._untold += len(block) // pcm.SAMPLE_BYTES
-        if self._untold >= pcm.FRAME:
-            self._untold %= pcm.FRAME
+        self._pending += len(block) // pcm.SAMPLE_BYTES
+        if self._pending >= pcm.FRAME:
+            self._pending %= pcm.FRAME
             self._stage.wake()
 
-    def _take(self) -> None:
+    def _take_blocks(self) -> None:
         while self._blocks:
             block, captured_ns, overflowed = self._blocks.popleft()
             if overflowed:
@@ -77,28 +79,28 @@ class Capture:
                 payload=frame,
             )
         )
-        self._levels.put(frame)
+        self._levels.add(frame)
         self._stage.counters["frames"] += 1
 
-    def _tell_levels(self) -> None:
-        device, levels = self._reopening.device, self._levels.take()
-        if device is None or levels is None:
+    def _report_levels(self) -> None:
+        device, level = self._reopening.device, self._levels.take()
+        if device is None or level is None:
             return
-        if levels.clipped:
+        if level.clipped:
             self._stage.count(
                 "clipped_samples",
-                levels.clipped,
+                level.clipped,
                 "the microphone is too loud, it clips: lower its level in the system's settings",
             )
-        # a recording may be silent for as long as it likes
-        dead = levels.silent_s >= DEAD_S and not device.description.startswith(("file", "null"))
+        # A file may be silent for as long as it likes.
+        dead = level.silent_s >= DEAD_S and not device.description.startswith(("file", "null"))
         if dead:
             self._stage.count("dead_s", warning=DEAD)
         elif not self._stage.ok:
             self._stage.log.info("the microphone is heard again")
         self._stage.ok = not dead
         self._stage.state = (
-            "no sound from the microphone, " if dead else f"{levels}, "
+            "no sound from the microphone, " if dead else f"{level}, "
         ) + device.description
 
 

@@ -1,1 +1,1 @@
-"""The conversation as a file: no conversation needs it."""
+"""The stage that records the conversation to a file. A conversation does not need it."""

@@ -1,7 +1,7 @@
-"""The conversation as a file: the person left, the assistant right, as it was heard.
+"""Records the conversation to a file: the person left, the assistant right, as it was heard.
 
-Not needed for a conversation, and nothing is recorded unless this is started. Leaves
-``conversation.wav`` and ``conversation.json`` in ``recorder.directory``, and ends by itself after
+A conversation does not need this stage, and nothing is recorded unless it is started. It writes
+``conversation.wav`` and ``conversation.json`` to ``recorder.directory``, and ends by itself after
 ``recorder.seconds``.
 """
 
@@ -22,33 +22,39 @@ from shared.audio import pcm
 from shared.bus import Delivery
 from shared.stage import Failure, Stage, run
 
-#: What is still to come for a moment of the conversation has come when it is this old.
+#: The channels of the recording.
+PERSON, ASSISTANT = 0, 1
+#: Sound is written when it is 2 s old, in samples: by then every frame of that time has arrived.
+#: ``speaker.frame`` is published up to a device's latency before its sound, ``mic.clean`` after it.
 SETTLED = pcm.RATE * 2
+#: Seconds between two writes.
 WRITE_S = 0.5
-#: Interruptions and texts that are kept in memory, the last ones, and letters of these.
-KEPT, LETTERS = 10_000, 16_000_000
-#: A frame that says it is this far from now does not tell the truth.
-FAR_NS = 60_000_000_000
+#: How many interruptions and transcripts are kept in memory until the end, the newest ones; and how
+#: many characters of transcripts, 16 to 64 MB. A conversation of a day stays below both.
+MAX_RECORDS, MAX_CHARACTERS = 10_000, 16_000_000
+#: A frame whose time is more than a minute from now has a wrong time, and is not recorded.
+MAX_DISTANCE_NS = 60_000_000_000
 
 
 class Recorder:
-    """The bus to a file, as a stage."""
+    """Writes the bus's sound and texts to files, as a stage."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         settings = stage.config.recorder
         self._directory = Path(settings.directory).expanduser()
         self._timeline = Timeline()
-        self._zero_ns = 0
-        self._interruptions: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()  # role, text
-        self._letters = 0  # in these texts
+        self._zero_ns = 0  # monotonic time of the recording's first sample
+        self._interruptions: deque[dict[str, Any]] = deque(maxlen=MAX_RECORDS)
+        #: Role and text of each item, by the item's id, oldest first.
+        self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._characters = 0  # in these texts
         self._file: soundfile.SoundFile | None = None
         path = self._directory / "conversation.wav"
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._file = soundfile.SoundFile(
-                _private(path), "w", pcm.RATE, 2, "PCM_16", format="WAV"
+                _create_private(path), "w", pcm.RATE, 2, "PCM_16", format="WAV"
             )
         except (OSError, soundfile.SoundFileError) as error:
             raise Failure(f"cannot write {path}: {error}: choose another directory") from None
@@ -66,17 +72,18 @@ class Recorder:
         )
 
     def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
-        self._put(0, delivery.message, delivery.message.captured_ns)
+        self._place(PERSON, delivery.message, delivery.message.captured_ns)
 
     def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
-        self._put(1, delivery.message, delivery.message.played_ns)
+        self._place(ASSISTANT, delivery.message, delivery.message.played_ns)
 
-    def _put(
+    def _place(
         self, channel: int, frame: messages.MicClean | messages.SpeakerFrame, at_ns: int
     ) -> None:
-        if abs(at_ns - time.monotonic_ns()) > FAR_NS:
+        if abs(at_ns - time.monotonic_ns()) > MAX_DISTANCE_NS:
             self._stage.count(
-                "far_frames", warning="frames that are not of this minute were not recorded"
+                "far_frames",
+                warning="frames whose time is more than a minute from now were not recorded",
             )
             return
         self._zero_ns = self._zero_ns or at_ns
@@ -86,22 +93,23 @@ class Recorder:
         record = delivery.message
         self._interruptions.append(
             {
-                # a flush that was lost has no event
+                # Without an event (its flush was lost), show when it fell silent.
                 "at_ms": ((record.event_ns or record.silent_ns) - self._zero_ns) // 1_000_000,
                 **msgspec.to_builtins(record),
             }
         )
 
     def _on_transcript(self, delivery: Delivery[messages.Transcript]) -> None:
-        said = delivery.message
-        _, before = self._transcripts.get(said.item_id, ("", ""))
-        self._transcripts[said.item_id] = (said.role, said.text)
-        self._letters += len(said.text) - len(before)
-        while len(self._transcripts) > KEPT or self._letters > LETTERS:
+        transcript = delivery.message
+        _, before = self._transcripts.get(transcript.item_id, ("", ""))
+        self._transcripts[transcript.item_id] = (transcript.role, transcript.text)
+        self._characters += len(transcript.text) - len(before)
+        while len(self._transcripts) > MAX_RECORDS or self._characters > MAX_CHARACTERS:
             _, (_, oldest) = self._transcripts.popitem(last=False)
-            self._letters -= len(oldest)
+            self._characters -= len(oldest)
 
     def _write(self, keep: int) -> None:
+        """Write all sound but the newest ``keep`` samples."""
         if self._file is None:
             return
         try:
@@ -122,7 +130,7 @@ class Recorder:
             try:
                 file.close()
             except (OSError, soundfile.SoundFileError):
-                pass  # said above
+                pass  # the warning above says why
 
     def _close(self) -> None:
         self._write(0)
@@ -139,14 +147,14 @@ class Recorder:
         }
         path = self._directory / "conversation.json"
         try:
-            with os.fdopen(_private(path), "wb") as file:
+            with os.fdopen(_create_private(path), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
         except OSError as error:
             self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")
 
 
-def _private(path: Path) -> int:
-    """Make a file that only we can read, whatever was there; give its descriptor."""
+def _create_private(path: Path) -> int:
+    """Create or empty a file that only its owner can read; return its descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     return descriptor
@@ -154,7 +162,7 @@ def _private(path: Path) -> int:
 
 def main() -> int:
     """Run the stage."""
-    return run("recorder", Recorder, "Writes the conversation on the bus to a file.")
+    return run("recorder", Recorder, "Records the conversation on the bus to a file.")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The stage that hears locally whether someone speaks."""
+"""The stage that detects locally whether somebody speaks."""

@@ -1,8 +1,9 @@
-"""When someone begins and ends to speak, by Silero's detector. Pure but for the detector.
+"""When somebody begins and stops speaking, by Silero's detector. Pure but for the detector.
 
-The detector takes 32 ms at 16 kHz; one window that is sure is an onset, as each more would be 32 ms
-later. Windows that are no louder than the room's noise are not shown to it: most of a conversation
-is listening, and the detector, with the resampling for it, is the dearest part of the pipeline.
+The detector takes windows of 32 ms at 16 kHz. One window that is sure is an onset: to wait for a
+second one would make each onset 32 ms later. Windows that are no louder than the room's noise are
+not shown to the detector: during most of a conversation nobody speaks, and the detector and its
+resampling are the most expensive part of the pipeline.
 """
 
 from __future__ import annotations
@@ -16,74 +17,83 @@ from numpy.typing import NDArray
 from shared.audio import pcm
 from shared.audio.resample import Resampler
 
+#: The rate that the detector takes, Hz.
 _RATE = 16_000
-WINDOW = 512  # samples at 16 kHz: 32 ms
-_WINDOW_BYTES = WINDOW * pcm.RATE // _RATE * pcm.SAMPLE_BYTES  # of what comes
+#: Samples at 16 kHz in one of the detector's windows: 32 ms.
+WINDOW = 512
+#: The same window at 24 kHz, as it arrives.
+_WINDOW_BYTES = WINDOW * pcm.RATE // _RATE * pcm.SAMPLE_BYTES
 _WINDOW_NS = WINDOW * 1_000_000_000 // _RATE
-_HYSTERESIS = 0.15  # speech goes on until the detector is so much less sure, as in Silero's code
-#: Louder than the noise by 6 dB is worth a look, and so is the second that follows.
+#: Speech goes on until the probability is this much below the threshold, as in Silero's own code.
+_HYSTERESIS = 0.15
+#: The least threshold for the end of speech: without it a low ``vad.threshold`` would never end it.
+_LEAST_END = 0.01
+#: A window with more than 4 times the noise's power, 6 dB, is shown to the detector, and so are the
+#: windows of the second that follows: a word may begin softly.
 _LOUDER = 4.0
-_LOOK = 31
-#: Noise rises by 3 dB a second; what is softer than -66 dBFS is silence whatever the noise is.
+_SHOWN = 31
+#: The noise estimate rises by 0.1 dB a window, 3 dB a second, so that speech does not become noise.
 _NOISE_RISES = 10**0.01
+#: A window below this power, -66 dBFS, is silence, however quiet the room is. The noise estimate is
+#: at least the power of one step of 16 bits.
 _SOFTEST = 16.0**2
+_LEAST_NOISE = 1.0
 
-Probability = Callable[[bytes], float]
+#: Returns the probability of speech in a window of WINDOW samples, s16le at 16 kHz.
+Detector = Callable[[bytes], float]
 
 
 @dataclass(frozen=True)
 class Change:
-    """Someone began or ended to speak."""
+    """Somebody began or stopped speaking."""
 
     speaking: bool
-    at_ns: int  # when, of the audio
+    at_ns: int  # the time of the audio, monotonic
 
 
 class Voice:
-    """Follows one stream of frames, mono s16le at 24 kHz."""
+    """Follows the speech in one stream of frames, mono s16le at 24 kHz.
 
-    def __init__(self, detector: Probability, threshold: float, silence_ms: int) -> None:
+    ``threshold``: the probability from which a window is speech. ``silence_ms``: the silence that
+    ends speech.
+    """
+
+    def __init__(self, detector: Detector, threshold: float, silence_ms: int) -> None:
         self.speaking = False
-        self.looked = 0  # windows shown to the detector
-        self.until_ns = 0  # while speaking: up to when someone surely has
+        self.windows = 0  # shown to the detector
+        #: Up to when the current speech has certainly gone on, monotonic ns of the audio.
+        self.until_ns = 0
         self._detector = detector
         self._threshold = threshold
         self._silence_ns = silence_ms * 1_000_000
         self._resampler = Resampler(pcm.RATE, _RATE)
-        self._waiting = bytearray()  # what does not fill a window yet
-        self._noise = _SOFTEST
-        self._look = 0
-        self._quiet_ns = 0  # since when it is quiet, in speech; 0: it is not
+        self._waiting = bytearray()  # less than a window
+        self._noise = _SOFTEST  # mean power, in steps of 16 bits
+        self._to_show = 0  # windows that are shown, however quiet they are
+        self._quiet_ns = 0  # when the pause in the speech began; 0: there is none
 
     def take(self, frame: bytes, captured_ns: int) -> list[Change]:
-        """Take a frame whose first sample was heard at ``captured_ns``; give what changed in it."""
-        # by each frame anew: what was lost in between has taken its time as well
+        """Take a frame; return what changed in it.
+
+        ``captured_ns`` is when the frame's first sample was at the converter. Frames may have any
+        length.
+        """
+        # Computed from each frame, not counted on: time passes in a gap between frames as well.
         waiting = self._waiting
         begin_ns = captured_ns - self._resampler.delay_ns
         begin_ns -= pcm.samples_to_ns(len(waiting) // pcm.SAMPLE_BYTES)
         waiting += frame
         changes = []
         while len(waiting) >= _WINDOW_BYTES:
-            change = self._hear(pcm.to_array(bytes(waiting[:_WINDOW_BYTES])), begin_ns)
+            change = self._take_window(pcm.to_array(bytes(waiting[:_WINDOW_BYTES])), begin_ns)
             del waiting[:_WINDOW_BYTES]
             if change is not None:
                 changes.append(change)
             begin_ns += _WINDOW_NS
         return changes
 
-    def _hear(self, window: NDArray[np.int16], at_ns: int) -> Change | None:
-        floats = window.astype(np.float32)
-        power = float(np.dot(floats, floats)) / len(window)
-        if power > max(_SOFTEST, _LOUDER * self._noise):
-            self._look = _LOOK
-        self._noise = max(1.0, min(power, self._noise * _NOISE_RISES))
-        probability = 0.0
-        if self._look or self.speaking:
-            self._look = max(0, self._look - 1)
-            self.looked += 1
-            probability = self._detector(self._resampler.process(window).tobytes())
-        else:
-            self._resampler.skip(window)
+    def _take_window(self, window: NDArray[np.int16], at_ns: int) -> Change | None:
+        probability = self._probability(window)
         ends_ns = at_ns + _WINDOW_NS
         if not self.speaking:
             if probability < self._threshold:
@@ -93,7 +103,7 @@ class Voice:
             return Change(True, at_ns)
         if probability >= self._threshold:
             self._quiet_ns = 0
-        elif not self._quiet_ns and probability < max(self._threshold - _HYSTERESIS, 0.01):
+        elif not self._quiet_ns and probability < max(self._threshold - _HYSTERESIS, _LEAST_END):
             self._quiet_ns = at_ns
         if not self._quiet_ns:
             self.until_ns = ends_ns
@@ -101,3 +111,17 @@ class Voice:
             return None
         self.speaking = False
         return Change(False, self._quiet_ns)
+
+    def _probability(self, window: NDArray[np.int16]) -> float:
+        """Return the probability of speech in a window: 0 for one that is not worth a look."""
+        floats = window.astype(np.float32)
+        power = float(np.dot(floats, floats)) / len(window)
+        if power > max(_SOFTEST, _LOUDER * self._noise):
+            self._to_show = _SHOWN
+        self._noise = max(_LEAST_NOISE, min(power, self._noise * _NOISE_RISES))
+        if not (self._to_show or self.speaking):
+            self._resampler.skip(window)
+            return 0.0
+        self._to_show = max(0, self._to_show - 1)
+        self.windows += 1
+        return self._detector(self._resampler.process(window).tobytes())

@@ -1,4 +1,4 @@
-"""capture's own part, with a device and a bus that are stood in for: its level, and no sound."""
+"""The stage capture with a stand-in device and bus: levels, clipping, and no sound at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 
 
 class Microphone:
-    """A device that gives what the test does."""
+    """A device whose sound the test provides."""
 
     rate, latency_ns, overflows = pcm.RATE, 0, 0
 
@@ -51,7 +51,7 @@ class Rig:
         return self.bus.ok
 
     def second(self, samples: object) -> None:
-        """Let a second pass in which the microphone gives these, over and over."""
+        """Let a second pass in which the microphone repeats these samples."""
         given = np.resize(np.asarray(samples, "<i2"), pcm.RATE)
         for block in given.reshape(50, -1):
             self.microphone.give(block)
@@ -85,7 +85,7 @@ def test_a_microphone_without_any_sound_is_not_well_until_there_is_some(
     rig.second([0])
     assert not rig.well()
     assert rig.bus.state.startswith("no sound from the microphone")
-    assert "is it muted" in rig.bus.warnings[0]
+    assert "Is it muted" in rig.bus.warnings[0]
     rig.second([0, 1])
     assert rig.well()
     assert rig.bus.logged[-1] == "the microphone is heard again"

@@ -1,4 +1,4 @@
-"""The microphone's level: loudness, clipping, and nothing at all."""
+"""The microphone's level: loudness, clipping, and no sound at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.unit
 
 
 def frames(levels: Levels, samples: object) -> None:
-    """Put samples in, frame by frame."""
+    """Add samples, frame by frame."""
     data = np.asarray(samples, "<i2").tobytes()
     for at in range(0, len(data), pcm.FRAME_BYTES):
-        levels.put(data[at : at + pcm.FRAME_BYTES])
+        levels.add(data[at : at + pcm.FRAME_BYTES])
 
 
 def sine(amplitude: float, seconds: float = 1.0) -> np.ndarray:
@@ -65,12 +65,12 @@ def test_nothing_but_zeros_is_told_by_how_long_it_lasts() -> None:
     level = levels.take()
     assert level is not None
     assert level.silent_s == 2
-    # it goes on
+    # the silence goes on
     frames(levels, np.zeros(pcm.RATE))
     level = levels.take()
     assert level is not None
     assert (level.silent_s, level.peak, level.rms) == (3, FLOOR_DBFS, FLOOR_DBFS)
-    # one sample that is not zero ends it
+    # one sample that is not zero ends the silence
     frames(levels, [0] * 479 + [-1])
     level = levels.take()
     assert level is not None

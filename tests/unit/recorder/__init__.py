@@ -1,1 +1,1 @@
-"""The recorder's own part."""
+"""Tests of the stage recorder."""

@@ -1,4 +1,4 @@
-"""What the recorder remembers until it ends: no more than has a limit."""
+"""The recorder keeps a limited number of interruptions and transcripts until it ends."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def cut(number: int) -> messages.Interruption:
 def test_the_last_of_all_that_was_said_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "KEPT", 5)
-    monkeypatch.setattr(recorder, "LETTERS", 100)
+    monkeypatch.setattr(recorder, "MAX_RECORDS", 5)
+    monkeypatch.setattr(recorder, "MAX_CHARACTERS", 100)
     config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
     bus = StandIn(config)
     recorder.Recorder(cast("Stage", bus))
     for n in range(20):
         bus.deliver(cut(n))
-        # each text comes as often as it has words
+        # the same item's text is published again with each word
         for words in range(1, 4):
             bus.deliver(text(n, "word " * words))
     bus.deliver(text(100, "x" * 80))

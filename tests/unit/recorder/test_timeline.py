@@ -1,4 +1,4 @@
-"""Two streams on one time line."""
+"""The recorder's time line: where the frames of two streams are placed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME = pcm.FRAME
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame to put: ``at`` is where the clock has it, in samples from the first one."""
+    """A frame to place. ``at`` is its place by the clock, in samples from the first frame."""
 
     channel: int
     stream: int
@@ -35,7 +35,7 @@ class Frame:
     samples: int = FRAME
 
     def put(self, line: Timeline) -> None:
-        # rounded up: samples are counted by rounding down
+        # rounded up, because the time line rounds down
         at_ns = START_NS - (-self.at * 10**9 // pcm.RATE)
         line.put(
             self.channel,
@@ -46,7 +46,7 @@ class Frame:
         )
 
 
-#: Puts the beginning of the time line where the others have 0.
+#: An empty frame that puts the beginning of the time line at sample 0.
 ZERO = Frame(MIC, 1, 0, 0, 0, samples=0)
 
 
@@ -58,7 +58,7 @@ def placed(frames: Sequence[Frame]) -> NDArray[np.int16]:
 
 
 def runs(column: NDArray[np.int16]) -> list[tuple[int, int]]:
-    """Give what a channel holds, as values and how many samples of each in a row."""
+    """Return a channel as pairs of a value and the number of samples in a row that have it."""
     edges = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(column)]
     return [(int(column[a]), b - a) for a, b in itertools.pairwise(edges) if b > a]
 
@@ -112,13 +112,13 @@ def test_a_stream_that_begins_anew_is_placed_by_its_clock() -> None:
 
 @pytest.mark.parametrize("drift", [timeline.DRIFT + 1, 20_000])
 def test_a_device_that_lost_samples_is_placed_anew(drift: int) -> None:
-    patience = timeline.PATIENCE
+    drift_frames = timeline.DRIFT_FRAMES
     frames = [Frame(MIC, 1, 0, 0, 1)] + [
-        # from here on its clock is ahead of its count of samples
+        # from here on the device's clock is ahead of its count of samples
         Frame(MIC, 1, n * FRAME, n * FRAME + drift, n + 1)
-        for n in range(1, patience + 3)
+        for n in range(1, drift_frames + 3)
     ]
-    believed, anew = frames[:patience], frames[patience:]
+    believed, anew = frames[:drift_frames], frames[drift_frames:]
     assert runs(placed(frames)[:, MIC]) == [
         *((f.value, FRAME) for f in believed),
         (0, drift),
@@ -131,13 +131,13 @@ def test_a_device_whose_clock_went_back_is_placed_anew() -> None:
     begin = 10 * drift
     frames = [Frame(MIC, 1, 0, begin, 1)] + [
         Frame(MIC, 1, n * FRAME, begin + n * FRAME - drift, n + 1)
-        for n in range(1, timeline.PATIENCE + 1)
+        for n in range(1, timeline.DRIFT_FRAMES + 1)
     ]
     found = runs(placed(frames)[:, MIC])
-    # the last one begins so much earlier, over what stood there
+    # the last frame begins so much earlier, and replaces what was there
     assert (frames[-1].value, FRAME) in found
     before = sum(length for value, length in found[: found.index((frames[-1].value, FRAME))])
-    assert before == begin + timeline.PATIENCE * FRAME - drift
+    assert before == begin + timeline.DRIFT_FRAMES * FRAME - drift
 
 
 def test_a_position_that_cannot_be_true_does_not_count() -> None:
@@ -154,7 +154,7 @@ def test_a_position_that_cannot_be_true_does_not_count() -> None:
 def test_a_few_late_frames_are_no_drift() -> None:
     frames = [Frame(MIC, 1, 0, 0, 1)]
     for n in range(1, 40):
-        late = 0 if n % timeline.PATIENCE == 0 else 5 * timeline.DRIFT
+        late = 0 if n % timeline.DRIFT_FRAMES == 0 else 5 * timeline.DRIFT
         frames.append(Frame(MIC, 1, n * FRAME, n * FRAME + late, n + 1))
     assert runs(placed(frames)[:, MIC]) == [(n + 1, FRAME) for n in range(40)]
 
@@ -179,7 +179,7 @@ def test_what_is_too_late_for_what_was_taken_is_cut() -> None:
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Frame]:
-    """Give frames of two channels in some order of arrival, with restarts and lost frames."""
+    """Draw frames of two channels in some order of arrival, with restarts and lost frames."""
     lines: list[list[Frame]] = [[], []]
     for channel in (MIC, SPEAKER):
         position = at = draw(st.integers(0, 3000))
@@ -204,7 +204,7 @@ def conversations(draw: st.DrawFn) -> list[Frame]:
 @settings(max_examples=150)
 @given(conversations(), st.data())
 def test_taken_piece_by_piece_it_is_the_same(frames: list[Frame], data: st.DataObject) -> None:
-    # what arrives latest for its place on the time line says how much has to be kept
+    # ``late``: by how much a frame arrives after its place on the time line, at most
     end = late = 0
     for frame in frames:
         late = max(late, end - frame.at)

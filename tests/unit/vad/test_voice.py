@@ -1,4 +1,4 @@
-"""When someone begins and ends to speak: the times of the audio, and what the detector is shown."""
+"""When somebody begins and stops speaking, and which windows the detector is shown."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.audio.silero import Silero
 
 BEGAN_NS = 7_000_000_000
 WINDOW_NS = WINDOW * 1_000_000_000 // 16_000
-#: Loud enough to be looked at.
+#: Loud enough to be shown to the detector.
 SOUND = np.resize(np.array([3000, -3000], np.int16), pcm.FRAME)
 
 
 def script(*probabilities: float) -> Callable[[bytes], float]:
-    """Give a detector that knows beforehand what it will find; the last goes on."""
+    """Return a detector that returns these probabilities in turn, and then repeats the last."""
     left = list(probabilities)
 
     def detector(window: bytes) -> float:
@@ -48,7 +48,7 @@ def sound(seconds: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 @pytest.mark.parametrize("frame", [240, pcm.FRAME, 481, 9600])
 def test_onset_and_end_are_the_audios(frame: int) -> None:
-    # speech in windows 3 to 9, its end judged after another 96 ms
+    # speech in windows 3 to 9; 96 ms of silence end it
     voice = Voice(script(0, 0, 0, *[0.9] * 7, 0), 0.5, 96)
     onset, end = heard(voice, sound(1), frame=frame)
     assert (onset.speaking, end.speaking) == (True, False)
@@ -79,7 +79,7 @@ def test_speech_goes_on_where_the_detector_is_a_little_less_sure() -> None:
     onset, end = heard(voice, sound(1))
     assert abs(end.at_ns - onset.at_ns - 6 * WINDOW_NS) < 100_000
     assert not voice.speaking
-    # not sure enough is no onset, and a silence that is too short no end
+    # 0.49 is no onset, and a silence of 64 ms is no end
     assert heard(Voice(script(0.49), 0.5, 96), sound(0.5)) == []
     [onset] = heard(Voice(script(0.9, 0, 0, 0.9, 0, 0, 0.9, 0.9), 0.5, 96), sound(0.5))
     assert onset.speaking
@@ -97,20 +97,20 @@ def test_silence_is_not_shown_to_the_detector() -> None:
     noise = np.rint(chance.standard_normal(20 * pcm.RATE) * 60).astype(np.int16)
     voice = Voice(script(0.1), 0.5, 300)
     heard(voice, noise[: 10 * pcm.RATE])
-    # a noise that begins is looked at until it is known, and that is all
-    looked = voice.looked
+    # the detector is shown a new noise until the noise is known, and nothing after that
+    looked = voice.windows
     assert 31 < looked < 4 * 31
     heard(voice, noise, begin=10 * pcm.RATE)
-    assert voice.looked == looked
+    assert voice.windows == looked
     voice = Voice(script(0.9), 0.5, 300)
     assert heard(voice, np.zeros(5 * pcm.RATE, np.int16)) == []
-    assert voice.looked == 0
-    # what is louder than it is looked at, at once and for a second
+    assert voice.windows == 0
+    # a louder sound is shown at once, and so is the second that follows
     loud = np.zeros(3 * pcm.RATE, np.int16)
     loud[pcm.RATE : pcm.RATE + pcm.FRAME] = SOUND
     voice = Voice(script(0.1), 0.5, 300)
     heard(voice, loud)
-    assert 30 <= voice.looked <= 33
+    assert 30 <= voice.windows <= 33
 
 
 def test_the_rooms_noise_is_learnt_though_it_is_loud() -> None:
@@ -118,11 +118,11 @@ def test_the_rooms_noise_is_learnt_though_it_is_loud() -> None:
     noise = np.rint(chance.standard_normal(60 * pcm.RATE) * 200).astype(np.int16)
     voice = Voice(script(0.1), 0.5, 300)
     heard(voice, noise)
-    # at 3 dB a second it takes ten seconds and more to rise to it, from next to nothing
-    assert voice.looked * 0.032 < 25
-    before = voice.looked
+    # the estimate rises by 3 dB a second from next to nothing: more than ten seconds
+    assert voice.windows * 0.032 < 25
+    before = voice.windows
     heard(voice, noise)
-    assert voice.looked == before
+    assert voice.windows == before
 
 
 def test_a_lost_frame_takes_its_time_as_well() -> None:
@@ -131,7 +131,7 @@ def test_a_lost_frame_takes_its_time_as_well() -> None:
     onsets: list[Change] = []
     taken = 0
     for at in range(0, len(whole), pcm.FRAME):
-        # every tenth never comes, and frames are such that a window is never quite full
+        # each tenth frame is lost, and each frame lacks three samples
         if at // pcm.FRAME % 10 == 9:
             continue
         taken += 1
@@ -142,6 +142,6 @@ def test_a_lost_frame_takes_its_time_as_well() -> None:
             here = pcm.samples_to_ns(at)
             break
     [onset] = onsets
-    # the window ends in this frame, at the latest
+    # the window ends in this frame at the latest
     ended = onset.at_ns - BEGAN_NS + WINDOW_NS
     assert 0 <= here + pcm.samples_to_ns(pcm.FRAME) - ended < 25_000_000
