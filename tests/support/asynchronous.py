@@ -1,4 +1,4 @@
-"""Tests that run on an event loop, in time."""
+"""Tests that are coroutines."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-#: Generous: nothing here waits for a time, only for events.
+#: How long a test waits for an event, s. Every event arrives much sooner, unless the test fails.
 PATIENCE_S = 30
 
 
 def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a coroutine as a test."""
+    """Return a test that runs this coroutine on an event loop."""
 
     @wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Conversations with an emulator that tells what it holds."""
+"""Conversations with an emulator whose journal says what its conversation contains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from harness import recordings
 from shared import codec, messages
 from tests.support.pipeline import PATIENCE_S, Child, Pipeline
 
-#: The person talks on for longer than the tests take, on a busy machine as well.
+#: The person asks again every EVERY_S, for LENGTH_S: longer than a test takes on a busy machine.
+#: REPLY_S is the length of a reply.
 EVERY_S, LENGTH_S, REPLY_S = 1.8, 240.0, 8
 
 
 class Witness:
-    """An emulator, asked what its latest conversation holds."""
+    """An emulator and its journal."""
 
     def __init__(self, child: Child, journal: Path) -> None:
         self._child = child
@@ -26,31 +27,31 @@ class Witness:
         self._read = 0
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """Give what it has written down of a kind."""
+        """Return the journal's entries of a kind."""
         text = self._journal.read_text("utf-8")
         whole = text[: text.rfind("\n") + 1]
         found = [json.loads(line) for line in whole.splitlines()]
         return [entry for entry in found if entry["kind"] == kind]
 
     def items(self) -> list[dict[str, Any]]:
-        """Ask for the items of the latest session."""
+        """Return the items in the conversation of the newest session."""
         before = len(self.entries("conversation"))
         self._child.send(signal.SIGUSR1)
         deadline = time.monotonic() + PATIENCE_S
-        while len(told := self.entries("conversation")) == before:
-            assert time.monotonic() < deadline, "the emulator does not answer"
-            time.sleep(0.01)  # a file tells nobody that it has grown
-        items: list[dict[str, Any]] = told[before]["items"]
+        while len(entries := self.entries("conversation")) == before:
+            assert time.monotonic() < deadline, "the emulator does not write to its journal"
+            time.sleep(0.01)
+        items: list[dict[str, Any]] = entries[before]["items"]
         return items
 
 
 def begin(pipeline: Pipeline, directory: Path, *emulator: str) -> Witness:
-    """Start an emulator, for a person who asks anew again and again."""
+    """Start an emulator, and set up the stages for a person who asks again and again."""
     times = takewhile(lambda at: at < LENGTH_S - EVERY_S, count(0.2, EVERY_S))
     said = [(at, recordings.QUESTION) for at in times]
     pipeline.settings |= {
         "capture.device": recordings.microphone(directory / "person.wav", said, LENGTH_S),
-        # the person speaks before an echo could be learnt
+        # The person speaks before the canceller could learn the echo.
         "echo.enabled": False,
         "session.turn_detection.silence_duration_ms": 200,
         "session.turn_detection.prefix_padding_ms": 100,
@@ -65,7 +66,7 @@ def begin(pipeline: Pipeline, directory: Path, *emulator: str) -> Witness:
 
 
 def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
-    """Start the stages, the microphone last; give them and the session."""
+    """Start the stages, the microphone last. Return the stages and the number of the session."""
     stages = pipeline.all_up("echo", "uplink", "downlink", "playback")
     stages |= pipeline.all_up("link")
     session = pipeline.meet()
@@ -73,13 +74,13 @@ def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
 
 
 def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[messages.Turn]:
-    """Give the history as it is now, or was at a time."""
-    kept = [d.message for d in pipeline.bus.deliveries(messages.History) if d.stamp.t < until_ns]
-    return codec.read_turns(kept[-1].payload)
+    """Return the history as it was at a time, by default now."""
+    sent = [d.message for d in pipeline.bus.deliveries(messages.History) if d.stamp.t < until_ns]
+    return codec.read_turns(sent[-1].payload)
 
 
 def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[messages.Turn]:
-    """Wait until the server's conversation is the history; give the turns it was given."""
+    """Wait until the server's conversation begins with the history; return the restored turns."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         turns = [turn for turn in history(pipeline) if turn.told and turn.session == session]

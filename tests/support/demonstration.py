@@ -1,4 +1,4 @@
-"""A run of the demo, which several tests look at."""
+"""A run of the demo, which several tests examine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.pipeline import Child
 
-#: How long the demo is run: the person talks over the answer at 13 s of the script.
+#: How long the demo runs, s. The person talks over the answer at 13 s of the script.
 DEMO_S = 15
 
 

@@ -1,4 +1,4 @@
-"""What these tests share: strict validation, a scripted detector, a session with a clock."""
+"""For tests of the emulator: strict checks of events, a scripted detector, a simulated clock."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import count
-from typing import Any, get_args
+from typing import Any
 
 from hypothesis import settings
-from openai.types.realtime import realtime_server_event
-from pydantic import BaseModel
 
 from services.emulator.clips import Piece, Utterance, Voice, Word
 from services.emulator.ears import Probability
@@ -20,13 +18,14 @@ from services.emulator.outbox import Close, Outgoing
 from services.emulator.replies import Replies
 from services.emulator.session import Session
 from services.emulator.tone import Tone
+from tests.support.openai_types import server_events, unknown_fields
 
 Event = dict[str, Any]
 
-#: For properties: a machine that is busy with something else is no failure.
+#: Settings for property tests: without a deadline, so that a busy machine is not a failure.
 patiently = settings(deadline=None)
 
-#: On the live service's wire, and not in the published types.
+#: Fields that the live service sends and that the published types lack.
 UNTYPED = {
     "session.object",
     "session.id",
@@ -35,7 +34,7 @@ UNTYPED = {
     "response.output.phase",
     "obfuscation",
 }
-#: What every response was seen to carry, though the types call all of it optional.
+#: Fields that every response of the live service has. The types say that all are optional.
 RESPONSE_FIELDS = {
     "id",
     "object",
@@ -51,36 +50,17 @@ RESPONSE_FIELDS = {
 }
 
 
-@cache
-def models() -> dict[str, type[BaseModel]]:
-    """Give the openai package's model for each type of server event."""
-    union = get_args(realtime_server_event.RealtimeServerEvent)[0]
-    return {get_args(m.model_fields["type"].annotation)[0]: m for m in get_args(union)}
-
-
 def validate(event: Event) -> None:
-    """Check an event strictly against the openai package's type: nothing missing, nothing more."""
-    parsed = models()[event["type"]].model_validate(event, strict=True)
-    extra = set(_extra(parsed, ""))
+    """Check that an event has exactly the fields of the openai package's type, and their types."""
+    parsed = server_events()[event["type"]].model_validate(event, strict=True)
+    extra = set(unknown_fields(parsed))
     assert extra <= UNTYPED, f"{event['type']}: unknown fields {extra - UNTYPED}"
     if "response" in event:
         assert event["response"].keys() == RESPONSE_FIELDS
 
 
-def _extra(value: object, path: str) -> list[str]:
-    if isinstance(value, list):
-        return [name for element in value for name in _extra(element, path)]
-    if not isinstance(value, BaseModel):
-        return []
-    dot = f"{path}." if path else ""
-    found = [f"{dot}{name}" for name in value.model_extra or ()]
-    for name in type(value).model_fields:
-        found += _extra(getattr(value, name), f"{dot}{name}")
-    return found
-
-
 class Scripted:
-    """A detector that hears speech in given spans, in ms of the audio it is shown."""
+    """A detector that finds speech in the given spans, in ms since its first window."""
 
     def __init__(self, *spans: tuple[int, int]) -> None:
         self.spans = spans
@@ -94,7 +74,7 @@ class Scripted:
 
 
 class Rig:
-    """A session with a clock that moves when the test says so; every event is validated."""
+    """A session whose clock only moves when the test says so. It validates every event."""
 
     def __init__(
         self,
@@ -116,21 +96,21 @@ class Rig:
             now=self.now,
             wall=1_000_000.0,
         )
-        #: Everything sent: when, and what.
+        #: The time and the content of every message that the session sent.
         self.sent: list[tuple[float, Outgoing]] = []
         self._marked = 0
         self._ids = count()
         self.run(0)
 
     def run(self, seconds: float) -> list[Event]:
-        """Let time pass; give the events of it."""
+        """Let time pass, and return the events that the session sent."""
         until = self.now + seconds
         while True:
             while sent := self.session.pull(self.now):
                 for outgoing in sent:
                     if isinstance(outgoing, dict):
                         validate(outgoing)
-                        # What was sent is what it was then.
+                        # A copy, because the session goes on changing the objects in its events.
                         self.sent.append((self.now, json.loads(json.dumps(outgoing))))
                     else:
                         self.sent.append((self.now, outgoing))
@@ -142,24 +122,24 @@ class Rig:
         return self.new()
 
     def new(self) -> list[Event]:
-        """Give the events since this was last asked."""
+        """Return the events since the last call."""
         events = [event for _, event in self.sent[self._marked :] if isinstance(event, dict)]
         self._marked = len(self.sent)
         return events
 
     def send(self, kind: str, **fields: Any) -> list[Event]:
-        """Send a client event; give what comes at once."""
+        """Send a client event, and return the events that follow at once."""
         return self.raw(json.dumps({"type": kind, **fields}))
 
     def raw(self, message: str | bytes) -> list[Event]:
-        """Send a message; give what comes at once."""
+        """Send a message, and return the events that follow at once."""
         self.session.receive(message, self.now)
         while self.session.listening:
             self.session.listen(self.now)
         return self.run(0)
 
     def speak(self, ms: int, frame: int = 20) -> list[Event]:
-        """Append so much audio in real time; give all that comes meanwhile."""
+        """Append ``ms`` of audio in real time, and return the events that follow meanwhile."""
         events = []
         for _ in range(0, ms, frame):
             events += self.append(bytes(48 * frame))
@@ -167,50 +147,50 @@ class Rig:
         return events
 
     def append(self, pcm: bytes) -> list[Event]:
-        """Append audio; give what comes at once."""
+        """Append audio, and return the events that follow at once."""
         return self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
 
     def update(self, **session: Any) -> list[Event]:
-        """Send a session.update."""
+        """Send a session.update, and return the events that follow at once."""
         return self.send("session.update", session={"type": "realtime", **session})
 
     def detect(self, settings: Event | None) -> list[Event]:
-        """Set the turn detection."""
+        """Set the turn detection, and return the events that follow at once."""
         return self.update(audio={"input": {"turn_detection": settings}})
 
     @property
     def closed(self) -> Close | None:
-        """How the session was closed, if it was."""
+        """The session's close, or None if it is open."""
         last = self.sent[-1][1]
         return last if isinstance(last, Close) else None
 
 
 @cache
 def voice() -> Voice:
-    """Give the voice in the repository."""
+    """Return the voice in the repository."""
     return Voice(VOICE)
 
 
 def kinds(events: Sequence[Event], *without: str) -> list[str]:
-    """Give the types of events, without the deltas and what else is not wanted."""
+    """Return the types of the events, without deltas and without the types in ``without``."""
     names = [event["type"] for event in events]
     return [n for n in names if not n.endswith(".delta") and n not in without]
 
 
 def of(events: Sequence[Event], kind: str) -> list[Event]:
-    """Give the events of one type."""
+    """Return the events of one type."""
     return [event for event in events if event["type"] == kind]
 
 
 def one(events: Sequence[Event], kind: str) -> Event:
-    """Give the one event of a type."""
+    """Return the only event of a type."""
     found = of(events, kind)
     assert len(found) == 1, kinds(events)
     return found[0]
 
 
 def audio_of(events: Sequence[Event], **fields: Any) -> bytes:
-    """Give the audio of the deltas, of those only whose fields are as given."""
+    """Return the audio of the deltas whose fields have these values."""
     return b"".join(
         base64.b64decode(event["delta"])
         for event in of(events, "response.output_audio.delta")
@@ -219,13 +199,13 @@ def audio_of(events: Sequence[Event], **fields: Any) -> bytes:
 
 
 def said(*words: str, word_ms: int = 100) -> Utterance:
-    """Give a made-up utterance: a tone, and words of the same length one after another."""
+    """Return an utterance whose audio is a tone, and whose words all have the same length."""
     samples = word_ms * 24 * len(words)
     times = tuple(Word(w, n * word_ms, (n + 1) * word_ms) for n, w in enumerate(words))
     return Utterance("made up", (Piece(Tone(samples), 0, samples),), times)
 
 
 def numbered() -> Callable[[str], str]:
-    """Give a source of ids: item_1, item_2 …"""
+    """Return a function that makes ids: item_1, item_2 and so on."""
     numbers = count(1)
     return lambda prefix: f"{prefix}_{next(numbers)}"

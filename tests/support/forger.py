@@ -1,4 +1,4 @@
-"""Takes a stage's place on the bus, and says what a test likes."""
+"""A publisher in the place of a stage, which sends any message that a test wants to send."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.support.pipeline import PATIENCE_S, Pipeline
 
 
 class Forger:
-    """Takes the place of a stage that is not running, and publishes what it likes."""
+    """Publishes a test's messages in the place of a stage that is not running."""
 
     def __init__(self, stage: str, pipeline: Pipeline) -> None:
         self._publisher = bus.Publisher(stage, pipeline.bus_directory)
         self._sequence = itertools.count()
 
     def wait_for_readers(self, *wanted: str) -> None:
-        """Wait until topics are read by the stage under test, and by the tests' listener."""
+        """Wait until both the stage under test and the test's listener read each of the topics."""
         poller = bus.Poller()
         for each in self._publisher.sockets:
             poller.watch(each)
@@ -32,26 +32,26 @@ class Forger:
                     missing.remove(name)
 
     def send(self, topic: str, *frames: bytes) -> None:
-        """Send frames as they are, to the consumers and the observers of a topic."""
+        """Send frames without a check, to the consumers and the observers of a topic."""
         row = registry.BY_NAME[topic]
         socket = self._publisher._sockets[row.endpoint]
         for name in {row.name, row.consumed_name}:
             socket.send_multipart([name.encode(), *frames])
 
     def publish(self, message: messages.Message, topic: str = "") -> None:
-        """Send a message, valid in form."""
+        """Send a message with a valid header."""
         row = registry.BY_NAME[topic] if topic else registry.of(type(message))
         stamp = messages.Stamp(seq=next(self._sequence), epoch=1, t=time.monotonic_ns())
         self.send(row.name, *codec.encode(message, stamp))
 
     def close(self) -> None:
-        """Give the place back."""
+        """Close the publisher, so that the stage can start."""
         self._publisher.close()
 
 
 @contextmanager
 def forging(stage: str, pipeline: Pipeline, *wanted: str) -> Iterator[Forger]:
-    """Take a stage's place for the length of a ``with``."""
+    """Take a stage's place inside a ``with`` block; first wait for the readers of ``wanted``."""
     forger = Forger(stage, pipeline)
     try:
         forger.wait_for_readers(*wanted)

@@ -1,4 +1,4 @@
-"""Messages, and their frames as a publisher would have sent them."""
+"""Messages for tests, and their frames as a publisher sends them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def audio(number: int) -> messages.ReplyAudio:
 def frames(
     message: messages.Message, seq: int, epoch: int = EPOCH, age_ms: float = 0, name: str = ""
 ) -> list[bytes]:
-    """Return a message's frames as its publisher would have sent them to a consumer."""
+    """Return a message's frames as its publisher sends them to a consumer."""
     stamp = messages.Stamp(seq=seq, epoch=epoch, t=time.monotonic_ns() - round(age_ms * 1e6))
     topic = name or registry.of(type(message)).consumed_name
     return [topic.encode(), *codec.encode(message, stamp)]

@@ -1,4 +1,4 @@
-"""Every type of message, and headers as a test wants them."""
+"""All types of messages, and headers with changed or missing fields."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name
 
 
 def info(kind: type[msgspec.Struct]) -> inspect.StructType:
-    """Give what msgspec knows of a struct's fields."""
+    """Return msgspec's description of a struct's fields."""
     found = inspect.type_info(kind)
     assert isinstance(found, inspect.StructType)
     return found
 
 
 def least(kind: inspect.Type) -> Any:
-    """Give a small value of a field's type."""
+    """Return a small value of a field's type."""
     match kind:
         case inspect.BoolType():
             return False
@@ -43,7 +43,7 @@ def least(kind: inspect.Type) -> Any:
 
 
 def header(kind: type[messages.Message], **changed: Any) -> dict[str, Any]:
-    """Give the map of a small message, with some fields changed or, where ..., left out."""
+    """Return the header of a small message with some fields changed, or left out if ``...``."""
     fields = {f.name: least(f.type) for f in info(kind).fields if f.name != "payload"}
     made = {"v": codec.VERSION, "seq": 1, "epoch": 2, "t": 3, **fields, **changed}
     return {name: value for name, value in made.items() if value is not ...}

@@ -1,9 +1,9 @@
-"""Ends what the tests of this ring started, should the tests be gone themselves.
+"""Kills the processes that the tests started, when the tests have ended in any way.
 
-Run as a program of its own, in a session of its own. Its standard input ends when the tests do,
-however they end: then every process group it was told of (``+123``, ``-123`` once that one has
-ended), and every process that carries the tests' token in its environment, is killed, and every
-directory it was told of (``/tmp/…``) removed.
+The tests run this program in a session of its own and write to its standard input: ``+123`` when
+the process group 123 begins, ``-123`` when the group has ended, and the path of each temporary
+directory. When the tests end, this input ends. The program then kills the process groups that are
+left and every process with the tests' token in its environment, and removes the directories.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import signal
 import sys
 from pathlib import Path
 
-#: The environment variable with the token; everything a test starts inherits it.
+#: The environment variable with the token. Every process that a test starts inherits it.
 VARIABLE = "PROCESS_RING_TOKEN"
 
 
 def bearers(token: str) -> list[int]:
-    """Give the living processes whose token begins so, where the system tells of it (Linux)."""
+    """Return the running processes whose token begins with ``token``; none outside Linux."""
     found = []
     wanted = f"{VARIABLE}={token}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # gone meanwhile, or another user's
+            continue  # the process has ended, or belongs to another user
         if any(variable.startswith(wanted) for variable in variables):
             found.append(int(entry.name))
     return found
 
 
 def main(token: str) -> None:
-    """Wait for the end of the tests, then kill."""
+    """Wait for the end of the tests, then kill what they left."""
     groups: set[int] = set()
     directories: list[str] = []
     for line in sys.stdin:
@@ -49,7 +49,7 @@ def main(token: str) -> None:
             os.killpg(group, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
-    # twice: what was about to start another process has done so by now
+    # Twice: during the first time, a process may have started another one.
     for pid in (*bearers(token), *bearers(token)):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The openai package's own types for every event, by name: what realistic means here."""
+"""The openai package's types of all events, by the name of the event."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ def _by_name(union: Any) -> dict[str, type[BaseModel]]:
 
 @cache
 def server_events() -> dict[str, type[BaseModel]]:
-    """Give the type of each server event."""
+    """Return the type of each server event."""
     return _by_name(realtime_server_event.RealtimeServerEvent)
 
 
 @cache
 def client_events() -> dict[str, type[BaseModel]]:
-    """Give the type of each client event."""
+    """Return the type of each client event."""
     return _by_name(realtime_client_event.RealtimeClientEvent)
 
 
 def unknown_fields(value: object, path: str = "") -> list[str]:
-    """Give the fields of what was validated that its type does not have."""
+    """Return the paths of the fields of a validated event that its type does not have."""
     if isinstance(value, list):
         return [name for element in value for name in unknown_fields(element, path)]
     if not isinstance(value, BaseModel):
         return []
-    found = [f"{path}.{name}" for name in value.model_extra or ()]
+    dot = f"{path}." if path else ""
+    found = [f"{dot}{name}" for name in value.model_extra or ()]
     for name in type(value).model_fields:
-        found += unknown_fields(getattr(value, name), f"{path}.{name}")
+        found += unknown_fields(getattr(value, name), f"{dot}{name}")
     return found

@@ -1,7 +1,7 @@
-"""Real processes on a bus of their own: how the tests of this ring start, watch and end them.
+"""Real processes on a private bus: how the process tests start, observe and end them.
 
-A ``Pipeline`` is a bus directory, the stages on it, and a ``Listener`` that keeps all that is said
-there. A test waits for a line of a process, for a message on the bus, or for an exit.
+A ``Pipeline`` has a bus directory, the stages on that bus, and a ``Listener`` that records all
+messages. A test waits for a line of a process, for a message on the bus, or for an exit.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from shared.network import LOCAL, Network
 from tests.support import keeper
 
 ROOT = Path(__file__).parents[2]
-#: How long a test waits for what has to come about: its patience, not a claim.
+#: How long a test waits for a message, a line or an exit, s: much longer than any of these takes,
+#: so that only a failing test waits this long.
 PATIENCE_S = 20.0
-#: A stage that is asked to end is gone within a second. The rest is the machine's: two busy cores.
+#: A stage ends within this time after it is asked to, s. A busy machine may add the slack.
 GONE_S = 1.0
 SLACK_S = 0.5
 
 M = TypeVar("M", bound=messages.Message)
 
 
-#: Topics that no reader can take away from another.
+#: The topics whose messages are never held for a consumer.
 UNHELD = tuple(topic for topic in registry.TOPICS if topic.queue is not registry.Queue.LOSSLESS)
 
 
 class Keeper:
-    """A process that ends all the others when this one is gone; see ``keeper``."""
+    """A process that kills all other processes when the tests have ended; see ``keeper``."""
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
@@ -54,31 +55,31 @@ class Keeper:
         )
 
     def next_token(self) -> str:
-        """Give a token for a pipeline's processes, which begins with that of all."""
+        """Return a token for the processes of a pipeline. It begins with the keeper's own token."""
         return f"{self.token}.{next(self._pipelines)}."
 
     def tell(self, line: str) -> None:
-        """Tell of a process group that began (+) or ended (-), or of a directory."""
+        """Report a process group that began (+) or ended (-), or a directory."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{line}\n")
 
     def close(self) -> None:
-        """End it, and what is left to end."""
+        """Let the keeper kill the processes that are left, and wait for its end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
 
 class Child:
-    """One process, its output line by line, and its end."""
+    """One process, its lines of output, and its exit code."""
 
     def __init__(
         self, argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path
     ) -> None:
         self.argv = list(argv)
-        #: What it is called in a report: its module, or else its program.
+        #: The name in a report: the module that runs, or else the program.
         self.name = next((b for a, b in itertools.pairwise(argv) if a == "-m"), argv[0])
-        #: What it may end with when it is asked to.
+        #: The exit codes that are allowed after the process was asked to end.
         self.codes = {0}
         self._keeper = kept
         self.process = subprocess.Popen(
@@ -99,17 +100,17 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process, which leads a group of its own."""
+        """The pid, which is also the id of the process's own group."""
         return self.process.pid
 
     @property
     def output(self) -> str:
-        """All it has printed so far."""
+        """Everything that the process has printed so far."""
         return "\n".join(self.lines)
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process has not ended."""
         return self.process.poll() is None
 
     def _read(self) -> None:
@@ -123,25 +124,25 @@ class Child:
             self._changed.notify_all()
 
     def matching(self, pattern: str) -> list[str]:
-        """Give the lines printed so far in which a pattern is found."""
+        """Return the lines so far that contain a pattern."""
         return [line for line in list(self.lines) if re.search(pattern, line)]
 
     def wait_line(self, pattern: str, count: int = 1) -> str:
-        """Wait until a pattern is found in ``count`` lines, and give the last of these."""
+        """Wait until ``count`` lines contain a pattern, and return the last of these lines."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._ended or len(self.matching(pattern)) >= count, PATIENCE_S
             )
             found = self.matching(pattern)
-        assert len(found) >= count, f"{pattern!r} is not among:\n{self.output}"
+        assert len(found) >= count, f"no line contains {pattern!r}:\n{self.output}"
         return found[count - 1]
 
     def send(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self.process.send_signal(number)
 
     def wait(self, timeout: float = PATIENCE_S) -> int:
-        """Wait for its end and its last line; give its exit code, negative for a signal."""
+        """Wait for the end of the process. Return its exit code, which is negative for a signal."""
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -153,19 +154,19 @@ class Child:
         return code
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, wait, and give the exit code."""
+        """Send a signal, wait for the end, and return the exit code."""
         self.send(number)
         return self.wait()
 
     def ask(self) -> None:
-        """Ask it to end, if it has not."""
+        """Ask the process to end, if it still runs."""
         if self.running:
             self.send(signal.SIGTERM)
-            # one that a test has stopped could not answer
+            # A process that a test has stopped can't handle the signal.
             self.send(signal.SIGCONT)
 
     def close(self) -> bool:
-        """Wait for its end, and force it; say whether it ended because it was asked to."""
+        """Wait for the end, and kill the process after a while. Return whether it ended itself."""
         asked = True
         try:
             self.process.wait(GONE_S + 2 * SLACK_S)
@@ -179,12 +180,12 @@ class Child:
 
 
 class Listener:
-    """Keeps everything that is said on a bus, in the order in which it came.
+    """Records the messages on a bus, in the order in which they arrive.
 
-    What must not be lost waits at its publisher for a reader. What is wanted from the start is read
-    in the place of the stages that a test does not start. To do so beside them would take from
-    them what waits for them: so a test that starts a whole conversation begins with ``UNHELD`` and
-    calls ``join`` when its stages have found each other, and then it only looks on.
+    The listener consumes the topics in ``wanted``, in the place of the stages that a test does not
+    start. Beside running stages it must not consume: it would get messages that are held for a
+    stage. So a test that starts a whole conversation begins with ``UNHELD``, and calls ``join``
+    when its stages have found each other; from then on the listener observes all other topics.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Listener:
         self._thread.start()
 
     def _listen(self) -> None:
-        # a socket belongs to the thread that made it
+        # Only the thread that made a socket may use it.
         poller = bus.Poller()
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
@@ -221,7 +222,7 @@ class Listener:
             subscriber.close()
 
     def join(self) -> None:
-        """Look on at the rest as well, from here on."""
+        """Observe the topics outside ``UNHELD`` from now on."""
         self._wanted.append([topic for topic in registry.TOPICS if topic not in UNHELD])
 
     def close(self) -> None:
@@ -231,7 +232,7 @@ class Listener:
 
     @property
     def now(self) -> int:
-        """A mark: what comes from here on is not yet heard."""
+        """The number of messages so far, for the argument ``since`` of the other methods."""
         return len(self.heard)
 
     def wait_for(
@@ -243,9 +244,9 @@ class Listener:
         since: int = 0,
         patience: float = PATIENCE_S,
     ) -> bus.Delivery[M]:
-        """Wait for a message of a type (and topic) for which ``predicate`` holds; give the first.
+        """Wait for a message of a type (and topic) that ``predicate`` accepts, and return it.
 
-        ``since``: only what was heard after that mark counts.
+        Ignore the first ``since`` messages that were heard.
         """
         at = since
         deadline = time.monotonic() + patience
@@ -262,17 +263,22 @@ class Listener:
                         return cast("bus.Delivery[M]", delivery)
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise AssertionError(f"no such {kind.__name__}; {self._last(kind, topic)}")
+                    raise AssertionError(
+                        f"no {kind.__name__} as expected; {self._last(kind, topic)}"
+                    )
                 self._changed.wait(left)
 
     def _last(self, kind: type[messages.Message], topic: str) -> str:
         seen = self.deliveries(kind, topic=topic)
-        return f"{len(seen)} came, the last: {seen[-1].message if seen else None}"
+        return f"{len(seen)} arrived, the last: {seen[-1].message if seen else None}"
 
     def deliveries(
         self, kind: type[M], *, topic: str = "", since: int = 0
     ) -> list[bus.Delivery[M]]:
-        """Give the messages of a type (and topic) heard so far, since a mark, with their stamps."""
+        """Return the messages of a type (and topic) so far, with their stamps.
+
+        Ignore the first ``since`` messages that were heard.
+        """
         return [
             cast("bus.Delivery[M]", d)
             for d in self.heard[since:]
@@ -280,7 +286,7 @@ class Listener:
         ]
 
     def all(self, kind: type[M], *, topic: str = "", since: int = 0) -> list[M]:
-        """Give the same without."""
+        """Return the same messages as ``deliveries``, without their stamps."""
         return [d.message for d in self.deliveries(kind, topic=topic, since=since)]
 
     def health(
@@ -290,16 +296,17 @@ class Listener:
         *,
         since: int = 0,
     ) -> messages.Health:
-        """Wait for a stage's health; give it."""
+        """Wait for a health message of a stage that ``predicate`` accepts, and return it."""
         return self.wait_for(
             messages.Health, predicate, topic=f"{stage}.health", since=since
         ).message
 
 
 class Pipeline:
-    """Stages on a bus of their own. What it starts ends with it, and must have ended well.
+    """Stages on a private bus.
 
-    ``wanted``: the topics that are listened to.
+    ``close`` ends every process that the pipeline started, and fails if one of them ended badly.
+    ``wanted`` are the topics that the listener reads from the start.
     """
 
     def __init__(
@@ -308,7 +315,7 @@ class Pipeline:
         wanted: Sequence[registry.Topic] = registry.TOPICS,
         network: Network = LOCAL,
     ) -> None:
-        # in /tmp whatever TMPDIR says: a socket's path has to be short
+        # In /tmp even if TMPDIR is another directory, because a socket's path must be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-", dir="/tmp"))
         kept.tell(str(self.directory))
         self.bus_directory = self.directory / "bus"
@@ -316,7 +323,7 @@ class Pipeline:
         self._keeper = kept
         self.children: list[Child] = []
         self.token = kept.next_token()
-        #: What holds for every stage started from here on.
+        #: The settings of every stage that is started from now on.
         self.settings: dict[str, object] = {
             "bus.directory": self.bus_directory,
             "link.url": "ws://127.0.0.1:9/v1/realtime",
@@ -331,7 +338,7 @@ class Pipeline:
             "LANG": "C.UTF-8",
             keeper.VARIABLE: self.token,
         }
-        # a checkout's own config.toml is a person's to change
+        # An empty file, because a person may have changed the checkout's own config.toml.
         self.config = self.directory / "config.toml"
         self.config.touch()
         self.bus = Listener(self.bus_directory, wanted, network)
@@ -355,13 +362,13 @@ class Pipeline:
         return self.run(sys.executable, "-u", "-m", module, *arguments, env=env, cwd=cwd)
 
     def options(self, settings: Mapping[str, object]) -> list[str]:
-        """Give the command line for settings, on top of the pipeline's own."""
+        """Return the command line for these settings and the pipeline's own."""
         merged = {**self.settings, **settings}
         given = [f"--set={key}={_text(value)}" for key, value in merged.items()]
         return ["--config", str(self.config), *given]
 
     def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        """Give the same as variables of the environment, for what starts stages itself."""
+        """Return the same settings as environment variables, for a program that starts stages."""
         merged = {**self.settings, **settings}
         return {f"BARGEIN_{k.upper().replace('.', '__')}": _text(v) for k, v in merged.items()}
 
@@ -376,7 +383,7 @@ class Pipeline:
         return self.python(f"services.{name}", *self.options(settings or {}), *arguments, env=env)
 
     def ready(self, name: str, child: Child) -> messages.Health:
-        """Wait until a stage's loop runs, and give its first sign of health."""
+        """Wait until a stage's loop runs, and return the stage's first health message."""
         return self.bus.health(name, lambda h: h.pid == child.pid)
 
     def up(self, name: str, settings: Mapping[str, object] | None = None) -> Child:
@@ -391,7 +398,7 @@ class Pipeline:
         return started
 
     def emulator(self, *arguments: str) -> Child:
-        """Start an emulator on a port of its own; the stages started after it connect to it."""
+        """Start an emulator on a free port. The stages started after it connect to it."""
         child = self.python(
             "services.emulator", "--url", "ws://127.0.0.1:0/v1/realtime", *arguments
         )
@@ -401,9 +408,9 @@ class Pipeline:
         return child
 
     def meet(self) -> int:
-        """Wait until the stages have found each other and the server; then hear all they say.
+        """Wait until the stages have found each other and the server, then observe all topics.
 
-        Give the session.
+        Return the number of the session.
         """
         session = self.bus.wait_for(
             messages.ReplyState, lambda state: state.session
@@ -413,7 +420,7 @@ class Pipeline:
         return session
 
     def close(self) -> None:
-        """End everything, and fail if a process had to be killed or died of an error of its own."""
+        """End all processes. Fail if one had to be killed or ended with an error."""
         faults = []
         asked = [child for child in self.children if child.running]
         for child in asked:
@@ -425,9 +432,9 @@ class Pipeline:
             elif child in asked and child.process.returncode not in child.codes:
                 faults.append(f"{command} ended with {child.process.returncode}")
             if "Traceback" in child.output:
-                faults.append(f"{command} died of an error of its own")
+                faults.append(f"{command} printed a traceback")
             print(f"── {command} ended with {child.process.returncode}", child.output, sep="\n")
-        # what a program of these started, such as honcho its stages, ends with it
+        # A program such as honcho must also end the processes that it started.
         for pid in survivors(self.token):
             faults.append(f"process {pid} was left behind")
             os.kill(pid, signal.SIGKILL)
@@ -437,7 +444,7 @@ class Pipeline:
 
 
 def settled(holds: Callable[[], object], patience: float = GONE_S + 2 * SLACK_S) -> bool:
-    """Poll until something holds; return whether it did within ``patience`` s."""
+    """Poll until a condition holds. Return whether it did within ``patience`` s."""
     deadline = time.monotonic() + patience
     while not holds():
         if time.monotonic() > deadline:
@@ -447,8 +454,8 @@ def settled(holds: Callable[[], object], patience: float = GONE_S + 2 * SLACK_S)
 
 
 def survivors(token: str) -> list[int]:
-    """Give the processes with a token that do not end, though they were given the time."""
-    # they need not be children of ours
+    """Wait a while for the processes with a token to end, and return those that still run."""
+    # They may be no children of this process, so they can't be waited for directly.
     settled(lambda: not keeper.bearers(token))
     return keeper.bearers(token)
 
@@ -458,7 +465,7 @@ def _text(value: object) -> str:
 
 
 def environment_of(pid: int) -> str:
-    """Give the environment a process was started with."""
+    """Return the environment with which a process was started, a variable per line."""
     file = Path(f"/proc/{pid}/environ")
     if file.exists():
         return file.read_text("utf-8", "replace").replace("\0", "\n")

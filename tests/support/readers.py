@@ -1,4 +1,4 @@
-"""Waiting for who reads a publisher's topics."""
+"""Functions that wait for the readers of a publisher's topics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.pipeline import PATIENCE_S
 
 
 def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: str) -> None:
-    """Let a publisher see who comes and goes until something holds."""
+    """Let a publisher process subscriptions until a condition holds."""
     poller = bus.Poller()
     for socket in publisher.sockets:
         poller.watch(socket)
@@ -22,5 +22,5 @@ def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: s
 
 
 def join(publisher: bus.Publisher, topic: str) -> None:
-    """Wait for a reader of a topic."""
+    """Wait until somebody reads a topic."""
     attend(publisher, lambda: topic in publisher.subscribed, f"nobody reads {topic}")

@@ -1,15 +1,16 @@
-"""A room with a loudspeaker, a microphone and a person in it: what stands in for ``capture``.
+"""A simulated room with a loudspeaker, a microphone and a person, in the place of ``capture``.
 
     python -m tests.support.room --set capture.device=file:ROOM [--set section.key=value]
 
-What playback tells that the speaker was given (``speaker.frame``) comes back into the microphone,
-through an impulse response, beside what a person says and does there; it goes out as ``mic.frame``,
-as capture's does. The person begins with the assistant's first sound, and goes on, each time, when
-the assistant has fallen silent and is heard again.
+The microphone hears two sounds: the audio that playback gave to the speaker (``speaker.frame``),
+through the room's impulse response, and the person. The room publishes it as ``mic.frame``, as
+capture does. The person first speaks together with the assistant's first sound, and again each time
+that the assistant has been silent and has then spoken for 2.5 s.
 
-A frame goes out when its time has come, all that the speaker gave meanwhile is known, and the frame
-before it has come out of ``echo``: a machine that is busy makes the microphone late, and neither
-moves anything in the room nor leaves the canceller without the far end.
+The room publishes a frame when three conditions hold: the frame's time has come, the room knows
+what the speaker played during the frame, and ``echo`` has published the frame before. So a busy
+machine delays the microphone, but it neither moves the echo nor leaves the canceller without the
+far end.
 """
 
 from __future__ import annotations
@@ -32,36 +33,41 @@ from shared.stage import Stage, run
 Sound = NDArray[np.float32]
 
 FRAME_NS = pcm.samples_to_ns(pcm.FRAME)
-#: What there is to hear is looked for so often, s.
+#: How often the room checks whether a frame can be published, s.
 LOOK_S = 0.005
-#: The canceller reads some samples more of the far end than a frame is long.
+#: How much of the far end after a frame the canceller also reads, ns.
 AHEAD_NS = 2_000_000
-#: A stage that has told nothing for so long is not waited for until it does again.
+#: The room does not wait for a stage that has published nothing for this long, ns.
 GONE_NS = 1_000_000_000
+#: The level of the room's noise.
 NOISE_DBFS = -65.0
-#: So much of its next reply the person hears before they go on: samples.
+#: How much of a later reply the person hears before speaking, samples.
 LISTENS = 5 * pcm.RATE // 2
 #: The longest conversation, s.
 LONGEST_S = 150
 
 
 class Air:
-    """What is in the air: counted from the room's beginning, in samples. Pure."""
+    """The sound in the room. Positions are samples since the room began. No clock, no bus."""
 
     def __init__(self, response: Sound, person: Sequence[Sound]) -> None:
-        self.too_late = 0  # samples of the speaker that came when their echo was over
+        #: Samples of the speaker that arrived after the frame in which they would be heard.
+        self.too_late = 0
         self._next = deque(person)
         self._length = len(response)
         self._size = 1 << (self._length + pcm.FRAME).bit_length()
         self._response = np.fft.rfft(response, self._size)
         self._far, self._near = (np.zeros(LONGEST_S * pcm.RATE, np.float32) for _ in range(2))
+        #: The end of the last frame of the microphone.
         self._done = 0
-        self._said = 0  # where the person falls silent
-        self._heard = LISTENS  # of the assistant since it was silent; -1: it is not yet
+        #: Where the person falls silent.
+        self._said = 0
+        #: How much of the assistant the person heard since its last silence; -1 until that silence.
+        self._heard = LISTENS
         self._chance = np.random.default_rng(1)
 
     def play(self, at: int, samples: NDArray[np.int16]) -> None:
-        """The speaker gives samples, s16."""
+        """Let the speaker play samples, s16, at a position."""
         if at < 0:
             return
         here = self._far[at : at + len(samples)]
@@ -80,7 +86,7 @@ class Air:
             self._heard = -1
 
     def frame(self, at: int) -> NDArray[np.int16]:
-        """Give a frame of the microphone, s16."""
+        """Return the microphone's frame at a position, s16."""
         self._done = at + pcm.FRAME
         heard = np.zeros(self._length + pcm.FRAME, np.float32)
         before = min(at, self._length)
@@ -94,16 +100,19 @@ class Air:
 
 
 class Room:
-    """The room as a stage."""
+    """The stage that publishes the room's sound as the microphone's frames."""
 
     def __init__(self, stage: Stage, air: Air) -> None:
         self._stage, self._air = stage, air
         self._begin_ns = time.monotonic_ns()
         self._stream = time.time_ns() // 1000
         self._frames = 0
-        self._known_ns = 0  # up to when it is known what the speaker gave
+        #: The room knows what the speaker played until this time.
+        self._known_ns = 0
+        #: Whether playback publishes frames.
         self._present = False
-        self._cleaned = 0  # samples that have come out of echo
+        #: The position after the last frame that echo published.
+        self._cleaned = 0
         self._published_ns = self._begin_ns
         stage.subscribe(messages.SpeakerFrame, self._on_speaker)
         stage.subscribe(messages.MicClean, self._on_clean)
@@ -113,7 +122,7 @@ class Room:
     def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
         frame = delivery.message
         samples = pcm.to_array(frame.payload)
-        # to the nearest: the devices of these tests keep to the nanosecond
+        # Rounding is exact: the file devices of these tests play to the nanosecond.
         at = round((frame.played_ns - self._begin_ns) * pcm.RATE / 1e9)
         self._air.play(at, samples)
         self._known_ns = frame.played_ns + pcm.samples_to_ns(len(samples))
@@ -127,6 +136,7 @@ class Room:
         self._take()
 
     def _take(self) -> None:
+        """Publish the frames for which the three conditions in the module's docstring hold."""
         now_ns = time.monotonic_ns()
         while True:
             captured_ns = self._begin_ns + self._frames * FRAME_NS
@@ -153,7 +163,7 @@ class Room:
 
 
 def together(sounds: Iterable[tuple[float, rooms.Sound]]) -> rooms.Sound:
-    """Give sounds as one, each beginning at its second."""
+    """Return one sound that contains all sounds, each beginning at its time in s."""
     placed = [(round(at_s * pcm.RATE), sound) for at_s, sound in sounds]
     whole = np.zeros(max(at + len(sound) for at, sound in placed))
     for at, sound in placed:
@@ -170,10 +180,10 @@ def furnish(
     reverb_s: float = 0.4,
     delay_ms: float = 60.0,
 ) -> None:
-    """Leave a room in a file, for ``capture.device``.
+    """Write a room to a file, for ``capture.device``.
 
-    ``assistant``: some of its speech, which is heard ``echo_db`` beside a person's; ``person``:
-    what is heard of them each time, 1 being a person's level.
+    ``assistant`` is a sample of the assistant's speech; its echo is ``echo_db`` louder than the
+    person. ``person`` are the person's utterances, with 1 as a person's normal level.
     """
     response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
     echo = rooms.convolved(assistant / 32768, response)

@@ -1,7 +1,7 @@
-"""WebSocket servers that misbehave as told: a socket, a thread for each connection, and a script.
+"""WebSocket servers that misbehave on request: a socket, and a thread with a script per connection.
 
-Written on bare sockets, because what is wanted of them no library does: to stop reading, to answer
-nothing, to send what is no frame.
+The servers use plain sockets, because a WebSocket library can't misbehave like that: stop reading,
+answer nothing, or send an invalid frame.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from tests.support.pipeline import PATIENCE_S
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-#: A certificate for 127.0.0.1 that nobody has signed, valid until 2126, and its key, which guards
-#: nothing.
+#: A self-signed certificate for 127.0.0.1, valid until 2126, and its key, which is no secret.
 CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
 MIIBlTCCATygAwIBAgIUQi9msq9rDOqoSlvNns1ajw66Me4wCgYIKoZIzj0EAwIw
@@ -57,29 +56,30 @@ class Gone(Exception):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A client event, and when it was read, monotonic ns."""
+    """A client event, and the time at which the server read it."""
 
     event: dict[str, Any]
+    #: Monotonic ns.
     at_ns: int
 
 
 @dataclass
 class Connection:
-    """One client."""
+    """One connection of a client."""
 
     socket: socket.socket
-    #: When it was accepted, monotonic s.
+    #: When the server accepted the connection, monotonic s.
     at: float
     request: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    #: What it has sent as JSON, how often it has pinged, and the code it closed with.
+    #: The client's events, the number of its pings, and the code of its close.
     events: list[Arrival] = field(default_factory=list)
     pings: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
     closed_with: int | None = None
 
     def read_request(self) -> None:
-        """Read the request for the upgrade."""
+        """Read the HTTP request."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             head += self._exactly(1)
@@ -89,7 +89,7 @@ class Connection:
             self.headers[name.lower()] = value.strip()
 
     def upgrade(self) -> Self:
-        """Say yes to the upgrade."""
+        """Accept the upgrade to a WebSocket."""
         digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _GUID).digest()
         accept = base64.b64encode(digest).decode()
         self.respond(
@@ -101,7 +101,7 @@ class Connection:
         return self
 
     def respond(self, status: str, *headers: str, body: str = "") -> None:
-        """Answer the request."""
+        """Answer the HTTP request."""
         head = [f"HTTP/1.1 {status}", *headers]
         if body:
             head.append(f"Content-Length: {len(body)}")
@@ -112,7 +112,7 @@ class Connection:
         self.frame(TEXT, json.dumps({"type": kind, **fields}).encode())
 
     def frame(self, opcode: int, data: bytes) -> None:
-        """Send a frame, whole."""
+        """Send a frame."""
         length = (
             bytes([len(data)])
             if len(data) < 126
@@ -123,18 +123,18 @@ class Connection:
         self.socket.sendall(bytes([0x80 | opcode]) + length + data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close as the protocol has it: say so, and wait for the answer."""
+        """Send a close frame, and wait for the client's answer."""
         self.frame(CLOSE, struct.pack("!H", code) + reason.encode())
         with contextlib.suppress(Gone):
             self.read()
 
     def reset(self) -> None:
-        """Drop the connection as a crash would."""
+        """Break the connection as a crash does, with a RST."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def next_frame(self) -> tuple[int, bytes]:
-        """Read one frame. Raises Gone at the end of the stream."""
+        """Read one frame, and return its opcode and its data. Raises Gone at the stream's end."""
         head = self._exactly(2)
         length = head[1] & 0x7F
         if length == 126:
@@ -148,7 +148,7 @@ class Connection:
         return head[0] & 0xF, plain.to_bytes(length, "big")
 
     def read(self, until: Callable[[dict[str, Any]], object] = lambda _: False) -> None:
-        """Read events, answering pings, until one for which ``until`` holds. Raises Gone."""
+        """Read events and answer pings, until an event that ``until`` accepts. Raises Gone."""
         while True:
             opcode, data = self.next_frame()
             if opcode == PING:
@@ -168,21 +168,21 @@ class Connection:
                     return
 
     def of(self, kind: str) -> list[Arrival]:
-        """Give the events of a type that have come."""
+        """Return the events of a type so far."""
         return [arrival for arrival in list(self.events) if arrival.event["type"] == kind]
 
     def wait_pings(self, count: int) -> None:
-        """Wait until so many pings have come and were answered."""
+        """Wait until the server has answered ``count`` pings."""
         with self._changed:
             self._changed.wait_for(lambda: self.pings >= count, PATIENCE_S)
-        assert self.pings >= count, f"{self.pings} pings only"
+        assert self.pings >= count, f"only {self.pings} pings arrived"
 
     def wait(self, kind: str, count: int = 1) -> Arrival:
-        """Wait until ``count`` events of a type have come, and give the last of these."""
+        """Wait until ``count`` events of a type have arrived, and return the last of these."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.of(kind)) >= count, PATIENCE_S)
         found = self.of(kind)
-        assert len(found) >= count, f"only {[a.event['type'] for a in self.events]}"
+        assert len(found) >= count, f"these arrived: {[a.event['type'] for a in self.events]}"
         return found[count - 1]
 
     def _exactly(self, count: int) -> bytes:
@@ -199,7 +199,7 @@ class Connection:
 
 
 class Server:
-    """Listens on loopback and gives each connection to the next script; the last one repeats."""
+    """Listens on loopback, and runs the next script for each connection; the last one repeats."""
 
     def __init__(self, scripts: Script | Iterable[Script], certificate: Path | None = None) -> None:
         self._scripts = [scripts] if callable(scripts) else list(scripts)
@@ -212,7 +212,7 @@ class Server:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
         self._listening = socket.socket()
-        # small, so that a connection that is not read from stalls soon
+        # Small, so that a connection from which a script does not read is soon full.
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._listening.bind(("127.0.0.1", 0))
         self._listening.listen()
@@ -222,7 +222,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the server."""
         return f"ws{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1/realtime"
 
     def __enter__(self) -> Self:
@@ -232,7 +232,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Stop listening and drop every connection; raise what a script failed with."""
+        """Stop listening and end every connection. Raise the first exception of a script."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self._accepter.join()
@@ -247,10 +247,10 @@ class Server:
             raise self.failures[0]
 
     def wait(self, count: int = 1) -> Connection:
-        """Wait for the ``count``-th connection's request, and give the connection."""
+        """Wait for the request of connection number ``count``, and return the connection."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.connections) >= count, PATIENCE_S)
-        assert len(self.connections) >= count, f"{len(self.connections)} connections only"
+        assert len(self.connections) >= count, f"only {len(self.connections)} connections"
         return self.connections[count - 1]
 
     def _accept(self) -> None:
@@ -272,7 +272,7 @@ class Server:
             connection = Connection(accepted, at)
             connection.read_request()
         except (OSError, Gone):
-            # a client that does not trust the certificate ends here
+            # The client does not trust the certificate, or closed the connection.
             accepted.close()
             return
         with self._changed:
@@ -290,13 +290,13 @@ class Server:
 
 
 def serve(connection: Connection) -> None:
-    """Behave: open a session, and answer."""
+    """Behave well: begin a session, and answer events."""
     begin(connection)
     serve_on(connection)
 
 
 def serve_on(connection: Connection) -> None:
-    """Answer each session.update, and each event of a test."""
+    """Answer each session.update, and each event of type "test"."""
     while True:
         connection.read(lambda event: event["type"] in ("session.update", "test"))
         if connection.events[-1].event["type"] == "test":
@@ -306,17 +306,17 @@ def serve_on(connection: Connection) -> None:
 
 
 def begin(connection: Connection) -> None:
-    """Say yes, and begin a session."""
+    """Accept the upgrade, and begin a session."""
     connection.upgrade().send("session.created", event_id="e1", session={})
 
 
 def refuse(status: str, *headers: str, body: str = "") -> Script:
-    """Make a script that refuses the upgrade."""
+    """Return a script that refuses the upgrade with an HTTP status."""
     return lambda connection: connection.respond(status, *headers, body=body)
 
 
 def close_with(code: int, reason: str = "") -> Script:
-    """Make a script that opens and then closes."""
+    """Return a script that begins a session and then closes the connection."""
 
     def script(connection: Connection) -> None:
         begin(connection)

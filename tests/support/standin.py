@@ -1,4 +1,4 @@
-"""What a stage is to its own part, stood in for: its handlers, its timers, and what it was told."""
+"""A substitute for a ``Stage``, for tests of a stage's logic without a bus or a clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.config import Config
 
 
 class StandIn:
-    """A stage without a bus. Cast it to one."""
+    """A stage without a bus, which records messages, counters and log lines. Cast it to Stage."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
@@ -31,7 +31,7 @@ class StandIn:
         self._wake: list[Callable[[], None]] = []
         self._close: list[Callable[[], None]] = []
 
-    # what the stage's part calls
+    # The methods of Stage that a stage's logic calls.
 
     def subscribe(
         self, kind: type[messages.Message], handler: Callable[[Delivery[Any]], None]
@@ -54,27 +54,27 @@ class StandIn:
         self._close.append(handler)
 
     def wake(self) -> None:
-        """Nothing: ``tick`` does what is to be done then."""
+        """Do nothing: ``tick`` calls the handlers."""
 
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
         self.counters[what] += number
         if warning:
             self.warnings.append(warning)
 
-    # what the test calls
+    # The methods that a test calls.
 
     def deliver(self, message: messages.Message) -> None:
-        """Hand it a message."""
+        """Call the handler of a message."""
         stamp = messages.Stamp(seq=0, epoch=1, t=time.monotonic_ns())
         kind = type(message)
         self.handlers[kind](Delivery(registry.of(kind), message, stamp, restarted=False, lost=0))
 
     def tick(self) -> None:
-        """Let it be woken, and every timer be due once."""
+        """Call the handlers of a wake-up, and each timer's handler once."""
         for handler in (*self._wake, *self.timers):
             handler()
 
     def close(self) -> None:
-        """End it."""
+        """Call the handlers of the stage's end."""
         for handler in self._close:
             handler()

@@ -11,7 +11,7 @@ import zmq
 from shared import bus, messages, registry
 from shared.network import LOCAL
 
-#: How long something that must come is waited for: none of it takes a tenth of a second.
+#: How long a test waits for a message, s. A message takes less than 0.1 s, unless the test fails.
 PATIENCE_S = 20.0
 
 
@@ -38,11 +38,13 @@ class Wires:
         return opened
 
     def bare(self, kind: int, endpoint: str, *, bind: bool) -> zmq.Socket[bytes]:
-        """Open a socket that speaks whatever the test says."""
+        """Open a socket on which the test sends and receives raw frames."""
         socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
         self._opened.append(socket)
-        socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1000))  # fail, do not hang
-        socket.setsockopt(zmq.SNDHWM, 0)  # what it says is not dropped on the way
+        # Fail instead of waiting for ever.
+        socket.setsockopt(zmq.RCVTIMEO, round(PATIENCE_S * 1000))
+        # Drop nothing that the test sends.
+        socket.setsockopt(zmq.SNDHWM, 0)
         where = LOCAL.where(self.directory, endpoint)
         if bind:
             socket.bind(where)
@@ -65,7 +67,7 @@ class Wires:
         return came
 
     def part(self, publisher: bus.Publisher, *names: str) -> None:
-        """Wait until nobody consumes some lossless topics any more."""
+        """Wait until nobody consumes these lossless topics any more."""
         self.wait(publisher, lambda: publisher.held >= set(names))
 
     def wait(
@@ -74,57 +76,60 @@ class Wires:
         condition: Callable[[], bool],
         came: list[str] | None = None,
     ) -> None:
-        """Let a publisher take subscriptions, and add them to ``came``, until something holds."""
+        """Let a publisher process subscriptions until a condition holds; add them to ``came``."""
         poller = bus.Poller()
         for socket in (*publisher.sockets, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
         came = [] if came is None else came
         while not condition():
-            assert time.monotonic() < end, f"that did not come about; subscribed: {came}"
-            self._told(poller)
+            assert time.monotonic() < end, f"the condition does not hold; subscriptions: {came}"
+            self._readable(poller)
             came += publisher.welcome()
 
     @staticmethod
-    def _told(poller: bus.Poller) -> list[zmq.Socket[bytes]]:
-        """Wait, and let each socket do what it was woken for; give those that can be read."""
-        told = [what for what in poller.wait(0.5) if not isinstance(what, int)]
-        return [s for s in told if int(s.getsockopt(zmq.EVENTS)) & zmq.POLLIN]
+    def _readable(poller: bus.Poller) -> list[zmq.Socket[bytes]]:
+        """Wait, let each socket that woke up do its work, and return those that can be read."""
+        woken = [what for what in poller.wait(0.5) if not isinstance(what, int)]
+        return [s for s in woken if int(s.getsockopt(zmq.EVENTS)) & zmq.POLLIN]
 
     def _readers(self) -> list[zmq.Socket[bytes]]:
-        """Give the readers' sockets: one that reconnects subscribes only while it is asked."""
+        """Return the sockets of all readers.
+
+        A reader's socket that reconnects sends its subscriptions only while it is polled.
+        """
         readers = [opened for opened in self._opened if isinstance(opened, bus.Subscriber)]
         return [socket for reader in readers for socket in reader.sockets]
 
     def hear(self, sender: zmq.Socket[bytes]) -> bytes:
-        """Give the next subscription that comes to a bare socket, waiting for it."""
+        """Wait for the next subscription on a bare socket, and return it."""
         poller = bus.Poller()
         for socket in (sender, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
-        while sender not in self._told(poller):
-            assert time.monotonic() < end, "nothing came"
+        while sender not in self._readable(poller):
+            assert time.monotonic() < end, "no subscription arrived"
         return sender.recv()
 
     def next(self, reader: bus.Subscriber) -> bus.Delivery[messages.Message]:
-        """Give the next message, waiting for it."""
+        """Wait for the next message, and return it."""
         poller = bus.Poller()
         for socket in reader.sockets:
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
         while (delivery := reader.receive()) is None:
-            assert time.monotonic() < end, f"nothing came; {reader.faults}"
+            assert time.monotonic() < end, f"no message arrived; {reader.faults}"
             poller.wait(0.5)
         return delivery
 
     def ready(self, reader: bus.Subscriber) -> None:
-        """Wait until something has come on each of a reader's sockets."""
+        """Wait until each of a reader's sockets has a message."""
         end = time.monotonic() + PATIENCE_S
         for socket in reader.sockets:
-            assert socket.poll(round((end - time.monotonic()) * 1000)), "nothing came"
+            assert socket.poll(round((end - time.monotonic()) * 1000)), "no message arrived"
 
     def close(self) -> None:
-        """Close all of it."""
+        """Close every publisher, subscriber and socket."""
         for opened in self._opened:
             if isinstance(opened, zmq.Socket):
                 opened.close(0)
