@@ -372,3 +372,17 @@ def test_the_files_that_documents_name_exist() -> None:
         text = path.read_text("utf-8") if path.stem != "recipes" else ""
         named = set(re.findall(rf"(?<![\w./-])(?:{places})/[\w./-]*\w", text))
         assert [name for name in sorted(named) if not (ROOT / name).exists()] == [], name_of(path)
+
+
+def test_the_messages_that_troubleshooting_quotes_are_in_the_code() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r'(?m)^\*\*"([^"]+)"', text)
+    assert quoted
+    code = "".join(
+        path.read_text("utf-8")
+        for place in ("services", "shared", "commands")
+        for path in (ROOT / place).rglob("*.py")
+    )
+    # "…" and a number stand for what the code fills in.
+    parts = [part.strip() for quote in quoted for part in re.split(r"…|\(pid \d+\)", quote)]
+    assert [part for part in parts if part not in code] == []
