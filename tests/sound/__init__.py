@@ -1,1 +1,1 @@
-"""Real processes on a real sound server."""
+"""Tests of real processes on a real sound server."""

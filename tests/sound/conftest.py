@@ -1,4 +1,4 @@
-"""The sound server, for the tests that need one."""
+"""The sound server for these tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.pulse import SoundServer
 
 @pytest.fixture(autouse=True)
 def _hushed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let nothing that one test left being said be heard by the next."""
+    """Stop all playback after each test, so that the next test does not hear it."""
     yield
     if "sound_server" in request.fixturenames:
         server: SoundServer = request.getfixturevalue("sound_server")
@@ -20,7 +20,7 @@ def _hushed(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def sound_server() -> Iterator[SoundServer]:
-    """Give each module a sound server of its own, with a `speaker` and a `mic`."""
+    """Yield a sound server with the sinks `speaker` and `mic`; each module has its own."""
     if reason := SoundServer.unavailable():
         pytest.skip(reason)
     with SoundServer() as server:

@@ -1,4 +1,4 @@
-"""Some of the benchmark's faults: the conversation goes on, and its accounts balance."""
+"""Three faults of the chaos benchmark: the conversation goes on, and every account balances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAULTS = (
     ("sound server restarted", "speaking"),
     ("stop downlink", "interrupted"),
 )
-#: It says at which place of a reply.
+#: The seed decides at which position of a reply a fault happens.
 SEED = 5
 
 

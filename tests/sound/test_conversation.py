@@ -1,7 +1,8 @@
-"""A conversation on a real sound server: heard, spoken over, silent, and heard again.
+"""A conversation on a real sound server: a reply, an interruption, silence, and the next reply.
 
-The person's words go into the microphone, what the speaker plays is recorded; between them are the
-pipeline's real processes, PortAudio, ALSA and PulseAudio. It is held once; the tests look at it.
+The person's speech is played into the microphone, and the speaker's sound is recorded. Between the
+two are the real stages, PortAudio, ALSA and PulseAudio. The conversation takes place once, and all
+tests of this module examine its recording.
 """
 
 from __future__ import annotations
@@ -18,35 +19,37 @@ from shared import messages
 pytestmark = pytest.mark.sound
 
 REPLY = "lighthouse"
-QUESTION, OBJECTION = 0, 1  # what the person says: utterances of the script
+#: The person's utterances, as their numbers in the script.
+QUESTION, OBJECTION = 0, 1
 TALKED_OVER_AFTER_S = 2.0
 PHRASE = speech.PHRASE_MS * RATE // 1000
+#: How much audio a busy machine may lose: 50 ms, less than a word.
 LOST = RATE // 20
-"""What a busy machine may lose of a second, less than a word."""
+#: Silence of this length is the end of the reply, s. It is longer than any pause in the reply, and
+#: shorter than the person's objection.
 PAUSE_S = 0.8
-"""Longer than any pause in the reply, shorter than what the person says into it."""
 
 
 @dataclass(frozen=True)
 class Talk:
-    """A recording of the speaker, and what happened when, in samples of it."""
+    """A recording of the speaker, and when things happened, in samples of the recording."""
 
     heard: Samples
-    asked: int  # the question was over
-    objected: int  # the person began to speak over the reply
-    silent: int  # the silence began that came of it
-    spoke: int  # the person had finished
-    answered: int  # the next sound
+    asked: int  # the question ended
+    objected: int  # the person began to talk over the reply
+    silent: int  # the assistant fell silent
+    spoke: int  # the person's objection ended
+    answered: int  # the next reply began
 
     @property
     def reply(self) -> Samples:
-        """The reply that was spoken over, as it was heard."""
+        """The sound of the interrupted reply."""
         return speech.without_gaps(self.heard[self.asked : self.silent])
 
 
 @pytest.fixture(scope="module")
 def talk(sound_server: SoundServer) -> Talk:
-    """Hold the conversation, with a server that goes on sending for a while what it cancelled."""
+    """Hold the conversation, with a server that sends deltas for 600 ms after a cancel."""
     settings = {"session.greeting": "Greet the person."}
     late = ("--late", "600")
     with (
@@ -71,8 +74,8 @@ def talk(sound_server: SoundServer) -> Talk:
 
 
 def begins_with(heard: Samples, name: str) -> bool:
-    """Say whether the first sound there is is what a clip begins with: not a word is missing."""
-    # From a little later on, so that some ms of something else ahead of it do no harm.
+    """Return whether a recording begins with the first words of a clip."""
+    # Skip LOST samples, in case there are some ms of another sound before the clip.
     sound = heard[LOST : LOST + PHRASE]
     place = speech.find(sound, speech.clip(name)[: 3 * PHRASE])
     return place.correlation > speech.HEARD and place.at < 2 * LOST
@@ -92,13 +95,13 @@ def test_it_answers_the_question(talk: Talk) -> None:
 
 
 def test_it_stops_when_spoken_over(talk: Talk) -> None:
-    assert talk.objected < talk.silent < talk.spoke, "while the person still speaks"
+    assert talk.objected < talk.silent < talk.spoke, "it stops while the person still speaks"
     length = (talk.silent - talk.asked) / RATE
-    assert length < len(speech.clip(REPLY)) / RATE / 2, "in mid-reply"
-    lead_in, _ = spans(speech.clip("stopped"))[0]  # of the next reply, which begins softly
-    # From where the fade is below what counts as sound, and is at its end.
+    assert length < len(speech.clip(REPLY)) / RATE / 2, "it stops in the middle of the reply"
+    lead_in, _ = spans(speech.clip("stopped"))[0]  # the next reply begins softly
+    # The fade may still be audible for 10 ms after the level at which ``silent`` was found.
     between = talk.heard[talk.silent + RATE // 100 : talk.answered - lead_in - LOST]
-    assert not between.any(), "with not one sample after it"
+    assert not between.any(), "every sample in between is zero"
 
 
 def test_nothing_of_the_interrupted_reply_is_heard_later(talk: Talk) -> None:

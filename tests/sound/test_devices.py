@@ -1,4 +1,4 @@
-"""PortAudio's devices on a real sound server: what is rendered is heard, what is said is given."""
+"""PortAudio's devices on a real sound server: they play and record every sample, at its time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from harness.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, sp
 from shared.audio import devices, pcm
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
 
-SOON = 10.0  # s: how long a busy machine may take over what takes no time
+SOON = 10.0  # s: how long a busy machine may take for something that normally takes no time
 FORMATS = [(24_000, 1), (24_000, 2), (48_000, 1), (48_000, 2), (44_100, 1), (16_000, 1)]
 
 
 @pytest.fixture(autouse=True)
 def _machine(sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the private sound server that of this process."""
+    """Make this process use the private sound server."""
     for name in set(os.environ) - set(sound_server.env):
         monkeypatch.delenv(name)
     for name, value in sound_server.env.items():
@@ -31,7 +31,7 @@ def _machine(sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def accept_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Make every device refuse what is not of one rate and number of channels."""
+    """Return a function that makes all devices refuse any other rate and number of channels."""
 
     def accept_only(rate: int, channels: int) -> None:
         opened = pyaudio.PyAudio.open
@@ -52,21 +52,22 @@ def accept_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 
 
 class Speaker:
-    """A started speaker that renders what it is given, between silence and silence."""
+    """A started speaker that plays a test's sounds, with silence before and after each."""
 
     def __init__(self, spec: str = "auto") -> None:
         self.device: OutputDevice = devices.open_output(spec)
         self.rendered = 0  # samples
         self.calls = 0
         self.begun = threading.Event()
-        self.silent_from: int | None = None  # when the first silence after a sound is to be heard
+        #: When the first silence after a sound will be heard, ns, as the device says.
+        self.silent_from: int | None = None
         self._rest = np.zeros(0, np.int16)
         self._loud = False
         self.device.start(self._render)
         assert self.begun.wait(SOON)
 
     def say(self, sound: Samples) -> None:
-        """Render a sound from the next call on; an empty one is silence."""
+        """Play a sound from the next callback on. An empty sound is silence."""
         self.silent_from = None
         self._rest = sound
 
@@ -82,11 +83,12 @@ class Speaker:
 
 
 class Microphone:
-    """A started microphone and what it heard."""
+    """A started microphone and the blocks that it recorded."""
 
     def __init__(self, spec: str = "auto") -> None:
         self.device: InputDevice = devices.open_input(spec)
-        self.blocks: list[tuple[int, bytes, int, bool]] = []  # when it was called, and with what
+        #: For each callback, the time of the call and the callback's arguments.
+        self.blocks: list[tuple[int, bytes, int, bool]] = []
         self._changed = threading.Condition()
         self.device.start(self._on_block)
 
@@ -106,7 +108,7 @@ class Microphone:
 
 @pytest.fixture
 def speaker() -> Iterator[Speaker]:
-    """Give a speaker on the default device."""
+    """Yield a speaker on the default device."""
     speaker = Speaker()
     yield speaker
     speaker.device.stop()
@@ -114,19 +116,19 @@ def speaker() -> Iterator[Speaker]:
 
 @pytest.fixture
 def ear(sound_server: SoundServer) -> Iterator[Ear]:
-    """Listen to the speaker."""
+    """Yield a recording of the speaker."""
     with sound_server.record() as ear:
         yield ear
 
 
 def only_sound(heard: Samples) -> Samples:
-    """Cut the one stretch of sound out of a recording."""
+    """Return the only sound of a recording, without the silence around it."""
     ((first, last),) = spans(heard)
     return heard[first:last]
 
 
 def wait_for_failure(device: InputDevice | OutputDevice) -> str:
-    """Look every 10 ms, where a stage looks once a second: a device doesn't call to say so."""
+    """Wait until a device has failed, and return the reason. A device does not report it itself."""
     deadline = time.monotonic() + SOON
     while (failure := device.failure()) is None:
         assert time.monotonic() < deadline
@@ -135,7 +137,7 @@ def wait_for_failure(device: InputDevice | OutputDevice) -> str:
 
 
 def played(ear: Ear, sound: Samples) -> tuple[OutputDevice, Samples]:
-    """Play a sound on a speaker of its own, and give that and what was heard."""
+    """Play a sound on a new speaker. Return the speaker and the sound that was heard."""
     for _ in range(20):
         speaker = Speaker()
         speaker.say(sound)
@@ -143,18 +145,18 @@ def played(ear: Ear, sound: Samples) -> tuple[OutputDevice, Samples]:
         end = ear.wait_for_silence(0.2, after=begin)
         speaker.device.stop()
         heard = ear.audio[begin:end]
-        # The device's buffer is 10 ms. If the machine is busy for longer, there is a hole, or what
-        # was on its way is skipped and the device says so; the sound server makes some holes of
-        # its own, of which PortAudio learns nothing.
+        # The device's buffer is 10 ms. If the machine is busy for longer, the sound has a gap, or
+        # the device skips audio and reports an underflow. The sound server also makes some gaps
+        # itself, which PortAudio does not notice. Try again in these cases.
         holes = spans((np.abs(heard) < 100).astype(np.int16) * 32767, gap_ms=0.05)
         whole = all(last - first < RATE // 2000 for first, last in holes)
         if whole and not speaker.device.underflows:
             return speaker.device, heard
-    pytest.fail("twenty times a hole: the machine is too busy to hear anything")
+    pytest.fail("the sound had a gap twenty times in a row: the machine is too busy for this test")
 
 
 def test_every_sample_rendered_is_heard_and_no_other(ear: Ear) -> None:
-    # Loud from the first sample to the last, and nowhere the same.
+    # Noise, so that every sample is loud and no part is like another.
     sound = np.random.default_rng(1).integers(3000, 20_000, RATE // 4, np.int16)
     speaker, heard = played(ear, sound)
     assert speaker.rate == RATE
@@ -203,13 +205,13 @@ def test_a_microphone_of_any_format_keeps_length_and_pitch(
 
 def test_a_microphone_keeps_the_clocks_time(sound_server: SoundServer) -> None:
     microphone = Microphone()
-    # The first second is that of a stream that starts: times are still rough.
+    # Ignore the first second, in which the times of a new stream are inexact.
     microphone.wait_for(lambda: len(microphone.audio) > 2 * RATE)
     microphone.device.stop()
     places = np.cumsum([0] + [len(block) // 2 for _, block, _, _ in microphone.blocks])
     begins = np.array([adc for _, _, adc, _ in microphone.blocks])
     for called, block, adc, _ in microphone.blocks:
-        assert adc + len(block) // 2 * 10**9 // RATE <= called, "nothing is given before it is"
+        assert adc + len(block) // 2 * 10**9 // RATE <= called, "a block ends before its callback"
     settled = places[:-1] > RATE
     lasted = (begins[settled][-1] - begins[settled][0]) / 1e9
     assert (places[:-1][settled][-1] - places[:-1][settled][0]) / RATE == pytest.approx(
@@ -227,7 +229,7 @@ def test_silence_is_heard_when_it_was_promised(ear: Ear, speaker: Speaker) -> No
     assert speaker.silent_from is not None
     promised = speaker.silent_from / 1e9
     assert event < promised
-    # By the ear's clock, which is right to 5 ms; a buffer of 100 ms would show.
+    # The recording's clock is exact to 5 ms. The tolerance is below the 100 ms of a large buffer.
     assert ear.time_of(end) == pytest.approx(promised, abs=0.05)
 
 
@@ -308,7 +310,7 @@ def test_devices_are_listed_and_found_by_name() -> None:
 
 
 def test_nothing_is_written_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    # As a test of the machine's own configuration: with it ALSA complains of every missing card.
+    # Use the machine's own ALSA configuration, with which ALSA complains about each missing card.
     os.environ.pop("ALSA_CONFIG_PATH")
     devices.list_devices("input")
     assert capfd.readouterr().err == ""

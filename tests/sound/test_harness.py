@@ -1,4 +1,4 @@
-"""The sound server itself: what a mouth says and PortAudio plays is what an ear hears."""
+"""The harness's sound server: its recordings contain what a test or PortAudio plays."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ while True:
 
 
 def only_sound(heard: Samples) -> Samples:
-    """Cut the one stretch of sound out of a recording."""
+    """Return the only sound of a recording, without the silence around it."""
     ((first, last),) = spans(heard)
     return heard[first:last]
 
@@ -58,7 +58,7 @@ def test_an_ear_hears_a_tone_on_the_speaker(sound_server: SoundServer) -> None:
     assert ear.time_of(end) < time.monotonic()
     assert len(heard) == pytest.approx(0.5 * RATE, rel=0.02)
     assert loudest_frequency(heard) == pytest.approx(440, abs=5)
-    # Same rate, same format, full volume: the samples themselves come out.
+    # The rate and the format are the same and the volume is full, so the samples are unchanged.
     assert np.abs(heard).max() == pytest.approx(0.25 * 32767, rel=0.01)
 
 
@@ -69,7 +69,7 @@ def test_a_mouth_reaches_the_mic(sound_server: SoundServer, tmp_path: Path) -> N
         sound_server.play(speech).wait()
         mic.wait_for_silence(0.2, after=mic.wait_for_sound())
     assert loudest_frequency(only_sound(mic.audio)) == pytest.approx(600, abs=5)
-    assert spans(speaker.audio) == [], "what is said into the mic is not heard on the speaker"
+    assert spans(speaker.audio) == [], "a sound in the microphone is not heard on the speaker"
 
 
 def test_a_mouth_can_be_stopped(sound_server: SoundServer) -> None:
@@ -86,7 +86,7 @@ def test_portaudio_plays_on_the_speaker(sound_server: SoundServer) -> None:
     with sound_server.record() as ear:
         subprocess.run(
             [sys.executable, "-c", PLAY_BY_PORTAUDIO],
-            # PortAudio on ALSA loses the last 10 ms before a stop: let that be silence.
+            # PortAudio on ALSA loses the last 10 ms before a stop, so end with silence.
             input=np.concatenate((tone(880, 0.5), np.zeros(RATE // 10, np.int16))).tobytes(),
             env=sound_server.env,
             check=True,
@@ -95,7 +95,7 @@ def test_portaudio_plays_on_the_speaker(sound_server: SoundServer) -> None:
         ear.wait_for_silence(0.2, after=ear.wait_for_sound())
     heard = only_sound(ear.audio)
     assert loudest_frequency(heard) == pytest.approx(880, abs=5)
-    # on a busy machine the device may leave holes, which are not sound
+    # On a busy machine the device may leave gaps, so add up the parts between the gaps.
     sounding = sum(end - first for first, end in spans(ear.audio, gap_ms=1))
     assert sounding == pytest.approx(0.5 * RATE, rel=0.02)
 
@@ -108,7 +108,7 @@ def test_portaudio_records_the_mic(sound_server: SoundServer) -> None:
         stderr=subprocess.DEVNULL,
     ) as recorder:
         assert recorder.stdout is not None
-        recorder.stdout.read(960)  # it listens
+        recorder.stdout.read(960)  # wait until it records
         sound_server.play(tone(700, 0.5)).wait()
         heard = np.frombuffer(recorder.stdout.read(2 * RATE), np.int16)
         recorder.kill()
@@ -132,7 +132,7 @@ def test_two_ears_share_a_clock(sound_server: SoundServer) -> None:
     with sound_server.record("speaker") as speaker, sound_server.record("mic") as mic:
         sound_server.play(tone(440, 0.3), sink="speaker").wait()
         echo = mic.time_of(mic.wait_for_sound())
-        assert speaker.time_of(speaker.wait_for_sound()) < echo, "the echo comes after the sound"
+        assert speaker.time_of(speaker.wait_for_sound()) < echo, "the echo follows the sound"
     sound_server.pactl("unload-module", room)
 
 
@@ -188,7 +188,7 @@ def test_nothing_outlives_a_killed_test_run(sound_server: SoundServer) -> None:
         pid, directory = run.stdout.readline().decode().split()
         daemon = os.pidfd_open(int(pid))
         run.kill()
-    # Such a descriptor becomes readable when its process has ended.
+    # A pidfd becomes readable when its process has ended.
     ended, _, _ = select.select([daemon], [], [], 5)
     os.close(daemon)
     shutil.rmtree(directory)

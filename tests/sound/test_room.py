@@ -1,8 +1,8 @@
-"""An open speaker on a real sound server: what it plays comes back into the microphone.
+"""A loudspeaker on a real sound server, whose sound comes back into the microphone.
 
-The room is PulseAudio's loopback from the speaker's monitor to the microphone, as loud there as a
-person is. The assistant must not hear itself in it, and must still hear the person. ROOM_S=120
-lets it speak for two minutes before.
+The room is PulseAudio's loopback from the speaker's monitor to the microphone. The echo is as loud
+as a person. The assistant must not interrupt itself, and must still hear the person. With the
+environment variable ROOM_S=120 the assistant speaks for two minutes before the person does.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ from shared import messages
 
 pytestmark = pytest.mark.sound
 
-#: So long the assistant has the word, s.
+#: How long the assistant speaks alone, s.
 ALONE_S = int(os.environ.get("ROOM_S", "10"))
 REPLY = ("--reply", "clip:long")
 SETTINGS = {"session.greeting": "Tell the story."}
-#: Here it is surely lowered before: what cuts it off is judged by what lowered it.
+#: The client decides about an interruption, so that the reply is always ducked before it is cut.
 BY_CLIENT = {"interruption.decide": "client", "interruption.min_speech_ms": "250"}
-#: Who is not heard says it again: on a busy machine the speaker runs empty, and each time the echo
-#: has moved and is learnt anew for a second.
+#: The person's utterances, and how long to wait after each before the next one, s. The person may
+#: have to repeat them: on a busy machine the speaker has underruns, each of which moves the echo,
+#: and the canceller then needs a second to learn the echo again.
 OBJECTIONS, PATIENCE_S = (1, 2, 3, 0), 5.0
-#: What the speaker's buffers and the recording's steps may differ by.
+#: The tolerance of a time at the speaker, in samples: 40 ms, for its buffers and the recording's
+#: blocks.
 SLACK = RATE // 25
 
 
 @pytest.fixture(scope="module")
 def open_speaker(sound_server: SoundServer) -> Iterator[SoundServer]:
-    """Give the sound server a room."""
+    """Yield the sound server with a loopback from its speaker to its microphone."""
     module = sound_server.pactl(
         *("load-module", "module-loopback", "source=speaker.monitor", "sink=mic"),
-        # a loopback that keeps its latency by changing its rate would be a room that stretches
+        # Without adjustments: the loopback would change its rate to keep its latency, and a real
+        # room does not do that.
         *("latency_msec=30", "adjust_time=0", "source_dont_move=true", "sink_dont_move=true"),
     )
     [loopback] = sound_server.pactl("list", "short", "sink-inputs").splitlines()
@@ -49,7 +52,7 @@ def open_speaker(sound_server: SoundServer) -> Iterator[SoundServer]:
 
 
 def alone(run: Pipeline, seconds: int) -> None:
-    """Let the assistant speak for so long, or until it interrupts itself."""
+    """Wait until the assistant has spoken for ``seconds``, or has interrupted itself."""
     enough = seconds * RATE
     run.bus.wait_for(
         messages.Heard,
@@ -63,7 +66,7 @@ def spoken_over(
     room: SoundServer,
     wanted: Callable[[messages.Interruption], bool] = lambda _: True,
 ) -> messages.Interruption:
-    """Talk until it is interrupted."""
+    """Let the person talk until the assistant is interrupted, and return the interruption."""
     for number in OBJECTIONS[:-1]:
         room.play(speech.person(number))
         with contextlib.suppress(PipelineError):
@@ -86,14 +89,14 @@ def test_it_does_not_hear_itself_and_hears_the_person(open_speaker: SoundServer)
         record = spoken_over(run, open_speaker)
         recording = ear.wait_for(lambda heard: not heard[-RATE // 2 :].any(), what="silence")
         silent = int(np.flatnonzero(recording)[-1])
-        # it is silent where it says so
+        # The speaker is silent at the time that the interruption states.
         assert abs(ear.sample_at(record.silent_ns / 1e9) - silent) < SLACK
 
 
 def test_spoken_over_it_is_lowered_and_then_stops(open_speaker: SoundServer) -> None:
     with Pipeline(env=open_speaker.env, settings=SETTINGS | BY_CLIENT, emulator=REPLY) as run:
         alone(run, 3)
-        # what is judged late, by the words of a transcript, has no onset: not asked for here
+        # Ignore an interruption without an onset: the words of a transcript decided about it.
         record = spoken_over(run, open_speaker, lambda told: told.onset_ns > 0)
         assert 0 < record.onset_ns < record.ducked_ns < record.silent_ns
         assert record.cause == "judged"

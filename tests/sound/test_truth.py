@@ -1,7 +1,7 @@
-"""What the server believes was heard is what was heard: at the speaker, to some ms, in words.
+"""The server knows which part of a reply was heard at the speaker: to 5 ms, and in words.
 
-The person talks over replies that stalled on their way, so that nothing but counting what the
-device was given can be right: not the time since a reply began, and not what of it has come.
+The person talks over replies that stalled on their way. So neither the time since a reply began nor
+the audio that has arrived tells how much was heard: only the samples given to the device do.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ pytestmark = pytest.mark.sound
 REPLY = "long"
 #: How much of each reply the person hears before talking over it, s.
 HEARD_S = (1.3, 2.1, 3.4)
-#: The server sends a second of a reply, and goes on when that has long been played.
+#: The server sends 1 s of a reply, then nothing for 1.8 s, then the rest.
 STALL = ("--stall", "1000:1800")
 PAUSE = RATE // 2
-#: The fade of 3 ms ends below one bit, so that its last samples are not seen in the recording, and
-#: the server is told whole ms, rounded down.
+#: The tolerance, ms. The last samples of the fade (3 ms) are too soft for the recording, and a
+#: truncate has whole ms, rounded down.
 TOLERANCE_MS = 5
 
 
 @dataclass(frozen=True)
 class Belief:
-    """One interruption: what the server was told, and what the recording holds."""
+    """One interruption: what the server believes was heard, and how much the recording contains."""
 
     audio_end_ms: int
     words: str
@@ -39,8 +39,8 @@ class Belief:
 
 @pytest.fixture(scope="module")
 def beliefs(sound_server: SoundServer) -> list[Belief]:
-    """Talk over several replies."""
-    # where a lowered pause is softer than one bit, the recording does not tell how far it went
+    """Talk over several replies, and return what the server believes about each."""
+    # Without ducking: a ducked pause may be too soft for the recording to show its end.
     settings = {"session.greeting": "Tell the story.", "interruption.duck": "off"}
     replies = ("--reply", f"clip:{REPLY}", *STALL)
     last_heard_ms: list[float] = []
@@ -63,7 +63,7 @@ def beliefs(sound_server: SoundServer) -> list[Belief]:
 
 
 def listen_until(run: Pipeline, number: int, samples: int) -> None:
-    """Return when so much was heard of the reply after ``number`` others."""
+    """Wait until ``samples`` of a reply were heard; ``number`` replies came before it."""
     run.bus.wait_for(
         messages.Heard,
         lambda heard: len(heard.items) == number + 1 and heard.items[-1].heard > samples,
@@ -71,8 +71,8 @@ def listen_until(run: Pipeline, number: int, samples: int) -> None:
 
 
 def heard_ms(ear: Ear) -> float:
-    """Find out from the recording how far the reply was heard that has just been silenced."""
-    # Not one sample of sound: the reply's own pauses are softer than what counts as silence.
+    """Return how much of the reply was heard that has just been cut, measured in the recording."""
+    # Wait for samples that are all zero, because the reply's own pauses are almost silent.
     recording = ear.wait_for(lambda heard: not heard[-PAUSE:].any(), what="silence")
     sound = speech.without_gaps(recording[-3 * RATE :])[-RATE:]
     place = speech.find(sound, speech.clip(REPLY)[: 8 * RATE])
@@ -90,11 +90,11 @@ def test_the_server_knows_the_words_that_were_heard(beliefs: list[Belief]) -> No
         spoken = speech.index()["clips"][REPLY]["words"]
         known = len(belief.words.split())
         (_, begin, _), (_, next_begin, _) = spoken[known - 1], spoken[known]
-        # The last one may be cut off, and then ends with a dash.
+        # The last word ends with a dash if it was cut off.
         assert bare(belief.words) == bare(" ".join(word for word, *_ in spoken[:known]))
         assert begin - TOLERANCE_MS < belief.heard_ms < next_begin + TOLERANCE_MS
 
 
 def bare(words: str) -> list[str]:
-    """Give words without their marks."""
+    """Return the words without their punctuation."""
     return [word.rstrip(",.—") for word in words.split()]

@@ -1,4 +1,4 @@
-"""Devices that go while a reply is heard: it goes on with others, and what was heard is exact."""
+"""Devices are unplugged during a reply, which goes on with other devices and is cut exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared import messages
 pytestmark = pytest.mark.sound
 
 TONE_S = 30
-#: What the speaker that went had taken, and not yet played, ms.
+#: The most audio that the unplugged speaker may have taken and not played, ms.
 TAKEN_MS = 40
 TOLERANCE_MS = 5
 
@@ -21,7 +21,7 @@ TOLERANCE_MS = 5
 def test_devices_are_unplugged_and_the_defaults_are_others() -> None:
     if reason := SoundServer.unavailable():
         pytest.skip(reason)
-    # a tone that is lowered is not seen to its end
+    # Without ducking: the end of a ducked tone would be too soft to find.
     settings = {"session.greeting": "Begin.", "interruption.duck": "off"}
     replies = ("--reply", f"tone:{TONE_S}", "--skew", "0")
     with SoundServer() as server:
@@ -39,17 +39,17 @@ def test_devices_are_unplugged_and_the_defaults_are_others() -> None:
             for line in server.pactl("list", "short", "modules").splitlines():
                 if "sink_name=speaker" in line or "sink_name=mic " in line:
                     server.pactl("unload-module", line.split()[0])
-            # the sound server moves them, or else they are opened again
+            # Either the sound server moves the streams to the new devices, or the stages open them.
             begin = ear.wait_for_sound()
             ear.wait_for(lambda heard: len(heard) > begin + RATE)
-            # the microphone is another as well: the person is heard, and talks over the reply
+            # The new microphone hears the person, who talks over the reply.
             server.play(speech.person(0), sink="headset")
             [told] = run.wait_for_journal("truncate")
             end = ear.wait_for_silence(0.2, after=begin)
     [played] = Tones(TONE_S).places([Recording(0.0, ear.audio[: end + RATE // 10])])
     assert told["ok"]
     assert told["audio_end_ms"] == pytest.approx(played.last_ms, abs=TOLERANCE_MS)
-    # what is lost is at most what the other device had been given
+    # At most the audio that the old speaker had taken is lost.
     [before] = Tones(TONE_S).places([Recording(0.0, speaker.audio)])
     first_ms = (begin / RATE - played.begun_s) * 1000
     assert -TOLERANCE_MS < first_ms - before.last_ms < TAKEN_MS
