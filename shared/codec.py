@@ -8,9 +8,10 @@ raw: PCM or JSON text, never inside the map.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast, get_type_hints
+from collections.abc import Sequence
+from typing import Any, TypeVar, get_type_hints
 
+import msgpack
 import msgspec
 from msgspec.structs import astuple
 
@@ -30,14 +31,7 @@ class BadMessage(ValueError):
     """Raised when bytes from the bus are not a message of the topic that they came under."""
 
 
-class _Version(msgspec.Struct, frozen=True):
-    v: Any = None
-
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
-_decode_version = msgspec.msgpack.Decoder(_Version).decode
-_decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
 
 
 @functools.cache
@@ -53,11 +47,6 @@ def _header(kind: type[Message]) -> type[msgspec.Struct]:
         *((name, own[name]) for name in names),
     ]
     return msgspec.defstruct("Header", fields, gc=False)
-
-
-@functools.cache
-def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
-    return msgspec.msgpack.Decoder(kind).decode
 
 
 def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
@@ -82,39 +71,50 @@ def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
         raise BadMessage(f"payload of {len(payload)} bytes, at most {kind.payload_limit} allowed")
     if len(payload) % kind.payload_unit:
         raise BadMessage(f"payload of {len(payload)} bytes, the last sample is cut in half")
+    fields = _unpack(header)
+    version = fields.get("v")
+    # True == 1 in Python, so the type counts as well.
+    if type(version) not in (int, float) or version != VERSION:
+        found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
+        raise BadMessage(f"bus version {found}, this is version {VERSION}")
     try:
-        message, stamp = _read(kind, header)
+        return _convert(kind, fields, payload)
     except BadMessage:
-        message, stamp = _read(kind, _with_integers(header))
-    return msgspec.structs.replace(message, payload=payload), stamp
+        # A program that writes whole numbers as floats is rare, so its messages take the long way.
+        return _convert(kind, _whole(fields), payload)
 
 
-def _read(kind: type[M], header: bytes) -> tuple[M, Stamp]:
+def _unpack(header: bytes) -> dict[str, Any]:
     try:
-        version = _decode_version(header).v
-        # True == 1 in Python, so the type counts as well.
-        if type(version) is not int or version != VERSION:
-            found = f"{version!r:.20}" if isinstance(version, (int, float, str)) else "unknown"
-            raise BadMessage(f"bus version {found}, this is version {VERSION}")
-        return cast("M", _decoder(kind)(header)), _decode_stamp(header)
-    except msgspec.ValidationError as error:
-        said = str(error)
-        if len(said) > MAX_ERROR:
-            # The text can quote a long value, and ends with the field's name.
-            said = f"{said[:97]} … {said[-100:]}"
-        raise BadMessage(said) from None
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        if isinstance(error, BadMessage):
-            raise
+        fields = msgpack.unpackb(header, object_pairs_hook=_unique, strict_map_key=True)
+    except BadMessage:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # msgpack raises ValueError, UnicodeDecodeError, its own ExtraData, StackError and more.
         raise BadMessage(f"header is not one msgpack map ({type(error).__name__})") from None
+    if not isinstance(fields, dict):
+        raise BadMessage("header is not one msgpack map")
+    return fields
 
 
-def _with_integers(header: bytes) -> bytes:
-    """Return a header with an integer in place of each float that is a whole number."""
+def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadMessage("a key twice in the header")
+    return found
+
+
+def _convert(kind: type[M], fields: dict[str, Any], payload: bytes) -> tuple[M, Stamp]:
     try:
-        return _encode(_whole(_decode(header)))
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):
-        return header  # It is not one msgpack map: reading it again says so.
+        stamp = msgspec.convert(fields, Stamp)
+        fields["payload"] = payload
+        return msgspec.convert(fields, kind), stamp
+    except (msgspec.ValidationError, RecursionError) as error:
+        said = str(error)
+        # The text can quote a long value, and ends with the field's name.
+        raise BadMessage(
+            said if len(said) <= MAX_ERROR else f"{said[:97]} … {said[-100:]}"
+        ) from None
 
 
 def _whole(value: Any) -> Any:

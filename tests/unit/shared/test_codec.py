@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgpack import fallback
 from msgspec import inspect
 
 from shared import codec, messages
@@ -286,6 +287,32 @@ def test_a_field_that_this_version_does_not_know_is_passed_over() -> None:
 def test_a_payload_in_the_header_is_not_the_payload() -> None:
     fields = header(messages.MicFrame, payload=b"from the header")
     assert read(messages.MicFrame, fields, b"ab").payload == b"ab"
+
+
+UNPACKERS: tuple[Callable[..., Any], ...] = (msgpack.unpackb, fallback.unpackb)
+
+
+@pytest.fixture(params=UNPACKERS, ids=["msgpack's C", "msgpack's Python"])
+def _unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.codec.msgpack.unpackb", request.param)
+
+
+@pytest.mark.usefixtures("_unpacker")
+def test_a_key_that_comes_twice_is_refused() -> None:
+    fields = header(messages.Control)
+    assert read(messages.Control, fields) == messages.Control(command="interrupt")
+    packed = msgpack.Packer().pack_map_pairs([*fields.items(), ("seq", 9)])
+    with pytest.raises(codec.BadMessage, match="twice"):
+        codec.decode(messages.Control, packed, b"")
+
+
+def test_a_key_that_comes_twice_further_down_is_refused() -> None:
+    twice = msgpack.Packer().pack_map_pairs([("a", 1), ("a", 1)])
+    packed = msgpack.packb(header(messages.Health, counters={})).replace(
+        b"counters\x80", b"counters" + twice
+    )
+    with pytest.raises(codec.BadMessage, match="twice"):
+        codec.decode(messages.Health, packed, b"")
 
 
 def floating(value: Any) -> Any:
