@@ -1,0 +1,1 @@
+"""``bargein check``: a conformance kit that reports which rules of docs/bus.md a stage follows."""

@@ -1,0 +1,42 @@
+"""``bargein check STAGE -- COMMAND…``: does a program follow the rules of a stage?
+
+Starts COMMAND as that stage on a private bus, plays its neighbours and reports rule by rule what
+was seen. docs/bus.md has the rules. COMMAND learns the bus directory from the environment variable
+BARGEIN_BUS__DIRECTORY; every other setting is in the environment as well, as config.toml says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from commands.check.bench import Bench
+from commands.check.common import Check
+from commands.check.playback import Playback
+from commands.check.rules import Outcome, Verdict
+
+CHECKS: dict[str, type[Check]] = {check.stage: check for check in (Playback,)}
+
+
+def check(stage: str, command: Sequence[str]) -> list[Verdict]:
+    """Check a command as a stage. Return what came of each rule."""
+    kind = CHECKS[stage]
+    with Bench(stage, command) as bench:
+        return kind(bench).run()
+
+
+def main() -> int:
+    """Run one check. Return 0 if no rule was broken."""
+    parser = argparse.ArgumentParser(prog="bargein check", description=__doc__)
+    parser.add_argument("stage", choices=CHECKS, help="the stage that COMMAND is to be")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --: what to start")
+    arguments = parser.parse_args()
+    verdicts = check(arguments.stage, arguments.command)
+    for verdict in verdicts:
+        print(verdict.line())
+    return int(any(verdict.outcome is Outcome.FAILED for verdict in verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""A private bus with the stage under test on it, where the kit takes the place of its neighbours.
+
+The kit speaks ZeroMQ itself, as docs/bus.md describes it, and not by way of shared/bus.py: so a
+stage is measured by the document.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import zmq
+
+from commands.check.rules import Broken, NotTried
+from shared import messages, registry
+from shared.realtime import endpoint
+
+#: How long a stage may take until it does what it has to do, s: a busy machine's patience.
+PATIENCE_S = 10.0
+#: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
+END_S = 3.0
+#: The kit repeats its own state topics this often, s: as every stage does.
+REPEAT_S = 1.0
+
+#: What the kit sets for the stage under test, whatever config.toml says.
+SETTINGS: Mapping[str, str] = {
+    "BARGEIN_BUS__MACHINES": "[]",
+    "BARGEIN_CAPTURE__DEVICE": "null",
+    "BARGEIN_PLAYBACK__DEVICE": "null",
+    "BARGEIN_PLAYBACK__CUES": "false",
+    "BARGEIN_INTERRUPTION__DECIDE": "server",
+    "BARGEIN_LINK__AUTH": "none",
+    "BARGEIN_LINK__KEY_FILE": "",
+    "BARGEIN_LINK__RETRY_FIRST_MS": "50",
+    "BARGEIN_LINK__RETRY_MAX_MS": "200",
+    "BARGEIN_LINK__PING_INTERVAL_S": "1.0",
+    "BARGEIN_LINK__URL": "ws://127.0.0.1:9/v1/realtime",
+    "BARGEIN_SESSION__GREETING": "",
+}
+
+M = TypeVar("M", bound=messages.Message)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message of the stage under test, as it arrived."""
+
+    topic: str
+    consumed: bool
+    """Whether the message came under the name for consumers, ``!name``."""
+    message: messages.Message
+    stamp: messages.Stamp
+    at_ns: int
+    """When the kit received the message, ns of CLOCK_MONOTONIC."""
+
+
+class Place:
+    """One stage's place on the bus, taken by the kit."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], directory: Path, stage: str):
+        self.epoch = time.time_ns() // 1000
+        self.seq: Counter[str] = Counter()
+        self.sockets: dict[str, zmq.Socket[bytes]] = {}
+        self.last: dict[str, messages.Message] = {}
+        #: The prefixes that are subscribed to now.
+        self.subscriptions: Counter[bytes] = Counter()
+        for name in dict.fromkeys(row.endpoint for row in registry.published_by(stage)):
+            socket = context.socket(zmq.XPUB)
+            socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+            socket.setsockopt(zmq.SNDHWM, 100_000)
+            socket.linger = 0
+            socket.bind(f"ipc://{directory}/{name}.ipc")
+            self.sockets[name] = socket
+
+    def welcome(self) -> bool:
+        """Take in new and ended subscriptions. Return whether there were new ones."""
+        new = False
+        for socket in self.sockets.values():
+            while socket.poll(0):
+                request = socket.recv()
+                if request[:1] == b"\1":
+                    new = True
+                    self.subscriptions[request[1:]] += 1
+                elif request[:1] == b"\0":
+                    self.subscriptions[request[1:]] -= 1
+        return new
+
+    def send(self, row: registry.Topic, *frames: bytes) -> None:
+        """Send frames under the names of a topic."""
+        names = [row.name.encode()]
+        if row.queue is registry.Queue.LOSSLESS:
+            names.append(b"!" + names[0])
+        for name in names:
+            self.sockets[row.endpoint].send_multipart([name, *frames])
+
+    def publish(self, row: registry.Topic, message: messages.Message) -> int:
+        """Send a message. Return its time stamp, ns."""
+        if row.queue is registry.Queue.STATE:
+            self.last[row.name] = message
+        now = time.monotonic_ns()
+        stamp = messages.Stamp(seq=self.seq[row.name], epoch=self.epoch, t=now)
+        self.seq[row.name] += 1
+        self.send(row, *messages.encode(message, stamp))
+        return now
+
+    def repeat(self) -> None:
+        """Send every state again."""
+        for name, message in list(self.last.items()):
+            self.publish(registry.BY_NAME[name], message)
+
+    def close(self) -> None:
+        """Give the place back."""
+        for socket in self.sockets.values():
+            socket.close()
+
+
+class Bench:
+    """The bus directory, the stage under test, the kit's places, and what was heard so far."""
+
+    def __init__(
+        self, stage: str, command: Sequence[str], settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.stage = stage
+        self.command = list(command)
+        # in /tmp whatever TMPDIR says: a socket's path has to be short
+        self.directory = Path(tempfile.mkdtemp(prefix="bargein-check-", dir="/tmp"))
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.heard: list[Arrival] = []
+        #: Why messages of the stage could not be read.
+        self.unreadable: list[str] = []
+        self.places: dict[str, Place] = {}
+        self._repeated = 0.0
+        self.env = {
+            **{k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE},
+            **SETTINGS,
+            **(settings or {}),
+            "BARGEIN_BUS__DIRECTORY": str(self.directory),
+        }
+        self.output = (self.directory / "output.txt").open("wb+")
+        self.process: subprocess.Popen[bytes] | None = None
+        self._ears: list[zmq.Socket[bytes]] = []
+        self.listen()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # the stage under test
+
+    def launch(self, command: Sequence[str], output: Any = None) -> subprocess.Popen[bytes]:
+        """Start a process in the bench's environment, in a process group of its own."""
+        try:
+            return subprocess.Popen(
+                command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=output or self.output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NotTried(f"{command[0]}: {error.strerror}") from None
+
+    def start(self) -> None:
+        """Start the stage under test, if it does not run."""
+        if not self.running:
+            if self.process is not None:
+                end(self.process)
+            self.process = self.launch(self.command)
+
+    @property
+    def running(self) -> bool:
+        """Whether the stage under test runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def alive(self) -> None:
+        """Raise Broken if the stage under test has ended."""
+        if not self.running:
+            code = self.process.returncode if self.process else "none"
+            raise Broken(f"the stage ended with exit code {code}: {self.last_line()}")
+
+    def last_line(self) -> str:
+        """Return the last line that the stage printed."""
+        self.output.flush()
+        printed = (self.directory / "output.txt").read_text("utf-8", "replace").strip()
+        return printed.rpartition("\n")[2][:200] or "it printed nothing"
+
+    # the bus
+
+    def listen(self) -> None:
+        """Connect to the stage under test, as an observer of all its topics and their consumer."""
+        for name in dict.fromkeys(row.endpoint for row in registry.published_by(self.stage)):
+            socket = self._context.socket(zmq.SUB)
+            socket.linger = 0
+            socket.setsockopt(zmq.RECONNECT_IVL, 20)
+            for row in registry.published_by(self.stage):
+                if row.endpoint == name:
+                    socket.subscribe(row.name.encode())
+                    if row.queue is registry.Queue.LOSSLESS:
+                        socket.subscribe(b"!" + row.name.encode())
+            socket.connect(f"ipc://{self.directory}/{name}.ipc")
+            self._ears.append(socket)
+
+    def listen_anew(self) -> None:
+        """Go away as a reader, and come back."""
+        for socket in self._ears:
+            socket.close()
+        self._ears.clear()
+        self.listen()
+
+    def take(self, *stages: str) -> None:
+        """Take the places of stages."""
+        for stage in stages:
+            self.places[stage] = Place(self._context, self.directory, stage)
+
+    def give_back(self, *stages: str) -> None:
+        """Give places back: to the stage under test, these stages have ended."""
+        for stage in stages:
+            self.places.pop(stage).close()
+
+    def publish(self, message: messages.Message, topic: str = "") -> int:
+        """Publish a message in its publisher's place. Return its time stamp, ns."""
+        row = registry.BY_NAME[topic] if topic else registry.of(type(message))
+        return self.places[row.publisher].publish(row, message)
+
+    def send(self, topic: str, *frames: bytes) -> None:
+        """Send frames as they are, under the names of a topic."""
+        row = registry.BY_NAME[topic]
+        self.places[row.publisher].send(row, *frames)
+
+    def subscribed(self, topic: str, *, consumed: bool = False) -> bool:
+        """Return whether the stage under test subscribes to a topic (or consumes it)."""
+        place = self.places.get(registry.BY_NAME[topic].publisher)
+        if place is None:
+            return False
+        names = [f"!{topic}".encode()] if consumed else [f"!{topic}".encode(), topic.encode()]
+        return any(place.subscriptions[name] > 0 for name in names)
+
+    def pump(self, seconds: float) -> None:
+        """Receive and repeat for at most ``seconds``; return after the first message."""
+        poller = zmq.Poller()
+        for socket in self._ears:
+            poller.register(socket, zmq.POLLIN)
+        ready = dict(poller.poll(max(0.0, seconds) * 1000))
+        for socket in ready:
+            while socket.poll(0):
+                self._read(socket.recv_multipart())
+        new = [place for place in self.places.values() if place.welcome()]
+        now = time.monotonic()
+        if now - self._repeated > REPEAT_S:
+            self._repeated = now
+            new = list(self.places.values())
+        for place in new:
+            place.repeat()
+
+    def _read(self, frames: list[bytes]) -> None:
+        at_ns = time.monotonic_ns()
+        name = frames[0].decode("utf-8", "replace")
+        topic = name.removeprefix("!")
+        row = registry.BY_NAME.get(topic)
+        if row is None:
+            self.unreadable.append(f"{name}: no such topic")
+            return
+        if len(frames) != 3:
+            self.unreadable.append(f"{name}: {len(frames)} frames instead of 3")
+            return
+        try:
+            message, stamp = messages.decode(row.type, frames[1], frames[2])
+        except messages.BadMessage as error:
+            self.unreadable.append(f"{name}: {error}")
+            return
+        self.heard.append(Arrival(topic, name != topic, message, stamp, at_ns))
+
+    def until(self, condition: Callable[[], T], seconds: float = PATIENCE_S) -> T | None:
+        """Receive until a condition holds, and return its value; None after ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self.pump(min(left, 0.02))
+        return found
+
+    def rest(self, seconds: float) -> None:
+        """Receive for so many seconds."""
+        self.until(lambda: False, seconds)
+
+    @property
+    def now(self) -> int:
+        """A mark: what arrives from here on is not yet heard."""
+        return len(self.heard)
+
+    def arrivals(self, topic: str, since: int = 0) -> list[Arrival]:
+        """Return the messages of a topic, each once, in their order, since a mark."""
+        return [a for a in self.heard[since:] if a.topic == topic and not a.consumed]
+
+    def all(self, kind: type[M], since: int = 0) -> list[M]:
+        """Return the messages of a type, each once, in their order, since a mark."""
+        topic = registry.of(kind).name
+        return [a.message for a in self.arrivals(topic, since) if isinstance(a.message, kind)]
+
+    def close(self) -> None:
+        """End the stage, and remove the bus."""
+        if self.process is not None:
+            end(self.process)
+        for place in self.places.values():
+            place.close()
+        for socket in self._ears:
+            socket.close()
+        self._context.term()
+        self.output.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def end(process: subprocess.Popen[bytes]) -> float:
+    """Ask a process to end, and kill its group if it does not. Return how long that took, s."""
+    began = time.monotonic()
+    group = process.pid
+    try:
+        os.killpg(group, signal.SIGTERM)
+        process.wait(END_S)
+    except ProcessLookupError:
+        pass
+    except subprocess.TimeoutExpired:
+        pass
+    took = time.monotonic() - began
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+    return took

@@ -1,0 +1,300 @@
+"""The rules that hold for every stage."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import subprocess
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+
+import msgpack
+import msgspec
+from msgspec import inspect
+
+from commands.check.bench import END_S, PATIENCE_S, Bench, end
+from commands.check.rules import Broken, NotTried, Rule, Verdict, judge
+from shared import messages, registry
+
+#: A topic that is published once a second may be late by this much: a busy machine's patience.
+SECOND_S = 2.5
+#: Integers beyond this are not exact in a language whose only numbers are doubles.
+EXACT = 2**53
+
+
+class Check:
+    """The check of one stage: its rules in their order, and what they share."""
+
+    stage = ""
+    #: The stages in whose place the kit publishes.
+    neighbours: tuple[str, ...] = ()
+    #: The topics that the stage has to subscribe to.
+    reads: tuple[str, ...] = ()
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self._second: subprocess.Popen[bytes] | None = None
+        self._locked = False
+
+    def own_rules(self) -> Iterable[Rule]:
+        """Return the rules of this stage alone."""
+        return ()
+
+    def probe(self) -> str:
+        """Return what shows that the stage does its work. Raise Broken if it does not."""
+        raise NotImplementedError
+
+    def rules(self) -> list[Rule]:
+        """Return every rule, in the order in which they are tried."""
+        rules = [Rule("starts", "subscribes to its topics and publishes", self._starts)]
+        rules.append(Rule("lock", "holds <stage>.lock, with its pid inside", self._lock))
+        if any(registry.BY_NAME[n].queue is registry.Queue.LOSSLESS for n in self.reads):
+            rules.append(Rule("consumes", "consumes its lossless topics", self._consumes))
+        rules += self.own_rules()
+        if self.reads:
+            rules.append(Rule("malformed", "survives malformed messages", self._malformed))
+            rules.append(Rule("restart", "survives its neighbours' restart", self._restart))
+        rules += [
+            Rule("readers", "goes on when its readers leave and come back", self._readers),
+            Rule("health", "publishes its health once a second", self._health),
+        ]
+        if [row for row in self._published(registry.Queue.STATE) if row != f"{self.stage}.health"]:
+            rules.append(Rule("repeats", "repeats its states once a second", self._repeats))
+        if self._published(registry.Queue.LOSSLESS):
+            rules.append(
+                Rule("both names", "sends lossless messages as name and !name", self._both_names)
+            )
+        rules += [
+            Rule("stamps", "stamps each message", self._stamps),
+            Rule("second copy", "refuses to start a second time", self._second_copy),
+            Rule("ends", "ends when it is asked to", self._ends),
+        ]
+        return rules
+
+    def run(self) -> list[Verdict]:
+        """Try every rule, and return what came of each."""
+        self.bench.take(*self.neighbours)
+        verdicts = []
+        try:
+            for rule in self.rules():
+                if rule.name != "starts" and not self.bench.running:
+                    # so that a stage that died at one rule can still show that it keeps the others
+                    self.bench.start()
+                    self._ready()
+                verdicts.append(judge(rule))
+        finally:
+            if self._second is not None:
+                end(self._second)
+        return verdicts
+
+    # what they are
+
+    def _published(self, queue: registry.Queue) -> list[str]:
+        return [row.name for row in registry.published_by(self.stage) if row.queue is queue]
+
+    def _ready(self) -> bool:
+        bench, since = self.bench, self.bench.now
+        return bool(
+            bench.until(
+                lambda: (
+                    not bench.running
+                    or (all(map(bench.subscribed, self.reads)) and bench.now > since)
+                )
+            )
+            and bench.running
+        )
+
+    def _starts(self) -> str:
+        began = time.monotonic()
+        self.bench.start()
+        if not self._ready():
+            self.bench.alive()
+            missing = [name for name in self.reads if not self.bench.subscribed(name)]
+            if missing:
+                raise Broken(f"after {PATIENCE_S:g} s it does not subscribe to {' '.join(missing)}")
+            raise Broken(f"after {PATIENCE_S:g} s nothing was heard of it")
+        return f"after {time.monotonic() - began:.1f} s"
+
+    def _lock(self) -> str:
+        path = self.bench.directory / f"{self.stage}.lock"
+        if not path.exists():
+            raise Broken(f"there is no {path.name} in the bus directory")
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self._locked = True
+            holder = file.read(32).strip()
+        if not self._locked:
+            raise Broken(f"nobody holds {path.name} with flock")
+        try:
+            os.kill(int(holder), 0)
+        except (ValueError, OverflowError, ProcessLookupError):
+            raise Broken(f"{path.name} holds {holder!r}, which is no running process") from None
+        except PermissionError:
+            pass
+        self._second = self.bench.launch(self.bench.command, subprocess.DEVNULL)
+        return f"pid {holder}"
+
+    def _second_copy(self) -> str:
+        if self._second is None:
+            raise NotTried("without its lock a second copy would take the first one's endpoint")
+        code = self.bench.until(lambda: (self._second and self._second.poll()) is not None)
+        if code is None:
+            raise Broken(f"a second copy still runs after {PATIENCE_S:g} s")
+        if self._second.returncode == 0:
+            raise Broken("a second copy ended with exit code 0, as if all were well")
+        return f"a second copy ended with exit code {self._second.returncode}"
+
+    def _consumes(self) -> str:
+        lossless = [n for n in self.reads if registry.BY_NAME[n].queue is registry.Queue.LOSSLESS]
+        missing = [n for n in lossless if not self.bench.subscribed(n, consumed=True)]
+        if missing:
+            names = " ".join(f"!{name}" for name in missing)
+            raise Broken(f"it does not subscribe to {names}: nothing waits for it")
+        return " ".join(f"!{name}" for name in lossless)
+
+    def _malformed(self) -> str:
+        sent = 0
+        for name in self.reads:
+            for frames in malformed(registry.BY_NAME[name].type):
+                self.bench.send(name, *frames)
+                sent += 1
+        self.bench.rest(0.3)
+        self.bench.alive()
+        self.probe()
+        self.bench.alive()
+        return f"{sent} messages"
+
+    def _restart(self) -> str:
+        bench = self.bench
+        bench.give_back(*self.neighbours)
+        bench.rest(0.2)
+        bench.alive()
+        bench.take(*self.neighbours)
+        if not bench.until(lambda: all(map(bench.subscribed, self.reads))):
+            raise Broken("it did not connect to its neighbours again")
+        return self.probe()
+
+    def _readers(self) -> str:
+        bench = self.bench
+        bench.listen_anew()
+        since = bench.now
+        if not bench.until(lambda: bench.now > since):
+            raise Broken("nothing was heard of it any more")
+        bench.alive()
+        return ""
+
+    def _health(self) -> str:
+        return self._each_second(f"{self.stage}.health")
+
+    def _repeats(self) -> str:
+        names = self._published(registry.Queue.STATE)
+        seen = [name for name in names if self.bench.arrivals(name)]
+        for name in seen:
+            self._each_second(name)
+        return " ".join(seen)
+
+    def _each_second(self, topic: str) -> str:
+        # a state that is published for the first time just now has to come again
+        self.bench.until(lambda: len(self.bench.arrivals(topic)) > 1, SECOND_S)
+        times = [a.at_ns for a in self.bench.arrivals(topic)]
+        if not times:
+            raise Broken(f"{topic} was never published")
+        times.append(time.monotonic_ns())
+        longest = max(b - a for a, b in pairwise(times)) / 1e9
+        if longest > SECOND_S:
+            raise Broken(f"{longest:.1f} s passed without {topic}: it is due once a second")
+        return ""
+
+    def _both_names(self) -> str:
+        count = 0
+        for name in self._published(registry.Queue.LOSSLESS):
+            seqs = [
+                {a.stamp.seq for a in self.bench.heard if a.topic == name and a.consumed is consumed}
+                for consumed in (False, True)
+            ]
+            if seqs[0] != seqs[1]:
+                raise Broken(f"{name}: {len(seqs[0])} messages, but {len(seqs[1])} as !{name}")
+            count += len(seqs[0])
+        return f"{count} messages"
+
+    def _stamps(self) -> str:
+        if self.bench.unreadable:
+            raise Broken(f"{len(self.bench.unreadable)} messages: {self.bench.unreadable[0]}")
+        for topic in registry.published_by(self.stage):
+            before: messages.Stamp | None = None
+            for arrival in self.bench.arrivals(topic.name):
+                stamp = arrival.stamp
+                if stamp.epoch >= EXACT:
+                    raise Broken(f"{topic.name}: epoch {stamp.epoch} is not below 2^53")
+                age_s = (arrival.at_ns - stamp.t) / 1e9
+                if not -0.05 < age_s < PATIENCE_S:
+                    raise Broken(f"{topic.name}: t is {age_s:.3f} s before its arrival")
+                if before is not None and before.epoch == stamp.epoch:
+                    if stamp.seq <= before.seq:
+                        raise Broken(f"{topic.name}: seq {stamp.seq} after seq {before.seq}")
+                    if stamp.t < before.t:
+                        raise Broken(f"{topic.name}: t goes back at seq {stamp.seq}")
+                before = stamp
+        return f"{self.bench.now} messages"
+
+    def _ends(self) -> str:
+        process = self.bench.process
+        if process is None:
+            raise NotTried("it does not run")
+        took = end(process)
+        if took >= END_S:
+            raise Broken(f"it still ran {END_S:g} s after SIGTERM")
+        return f"{took:.1f} s after SIGTERM"
+
+
+def minimal(kind: type[messages.Message]) -> messages.Message:
+    """Return a message of a type, every field at its least."""
+
+    def least(described: inspect.Type) -> object:
+        match described:
+            case inspect.IntType():
+                return 0
+            case inspect.StrType():
+                return ""
+            case inspect.BoolType():
+                return False
+            case inspect.LiteralType(values=values):
+                return values[0]
+            case inspect.DictType():
+                return {}
+            case _:
+                return []
+
+    fields = {
+        field.name: least(field.type)
+        for field in inspect.type_info(kind).fields  # type: ignore[attr-defined]
+        if field.name != "payload"
+    }
+    return msgspec.convert(fields, kind)
+
+
+def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
+    """Return the frames after the topic's name of messages that are not of a type."""
+    header, payload = messages.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
+    fields = msgpack.unpackb(header)
+    chance = random.Random(1)
+    return [
+        (),
+        (header,),
+        (header, payload, b"more"),
+        (b"", payload),
+        (chance.randbytes(200), payload),
+        (b"\xc1" * 50, payload),
+        (b"\xdd\xff\xff\xff\xff", payload),
+        (msgpack.packb({**fields, "v": messages.VERSION + 1}), payload),
+        (msgpack.packb({**fields, "v": True}), payload),
+        (msgpack.packb({**fields, "seq": -1}), payload),
+        (msgpack.packb({**fields, "t": float("nan")}), payload),
+        (msgpack.packb({k: [v] for k, v in fields.items()}), payload),
+        (msgpack.packb([fields]), payload),
+        (header, b"x" * (kind.payload_limit + 1)),
+    ]

@@ -1,0 +1,449 @@
+"""The rules of playback. The kit is its downlink and its vad, and listens to its speaker.
+
+The replies are noise that is loud in each sample. Positive and negative samples tell two items
+apart, whatever their volume, and the samples that are not zero tell how much of an item was played.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from commands.check.bench import PATIENCE_S
+from commands.check.common import EXACT, Check
+from commands.check.rules import Broken, Rule
+from shared import messages
+from shared.audio.pcm import FRAME, RATE
+
+Samples = npt.NDArray[np.int16]
+
+#: A flushed item must be silent after this long, s. Our own playback takes about 10 ms; this is for
+#: devices with long buffers and for busy machines.
+SILENT_S = 0.5
+#: Audio that must not be played is listened for this long, s.
+LISTEN_S = 0.5
+#: The playhead is due every 0.1 s while something plays; it may be late by this much, s.
+HEARD_S = 0.5
+#: A speaker's clock may differ from the machine's by this share over the whole check.
+PACE = 0.2
+#: A fade that ends in a sample of zero cannot be told from the silence behind it, samples.
+UNSEEN = 1
+CHUNK = 4800  # samples: 0.2 s
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of a reply that the kit made up."""
+
+    response_id: str
+    item_id: str
+    pcm: Samples
+    sign: int
+
+
+class Playback(Check):
+    """The check of a playback."""
+
+    stage = "playback"
+    neighbours = ("downlink", "vad")
+    reads = ("reply.audio", "reply.state", "flush")
+
+    generation = 0
+    session = 0
+    _numbers = itertools.count(1)
+
+    def own_rules(self) -> Iterable[Rule]:
+        """Return the rules of playback."""
+        # the clock, as downlink does it: a restarted downlink is never behind
+        self.generation = time.time_ns() // 1_000_000
+        self.session = time.time_ns() // 1000
+        self.bench.pump(0)
+        return [
+            Rule("plays", "plays a reply as it came, without a gap", self._plays),
+            Rule("heard", "publishes how far the reply was heard while it plays", self._heard),
+            Rule("silence", "falls silent at a flush", self._silence),
+            Rule("report", "reports to the sample what was heard of what was cut", self._report),
+            Rule("once", "answers each new flush once, and an old one never", self._once),
+            Rule("generation", "never plays audio of an older generation", self._generation),
+            Rule("interrupted", "never plays an interrupted response again", self._interrupted),
+            Rule("state", "never plays audio older than reply.state", self._state),
+            Rule("lost flush", "cuts what is older than newly arrived audio", self._lost_flush),
+            Rule("out of band", "plays out-of-band audio through a flush", self._out_of_band),
+            Rule("last", "takes an empty last chunk for the item's end", self._last),
+            Rule("hole", "counts nothing as heard that follows a hole", self._hole),
+            Rule("frames", "publishes all that the speaker gets in frames of 20 ms", self._frames),
+        ]
+
+    def probe(self) -> str:
+        """Play a short item in a newer generation."""
+        self._flush()
+        since = self.bench.now
+        self._publish_state()
+        item = self._say(0.2)
+        self._wait_sound(item, since, 1)
+        self._quiet(item, since)
+        return "it plays the next reply"
+
+    # what downlink says
+
+    def _publish_state(self) -> None:
+        self.bench.publish(
+            messages.ReplyState(
+                generation=self.generation, session=self.session, active=[], items=[]
+            )
+        )
+
+    def _item(self, seconds: float, sign: int = 1, response_id: str = "") -> Item:
+        number = next(self._numbers)
+        noise = np.random.default_rng(number).integers(4000, 12000, round(seconds * RATE))
+        pcm = (sign * noise).astype(np.int16)
+        return Item(response_id or f"resp_{number}", f"item_{number}", pcm, sign)
+
+    def _chunk(
+        self,
+        item: Item,
+        start: int,
+        end: int,
+        *,
+        last: bool = False,
+        generation: int = 0,
+        out_of_band: bool = False,
+    ) -> None:
+        self.bench.publish(
+            messages.ReplyAudio(
+                generation=generation or self.generation,
+                session=self.session,
+                response_id=item.response_id,
+                item_id=item.item_id,
+                content_index=0,
+                start=start,
+                last=last,
+                out_of_band=out_of_band,
+                payload=item.pcm[start:end].tobytes(),
+            )
+        )
+
+    def _say(
+        self,
+        seconds: float,
+        sign: int = 1,
+        *,
+        response_id: str = "",
+        generation: int = 0,
+        out_of_band: bool = False,
+    ) -> Item:
+        """Publish a whole item in chunks, with an empty last one."""
+        item = self._item(seconds, sign, response_id)
+        size = len(item.pcm)
+        for start in range(0, size, CHUNK):
+            end = min(start + CHUNK, size)
+            self._chunk(item, start, end, generation=generation, out_of_band=out_of_band)
+        self._chunk(item, size, size, last=True, generation=generation, out_of_band=out_of_band)
+        return item
+
+    def _flush(self, *items: Item, generation: int = 0) -> messages.Flush:
+        """Publish a flush, of the next generation unless one is given."""
+        if not generation:
+            self.generation += 1
+        flush = messages.Flush(
+            generation=generation or self.generation,
+            session=self.session,
+            cause="control",
+            event_ns=time.monotonic_ns(),
+            received=[messages.Received(i.item_id, 0, len(i.pcm), True) for i in items],
+            interrupted=[i.response_id for i in items],
+            active=[],
+        )
+        self.bench.publish(flush)
+        return flush
+
+    # what the speaker says
+
+    def _sound(self, since: int, sign: int = 0, after_ns: int = 0) -> int:
+        """Return how many samples sounded, of one sign if given, in frames that came since."""
+        count = 0
+        for arrival in self.bench.arrivals("speaker.frame", since):
+            if arrival.at_ns >= after_ns:
+                pcm = np.frombuffer(arrival.message.payload, np.int16)
+                count += int(np.count_nonzero(pcm * np.int32(sign) > 0 if sign else pcm))
+        return count
+
+    def _wait_sound(self, item: Item, since: int, samples: int) -> None:
+        if not self.bench.until(lambda: self._sound(since, item.sign) >= samples):
+            self.bench.alive()
+            played = self._sound(since, item.sign) / RATE
+            raise Broken(f"{played:.2f} s of {len(item.pcm) / RATE:.2f} s came from the speaker")
+
+    def _quiet(self, item: Item, since: int) -> None:
+        """Wait until the speaker gets silence after an item."""
+
+        def quiet() -> bool:
+            frames = self.bench.arrivals("speaker.frame", since)
+            return len(frames) > 1 and not any(any(f.message.payload) for f in frames[-2:])
+
+        if not self.bench.until(quiet, len(item.pcm) / RATE + PATIENCE_S):
+            raise Broken("the speaker does not fall silent")
+
+    def _items(self, since: int, item: Item) -> list[messages.HeardItem]:
+        """Return what heard said of an item."""
+        return [
+            seen
+            for heard in self.bench.all(messages.Heard, since)
+            for seen in heard.items
+            if seen.item_id == item.item_id
+        ]
+
+    def _silent_but_for(self, since: int, what: str) -> str:
+        self.bench.rest(LISTEN_S)
+        played = self._sound(since)
+        if played:
+            raise Broken(f"{played / RATE:.2f} s of {what} were played")
+        return ""
+
+    # the rules
+
+    def _plays(self) -> str:
+        self._publish_state()
+        self._begun = self.bench.now
+        self._first = item = self._say(0.6)
+        self._wait_sound(item, self._begun, len(item.pcm))
+        self._quiet(item, self._begun)
+        stream = b"".join(
+            a.message.payload for a in self.bench.arrivals("speaker.frame", self._begun)
+        )
+        pcm = np.frombuffer(stream, np.int16)
+        [sounding] = np.nonzero(pcm)
+        played = pcm[sounding[0] : sounding[0] + len(item.pcm)]
+        if not np.array_equal(played, item.pcm):
+            same = int(np.count_nonzero(played == item.pcm[: len(played)]))
+            raise Broken(
+                f"{len(item.pcm) - same} of {len(item.pcm)} samples are not where they belong"
+            )
+        return f"{len(item.pcm)} samples"
+
+    def _heard(self) -> str:
+        item, bench = self._first, self.bench
+        size = len(item.pcm)
+        bench.until(lambda: any(i.heard >= size for i in self._items(self._begun, item)), 1)
+        bench.rest(0.1)
+        told = [
+            (a, seen)
+            for a in bench.arrivals("heard", self._begun)
+            if isinstance(a.message, messages.Heard)
+            for seen in a.message.items
+            if seen.item_id == item.item_id
+        ]
+        if not told:
+            raise Broken("heard never named the item")
+        sounding = next(
+            a.at_ns for a in bench.arrivals("speaker.frame", self._begun) if any(a.message.payload)
+        )
+        ended = sounding + size * 1_000_000_000 // RATE
+        before, last_ns = 0, sounding
+        for arrival, seen in told:
+            if seen.heard < before:
+                raise Broken(f"heard went back from {before} to {seen.heard} samples")
+            most = (arrival.at_ns - sounding) / 1e9 * RATE + HEARD_S / 2 * RATE
+            if seen.heard > most:
+                raise Broken(f"heard said {seen.heard} samples when at most {most:.0f} had sounded")
+            if last_ns < ended and arrival.at_ns - last_ns > HEARD_S * 1e9:
+                raise Broken(f"{(arrival.at_ns - last_ns) / 1e9:.2f} s passed without heard")
+            before, last_ns = seen.heard, arrival.at_ns
+        moving = {seen.heard for _, seen in told if 0 < seen.heard < size}
+        if not moving:
+            raise Broken("heard was published only before and after the reply, not while it played")
+        final = told[-1][1]
+        if (final.heard, final.received) != (size, size):
+            raise Broken(f"heard {final.heard} of {final.received} samples at the end, not {size}")
+        return f"{len(moving)} times within {size / RATE:.1f} s"
+
+    def _silence(self) -> str:
+        bench = self.bench
+        self._cut_since = since = bench.now
+        self._cut = item = self._say(2.5)
+        self._wait_sound(item, since, RATE // 2)
+        self._cut_flush = self._flush(item)
+        self._flushed_ns = time.monotonic_ns()
+        bench.rest(SILENT_S + 0.3)
+        late = self._sound(since, 0, self._flushed_ns + int(SILENT_S * 1e9))
+        # what a stage goes on with must not be taken for the next rule's sound
+        self._quiet(item, bench.now)
+        if late:
+            raise Broken(f"it still played {SILENT_S:g} s after the flush")
+        after = self._sound(since, 0, self._flushed_ns) * 1000 // RATE
+        return f"{after} ms of sound came after the flush, at most {SILENT_S * 1000:g} allowed"
+
+    def _reports(self, flush: messages.Flush) -> list[messages.FlushReport]:
+        return [
+            r for r in self.bench.all(messages.FlushReport) if r.generation == flush.generation
+        ]
+
+    def _report(self) -> str:
+        flush, item = self._cut_flush, self._cut
+        self.bench.until(lambda: self._reports(flush), 2)
+        reports = self._reports(flush)
+        if not reports:
+            raise Broken("no report.flush came for the flush")
+        report = reports[0]
+        names = [i.item_id for i in report.items]
+        if names != [item.item_id]:
+            raise Broken(f"the report names {names}, not the item that was cut: {item.item_id}")
+        if (report.session, report.cause, report.event_ns) != (
+            flush.session,
+            flush.cause,
+            flush.event_ns,
+        ):
+            raise Broken("session, cause and event_ns of the report are not the flush's")
+        [seen] = report.items
+        played = self._sound(self._cut_since, item.sign)
+        if not played <= seen.heard <= played + UNSEEN:
+            raise Broken(f"the report says {seen.heard} samples, the speaker got {played}")
+        if seen.received != len(item.pcm):
+            raise Broken(f"the report says {seen.received} were received, not {len(item.pcm)}")
+        return f"{seen.heard} of {seen.received} samples"
+
+    def _once(self) -> str:
+        since = self.bench.now
+        flush = self._flush()
+        self._flush(generation=flush.generation)
+        self._flush(generation=self._cut_flush.generation)
+        self.bench.rest(LISTEN_S)
+        reports = [r.generation for r in self.bench.all(messages.FlushReport, since)]
+        if reports.count(flush.generation) != 1:
+            count = reports.count(flush.generation)
+            raise Broken(f"{count} reports came for a flush while nothing played")
+        if len(reports) > 1:
+            raise Broken("a flush that was older than the last one was answered")
+        first = len(self._reports(self._cut_flush))
+        if first > 1:
+            raise Broken(f"{first} reports came for the flush that cut a reply")
+        return "3 flushes, 1 of them new"
+
+    def _generation(self) -> str:
+        since = self.bench.now
+        self._say(0.4, generation=self.generation - 1)
+        return self._silent_but_for(since, "an older generation")
+
+    def _interrupted(self) -> str:
+        # with nothing of it played before: playback learns of it from the flush alone
+        never = self._item(0.4)
+        self._flush(never)
+        since = self.bench.now
+        self._say(0.4, response_id=never.response_id)
+        return self._silent_but_for(since, "a response that the flush named")
+
+    def _state(self) -> str:
+        before, self.generation = self.generation, self.generation + 1
+        self._publish_state()
+        # on one socket: the state is read before the audio
+        since = self.bench.now
+        self._say(0.4, generation=before)
+        return self._silent_but_for(since, "audio older than reply.state's generation")
+
+    def _lost_flush(self) -> str:
+        bench = self.bench
+        self._flush()
+        self._publish_state()
+        since = bench.now
+        older = self._say(1.5)
+        self._wait_sound(older, since, RATE // 4)
+        self.generation += 1
+        self._publish_state()
+        newer = self._say(0.3, -1)
+        at_ns = time.monotonic_ns()
+        self._wait_sound(newer, since, 1)
+        self._quiet(newer, bench.now)
+        late = self._sound(since, older.sign, at_ns + int(SILENT_S * 1e9))
+        if late:
+            raise Broken(f"{late / RATE:.2f} s of the older reply were played after newer audio")
+        reports = [
+            r for r in bench.all(messages.FlushReport, since) if r.generation == self.generation
+        ]
+        if [i.item_id for r in reports for i in r.items] != [older.item_id]:
+            raise Broken(f"{len(reports)} reports came for what the newer audio cut")
+        return f"cause {reports[0].cause!r}"
+
+    def _out_of_band(self) -> str:
+        self._flush()
+        self._publish_state()
+        since = self.bench.now
+        item = self._say(0.8, out_of_band=True)
+        self._wait_sound(item, since, RATE // 5)
+        self._flush()
+        self._quiet(item, self.bench.now)
+        played = self._sound(since, item.sign)
+        if played != len(item.pcm):
+            raise Broken(f"{played / RATE:.2f} s of {len(item.pcm) / RATE:.1f} s were played")
+        return ""
+
+    def _last(self) -> str:
+        since = self.bench.now
+        self._publish_state()
+        item = self._item(0.5)
+        size = len(item.pcm)
+        self._chunk(item, 0, size)
+        self._wait_sound(item, since, RATE // 10)
+        if any(i.done for i in self._items(since, item)):
+            raise Broken("heard said done before the last chunk came")
+        self._chunk(item, size, size, last=True)
+        self._quiet(item, since)
+        self.bench.until(lambda: any(i.done for i in self._items(since, item)), 1)
+        if not any(i.done for i in self._items(since, item)):
+            raise Broken("heard never said done")
+        return ""
+
+    def _hole(self) -> str:
+        since = self.bench.now
+        item = self._item(0.8)
+        size = len(item.pcm)
+        before, behind = size // 4, size // 2
+        self._chunk(item, 0, before)
+        self._chunk(item, behind, size, last=True)
+        self._wait_sound(item, since, 1)
+        self._quiet(item, self.bench.now)
+        flush = self._flush(item)
+        self.bench.until(lambda: self._reports(flush), 2)
+        told = [i for r in self._reports(flush) for i in r.items if i.item_id == item.item_id]
+        if not told:
+            raise Broken("the report of the next flush does not name the item")
+        if told[0].heard != before or not told[0].broken:
+            raise Broken(
+                f"the report says {told[0].heard} samples heard, broken {told[0].broken}:"
+                f" the hole began at {before}"
+            )
+        return ""
+
+    def _frames(self) -> str:
+        frames = [
+            (a, a.message)
+            for a in self.bench.arrivals("speaker.frame")
+            if isinstance(a.message, messages.SpeakerFrame)
+        ]
+        if len(frames) < 50:
+            raise Broken(f"{len(frames)} frames came in the whole check")
+        first_at, first = frames[0]
+        end = first.position
+        for arrival, frame in frames:
+            if frame.stream >= EXACT:
+                raise Broken(f"stream {frame.stream} is not below 2^53")
+            if frame.stream != first.stream:
+                # the stage ended and was started anew
+                first_at, first, end = arrival, frame, frame.position
+            if len(frame.payload) != FRAME * 2:
+                raise Broken(f"a frame has {len(frame.payload) // 2} samples, not {FRAME}")
+            if frame.position != end:
+                raise Broken(f"a frame begins at sample {frame.position}, not at {end}")
+            ahead_s = (frame.played_ns - arrival.at_ns) / 1e9
+            if not -2 < ahead_s < 2:
+                raise Broken(f"a frame's played_ns is {ahead_s:.1f} s from its arrival")
+            end += FRAME
+        took = (arrival.at_ns - first_at.at_ns) / 1e9
+        pace = (end - first.position) / RATE / took if took else 0.0
+        if took > 1 and not 1 - PACE < pace < 1 + PACE:
+            raise Broken(f"{pace:.2f} s of audio were given to the speaker in a second")
+        return f"{len(frames)} frames, at {pace:.2f} of real time"
