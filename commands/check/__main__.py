@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from commands.check.bench import Bench
 from commands.check.common import Check
+from commands.check.microphone import Capture, Echo, Vad
 from commands.check.playback import Playback
 from commands.check.rules import Outcome, Verdict
 
-CHECKS: dict[str, type[Check]] = {check.stage: check for check in (Playback,)}
+CHECKS: dict[str, type[Check]] = {check.stage: check for check in (Capture, Echo, Vad, Playback)}
 
 
 def check(stage: str, command: Sequence[str]) -> list[Verdict]:
