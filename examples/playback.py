@@ -256,9 +256,7 @@ class Stage:
                 self.send_heard()
             if now - self.last_health > REPEAT_S:
                 self.last_health = now
-                self.send(
-                    "playback.health", pid=os.getpid(), ok=True, state="playing", counters={}
-                )
+                self.send("playback.health", pid=os.getpid(), ok=True, state="playing", counters={})
 
 
 def bus_directory() -> Path:

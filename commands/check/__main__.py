@@ -13,11 +13,16 @@ from collections.abc import Sequence
 
 from commands.check.bench import Bench
 from commands.check.common import Check
+from commands.check.downlink import Downlink
+from commands.check.link import Link
 from commands.check.microphone import Capture, Echo, Vad
 from commands.check.playback import Playback
 from commands.check.rules import Outcome, Verdict
+from commands.check.uplink import Uplink
 
-CHECKS: dict[str, type[Check]] = {check.stage: check for check in (Capture, Echo, Vad, Playback)}
+CHECKS: dict[str, type[Check]] = {
+    check.stage: check for check in (Capture, Echo, Vad, Uplink, Link, Downlink, Playback)
+}
 
 
 def check(stage: str, command: Sequence[str]) -> list[Verdict]:

@@ -87,7 +87,11 @@ class Check:
         finally:
             if self._second is not None:
                 end(self._second)
+            self.close()
         return verdicts
+
+    def close(self) -> None:
+        """End what the check itself has started."""
 
     # what they are
 
@@ -213,7 +217,11 @@ class Check:
         count = 0
         for name in self._published(registry.Queue.LOSSLESS):
             seqs = [
-                {a.stamp.seq for a in self.bench.heard if a.topic == name and a.consumed is consumed}
+                {
+                    a.stamp.seq
+                    for a in self.bench.heard
+                    if a.topic == name and a.consumed is consumed
+                }
                 for consumed in (False, True)
             ]
             if seqs[0] != seqs[1]:

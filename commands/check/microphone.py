@@ -174,9 +174,7 @@ class Echo(Microphone):
         """Wait for so many frames. The last few may wait for their far end until more come."""
 
         def back() -> list[messages.MicClean]:
-            return [
-                f for f in self.bench.all(messages.MicClean, since) if f.stream == self._stream
-            ]
+            return [f for f in self.bench.all(messages.MicClean, since) if f.stream == self._stream]
 
         if not self.bench.until(lambda: len(back()) >= count - 5, 2):
             self.bench.alive()

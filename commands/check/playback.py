@@ -279,9 +279,7 @@ class Playback(Check):
         return f"{after} ms of sound came after the flush, at most {SILENT_S * 1000:g} allowed"
 
     def _reports(self, flush: messages.Flush) -> list[messages.FlushReport]:
-        return [
-            r for r in self.bench.all(messages.FlushReport) if r.generation == flush.generation
-        ]
+        return [r for r in self.bench.all(messages.FlushReport) if r.generation == flush.generation]
 
     def _report(self) -> str:
         flush, item = self._cut_flush, self._cut

@@ -1,0 +1,312 @@
+"""The rules of downlink. The kit is its link, its playback, its uplink, its vad and a person."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from commands.check.common import EXACT, Check
+from commands.check.rules import Broken, Rule
+from shared import messages
+from shared.audio.pcm import RATE
+
+#: Audio that must not come is waited for this long, s.
+LISTEN_S = 0.3
+
+
+class Downlink(Check):
+    """The check of a downlink."""
+
+    stage = "downlink"
+    neighbours = ("link", "playback", "uplink", "control")
+    reads = (
+        "server.event",
+        "link.state",
+        "heard",
+        "report.flush",
+        "control",
+        "history.mirror",
+    )
+
+    session = 0
+    _numbers = itertools.count(1)
+
+    def own_rules(self) -> Iterable[Rule]:
+        """Return the rules of downlink."""
+        return [
+            Rule("audio", "publishes a reply's audio to the sample", self._audio_whole),
+            Rule("last", "ends each item with a last chunk", self._last),
+            Rule("transcript", "publishes what is said", self._transcript),
+            Rule("flush", "flushes at speech_started, before all else", self._flush),
+            Rule("generation", "makes the generation grow with each flush", self._generation),
+            Rule("interrupted", "publishes no audio of a response it interrupted", self._late),
+            Rule("next reply", "publishes the next reply in the new generation", self._next_reply),
+            Rule("out of band", "marks and does not interrupt out-of-band audio", self._oob),
+            Rule("control", "flushes when a person asks for it", self._control),
+            Rule("bad events", "survives events that are no events", self._bad_events),
+        ]
+
+    def probe(self) -> str:
+        """Open another session, and expect a reply's audio."""
+        self._open()
+        return self._audio_whole()
+
+    # what the server says
+
+    def _open(self) -> None:
+        self.session = max(self.session + 1, time.time_ns() // 1000)
+        self.bench.publish(
+            messages.LinkState(
+                state="open", session=self.session, opened_ns=time.monotonic_ns(), sent=1
+            )
+        )
+        self.bench.publish(
+            messages.Heard(generation=0, session=self.session, playing=False, items=[])
+        )
+        self._event("session.created", session={"type": "realtime"})
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._text(json.dumps({"type": kind, "event_id": f"e{next(self._numbers)}", **fields}))
+
+    def _text(self, text: str) -> None:
+        self.bench.publish(
+            messages.ServerEvent(
+                session=self.session, received_ns=time.monotonic_ns(), payload=text.encode()
+            )
+        )
+
+    def _begin(self, *, out_of_band: bool = False) -> tuple[str, str]:
+        """Begin a response. Return its id and its item's."""
+        number = next(self._numbers)
+        response, item = f"resp_{number}", f"item_{number}"
+        conversation = None if out_of_band else "conv_1"
+        self._event(
+            "response.created",
+            response={"id": response, "status": "in_progress", "conversation_id": conversation},
+        )
+        self._event(
+            "conversation.item.added",
+            item={"id": item, "type": "message", "role": "assistant", "content": []},
+        )
+        return response, item
+
+    def _delta(self, response: str, item: str, pcm: bytes) -> None:
+        self._event(
+            "response.output_audio.delta",
+            response_id=response,
+            item_id=item,
+            output_index=0,
+            content_index=0,
+            delta=base64.b64encode(pcm).decode(),
+        )
+
+    def _done(self, response: str, item: str, *, out_of_band: bool = False) -> None:
+        self._event(
+            "response.output_audio.done",
+            response_id=response,
+            item_id=item,
+            output_index=0,
+            content_index=0,
+        )
+        conversation = None if out_of_band else "conv_1"
+        self._event(
+            "response.done",
+            response={"id": response, "status": "completed", "conversation_id": conversation},
+        )
+
+    # what it says
+
+    def _chunks(self, item: str) -> list[messages.ReplyAudio]:
+        return [a for a in self.bench.all(messages.ReplyAudio) if a.item_id == item]
+
+    def _pcm(self, item: str) -> bytes:
+        return b"".join(chunk.payload for chunk in self._chunks(item))
+
+    def _flushes(self, since: int) -> list[messages.Flush]:
+        return self.bench.all(messages.Flush, since)
+
+    def _noise(self, seconds: float) -> bytes:
+        chance = np.random.default_rng(next(self._numbers))
+        return chance.integers(-9000, 9000, round(seconds * RATE)).astype(np.int16).tobytes()
+
+    # the rules
+
+    def _audio_whole(self) -> str:
+        if not self.session:
+            self._open()
+        response, item = self._begin()
+        pcm = self._noise(1.0)
+        # pieces of an odd number of bytes: a sample may be cut in half
+        pieces = [pcm[at : at + 9999] for at in range(0, len(pcm), 9999)]
+        for piece in pieces:
+            self._delta(response, item, piece)
+        self._done(response, item)
+        self.bench.until(lambda: len(self._pcm(item)) >= len(pcm), 3)
+        self._whole_item = item
+        if self._pcm(item) != pcm:
+            self.bench.alive()
+            raise Broken(f"{len(self._pcm(item)) // 2} of {len(pcm) // 2} samples, or others, came")
+        at = 0
+        for chunk in self._chunks(item):
+            if chunk.start != at:
+                raise Broken(f"a chunk has start {chunk.start}, not {at}")
+            if (chunk.response_id, chunk.session) != (response, self.session):
+                raise Broken("a chunk names another response or session")
+            at += len(chunk.payload) // 2
+        return f"{at} samples"
+
+    def _last(self) -> str:
+        item = self._whole_item
+        self.bench.until(lambda: any(chunk.last for chunk in self._chunks(item)), 2)
+        lasts = [chunk.last for chunk in self._chunks(item)]
+        if not lasts or not lasts[-1] or any(lasts[:-1]):
+            raise Broken(f"{sum(lasts)} of {len(lasts)} chunks are marked as the last")
+        return ""
+
+    def _transcript(self) -> str:
+        response, item = self._begin()
+        self._delta(response, item, self._noise(0.1))
+        for delta in ("Hello ", "there."):
+            self._event(
+                "response.output_audio_transcript.delta",
+                response_id=response,
+                item_id=item,
+                output_index=0,
+                content_index=0,
+                delta=delta,
+            )
+        self._event(
+            "response.output_audio_transcript.done",
+            response_id=response,
+            item_id=item,
+            output_index=0,
+            content_index=0,
+            transcript="Hello there.",
+        )
+        self._done(response, item)
+
+        def final() -> list[messages.Transcript]:
+            told = self.bench.all(messages.Transcript)
+            return [t for t in told if t.item_id == item and t.final]
+
+        self.bench.until(final, 2)
+        if not final() or (final()[0].text, final()[0].role) != ("Hello there.", "assistant"):
+            raise Broken(f"it published {[t.text for t in final()]} as final")
+        return ""
+
+    def _flush(self) -> str:
+        bench = self.bench
+        self._cut = self._begin()
+        response, item = self._cut
+        pcm = self._noise(2.0)
+        self._delta(response, item, pcm)
+        bench.until(lambda: len(self._pcm(item)) >= len(pcm), 2)
+        since = bench.now
+        self._before = max(chunk.generation for chunk in self._chunks(item))
+        # behind much audio: a flush must not wait for it
+        for _ in range(20):
+            self._delta(response, item, self._noise(0.2))
+        at_ns = time.monotonic_ns()
+        self._event("input_audio_buffer.speech_started", audio_start_ms=100, item_id="user_1")
+        self._since = since
+        if not bench.until(lambda: self._flushes(since), 2):
+            raise Broken("no flush came for speech_started")
+        [flush] = self._flushes(since)[:1]
+        took = (bench.arrivals("flush", since)[0].at_ns - at_ns) / 1e6
+        if flush.cause != "speech_started" or flush.session != self.session:
+            raise Broken(f"the flush has cause {flush.cause!r} and session {flush.session}")
+        if response not in flush.interrupted:
+            raise Broken(f"the flush does not name the response that it interrupts: {response}")
+        told = {r.item_id: r.received for r in flush.received}
+        published = len(self._pcm(item)) // 2
+        if told.get(item, -1) < published:
+            raise Broken(f"the flush says {told.get(item)} received, {published} were published")
+        states = [a for a in bench.arrivals("reply.state", since) if a.stamp.t < _t(bench, since)]
+        if any(getattr(a.message, "generation", 0) >= flush.generation for a in states):
+            raise Broken("reply.state had the flush's generation before the flush was published")
+        return f"{took:.0f} ms after the event"
+
+    def _generation(self) -> str:
+        flushes = self.bench.all(messages.Flush)
+        generations = [flush.generation for flush in flushes]
+        if not flushes or generations[0] <= self._before:
+            raise Broken(f"the flush has generation {generations}, the audio {self._before}")
+        if any(generation >= EXACT for generation in generations):
+            raise Broken(f"generation {generations[-1]} is not below 2^53")
+        since = self.bench.now
+        self._event("input_audio_buffer.speech_started", audio_start_ms=200, item_id="user_2")
+        self.bench.until(lambda: self._flushes(since), 2)
+        if not self._flushes(since) or self._flushes(since)[0].generation <= generations[-1]:
+            raise Broken("the next flush has no newer generation")
+        self._newest = self._flushes(since)[0].generation
+        return ""
+
+    def _late(self) -> str:
+        response, item = self._cut
+        since = self.bench.now
+        for _ in range(3):
+            self._delta(response, item, self._noise(0.2))
+        self._done(response, item)
+        self.bench.rest(LISTEN_S)
+        late = [a for a in self.bench.all(messages.ReplyAudio, since) if a.item_id == item]
+        if late:
+            raise Broken(f"{len(late)} chunks of the interrupted response came")
+        return ""
+
+    def _next_reply(self) -> str:
+        told = self._audio_whole()
+        generations = {chunk.generation for chunk in self._chunks(self._whole_item)}
+        if generations != {self._newest}:
+            raise Broken(f"its audio has generation {generations}, the last flush {self._newest}")
+        return told
+
+    def _oob(self) -> str:
+        response, item = self._begin(out_of_band=True)
+        self._delta(response, item, self._noise(0.2))
+        since = self.bench.now
+        self._event("input_audio_buffer.speech_started", audio_start_ms=300, item_id="user_3")
+        self.bench.until(lambda: self._flushes(since), 2)
+        self._delta(response, item, self._noise(0.2))
+        self._done(response, item, out_of_band=True)
+        size = round(0.4 * RATE) * 2
+        self.bench.until(lambda: len(self._pcm(item)) >= size, 2)
+        if len(self._pcm(item)) != size:
+            raise Broken(f"{len(self._pcm(item)) // 2} of {size // 2} samples came")
+        if not all(chunk.out_of_band for chunk in self._chunks(item)):
+            raise Broken("its audio is not marked as out of band")
+        if any(response in flush.interrupted for flush in self._flushes(since)):
+            raise Broken("a flush names it as interrupted")
+        return ""
+
+    def _control(self) -> str:
+        self.bench.until(lambda: self.bench.subscribed("control"), 2)
+        since = self.bench.now
+        self.bench.publish(messages.Control(command="interrupt"))
+        self.bench.until(lambda: self._flushes(since), 2)
+        if [flush.cause for flush in self._flushes(since)] != ["control"]:
+            raise Broken(f"{len(self._flushes(since))} flushes came for a person's interrupt")
+        return ""
+
+    def _bad_events(self) -> str:
+        for text in (
+            "", "{", "[]", "null", '"x"', '{"type": 5}', '{"type": "no.such.event"}',
+            '{"type": "response.output_audio.delta"}',
+            '{"type": "response.output_audio.delta", "response_id": "r", "item_id": "i",'
+            ' "delta": "***"}',
+            "\ud83d".encode("utf-8", "surrogatepass").decode("latin-1"),
+        ):  # fmt: skip
+            self._text(text)
+        self.bench.rest(0.2)
+        self.bench.alive()
+        return self._audio_whole()
+
+
+def _t(bench: Any, since: int) -> int:
+    """Return when the first flush since a mark was published, ns."""
+    return int(bench.arrivals("flush", since)[0].stamp.t)
