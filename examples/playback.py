@@ -156,7 +156,7 @@ class Stage:
             sys.exit("playback is already running")
         os.ftruncate(self.lock, 0)
         os.write(self.lock, f"{os.getpid()}\n".encode())
-        context = zmq.Context.instance()
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self.out = context.socket(zmq.PUB)
         self.out.bind(f"ipc://{directory}/playback.ipc")
         self.poller = zmq.Poller()
@@ -190,8 +190,13 @@ class Stage:
         """Publish the playhead."""
         player = self.player
         items = [item.report() for item in list(player.items.values())[-16:]]
-        position = {"generation": player.generation, "session": player.session}
-        self.send("heard", **position, playing=player.playing, items=items)
+        self.send(
+            "heard",
+            generation=player.generation,
+            session=player.session,
+            playing=player.playing,
+            items=items,
+        )
         self.last_heard = time.monotonic()
 
     def send_report(self, cut: list[Item], m: dict[str, Any], received_ns: int) -> None:
@@ -245,7 +250,11 @@ class Stage:
             while began + (position + FRAME) * 1_000_000_000 // RATE < time.monotonic_ns():
                 played_ns = began + position * 1_000_000_000 // RATE
                 frame = self.player.render()
-                place = {"stream": self.epoch, "position": position, "played_ns": played_ns}
+                place: dict[str, Any] = {
+                    "stream": self.epoch,
+                    "position": position,
+                    "played_ns": played_ns,
+                }
                 self.send("speaker.frame", frame, **place)
                 position += FRAME
             now = time.monotonic()

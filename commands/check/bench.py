@@ -253,7 +253,7 @@ class Bench:
         poller = zmq.Poller()
         for socket in self._ears:
             poller.register(socket, zmq.POLLIN)
-        ready = dict(poller.poll(max(0.0, seconds) * 1000))
+        ready = dict(poller.poll(max(0, int(seconds * 1000))))
         for socket in ready:
             while socket.poll(0):
                 self._read(socket.recv_multipart())

