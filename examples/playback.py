@@ -136,7 +136,7 @@ class Player:
 
     def render(self) -> bytes:
         """Return the next frame for the speaker."""
-        tail, self.tail = self.tail, b""
+        tail, self.tail = self.tail[: FRAME * 2], self.tail[FRAME * 2 :]
         return (tail + self.take(FRAME - len(tail) // 2)).ljust(FRAME * 2, b"\0")
 
     @property

@@ -24,8 +24,8 @@ from commands.check.rules import Broken, NotTried
 from shared import messages, registry
 from shared.realtime import endpoint
 
-#: How long a stage may take until it does what it has to do, s: a busy machine's patience.
-PATIENCE_S = 10.0
+#: How long a stage may take to start, and to do what it has to do, s: a busy machine's patience.
+START_S, PATIENCE_S = 10.0, 4.0
 #: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
 END_S = 3.0
 #: The kit repeats its own state topics this often, s: as every stage does.

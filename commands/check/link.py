@@ -52,9 +52,18 @@ class Link(Check):
 
     def probe(self) -> str:
         """Send an event up and one down."""
-        self._open()
-        self._up()
-        self._down()
+        session, since = self._open().session, self.bench.now
+        text = self._numbered(UP)
+        number = text.rpartition(b",")[2]
+        self._publish(text, session)
+        self._server.send(text)
+        up = self.bench.until(lambda: any(number in t for t in self._server.texts))
+        down = self.bench.until(
+            lambda: any(number in e.payload for e in self.bench.all(messages.ServerEvent, since))
+        )
+        if not (up and down):
+            self.bench.alive()
+            raise Broken(f"text goes {'up' if up else 'down' if down else 'nowhere'} only")
         return "text goes both ways"
 
     def _open(self, after: int = 0) -> messages.LinkState:

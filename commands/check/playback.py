@@ -137,13 +137,19 @@ class Playback(Check):
         generation: int = 0,
         out_of_band: bool = False,
     ) -> Item:
-        """Publish a whole item in chunks, with an empty last one."""
+        """Publish a whole item in chunks."""
         item = self._item(seconds, sign, response_id)
         size = len(item.pcm)
         for start in range(0, size, CHUNK):
             end = min(start + CHUNK, size)
-            self._chunk(item, start, end, generation=generation, out_of_band=out_of_band)
-        self._chunk(item, size, size, last=True, generation=generation, out_of_band=out_of_band)
+            self._chunk(
+                item,
+                start,
+                end,
+                last=end == size,
+                generation=generation,
+                out_of_band=out_of_band,
+            )
         return item
 
     def _flush(self, *items: Item, generation: int = 0) -> messages.Flush:

@@ -49,6 +49,11 @@ class Verdict:
         return f"{said}: {self.seen}" if self.seen else said
 
 
+def not_tried(rule: Rule, why: str) -> Verdict:
+    """Return the verdict on a rule that is not tried."""
+    return Verdict(rule.name, rule.promise, Outcome.NOT_TRIED, why)
+
+
 def judge(rule: Rule) -> Verdict:
     """Try one rule."""
     try:

@@ -122,7 +122,6 @@ class Uplink(Check):
             active=[],
         )
         self.bench.publish(flush)
-        whole = heard == 2 * SECOND
         items = [messages.HeardItem(item_id, 0, heard, 2 * SECOND, True)]
         report = messages.FlushReport(
             generation=self.generation,
@@ -133,7 +132,7 @@ class Uplink(Check):
             received_ns=now,
             silent_ns=now,
             latency_ns=0,
-            items=[] if whole else items,
+            items=items,
         )
         for _ in range(times):
             self.bench.publish(report)
@@ -230,7 +229,8 @@ class Uplink(Check):
         return ""
 
     def _whole(self) -> str:
-        since = self._interrupt(self._reply(), 2 * SECOND)
+        # the server's item can be shorter than its audio by some 85 ms: so near is to its end
+        since = self._interrupt(self._reply(), 2 * SECOND - RATE // 20)
         self.bench.rest(0.8)
         kinds = {event["type"] for _, event in self._events(since)}
         wrong = kinds & {"conversation.item.truncate", "conversation.item.delete"}
@@ -253,11 +253,7 @@ class Uplink(Check):
         since = self.bench.now
         self._open()
         self._until_appends()
-        later = self._events(since)
-        sessions = {session for session, _ in later[1:]}
-        first = next((e["type"] for s, e in later if s == self.session), "nothing")
-        if first != "session.update":
-            raise Broken(f"the new session's first event was {first}")
+        sessions = {session for session, _ in self._events(since)}
         if sessions != {self.session}:
             raise Broken(f"it sent to sessions {sorted(sessions)}, and {self.session} is open")
         return ""
