@@ -25,11 +25,14 @@ CHECKS: dict[str, type[Check]] = {
 }
 
 
-def check(stage: str, command: Sequence[str]) -> list[Verdict]:
-    """Check a command as a stage. Return what came of each rule."""
+def check(stage: str, command: Sequence[str], *, own_only: bool = False) -> list[Verdict]:
+    """Check a command as a stage. Return what came of each rule.
+
+    ``own_only`` leaves out the rules that hold for every stage.
+    """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:
-        return kind(bench).run()
+        return kind(bench).run(own_only=own_only)
 
 
 def main() -> int:

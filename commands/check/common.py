@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import pairwise
 
 import msgpack
@@ -49,7 +49,7 @@ class Check:
 
     def rules(self) -> list[Rule]:
         """Return every rule, in the order in which they are tried."""
-        rules = [Rule("starts", "subscribes to its topics, and publishes", self._starts)]
+        rules = [self._first]
         rules.append(Rule("lock", "holds <stage>.lock, with its pid inside", self._lock))
         if any(registry.BY_NAME[n].queue is registry.Queue.LOSSLESS for n in self.reads):
             rules.append(Rule("consumes", "consumes its lossless topics", self._consumes))
@@ -71,16 +71,14 @@ class Check:
         ]
         return rules
 
-    def run(self, only: Collection[str] = ()) -> list[Verdict]:
-        """Try every rule, or only some of them by name. Return what came of each."""
+    def run(self, *, own_only: bool = False) -> list[Verdict]:
+        """Try every rule, or only those of this stage alone. Return what came of each."""
         self.bench.take(*self.neighbours)
         deadline = time.monotonic() + LIMIT_S
         verdicts: list[Verdict] = []
         why = ""
         try:
-            for rule in self.rules():
-                if only and rule.name not in ("starts", *only):
-                    continue
+            for rule in [self._first, *self.own_rules()] if own_only else self.rules():
                 if not why and verdicts and not self.bench.running:
                     # so that a stage that died at one rule can still show that it keeps the others
                     self.bench.start()
@@ -97,6 +95,10 @@ class Check:
 
     def close(self) -> None:
         """End what the check itself has started."""
+
+    @property
+    def _first(self) -> Rule:
+        return Rule("starts", "subscribes to its topics, and publishes", self._starts)
 
     # what they are
 

@@ -216,7 +216,7 @@ class Playback(Check):
     def _plays(self) -> str:
         self._publish_state()
         self._begun = self.bench.now
-        self._first = item = self._say(0.6)
+        self._played = item = self._say(0.6)
         self._wait_sound(item, self._begun, len(item.pcm))
         self._quiet(item, self._begun)
         stream = b"".join(
@@ -233,7 +233,7 @@ class Playback(Check):
         return f"{len(item.pcm)} samples"
 
     def _heard(self) -> str:
-        item, bench = self._first, self.bench
+        item, bench = self._played, self.bench
         size = len(item.pcm)
         bench.until(lambda: any(i.heard >= size for i in self._items(self._begun, item)), 1)
         bench.rest(0.1)
