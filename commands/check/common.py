@@ -14,7 +14,7 @@ import msgpack
 import msgspec
 from msgspec import inspect
 
-from commands.check.bench import END_S, PATIENCE_S, START_S, Bench, end
+from commands.check.bench import END_S, START_S, Bench, end
 from commands.check.rules import Broken, NotTried, Outcome, Rule, Verdict, judge, not_tried
 from shared import messages, registry
 
@@ -154,8 +154,8 @@ class Check:
             raise NotTried("without its lock a second copy would take the first one's endpoint")
         second = self.bench.launch(self.bench.command, subprocess.DEVNULL)
         try:
-            if not self.bench.until(lambda: second.poll() is not None, PATIENCE_S):
-                raise Broken(f"a second copy still runs after {PATIENCE_S:g} s")
+            if not self.bench.until(lambda: second.poll() is not None, START_S):
+                raise Broken(f"a second copy still runs after {START_S:g} s")
         finally:
             end(second)
         if second.returncode == 0:

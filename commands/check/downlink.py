@@ -235,7 +235,6 @@ class Downlink(Check):
             self._delta(response, item, self._noise(0.2))
         at_ns = time.monotonic_ns()
         self._event("input_audio_buffer.speech_started", audio_start_ms=100, item_id="user_1")
-        self._since = since
         if not bench.until(lambda: self._flushes(since), 2):
             raise Broken("no flush came for speech_started")
         [flush] = self._flushes(since)[:1]
@@ -245,10 +244,15 @@ class Downlink(Check):
         if response not in flush.interrupted:
             raise Broken(f"the flush does not name the response that it interrupts: {response}")
         told = {r.item_id: r.received for r in flush.received}
-        published = len(self._pcm(item)) // 2
+        self._flushed_ns = _t(bench, since)
+        published = sum(
+            len(a.message.payload) // 2
+            for a in bench.arrivals("reply.audio")
+            if getattr(a.message, "item_id", "") == item and a.stamp.t < self._flushed_ns
+        )
         if told.get(item, -1) < published:
             raise Broken(f"the flush says {told.get(item)} received, {published} were published")
-        states = [a for a in bench.arrivals("reply.state", since) if a.stamp.t < _t(bench, since)]
+        states = [a for a in bench.arrivals("reply.state", since) if a.stamp.t < self._flushed_ns]
         if any(getattr(a.message, "generation", 0) >= flush.generation for a in states):
             raise Broken("reply.state had the flush's generation before the flush was published")
         return f"{took:.0f} ms after the event"
@@ -269,12 +273,15 @@ class Downlink(Check):
 
     def _late(self) -> str:
         response, item = self._cut
-        since = self.bench.now
         for _ in range(3):
             self._delta(response, item, self._noise(0.2))
         self._done(response, item)
         self.bench.rest(LISTEN_S)
-        late = [a for a in self.bench.all(messages.ReplyAudio, since) if a.item_id == item]
+        late = [
+            a
+            for a in self.bench.arrivals("reply.audio")
+            if getattr(a.message, "item_id", "") == item and a.stamp.t > self._flushed_ns
+        ]
         if late:
             raise Broken(f"{len(late)} chunks of the interrupted response came")
         return ""

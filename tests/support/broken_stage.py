@@ -23,7 +23,7 @@ from shared.stage import Stage
 #: What a stage publishes in place of a message.
 Published = Callable[[Any], Iterable[messages.Message]]
 #: What a stage is given in place of a message: none where there is nothing.
-Given = Callable[[Any], Any]
+Given = Callable[[Stage, Any], Any]
 
 
 @dataclass
@@ -48,11 +48,11 @@ def _rate(m: Any) -> Iterable[messages.Message]:
     return [m]
 
 
-def _hears_somebody(m: Any) -> Iterable[messages.Message]:
+def _hears_somebody(stage: Stage, frame: messages.MicClean) -> messages.MicClean:
     _seen.count += 1
-    now = time.monotonic_ns()
-    said = [messages.Speech(speaking=speaking, at_ns=now) for speaking in (True, False)]
-    return [m, *said] if _seen.count == 1 else [m]
+    for speaking in (True, False) if _seen.count == 1 else ():
+        stage.publish(messages.Speech(speaking=speaking, at_ns=frame.captured_ns))
+    return frame
 
 
 def _first_generation(m: Any) -> Any:
@@ -76,7 +76,7 @@ def _goes_on(m: Any) -> Iterable[messages.Message]:
     return [m]
 
 
-def _this_session(event: Any) -> Any:
+def _this_session(_: Stage, event: Any) -> Any:
     return replace(event, session=_seen.session)
 
 
@@ -133,7 +133,6 @@ PUBLISHED: dict[tuple[str, str], Published] = {
     ("echo", "frames"): _is(
         messages.MicClean, lambda m: replace(m, captured_ns=m.captured_ns - 2_000_000_000)
     ),
-    ("vad", "silence"): _hears_somebody,
     ("vad", "onset"): _is(
         messages.Speech,
         lambda m: replace(m, at_ns=m.at_ns - 1_000_000_000) if m.speaking else m,
@@ -171,7 +170,7 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 }
 
 
-def _crash(event: messages.ServerEvent) -> messages.ServerEvent:
+def _crash(_: Stage, event: messages.ServerEvent) -> messages.ServerEvent:
     if event.payload[:1] != b"{":
         raise RuntimeError("not an event")
     return event
@@ -179,10 +178,11 @@ def _crash(event: messages.ServerEvent) -> messages.ServerEvent:
 
 #: What each break is given.
 GIVEN: dict[tuple[str, str], tuple[type[messages.Message], Given]] = {
+    ("vad", "silence"): (messages.MicClean, _hears_somebody),
     ("link", "session"): (messages.ClientEvent, _this_session),
-    ("link", "expired"): (messages.ClientEvent, lambda m: replace(m, expires_ns=0)),
-    ("link", "renews"): (messages.Renew, lambda _: None),
-    ("downlink", "control"): (messages.Control, lambda _: None),
+    ("link", "expired"): (messages.ClientEvent, lambda _, m: replace(m, expires_ns=0)),
+    ("link", "renews"): (messages.Renew, lambda *_: None),
+    ("downlink", "control"): (messages.Control, lambda *_: None),
     ("downlink", "bad events"): (messages.ServerEvent, _crash),
 }
 
@@ -216,7 +216,7 @@ def main() -> None:
         changed, give = GIVEN.get(key, (None, None))
 
         def handle(delivery: bus.Delivery[Any]) -> None:
-            message = give(delivery.message) if give else delivery.message
+            message = give(self, delivery.message) if give else delivery.message
             if message is not None:
                 handler(replace(delivery, message=message))
 
