@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from commands.check.bench import Bench
-from commands.check.common import Check
+from commands.check.common import LIMIT_S, Check
 from commands.check.downlink import Downlink
 from commands.check.link import Link
 from commands.check.microphone import Capture, Echo, Vad
@@ -25,14 +25,17 @@ CHECKS: dict[str, type[Check]] = {
 }
 
 
-def check(stage: str, command: Sequence[str], *, own_only: bool = False) -> list[Verdict]:
+def check(
+    stage: str, command: Sequence[str], *, own_only: bool = False, limit_s: float = LIMIT_S
+) -> list[Verdict]:
     """Check a command as a stage. Return what came of each rule.
 
-    ``own_only`` leaves out the rules that hold for every stage.
+    ``own_only`` leaves out the rules that hold for every stage. After ``limit_s`` seconds the rules
+    that are left are not tried.
     """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:
-        return kind(bench).run(own_only=own_only)
+        return kind(bench).run(own_only=own_only, limit_s=limit_s)
 
 
 def main() -> int:

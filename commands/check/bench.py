@@ -62,6 +62,8 @@ class Arrival:
     stamp: messages.Stamp
     at_ns: int
     """When the kit received the message, ns of CLOCK_MONOTONIC."""
+    again: bool
+    """Whether the message had come before, under its other name."""
 
 
 class Place:
@@ -136,6 +138,7 @@ class Bench:
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-check-", dir="/tmp"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.heard: list[Arrival] = []
+        self._seen: Counter[tuple[str, int, int]] = Counter()  # by name, epoch and seq
         #: Why messages of the stage could not be read.
         self.unreadable: list[str] = []
         self.places: dict[str, Place] = {}
@@ -281,7 +284,10 @@ class Bench:
         except messages.BadMessage as error:
             self.unreadable.append(f"{name}: {error}")
             return
-        self.heard.append(Arrival(topic, name != topic, message, stamp, at_ns))
+        key, other = ((n, stamp.epoch, stamp.seq) for n in (name, twin(name)))
+        self._seen[key] += 1
+        again = self._seen[key] <= self._seen[other]
+        self.heard.append(Arrival(topic, name != topic, message, stamp, at_ns, again))
 
     def until(self, condition: Callable[[], T], seconds: float = PATIENCE_S) -> T | None:
         """Receive until a condition holds, and return its value; None after ``seconds``."""
@@ -304,7 +310,7 @@ class Bench:
 
     def arrivals(self, topic: str, since: int = 0) -> list[Arrival]:
         """Return the messages of a topic, each once, in their order, since a mark."""
-        return [a for a in self.heard[since:] if a.topic == topic and not a.consumed]
+        return [a for a in self.heard[since:] if a.topic == topic and not a.again]
 
     def all(self, kind: type[M], since: int = 0) -> list[M]:
         """Return the messages of a type, each once, in their order, since a mark."""
@@ -322,6 +328,11 @@ class Bench:
         self._context.term()
         self.output.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def twin(name: str) -> str:
+    """Return the other name of a message: that for consumers, or that for observers."""
+    return name[1:] if name.startswith("!") else f"!{name}"
 
 
 def end(process: subprocess.Popen[bytes]) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from commands.check.common import EXACT, Check
-from commands.check.rules import Broken, Rule
+from commands.check.rules import Broken, Rule, needed
 from shared import messages
 from shared.audio.pcm import RATE
 
@@ -46,6 +46,10 @@ class Downlink(Check):
     )
 
     session = 0
+    _whole_item: str | None = None
+    _cut: tuple[str, str] | None = None
+    _before: int | None = None
+    _flushed_ns: int | None = None
     _numbers = itertools.count(1)
 
     def own_rules(self) -> Iterable[Rule]:
@@ -183,7 +187,7 @@ class Downlink(Check):
         return f"{at} samples"
 
     def _last(self) -> str:
-        item = self._whole_item
+        item = needed(self._whole_item)
         self.bench.until(lambda: any(chunk.last for chunk in self._chunks(item)), 2)
         lasts = [chunk.last for chunk in self._chunks(item)]
         if not lasts or not lasts[-1] or any(lasts[:-1]):
@@ -223,8 +227,7 @@ class Downlink(Check):
 
     def _flush(self) -> str:
         bench = self.bench
-        self._cut = self._begin()
-        response, item = self._cut
+        self._cut = response, item = self._begin()
         pcm = self._noise(2.0)
         self._delta(response, item, pcm)
         bench.until(lambda: len(self._pcm(item)) >= len(pcm), 2)
@@ -238,30 +241,30 @@ class Downlink(Check):
         if not bench.until(lambda: self._flushes(since), 2):
             raise Broken("no flush came for speech_started")
         [flush] = self._flushes(since)[:1]
+        self._flushed_ns = flushed_ns = _t(bench, since)
         took = (bench.arrivals("flush", since)[0].at_ns - at_ns) / 1e6
         if flush.cause != "speech_started" or flush.session != self.session:
             raise Broken(f"the flush has cause {flush.cause!r} and session {flush.session}")
         if response not in flush.interrupted:
             raise Broken(f"the flush does not name the response that it interrupts: {response}")
         told = {r.item_id: r.received for r in flush.received}
-        self._flushed_ns = _t(bench, since)
         published = sum(
             len(a.message.payload) // 2
             for a in bench.arrivals("reply.audio")
-            if getattr(a.message, "item_id", "") == item and a.stamp.t < self._flushed_ns
+            if getattr(a.message, "item_id", "") == item and a.stamp.t < flushed_ns
         )
         if told.get(item, -1) < published:
             raise Broken(f"the flush says {told.get(item)} received, {published} were published")
-        states = [a for a in bench.arrivals("reply.state", since) if a.stamp.t < self._flushed_ns]
+        states = [a for a in bench.arrivals("reply.state", since) if a.stamp.t < flushed_ns]
         if any(getattr(a.message, "generation", 0) >= flush.generation for a in states):
             raise Broken("reply.state had the flush's generation before the flush was published")
         return f"{took:.0f} ms after the event"
 
     def _generation(self) -> str:
-        flushes = self.bench.all(messages.Flush)
+        before, flushes = needed(self._before), self.bench.all(messages.Flush)
         generations = [flush.generation for flush in flushes]
-        if not flushes or generations[0] <= self._before:
-            raise Broken(f"the flush has generation {generations}, the audio {self._before}")
+        if not flushes or generations[0] <= before:
+            raise Broken(f"the flush has generation {generations}, the audio {before}")
         if any(generation >= EXACT for generation in generations):
             raise Broken(f"generation {generations[-1]} is not below 2^53")
         since = self.bench.now
@@ -272,7 +275,8 @@ class Downlink(Check):
         return ""
 
     def _late(self) -> str:
-        response, item = self._cut
+        response, item = needed(self._cut)
+        flushed_ns = needed(self._flushed_ns)
         for _ in range(3):
             self._delta(response, item, self._noise(0.2))
         self._done(response, item)
@@ -280,7 +284,7 @@ class Downlink(Check):
         late = [
             a
             for a in self.bench.arrivals("reply.audio")
-            if getattr(a.message, "item_id", "") == item and a.stamp.t > self._flushed_ns
+            if getattr(a.message, "item_id", "") == item and a.stamp.t > flushed_ns
         ]
         if late:
             raise Broken(f"{len(late)} chunks of the interrupted response came")
@@ -289,7 +293,8 @@ class Downlink(Check):
     def _next_reply(self) -> str:
         told = self._some_audio()
         generation = min(chunk.generation for chunk in self._chunks(self._some_item))
-        newest = max(flush.generation for flush in self.bench.all(messages.Flush))
+        flushes = self.bench.all(messages.Flush)
+        newest = max((flush.generation for flush in flushes), default=0)
         if generation < newest:
             raise Broken(f"its audio has generation {generation}, the last flush {newest}")
         return told

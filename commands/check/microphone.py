@@ -13,7 +13,7 @@ import soundfile
 
 from commands.check.bench import Arrival
 from commands.check.common import EXACT, Check
-from commands.check.rules import Broken, Rule
+from commands.check.rules import Broken, Rule, needed
 from shared import config, messages
 from shared.audio.pcm import FRAME, RATE
 
@@ -23,7 +23,7 @@ FRAME_NS = 20_000_000
 #: Frames may come this much faster or slower than real time over a second or more.
 PACE = 0.2
 #: A frame of the microphone is late when it leaves a stage so long after its capture, s.
-LATE_S = 1.0
+LATE_S = 3.0
 #: Where the emulator's voice and the recorded person are.
 VOICE = config.ROOT / "services" / "emulator" / "voice"
 
@@ -49,6 +49,8 @@ class Microphone(Check):
     _stream = 0
     _position = 0
     _due_ns = 0
+    _since: int | None = None
+    _spoke_ns = _stopped_ns = 0
 
     def begin(self) -> None:
         """Begin another stream of the microphone, from now on."""
@@ -299,7 +301,7 @@ class Vad(Microphone):
         return f"told {told_s:.2f} s after it began"
 
     def _goes_on(self) -> str:
-        told = [s for s in self.bench.all(messages.Speech, self._since) if s.speaking]
+        told = [s for s in self.bench.all(messages.Speech, needed(self._since)) if s.speaking]
         if len(told) < 3:
             raise Broken(f"{len(told)} messages came while someone spoke for 1.2 s")
         if not told[-1].until_ns > told[0].until_ns >= told[0].at_ns:
@@ -309,7 +311,7 @@ class Vad(Microphone):
     def _end(self) -> str:
         ends = [
             a
-            for a in self.bench.arrivals("mic.speech", self._since)
+            for a in self.bench.arrivals("mic.speech", needed(self._since))
             if not _speaking(a) and a.at_ns > self._spoke_ns + 500_000_000
         ]
         if not ends:

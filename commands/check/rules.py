@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Broken(Exception):
@@ -47,6 +50,13 @@ class Verdict:
         """Return the verdict as one line of the report."""
         said = f"{self.outcome.value:<9}  {self.rule:<13} {self.promise}"
         return f"{said}: {self.seen}" if self.seen else said
+
+
+def needed(value: T | None) -> T:
+    """Return what an earlier rule found. Raise NotTried if that rule did not come so far."""
+    if value is None:
+        raise NotTried("an earlier rule failed, and this one goes on from there")
+    return value
 
 
 def not_tried(rule: Rule, why: str) -> Verdict:

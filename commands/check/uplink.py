@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from commands.check.common import Check
-from commands.check.rules import Broken, Rule
+from commands.check.rules import Broken, Rule, needed
 from shared import messages
 from shared.audio.pcm import FRAME, RATE
 
@@ -39,6 +39,7 @@ class Uplink(Check):
     _frames = itertools.count(1)
     _items = itertools.count(1)
     _position = 0
+    _truncated_since: int | None = None
 
     def own_rules(self) -> Iterable[Rule]:
         """Return the rules of uplink."""
@@ -241,7 +242,7 @@ class Uplink(Check):
     def _record(self) -> str:
         records = [
             record
-            for record in self.bench.all(messages.Interruption, self._truncated_since)
+            for record in self.bench.all(messages.Interruption, needed(self._truncated_since))
             for report in record.reports
             if (report.action, report.heard_ms, report.audio_end_ms) == ("truncate", 500, 500)
         ]

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.process
 
 #: Checks at once: more would make the stages late on a machine with two processors.
 AT_ONCE = 10
+#: A check may take this long, s, on a machine that is busy with ten of them.
+LIMIT_S = 60.0
 
 Reports = dict[tuple[str, str], Future[list[Verdict]]]
 
@@ -31,13 +33,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     begun: Reports = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for stage in CHECKS:
-            begun[stage, ""] = pool.submit(check, stage, [python, "-m", f"services.{stage}"])
+            begun[stage, ""] = pool.submit(
+                check, stage, [python, "-m", f"services.{stage}"], limit_s=LIMIT_S
+            )
         for rule in broken_playback.BREAKS:
             command = [python, str(broken_playback.write(rule, directory))]
-            begun["playback", rule] = pool.submit(check, "playback", command)
+            begun["playback", rule] = pool.submit(check, "playback", command, limit_s=LIMIT_S)
         for stage, rule in broken_stage.BREAKS:
             command = [python, "-m", "tests.support.broken_stage", stage, rule]
-            begun[stage, rule] = pool.submit(check, stage, command, own_only=True)
+            begun[stage, rule] = pool.submit(check, stage, command, own_only=True, limit_s=LIMIT_S)
         yield begun
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +130,7 @@ PUBLISHED: dict[tuple[str, str], Published] = {
         lambda m: replace(m, payload=LOUD) if 20 <= m.position // FRAME < 23 else m,
     ),
     ("echo", "frames"): _is(
-        messages.MicClean, lambda m: replace(m, captured_ns=m.captured_ns - 2_000_000_000)
+        messages.MicClean, lambda m: replace(m, captured_ns=m.captured_ns - 9_000_000_000)
     ),
     ("vad", "onset"): _is(
         messages.Speech,
