@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 import zmq
 
 from commands.check.rules import Broken, NotTried
-from shared import messages, registry
+from shared import codec, messages, registry
 from shared.realtime import endpoint
 
 #: How long a stage may take to start, and to do what it has to do, s: a busy machine's patience.
@@ -112,7 +112,7 @@ class Place:
         now = time.monotonic_ns()
         stamp = messages.Stamp(seq=self.seq[row.name], epoch=self.epoch, t=now)
         self.seq[row.name] += 1
-        self.send(row, *messages.encode(message, stamp))
+        self.send(row, *codec.encode(message, stamp))
         return now
 
     def repeat(self) -> None:
@@ -280,8 +280,8 @@ class Bench:
             self.unreadable.append(f"{name}: {len(frames)} frames instead of 3")
             return
         try:
-            message, stamp = messages.decode(row.type, frames[1], frames[2])
-        except messages.BadMessage as error:
+            message, stamp = codec.decode(row.type, frames[1], frames[2])
+        except codec.BadMessage as error:
             self.unreadable.append(f"{name}: {error}")
             return
         key, other = ((n, stamp.epoch, stamp.seq) for n in (name, twin(name)))

@@ -16,7 +16,7 @@ from msgspec import inspect
 
 from commands.check.bench import END_S, START_S, Bench, end
 from commands.check.rules import Broken, NotTried, Outcome, Rule, Verdict, judge, not_tried
-from shared import messages, registry
+from shared import codec, messages, registry
 
 #: A check takes no longer than about this, s, however much is broken.
 LIMIT_S = 20.0
@@ -291,7 +291,7 @@ def minimal(kind: type[messages.Message]) -> messages.Message:
 
 def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
     """Return the frames after the topic's name of messages that are not of a type."""
-    header, payload = messages.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
+    header, payload = codec.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
     fields = msgpack.unpackb(header)
     chance = random.Random(1)
     return [
@@ -302,7 +302,7 @@ def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
         (chance.randbytes(200), payload),
         (b"\xc1" * 50, payload),
         (b"\xdd\xff\xff\xff\xff", payload),
-        (msgpack.packb({**fields, "v": messages.VERSION + 1}), payload),
+        (msgpack.packb({**fields, "v": codec.VERSION + 1}), payload),
         (msgpack.packb({**fields, "v": True}), payload),
         (msgpack.packb({**fields, "seq": -1}), payload),
         (msgpack.packb({**fields, "t": float("nan")}), payload),
