@@ -1,42 +1,40 @@
-"""The WebSocket: text frames up and down, and nothing else.
+"""The WebSocket to the server: text messages up and down, and nothing else.
 
-Kept dumb, so that the stages that people edit can be restarted without losing the session: it
-connects, authenticates, pings, backs off and moves text, and never reads the JSON. Where it is told
-to renew the session it opens a second connection beside the first, and moves over. The only stage
-that holds the API key.
+link connects, authenticates, pings, connects again and moves text. It never reads the JSON, so that
+the stages that people edit can be restarted while the session lasts. To renew the session, link
+opens a second connection beside the first one and then changes over. link is the only stage that
+holds the API key.
 """
 
 from __future__ import annotations
 
-import select
-import ssl
 import time
 from typing import Literal
 
-import websocket
-from websocket import ABNF
-
-from services.link import inflow, reconnect
-from services.link.dialer import Dialer, hang_up, has_more
+from services.link import endings
+from services.link.connection import Connection, Ended, Other
+from services.link.dialer import Dialer
 from services.link.outbox import Outbox
+from services.link.reconnect import Backoff
+from services.link.retired import Retired
 from shared import messages
 from shared.bus import Delivery
 from shared.realtime import endpoint
 from shared.stage import FAILED, HEARTBEAT_S, Failure, Stage, run
 
-#: A frame that does not leave within this long means that the connection is dead.
-SEND_TIMEOUT_S = 5.0
-#: Frames read in one turn of the loop, so that a burst does not keep the other direction waiting.
+#: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
+STALLED_S = 5.0
+#: The most messages that are read in one turn of the loop, so that a burst from the server does not
+#: delay what goes to the server.
 AT_ONCE = 64
+#: How often link looks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25
-#: A connection that was replaced is kept until uplink speaks to the new one, but no longer.
-RETIRE_S, RETIRED_TIMEOUT_S = 1.0, 0.05
 
 State = Literal["connecting", "open", "waiting", "refused"]
 
 
 class Link:
-    """One WebSocket, as a stage."""
+    """The stage: at most one connection in use, and at most one more that was just replaced."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -46,19 +44,16 @@ class Link:
         except endpoint.KeyProblem as error:
             raise Failure(str(error)) from None
         self._where = self._dialer.where
-        first_ms, max_ms = self._settings.retry_first_ms, self._settings.retry_max_ms
-        self._backoff = reconnect.Backoff(first_ms, max_ms)
-        self._socket: websocket.WebSocket | None = None
-        self._descriptor = -1
-        self._room = select.poll()  # whether the socket takes more
-        self._renew_after = 0.0  # a renewal that failed is not tried again before
-        self._retired: tuple[int, websocket.WebSocket] | None = None  # replaced; with its session
-        self._cause: messages.Cause = ""
+        self._backoff = Backoff(self._settings.retry_first_ms, self._settings.retry_max_ms)
         self._outbox = Outbox()
-        self._blocked = False  # the socket takes no more for now
-        self._session = 0
-        self._sent = 0
-        self._opened = self._pinged = self._alive = 0.0
+        self._connection: Connection | None = None
+        self._retired: Retired | None = None
+        self._watches_room = False  # whether the loop waits for the socket to take more
+        self._renew_after_s = 0.0  # after a failed renewal, the next one is not tried before
+        # what link.state says of the last session, also after its end
+        self._session = self._sent = 0
+        self._opened_s = 0.0
+        self._cause: messages.Cause = ""
         stage.subscribe(messages.ClientEvent, self._on_client_event)
         stage.subscribe(messages.Renew, self._on_renew)
         stage.on_wake(self._on_wake)
@@ -72,90 +67,81 @@ class Link:
     # connecting
 
     def _connect(self) -> None:
-        self._say("connecting")
+        self._publish_state("connecting")
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
 
     def _on_renew(self, delivery: Delivery[messages.Renew]) -> None:
-        due = delivery.message.session == self._session and time.monotonic() > self._renew_after
-        if self._socket is not None and not self._dialer.busy and due:
+        due = delivery.message.session == self._session and time.monotonic() > self._renew_after_s
+        if self._connection is not None and not self._dialer.busy and due:
             when = "though somebody speaks" if delivery.message.forced else "at a quiet moment"
             self._stage.log.info("renewing session %d %s", self._session, when)
             self._dialer.dial()
 
     def _on_wake(self) -> None:
         outcome = self._dialer.take()
-        if isinstance(outcome, reconnect.Ending):
-            self._ended(outcome)
+        if isinstance(outcome, endings.Lost | endings.Refused):
+            self._on_ending(outcome)
         elif outcome is not None:
-            self._opened_with(outcome)
+            # later than every session before it, even if the clock was set back
+            session = max(self._session + 1, time.time_ns() // 1000)
+            try:
+                self._use(Connection(outcome, session))
+            except Ended as ended:
+                self._on_ending(ended.ending)
         self._read()
 
-    def _opened_with(self, opened: websocket.WebSocket) -> None:
-        if self._socket is not None:
-            self._retire(self._socket)
-        self._socket = opened
-        self._descriptor = opened.sock.fileno() if opened.sock else -1
-        self._room = select.poll()
-        self._room.register(self._descriptor, select.POLLOUT)
-        opened.settimeout(0)
-        inflow.limit(opened, time.monotonic)
-        self._session = max(self._session + 1, time.time_ns() // 1000)
-        self._opened = self._pinged = self._alive = time.monotonic()
-        self._sent = 0
+    def _use(self, opened: Connection) -> None:
+        """Use a connection that was just opened, in place of the one before."""
+        if self._connection is not None:
+            self._retired = Retired(self._stage, self._connection)
+            self._cause = "renewed"
+            self._stage.counters["renewals"] += 1
+        self._connection = opened
+        self._session, self._sent = opened.session, 0
+        self._opened_s = opened.opened_s
         self._drop_unsent()
-        self._blocked = False
-        self._stage.watch(self._descriptor, self._on_socket)
+        self._watches_room = False
+        self._stage.watch(opened.descriptor, self._on_socket)
         self._stage.log.info("open: session %d", self._session)
-        self._say("open")
+        self._publish_state("open")
 
-    def _retire(self, old: websocket.WebSocket) -> None:
-        """Keep a connection that was replaced for what is on its way to it: nothing is lost."""
-        self._stage.unwatch(self._descriptor)
-        self._cause, self._retired = "renewed", (self._session, old)
-        self._stage.after(RETIRE_S, self._part)
-        self._stage.counters["renewals"] += 1
-
-    def _part(self) -> None:
-        if self._retired is not None:
-            hang_up(self._retired[1])
-            self._retired = None
-
-    def _ended(self, ending: reconnect.Ending) -> None:
-        """Take note of a connection, or a try for one, that came to its end."""
+    def _on_ending(self, ending: endings.Ending) -> None:
+        """React to the end of the connection, or to an attempt to connect that failed."""
         why = self._dialer.line(ending.why)
         now = time.monotonic()
-        if self._socket is not None:
-            # what should have replaced it did not come about: it has some time left
-            self._renew_after = now + self._backoff.after(ending, 0) / 1000
+        if self._connection is not None:
+            # A renewal failed. The connection in use still has some time left.
+            self._renew_after_s = now + self._backoff.after(ending, 0) / 1000
             self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
             return
         self._cause = ending.cause
-        if ending.final:
-            self._say("refused", why)
+        if isinstance(ending, endings.Refused):
+            self._publish_state("refused", why)
             self._stage.log.error(
                 "%s refused the connection: %s: %s", self._where, why, ending.advice
             )
             self._stage.stop(FAILED)
             return
         if self._dialer.busy:
-            # the one that was to replace it is on its way
-            self._say("connecting", why)
+            # The connection ended during its renewal: the new one is already being opened.
+            self._publish_state("connecting", why)
             return
-        delay = self._backoff.after(ending, now - self._opened if self._opened else 0)
-        self._opened = 0.0
-        self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay / 1000)
-        self._say("waiting", why, delay)
-        self._stage.after(delay / 1000, self._connect)
+        delay_ms = self._backoff.after(ending, now - self._opened_s if self._opened_s else 0)
+        self._opened_s = 0.0
+        delay_s = delay_ms / 1000
+        self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay_s)
+        self._publish_state("waiting", why, delay_ms)
+        self._stage.after(delay_s, self._connect)
 
-    def _say(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
+    def _publish_state(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
         self._stage.ok = state == "open"
         self._stage.state = f"{state} {reason}".strip()
         self._stage.publish(
             messages.LinkState(
                 state=state,
                 session=self._session,
-                opened_ns=int(self._opened * 1e9),
+                opened_ns=int(self._opened_s * 1e9),
                 cause=self._cause,
                 sent=self._sent,
                 expired=self._outbox.expired,
@@ -164,51 +150,51 @@ class Link:
             )
         )
 
-    # moving text
+    # to the server
 
     def _on_client_event(self, delivery: Delivery[messages.ClientEvent]) -> None:
         event = delivery.message
         if self._retired is not None:
-            if event.session == self._retired[0]:
-                self._send(event.payload, ABNF.OPCODE_TEXT, self._retired[1])
+            if event.session == self._retired.session and self._retired.send(event.payload):
                 return
-            self._part()
-        if self._socket is None or event.session != self._session:
+            self._close_retired()  # uplink has changed over to the new session
+        if self._connection is None or event.session != self._session:
             self._stage.count("events_unsent")
             return
         self._outbox.put(event)
         self._pump()
 
     def _pump(self) -> None:
-        """Send what waits, as long as the socket takes it without blocking."""
-        while self._socket is not None:
-            event = self._outbox.first(time.monotonic_ns())
-            blocked = event is not None and not self._room.poll(0)
-            if blocked != self._blocked:
-                self._blocked = blocked
-                self._stage.watch(self._descriptor, self._on_socket, write=blocked)
-            if event is None or blocked:
-                break
-            self._outbox.sent()
-            self._send(event.payload, ABNF.OPCODE_TEXT)
-            self._sent += 1
-            if self._sent == 1:
-                self._say("open")  # at once: an uplink that comes back must not greet again
+        """Send the events that wait, as long as the socket takes them at once."""
+        try:
+            while self._connection is not None:
+                self._connection.flush()
+                event = self._outbox.first(time.monotonic_ns())
+                blocked = self._connection.waits or (
+                    event is not None and not self._connection.takes_more
+                )
+                self._watch_room(blocked)
+                if event is None or blocked:
+                    break
+                self._outbox.sent()
+                self._connection.send(event.payload)
+                self._sent += 1
+                if self._sent == 1:
+                    # Publish it at once: an uplink that was restarted must not greet again.
+                    self._publish_state("open")
+        except Ended as ended:
+            self._lose(ended.ending)
         new = self._outbox.expired - self._stage.counters["events_expired"]
         if new:
             self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
 
-    def _send(self, data: bytes, opcode: int, to: websocket.WebSocket | None = None) -> None:
-        ws = to or self._socket
-        if ws is None:
-            return
-        try:
-            ws.settimeout(SEND_TIMEOUT_S if to is None else RETIRED_TIMEOUT_S)
-            ws.send(data, opcode)
-            ws.settimeout(0)
-        except (OSError, websocket.WebSocketException) as error:
-            if to is None:
-                self._lost(reconnect.stalled(error))
+    def _watch_room(self, blocked: bool) -> None:
+        """Have the loop call ``_on_socket`` when the socket takes more, if it is blocked now."""
+        if self._connection is not None and blocked != self._watches_room:
+            self._watches_room = blocked
+            self._stage.watch(self._connection.descriptor, self._on_socket, write=blocked)
+
+    # from the server
 
     def _on_socket(self) -> None:
         self._read()
@@ -216,77 +202,78 @@ class Link:
 
     def _read(self) -> None:
         for count in range(AT_ONCE):
-            ws = self._socket
-            # to try in vain costs as much as to read
-            if ws is None or (count and not has_more(ws)):
+            # Reading in vain costs as much as reading a message.
+            if self._connection is None or (count and not self._connection.has_more()):
                 return
             try:
-                opcode, frame = ws.recv_data_frame(control_frame=True)
-            except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
+                message = self._connection.receive()
+            except Ended as ended:
+                self._lose(ended.ending)
                 return
-            except (OSError, websocket.WebSocketException) as error:
-                self._lost(reconnect.failed(error))
+            if message is None:
                 return
-            now_ns = time.monotonic_ns()
-            self._alive = now_ns / 1e9
-            if opcode == ABNF.OPCODE_TEXT:
-                self._publish(frame.data, now_ns)
-            elif opcode == ABNF.OPCODE_CLOSE:
-                self._closed(frame.data)
-            elif opcode == ABNF.OPCODE_BINARY:
-                self._stage.count("binary_frames", warning="a binary frame, skipped")
-        # there may be more, and TLS may hold what the poller cannot see
+            if isinstance(message, Other):
+                if message.binary:
+                    self._stage.count("binary_frames", warning="a binary frame, skipped")
+            else:
+                self._publish_event(message.data, message.read_ns)
+        # There may be more messages, and TLS may hold some that the poller cannot see.
         self._stage.wake()
 
-    def _publish(self, text: bytes, now_ns: int) -> None:
+    def _publish_event(self, text: bytes, read_ns: int) -> None:
         if len(text) > messages.MAX_TEXT:
             self._stage.count("oversized", warning=f"a frame of {len(text)} bytes, skipped")
             return
         text = self._dialer.without_key(text)
         self._stage.publish(
-            messages.ServerEvent(session=self._session, received_ns=now_ns, payload=text)
+            messages.ServerEvent(session=self._session, received_ns=read_ns, payload=text)
         )
         self._stage.counters["events_received"] += 1
 
-    def _closed(self, data: bytes) -> None:
-        code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
-        reason = data[2:].decode("utf-8", "replace")
-        self._lost(reconnect.closed(code, reason))
+    # the end of a connection
 
-    def _lost(self, ending: reconnect.Ending) -> None:
+    def _lose(self, ending: endings.Ending) -> None:
         self._hang_up()
         self._stage.counters["connections_lost"] += 1
-        self._ended(ending)
+        self._on_ending(ending)
+
+    def _close_retired(self) -> None:
+        if self._retired is not None:
+            self._retired.close()
+            self._retired = None
 
     def _hang_up(self) -> None:
-        self._part()
-        ws, self._socket = self._socket, None
-        if ws is None:
-            return
-        self._stage.unwatch(self._descriptor)
-        self._drop_unsent()
-        hang_up(ws)
+        self._close_retired()
+        if self._connection is not None:
+            self._stage.unwatch(self._connection.descriptor)
+            self._drop_unsent()
+            self._connection.close()
+            self._connection = None
 
     def _drop_unsent(self) -> None:
-        """Let go of what the last connection did not take: it would arrive late."""
+        """Drop the events that the last connection did not take: they would arrive late."""
         unsent = self._outbox.clear()
         if unsent:
             self._stage.count("events_unsent", unsent)
 
     def _tick(self) -> None:
-        if self._socket is None:
+        if self._connection is None:
             return
-        now = time.monotonic()
-        if now - self._alive > self._settings.ping_interval_s + self._settings.pong_timeout_s:
-            self._lost(reconnect.SILENT)
-        elif now - self._pinged > self._settings.ping_interval_s:
-            self._pinged = now
-            self._send(b"", ABNF.OPCODE_PING)
+        now, settings = time.monotonic(), self._settings
+        try:
+            if now - self._connection.alive_s > settings.ping_interval_s + settings.pong_timeout_s:
+                raise Ended(endings.SILENT)
+            if self._connection.stalled_s() > STALLED_S:
+                raise Ended(endings.STALLED)
+            if now - self._connection.pinged_s > settings.ping_interval_s:
+                self._connection.ping()
+        except Ended as ended:
+            self._lose(ended.ending)
         self._pump()
 
     def _beat(self) -> None:
-        if self._socket is not None:
-            self._say("open")
+        if self._connection is not None:
+            self._publish_state("open")
 
 
 def main() -> int:

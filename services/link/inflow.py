@@ -1,7 +1,7 @@
-"""How much a server may say: so much in one message, and so much over time. Pure.
+"""Limits on what a server may send: the length of one message, and the rate over time. Pure.
 
-A WebSocket frame says how long it is before it comes, and a message is any number of frames: read
-as they come, either could take all the memory.
+A WebSocket frame announces its length before its data comes, and a message is any number of frames.
+Without limits, either could take all memory.
 """
 
 from __future__ import annotations
@@ -11,36 +11,41 @@ from typing import Any
 
 from shared import messages
 
-#: Bytes of one message: what is longer than messages.MAX_TEXT is skipped, what is longer than this
-#: is not read. And its frames.
-LONGEST, FRAMES = 2 * messages.MAX_TEXT, 1024
-#: Bytes that may come at once, and how many more each second. A conversation has 0.1 MB/s, and an
-#: hour of speech is 230 MB.
+#: The longest message that is read, bytes. link skips a message longer than messages.MAX_TEXT; a
+#: message longer than this one would have to be held in memory just to skip it.
+LONGEST = 2 * messages.MAX_TEXT
+#: The most frames of one message: a server that needs more does not mean to end it.
+FRAMES = 1024
+#: How many bytes may come at once, and how many more each second. A conversation has 0.1 MB/s, and
+#: an hour of speech in one burst is 230 MB.
 BURST, RATE = 256_000_000, 8_000_000
-#: The first opcode of a frame that is no part of a message: close, ping, pong.
+#: The first opcode of the frames that are no part of a message: close, ping, pong.
 CONTROL = 8
 
 
 class Flood(ConnectionError):
-    """Raised when the server says more than a conversation can hold."""
+    """Raised when the server sends more than a conversation can contain."""
 
 
 class Inflow:
-    """Counts what comes on one connection. Times are s, of any clock that only grows."""
+    """A count of the data that comes on one connection. Times are s of a clock that only grows."""
 
     def __init__(self, now: float) -> None:
         self._room = float(BURST)
         self._at = now
-        self._bytes = self._frames = 0  # of the message under way
+        # of the message that is being read
+        self._bytes = self._frames = 0
 
     def announced(self, length: int) -> None:
-        """Learn how long the next frame will be. Raises Flood."""
+        """Check the announced length of the next frame. Raises Flood."""
         if self._bytes + length > LONGEST:
             raise Flood(f"a message of {self._bytes + length} bytes, at most {LONGEST} are read")
 
     def came(self, length: int, now: float, *, last: bool, control: bool = False) -> None:
-        """Learn of a frame, the ``last`` of its message or not, or of a ``control`` frame between
-        these. Raises Flood.
+        """Count a frame that has come. Raises Flood.
+
+        ``last``: the frame is the last one of its message. ``control``: the frame is a close, ping
+        or pong, and not part of a message.
         """
         if not control:
             self._bytes, self._frames = self._bytes + length, self._frames + 1
@@ -55,7 +60,7 @@ class Inflow:
 
 
 def limit(connection: Any, clock: Callable[[], float]) -> None:
-    """Hold a WebSocket of websocket-client to this: its reading raises Flood."""
+    """Apply the limits to a WebSocket of websocket-client: reading from it raises Flood."""
     inflow, read, buffer = Inflow(clock()), connection.recv_frame, connection.frame_buffer
 
     def recv_frame() -> Any:

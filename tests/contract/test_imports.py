@@ -35,7 +35,14 @@ ONLY = {
 }
 #: The modules of services that do what the others must not: loops, and what talks to the outside.
 #: All others are pure, and so is ``shared.realtime.words``.
-OUTSIDE = ("services.echo.webrtc", "services.link.dialer", "services.emulator")
+OUTSIDE = (
+    "services.echo.webrtc",
+    "services.link.connection",
+    "services.link.dialer",
+    "services.link.retired",
+    "services.link.wire",
+    "services.emulator",
+)
 #: What would make the protocol and the conversation's logic depend on the moment or the machine.
 IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",

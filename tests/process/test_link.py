@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus, messages
+from shared import bus, messages, registry
 from tests.support import servers
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
 from tests.support.servers import Connection, Script, Server
@@ -49,18 +49,18 @@ def wait_state(
 
 
 def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
-    """Take a stage's place on the bus, and wait until link listens."""
+    """Publish in a stage's place, after link has subscribed to the topic."""
     made = bus.Publisher(stage, pipeline.bus_directory)
     poller = bus.Poller()
     for each in made.sockets:
         poller.watch(each)
-    # the tests' own listener subscribes to everything as well
-    wanted = 2
+    # The test's own listener consumes every topic as well.
+    wanted, name = 2, registry.BY_NAME[topic].consumed_name
     while wanted:
         if not poller.wait(PATIENCE_S):
             made.close()
-            raise AssertionError(f"link does not listen to {stage}")
-        wanted -= made.welcome().count(topic)
+            raise AssertionError(f"link did not subscribe to {topic}")
+        wanted -= made.welcome().count(name)
     return made
 
 

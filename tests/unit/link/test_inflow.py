@@ -1,4 +1,4 @@
-"""How much a server may say."""
+"""The limits on what a server may send."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_message_in_parts_is_no_longer_than_one_in_one() -> None:
     with pytest.raises(Flood, match="a message of"):
         inflow.announced(LONGEST // 2 + 1)
     inflow.came(100, 0, last=True)
-    # that was one; the next begins anew
+    # The message is complete: the next one is counted from zero.
     inflow.announced(LONGEST)
 
 
@@ -34,7 +34,7 @@ def test_a_message_has_an_end() -> None:
     inflow = Inflow(0)
     for _ in range(3):
         for n in range(FRAMES):
-            # a ping between its frames is none of them
+            # A ping between the frames of a message is not one of them.
             inflow.came(0, 0, last=n == FRAMES - 1)
             inflow.came(0, 0, last=True, control=True)
     for _ in range(FRAMES):
@@ -48,7 +48,7 @@ def test_a_burst_is_borne_and_a_flood_is_not() -> None:
     part = BURST // 64
     for _ in range(64):
         inflow.came(part, 5, last=True)
-    # with time there is room again, and never more than for one burst
+    # With time there is room again, but never for more than one burst.
     inflow.came(RATE, 6, last=True)
     for _ in range(64):
         inflow.came(part, 1e9, last=True)

@@ -1,4 +1,4 @@
-"""What waits to be sent to the server."""
+"""The events that wait to be sent to the server."""
 
 from __future__ import annotations
 

@@ -1,0 +1,135 @@
+"""One open WebSocket, which is one session with the server. No call here blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import ssl
+import time
+from dataclasses import dataclass
+
+import websocket
+from websocket import ABNF
+
+from services.link import endings, inflow
+from services.link.wire import Wire
+
+#: The code of a close frame without a code (RFC 6455).
+NO_CODE = 1005
+
+
+class Ended(Exception):
+    """Raised when a connection turns out to have ended."""
+
+    def __init__(self, ending: endings.Ending) -> None:
+        super().__init__(ending.why)
+        self.ending = ending
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A whole text message."""
+
+    data: bytes
+    #: When the message was read, CLOCK_MONOTONIC ns.
+    read_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A message that is not text, or a ping or pong."""
+
+    binary: bool
+
+
+class Connection:
+    """An open WebSocket and the session over it."""
+
+    def __init__(self, opened: websocket.WebSocket, session: int) -> None:
+        self.session = session
+        #: s of CLOCK_MONOTONIC: when the connection was opened, when the last ping was sent, and
+        #: when the last frame came.
+        self.opened_s = self.pinged_s = self.alive_s = time.monotonic()
+        self._websocket = opened
+        socket = opened.sock
+        if socket is None:
+            raise Ended(endings.Lost("reset", "the connection was lost as soon as it was open"))
+        self.descriptor: int = socket.fileno()
+        opened.settimeout(0)
+        self._wire = Wire(socket)
+        # websocket-client sends each frame through here, its answers to pings included
+        opened.dispatcher = self._wire  # type: ignore[assignment]
+        inflow.limit(opened, time.monotonic)
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(self.descriptor, select.POLLIN)
+        self._writable.register(self.descriptor, select.POLLOUT)
+
+    # sending
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the next message leaves at once: no bytes wait, and the socket has room."""
+        return not self._wire.waits and bool(self._writable.poll(0))
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are bytes that the socket has not taken."""
+        return self._wire.waits
+
+    def stalled_s(self) -> float:
+        """Return for how long the socket has taken none of the bytes that wait, s."""
+        return self._wire.stalled_s()
+
+    def send(self, text: bytes) -> None:
+        """Send a text message; ``flush`` sends what the socket does not take now. Raises Ended."""
+        self._send(text, ABNF.OPCODE_TEXT)
+
+    def ping(self) -> None:
+        """Send a ping. Raises Ended."""
+        self.pinged_s = time.monotonic()
+        self._send(b"", ABNF.OPCODE_PING)
+
+    def _send(self, data: bytes, opcode: int) -> None:
+        try:
+            self._websocket.send(data, opcode)
+        except (OSError, websocket.WebSocketException) as error:
+            raise Ended(endings.of_send_error(error)) from None
+
+    def flush(self) -> None:
+        """Send as many of the waiting bytes as the socket takes. Raises Ended."""
+        try:
+            self._wire.flush()
+        except OSError as error:
+            raise Ended(endings.of_send_error(error)) from None
+
+    # receiving
+
+    def receive(self) -> Text | Other | None:
+        """Return the next message, or None if none is there yet. Raises Ended."""
+        try:
+            opcode, frame = self._websocket.recv_data_frame(control_frame=True)
+        except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
+            return None
+        except (OSError, websocket.WebSocketException) as error:
+            raise Ended(endings.of_error(error)) from None
+        now_ns = time.monotonic_ns()
+        self.alive_s = now_ns / 1e9
+        if opcode == ABNF.OPCODE_TEXT:
+            return Text(frame.data, now_ns)
+        if opcode == ABNF.OPCODE_CLOSE:
+            code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else NO_CODE
+            raise Ended(endings.of_close(code, frame.data[2:].decode("utf-8", "replace")))
+        return Other(binary=opcode == ABNF.OPCODE_BINARY)
+
+    def has_more(self) -> bool:
+        """Return whether ``receive`` has something to read. Cheaper than to read in vain."""
+        socket = self._websocket.sock
+        if socket is None or (isinstance(socket, ssl.SSLSocket) and socket.pending()):
+            return True
+        return bool(self._readable.poll(0))
+
+    def close(self) -> None:
+        """Close the connection, with a close frame if the socket takes one at once."""
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            self._websocket.send_close()
+        self._websocket.shutdown()

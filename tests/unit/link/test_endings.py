@@ -1,0 +1,146 @@
+"""What the end of a connection, or a failed attempt to connect, means."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+import websocket
+
+from services.link import endings
+from shared import messages
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("code", [1008, 3000, 3001, 4000, 4004, 4999])
+def test_closes_that_are_final(code: int) -> None:
+    assert endings.close_is_final(code)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1007, 1009, 1011, 1012, 1013, 1014, 1015])
+def test_closes_that_may_pass(code: int) -> None:
+    assert not endings.close_is_final(code)
+
+
+@pytest.mark.parametrize("status", [200, 301, 302, 400, 401, 403, 404, 410, 426])
+def test_http_answers_that_are_final(status: int) -> None:
+    assert endings.http_is_final(status)
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_http_answers_that_may_pass(status: int) -> None:
+    assert not endings.http_is_final(status)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "what"),
+    [
+        ("invalid_request_error.invalid_api_key", 0, "OPENAI_API_KEY"),
+        ("invalid_request_error.invalid_model", 0, "check link.model"),
+        ("invalid_request_error.missing_model", 0, "check link.model"),
+        ("invalid_request_error.beta_api_shape_disabled", 0, "beta"),
+        ("", 401, "OPENAI_API_KEY"),
+        ("", 403, "link.model"),
+        ("", 404, "link.url"),
+        ("something new", 0, "link.url"),
+    ],
+)
+def test_a_refusal_says_what_to_do(reason: str, status: int, what: str) -> None:
+    assert what in endings.advice(reason, status)
+
+
+# the cause of an ending
+
+
+class BadStatus(websocket.WebSocketBadStatusException):
+    """An HTTP answer to the upgrade that is not 101."""
+
+    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
+        super().__init__("Handshake status", status, resp_headers=headers)
+
+
+CERTIFICATE = ssl.SSLCertVerificationError("no")
+CERTIFICATE.verify_message = "self-signed certificate"
+
+ENDINGS: list[tuple[Exception, messages.Cause, str]] = [
+    (websocket.WebSocketAddressException("Name or service not known"), "unresolved", "Name"),
+    (socket.gaierror(-2, "Name or service not known"), "unresolved", "Name"),
+    (ConnectionResetError(104, "Connection reset by peer"), "reset", "reset by peer"),
+    (websocket.WebSocketConnectionClosedException("lost"), "reset", "lost"),
+    (BrokenPipeError(32, "Broken pipe"), "reset", "Broken pipe"),
+    (ConnectionRefusedError(111, "Connection refused"), "unreachable", "Connection refused"),
+    (OSError(101, "Network is unreachable"), "unreachable", "Network"),
+    (websocket.WebSocketTimeoutException("timed out"), "unreachable", "timed out"),
+    (TimeoutError(), "unreachable", "TimeoutError"),
+    (websocket.WebSocketProxyException("failed CONNECT"), "unreachable", "CONNECT"),
+    (websocket.WebSocketException("Invalid status line: 'SSH-2.0'"), "garbled", "SSH"),
+    (websocket.WebSocketProtocolException("rsv is not implemented"), "garbled", "rsv"),
+    (ssl.SSLError("wrong version number"), "unreachable", "wrong version"),
+    (ValueError("what?"), "unreachable", "what?"),
+    (BadStatus(502), "busy", "HTTP 502"),
+    (BadStatus(429), "busy", "HTTP 429"),
+]
+
+
+@pytest.mark.parametrize(("error", "cause", "why"), ENDINGS, ids=lambda each: str(each)[:30])
+def test_an_ending_that_may_pass_has_a_name(
+    error: Exception, cause: messages.Cause, why: str
+) -> None:
+    ending = endings.of_error(error)
+    assert ending.cause == cause
+    assert why in ending.why
+    assert isinstance(ending, endings.Lost)
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "what"),
+    [
+        (BadStatus(401), "HTTP 401", "OPENAI_API_KEY"),
+        (BadStatus(404), "HTTP 404", "link.url"),
+        (CERTIFICATE, "certificate not trusted: self-signed certificate", "clock"),
+        (websocket.WebSocketException("Redirect limit exhausted"), "a redirect", "target"),
+    ],
+    ids=["key", "path", "certificate", "redirect"],
+)
+def test_an_ending_that_is_final_says_what_to_do(error: Exception, why: str, what: str) -> None:
+    ending = endings.of_error(error)
+    assert isinstance(ending, endings.Refused)
+    assert ending.cause == "refused"
+    assert why in ending.why
+    assert what in ending.advice
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "cause"),
+    [
+        (1000, "", "closed"),
+        (1001, "Your session hit the maximum duration of 60 minutes.", "expired"),
+        (1001, "going away", "closed"),
+        (1011, "oops", "closed"),
+        (4000, "invalid_request_error.invalid_model", "refused"),
+    ],
+)
+def test_a_close_has_a_name(code: int, reason: str, cause: messages.Cause) -> None:
+    ending = endings.of_close(code, reason)
+    assert ending.cause == cause
+    assert f"({code}{' ' if reason else ''}{reason})" in ending.why
+    assert isinstance(ending, endings.Refused) == (cause == "refused")
+
+
+def test_what_takes_nothing_any_more_has_stalled() -> None:
+    assert (
+        endings.of_send_error(websocket.WebSocketTimeoutException("timed out")).cause == "stalled"
+    )
+    assert endings.of_send_error(BrokenPipeError(32, "Broken pipe")).cause == "reset"
+    assert endings.of_send_error(TimeoutError()).why == "could not send: TimeoutError"
+
+
+def test_a_retry_after_that_is_no_number_of_seconds_is_ignored() -> None:
+    for said in ("Wed, 21 Oct 2026 07:28:00 GMT", "-5", "", "9" * 5000, "٣"):
+        ending = endings.of_error(BadStatus(503, {"retry-after": said}))
+        assert isinstance(ending, endings.Lost)
+        assert ending.asked_ms == 0
+    ending = endings.of_error(BadStatus(503, {"retry-after": "7"}))
+    assert ending == endings.Lost("busy", "HTTP 503 at the upgrade", 7000)
