@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import re
 import socket
+import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -471,6 +475,69 @@ def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
     assert 0 < taken < count / 2
     assert child.end() == 0
     assert len(child.matching("old speech was dropped")) == 1
+
+
+#: How often link pings in the test below, s, and how many pings fall due while it lasts.
+PING_S, PINGS = 0.2, 5
+
+
+def test_a_server_that_stops_reading_delays_nothing_that_it_sends(pipeline: Pipeline) -> None:
+    """Neither link's pings nor its answers to pings wait until the socket takes them."""
+
+    def contains(text: str, event: messages.ServerEvent) -> bool:
+        return text.encode() in event.payload
+
+    def delays_ms(connection: Connection, name: str) -> list[float]:
+        """Send pings and events; return how long each event took to the bus, ms."""
+        found: list[float] = []
+        end = time.monotonic() + PINGS * PING_S
+        while time.monotonic() < end:
+            text = f"{name} {len(found)}."
+            connection.frame(servers.PING, b"")
+            sent_ns = time.monotonic_ns()
+            connection.send("test", text=text)
+            event = pipeline.bus.wait_for(messages.ServerEvent, functools.partial(contains, text))
+            found.append((event.stamp.t - sent_ns) / 1e6)
+        return found
+
+    def stalling(connection: Connection) -> None:
+        servers.begin(connection)
+        connection.send("response.created", response={"id": "r", "status": "in_progress"})
+        audio = base64.b64encode(bytes(9600)).decode()
+        connection.send("response.output_audio.delta", response_id="r", item_id="i", delta=audio)
+        usual.extend(delays_ms(connection, "usual"))
+        # From here on the server reads nothing. More is sent to it than the socket takes.
+        assert ready.wait(PATIENCE_S)
+        session = wait_state(pipeline, "open").session
+        for number in range(400):
+            uplink.say(number, session, size=4000)
+        pipeline.bus.wait_for(messages.ClientEvent, lambda e: b'"399"' in e.payload)
+        stalled.extend(delays_ms(connection, "stalled"))
+        sent_ns = time.monotonic_ns()
+        connection.send("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u")
+        flush = pipeline.bus.wait_for(messages.Flush)
+        flushed_ms.append((flush.stamp.t - sent_ns) / 1e6)
+        over.set()
+        servers.serve_on(connection)
+
+    usual: list[float] = []
+    stalled: list[float] = []
+    flushed_ms: list[float] = []
+    ready, over = threading.Event(), threading.Event()
+    pipeline.settings["link.ping_interval_s"] = PING_S
+    with Server(stalling) as server:
+        pipeline.settings["link.url"] = server.url
+        pipeline.up("downlink")
+        link(pipeline, server.url)
+        with Uplink(pipeline) as uplink:
+            ready.set()
+            assert over.wait(PATIENCE_S)
+        assert len(server.connections) == 1
+    assert states(pipeline, "waiting") == []
+    # What took a few ms still takes a few ms, and not the seconds that a blocked send takes.
+    assert statistics.median(stalled) < 5 * statistics.median(usual) + 5, (usual, stalled)
+    assert max(stalled) < 10 * max(usual) + 100, (usual, stalled)
+    assert flushed_ms[0] < 10 * max(usual) + 100
 
 
 def settled(pipeline: Pipeline) -> int:
