@@ -2,9 +2,9 @@
 
     python -m benchmarks.bargein
 
-The benchmark measures at the speaker of a private sound server: Bargein, the usual one-process
-client and the device's own limit, in turn, with the same emulator. Replies are a rising tone, whose
-last stretch before the silence tells how far the reply was heard.
+The benchmark records the speaker of a private sound server. It measures Bargein, a typical
+one-process client and the device's own limit in turn, with the same emulator. Replies are a rising
+tone, whose last sound before the silence tells how much of the reply was heard.
 
 The event is ``speech_started``, at the moment at which the process that holds the WebSocket
 received it. A proxy in front of the server (see ``prompter``) causes the event at chosen points of
@@ -18,8 +18,8 @@ a reply, the same for all systems. For the device alone, the event is a line on 
 
 How times at the speaker are found: the benchmark records the monitor of the null sink. PulseAudio
 paces the sink by CLOCK_MONOTONIC, which is also the clock of the events, so sample n of a recording
-was played at T0 + n / 24000 s. The server hands over a piece of 5 ms when the sink begins to play
-it; the piece may arrive late, never early. T0 comes from the piece with the least delay, which is
+was played at T0 + n / 24000 s. The server delivers a chunk of 5 ms when the sink begins to play it;
+a chunk may arrive late, but never early. T0 comes from the chunk with the smallest delay, which is
 less than 1 ms. As a check: the time from the first silent buffer to silence at the speaker equals
 the device's latency that PortAudio states. The remaining error is the same for all systems.
 """
@@ -43,7 +43,7 @@ from harness.listening import Interruption, Listener, match
 from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
 from shared import registry
 
-#: The reply is interrupted between these places, s.
+#: The earliest and the latest position in a reply at which it is interrupted, s.
 FIRST_S, LAST_S = 0.3, 3.0
 #: A stall begins after this much of a reply (ms), and the speaker is then silent this long (ms).
 STALL_AFTER_MS, STALL_MS = 300, 1000
@@ -54,7 +54,7 @@ LATE_MS = 600
 LISTEN_S = 0.8
 ROUNDS = 3
 TONE_S = 10.0
-#: A reply must begin, and any other sound be heard, within this time, s.
+#: How long to wait for the beginning of a reply, or for any other sound, s.
 PATIENCE_S = 30.0
 
 SYSTEMS: dict[str, Callable[[SoundServer, Conditions], System]] = {
@@ -104,36 +104,62 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parsed command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.bargein",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
-    add("--interruptions", type=int, default=30, metavar="N", help="of each system (default 30)")
     add(
-        "--pace", type=float, default=4.0, metavar="X", help="the server's, × real time (default 4)"
+        "--interruptions",
+        type=int,
+        default=30,
+        metavar="N",
+        help="how often each system is interrupted (default 30)",
     )
-    add("--stale", action="store_true", help=f"deltas go on for {LATE_MS} ms after a cancel")
-    add("--stall", action="store_true", help=f"{STALL_MS / 1000:g} s of silence in mid-reply")
+    add(
+        "--pace",
+        type=float,
+        default=4.0,
+        metavar="X",
+        help="the server sends audio X times as fast as it plays (default 4)",
+    )
+    add(
+        "--stale",
+        action="store_true",
+        help=f"the server goes on sending deltas for {LATE_MS} ms after a cancel",
+    )
+    add(
+        "--stall",
+        action="store_true",
+        help=f"the server pauses each reply, for {STALL_MS / 1000:g} s of silence",
+    )
     stages = (*registry.STAGES, *registry.LISTENERS)
-    for name, what in (("--stopped", "stopped (SIGSTOP)"), ("--spinning", "hung in a loop")):
-        text = f"a stage of Bargein that is {what}, repeatable"
+    for name, what in (("--stopped", "stop it (SIGSTOP)"), ("--spinning", "let it hang in a loop")):
+        text = f"name a stage of Bargein and {what}; may be given several times"
         add(name, action="append", default=[], choices=stages, metavar="STAGE", help=text)
-    add("--busy", action="store_true", help="every core computes for somebody else as well")
-    add("--only", action="append", choices=list(SYSTEMS)[:3], help="a system, repeatable")
+    add("--busy", action="store_true", help="keep every core busy with other work")
+    add(
+        "--only",
+        action="append",
+        choices=list(SYSTEMS)[:3],
+        help="measure only this system; may be given several times",
+    )
     add(
         "--peer",
         action="append",
         default=[],
         choices=["pipecat"],
-        help="compare with this system as well",
+        help="measure this system, too",
     )
     add(
-        "--peer-python", default=sys.executable, metavar="PATH", help="the Python that has the peer"
+        "--peer-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="the Python in which the peer is installed",
     )
-    add("--json", type=Path, metavar="FILE", help="write every interruption to this file as well")
+    add("--json", type=Path, metavar="FILE", help="also write every interruption to this file")
     return made
 
 
@@ -157,10 +183,10 @@ def read_conditions(arguments: argparse.Namespace) -> Conditions:
 
 
 def spread(count: int, *, stalled: bool) -> list[float]:
-    """Return the places at which to interrupt, in s of the heard reply."""
-    # After the stall, if there is one.
+    """Return the positions at which to interrupt, in s of the reply that was heard."""
+    # If there is a stall, interrupt after it.
     later = (STALL_AFTER_MS + STALL_MS) / 1000 if stalled else 0.0
-    # The golden ratio spreads any number of places evenly, and none is a multiple of a block.
+    # The golden ratio spreads any number of positions evenly, away from the multiples of a block.
     return [later + FIRST_S + (LAST_S - FIRST_S) * (n * 0.6180339887 % 1) for n in range(count)]
 
 
@@ -187,14 +213,14 @@ def run(
     listener: Listener,
     points: Sequence[float],
 ) -> list[Interruption]:
-    """Interrupt a system at each of the places, each in another reply."""
+    """Interrupt one reply of a system at each of the positions."""
     listen_s = LISTEN_S + conditions.late_ms / 1000 * max(1.0, conditions.pace)
     with SoundServer() as sound, sound.record() as ear, make(sound, conditions) as system:
         ends: list[int] = []
         events_ns = [interrupt(ear, system, point, listen_s, ends) for point in points]
         # The server writes what it believes when it replies again.
         ear.wait_for_sound(after=ends[-1], timeout=PATIENCE_S)
-        # Not earlier: the recording's clock is most exact at the end.
+        # Evaluate the recording now, because its clock is most exact at its end.
         found = []
         for point, event_ns, begin, end in zip(
             points, events_ns, [0, *ends[:-1]], ends, strict=True
@@ -220,7 +246,7 @@ def interrupt(ear: Ear, system: System, point: float, listen_s: float, ends: lis
 
 
 def wait_until(ear: Ear, sample: int) -> None:
-    """Wait until this much was recorded."""
+    """Wait until the recording is longer than ``sample``."""
     ear.wait_for(lambda heard: len(heard) > sample, PATIENCE_S, "any more")
 
 

@@ -5,8 +5,8 @@
 Each fault happens while the conversation is idle, while a reply is heard, or at the moment of a
 barge-in. A stage is killed (and started again) or stopped for two seconds; the connection is
 closed, reset, frozen or answered with an error; the sound server is restarted. After each fault the
-person asks something, and the answer has to be heard. Replies are a rising tone, recorded at the
-speaker (with ``--files``: at the file device), which tells how far each was heard.
+person asks something, and the answer has to be heard. Replies are a rising tone. The recording
+of the speaker (with ``--files``: of the file device) tells how much of each reply was heard.
 
     answer       from the question after the fault to the answer's first sound, minus the time that
                  this takes without a fault, s
@@ -37,21 +37,21 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--faults", type=int, default=200, metavar="N", help="how many (default 200)")
+    add("--faults", type=int, default=200, metavar="N", help="the number of faults (default 200)")
     add(
         "--seed",
         type=int,
         default=1,
         metavar="N",
-        help="chooses the faults and their times (default 1)",
+        help="the seed that selects the faults and their times (default 1)",
     )
-    add("--files", action="store_true", help="use files even if there is a sound server")
+    add("--files", action="store_true", help="use file devices even if there is a sound server")
     add(
         "--only",
         action="append",
         default=[],
         metavar="WORD",
-        help="only faults of this name, repeatable",
+        help="cause only faults with this word in their names; may be given several times",
     )
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def progress(fault: Fault) -> None:
-    """Return a line about one fault."""
+    """Print a line about one fault."""
     answered = "no answer" if fault.answer_s is None else f"answer after {fault.answer_s:.2f} s"
     answered += f", at {fault.at_s:.2f} to {fault.over_s:.2f} s"
     again = f", asked again {fault.repeats} times" if fault.repeats else ""

@@ -66,14 +66,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--window", type=float, default=20.0, metavar="S", help="of each measurement"
+        "--window",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="the length of each measurement (default 20)",
     )
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="of bin/demo; 0: none")
     parser.add_argument(
-        "--files", action="store_true", help="use files even if there is a sound server"
+        "--runs",
+        type=int,
+        default=5,
+        metavar="N",
+        help="how often to start bin/demo (default 5; 0 skips this part)",
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the results to this file as well"
+        "--files", action="store_true", help="use file devices even if there is a sound server"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the results to this file"
     )
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
@@ -204,7 +214,7 @@ def table(usage: Mapping[str, Mapping[str, Usage]]) -> str:
 
 
 def sums() -> list[tuple[str, list[str]]]:
-    """Return the sums of the table, with echo and vad apart."""
+    """Return the sums of the table, and the sums of echo and vad."""
     rest = [stage for stage in registry.STAGES if stage not in ROOM]
     return [("the five", rest), ("echo+vad", list(ROOM)), ("all", list(registry.STAGES))]
 

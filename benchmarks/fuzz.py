@@ -25,8 +25,15 @@ def _peak() -> int:
 def main() -> int:
     """Run the benchmark; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
-    parser.add_argument("target", nargs="*", choices=[*TARGETS, []], help="default: all")
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="in all (default: a million)")
+    parser.add_argument(
+        "target", nargs="*", choices=[*TARGETS, []], help="what to test (default: all targets)"
+    )
+    parser.add_argument(
+        "--inputs",
+        type=int,
+        default=1_000_000,
+        help="the number of inputs for all targets together (default: a million)",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--again", type=Path, metavar="FILE", help="try only the input in this file"
@@ -39,7 +46,7 @@ def main() -> int:
         return 0
     try:
         for target in targets:
-            fuzz(target, 1000, 0)  # Everything that is made once exists by now.
+            fuzz(target, 1000, 0)  # Now every object that is made only once exists.
             before, begun = _peak(), time.monotonic()
             counted = fuzz(target, arguments.inputs // len(targets), arguments.seed)
             took = time.monotonic() - begun

@@ -36,7 +36,7 @@ class Prompter:
     """The proxy, on its own thread."""
 
     def __init__(self, server: str) -> None:
-        """``server``: the URL of the real server."""
+        """Forward to the real server, whose URL is ``server``."""
         self._server = server
         self._loop: asyncio.AbstractEventLoop
         self._closing = asyncio.Event()
@@ -112,7 +112,7 @@ async def _move(
 
 
 def _appends(sound: Samples, silence: int = 0) -> list[str]:
-    """Return the events that append a sound and then this many samples of silence."""
+    """Return the events that append a sound, and then ``silence`` samples of silence."""
     pcm = sound.tobytes() + bytes(2 * silence)
     step = 2 * round(_APPEND_S * RATE)
     return [

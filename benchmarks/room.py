@@ -37,13 +37,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.room", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the results to this file as well"
+        "--json", type=Path, metavar="FILE", help="also write the results to this file"
     )
     parser.add_argument(
-        "--only", metavar="TEXT", default="", help="only rooms with this in their names"
+        "--only", metavar="TEXT", default="", help="only rooms whose names contain this text"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="draws other rooms of the same kind"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="the seed of the rooms: another seed makes other rooms of the same kinds",
     )
     config.add_arguments(parser)
     arguments = parser.parse_args()

@@ -101,7 +101,7 @@ class Stream:
         """
         if len(self.points) < 10:
             return float("nan"), float("nan")
-        # The first seconds of a stream are not steady.
+        # The times in the first seconds of a stream are inexact.
         at = np.array([p[0] for p in self.points[5:]], np.float64)
         at = (at - at[0]) / 1e9
         place = np.array([p[1] for p in self.points[5:]], np.float64) / pcm.RATE
@@ -148,7 +148,7 @@ class Clocks:
 
 
 class Talk(Pipeline):
-    """The stages, of whose many messages only a few are kept."""
+    """The stages, and a listener that keeps only a few of their many messages."""
 
     kinds = (messages.LinkState, messages.Interruption)
 
@@ -161,11 +161,23 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--minutes", type=float, default=120.0, metavar="N", help="how long (default 120)")
-    add("--files", action="store_true", help="use a file as microphone and no speaker")
-    add("--session", type=float, default=SESSION_S, metavar="S", help="how long a session lasts")
-    add("--seed", type=int, default=1, metavar="N", help="when the person speaks")
-    add("--json", type=Path, metavar="FILE", help="write every sample to this file as well")
+    add(
+        "--minutes",
+        type=float,
+        default=120.0,
+        metavar="N",
+        help="the length of the conversation (default 120)",
+    )
+    add("--files", action="store_true", help="use a file as the microphone, and no speaker")
+    add("--session", type=float, default=SESSION_S, metavar="S", help="the length of a session")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="the seed of the times at which the person speaks (default 1)",
+    )
+    add("--json", type=Path, metavar="FILE", help="also write every sample to this file")
     arguments = parser.parse_args()
     why = "asked for" if arguments.files else SoundServer.unavailable()
     seconds = arguments.minutes * 60

@@ -23,37 +23,40 @@ from services.emulator.tone import Tone
 from shared import bus, messages, registry
 from shared.audio import pcm
 
-#: Length of the pieces that are looked up in the tone, and their distance, in samples. Up to
-#: ``FADE`` samples at the ends of sound may be a fade.
+#: The length of the chunks that are found in the tone (30 ms) and their distance (60 ms), in
+#: samples. Up to ``FADE`` samples (4 ms) at both ends of a sound may be a fade.
 PIECE, STEP, FADE = RATE * 30 // 1000, RATE * 60 // 1000, RATE * 4 // 1000
-#: A piece that is shorter than this cannot be found in the tone, samples.
+#: A shorter chunk is too short to be found in the tone: 4 ms, in samples.
 LEAST = RATE * 4 // 1000
-#: Sound with a longer silence between is two pieces, ms: the tone has no longer silence in it.
+#: The longest silence within one chunk, ms: the tone contains no longer silence.
 GAP_MS = 2
-#: Sound that begins this shortly before the end of a recording may go on after it, samples.
+#: A sound that ends this shortly before the end of a recording may go on after it: 25 ms, in
+#: samples.
 ENDS = RATE * 25 // 1000
-#: Sound that is this far apart belongs to two replies if nothing else decides it, s.
+#: Sounds that are this far apart belong to two replies, if nothing else decides it, s.
 APART_S = 1.0
-#: Sound found this near to the beginning of the tone (ms), this long after other sound (s), is
-#: another reply.
+#: A sound is another reply if its chunk is from the first BEGINNING_MS of the tone and if it comes
+#: at least ANEW_S after the sound before it.
 BEGINNING_MS, ANEW_S = 10, 0.2
-#: A larger step forward in the tone is a hole, ms: a device that goes away takes its buffer along.
+#: A larger step forward in the tone is a hole, ms. An unplugged device loses the audio in its
+#: buffer.
 HOLE_MS = 40
-#: A playback that publishes nothing for this long does not run, s.
+#: A playback that has published nothing for this long is not running, s.
 SILENT_S = 2.0
-#: A stage whose last message is older than this has not read all that there was, ns.
+#: If a stage's last message is older than this, the stage may have messages to read, ns.
 BEHIND_NS = 100_000_000
-#: Frames may be under way while they are counted, and a killed stage loses the frames it had.
+#: The frames that may be under way while they are counted, and the frames that a killed stage may
+#: lose.
 UNDER_WAY, OF_A_RESTART = 12, 12
 
 
 @dataclass
 class Played:
-    """One reply at the speaker. Times are s of the monotonic clock, places in the reply are ms."""
+    """One reply at the speaker. Times are monotonic s; positions in the reply are ms."""
 
     begun_s: float
     whole_ms: float = 0.0  # how much of its beginning was played without a hole
-    last_ms: float = 0.0  # the last place that was played
+    last_ms: float = 0.0  # the last position that was played
     ended_s: float = 0.0
     hole: bool = False
 
@@ -73,7 +76,7 @@ class Recording:
 
 
 class Tones:
-    """Finds pieces of the tone."""
+    """Finds chunks of the tone in a recording."""
 
     def __init__(self, seconds: float) -> None:
         samples = round(seconds * RATE)
@@ -83,7 +86,7 @@ class Tones:
         """Return the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
-            # A busy machine makes gaps of some ms. No piece lies across a gap.
+            # A busy machine makes gaps of some ms. A chunk must not contain a gap.
             for begin, end in spans(recording.samples, gap_ms=GAP_MS):
                 begun_s = recording.begun_s + begin / RATE
                 points = self._points(end - begin)
@@ -92,7 +95,7 @@ class Tones:
                     place = speech.find(piece, self._tone)
                     if place.correlation > FITS:
                         self._add(found, begun_s + at / RATE, samples_ms(place.at), size)
-                # Sound long after, or at the end of the recording, begins another reply.
+                # A sound long after the last, or at the end of a recording, is another reply.
                 if not points and (
                     end > len(recording.samples) - ENDS
                     or (found and begun_s - found[-1].ended_s > APART_S)
@@ -101,7 +104,7 @@ class Tones:
                 if found:
                     found[-1].ended_s = recording.begun_s + end / RATE
                     if not points:
-                        # Too short to be found: it continues the sound before it.
+                        # The sound is too short to be found, so it continues the sound before it.
                         found[-1].add(samples_ms(end - begin))
         return found
 

@@ -27,18 +27,19 @@ from shared import messages, registry
 from shared.audio import pcm
 
 TONE_S = 3.0
-#: The server sends audio hardly faster than real time, so that a fault finds it still arriving.
+#: The server sends audio only 1.5 times as fast as real time, so that a fault happens while audio
+#: still arrives.
 PACE = 1.5
 #: A question that is not answered within this time (s) is asked again, at most this often.
 AGAIN_S, TIMES = 5.0, 5
 PATIENCE_S = 20.0
 STOPPED_S = 2.0
-#: How much more (ms) the server may be told than was heard, and how much less if no fault came
-#: between.
+#: How much more than was heard a truncate may state, and, if no fault came between, how much less,
+#: ms.
 ABOVE_MS, BELOW_MS = 12.0, 12.0
-#: A device that goes away takes along at most this much audio that it was given, ms.
+#: The most audio that an unplugged device may have taken without playing it, ms.
 TAKEN_MS = 40.0
-#: The shortest question, s.
+#: The length of the shortest question, s.
 QUESTION_S = 1.1
 PHASES = ("idle", "speaking", "interrupted")
 #: The person in a file asks and talks over the answer, except over every third answer.
@@ -238,7 +239,7 @@ class Talk:
             if time.monotonic() > deadline:
                 # the session is over
                 return {}
-            time.sleep(0.01)  # Nothing tells when a file grows, so look again.
+            time.sleep(0.01)  # No event says that a file has grown, so look again.
         return {
             item["id"]: item["audio_ms"]
             for item in found[-1]["items"]
@@ -255,9 +256,9 @@ def run(
     plan: Sequence[tuple[str, str]] = (),
     say: Callable[[Fault], None] = lambda _: None,
 ) -> tuple[list[Fault], list[str]]:
-    """Cause this many faults; return them, and lines about the accounts.
+    """Cause ``count`` faults. Return the faults, and lines about the accounts.
 
-    ``plan``: which faults and when; None: by chance.
+    ``plan`` names the faults and their moments. Without it, chance selects them.
     """
     chance = random.Random(seed)
     faults: list[Fault] = []
@@ -402,7 +403,8 @@ def _stale(
 ) -> None:
     """Look for sound of items that playback reported as cut.
 
-    ``merged``: start times, s, of replies that could not be told from the ones before them.
+    ``merged`` are the start times, s, of replies that the recording does not separate from the
+    replies before them.
     """
     for cut in talk.run.bus.all(messages.FlushReport):
         if not any(0 < item.heard < item.received for item in cut.items):

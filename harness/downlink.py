@@ -1,4 +1,4 @@
-"""Downlink's own dispatch of server events, over real parts and without a bus."""
+"""Downlink's handling of server events, with its real parts and without a bus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.config import Config
 
 
 class Reader:
-    """Reads server events as downlink does where the server decides, and keeps the messages."""
+    """Reads server events as downlink does if the server decides, and returns the messages."""
 
     def __init__(self, turns: Turns, history: History | None = None) -> None:
         self.turns = turns
@@ -32,7 +32,7 @@ class Reader:
         self._events.read(event, received_ns, received_ns)
         return self._out
 
-    # server_events.Actions
+    # The methods of server_events.Actions.
 
     def flush(self, cause: str, event_ns: int) -> None:
         flush = self.turns.flush(cause, event_ns)
@@ -46,7 +46,7 @@ class Reader:
         self._out += outcome
 
     def publish_state(self) -> None:
-        """Leave out the state: whoever reads it asks ``turns`` for it."""
+        """Do nothing: a caller that needs the state reads ``turns``."""
 
     def decided(self, interrupts: bool) -> None:
         assert not interrupts

@@ -49,7 +49,7 @@ def read_bus(data: bytes) -> bool:
         _told(error, 200)
         return False
     if codec.decode(kind, *codec.encode(*found)) != found:
-        raise AssertionError("what is read is not what would be sent")
+        raise AssertionError("the message that was read is not the message that would be sent")
     return True
 
 
@@ -124,7 +124,7 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
 }
 
 
-# good inputs
+# Valid inputs.
 
 
 def _made(kind: Any) -> Any:

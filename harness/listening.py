@@ -2,7 +2,7 @@
 
 A reply is the rising tone, so the last sound tells how far the reply was heard. The pitch alone is
 exact to some ms. The sound server changes no sample, so the last stretch before the silence is
-looked up in the tone itself, which is exact to the sample.
+found in the tone itself, which is exact to the sample.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from services.emulator.tone import Tone
 
 #: A sample up to this value is silence; the tone's peak is 10,000.
 QUIET = 8
-#: A silence is longer than this, ms, and so than a gap that a busy machine makes.
+#: A shorter silence is a gap that a busy machine makes: 25 ms, in samples.
 GAP = RATE * 25 // 1000
-#: How far the recording's clock may be off, ms.
+#: The greatest error of the recording's clock: 3 ms, in samples.
 CLOCK = RATE * 3 // 1000
-#: The longest silence within sound lies between two halves of a wave; the lowest tone has 300 Hz.
+#: The longest silence within sound, in samples: 2 ms, between two halves of a wave of 300 Hz, which
+#: is the lowest frequency of the tone.
 CROSSING = RATE * 2 // 1000
-#: This much before the silence may be a fade, which fits nowhere in the tone.
+#: The sound before the silence may be a fade, which matches no part of the tone: 4 ms, in samples.
 FADE = RATE * 4 // 1000
-#: The longest and the shortest stretch to look up, and how well it has to fit.
+#: The lengths of a chunk to find in the tone, in samples: 40, 20 and 10 ms. A longer chunk is tried
+#: first.
 LENGTHS = (RATE * 40 // 1000, RATE * 20 // 1000, RATE * 10 // 1000)
+#: The correlation from which a chunk counts as found in the tone.
 FITS = 0.999
 
 
@@ -36,7 +39,7 @@ FITS = 0.999
 class Interruption:
     """One interruption at the speaker. Times are ms."""
 
-    point_s: float  # the place in the reply at which it was wanted
+    point_s: float  # the position in the reply at which to interrupt
     event_ns: int
     silence_ms: float | None = None  # after the event; None: nothing was playing
     heard_ms: float | None = None  # how much of the reply was heard

@@ -2,7 +2,7 @@
 
 A program under test runs with ``SoundServer.env`` and finds both as the machine's default devices,
 through ALSA as on any Linux. A ``Mouth`` plays into the mic, an ``Ear`` records what the speaker
-plays. Nothing of the machine's own sound is touched, and no setting of the person's is read.
+plays. The machine's own sound server and the user's settings are neither used nor changed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ RATE = 24_000
 """The default rate of an ear and a mouth, samples per second."""
 
 EAR_LATENCY_MS = 5
-"""The sound server hands an ear this much at a time, ms, and works in steps of this size."""
+"""The length of a chunk that the sound server renders and delivers to an ear, ms."""
 
 MOUTH_LATENCY_MS = 100
-"""A mouth sends this much ahead, ms, so that a busy machine makes no gaps in its speech."""
+"""How far a mouth sends ahead, ms, so that a busy machine makes no gaps in its speech."""
 
 START_TIMEOUT = 10.0
-"""A sound server or a recording has to be ready within this time, s."""
+"""How long a sound server or a recording may take to be ready, s."""
 
 PROGRAMS = ("pulseaudio", "pactl", "pacat", "parec")
 ALSA_PLUGIN = "alsa-lib/libasound_module_pcm_pulse.so"
@@ -52,7 +52,7 @@ class SoundServerError(Exception):
 
 
 class SoundServer:
-    """A PulseAudio of our own, in a directory of its own, with two null sinks: `speaker` and `mic`.
+    """A private PulseAudio, in its own directory, with two null sinks: `speaker` and `mic`.
 
     The default output is `speaker`, the default input what is played into `mic`. All processes are
     started by the calling thread and end when that ends, even if it is killed: start it in the main
@@ -60,10 +60,10 @@ class SoundServer:
     """
 
     def __init__(self, rate: int = RATE) -> None:
-        """``rate``: samples per second of both devices."""
+        """Set the rate of both devices, in samples per second."""
         self.rate = rate
-        # In /tmp whatever TMPDIR says: a socket's path has to be short, and PULSE_SERVER is a list
-        # separated by spaces.
+        # In /tmp even if TMPDIR is another directory: a socket's path must be short and without
+        # spaces, because PULSE_SERVER is a list separated by spaces.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-sound-", dir="/tmp"))
         self.env = self._environment()
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -127,7 +127,7 @@ class SoundServer:
                 raise SoundServerError(
                     f"PulseAudio is not ready after {START_TIMEOUT:g} s:\n{self._log_tail()}"
                 )
-            time.sleep(0.005)  # Nothing tells when the socket starts to listen, so look again.
+            time.sleep(0.005)  # No event says when the socket listens, so try again.
         self.pactl("set-default-sink", "speaker")
         self.pactl("set-default-source", "mic.monitor")
 
@@ -325,9 +325,9 @@ class Ear:
     def started_at(self) -> float:
         """When the first sample was played, on the clock of ``time.monotonic()``.
 
-        The server hands over a piece of ``EAR_LATENCY_MS`` when the sink begins to play it. A piece
-        may arrive late, never early, so the earliest arrival counts. The value is exact to about 1
-        ms once the recording has run for a while.
+        The server delivers a chunk of ``EAR_LATENCY_MS`` when the sink begins to play it. A chunk
+        may arrive late, but never early, so the earliest arrival counts. The value is exact to
+        about 1 ms after the recording has run for a while.
         """
         with self._changed:
             return self._started_at

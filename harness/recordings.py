@@ -96,7 +96,7 @@ def place(said: bytes, within: bytes, begin: int = 0) -> int:
     at = within.find(said, begin * pcm.SAMPLE_BYTES)
     while at > 0 and at % pcm.SAMPLE_BYTES:
         at = within.find(said, at + 1)
-    assert at >= 0, "it was never said"
+    assert at >= 0, "the recording does not contain these samples"
     return at // pcm.SAMPLE_BYTES
 
 

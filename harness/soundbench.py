@@ -99,8 +99,8 @@ class Listener:
 class Pipeline:
     """The stages, the emulator, and a listener on their bus.
 
-    ``env`` is that of the sound server, or empty; ``settings`` are configuration keys, as
-    ``{"session.greeting": "Say hello."}``; ``emulator`` its options.
+    ``env`` is the sound server's environment, or empty. ``settings`` are configuration keys, such
+    as ``{"session.greeting": "Say hello."}``. ``emulator`` are the options of the emulator.
     """
 
     #: The topics to listen to, besides every stage's health.
@@ -125,8 +125,12 @@ class Pipeline:
         server: str = "",
         modules: Mapping[str, Sequence[str]] = {},
     ) -> None:
-        """``server``: a URL instead of the emulator; ``modules``: what runs instead of a stage."""
-        # In /tmp whatever TMPDIR says: a socket's path has to be short.
+        """Prepare the directory and the settings.
+
+        ``server`` is a URL to use instead of the emulator. ``modules`` are the modules, with
+        arguments, that run instead of some stages.
+        """
+        # In /tmp even if TMPDIR is another directory, because a socket's path must be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
         self.bus_directory = bus.prepare_directory(self.directory / "bus")
         self.journal_file = self.directory / "journal"
@@ -241,7 +245,7 @@ class Pipeline:
                 raise PipelineError(
                     f"the journal has {len(entries)} of {count} entries of kind {kind}"
                 )
-            time.sleep(0.02)  # Nothing tells when a file grows, so look again.
+            time.sleep(0.02)  # No event says that a file has grown.
         return entries
 
     def close(self) -> None:
@@ -293,5 +297,5 @@ class Pipeline:
         while (found := pattern.search(self.log(name))) is None:
             if self._processes[name].poll() is not None or time.monotonic() > deadline:
                 raise PipelineError(f"{name} does not get ready:\n{self.log(name)}")
-            time.sleep(0.01)  # Nothing tells when a file grows, so look again.
+            time.sleep(0.01)  # No event says that a file has grown.
         return found
