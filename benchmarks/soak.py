@@ -38,6 +38,7 @@ from harness.pulse import RATE, SoundServer
 from harness.soundbench import Pipeline
 from shared import bus, messages, registry
 from shared.audio import pcm
+from shared.poller import Poller
 
 #: A reply of over three minutes, so that it is playing whenever the person speaks.
 REPLY = ("--reply", "clip:long")
@@ -128,7 +129,7 @@ class Clocks:
     def _listen(self) -> None:
         wanted = [registry.of(messages.MicFrame), registry.of(messages.SpeakerFrame)]
         subscriber = bus.Subscriber(wanted, self._directory, observer=True)
-        poller = bus.Poller()
+        poller = Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)
         while not self._ending.is_set():

@@ -11,26 +11,27 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from shared import stage
+from shared.stage import Stage
 
 AFTER_S = 2.0
 
 
 def main() -> int:
     """Run the stage named by the first argument."""
-    module = importlib.import_module(f"services.{sys.argv.pop(1)}")
-    run = stage.run
+    module = importlib.import_module(f"services.{sys.argv.pop(1)}.__main__")
+    run = module.run
 
     def run_and_spin(
-        name: str, set_up: Callable[[stage.Stage], object], *rest: Any, **options: Any
+        name: str, set_up: Callable[[Stage], object], *rest: Any, **options: Any
     ) -> int:
-        def set_up_to_spin(made: stage.Stage) -> None:
+        def set_up_to_spin(made: Stage) -> None:
             set_up(made)
             made.after(AFTER_S, _spin)
 
-        return run(name, set_up_to_spin, *rest, **options)
+        code: int = run(name, set_up_to_spin, *rest, **options)
+        return code
 
-    stage.run = run_and_spin
+    module.run = run_and_spin  # type: ignore[attr-defined]
     code: int = module.main()
     return code
 

@@ -11,7 +11,10 @@ import sys
 import time
 
 from shared import bus, config, messages, registry
-from shared.stage import RUNNING, AlreadyRunning, take_lock
+from shared.directory import BusError, prepare_directory
+from shared.exit_codes import RUNNING
+from shared.lock import AlreadyRunning, take_lock
+from shared.poller import Poller
 
 #: The name under which this command is on the bus.
 NAME = registry.of(messages.Control).publisher
@@ -35,17 +38,17 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         settings = config.load(arguments).config
-        directory = bus.prepare_directory(config.bus_directory(settings))
+        directory = prepare_directory(config.bus_directory(settings))
         network = config.bus_network(settings)
         take_lock(NAME, directory)
         publisher = bus.Publisher(NAME, directory, network)
     except AlreadyRunning as error:
         print(f"control: {error}", file=sys.stderr)
         return RUNNING
-    except (config.ConfigError, bus.BusError) as error:
+    except (config.ConfigError, BusError) as error:
         print(error, file=sys.stderr)
         return 2
-    poller = bus.Poller()
+    poller = Poller()
     for socket in publisher.sockets:
         poller.watch(socket)
     end = time.monotonic() + WAIT_S

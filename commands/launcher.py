@@ -22,7 +22,7 @@ from honcho.manager import KILL_WAIT, SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 from honcho.process import Process
 
-from shared.stage import CRASHED, RESTART
+from shared.exit_codes import CRASHED, RESTART
 
 #: The delay before a crashed stage is started again, s, after its first crash: a person hardly
 #: notices it. Each further crash doubles the delay, up to the second number: a stage that cannot

@@ -15,7 +15,7 @@ from honcho import environ
 
 from shared import config, registry
 from shared.realtime import endpoint
-from shared.stage import KEY_STAGE
+from shared.run import KEY_STAGE
 
 
 def check(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from commands.running import LOOK_S, holder
 from shared import config, registry
-from shared.stage import RESTART_SIGNAL
+from shared.signals import RESTART_SIGNAL
 
 #: How long to wait for the new process to take the stage's lock, s: Python has to start first.
 RESTARTED_S = 5.0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from commands.running import LOOK_S, holder
 from shared import config, registry
-from shared.stage import SHUTDOWN_S
+from shared.signals import SHUTDOWN_S
 
 #: A stage ends within SHUTDOWN_S of the signal. One that has not ended after this long, s, is
 #: killed.

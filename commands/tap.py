@@ -18,8 +18,10 @@ import msgspec
 
 from shared import bus, config, messages, registry
 from shared.audio import pcm
+from shared.directory import BusError, prepare_directory
+from shared.poller import Poller
 from shared.printable import printable
-from shared.stage import arm_signals
+from shared.signals import arm_signals
 
 DESCRIPTION = """\
 Look at a running bus. The tap only observes: it takes no message away from a stage.
@@ -62,7 +64,7 @@ def _deliveries(
     subscriber: bus.Subscriber, seconds: float, ended: threading.Event
 ) -> Iterator[bus.Delivery[messages.Message]]:
     """Yield the messages of the next ``seconds`` (0: no limit), until ``ended`` is set."""
-    poller = bus.Poller()
+    poller = Poller()
     for socket in subscriber.sockets:
         poller.watch(socket)
     end = time.monotonic() + seconds if seconds else float("inf")
@@ -191,8 +193,8 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
         return 1
     try:
         # In a directory that others can write to, the messages could be another user's.
-        bus.prepare_directory(directory)
-    except bus.BusError as error:
+        prepare_directory(directory)
+    except BusError as error:
         print(f"tap: {error}", file=sys.stderr)
         return 1
     subscriber = bus.Subscriber(rows, directory, network, observer=True)

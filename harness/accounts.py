@@ -22,6 +22,7 @@ from harness.pulse import RATE, Samples, spans
 from services.emulator.tone import Tone
 from shared import bus, messages, registry
 from shared.audio import pcm
+from shared.poller import Poller
 
 #: The length of the chunks that are found in the tone (30 ms) and their distance (60 ms), in
 #: samples. Up to ``FADE`` samples (4 ms) at both ends of a sound may be a fade.
@@ -227,7 +228,7 @@ class Ledger:
         rows = [registry.of(kind) for kind in kinds]
         rows += [registry.health("uplink"), registry.health("link")]
         subscriber = bus.Subscriber(rows, self.directory, observer=True)
-        poller = bus.Poller()
+        poller = Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)
         while not self._ending.is_set():

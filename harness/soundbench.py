@@ -22,6 +22,8 @@ from typing import Any, Self, TypeVar
 
 from harness.pulse import end_process, spawn
 from shared import bus, messages, registry
+from shared.directory import prepare_directory
+from shared.poller import Poller
 
 ROOT = Path(__file__).parents[1]
 READY_S = 20.0
@@ -84,7 +86,7 @@ class Listener:
 
     def _listen(self) -> None:
         subscriber = bus.Subscriber(self._wanted, self._directory, observer=True)
-        poller = bus.Poller()
+        poller = Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)
         while not self._ending.is_set():
@@ -132,7 +134,7 @@ class Pipeline:
         """
         # In /tmp even if TMPDIR is another directory, because a socket's path must be short.
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-run-", dir="/tmp"))
-        self.bus_directory = bus.prepare_directory(self.directory / "bus")
+        self.bus_directory = prepare_directory(self.directory / "bus")
         self.journal_file = self.directory / "journal"
         self.env = self._environment(env, settings)
         self.stages = list(stages)

@@ -1,18 +1,13 @@
-"""The message bus: ZeroMQ PUB/SUB without a broker. With shared/network.py, what imports zmq.
+"""The message bus: ZeroMQ PUB/SUB without a broker.
 
-Every publisher binds its own endpoint (an ipc socket in the bus directory, or where the network
-has it) and every reader connects to the publishers of the topics it wants, found through the
-registry. Nothing here blocks:
-a stage's loop polls, receives what is there, and sends.
+Every publisher binds its own endpoint: an ipc socket in the bus directory, or the address that the
+network has for it. Every subscriber connects to the publishers of the topics that it reads, which
+it finds through the registry. Nothing here blocks: a stage's loop polls, receives the messages that
+are there, and sends.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import select
-import stat
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,117 +20,43 @@ import zmq
 
 from shared import codec, messages, registry
 from shared.clocks import Clock
+from shared.directory import BusError
 from shared.network import LOCAL, Network
+from shared.poller import Ready
 from shared.readers import Audience, Frames, Hold, subscription
 from shared.registry import Queue, Topic
 
-#: A restarted stage is heard again this soon (ZeroMQ's own default is 100 ms).
+#: Milliseconds until a subscriber connects to a restarted stage again. ZeroMQ's default is 100 ms.
 RECONNECT_MS = 20
-#: Messages refused in one go, so that a flood of them does not keep a reader from its other work.
+#: Messages that one call refuses, so that a flood of them does not keep a reader from other work.
 REFUSED_AT_ONCE = 256
-#: A new reader of sound that goes on and on is seen within this long.
-LOOK_NS = 100_000_000
-#: As plain numbers: zmq's own, enumerations, cost more to compare than the socket to ask.
+#: Plain ints: comparing zmq's enum members costs more than asking the socket.
 READABLE = int(zmq.POLLIN)
 EVENTS = int(zmq.EVENTS)
 RCVMORE = int(zmq.RCVMORE)
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 LAST = int(zmq.NOBLOCK)
-#: What a socket path may be long, for Linux (108 with its zero) and macOS (104).
-MAX_PATH = 103
-#: ZeroMQ hangs up on a peer that sends a longer frame, and does not connect again. So this only
-#: protects the memory: what is too long for a message is refused when it is read.
+#: ZeroMQ closes the connection to a peer that sends a longer frame, for good. So this limit, in
+#: bytes, only protects the memory: a message over its own limit is refused when it is read.
 MAX_FRAME = 10 * messages.MAX_TEXT
-
-
-#: Messages that wait in the reader's own process. All others wait at their publisher, which has the
-#: longer queue, and of fewer bytes.
+#: Messages that wait in the reader's own process. All others wait at the publisher, whose queue is
+#: longer and takes less memory.
 AHEAD = 64
-#: On tcp, the system gives up a peer that has not answered for this long. On ipc the kernel reports
-#: the end of a peer at once.
+#: On tcp, the kernel gives up a peer that has not answered for this time, s. On ipc it reports the
+#: end of a peer at once.
 GONE_S = 20
-#: Urgent messages in a row, after which the others have their turn.
+#: After this many urgent messages in a row, the other topics are read first.
 URGENT_AT_ONCE = 64
-
-
-#: What a Poller found to be ready.
-Ready = Sequence["zmq.Socket[bytes] | int"]
-
-
-class BusError(Exception):
-    """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be
-    bound.
-    """
-
-
-def default_directory() -> Path:
-    """Give the user's own runtime directory, or one under the temporary directory."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    # one that is not absolute would be another place for each stage, and is to be ignored
-    if Path(runtime).is_absolute():
-        return Path(runtime) / "bargein"
-    return Path(tempfile.gettempdir()) / f"bargein-{os.getuid()}"
-
-
-def prepare_directory(directory: Path) -> Path:
-    """Make the bus directory, mode 0700, or check that the one there is ours alone.
-
-    Raises BusError where it is a link, another user's, open to others, or its path too long for a
-    socket.
-    """
-    longest = max(len(t.endpoint) for t in registry.TOPICS) + len("/.ipc")
-    if len(os.fsencode(str(directory))) + longest > MAX_PATH:
-        raise BusError(
-            f"bus directory {directory}: the path is too long for a socket"
-            f" (at most {MAX_PATH - longest} bytes): set bus.directory to a shorter one"
-        )
-    try:
-        for above in reversed(directory.parents):
-            if not above.exists():
-                above.mkdir(mode=0o700, exist_ok=True)
-        try:
-            directory.mkdir(mode=0o700)
-        except FileExistsError:
-            pass  # what it is, is looked at below
-        found = directory.lstat()
-    except OSError as error:
-        raise BusError(
-            f"bus directory {directory}: {error.strerror}:"
-            " set bus.directory to one you can write to"
-        ) from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise BusError(
-            f"bus directory {directory}: not a directory: remove it or set bus.directory"
-        )
-    if found.st_uid != os.getuid():
-        raise BusError(
-            f"bus directory {directory}: belongs to user {found.st_uid}, who could listen in:"
-            " set bus.directory to one of your own"
-        )
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise BusError(
-            f"bus directory {directory}: open to other users (mode"
-            f" {stat.S_IMODE(found.st_mode):04o}): run chmod 700 {directory}"
-        )
-    for above in directory.resolve().parents:
-        mode = above.stat().st_mode
-        # in /tmp nobody but us can move it away; here anybody could, once it has been looked at
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise BusError(
-                f"bus directory {directory}: anyone could put another in its place, since all can"
-                f" write to {above}: run chmod o-w {above} or set bus.directory to another"
-            )
-    return directory
 
 
 def _socket(kind: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
-    # Heartbeats of ZeroMQ's own (HEARTBEAT_IVL) stay off. With them libzmq aborts the process that
-    # was stopped for longer than the timeout, or that has not read for a while when its peer goes
-    # (stream_engine_base.cpp:310; libzmq's issue 4364). The system's keep-alive finds a peer that
-    # is gone from the network without a word, idle or not.
+    # ZeroMQ's own heartbeats (HEARTBEAT_IVL) stay off: with them, libzmq aborts a process that was
+    # stopped for longer than the timeout, or that has not read for a while when its peer ends
+    # (stream_engine_base.cpp:310; libzmq's issue 4364). The kernel's keep-alive notices a peer that
+    # has left the network.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, GONE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, GONE_S // 4)
@@ -149,22 +70,19 @@ def _readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
-    """Give the next message's frames, none where there is none."""
-    try:
-        frames = [socket.recv(LAST)]
-    except zmq.Again:
-        return []
+    """Return the frames of the next message. There must be one: see ``_readable``."""
+    frames = [socket.recv(LAST)]
     while socket.getsockopt(RCVMORE):
         frames.append(socket.recv(LAST))
     return frames
 
 
-#: What pyzmq's ``send`` comes to, without the Python around it.
+#: pyzmq's ``send`` without its Python wrapper.
 _send_frame = cast("Callable[[zmq.Socket[bytes], bytes, int], None]", zmq.backend.Socket.send)
 
 
 def _send(socket: zmq.Socket[bytes], frames: Frames) -> None:
-    # one by one: send_multipart costs twice as much
+    # send_multipart takes twice as long.
     _send_frame(socket, frames[0], MORE)
     _send_frame(socket, frames[1], MORE)
     _send_frame(socket, frames[2], LAST)
@@ -202,10 +120,6 @@ class Publisher:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
-        # Sockets used since we last read their subscriptions: a send can consume the event that a
-        # poller waits for.
-        self._used: set[zmq.Socket[bytes]] = set()
-        self._looked_ns = 0  # when a live topic's socket was last added to _used
         self.addresses: list[str] = []
         #: The names of the topics that somebody consumes or observes.
         self.subscribed: frozenset[str] = frozenset()
@@ -276,11 +190,6 @@ class Publisher:
             outlet.last = message
         if outlet.observed or queue is not Queue.LOSSLESS:
             _send(socket, (outlet.name, header, payload))
-        # Reading the subscriptions of a socket takes as long as a send. For a live topic, a new
-        # reader can wait for 100 ms.
-        if queue is not Queue.LIVE or now - self._looked_ns > LOOK_NS:
-            self._looked_ns = now
-            self._used.add(socket)
         return now
 
     def repeat_state(self) -> None:
@@ -304,11 +213,7 @@ class Publisher:
         taken: list[str] = []
         for socket in self._sockets.values():
             if among is None or socket in among:
-                self._used.add(socket)
-        while self._used:
-            socket = self._used.pop()
-            new = self._subscriptions(socket)
-            if new:
+                new = self._subscriptions(socket)
                 self._repeat(socket, new)
                 taken += new
         return taken
@@ -342,14 +247,12 @@ class Publisher:
                 for frames in outlet.hold.take(time.monotonic_ns()):
                     _send(socket, frames)
                 outlet.hold = None
-                self._used.add(socket)
 
     def close(self, linger_ms: int = 0) -> None:
         """Close the sockets; drop messages that are not sent within ``linger_ms``."""
         for socket in self._sockets.values():
             socket.close(linger_ms)
         self._sockets.clear()
-        self._used.clear()
 
 
 M = TypeVar("M", bound=messages.Message)
@@ -361,17 +264,20 @@ class Delivery(msgspec.Struct, Generic[M], frozen=True):
     topic: Topic
     message: M
     stamp: messages.Stamp
-    restarted: bool  # the first of a publisher that was not this one before
-    lost: int  # messages of this topic missing before it
+    #: Whether the publisher was restarted since the message before.
+    restarted: bool
+    #: The number of messages of this topic that are missing before this one.
+    lost: int
 
 
 @dataclass
 class _Line:
-    """What is known of one topic's publisher."""
+    """The place in one topic's sequence of messages."""
 
     epoch: int = -1
     seq: int = -1
-    retired: list[int] = field(default_factory=list)  # epochs of earlier runs
+    #: The publisher's epochs before it was restarted.
+    retired: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -385,7 +291,7 @@ class Faults:
 
 
 class Subscriber:
-    """What one stage reads. Not thread-safe: it belongs to the stage's loop.
+    """The topics that a stage reads. Not thread-safe: it belongs to the stage's loop.
 
     ``observer``: get each message at once, and take none away from the topics' consumers. Without
     it, the subscriber consumes the lossless topics: their publishers hold messages for it while it
@@ -407,12 +313,10 @@ class Subscriber:
         self._lines = {topic.name: _Line() for topic in rows}
         self._sockets: list[zmq.Socket[bytes]] = []
         self._urgent: list[zmq.Socket[bytes]] = []
-        self._hurried = 0  # urgent messages in a row
-        # of the publishers that may be on another machine
+        self._urgent_in_a_row = 0
+        # Only publishers with a network address can be on another machine.
         self._clocks = {t.publisher: Clock() for t in rows if t.endpoint in network.addresses}
-        # those that hold a message: a poller tells of them once
-        self._unread: set[zmq.Socket[bytes]] = set()
-        # topics with an endpoint of their own are urgent, and are looked at first
+        # A topic with an endpoint of its own is urgent: its socket is read first.
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
             here = [topic for topic in rows if topic.endpoint == endpoint]
@@ -428,56 +332,41 @@ class Subscriber:
             self._sockets.append(socket)
             if any(topic.own_endpoint for topic in here):
                 self._urgent.append(socket)
-        self._all = frozenset(self._sockets)
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
         """The sockets to poll, the urgent ones first."""
         return list(self._sockets)
 
-    @property
-    def unread(self) -> bool:
-        """Whether there is more to receive, of which no poller will tell."""
-        return bool(self._unread)
-
     def receive(self, among: Ready | None = None) -> Delivery[messages.Message] | None:
-        """Give the next message, urgent topics first, or None when there is none now.
+        """Return the next message, urgent topics first, or None if there is none now.
 
-        ``among``: what a poller found ready since the last call; None: look at every socket. What
-        is not a message of its topic is refused and counted, what is too old is dropped and
-        counted; neither ends the search, unless there is a flood of it.
+        ``among``: the sockets that a poller found ready; None: look at every socket. A message that
+        is not valid is refused and counted. A message that is too old is dropped and counted. The
+        search then goes on, but not through a flood of them.
         """
-        unread = self._unread
-        if among is None:
-            unread.update(self._sockets)
-        elif among:
-            unread.update(self._all.intersection(among))
-        if not unread:
-            return None
-        in_turn = self._sockets if self._hurried < URGENT_AT_ONCE else self._sockets[::-1]
+        in_turn = self._sockets
+        if self._urgent_in_a_row >= URGENT_AT_ONCE:
+            in_turn = in_turn[::-1]
         for socket in in_turn:
+            # An urgent message may have come since the poller looked.
+            if among is not None and socket not in among and socket not in self._urgent:
+                continue
             for _ in range(REFUSED_AT_ONCE):
-                if socket not in unread:
+                if not _readable(socket):
                     break
-                frames = _receive(socket)
-                delivery = self._read(frames) if frames else None
-                # to ask costs as much as to read: once for each message
-                if not (frames and _readable(socket)):
-                    unread.discard(socket)
+                delivery = self._read(_receive(socket))
                 if delivery is not None:
                     self._turn_over(socket)
-                    if unread:
-                        # nothing urgent waits behind what else there is
-                        unread.update(urgent for urgent in self._urgent if _readable(urgent))
                     return delivery
         return None
 
     def _turn_over(self, socket: zmq.Socket[bytes]) -> None:
-        """Let the others be looked at before a socket that has given a message."""
+        """Let the other sockets be read before a socket that has given a message."""
         if socket in self._urgent:
-            self._hurried += 1
+            self._urgent_in_a_row += 1
             return
-        self._hurried = 0
+        self._urgent_in_a_row = 0
         if socket is not self._sockets[-1]:
             self._sockets.remove(socket)
             self._sockets.append(socket)
@@ -485,7 +374,7 @@ class Subscriber:
     def _read(self, frames: list[bytes]) -> Delivery[messages.Message] | None:
         topic = self._wanted.get(frames[0])
         if topic is None:
-            # a subscription is a prefix: this is a longer name that was not asked for
+            # A subscription is a prefix: this is a longer name.
             return None
         if len(frames) != 3:
             return self._refused(topic, f"{len(frames)} frames instead of 3")
@@ -495,7 +384,7 @@ class Subscriber:
             return self._refused(topic, str(error))
         line = self._lines[topic.name]
         if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):
-            return self._refused(topic, "older than what was read before it")
+            return self._refused(topic, "older than the message before it")
         restarted = stamp.epoch != line.epoch and line.epoch >= 0
         lost = stamp.seq - line.seq - 1 if stamp.epoch == line.epoch else 0
         if restarted:
@@ -521,48 +410,3 @@ class Subscriber:
         for socket in self._sockets:
             socket.close()
         self._sockets.clear()
-        self._unread.clear()
-
-
-class Poller:
-    """Waits for sockets and file descriptors.
-
-    A socket is told of once, when something comes: take all there is before the next wait. Its
-    descriptor is what is waited for, because to ask every socket, as ZeroMQ's own poller does,
-    costs more than all the rest of a turn. It also tells of what only ZeroMQ needs to know: there
-    may be nothing to take.
-    """
-
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self._watched: dict[int, zmq.Socket[bytes] | int] = {}
-        self._new: list[zmq.Socket[bytes]] = []  # may have something from before they were watched
-
-    def watch(self, what: zmq.Socket[bytes] | int, *, write: bool = False) -> None:
-        """Wait for ``what`` to be readable, or with ``write`` also writable."""
-        descriptor = _descriptor(what)
-        self._watched[descriptor] = what
-        self._poll.register(descriptor, select.POLLIN | (select.POLLOUT if write else 0))
-        if not isinstance(what, int):
-            self._new.append(what)
-
-    def unwatch(self, what: zmq.Socket[bytes] | int) -> None:
-        """Wait for it no longer."""
-        descriptor = _descriptor(what)
-        del self._watched[descriptor]
-        self._poll.unregister(descriptor)
-
-    def wait(self, seconds: float) -> list[zmq.Socket[bytes] | int]:
-        """Give what is ready, after at most ``seconds``, rounded up to ms."""
-        if self._new:
-            new, self._new = self._new, []
-            ready = [socket for socket in new if _readable(socket)]
-            if ready:
-                return [*ready]
-        # up: what is due in a fraction of a ms would be waited for in a busy loop
-        woken = self._poll.poll(max(0, math.ceil(seconds * 1000)))
-        return [self._watched[descriptor] for descriptor, _ in woken]
-
-
-def _descriptor(what: zmq.Socket[bytes] | int) -> int:
-    return what if isinstance(what, int) else cast("int", what.getsockopt(zmq.FD))

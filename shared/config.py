@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from shared import bus, network
+from shared import network
+from shared.directory import default_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "config.toml"
@@ -414,7 +415,7 @@ def bus_directory(settings: Config) -> Path:
     """Give the directory where the stages meet."""
     if settings.bus.directory:
         return Path(settings.bus.directory).expanduser().absolute()
-    return bus.default_directory()
+    return default_directory()
 
 
 def bus_network(settings: Config) -> network.Network:

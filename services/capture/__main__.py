@@ -15,7 +15,8 @@ from shared.audio import devices, pcm
 from shared.audio.device import InputDevice
 from shared.audio.framing import Framer
 from shared.audio.reopening import ReopeningDevice
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 #: Seconds between two reports of the microphone's level.
 LEVELS_S = 1.0

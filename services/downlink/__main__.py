@@ -20,7 +20,8 @@ from services.downlink.turns import BadAudio, Turns
 from shared import codec, messages
 from shared.bus import Delivery
 from shared.config import masked_text
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 #: How often a changed history is published, and how long a downlink that starts waits for uplink's
 #: copy of it.

@@ -13,7 +13,8 @@ from services.echo.canceller import Canceller
 from services.echo.halfduplex import HalfDuplex
 from shared import messages
 from shared.bus import Delivery
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 #: Seconds between two updates of the stage's state and counters.
 REPORT_S = 1.0

@@ -19,8 +19,10 @@ from services.link.reconnect import Backoff
 from services.link.retired import Retired
 from shared import messages
 from shared.bus import Delivery
+from shared.exit_codes import FAILED
 from shared.realtime import endpoint
-from shared.stage import FAILED, HEARTBEAT_S, Failure, Stage, run
+from shared.run import run
+from shared.stage import HEARTBEAT_S, Failure, Stage
 
 #: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
 STALLED_S = 5.0

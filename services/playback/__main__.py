@@ -20,7 +20,8 @@ from shared.audio.device import OutputDevice
 from shared.audio.framing import Framer
 from shared.audio.reopening import ReopeningDevice
 from shared.bus import Delivery
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 CHECK_S = 0.5
 CUE_S = 0.1

@@ -20,7 +20,8 @@ from services.recorder.timeline import Timeline
 from shared import messages
 from shared.audio import pcm
 from shared.bus import Delivery
-from shared.stage import Failure, Stage, run
+from shared.run import run
+from shared.stage import Failure, Stage
 
 #: The channels of the recording.
 PERSON, ASSISTANT = 0, 1

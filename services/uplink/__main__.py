@@ -1,7 +1,6 @@
 """What the server is told: the session, the microphone, and how far the person heard.
 
-The only stage that says anything to the server. Microphone frames that are too old are dropped and
-counted: speech that arrives late in a burst would be worse than speech that is missing.
+Only uplink sends events. It drops old microphone frames: missing speech is better than late speech.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from services.uplink.talk import Talk
 from shared import codec, messages
 from shared.audio import pcm
 from shared.bus import Delivery
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 #: Playback answers a flush within a device buffer; one that has not by now is not there.
 ANSWER_S = 0.5
-#: Flushes that wait for an answer at most: a server can tell of speech as often as it likes.
+#: The most flushes that wait for an answer: a server can report speech as often as it likes.
 UNANSWERED = 64
 #: An uplink that has just started waits this long for the history, which comes before all else.
 HISTORY_S = 0.5

@@ -11,7 +11,8 @@ from shared import messages
 from shared.audio import pcm
 from shared.audio.silero import Silero
 from shared.bus import Delivery
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 #: A frame that comes more than 200 ms before or after its time belongs to another microphone, or to
 #: one that was restarted: the detector starts again.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import bus
+from shared.directory import prepare_directory
 from tests.support.wires import Wires
 
 
@@ -16,7 +16,7 @@ from tests.support.wires import Wires
 def _bus_directory() -> Iterator[Path]:
     # pytest's own directories can be too long for a socket's path
     with tempfile.TemporaryDirectory(prefix="bargein-") as made:
-        yield bus.prepare_directory(Path(made) / "bus")
+        yield prepare_directory(Path(made) / "bus")
 
 
 @pytest.fixture(name="wires")

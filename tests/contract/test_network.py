@@ -15,7 +15,9 @@ import zmq
 
 from commands import keys
 from shared import bus, config, messages, network, registry
+from shared.directory import BusError
 from shared.network import Network
+from shared.poller import Poller
 from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
@@ -210,7 +212,7 @@ def exchange(
     ]
     heard = [0] * len(readers)
     try:
-        poller = bus.Poller()
+        poller = Poller()
         # not for what comes: a round lasts long enough for everyone to try to get in
         for each in publisher.sockets:
             poller.watch(each)
@@ -292,5 +294,5 @@ def test_the_guard_admits_nothing_else(frames: list[bytes]) -> None:
 def test_a_network_that_is_not_there(wires: Wires) -> None:
     # nobody has this address: it is kept for documentation
     where = network.parse(["tcp://192.0.2.1:7300 link"])
-    with pytest.raises(bus.BusError, match=r"link: cannot publish on tcp://192\.0\.2\.1:7300: "):
+    with pytest.raises(BusError, match=r"link: cannot publish on tcp://192\.0\.2\.1:7300: "):
         bus.Publisher("link", wires.directory, Network(where, new_key()))

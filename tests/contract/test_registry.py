@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from commands import tap
-from shared import bus, messages, registry
+from shared import messages, registry
+from shared.directory import MAX_PATH
 from shared.registry import Queue, Role, Stage, Topic
 
 pytestmark = pytest.mark.contract
@@ -111,7 +112,7 @@ def test_its_endpoint_fits_in_a_socket_path(topic: Topic) -> None:
         "/var/folders/zz/zyxvpxvq6csfxvn_n0000000000000/T/bargein-4294967294",
         "/tmp/bargein-4294967294",
     ):
-        assert len(os.fsencode(base) + path) <= bus.MAX_PATH
+        assert len(os.fsencode(base) + path) <= MAX_PATH
     assert topic.endpoint.isascii()
 
 

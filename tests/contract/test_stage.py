@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+import shared.run
 import shared.stage
 from shared import bus, config, messages, registry
+from shared.directory import BusError
+from shared.exit_codes import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING
+from shared.lock import AlreadyRunning
 from shared.realtime import endpoint
-from shared.stage import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING, AlreadyRunning, Failure, Stage
+from shared.stage import Failure, Stage
 from tests.support.frames import audio, frames, mic
 from tests.support.wires import PATIENCE_S, Wires
 
@@ -63,7 +67,7 @@ class Clock:
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("shared.stage.time", clock)
-    monkeypatch.setattr("shared.bus.Poller", lambda: clock)
+    monkeypatch.setattr("shared.stage.Poller", lambda: clock)
     return clock
 
 
@@ -438,12 +442,12 @@ def test_a_lock_that_cannot_be_had_is_one_line(open_stage: Open, wires: Wires) -
     path = wires.directory / "capture.lock"
     target = wires.directory / "target"
     path.symlink_to(target)
-    with pytest.raises(bus.BusError, match=r"capture\.lock: .*: remove it or set bus\.directory"):
+    with pytest.raises(BusError, match=r"capture\.lock: .*: remove it or set bus\.directory"):
         open_stage("capture")
     assert not target.exists()
     path.unlink()
     path.mkdir()
-    with pytest.raises(bus.BusError, match=r"capture\.lock: Is a directory"):
+    with pytest.raises(BusError, match=r"capture\.lock: Is a directory"):
         open_stage("capture")
 
 
@@ -456,8 +460,8 @@ Run = Callable[..., int]
 @pytest.fixture(name="run")
 def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
     before, umask = sys.getswitchinterval(), os.umask(0o022)
-    monkeypatch.setattr(shared.stage, "arm_signals", lambda stop: None)
-    monkeypatch.setattr(shared.stage, "set_up_log", lambda level: logging.getLogger("bargein"))
+    monkeypatch.setattr(shared.run, "arm_signals", lambda stop: None)
+    monkeypatch.setattr(shared.run, "set_up_log", lambda level: logging.getLogger("bargein"))
 
     def run(
         *line: str,
@@ -468,7 +472,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
         monkeypatch.setattr(
             sys, "argv", ["stage", "--set", f"bus.directory={wires.directory}", *line]
         )
-        return shared.stage.run(name, set_up, "A stage.", **more)
+        return shared.run.run(name, set_up, "A stage.", **more)
 
     yield run
     sys.setswitchinterval(before)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared import config, registry, stage
+from shared import config, exit_codes, registry, signals
 
 pytestmark = pytest.mark.contract
 
@@ -74,12 +74,16 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     assert settings["Restart"] == ["on-failure"]
     final = {int(code) for code in words(settings["RestartPreventExitStatus"])}
     # a server's refusal is link's
-    assert final == {stage.BAD_CONFIG, stage.RUNNING, *([stage.FAILED] if name == "link" else [])}
-    assert stage.CRASHED not in final
+    assert final == {
+        exit_codes.BAD_CONFIG,
+        exit_codes.RUNNING,
+        *([exit_codes.FAILED] if name == "link" else []),
+    }
+    assert exit_codes.CRASHED not in final
     # and not for ever
     limits = read(TEMPLATE)["Unit"]
     assert int(limits["StartLimitBurst"][0]) <= 10
-    assert float(settings["TimeoutStopSec"][0]) > stage.SHUTDOWN_S
+    assert float(settings["TimeoutStopSec"][0]) > signals.SHUTDOWN_S
 
 
 @pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])

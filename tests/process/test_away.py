@@ -15,6 +15,7 @@ import pytest
 from harness import recordings
 from shared import bus, codec, messages, registry
 from shared.audio import pcm
+from shared.poller import Poller
 from tests.support.conversations import Witness, history
 from tests.support.forger import forging
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
@@ -200,7 +201,7 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
         tap.codes = {-signal.SIGTERM}
         recorder = pipeline.up("recorder")
         with contextlib.closing(bus.Publisher("downlink", pipeline.bus_directory)) as publisher:
-            poller = bus.Poller()
+            poller = Poller()
             for socket in publisher.sockets:
                 poller.watch(socket)
             # the tap and the recorder

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from shared import bus, messages, registry
+from shared.poller import Poller
 from tests.support import servers
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
 from tests.support.servers import Connection, Script, Server
@@ -55,7 +56,7 @@ def wait_state(
 def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
     """Publish in a stage's place, after link has subscribed to the topic."""
     made = bus.Publisher(stage, pipeline.bus_directory)
-    poller = bus.Poller()
+    poller = Poller()
     for each in made.sockets:
         poller.watch(each)
     # The test's own listener consumes every topic as well.

@@ -49,7 +49,8 @@ TAKER = """
 import sys
 from pathlib import Path
 from shared import bus, registry
-poller = bus.Poller()
+from shared.poller import Poller
+poller = Poller()
 reader = bus.Subscriber([registry.BY_NAME["reply.audio"]], Path(sys.argv[1]))
 for socket in reader.sockets:
     poller.watch(socket)
@@ -102,7 +103,8 @@ READER = """
 import sys
 from pathlib import Path
 from shared import bus, registry
-poller = bus.Poller()
+from shared.poller import Poller
+poller = Poller()
 reader = bus.Subscriber([registry.BY_NAME["reply.audio"]], Path(sys.argv[1]))
 for socket in reader.sockets:
     poller.watch(socket)

@@ -13,6 +13,7 @@ from harness import recordings
 from services.playback import cues
 from shared import bus, messages
 from shared.audio import pcm
+from shared.poller import Poller
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
@@ -69,7 +70,7 @@ def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: P
 
 def tell_of_the_link(pipeline: Pipeline, publisher: bus.Publisher) -> None:
     """Say in link's name that the connection is lost and back, and listen for the tones."""
-    poller = bus.Poller()
+    poller = Poller()
     for each in publisher.sockets:
         poller.watch(each)
     pipeline.up("playback", {"playback.cues": True})

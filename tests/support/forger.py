@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import bus, codec, messages, registry
+from shared.poller import Poller
 from tests.support.pipeline import PATIENCE_S, Pipeline
 
 
@@ -20,7 +21,7 @@ class Forger:
 
     def wait_for_readers(self, *wanted: str) -> None:
         """Wait until both the stage under test and the test's listener read each of the topics."""
-        poller = bus.Poller()
+        poller = Poller()
         for each in self._publisher.sockets:
             poller.watch(each)
         missing = [*wanted, *wanted]

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Self, TypeVar, cast
 
 from shared import bus, messages, registry
+from shared.directory import prepare_directory
 from shared.network import LOCAL, Network
+from shared.poller import Poller
 from tests.support import keeper
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +205,7 @@ class Listener:
 
     def _listen(self) -> None:
         # Only the thread that made a socket may use it.
-        poller = bus.Poller()
+        poller = Poller()
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
                 subscriber = bus.Subscriber(
@@ -319,7 +321,7 @@ class Pipeline:
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-", dir="/tmp"))
         kept.tell(str(self.directory))
         self.bus_directory = self.directory / "bus"
-        bus.prepare_directory(self.bus_directory)
+        prepare_directory(self.bus_directory)
         self._keeper = kept
         self.children: list[Child] = []
         self.token = kept.next_token()

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable
 
 from shared import bus
+from shared.poller import Poller
 from tests.support.pipeline import PATIENCE_S
 
 
 def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: str) -> None:
     """Let a publisher process subscriptions until a condition holds."""
-    poller = bus.Poller()
+    poller = Poller()
     for socket in publisher.sockets:
         poller.watch(socket)
     end = time.monotonic() + PATIENCE_S

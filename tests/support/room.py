@@ -28,7 +28,8 @@ from harness import rooms
 from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
-from shared.stage import Stage, run
+from shared.run import run
+from shared.stage import Stage
 
 Sound = NDArray[np.float32]
 

@@ -10,6 +10,7 @@ import zmq
 
 from shared import bus, messages, registry
 from shared.network import LOCAL
+from shared.poller import Poller
 
 #: How long a test waits for a message, s. A message takes less than 0.1 s, unless the test fails.
 PATIENCE_S = 20.0
@@ -77,7 +78,7 @@ class Wires:
         came: list[str] | None = None,
     ) -> None:
         """Let a publisher process subscriptions until a condition holds; add them to ``came``."""
-        poller = bus.Poller()
+        poller = Poller()
         for socket in (*publisher.sockets, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
@@ -88,7 +89,7 @@ class Wires:
             came += publisher.welcome()
 
     @staticmethod
-    def _readable(poller: bus.Poller) -> list[zmq.Socket[bytes]]:
+    def _readable(poller: Poller) -> list[zmq.Socket[bytes]]:
         """Wait, let each socket that woke up do its work, and return those that can be read."""
         woken = [what for what in poller.wait(0.5) if not isinstance(what, int)]
         return [s for s in woken if int(s.getsockopt(zmq.EVENTS)) & zmq.POLLIN]
@@ -103,7 +104,7 @@ class Wires:
 
     def hear(self, sender: zmq.Socket[bytes]) -> bytes:
         """Wait for the next subscription on a bare socket, and return it."""
-        poller = bus.Poller()
+        poller = Poller()
         for socket in (sender, *self._readers()):
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
@@ -113,7 +114,7 @@ class Wires:
 
     def next(self, reader: bus.Subscriber) -> bus.Delivery[messages.Message]:
         """Wait for the next message, and return it."""
-        poller = bus.Poller()
+        poller = Poller()
         for socket in reader.sockets:
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S

@@ -7,19 +7,19 @@ import signal
 import pytest
 
 from commands import launcher
-from shared import stage
+from shared import exit_codes
 
 
 @pytest.mark.parametrize(
     ("code", "again"),
     [
-        (stage.DONE, False),
-        (stage.FAILED, False),
-        (stage.BAD_CONFIG, False),
-        (stage.RUNNING, False),
+        (exit_codes.DONE, False),
+        (exit_codes.FAILED, False),
+        (exit_codes.BAD_CONFIG, False),
+        (exit_codes.RUNNING, False),
         (127, False),  # the shell did not find the program
-        (stage.CRASHED, True),
-        (stage.RESTART, True),
+        (exit_codes.CRASHED, True),
+        (exit_codes.RESTART, True),
         (-signal.SIGKILL, True),
         (-signal.SIGSEGV, True),
         (128 + signal.SIGABRT, True),
@@ -31,7 +31,7 @@ def test_only_a_stage_that_crashed_is_started_again(code: int, again: bool) -> N
 
 def test_the_delay_doubles_up_to_its_limit() -> None:
     delays = launcher.Delays()
-    found = [delays.after(stage.CRASHED, 1.0) for _ in range(12)]
+    found = [delays.after(exit_codes.CRASHED, 1.0) for _ in range(12)]
     assert found[:4] == [0.2, 0.4, 0.8, 1.6]
     assert found == sorted(found)
     assert found[-1] == launcher.MOST_S
@@ -40,12 +40,12 @@ def test_the_delay_doubles_up_to_its_limit() -> None:
 def test_a_stage_that_ran_for_long_begins_with_the_first_delay() -> None:
     delays = launcher.Delays()
     for _ in range(5):
-        delays.after(stage.CRASHED, 1.0)
-    assert delays.after(stage.CRASHED, launcher.STEADY_S + 1) == launcher.FIRST_S
-    assert delays.after(stage.CRASHED, 1.0) == 2 * launcher.FIRST_S
+        delays.after(exit_codes.CRASHED, 1.0)
+    assert delays.after(exit_codes.CRASHED, launcher.STEADY_S + 1) == launcher.FIRST_S
+    assert delays.after(exit_codes.CRASHED, 1.0) == 2 * launcher.FIRST_S
 
 
 def test_a_restart_that_somebody_asked_for_is_at_once_and_counts_as_no_crash() -> None:
     delays = launcher.Delays()
-    assert delays.after(stage.RESTART, 1.0) == 0.0
-    assert delays.after(stage.CRASHED, 1.0) == launcher.FIRST_S
+    assert delays.after(exit_codes.RESTART, 1.0) == 0.0
+    assert delays.after(exit_codes.CRASHED, 1.0) == launcher.FIRST_S

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import bus, config
+from shared import config
+from shared.directory import default_directory
 
 pytestmark = pytest.mark.unit
 
@@ -455,8 +456,8 @@ def test_where_the_stages_meet(monkeypatch: pytest.MonkeyPatch, file: Path, tmp_
     # the specification has one that is not absolute ignored
     for runtime in ("run", ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        assert config.bus_directory(accepted(file)) == bus.default_directory()
-        assert bus.default_directory().name == f"bargein-{os.getuid()}"
+        assert config.bus_directory(accepted(file)) == default_directory()
+        assert default_directory().name == f"bargein-{os.getuid()}"
 
 
 # secrets

@@ -1,0 +1,44 @@
+"""The lock of a stage: at most one process per bus directory runs as a stage.
+
+Binding an ipc address that is in use takes the address from its owner without an error. So a
+process takes the stage's lock before it binds. From a shell, ``flock -n <directory>/<stage>.lock
+COMMAND`` does the same.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from shared.directory import BusError
+
+
+class AlreadyRunning(Exception):
+    """Raised when another process holds a stage's lock."""
+
+
+def take_lock(stage: str, directory: Path) -> int:
+    """Take a stage's lock for as long as this process lives. Return the lock's file descriptor.
+
+    Raises AlreadyRunning, with the pid of the process that has the lock, and BusError if the lock's
+    file cannot be opened.
+    """
+    path = directory / f"{stage}.lock"
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise BusError(f"{path}: {error.strerror}: remove it or set bus.directory") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise AlreadyRunning(
+            f"{stage} is already running (pid {holder}): end it with 'bargein stop {stage}'"
+            " (bin/bargein in a checkout), or set another bus.directory"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor

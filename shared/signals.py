@@ -1,0 +1,77 @@
+"""Signals: how a process learns that it has to end, and ends even if it is stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shared import parent
+from shared.exit_codes import DONE, RESTART
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+#: This signal ends a stage with the code RESTART.
+RESTART_SIGNAL = signal.SIGUSR1
+#: A process that was asked to end is ended by force after this time, s: bin/start must be over
+#: within a second of Ctrl-C.
+SHUTDOWN_S = 0.8
+
+#: Open sockets: the interpreter only keeps their descriptors, and a collected socket closes its
+#: descriptor.
+_ARMED: list[socket.socket] = []
+
+
+def arm_signals(stop: Callable[[str, int], None]) -> None:
+    """Call ``stop`` when this process has to end, and end the process if it is then stuck.
+
+    ``stop`` is called on a thread of its own, with the reason ("" if somebody asked for the end)
+    and the exit code. It is called on SIGINT, SIGTERM and SIGHUP (but not on a SIGHUP that was
+    ignored when the process started: nohup), on SIGUSR1 with the code RESTART, and when the process
+    that started this one is gone or stopped; see shared/parent.py.
+
+    A loop that waits in C does not see a flag that a handler sets. But the interpreter writes to
+    its wake-up descriptor whatever the main thread does, so a thread that reads the descriptor can
+    act.
+    """
+    watched = None if parent.stays() else parent.Parent()
+    ends = {signal.SIGINT, signal.SIGTERM, RESTART_SIGNAL}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.add(signal.SIGHUP)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    reader.settimeout(None if watched is None else parent.LOOK_S)
+    _ARMED.append(writer)
+
+    def guard() -> None:
+        reason, code = "", DONE
+        while not reason:
+            try:
+                number = reader.recv(1)
+            except TimeoutError:
+                number = bytes([parent.LOOK])
+            if not number:
+                return
+            if number[0] in ends:
+                code = RESTART if number[0] == RESTART_SIGNAL else DONE
+                break
+            if number[0] == parent.LOOK and watched is not None:
+                reason = watched.lost()
+        stop(reason, code)
+        time.sleep(SHUTDOWN_S)
+        os._exit(code)
+
+    def ignore(number: int, frame: FrameType | None) -> None:
+        pass
+
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in (*ends, parent.LOOK):
+        signal.signal(number, ignore)
+    threading.Thread(target=guard, name="signals", daemon=True).start()
+    if watched is not None:
+        parent.signal_at_its_end()
