@@ -86,7 +86,10 @@ class Turns:
         self._ears.append(self._decoder.decode(audio))
 
     def commit(self, event_id: str | None) -> None:
-        """Make the buffered audio an item, or refuse the client event ``event_id``; both later."""
+        """Make the buffered audio an item after COMMIT_S, or refuse the commit after COMMIT_ERROR_S.
+
+        ``event_id`` is the id of the client event, which the error names.
+        """
         buffered_ms = self._ears.buffered * 1000 / RATE
         now = self._outbox.now
         if buffered_ms < MIN_COMMIT_MS:

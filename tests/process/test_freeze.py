@@ -1,4 +1,4 @@
-"""A stage that was stopped for a while (a debugger, a suspended laptop) goes on where it was."""
+"""A stage that was stopped for a while (by a debugger or a suspended laptop) goes on afterwards."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 #: How long stages are stopped, s.
 FROZEN_S = (5, 25, 60)
-#: Stages that are stopped together: none hears another, so that each is stopped in mid-traffic.
-#: What libzmq used to abort was a reader whose queue was full and whose peer had given it up.
+#: Stages that are stopped together. No stage reads from another in its group, so that messages go
+#: on arriving at each stopped stage: libzmq used to abort a reader whose queue was full and whose
+#: peer had closed the connection.
 TOGETHER = (("uplink",), ("downlink", "echo"), ("link", "vad"), ("playback", "capture"))
 
 
@@ -26,7 +27,7 @@ def is_from(pid: int, health: messages.Health) -> bool:
 
 
 def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
-    """Stop stages of a conversation, several times; return what is wrong with it afterwards."""
+    """Stop stages of a conversation several times, and return a line for each fault afterwards."""
     faults = []
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["session.greeting"] = "Tell a long story."
@@ -36,7 +37,7 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
         for seconds in FROZEN_S:
             for name in frozen:
                 stages[name].send(signal.SIGSTOP)
-            time.sleep(seconds)  # the time that passes is what is tested
+            time.sleep(seconds)
             for name in frozen:
                 stages[name].send(signal.SIGCONT)
             now = pipeline.bus.now
@@ -45,7 +46,7 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
                     pipeline.bus.health(name, partial(is_from, child.pid), since=now)
                 except AssertionError as error:
                     faults.append(f"{name}, {seconds} s: {error}\n{child.output[-400:]}")
-            # and the microphone reaches the server again
+            # Link sends the microphone's audio to the server again.
             pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open", since=now)
             first = pipeline.bus.wait_for(messages.LinkState, since=now).message
             goes_on = partial(sends_more, first)

@@ -1,4 +1,4 @@
-"""A stage survives bytes that are no message, and messages that cannot be true."""
+"""A stage survives bytes that are not a message, and messages whose values are impossible."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
                 for frames in malformed(kind):
                     forger.send(name, *frames)
                 counted[f"refused.{name}"] = len(malformed(kind))
-        # These came last: once they are counted, the stage has read all.
+        # The malformed messages came last, so their counters show that the stage has read all.
         health = pipeline.bus.health(stage, lambda h: counted.items() <= h.counters.items())
     assert health.counters["refused"] == sum(counted.values())
     assert child.running
@@ -134,7 +134,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
 
 @pytest.mark.parametrize("generation", [messages.LAST_GENERATION + 1, LARGEST])
 def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generation: int) -> None:
-    """No generation could follow it, so that playback would stay silent for ever."""
+    """Downlink ignores a generation with no successor: after it, playback would stay silent."""
     downlink = pipeline.up("downlink")
     with forging("control", pipeline, "control") as person:
         person.publish(messages.Control(command="interrupt"))
@@ -143,7 +143,8 @@ def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generat
             forger.publish(
                 messages.Heard(generation=generation, session=1, playing=False, items=[])
             )
-            forger.send("heard")  # the message after it, which is counted
+            # This malformed message follows the first one. Its counter shows that both were read.
+            forger.send("heard")
             pipeline.bus.health("downlink", lambda h: h.counters.get("refused.heard"))
         now = pipeline.bus.now
         person.publish(messages.Control(command="interrupt"))

@@ -1,1 +1,1 @@
-"""What measures the conversation, in tests and benchmarks."""
+"""Tests of the harness, which measures conversations for tests and benchmarks."""

@@ -1,4 +1,4 @@
-"""The benchmarks' own measures: what they make of recordings of which all is known."""
+"""The benchmarks' measurements, applied to made-up recordings with known results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from services.emulator.tone import RATE, Tone
 from shared import config
 
 TONE_S = 4.0
-BEGIN_S = 1000.0  # of the recording, on the clock
-LEAD = RATE  # samples of silence before the reply
+#: When a recording begins, on the monotonic clock, s.
+BEGIN_S = 1000.0
+#: The silence before the reply, samples.
+LEAD = RATE
 
 LISTENER = Listener(TONE_S)
 
@@ -32,7 +34,7 @@ def silence(ms: int) -> Samples:
 
 
 def heard(event_ms: float, *pieces: Samples) -> Interruption:
-    """Listen to a recording, with the event so long after the reply began."""
+    """Return what the listener finds for an event ``event_ms`` after the reply's beginning."""
     recording = np.concatenate([silence(1000), *pieces])
     found = Interruption(0.0, round((BEGIN_S + 1 + event_ms / 1000) * 1e9))
     LISTENER.listen(found, recording, BEGIN_S)
@@ -104,18 +106,18 @@ def test_what_was_told_when_all_was_over_is_told_in_order() -> None:
     assert [each.truncates for each in found] == [[0], [1]]
 
 
-# open speakers: what was found held against what there was
+# The results of simulated rooms, compared with the scenes.
 
 SAID = (10 * RATE, 12 * RATE)
 
 
 def judged(onsets: list[int], turns: list[int], *, removed: float = 100.0) -> room.Outcome:
-    """Judge a scene of 20 s in which someone speaks once."""
+    """Return the results of a scene of 20 s in which the person speaks once."""
     scene = rooms.Scene("a room", 0.2, -6, 40, seconds=20)
     chance = np.random.default_rng(1)
     microphone = chance.standard_normal(20 * RATE) * 0.1
     clean = np.rint(microphone * 32768 / removed).astype(np.int16)
-    # while the person speaks, and in the first two seconds, nothing counts as removed or not
+    # The removed echo is not measured while the person speaks, nor in the first two seconds.
     clean[SAID[0] : SAID[1]] = 32767
     clean[: 2 * RATE] = 32767
     silent = np.zeros(20 * RATE)
@@ -128,7 +130,7 @@ def test_a_person_who_is_heard_while_speaking_is_found() -> None:
     found = judged([SAID[0] + RATE // 10], [SAID[0] + RATE // 5])
     assert (found.found, found.barge_ins) == (1, 1)
     assert (found.self_interruptions, found.false_ducks) == (0, 0)
-    # 100 ms to the onset, the speaker's own delay and the bus
+    # 100 ms to the onset, 10 ms of the speaker's delay and 1 ms of the bus.
     assert found.ducked == [pytest.approx(100 + 10 + 1, abs=1)]
     assert found.removed_db == pytest.approx(40, abs=0.5)
     assert found.cpu == pytest.approx(10)
@@ -178,7 +180,7 @@ def test_there_are_twenty_noises_and_none_is_long() -> None:
     made = noises()
     assert len({noise.name for noise in made}) == len(made) == 20
     assert all(0.05 < len(noise.sound) / RATE < 0.5 for noise in made)
-    # as loud as they are beside a person
+    # The levels are relative to a person's speech, dB.
     levels = {n.name: 10 * np.log10(np.square(n.sound).mean()) for n in made}
     assert levels["cough"] == pytest.approx(5)
     assert levels["mm-hm"] == pytest.approx(-2)
@@ -213,7 +215,7 @@ TONES = Tones(TONE_S)
 
 
 def test_replies_are_told_apart_and_how_far_each_was_played() -> None:
-    # a machine's gap is no hole; a silence within a reply is none either
+    # Neither a busy machine's gap nor a silence within a reply is a hole.
     first = (tone(0, 24_000), silence(5), tone(24_000, 36_000), silence(300), tone(36_000, 48_000))
     pieces = (silence(500), *first, silence(400), tone(0, 7_200), silence(100))
     one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
@@ -228,7 +230,7 @@ def test_what_is_played_behind_a_hole_is_known_and_not_taken_for_whole() -> None
     pieces = (silence(100), tone(0, 12_000), tone(36_000, 48_000), silence(100))
     [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
     assert found.hole
-    # to within the step in which it is looked at
+    # The tolerance is the distance of the chunks that are found.
     assert found.whole_ms == pytest.approx(500, abs=65)
     assert found.whole_ms <= 501
     assert found.last_ms == pytest.approx(2000, abs=1)
@@ -238,7 +240,7 @@ def test_a_reply_that_goes_on_in_another_recording_is_one() -> None:
     pieces = [np.concatenate((silence(50), tone(a, b))) for a, b in ((0, 24_000), (24_240, 31_200))]
     recordings = [Recording(BEGIN_S + at, piece) for at, piece in zip((0, 5), pieces, strict=True)]
     [found] = TONES.places(recordings)
-    # 10 ms that a device took along are no hole
+    # The 10 ms that an unplugged device loses are not a hole.
     assert not found.hole
     assert found.whole_ms == pytest.approx(1300, abs=1)
 
@@ -251,7 +253,7 @@ def test_a_reply_that_was_cut_as_soon_as_it_began_is_not_the_one_after_it() -> N
 
 
 def test_what_is_played_behind_a_gap_and_then_cut_is_played() -> None:
-    # an underrun fades what is before it and what is after it; so does a cut
+    # An underrun has a fade before and after it, and a cut has a fade before it.
     before, after = tone(0, 24_000).copy(), tone(24_000, 24_768).copy()
     for fading, ramp in ((before[-48:], 0), (after[:48], 1), (after[-48:], 0)):
         fading[:] = fading * np.linspace(1 - ramp, ramp, 48)
