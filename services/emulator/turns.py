@@ -86,7 +86,7 @@ class Turns:
         self._ears.append(self._decoder.decode(audio))
 
     def commit(self, event_id: str | None) -> None:
-        """Make the buffered audio an item after COMMIT_S, or refuse the commit after COMMIT_ERROR_S.
+        """Make the buffered audio an item after COMMIT_S, or refuse it after COMMIT_ERROR_S.
 
         ``event_id`` is the id of the client event, which the error names.
         """
