@@ -54,7 +54,7 @@ class Conversation:
             until_ns = voice.until_ns if speaking else 0
             speech = messages.Speech(speaking=speaking, at_ns=at_ns, until_ns=until_ns)
             self._said = speech
-            if self._duck.hear(speech, playing=self._playing, now_ns=now_ns):
+            if self._duck.vad_reported(speech, playing=self._playing, now_ns=now_ns):
                 self.ducks.append(at)
             self._judged(self._decisions.vad_reported(speech, now_ns), at, now_ns)
         interrupts = self._decisions.assistant(

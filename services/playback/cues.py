@@ -1,6 +1,6 @@
-"""Two soft tones that tell of the connection: falling when it is lost, rising when it is back.
+"""Two soft tones about the connection: a falling one when it is lost, a rising one when it is back.
 
-Pure, and made by arithmetic. A connection that is back within a moment is not worth a word.
+Pure: the tones are computed. A loss that is over within a moment is not reported.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ import numpy as np
 
 from shared.audio.pcm import RATE, from_array
 
-#: D and A of the middle of a piano, each for so long, with soft edges, and quiet.
+#: The pitches: A4 and D5, a fourth apart.
 LOW_HZ, HIGH_HZ = 440.0, 587.33
+#: How long each pitch sounds and how long it fades in and out, in seconds, and how loud it is.
 TONE_S, EDGE_S, LEVEL_DBFS = 0.11, 0.02, -24.0
-#: A loss that is over after this long goes unsaid.
+#: A loss that lasts less than 0.4 s is not reported: a reconnect at once takes no longer, and the
+#: person would hear two tones about nothing.
 BRIEF_NS = 400_000_000
-#: When link has said nothing for this long, it is not there.
-SILENT_NS = 3_000_000_000
+#: link publishes its state every second. A link that was silent for three seconds is gone.
+LINK_TIMEOUT_NS = 3_000_000_000
 
 
 def tones(*pitches_hz: float) -> bytes:
-    """Give tones of these pitches one after the other, mono s16le at 24 kHz."""
+    """Return tones of these pitches, one after the other, mono s16le at 24 kHz."""
     time = np.arange(round(TONE_S * RATE)) / RATE
     edge = np.clip(np.minimum(time, TONE_S - time) / EDGE_S, 0, 1)
     level = 10 ** (LEVEL_DBFS / 20) * 32767 * (1 - np.cos(np.pi * edge)) / 2
@@ -32,17 +34,17 @@ BACK = tones(LOW_HZ, HIGH_HZ)
 
 
 class Cues:
-    """Says which tone is due. Times are ns of one clock."""
+    """Decides which tone is due. Times are ns of one clock."""
 
     def __init__(self) -> None:
         self._open = False
-        self._lost_ns = 0  # since when there is no connection, where there was one; 0: there is
-        self._seen_ns = 0  # when link was last heard of
-        self._told = False  # that it is lost
+        self._lost_ns = 0  # when the connection was lost; 0: it is open, or there has been none
+        self._reported_ns = 0  # when link reported last
+        self._lost_played = False  # the tone for the loss was played, the one for the return not
 
     def link(self, now_ns: int, *, is_open: bool) -> None:
-        """Learn how the connection is."""
-        self._seen_ns = now_ns
+        """Take link's report that the connection is open, or not."""
+        self._reported_ns = now_ns
         if self._open and not is_open:
             self._lost_ns = now_ns
         elif is_open:
@@ -50,13 +52,13 @@ class Cues:
         self._open = is_open
 
     def due(self, now_ns: int) -> bytes:
-        """Give the tone to play now, s16le; none: b"". Each is given once."""
-        if self._open and now_ns - self._seen_ns > SILENT_NS:
-            self.link(self._seen_ns, is_open=False)
-        if self._lost_ns and not self._told and now_ns - self._lost_ns >= BRIEF_NS:
-            self._told = True
+        """Return the tone to play now, s16le, or b"". Each tone is returned once."""
+        if self._open and now_ns - self._reported_ns > LINK_TIMEOUT_NS:
+            self.link(self._reported_ns, is_open=False)
+        if self._lost_ns and not self._lost_played and now_ns - self._lost_ns >= BRIEF_NS:
+            self._lost_played = True
             return LOST
-        if self._open and self._told:
-            self._told = False
+        if self._open and self._lost_played:
+            self._lost_played = False
             return BACK
         return b""

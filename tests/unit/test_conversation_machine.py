@@ -667,7 +667,7 @@ class Conversation(RuleBasedStateMachine):
         self._flush_report(flush.generation, flush.cause, cut)
 
     def _heard(self) -> dict[Item, int]:
-        return {self.items[t.key[0]]: t.heard for t in self.player._tracks.values()}
+        return {self.items[t.key[0]]: t.playhead for t in self.player._tracks.values()}
 
     def _advanced(self, before: dict[Item, int]) -> int:
         """Give how many samples playback says were heard since."""

@@ -96,7 +96,7 @@ def test_a_tone_is_played_and_is_nobodys() -> None:
     assert out == LOST.ljust(len(out), b"\0")
     assert not made.playing
     assert made.items() == []
-    assert (made.underruns, made.gaps) == (0, 0)
+    assert (made.underruns, made.gap_samples) == (0, 0)
 
 
 def test_a_tone_waits_for_a_reply_to_end() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.playback.duck import DOWN, NEAR_NS, UP, Duck
+from services.playback.duck import CAUSE_NS, FALL, RISE, Duck
 from services.playback.player import Player
 from shared import messages
 from shared.audio import pcm
@@ -63,12 +63,12 @@ def test_it_is_lowered_within_the_next_buffers_and_comes_back_slowly() -> None:
     down = [s for _ in range(10) for s in given_by(duck, player, 64)]
     assert down[0] < LOUD
     assert all(a >= b for a, b in pairwise(down))
-    assert down[DOWN:] == pytest.approx([LOW] * (640 - DOWN), abs=1)
+    assert down[FALL:] == pytest.approx([LOW] * (640 - FALL), abs=1)
     duck.wanted = False
     up = [s for _ in range(60) for s in given_by(duck, player, 64)]
     assert all(a <= b for a, b in pairwise(up))
-    assert LOW < up[UP // 2] < LOUD
-    assert up[UP + 1 :] == [LOUD] * (60 * 64 - UP - 1)
+    assert LOW < up[RISE // 2] < LOUD
+    assert up[RISE + 1 :] == [LOUD] * (60 * 64 - RISE - 1)
     assert duck.level == 1.0
     # each was heard, lowered or not
     assert heard(player) == 64 + 640 + 60 * 64
@@ -82,19 +82,19 @@ def test_a_pause_takes_nothing_and_loses_nothing(block: int) -> None:
     down = [s for _ in range(1 + 1000 // block) for s in given_by(duck, player, block)]
     at = heard(player)
     # the playhead stands where the last sound was
-    assert at == 480 + DOWN
-    assert down[DOWN:] == [0] * (len(down) - DOWN)
-    assert all(s > 0 for s in down[: DOWN - 1])
+    assert at == 480 + FALL
+    assert down[FALL:] == [0] * (len(down) - FALL)
+    assert all(s > 0 for s in down[: FALL - 1])
     held = [s for _ in range(5) for s in given_by(duck, player, block)]
     assert held == [0] * len(held)
     assert heard(player) == at
     assert player.playing
     duck.wanted = False
-    up = given_by(duck, player, UP + 10)
+    up = given_by(duck, player, RISE + 10)
     assert up[0] > 0
-    assert up[UP:] == [LOUD] * 10
-    assert heard(player) == at + UP + 10
-    assert (player.underruns, player.gaps, player.stale) == (0, 0, 0)
+    assert up[RISE:] == [LOUD] * 10
+    assert heard(player) == at + RISE + 10
+    assert (player.underruns, player.gap_samples, player.stale_samples) == (0, 0, 0)
 
 
 @given(
@@ -129,10 +129,10 @@ def test_whatever_is_asked_every_sample_is_given_once(
         taken += new
         given_out += out[:new]
     duck.wanted = False
-    given_by(duck, player, UP + 1)
+    given_by(duck, player, RISE + 1)
     assert duck.level == 1.0
     rest = given_by(duck, player, 100)
-    at = taken + UP + 1
+    at = taken + RISE + 1
     assert rest[: max(0, len(numbers) - at)] == [int(s) for s in numbers[at : at + 100]]
 
 
@@ -146,7 +146,7 @@ def test_a_flush_in_a_pause_counts_no_more_than_it_gives() -> None:
     duck.wanted = False
     after = given_by(duck, player, 480)
     # the fade is given to the device as well, all but silent
-    assert cut[0].heard == 480 + DOWN + 72
+    assert cut[0].heard == 480 + FALL + 72
     assert sum(s != 0 for s in after) <= 72
     assert max(after) < LOUD / 20
     assert not player.playing
@@ -154,30 +154,30 @@ def test_a_flush_in_a_pause_counts_no_more_than_it_gives() -> None:
 
 def test_the_time_of_the_first_lowered_sample_is_kept() -> None:
     duck, player = Duck(Interruption()), playing(2400)
-    assert duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS) == 1150 * MS
+    assert duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS) == 1150 * MS
     assert duck.wanted
     given_by(duck, player, 64, 160 * MS)
     given_by(duck, player, 64, 163 * MS)
     assert duck.ducked_ns == 160 * MS
     # a later speech is another
-    duck.hear(speech(3000 * MS), playing=True, now_ns=3050 * MS)
+    duck.vad_reported(speech(3000 * MS), playing=True, now_ns=3050 * MS)
     assert duck.ducked_ns == 0
 
 
 def test_where_nothing_plays_nothing_is_lowered() -> None:
     duck, player = Duck(Interruption()), Player(1, 0, 72)
-    duck.hear(speech(100 * MS), playing=False, now_ns=150 * MS)
+    duck.vad_reported(speech(100 * MS), playing=False, now_ns=150 * MS)
     given_by(duck, player, 64, 160 * MS)
     assert duck.ducked_ns == 0
     # and what is said next is not lowered for it
-    duck.hear(speech(400 * MS, speaking=False), playing=False, now_ns=700 * MS)
+    duck.vad_reported(speech(400 * MS, speaking=False), playing=False, now_ns=700 * MS)
     assert not duck.wanted
 
 
 def test_it_stays_lowered_when_the_speech_ends_until_it_is_decided() -> None:
     duck = Duck(Interruption())
-    duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS)
-    duck.hear(speech(300 * MS, speaking=False), playing=True, now_ns=600 * MS)
+    duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
+    duck.vad_reported(speech(300 * MS, speaking=False), playing=True, now_ns=600 * MS)
     assert duck.wanted
     duck.bring_back(100 * MS)
     assert not duck.wanted
@@ -185,22 +185,22 @@ def test_it_stays_lowered_when_the_speech_ends_until_it_is_decided() -> None:
 
 def test_what_was_judged_of_an_earlier_speech_does_not_bring_it_back() -> None:
     duck = Duck(Interruption())
-    duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS)
-    duck.hear(speech(300 * MS, speaking=False), playing=True, now_ns=600 * MS)
-    duck.hear(speech(700 * MS), playing=True, now_ns=750 * MS)
+    duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
+    duck.vad_reported(speech(300 * MS, speaking=False), playing=True, now_ns=600 * MS)
+    duck.vad_reported(speech(700 * MS), playing=True, now_ns=750 * MS)
     duck.bring_back(100 * MS)
     assert duck.wanted
 
 
 def test_an_onset_is_heeded_once_and_not_when_it_is_old() -> None:
     duck = Duck(Interruption(duck_limit_ms=1000))
-    assert duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS)
+    assert duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
     duck.bring_back(100 * MS)
     # it is told again every second
-    assert not duck.hear(speech(100 * MS), playing=True, now_ns=900 * MS)
+    assert not duck.vad_reported(speech(100 * MS), playing=True, now_ns=900 * MS)
     assert not duck.wanted
     late = Duck(Interruption(duck_limit_ms=1000))
-    assert not late.hear(speech(100 * MS), playing=True, now_ns=1200 * MS)
+    assert not late.vad_reported(speech(100 * MS), playing=True, now_ns=1200 * MS)
     assert not late.wanted
 
 
@@ -210,7 +210,7 @@ def test_an_onset_is_heeded_once_and_not_when_it_is_old() -> None:
 )
 def test_a_voice_that_does_not_interrupt_lowers_nothing(rules: Interruption) -> None:
     duck = Duck(rules)
-    assert not duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS)
+    assert not duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
     assert not duck.wanted
 
 
@@ -220,7 +220,7 @@ def test_a_voice_that_does_not_interrupt_lowers_nothing(rules: Interruption) -> 
         ("speech_started", 0, 400, True),
         ("judged", 0, 9000, True),
         ("judged", 500, 700, True),
-        ("speech_started", 500, 500 + NEAR_NS // MS, False),
+        ("speech_started", 500, 500 + CAUSE_NS // MS, False),
         ("control", 0, 400, False),
         ("lost flush", 0, 400, False),
     ],
@@ -230,9 +230,9 @@ def test_the_onset_is_told_where_the_person_is_the_cause(
 ) -> None:
     duck = Duck(Interruption())
     assert duck.onset_ns(cause, at_ms * MS) == 0
-    duck.hear(speech(100 * MS), playing=True, now_ns=150 * MS)
+    duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
     if ended_ms:
-        duck.hear(speech(ended_ms * MS, speaking=False), playing=True, now_ns=ended_ms * MS)
+        duck.vad_reported(speech(ended_ms * MS, speaking=False), playing=True, now_ns=ended_ms * MS)
     assert duck.onset_ns(cause, at_ms * MS) == (100 * MS if known else 0)
 
 

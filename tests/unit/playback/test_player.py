@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from services.playback.output import MAX_QUEUED_CHUNKS, MAX_QUEUED_SAMPLES
 from services.playback.player import (
-    KNOWN,
-    LARGEST,
-    LONGEST,
-    MOST,
-    REMEMBERED,
-    REMEMBERED_RESPONSES,
-    SHOWN,
+    MAX_ITEMS,
+    MAX_REFUSED_RESPONSES,
+    MAX_REMEMBERED_ITEMS,
+    MAX_SHOWN_ITEMS,
     Player,
 )
+from services.playback.track import MAX_ITEM_SAMPLES
 from shared import messages
 from shared.audio import pcm
 
@@ -153,7 +152,7 @@ def test_three_minutes_in_one_burst_are_played_whole() -> None:
     [item] = player.items()
     assert item.whole
     assert item.heard == len(sound)
-    assert (player.underruns, player.gaps, player.stale) == (0, 0, 0)
+    assert (player.underruns, player.gap_samples, player.stale_samples) == (0, 0, 0)
 
 
 def test_nothing_is_silence() -> None:
@@ -426,7 +425,7 @@ def test_an_older_flush_changes_nothing(generation: int) -> None:
     assert player.generation == 1
     assert np.array_equal(play(player, 100), counting(100, 101))
     player.push(frame(10, start=1000))
-    assert player.stale == 0
+    assert player.stale_samples == 0
 
 
 def test_the_generation_grows_with_the_flush() -> None:
@@ -447,7 +446,7 @@ def test_audio_of_an_older_generation_is_never_heard(last: bool) -> None:
     assert player.push(frame(500, last=last)) is None
     assert not player.playing
     assert not play(player, 1000).any()
-    assert player.stale == 500
+    assert player.stale_samples == 500
     assert player.items() == []
 
 
@@ -459,7 +458,7 @@ def test_a_response_that_was_ended_is_never_heard_again(item: str) -> None:
     assert player.push(frame(500, item, start=1000, generation=3)) == []
     assert player.generation == 3
     assert not play(player, 1000).any()
-    assert player.stale == 500
+    assert player.stale_samples == 500
 
 
 def test_a_response_that_the_flush_names_is_never_heard() -> None:
@@ -476,7 +475,7 @@ def test_an_item_that_the_flush_names_is_never_heard() -> None:
     player.flush(2, [messages.Received("item_1", 0, 10, False)])
     player.push(frame(500, generation=2, start=10))
     assert not play(player, 1000).any()
-    assert player.stale == 500
+    assert player.stale_samples == 500
 
 
 def test_a_flush_that_was_lost_is_made_up_for_by_the_next_reply() -> None:
@@ -517,7 +516,7 @@ def test_another_downlink_that_counts_from_nothing_is_followed() -> None:
     [item] = player.items()
     # whether something was said while there was none, nobody knows
     assert (item.heard, item.received, item.done) == (300, 500, True)
-    assert player.gaps == 0
+    assert player.gap_samples == 0
 
 
 def test_of_an_item_whose_beginning_nobody_knows_nothing_counts_as_heard() -> None:
@@ -552,7 +551,7 @@ def test_a_reply_outside_the_conversation_survives_a_flush() -> None:
     assert np.array_equal(out[20:320], aside)
     assert not out[320:].any()
     assert heard(player)["aside"] == 300
-    assert player.stale == 0
+    assert player.stale_samples == 0
 
 
 def test_a_reply_outside_the_conversation_is_not_interrupted_in_the_midst() -> None:
@@ -591,13 +590,13 @@ def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> Non
     assert np.array_equal(play(player, end), sound[:end])
     assert not play(player, 100).any()
     assert heard(player).get("item_1", 0) == end
-    assert player.gaps == 0
+    assert player.gap_samples == 0
 
 
 def test_what_never_came_is_counted_and_nothing_after_it_is_heard() -> None:
     player = playing(100, 50)
     player.push(frame(counting(100, 201), start=200))
-    assert player.gaps == 100
+    assert player.gap_samples == 100
     out = play(player, 100)
     assert np.array_equal(out, np.concatenate([counting(50, 51), counting(50, 201)]))
     # a truncation keeps a beginning
@@ -627,7 +626,7 @@ def test_a_player_that_begins_in_the_midst_of_an_item_counts_nothing_and_does_no
     # what was heard of its beginning, another one has told
     assert heard(player) == {"item_1": 0}
     assert player.items()[0].received == 7500
-    assert player.gaps == 0
+    assert player.gap_samples == 0
 
 
 def test_an_empty_item_is_whole() -> None:
@@ -649,21 +648,21 @@ def test_memory_is_bounded() -> None:
         if n % 2:
             play(player, 3)
         player.flush(n + 1, [messages.Received(f"other_{n}", 0, 1, False)], [f"more_{n}"])
-    assert len(player._tracks) <= REMEMBERED
-    assert len(player._ended) <= REMEMBERED_RESPONSES
-    assert len(player.items()) == SHOWN
-    assert not player._queue
+    assert len(player._tracks) <= MAX_REMEMBERED_ITEMS
+    assert len(player._refused) <= MAX_REFUSED_RESPONSES
+    assert len(player.items()) == MAX_SHOWN_ITEMS
+    assert not player.output._queue
     # and a long conversation that nobody interrupts
     player = Player(0, 0, FADE)
     for n in range(3000):
         player.push(frame(5, f"item_{n}", response=f"resp_{n}", last=True))
         play(player, 5)
-    assert len(player._tracks) <= REMEMBERED
+    assert len(player._tracks) <= MAX_REMEMBERED_ITEMS
 
 
 def test_what_waits_to_be_played_is_never_forgotten() -> None:
     player = Player(1, 0, 0)
-    items = 3 * REMEMBERED
+    items = 3 * MAX_REMEMBERED_ITEMS
     for n in range(items):
         player.push(frame(10, f"item_{n}", last=True))
     assert np.count_nonzero(play(player, 10 * items)) == 10 * items
@@ -677,41 +676,41 @@ def test_what_waits_to_be_played_is_never_forgotten() -> None:
 def test_what_waits_has_a_limit_and_what_is_heard_is_the_beginning() -> None:
     player = Player(1, 0, 0)
     second = frame(pcm.RATE)
-    for n in range(LONGEST // pcm.RATE + 5):
+    for n in range(MAX_QUEUED_SAMPLES // pcm.RATE + 5):
         player.push(msgspec.structs.replace(second, start=n * pcm.RATE))
-    assert player.overflow == 5 * pcm.RATE
+    assert player.overflow_samples == 5 * pcm.RATE
     play(player, 10 * pcm.RATE)
     # there is room again, but not in the midst of what lost a part
-    player.push(frame(pcm.RATE, start=LONGEST + 5 * pcm.RATE, last=True))
+    player.push(frame(pcm.RATE, start=MAX_QUEUED_SAMPLES + 5 * pcm.RATE, last=True))
     player.push(frame(pcm.RATE, "item_2", last=True))
-    assert player.overflow == 6 * pcm.RATE
+    assert player.overflow_samples == 6 * pcm.RATE
     while player.playing:
         player.render(pcm.RATE)
-    assert heard(player) == {"item_1": LONGEST, "item_2": pcm.RATE}
-    assert player.gaps == 0
+    assert heard(player) == {"item_1": MAX_QUEUED_SAMPLES, "item_2": pcm.RATE}
+    assert player.gap_samples == 0
     assert [item.whole for item in player.items()] == [False, True]
 
 
 def test_what_waits_has_a_limit_however_short_its_stretches_are() -> None:
     player = Player(1, 0, 0)
-    for n in range(MOST + 5):
+    for n in range(MAX_QUEUED_CHUNKS + 5):
         player.push(frame(1, start=n))
-    assert player.overflow == 5
+    assert player.overflow_samples == 5
 
 
 def test_what_waits_has_a_limit_however_many_items_it_is_of() -> None:
     player = Player(1, 0, 0)
-    for n in range(KNOWN + 5):
+    for n in range(MAX_ITEMS + 5):
         player.push(frame(10, f"item_{n}", last=True))
-    assert player.overflow == 50
+    assert player.overflow_samples == 50
     # those that wait are not forgotten, and those that were heard are
-    assert play(player, 10 * KNOWN).all()
+    assert play(player, 10 * MAX_ITEMS).all()
     assert not play(player, 10).any()
     for n in range(3):
         player.push(frame(10, f"later_{n}", last=True))
         assert play(player, 10).all()
-    assert len(player._tracks) == REMEMBERED
-    assert player.overflow == 50
+    assert len(player._tracks) == MAX_REMEMBERED_ITEMS
+    assert player.overflow_samples == 50
 
 
 def test_an_item_that_waits_is_not_forgotten_and_one_that_was_cut_is() -> None:
@@ -720,14 +719,14 @@ def test_an_item_that_waits_is_not_forgotten_and_one_that_was_cut_is() -> None:
     player.push(frame(10, "apart", response="apart", out_of_band=True))
     play(player, 100)
     player.flush(2)
-    assert {key[0]: track.waiting for key, track in player._tracks.items()} == {
+    assert {key[0]: track.queued_chunks for key, track in player._tracks.items()} == {
         "first": 0,
         "apart": 1,
     }
-    for n in range(REMEMBERED):
+    for n in range(MAX_REMEMBERED_ITEMS):
         player.push(frame(10, f"item_{n}", generation=2, response="next"))
     assert "first" not in {key[0] for key in player._tracks}
-    assert play(player, 10 + 10 * REMEMBERED).all()
+    assert play(player, 10 + 10 * MAX_REMEMBERED_ITEMS).all()
 
 
 @pytest.mark.parametrize("generation", [messages.LAST_GENERATION + 1, 2**63 - 1])
@@ -746,7 +745,7 @@ def test_places_that_cannot_be_never_make_numbers_that_are_no_message() -> None:
     known = messages.Received("item_1", 0, 2**63 - 1, False)
     for generation in range(2, 80):
         player.flush(generation, [known] if generation % 3 else [])
-        for start in (0, LARGEST - 10, 2**63 - 1):
+        for start in (0, MAX_ITEM_SAMPLES - 10, 2**63 - 1):
             player.push(frame(10, start=start, generation=generation, response=f"r{generation}"))
         player.render(20)
         for item in player.items():

@@ -1,0 +1,91 @@
+"""One item's audio, as the player accounts for it: what came, what was played, what counts. Pure.
+
+All places and lengths are samples at 24 kHz, and places are counted from the item's start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared import messages
+
+#: No item has so many samples. A place beyond this is an error of the sender, and sums of such
+#: places would not fit into a message.
+MAX_ITEM_SAMPLES = 2**48
+
+#: An item's id and the index of its content part.
+Key = tuple[str, int]
+
+
+@dataclass
+class Track:
+    """One content part of an item: its audio and its playhead."""
+
+    key: Key
+    response_id: str
+    #: The item's response is outside the conversation: a flush does not end the item.
+    out_of_band: bool
+    #: How far the item was handed to the device.
+    playhead: int = 0
+    #: The first place at which some audio never came; MAX_ITEM_SAMPLES: nothing is missing.
+    hole: int = MAX_ITEM_SAMPLES
+    #: How far the item is known, played or not.
+    received: int = 0
+    #: The item has no more audio than ``received``.
+    done: bool = False
+    #: A flush ended the item.
+    cut: bool = False
+    #: A chunk did not fit into the queue. No more of the item is queued, so that what is heard of
+    #: it stays a beginning.
+    overflowed: bool = False
+    #: The generation of the item's last frame.
+    generation: int = 0
+    #: What to add to the place in a frame: a restarted downlink may count from 0 again.
+    shift: int = 0
+    #: How many of the item's chunks wait in the player's queue.
+    queued_chunks: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether some of the item's audio never came."""
+        return self.hole < MAX_ITEM_SAMPLES
+
+    @property
+    def heard(self) -> int:
+        """How much of the item counts as heard.
+
+        Audio behind a hole is played, but never counts: the server truncates an item to a
+        beginning, and would keep the hole's words as heard.
+        """
+        return min(self.playhead, self.hole)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the item was heard to its end."""
+        return self.done and not self.broken and self.playhead >= self.received
+
+    def break_here(self) -> None:
+        """Note that audio is missing from the present end of the item on."""
+        self.hole = min(self.hole, self.received)
+
+    def survives(self, spared_response: str) -> bool:
+        """Return whether a flush leaves the item alone. ``spared_response``: "" for none."""
+        return self.out_of_band or (spared_response != "" and self.response_id == spared_response)
+
+    def place(self, frame: messages.ReplyAudio) -> int:
+        """Return where a frame's audio begins in the item, and note which audio is missing."""
+        if frame.generation > self.generation and not frame.out_of_band:
+            # A reply does not outlive its generation, so another downlink continues it. A downlink
+            # that does not know how much came before counts from 0: its audio is appended.
+            self.shift = max(0, self.received - frame.start)
+            if self.received:
+                # The audio that came while no downlink ran is lost.
+                self.break_here()
+        self.generation = frame.generation
+        return frame.start + self.shift
+
+    def report(self) -> messages.HeardItem:
+        """Return the track as `heard` and `report.flush` publish it."""
+        return messages.HeardItem(
+            *self.key, self.heard, self.received, self.done, self.broken, self.cut
+        )
