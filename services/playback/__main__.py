@@ -34,7 +34,9 @@ class Playback:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._duck = Duck(stage.config.interruption)
-        self._callback = Callback(stage.config, self._duck, stage.publisher, stage.wake)
+        self._callback = Callback(
+            stage.config, self._duck, stage.publisher, time.monotonic_ns, stage.wake
+        )
         # The generation that downlink published last, in reply.state. A flush is published on
         # another socket, so reply.state can be the first to name a new generation.
         self._generation = 0

@@ -3,18 +3,20 @@
 The device calls `Callback.render` on a thread of its own. That thread alone uses the player and
 lowers the audio. The loop hands in flushes, audio and tones, and takes out what was played and
 reported. All of that goes through deques, so the two threads never wait for each other.
+
+Pure: the clock and the list of subscribed topics are arguments.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.playback.duck import Duck
 from services.playback.player import Player
-from shared import bus, messages, registry
+from shared import messages, registry
 from shared.audio import pcm
 from shared.config import Config
 
@@ -39,6 +41,14 @@ SPEAKER_FRAME = registry.of(messages.SpeakerFrame).name
 Block = tuple[bytes, int, int]
 
 
+class Subscriptions(Protocol):
+    """The stage's publisher, as the callback uses it."""
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """The names of the topics that somebody subscribes to."""
+
+
 @dataclass(frozen=True)
 class _Flush:
     message: messages.Flush
@@ -49,11 +59,17 @@ class _Flush:
 class Callback:
     """The device's callback, and its mailbox.
 
-    ``wake`` is called on the device's thread when there is something for the loop to publish.
+    ``clock`` returns CLOCK_MONOTONIC in ns. ``wake`` is called on the device's thread when there is
+    something for the loop to publish.
     """
 
     def __init__(
-        self, config: Config, duck: Duck, publisher: bus.Publisher, wake: Callable[[], None]
+        self,
+        config: Config,
+        duck: Duck,
+        subscriptions: Subscriptions,
+        clock: Callable[[], int],
+        wake: Callable[[], None],
     ) -> None:
         settings = config.playback
         self.player = Player(
@@ -62,7 +78,8 @@ class Callback:
         self._output = self.player.output
         self._fade_ns = settings.fade_ms * 1_000_000
         self._duck = duck
-        self._publisher = publisher
+        self._subscriptions = subscriptions
+        self._clock = clock
         self._wake = wake
         # from the loop
         self._flushes: deque[_Flush] = deque()
@@ -155,7 +172,7 @@ class Callback:
                     interrupted=[],
                     active=[],
                 )
-                self._report(lost, 0, time.monotonic_ns(), dac_ns, cut)
+                self._report(lost, 0, self._clock(), dac_ns, cut)
         if self._tones:
             player.cue(self._tones.popleft())
 
@@ -172,10 +189,10 @@ class Callback:
         was_playing = output.playing
         duck = self._duck
         if duck.wanted or duck.level < 1.0:
-            out = duck.render(output, samples, time.monotonic_ns())
+            out = duck.render(output, samples, self._clock())
         else:
             out = output.render(samples)
-        if SPEAKER_FRAME in self._publisher.subscribed:
+        if SPEAKER_FRAME in self._subscriptions.subscribed:
             self._blocks.append((out, dac_ns, self._position))
         self._position += samples
         # A device may ask some 200 times a second. Waking the loop once per frame of 20 ms is
@@ -203,7 +220,7 @@ class Callback:
         dac_ns: int,
         items: list[messages.HeardItem],
     ) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock()
         # Set before the report is appended: the loop publishes `heard` before each report.
         self.heard = self._heard_now()
         self._reports.append(
