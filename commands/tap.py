@@ -34,7 +34,7 @@ Look at a running bus. The tap only observes: it takes no message away from a st
   delay   how long each message took from its publisher to the tap"""
 
 #: The message types whose payload is text. All other payloads are sound.
-TEXT = (messages.ClientEvent, messages.ServerEvent, messages.History, messages.HistoryMirror)
+TEXT = (messages.ClientEvent, messages.ServerEvent, messages.History)
 #: A longer text is cut in the output of ``echo``, bytes: a screen holds about this much.
 LONGEST = 2000
 #: The longest wait for a message, s: how soon the tap notices that it was asked to end.

@@ -134,7 +134,7 @@ def write_turns(turns: Sequence[Turn]) -> bytes:
 
 
 def read_turns(payload: bytes) -> list[Turn]:
-    """Return the turns in the payload of a History or a HistoryMirror. No bytes: no turns.
+    """Return the turns in the payload of a History. No bytes: no turns.
 
     Raises BadMessage.
     """

@@ -129,6 +129,12 @@ class Uplink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_ms: Annotated[int, Meta(ge=40, le=60_000)] = 1000
 
 
+class Downlink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[downlink]: what comes from the server."""
+
+    keep_history: bool = True
+
+
 class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[playback]: the speaker."""
 
@@ -169,6 +175,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vad: Vad = Vad()
     interruption: Interruption = Interruption()
     uplink: Uplink = Uplink()
+    downlink: Downlink = Downlink()
     playback: Playback = Playback()
     recorder: Recorder = Recorder()
     bus: Bus = Bus()

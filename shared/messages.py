@@ -309,17 +309,6 @@ class History(Message, frozen=True, kw_only=True):
     """The session that the conversation takes place in."""
 
 
-class HistoryMirror(Message, frozen=True, kw_only=True):
-    """The last History that uplink has seen: a restarted downlink reads it.
-
-    The payload is as in History.
-    """
-
-    payload_limit: ClassVar[int] = MAX_TURNS
-    session: Count
-    """The session that the conversation takes place in."""
-
-
 class Renew(Message, frozen=True, kw_only=True):
     """A request to replace a session, because its time will soon be over."""
 

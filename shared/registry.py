@@ -50,7 +50,7 @@ ROWS: tuple[Stage, ...] = (
     Stage("vad", publishes=("mic.speech",), reads=("mic.clean",)),
     Stage(
         "uplink",
-        publishes=("client.event", "interruption", "history.mirror"),
+        publishes=("client.event", "interruption"),
         reads=(
             "mic.clean",
             "link.state",
@@ -86,7 +86,6 @@ ROWS: tuple[Stage, ...] = (
             "heard",
             "report.flush",
             "control",
-            "history.mirror",
         ),
     ),
     Stage(
@@ -181,7 +180,6 @@ TOPICS: tuple[Topic, ...] = (
     Topic("mic.speech", messages.Speech, Queue.STATE, 1),
     Topic("client.event", messages.ClientEvent, Queue.LOSSLESS, 50),
     Topic("interruption", messages.Interruption, Queue.LOSSLESS, 0),
-    Topic("history.mirror", messages.HistoryMirror, Queue.STATE, 1),
     Topic("server.event", messages.ServerEvent, Queue.LOSSLESS, 0),
     Topic("link.state", messages.LinkState, Queue.STATE, 1),
     Topic("reply.audio", messages.ReplyAudio, Queue.LOSSLESS, 0),

@@ -42,7 +42,6 @@ class Downlink(Check):
         "heard",
         "report.flush",
         "control",
-        "history.mirror",
     )
 
     session = 0

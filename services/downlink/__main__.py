@@ -13,19 +13,19 @@ from services.downlink import commands, events, failures
 from services.downlink.abandoned import Abandoned
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
+from services.downlink.history_file import HistoryFile, Saved
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Renewal
 from services.downlink.server_events import ServerEvents
 from services.downlink.turns import BadAudio, Turns
-from shared import codec, messages
+from shared import messages
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.run import run
 from shared.stage import Stage
 
-#: How often a changed history is published, and how long a downlink that starts waits for uplink's
-#: copy of it.
-HISTORY_S, RELEARN_S = 0.5, 1.0
+#: How often a changed history is published.
+HISTORY_S = 0.5
 
 
 class Downlink:
@@ -39,11 +39,9 @@ class Downlink:
         first = time.time_ns() // 1_000_000
         self._turns = Turns(generation=first)
         self._history = History()
-        self._learnt = False  # whether the history of an earlier downlink is known by now
-        self._mirrored = (
-            0,
-            b"",
-        )  # uplink's copy of the history that was last read, and in which session
+        self._file = HistoryFile(stage.directory, config.downlink.keep_history)
+        # What an earlier downlink wrote, until link says whether its conversation still goes on.
+        self._saved = self._file.read()
         self._renewal = Renewal(
             int(config.link.session_limit_s * 1000), int(config.link.renew_before_s * 1000)
         )
@@ -67,11 +65,10 @@ class Downlink:
         stage.subscribe(messages.FlushReport, self._on_flush_report)
         stage.subscribe(messages.Control, self._on_control)
         stage.subscribe(messages.LinkState, self._on_link)
-        stage.subscribe(messages.HistoryMirror, self._on_history_mirror)
         stage.every(HISTORY_S, self._look_after_session)
-        stage.after(RELEARN_S, lambda: self._learn([]))
         if self._decide == "client":
             stage.subscribe(messages.Speech, self._on_speech)
+        self._publish_history()
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
@@ -202,6 +199,8 @@ class Downlink:
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         link = delivery.message
+        if self._saved is not None:
+            self._use_saved(self._saved, delivery.stamp.epoch)
         if link.session:
             self._switch_session(link.session)
         if link.state == "open":
@@ -222,28 +221,22 @@ class Downlink:
 
     # the history
 
-    def _on_history_mirror(self, delivery: Delivery[messages.HistoryMirror]) -> None:
-        look = (self._turns.session, delivery.message.payload)
-        if self._learnt and (look == self._mirrored or not self._history.elsewhere):
-            return
-        self._mirrored = look
-        try:
-            mirrored = codec.read_turns(delivery.message.payload)
-        except codec.BadMessage as error:
-            self._stage.count("bad_histories", warning=f"uplink's copy: {error}")
-            return
-        self._learn(mirrored)
-        self._history.placed(mirrored)
-
-    def _learn(self, mirrored: list[messages.Turn]) -> None:
-        if not self._learnt:
-            self._learnt = True
-            self._history.relearn(mirrored)
-            self._publish_history()
+    def _use_saved(self, saved: Saved, link_epoch: int) -> None:
+        """Go on with the saved history, unless link was started after its session was opened."""
+        self._saved = None
+        if saved.session >= link_epoch:
+            self._history.relearn(saved.turns)
+        self._publish_history()
 
     def _publish_history(self) -> None:
-        if self._learnt:
-            self._publishing.publish_history()
+        if self._saved is not None:
+            return  # Only link's state tells whether the saved turns come before the new ones.
+        turns = self._publishing.publish_history()
+        if turns is not None:
+            try:
+                self._file.write(self._turns.session, turns)
+            except OSError as error:
+                self._stage.count("history_unsaved", warning=f"history.json: {error.strerror}")
 
     # by time
 

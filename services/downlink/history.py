@@ -168,24 +168,6 @@ class History:
         self._entries |= known
         self._trim()
 
-    @property
-    def elsewhere(self) -> bool:
-        """Whether there are turns of which it is not known that the present session has them."""
-        return any(entry.session != self.session for entry in self._entries.values())
-
-    def placed(self, kept: Sequence[messages.Turn]) -> None:
-        """Learn from uplink what it has put into the present session.
-
-        The server tells of it as well, but the first events of a link that was started anew may
-        have gone to another reader of the bus, who was there first.
-        """
-        for turn in kept:
-            entry = self._entries.get(turn.item_id)
-            if entry is None or turn.session != self.session or not turn.held_as:
-                continue
-            if entry.session != self.session:
-                entry.session, entry.held_as, self.changed = turn.session, turn.held_as, True
-
     def speech_started(self, event: events.SpeechStarted) -> None:
         """Note where the speech of a turn begins."""
         _remember(self._onsets, event.item_id, event.audio_start_ms)

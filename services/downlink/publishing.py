@@ -39,7 +39,7 @@ class Publishing:
         self._turns = turns
         self._history = history
         self._state: messages.ReplyState | None = None  # as last published
-        self._history_text = b"?"  # as last published
+        self._heard: messages.History | None = None  # as last published
         self._texts: dict[str, messages.Transcript] = {}  # growing transcripts, by item
         self._timer_runs = False
 
@@ -82,14 +82,18 @@ class Publishing:
         if self._texts:
             self.publish_soon()
 
-    def publish_history(self) -> None:
-        """Publish the conversation as heard if it changed."""
+    def publish_history(self) -> list[messages.Turn] | None:
+        """Publish the conversation as heard if it changed. Return its turns then, else None."""
         if not self._history.changed:
-            return
-        text = codec.write_turns(self._history.turns())
-        if text != self._history_text:
-            self._history_text = text
-            self._stage.publish(messages.History(session=self._turns.session, payload=text))
+            return None
+        turns = self._history.turns()
+        text = codec.write_turns(turns)
+        message = messages.History(session=self._turns.session, payload=text)
+        if message == self._heard:
+            return None
+        self._heard = message
+        self._stage.publish(message)
+        return turns
 
     def _publish_due(self) -> None:
         self._timer_runs = False

@@ -62,7 +62,6 @@ class Uplink:
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         self._seen = b""  # the history last seen
-        stage.publish(messages.HistoryMirror(session=0))
         stage.state = "waiting for link"
         wanted = (self._session.voice, self._session.turn_detection.type)
         stage.log.info("voice %s, turn detection %s; waiting for link to open", *wanted)
@@ -145,13 +144,6 @@ class Uplink:
             if self._link is not None and self._open:
                 self._begin(self._link.session)
                 self._restore()
-            self._publish_mirror()
-
-    def _publish_mirror(self) -> None:
-        """Tell what is known of the conversation: a downlink that is restarted asks for it."""
-        session = self._link.session if self._link is not None else 0
-        turns = codec.write_turns(self._replay.mirror())
-        self._stage.publish(messages.HistoryMirror(session=session, payload=turns))
 
     def _begin(self, session: int) -> None:
         """Give a session the conversation so far, before anything is said there."""
@@ -175,7 +167,6 @@ class Uplink:
         for event in events:
             self._send(event)
         if events:
-            self._publish_mirror()
             self._stage.counters["items_restored"] += len(events)
             self._stage.log.info("put the conversation so far back: %d events", len(events))
 

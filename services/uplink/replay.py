@@ -7,8 +7,6 @@ sent twice, because uplink was restarted in between, is refused by the server th
 
 from __future__ import annotations
 
-import msgspec
-
 from services.uplink import requests
 from shared import messages
 
@@ -61,15 +59,6 @@ class Replay:
                 self._sent[turn.item_id] = wants
             previous = wants or previous
         return out
-
-    def mirror(self) -> list[messages.Turn]:
-        """Give the history as it is once all that was sent has arrived."""
-        return [
-            msgspec.structs.replace(turn, session=self._session, held_as=self._sent[turn.item_id])
-            if turn.item_id in self._sent
-            else turn
-            for turn in self.turns or []
-        ]
 
     def _held(self, turn: messages.Turn) -> str:
         """Give the id by which the session has a turn, or "" if it has not."""

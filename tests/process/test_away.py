@@ -10,9 +10,11 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import recordings
+from services.downlink.history_file import NAME, Saved
 from shared import bus, codec, messages, registry
 from shared.audio import pcm
 from shared.poller import Poller
@@ -190,6 +192,29 @@ def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) ->
         told = json.loads(event.payload)
         assert (told["item_id"], told["audio_end_ms"]) == ("item", 1000)
         assert uplink.end() == 0
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "is over"])
+def test_the_saved_history_is_that_of_a_conversation_that_goes_on(
+    kept: Keeper, *, goes_on: bool
+) -> None:
+    """A session that link opened before link itself was started belongs to another conversation."""
+    turn = messages.Turn(
+        item_id="a", kind="message", role="user", text="Hi.", session=5, held_as="a", new_id="n"
+    )
+    with Pipeline(kept, UNHELD) as pipeline, contextlib.ExitStack() as stack:
+        publisher = bus.Publisher("link", pipeline.bus_directory)
+        link = stack.enter_context(contextlib.closing(publisher))
+        session = time.time_ns() // 1000
+        saved = Saved(session if goes_on else 5, [turn])
+        (pipeline.bus_directory / NAME).write_bytes(msgspec.json.encode(saved))
+        link.publish(messages.LinkState(state="open", session=session))
+        downlink = pipeline.up("downlink")
+        join(link, "link.state")
+        told = pipeline.bus.wait_for(messages.History, lambda h: h.session == session).message
+        found = [(turn.item_id, turn.text) for turn in codec.read_turns(told.payload)]
+        assert found == ([("a", "Hi.")] if goes_on else [])
+        assert downlink.end() == 0
 
 
 def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> None:

@@ -138,9 +138,6 @@ PUBLISHED: dict[tuple[str, str], Published] = {
     ),
     ("vad", "goes on"): _is(messages.Speech, lambda m: replace(m, until_ns=m.at_ns)),
     ("vad", "end"): _without(lambda m: isinstance(m, messages.Speech) and not m.speaking),
-    ("uplink", "waits"): lambda m: (
-        [m, _append(0)] if isinstance(m, messages.HistoryMirror) and not m.session else [m]
-    ),
     ("uplink", "configures"): _without(lambda m: _event(m, "session.update")),
     ("uplink", "appends"): _without(_every_seventh),
     ("uplink", "truncates"): lambda m: [m, m] if _event(m, "conversation.item.truncate") else [m],
@@ -169,6 +166,13 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 }
 
 
+def _speaks_early(stage: Stage, frame: messages.MicClean) -> messages.MicClean:
+    _seen.count += 1
+    if _seen.count == 1:
+        stage.publish(_append(0))
+    return frame
+
+
 def _crash(_: Stage, event: messages.ServerEvent) -> messages.ServerEvent:
     if event.payload[:1] != b"{":
         raise RuntimeError("not an event")
@@ -178,6 +182,7 @@ def _crash(_: Stage, event: messages.ServerEvent) -> messages.ServerEvent:
 #: What each break is given.
 GIVEN: dict[tuple[str, str], tuple[type[messages.Message], Given]] = {
     ("vad", "silence"): (messages.MicClean, _hears_somebody),
+    ("uplink", "waits"): (messages.MicClean, _speaks_early),
     ("link", "session"): (messages.ClientEvent, _this_session),
     ("link", "expired"): (messages.ClientEvent, lambda _, m: replace(m, expires_ns=0)),
     ("link", "renews"): (messages.Renew, lambda *_: None),

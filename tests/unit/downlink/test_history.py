@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -408,29 +407,6 @@ def test_the_same_words_of_the_same_item_get_the_same_id() -> None:
     assert len(set(ids)) == 2
     # the service takes no id of more than 32 characters
     assert all(len(each) <= 32 for each in ids)
-
-
-def test_what_was_put_into_a_session_is_known_though_the_servers_word_of_it_was_missed() -> None:
-    rig = Rig()
-    rig.person("a", "Hello.")
-    rig.person("b", "Hello?")
-    before = rig.history.turns()
-    rig.history.begin_session(2)
-    assert rig.history.elsewhere
-
-    def kept(session: int, *held: str) -> list[messages.Turn]:
-        pairs = zip(before, held, strict=True)
-        return [msgspec.structs.replace(t, session=session, held_as=h) for t, h in pairs]
-
-    # an older session's, and what was not put there
-    rig.history.placed(kept(1, "item_x", "item_y"))
-    rig.history.placed(kept(2, "", ""))
-    assert {t.session for t in rig.history.turns()} == {1}
-    rig.history.placed(kept(2, "item_x", ""))
-    assert [(t.session, t.held_as) for t in rig.history.turns()] == [(2, "item_x"), (1, "b")]
-    # the server's own word stands
-    rig.history.item_deleted(events.ItemDeleted("item_x"))
-    assert [(t.session, t.held_as) for t in rig.history.turns()] == [(0, ""), (1, "b")]
 
 
 def test_an_item_does_not_become_another() -> None:

@@ -144,18 +144,6 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     assert "b:H" not in server.ids
 
 
-def test_what_was_sent_is_known_to_a_downlink_that_did_not_see_it_arrive() -> None:
-    replay, server = begun([*TALK[:2], turn("e", "", told=False), turn("f")])
-    replay.learn([turn("a", "", told=False), TALK[1], turn("f")])
-    server.take(replay.events())
-    kept = {turn.item_id: (turn.session, turn.held_as) for turn in replay.mirror()}
-    assert kept == {"a": (2, ""), "b": (2, "b:Hello!"), "f": (2, "f:Yes.")}
-    again = Replay()
-    again.begin_session(2)
-    again.learn(replay.mirror())
-    assert again.events() == []
-
-
 def test_one_that_is_refused_takes_no_other_along() -> None:
     replay = Replay()
     replay.learn(TALK)
