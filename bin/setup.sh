@@ -1,13 +1,13 @@
 # shellcheck shell=sh
-# Sets up what Bargein needs, and nothing that is there already. Sourced by bin/demo, bin/start and
-# bin/test, from the root of the checkout; not a command of its own.
+# Functions that install what Bargein needs and what is not there yet. The other scripts in bin/ source
+# this file from the root of the checkout. It is not a command of its own.
 #
-#   set_up EXTRA        .venv with Bargein in it, and the extra of pyproject.toml so named ('' for none)
-#   set_up_network      what tests/process can do without, in CI
-#   set_up_sound        the sound server that tests/sound needs, where it can be had
+#   set_up EXTRA        make .venv and install Bargein in it, with this extra of pyproject.toml ('': none)
+#   set_up_network      in CI, install the tools with which tests/process makes a second network
+#   set_up_sound        install the sound server that tests/sound needs, if possible
 #
-# A set-up that is complete costs one checksum and one start of Python; see `is_set_up`.
-# All that is said goes to standard error; what pip and the package managers print goes to $log.
+# If everything is there, set_up computes one checksum and starts Python once; see `is_set_up`.
+# The functions print to standard error. The output of pip and of the package managers goes to $log.
 
 oldest_python=3.11
 command=bin/${0##*/}
@@ -24,27 +24,28 @@ die() {
     exit 1
 }
 
-# Runs a command that has much to say: into the log. It doesn't inherit the lock, which a daemon
-# that some package starts would otherwise hold for ever.
+# Runs a command and writes its output to the log. The command does not inherit the lock: a daemon
+# that a package starts would hold it for ever.
 quietly() { "$@" >>"$log" 2>&1 </dev/null 9>&-; }
 
-# Ends with one line, under the last lines of what went wrong.
+# Prints the last lines of the log and one line that says what failed, and exits.
 die_with_log() {
     tail -n 8 "$log" | sed 's/^/    /' >&2
     die "$* (all of the output: $root/$log)"
 }
 
-# --- is anything missing? -----------------------------------------------------------------------------
+# --- is everything there? -----------------------------------------------------------------------------
 
-# What the set-up was made from. The interpreter is asked, because a system that moves on to its
-# next Python leaves .venv/bin/python working and the packages behind.
+# Prints what a set-up depends on: pyproject.toml, Python's version and the checkout's path. Python is
+# asked for its version: after the system's Python was upgraded, .venv/bin/python still runs, but
+# without the packages.
 fingerprint() {
     printf '%s, Python %s, in %s\n' "$(cksum <pyproject.toml)" \
         "$(.venv/bin/python -I -S -c 'import sys; sys.stdout.write(sys.version.split()[0])' 2>/dev/null)" \
         "$root"
 }
 
-# True if .venv was set up from this pyproject.toml, with extra $1 ("" for none), by this Python, here.
+# Succeeds if .venv was set up here, by this Python, from this pyproject.toml, with extra $1 ("": none).
 is_set_up() {
     [ -x .venv/bin/python ] && [ -r "$stamp" ] || return 1
     made_from='' extras=''
@@ -55,8 +56,9 @@ is_set_up() {
 
 # --- Python -------------------------------------------------------------------------------------------
 
-# Prints, a line each: version, base_prefix, "yes" if it can make a virtual environment, the folder
-# of its C headers, its C compiler. Runs on any Python, so that an old one can say that it is old.
+# A program that prints these facts about Python, one on each line: its version, its base_prefix, "yes"
+# if it can make a virtual environment, the folder of its C headers, its C compiler. It runs on every
+# Python, so that a Python that is too old can report its version.
 about_python='
 import sys
 def can(name):
@@ -82,7 +84,8 @@ new_enough() { # $1: 3.12
         { [ "${1%%.*}" -eq "${oldest_python%%.*}" ] && [ "${1#*.}" -ge "${oldest_python#*.}" ]; }
 }
 
-# Sets python, version, prefix, can_venv, include and compiler; the user's own python3 comes first.
+# Sets python, version, prefix, can_venv, include and compiler. The first python3 on PATH is tried
+# first.
 find_python() {
     if [ -n "${PYTHON-}" ]; then
         set -- "$PYTHON"
@@ -91,7 +94,7 @@ find_python() {
     fi
     found=
     for python; do
-        # One that is on PATH may still not run: pyenv has a stand-in for each version it knows.
+        # A command on PATH may still not run: pyenv has a stand-in for each version that it knows.
         about=$(command -v "$python" >/dev/null && "$python" -c "$about_python" 2>/dev/null) || continue
         {
             read -r version
@@ -115,14 +118,14 @@ END
 
 # --- one set-up at a time -----------------------------------------------------------------------------
 
-# The lock is Python's, because macOS has no flock(1); it lasts as long as file descriptor 9 of this
-# shell, so a set-up that is killed leaves none behind.
+# Python takes the lock, because macOS has no flock(1). The lock lasts as long as file descriptor 9 of
+# this shell, so a set-up that is killed leaves no lock behind.
 take_lock() {
-    (: >>"$lock" && : >>"$log") 2>/dev/null || die "can't write in $root: is this folder yours?"
+    (: >>"$lock" && : >>"$log") 2>/dev/null || die "cannot write in $root: is this folder yours?"
     exec 9>>"$lock"
     if ! "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; then
-        say "another set-up is running here; waiting for it to finish"
-        "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || die "can't lock $root/$lock"
+        say "another set-up is running here; waiting until it has finished"
+        "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' || die "cannot lock $root/$lock"
     fi
     : >"$log"
 }
@@ -138,8 +141,8 @@ find_manager() {
     manager=
 }
 
-# Sets sudo to what a command needs before it to run as root. Fails where that can't be had; with
-# "ask", a password may be asked for at the terminal.
+# Sets sudo to the words that run a command as root ('' if this is root). Fails if that is not possible.
+# With "ask", sudo may ask for a password at the terminal.
 find_root() {
     sudo=
     if [ "$(id -u)" -eq 0 ]; then return 0; fi
@@ -155,16 +158,17 @@ find_root() {
     fi
 }
 
-# Prints the command a person would type to install packages $*.
+# Prints the command with which a person installs packages $*. A new machine has no list of packages
+# yet, so apt-get needs "update" first.
 install_command() {
     case $manager in
-        apt-get) echo "apt-get install $*" ;;
+        apt-get) echo "apt-get update && apt-get install $*" ;;
         dnf) echo "dnf install $*" ;;
         pacman) echo "pacman -S $*" ;;
     esac
 }
 
-# Installs packages $*, and removes none: on a desktop, another sound server could be in the way.
+# Installs packages $*. It removes none: on a desktop, PulseAudio could replace another sound server.
 install_packages() {
     say "installing $* with $manager${sudo:+ and sudo}"
     # shellcheck disable=SC2086 # $sudo is a command and its option, or nothing
@@ -174,13 +178,13 @@ install_packages() {
                 quietly $sudo env DEBIAN_FRONTEND=noninteractive apt-get -y -q \
                     -o DPkg::Lock::Timeout=300 --no-install-recommends --no-remove install "$@"
             }
-            # The list of packages may be old, or not there at all, as in a new container.
+            # The list of packages may be too old. In a new container there is none.
             apt_install "$@" || { quietly $sudo apt-get -q update && apt_install "$@"; }
             ;;
         dnf) quietly $sudo dnf -y install "$@" ;;
         pacman)
-            # No list of packages at all, as in a new container, is the one case where fetching it
-            # can't leave the system half upgraded.
+            # A new list of packages would leave a system half upgraded. Only fetch it where there
+            # is none yet, as in a new container.
             [ -n "$(ls /var/lib/pacman/sync/*.db 2>/dev/null)" ] || quietly $sudo pacman -Sy --noconfirm
             quietly $sudo pacman -S --noconfirm --needed "$@"
             ;;
@@ -196,14 +200,14 @@ has_portaudio_header() {
     can_include portaudio.h
 }
 
-# What Python lacks can be installed only if it is the system's own.
-system_python_or_die() { # $1: what it lacks
+# The package manager can only add to the system's own Python. Exits if Python is another one.
+system_python_or_die() { # $1: what Python lacks
     [ "$prefix" = /usr ] || die "$python (Python $version) lacks $1:" \
         "add them to it, or name another one with PYTHON=/path/to/python3 $command"
 }
 
-# Sets packages to the system packages that are missing on Linux. PyAudio has no wheel there: it is
-# compiled, with Python's headers and PortAudio's.
+# Sets packages to the system packages that are missing on Linux. PyAudio has no wheel for Linux: pip
+# compiles it, which needs the headers of Python and of PortAudio.
 missing_on_linux() {
     packages=
     find_manager
@@ -247,8 +251,8 @@ missing_on_linux() {
         esac
     fi
     if [ -n "$missing" ] && [ -z "$manager" ]; then
-        die "PyAudio has to be compiled, and this system lacks $missing and has none of apt-get," \
-            "dnf and pacman: install that, then run $command again"
+        die "PyAudio must be compiled, and this system lacks $missing. It has none of apt-get, dnf" \
+            "and pacman: install $missing, then run $command again"
     fi
 }
 
@@ -257,28 +261,28 @@ set_up_linux() {
     if [ -z "$packages" ]; then return; fi
     # shellcheck disable=SC2086 # a list of names without spaces
     set -- $packages
-    find_root ask || die "this needs root, and sudo doesn't give it:" \
+    find_root ask || die "system packages are missing, and sudo does not work here:" \
         "run '$(install_command "$@")' as root, then $command again"
     install_packages "$@" || die_with_log "$manager could not install $*:" \
-        "see to what it says above, then run $command again"
+        "correct what the lines above report, then run $command again"
 }
 
 set_up_macos() {
     if .venv/bin/python -c 'import pyaudio' 2>/dev/null; then return; fi
-    xcode-select -p >/dev/null 2>&1 || die "PyAudio has to be compiled, and there is no compiler:" \
+    xcode-select -p >/dev/null 2>&1 || die "PyAudio must be compiled, and there is no compiler:" \
         "run 'xcode-select --install', then $command again"
-    command -v brew >/dev/null || die "PyAudio needs PortAudio, which Homebrew has, and there is no" \
-        "Homebrew: install it, then run $command again"
+    command -v brew >/dev/null || die "PyAudio needs PortAudio from Homebrew, and there is no" \
+        "Homebrew: install Homebrew, then run $command again"
     if brew --prefix --installed portaudio >/dev/null 2>&1; then return; fi
     say "installing portaudio with Homebrew"
     quietly brew install portaudio || die_with_log "Homebrew could not install portaudio:" \
-        "see to what it says above, then run $command again"
+        "correct what the lines above report, then run $command again"
 }
 
 # --- .venv --------------------------------------------------------------------------------------------
 
-# True if .venv is one to install into. One whose folder was moved is not: its commands name the
-# Python they were installed for.
+# Succeeds if packages can be installed into .venv. After the checkout was moved they cannot: the
+# commands in .venv name the Python at the old place.
 venv_works() {
     .venv/bin/python -m pip --version >/dev/null 2>&1 || return 1
     new_enough "$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || return 1
@@ -292,14 +296,14 @@ set_up_venv() { # $1: the extra, or nothing
     if ! venv_works; then
         say "making .venv with Python $version ($python)"
         quietly "$python" -m venv --clear .venv || die_with_log "Python could not make $root/.venv:" \
-            "see to what it says above, then run $command again"
+            "correct what the lines above report, then run $command again"
     fi
-    rm -f "$stamp" # whatever happens now, the old set-up is no longer what is there
+    rm -f "$stamp" # from here on, the old set-up is no longer complete
     say "installing Bargein${1:+, its $1 tools} and the packages it uses into .venv"
     quietly .venv/bin/python -m pip install --no-input --disable-pip-version-check \
         --editable ".${1:+[$1]}" || die_with_log "pip could not install Bargein into .venv:" \
-        "see to what it says above, then run $command again"
-    quietly .venv/bin/python -c 'import pyaudio' || die_with_log "PyAudio is installed and doesn't" \
+        "correct what the lines above report, then run $command again"
+    quietly .venv/bin/python -c 'import pyaudio' || die_with_log "PyAudio is installed but does not" \
         "load: remove $root/.venv and run $command again"
     printf '%s\n%s\n' "$(fingerprint)" "core${1:+ $1}" >"$stamp"
 }
@@ -308,7 +312,7 @@ set_up() { # $1: the extra, or nothing
     if is_set_up "$1"; then return; fi
     find_python
     take_lock
-    # While this waited, the set-up it waited for may have done all of it.
+    # take_lock may have waited for another set-up, which has installed everything.
     if ! is_set_up "$1"; then
         say "setting up, in $root; the first time takes a minute or two"
         case $(uname -s) in
@@ -322,17 +326,17 @@ set_up() { # $1: the extra, or nothing
     release_lock
 }
 
-# --- a second machine, for the tests --------------------------------------------------------------------
+# --- a second network, for the tests --------------------------------------------------------------------
 
-# With CI=true, what a network of its own takes; without, or where that fails, tests/process takes
-# another address of this machine for the second one.
+# With CI=true, installs ip(8), with which tests/process makes a network of its own. Without ip, the
+# tests use two addresses of this machine.
 set_up_network() {
     if [ "${CI-}" != true ] || [ "$(uname -s)" != Linux ] || command -v ip >/dev/null; then return; fi
     find_manager
     if [ "$manager" != apt-get ] || ! find_root; then return; fi
     if [ -z "$python" ]; then python=$root/.venv/bin/python; fi
     take_lock
-    install_packages iproute2 || say "no iproute2: tests/process takes loopback for two machines"
+    install_packages iproute2 || say "no iproute2: tests/process uses loopback as the network between two machines"
     rm -f "$log"
     release_lock
 }
@@ -352,7 +356,7 @@ has_sound_server() {
         has_alsa_pulse_plugin
 }
 
-# Never fatal: tests/sound is skipped where this can't be had, and says itself what is missing.
+# A failure is not fatal: tests/sound is then skipped, and reports what is missing.
 set_up_sound() {
     if [ "$(uname -s)" != Linux ] || has_sound_server; then return; fi
     without="tests/sound will be skipped: no sound server"
@@ -362,18 +366,18 @@ set_up_sound() {
         dnf) set -- pulseaudio pulseaudio-utils alsa-plugins-pulseaudio ;;
         pacman) set -- pulseaudio libpulse alsa-plugins ;;
         *)
-            say "$without, and none of apt-get, dnf and pacman to install PulseAudio with"
+            say "$without, and no apt-get, dnf or pacman that could install PulseAudio"
             return
             ;;
     esac
-    # PulseAudio beside PipeWire may take a desktop's sound over at the next login.
+    # Beside PipeWire, PulseAudio may take over a desktop's sound at the next login.
     if command -v pipewire >/dev/null && ! command -v pulseaudio >/dev/null; then
-        say "$without (PulseAudio is not installed by itself beside PipeWire:" \
-            "run '$(install_command "$@")' as root if you want it)"
+        say "$without (this machine has PipeWire, and PulseAudio could disturb it:" \
+            "run '$(install_command "$@")' as root if you want that)"
         return
     fi
     if ! find_root; then
-        say "$without (run '$(install_command "$@")' as root to have it)"
+        say "$without (to install one, run '$(install_command "$@")' as root)"
         return
     fi
     if [ -z "$python" ]; then python=$root/.venv/bin/python; fi
