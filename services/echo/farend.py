@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from shared.audio.pcm import RATE
 
-#: Samples that are kept: 4 s. The aligner reads within the last second; the rest is reserve for a
-#: microphone whose stamps are late.
+#: Samples that are kept, 4 s: the longest delay that the canceller looks for, 1 s, and a reserve.
 CAPACITY = 4 * RATE
 #: The interpolator is a windowed sinc of 16 taps, flat up to 10 kHz. It is tabulated at each 256th
 #: of a sample, from a quarter of a sample before to a quarter after one sample: within one read the

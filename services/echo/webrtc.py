@@ -1,4 +1,4 @@
-"""WebRTC's audio processing, from the package livekit: the only module that imports it.
+"""WebRTC's audio processing. Only this module imports the package livekit, which ships it.
 
 WebRTC's echo canceller (AEC3) removes what a linear filter leaves of the echo. Its other parts
 remove rumble and noise.

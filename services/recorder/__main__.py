@@ -30,8 +30,9 @@ PERSON, ASSISTANT = 0, 1
 SETTLED = pcm.RATE * 2
 #: Seconds between two writes.
 WRITE_S = 0.5
-#: How many interruptions and transcripts are kept in memory until the end, the newest ones; and how
-#: many characters of transcripts, 16 to 64 MB. A conversation of a day stays below both.
+#: How many interruptions and transcripts are kept in memory until the end, the newest ones, and how
+#: many characters of transcripts: a recorder may run for weeks. 16 million characters are 16 to
+#: 64 MB.
 MAX_RECORDS, MAX_CHARACTERS = 10_000, 16_000_000
 #: A frame whose time is more than a minute from now has a wrong time, and is not recorded.
 MAX_DISTANCE_NS = 60_000_000_000

@@ -1,1 +1,1 @@
-"""Sound that two or more stages need: PCM arithmetic, resampling, devices."""
+"""Sound, for two or more packages: PCM arithmetic, resampling, and devices."""

@@ -1,10 +1,10 @@
-"""What a microphone and a speaker are: two small interfaces.
+"""The interfaces of a microphone and of a speaker.
 
-They exist so that a stage can be tested, and run on a machine without sound: a file or nothing at
-all takes the place of the device, at the same pace and with the same threads.
+The interfaces allow a file, or nothing at all, to take a device's place: in tests, and on a machine
+without sound. A stand-in keeps the same pace and uses the same threads as a device.
 
-A device runs from ``start`` to ``stop``, and is not started again: open another (``devices``). What
-goes wrong before it runs is a DeviceError; what goes wrong later is what ``failure`` tells.
+A device runs from ``start`` to ``stop`` and is not started again: open another one with
+``devices``. Opening and starting raise DeviceError. ``failure`` reports what goes wrong later.
 """
 
 from __future__ import annotations
@@ -14,52 +14,53 @@ from typing import Literal, Protocol
 
 Kind = Literal["input", "output"]
 
-#: ``on_block(pcm, adc_ns, overflowed)``: mono s16le at 24 kHz, of any length; the monotonic ns at
-#: which its first sample was at the converter; whether samples were lost just before it.
+#: ``on_block(pcm, adc_ns, overflowed)`` takes a block of any length, mono s16le at 24 kHz.
+#: ``adc_ns`` is the monotonic time in ns at which its first sample was at the converter.
+#: ``overflowed`` is True if samples were lost just before the block.
 OnBlock = Callable[[bytes, int, bool], None]
 
-#: ``render(samples, dac_ns)``: gives exactly ``2 * samples`` bytes, mono s16le at 24 kHz;
-#: ``dac_ns`` is the monotonic ns at which the first of them will be at the converter.
+#: ``render(samples, dac_ns)`` returns exactly ``2 * samples`` bytes, mono s16le at 24 kHz.
+#: ``dac_ns`` is the monotonic time in ns at which the first sample will be at the converter.
 Render = Callable[[int, int], bytes]
 
 
 class DeviceError(Exception):
-    """Raised when a device cannot be opened or started: one line, what, where, and what to do."""
+    """Raised when a device cannot be opened or started. Its text is one line: what to do."""
 
 
 class InputDevice(Protocol):
-    """A microphone, or what stands in for one."""
+    """A microphone, or its stand-in."""
 
-    description: str  # one line: which, at which rate, resampled or not, with which latency
-    rate: int  # Hz the device truly runs at
-    latency_ns: int  # from the converter to ``on_block``, resampling included
+    description: str  # one line: name, rate, whether it is resampled, latency
+    rate: int  # at which the device runs, Hz
+    latency_ns: int  # from the converter to ``on_block``, with resampling
 
     def start(self, on_block: OnBlock) -> None:
-        """Begin to call ``on_block``, on the device's own thread; DeviceError if it cannot."""
+        """Start calling ``on_block`` on the device's own thread. Raises DeviceError."""
 
     def stop(self) -> None:
-        """End within half a second, whatever the device does; again and at any time is harmless."""
+        """Stop within half a second, even if the device hangs. May be called at any time."""
 
     def failure(self) -> str | None:
-        """Give None while all is well, before and after; else one line: why nothing comes."""
+        """Return why the device gives no sound, in one line; None while it works or is stopped."""
 
 
 class OutputDevice(Protocol):
-    """A speaker, or what stands in for one."""
+    """A speaker, or its stand-in."""
 
-    description: str  # one line: which, at which rate, resampled or not, with which latency
-    rate: int  # Hz the device truly runs at
-    latency_ns: int  # from ``render`` to the air, resampling included
+    description: str  # one line: name, rate, whether it is resampled, latency
+    rate: int  # at which the device runs, Hz
+    latency_ns: int  # from ``render`` to the converter, with resampling
     underflows: int  # how often the device had nothing to play
 
     def start(self, render: Render) -> None:
-        """Begin to call ``render``, on the device's own thread; DeviceError if it cannot."""
+        """Start calling ``render`` on the device's own thread. Raises DeviceError."""
 
     def stop(self) -> None:
-        """End within half a second, whatever the device does; again and at any time is harmless."""
+        """Stop within half a second, even if the device hangs. May be called at any time."""
 
     def failure(self) -> str | None:
-        """Give None while all is well, before and after; else one line: why nothing is played."""
+        """Return why the device plays nothing, in one line; None while it works or is stopped."""
 
     def warning(self) -> str | None:
-        """Give, once, a line on what went wrong although it goes on; else None."""
+        """Return once, in one line, what went wrong although the sound goes on; else None."""

@@ -1,7 +1,7 @@
-# ruff: noqa: PLC0415 - what a device needs is imported when it is opened
-"""Opens microphones and speakers by what the configuration calls them.
+# ruff: noqa: PLC0415 - what a device needs is imported when the device is opened
+"""Opens microphones and speakers by their name in the configuration.
 
-PortAudio, NumPy and the file library are imported only when a device asks for them.
+PortAudio, NumPy and the file library are imported only for a device that needs them.
 """
 
 from __future__ import annotations
@@ -10,46 +10,49 @@ from shared.audio.device import DeviceError, InputDevice, Kind, OutputDevice
 
 
 def open_input(spec: str) -> InputDevice:
-    """Open what ``spec`` names: auto, portaudio:<index or part of a name>, file:<path>, null."""
+    """Open the microphone ``spec``. Raises DeviceError.
+
+    ``spec`` is auto, portaudio:<index or part of a name>, file:<path>, or null.
+    """
     scheme, rest = _parse(spec)
     if scheme == "file":
         from shared.audio import files
 
         return files.file_input(rest)
     if scheme == "null":
-        from shared.audio import files
+        from shared.audio import paced
 
-        return files.null_input()
+        return paced.null_input()
     from shared.audio import portaudio
 
     return portaudio.PortAudioInput(rest)
 
 
 def open_output(spec: str) -> OutputDevice:
-    """Open what ``spec`` names: auto, portaudio:<index or part of a name>, file:<path>, null."""
+    """Open the speaker ``spec``, which is written as for ``open_input``. Raises DeviceError."""
     scheme, rest = _parse(spec)
     if scheme == "file":
         from shared.audio import files
 
         return files.file_output(rest)
     if scheme == "null":
-        from shared.audio import files
+        from shared.audio import paced
 
-        return files.null_output()
+        return paced.null_output()
     from shared.audio import portaudio
 
     return portaudio.PortAudioOutput(rest)
 
 
 def list_devices(kind: Kind) -> str:
-    """Give a table of PortAudio's devices, for people; a star marks the default."""
-    from shared.audio import portaudio
+    """Return a table of PortAudio's devices, for people. A star marks the default."""
+    from shared.audio import portaudio_library
 
-    return portaudio.list_devices(kind)
+    return portaudio_library.list_devices(kind)
 
 
 def _parse(spec: str) -> tuple[str, str]:
-    """Give a scheme and what follows it; PortAudio's default device is ``("portaudio", "")``."""
+    """Return a scheme and what follows it: ``("portaudio", "")`` is PortAudio's default device."""
     scheme, colon, rest = spec.partition(":")
     if spec == "null":
         return "null", ""

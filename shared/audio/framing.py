@@ -1,4 +1,4 @@
-"""A device's blocks, of any length, cut into frames of 20 ms with their place and time. Pure."""
+"""Cuts a device's blocks, of any length, into frames of 20 ms with position and time. Pure."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ class Framer:
     """Cuts one stream of blocks, mono s16le at 24 kHz."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()  # samples that do not fill a frame yet
-        self._position = 0  # samples since the stream's beginning, of the first of them
+        self._rest = bytearray()  # less than a frame
+        self._position = 0  # of the first sample in ``_rest``, from the stream's beginning
 
     def restart(self) -> None:
-        """Begin anew, with another stream."""
+        """Drop what is less than a frame, and begin another stream at position 0."""
         self._rest.clear()
         self._position = 0
 
     @property
     def position(self) -> int:
-        """Where the next block belongs, samples since the stream's beginning."""
+        """The position of the next block's first sample, from the stream's beginning."""
         return self._position + len(self._rest) // pcm.SAMPLE_BYTES
 
     def skip_to(self, position: int) -> None:
-        """Go on at another place: what lies between was not wanted."""
+        """Go on at another position; drop what is less than a frame before it."""
         if position != self.position:
             self._rest.clear()
             self._position = position
 
     def cut(self, block: bytes, at_ns: int) -> Iterator[tuple[bytes, int, int]]:
-        """Give the frames that ``block`` completes, with position and time of each.
+        """Yield the frames that ``block`` completes, each with its position and its time in ns.
 
         ``at_ns`` is when the block's first sample was at the converter.
         """

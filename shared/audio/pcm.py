@@ -1,9 +1,8 @@
 # ruff: noqa: PLC0415 - NumPy costs a process 25 MB, and many need only the constants
-"""The one format inside the pipeline: mono, signed 16-bit little-endian, 24 kHz; and its
-arithmetic.
+"""The one audio format on the bus: mono, signed 16-bit little-endian, 24 kHz; and its arithmetic.
 
-Times are whole ms or ns, lengths whole samples; every conversion rounds down, so that nothing is
-ever said to have been heard that was not.
+Times are whole ms or ns, lengths are whole samples. Every conversion rounds down, so that no sample
+counts as heard before it was.
 """
 
 from __future__ import annotations
@@ -19,33 +18,36 @@ FRAME = 480  # samples in a frame: 20 ms
 SAMPLE_BYTES = 2
 FRAME_BYTES = FRAME * SAMPLE_BYTES
 
-#: What ``dbfs`` gives for silence: finite, so that it passes through JSON, and below what 16 bits
-#: hold.
+#: The level of silence, dBFS: finite, so that it can be written as JSON, and below the softest
+#: sound that 16 bits hold.
 SILENCE_DBFS = -100.0
 
 
 def ms_to_samples(ms: int) -> int:
-    """Give how many whole samples fit into ``ms``."""
+    """Return how many whole samples fit into ``ms``."""
     return ms * RATE // 1000
 
 
 def samples_to_ms(samples: int) -> int:
-    """Give how many whole ms ``samples`` last."""
+    """Return how many whole ms ``samples`` last."""
     return samples * 1000 // RATE
 
 
 def samples_to_ns(samples: int) -> int:
-    """Give how many whole ns ``samples`` last."""
+    """Return how many whole ns ``samples`` last."""
     return samples * 1_000_000_000 // RATE
 
 
 def ns_to_samples(ns: int) -> int:
-    """Give how many whole samples fit into ``ns``."""
+    """Return how many whole samples fit into ``ns``."""
     return ns * RATE // 1_000_000_000
 
 
 def to_array(pcm: bytes | bytearray | memoryview) -> NDArray[np.int16]:
-    """Give the samples of ``pcm`` as a read-only view; ValueError when a sample is cut in half."""
+    """Return the samples of ``pcm`` as a read-only view.
+
+    Raises ValueError if the last sample is incomplete.
+    """
     import numpy as np
 
     view = np.frombuffer(pcm, dtype="<i2")
@@ -54,12 +56,12 @@ def to_array(pcm: bytes | bytearray | memoryview) -> NDArray[np.int16]:
 
 
 def from_array(samples: NDArray[np.int16]) -> bytes:
-    """Give the PCM of an int16 array."""
+    """Return an int16 array as PCM."""
     return samples.astype("<i2", copy=False).tobytes()
 
 
 def dbfs(pcm: bytes | bytearray | memoryview) -> float:
-    """Give the RMS level in dB of full scale: 0 a full square wave, -3 a full sine."""
+    """Return the RMS level in dB of full scale: 0 for a full square wave, -3 for a full sine."""
     import numpy as np
 
     samples = to_array(pcm)

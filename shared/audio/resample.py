@@ -1,10 +1,9 @@
-"""Streaming resampling of a live device: int16 in, int16 out, and never a sample lost.
+"""Resampling of a live stream of int16 samples, without losing a sample.
 
-A microphone goes through soxr. A speaker goes through a polyphase FIR of our own, because what is
-rendered must be audible at once and an interruption silent at once: soxr, at any quality better
-than linear, works in blocks and holds 10 to 40 ms of audio back (5 to 10 in its variable-rate
-mode). This one holds back half its filter, 1.3 ms, and says beforehand how many samples it needs
-for the next output.
+A microphone is resampled by soxr. A speaker is resampled by a polyphase FIR filter of our own,
+because its delay is time until an interruption is silent: soxr, at any quality better than linear,
+works in blocks and holds 10 to 40 ms back (5 to 10 ms in its variable-rate mode). Our filter holds
+back half its length, 1.3 ms, and says beforehand how many samples it needs for the next output.
 """
 
 from __future__ import annotations
@@ -15,41 +14,43 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-# Half the filter's length, in samples of the lower rate: 1.33 ms at 24 kHz. With Kaiser's window
-# of 8 that gives 80 dB and a transition of 1.9 kHz, which ends a little above the lower rate's
-# half: flat to 10.4 kHz.
+#: Half the filter's length, in samples of the lower rate: 1.33 ms at 24 kHz.
 _HALF = 32
+#: The shape of the Kaiser window and the cutoff, relative to half the lower rate. They give an
+#: attenuation of 80 dB and a transition of 1.9 kHz that ends a little above half the lower rate: at
+#: 24 kHz the filter is flat up to 10.4 kHz.
 _BETA = 8.0
 _CUTOFF = 0.95
 
 
 class Inward:
-    """soxr's streaming resampler, for a microphone: there 10 ms more are not noticed."""
+    """soxr's resampler, for a microphone: there nobody notices another 10 ms of delay."""
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
         self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="int16")
         self._rate_in, self._rate_out = rate_in, rate_out
-        self._taken = self._given = 0  # samples, at each one's own rate
+        self._taken = self._returned = 0  # samples, at the input's and the output's rate
 
     def process(self, samples: NDArray[np.int16]) -> tuple[NDArray[np.int16], int]:
-        """Give what is ready, and how many ns its first sample lies after the first one taken.
+        """Take samples. Return those that are ready, and by how many ns the first of them is later.
 
-        soxr makes up for its delay: its n-th sample is n / rate_out after the stream's beginning.
+        Later than the first sample of ``samples``, that is; a negative number means sooner. soxr
+        compensates its delay: its n-th sample lies n / rate_out s after the stream's beginning.
         """
-        begins = self._given * 1_000_000_000 // self._rate_out
-        begins -= self._taken * 1_000_000_000 // self._rate_in
+        begins_ns = self._returned * 1_000_000_000 // self._rate_out
+        begins_ns -= self._taken * 1_000_000_000 // self._rate_in
         made: NDArray[np.int16] = self._stream.resample_chunk(np.ascontiguousarray(samples))
         self._taken += len(samples)
-        self._given += len(made)
-        return made, begins
+        self._returned += len(made)
+        return made, begins_ns
 
 
 class Resampler:
-    """Turns a stream of int16 samples at one rate into the same stream at another.
+    """Converts a stream of int16 samples from one rate to another.
 
-    ``delay``: how much later a sound leaves than it came in, in input samples; the same as
-    ``delay_ns``. The filter starts in silence: n samples in are ceil(n * rate_out / rate_in) out,
-    always.
+    ``delay`` (input samples) and ``delay_ns`` say how much later a sound comes out than it went in.
+    The filter starts with silence, so n input samples always make ceil(n * rate_out / rate_in)
+    output samples.
     """
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
@@ -61,31 +62,31 @@ class Resampler:
         self.delay = math.ceil(_HALF * max(1.0, rate_in / rate_out))
         self.delay_ns = self.delay * 1_000_000_000 // rate_in
         self._taps = taps = 2 * self.delay
-        # One row of taps per phase, newest sample last; the filter's middle is its delay, exactly.
+        # One row of taps per phase, newest sample last. The filter's middle is exactly its delay.
         length = taps * up
         cutoff = _CUTOFF * min(1.0, rate_out / rate_in)
         prototype = np.sinc((np.arange(length) - length / 2) / up * cutoff)
         prototype *= np.kaiser(length + 1, _BETA)[:-1]
         bank = prototype.reshape(taps, up).T[:, ::-1]
-        # Each phase has the same gain, or a steady tone would flutter.
+        # Give each phase the same gain, or a steady tone would flutter.
         bank = bank / bank.sum(axis=1, keepdims=True)
         self._bank: NDArray[np.float32] = np.ascontiguousarray(bank, dtype=np.float32)
         self._past: NDArray[np.float32] = np.zeros(taps - 1, dtype=np.float32)
-        self._next = 0  # the next output's place after the samples seen, in steps of 1 / up sample
+        self._next = 0  # the next output's place after the input so far, in 1 / up samples
 
     @property
     def next_input(self) -> float:
-        """Where the next output lies, in input samples after all that came; without the delay."""
+        """The next output's place, in input samples after the input so far, without the delay."""
         return self._next / self._up
 
     def needed(self, outputs: int) -> int:
-        """Give how many more input samples make ``outputs`` more output samples."""
+        """Return how many more input samples are needed for ``outputs`` more output samples."""
         if outputs <= 0:
             return 0
         return (self._next + (outputs - 1) * self._down) // self._up + 1
 
     def process(self, samples: NDArray[np.int16]) -> NDArray[np.int16]:
-        """Take any number of samples, give every sample that is ready."""
+        """Take any number of samples; return every output sample that is ready."""
         count = len(samples)
         line = np.concatenate((self._past, samples), dtype=np.float32)
         self._past = line[count:]
@@ -93,7 +94,7 @@ class Resampler:
         if outputs <= 0:
             self._next -= count * self._up
             return np.empty(0, dtype=np.int16)
-        # Row i is the stretch of input that ends with sample i.
+        # Row i is the part of the input that ends with sample i.
         windows = np.ndarray((count, self._taps), np.float32, line, strides=(4, 4))
         if self._up == 1:
             start = self._next
@@ -112,7 +113,7 @@ class Resampler:
         return made.astype(np.int16)
 
     def skip(self, samples: NDArray[np.int16]) -> None:
-        """Take samples as ``process`` does, of which nobody wants what it would give."""
+        """Take samples as ``process`` does, without computing the output."""
         self._past = np.concatenate((self._past, samples), dtype=np.float32)[len(samples) :]
         count = len(samples)
         self._next += max(0, self._outputs(count)) * self._down - count * self._up

@@ -1,4 +1,4 @@
-"""What a device's name may be, and what a wrong one is told."""
+"""A device's name in the configuration, and the errors for a wrong one."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", ["auto", "portaudio:0"])
 def test_without_pyaudio_one_line_says_so(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    monkeypatch.delitem(sys.modules, "shared.audio.portaudio", raising=False)
-    monkeypatch.delattr("shared.audio.portaudio", raising=False)
+    for module in ("shared.audio.portaudio", "shared.audio.portaudio_library"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.delattr(module, raising=False)
     with pytest.raises(DeviceError, match=r"PyAudio cannot be loaded .*; install it, or use file:"):
         devices.open_output(spec)
     with pytest.raises(DeviceError, match="PyAudio cannot be loaded"):

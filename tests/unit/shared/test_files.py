@@ -1,15 +1,10 @@
-"""Devices without a sound card: what they read and write, and how they keep time."""
+"""Files in the place of devices: what is read from them and written to them."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.audio import files, pcm
 from shared.audio.device import DeviceError
@@ -28,8 +21,6 @@ Samples = npt.NDArray[Any]
 has_full_disk = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="no /dev/full on this system"
 )
-
-SOON = 5.0  # s: a machine that is busy may take its time, a test that works never does
 
 
 def noise(count: int, seed: int = 1) -> npt.NDArray[np.int16]:
@@ -46,28 +37,7 @@ def read_all(recording: files.Recording, frames: int) -> npt.NDArray[np.int16]:
     return pcm.to_array(b"".join(recording.read(pcm.FRAME) for _ in range(frames)))
 
 
-# --- the schedule -----------------------------------------------------------------------------
-
-
-@given(st.integers(0, 10**9), st.sampled_from([240, 480, 7]), st.integers(0, 10**15))
-def test_the_schedule_never_drifts(block: int, samples: int, start: int) -> None:
-    schedule = files.Schedule(start, samples)
-    assert schedule.at(block) == start + block * samples * 1_000_000_000 // 24_000
-
-
-def test_a_short_stall_is_made_up_for_and_a_long_one_given_up() -> None:
-    schedule = files.Schedule(1_000, 480)
-    at = schedule.at(50)
-    assert schedule.given_up(50, at) == 0
-    assert schedule.given_up(50, at - 5_000_000) == 0
-    assert schedule.given_up(50, at + 1_000_000_000) == 0
-    assert schedule.given_up(50, at + 1_000_000_001) == 50
-    assert schedule.given_up(50, at + 3_015_000_000) == 150
-    # What is left to do then is less than a block late.
-    assert 0 <= at + 3_015_000_000 - schedule.at(50 + 150) < 20_000_000
-
-
-# --- what is heard of a file ------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------
 
 
 def test_a_file_in_the_pipelines_format_is_heard_bit_for_bit(tmp_path: Path) -> None:
@@ -96,7 +66,7 @@ def test_any_rate_and_channels_keep_length_pitch_and_place(
     assert abs(np.flatnonzero(np.abs(heard) > 300)[-1] - 12_000) < 24
     expected = np.round(tone(1000, 24_000, 0.5) * 32768)
     middle = slice(1000, 11_000)
-    assert np.abs(heard[middle] - expected[middle]).max() < 50, "not a sample too early or late"
+    assert np.abs(heard[middle] - expected[middle]).max() < 50, "no sample is early or late"
 
 
 def test_channels_are_mixed(tmp_path: Path) -> None:
@@ -133,7 +103,7 @@ def test_a_float_file_may_hold_nonsense(tmp_path: Path) -> None:
     recording = files.Recording(str(tmp_path / "b.wav"))
     heard = read_all(recording, 8)
     recording.close()
-    assert set(heard[2000:3000]) <= {16383, 16384, 16385}, "it does not stay in the resampler"
+    assert set(heard[2000:3000]) <= {16383, 16384, 16385}, "a NaN does not stay in the resampler"
 
 
 def test_an_empty_file_is_silence(tmp_path: Path) -> None:
@@ -173,7 +143,7 @@ def test_what_cannot_be_a_recording(tmp_path: Path) -> None:
         assert str(tmp_path / name).rstrip("/") in str(raised.value)
 
 
-# --- what is written --------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------
 
 
 def test_what_is_written_is_a_wav_file_at_any_time(tmp_path: Path) -> None:
@@ -183,7 +153,7 @@ def test_what_is_written_is_a_wav_file_at_any_time(tmp_path: Path) -> None:
     samples = noise(60_000)
     for block in np.split(samples, 250):
         sink.write(pcm.from_array(block))
-    # 2.5 s written; nothing closed, as after a kill -9.
+    # 2.5 s are written and nothing is closed, as after a kill -9.
     seen, rate = soundfile.read(path, dtype="int16")
     assert rate == 24_000
     assert 2.5 * 24_000 >= len(seen) >= 1.5 * 24_000
@@ -220,7 +190,7 @@ def test_a_full_disk_is_told_once_and_the_sound_goes_on() -> None:
 
 
 def test_a_disk_that_fills_up_keeps_what_was_written(tmp_path: Path) -> None:
-    # A limit on the size of files is a disk that is full after 60 000 bytes.
+    # A limit on the size of files stands in for a disk that is full after 60 000 bytes.
     path = tmp_path / "a.wav"
     code = f"""
 import resource, signal
@@ -250,7 +220,7 @@ def test_a_file_that_would_grow_too_long_ends(
         sink.write(bytes(480))
     assert "a WAV file can be no longer" in (sink.warning() or "")
     sink.close()
-    assert soundfile.info(tmp_path / "a.wav").frames == 4800, "what was written before stays"
+    assert soundfile.info(tmp_path / "a.wav").frames == 4800, "what was written before is kept"
 
 
 def test_only_a_recording_is_overwritten(tmp_path: Path) -> None:
@@ -276,262 +246,3 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     ):
         with pytest.raises(DeviceError, match=said):
             files.file_output(str(tmp_path / name))
-
-
-# --- keeping time -----------------------------------------------------------------------------
-
-
-class Collector:
-    """Keeps what a device says, until there is enough."""
-
-    def __init__(self, enough: int) -> None:
-        self.calls: list[tuple[int, bytes, int, bool]] = []
-        self.complete = threading.Event()
-        self._enough = enough
-
-    def on_block(self, block: bytes, adc_ns: int, overflowed: bool) -> None:
-        """As a microphone calls it."""
-        self._add(block, adc_ns, overflowed)
-
-    def render(self, samples: int, dac_ns: int) -> bytes:
-        """As a speaker calls it: the n-th call gives samples of value n."""
-        block = np.full(samples, len(self.calls) + 1, np.int16).tobytes()
-        self._add(block, dac_ns, False)
-        return block
-
-    def _add(self, block: bytes, at: int, overflowed: bool) -> None:
-        self.calls.append((time.monotonic_ns(), block, at, overflowed))
-        if len(self.calls) >= self._enough:
-            self.complete.set()
-
-
-def test_a_file_is_heard_in_real_time(tmp_path: Path) -> None:
-    samples = noise(24_000)
-    soundfile.write(tmp_path / "a.wav", samples, 24_000)
-    microphone = files.file_input(str(tmp_path / "a.wav"))
-    assert microphone.description == f"file '{tmp_path}/a.wav', 24000 Hz, 1 channel, latency 0 ms"
-    heard = Collector(10)
-    microphone.start(heard.on_block)
-    assert heard.complete.wait(SOON)
-    microphone.stop()
-    calls = heard.calls
-    seen = pcm.to_array(b"".join(block for _, block, _, _ in calls))
-    np.testing.assert_array_equal(seen, samples[: len(seen)])
-    for (_, _, first, _), (_, _, second, _) in itertools.pairwise(calls):
-        assert second - first == 20_000_000
-    for called, block, adc, overflowed in calls:
-        assert len(block) == 960
-        assert called >= adc + 20_000_000, "a block is given when its last sample has been heard"
-        assert not overflowed
-    assert microphone.failure() is None
-
-
-def test_a_speaker_asks_in_real_time_and_writes_what_it_got(tmp_path: Path) -> None:
-    speaker = files.file_output(str(tmp_path / "a.wav"))
-    assert speaker.latency_ns == 10_000_000
-    asked = Collector(20)
-    before = time.monotonic_ns()
-    speaker.start(asked.render)
-    assert asked.complete.wait(SOON)
-    speaker.stop()
-    for (_, _, first, _), (_, _, second, _) in itertools.pairwise(asked.calls):
-        assert second - first == 10_000_000
-    assert asked.calls[0][2] >= before + speaker.latency_ns
-    for called, _, dac, _ in asked.calls:
-        assert called >= dac - speaker.latency_ns
-    seen, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
-    np.testing.assert_array_equal(seen, np.repeat(np.arange(1, len(asked.calls) + 1), 240))
-    assert speaker.underflows == 0
-    assert speaker.failure() is None
-    assert speaker.warning() is None
-
-
-def test_a_short_stall_loses_nothing() -> None:
-    heard = Collector(12)
-
-    def slow_once(block: bytes, adc_ns: int, overflowed: bool) -> None:
-        heard.on_block(block, adc_ns, overflowed)
-        if len(heard.calls) == 2:
-            threading.Event().wait(0.1)  # the machine stalls for five blocks
-
-    microphone = files.null_input()
-    microphone.start(slow_once)
-    assert heard.complete.wait(SOON)
-    microphone.stop()
-    assert not any(overflowed for *_, overflowed in heard.calls)
-    for (_, _, first, _), (_, _, second, _) in itertools.pairwise(heard.calls):
-        assert second - first == 20_000_000
-    # It has caught up: the last block is not five blocks late.
-    called, _, adc, _ = heard.calls[11]
-    assert called - adc - 20_000_000 < 80_000_000
-
-
-def test_a_long_stall_is_an_overflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "STALL_NS", 50_000_000)
-    samples = noise(24_000)
-    soundfile.write(tmp_path / "a.wav", samples, 24_000)
-    heard = Collector(8)
-
-    def slow_once(block: bytes, adc_ns: int, overflowed: bool) -> None:
-        heard.on_block(block, adc_ns, overflowed)
-        if len(heard.calls) == 2:
-            threading.Event().wait(0.15)
-
-    microphone = files.file_input(str(tmp_path / "a.wav"))
-    microphone.start(slow_once)
-    assert heard.complete.wait(SOON)
-    microphone.stop()
-    overflows = [n for n, call in enumerate(heard.calls) if call[3]]
-    assert overflows == [2], "told once, with the block after the gap"
-    start = heard.calls[0][2]
-    assert heard.calls[2][2] - heard.calls[1][2] >= 100_000_000, "a gap"
-    for _, block, adc, _ in heard.calls:
-        # What is heard is what the file has at that time: the gap is lost, nothing is late.
-        place = round((adc - start) * 24_000 / 1e9)
-        np.testing.assert_array_equal(pcm.to_array(block), samples[place : place + 480])
-
-
-def test_a_long_stall_is_silence_in_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "STALL_NS", 50_000_000)
-    asked = Collector(10)
-
-    def slow_once(samples: int, dac_ns: int) -> bytes:
-        if len(asked.calls) == 2:
-            threading.Event().wait(0.15)
-        return asked.render(samples, dac_ns)
-
-    speaker = files.file_output(str(tmp_path / "a.wav"))
-    speaker.start(slow_once)
-    assert asked.complete.wait(SOON)
-    speaker.stop()
-    assert speaker.underflows == 1
-    seen, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
-    start = asked.calls[0][2]
-    for number, (_, _, dac, _) in enumerate(asked.calls):
-        place = round((dac - start) * 24_000 / 1e9)
-        assert set(seen[place : place + 240]) == {number + 1}, "where the clock says"
-    assert (seen == 0).sum() >= 240 * 5
-
-
-@pytest.mark.parametrize("make", [files.null_input, files.null_output])
-def test_stop_is_prompt_and_may_come_twice_and_early(
-    make: Callable[[], files.PacedInput | files.PacedOutput],
-) -> None:
-    unused = make()
-    unused.stop()
-    unused.stop()
-    device = make()
-    calls = Collector(2)
-    _start(device, calls)
-    assert calls.complete.wait(SOON)
-    device.stop()
-    seen = len(calls.calls)
-    assert not [thread for thread in threading.enumerate() if thread.name == "device"]
-    device.stop()
-    assert len(calls.calls) == seen, "no call after stop"
-    with pytest.raises(RuntimeError, match="started once"):
-        _start(device, calls)
-
-
-def test_a_callback_may_stop_its_device() -> None:
-    microphone = files.null_input()
-    stopped = threading.Event()
-
-    def stop(*_: object) -> None:
-        microphone.stop()
-        stopped.set()
-
-    microphone.start(stop)
-    assert stopped.wait(SOON)
-    assert microphone.failure() is None
-
-
-def test_stop_does_not_wait_for_a_callback_that_hangs() -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def hang(*_: object) -> None:
-        begun.set()
-        release.wait(SOON)
-
-    microphone = files.null_input()
-    microphone.start(hang)
-    assert begun.wait(SOON)
-    before = time.monotonic()
-    microphone.stop()
-    took = time.monotonic() - before
-    release.set()
-    assert took < SOON / 2, "it would have hung for longer"
-
-
-def _wait_for_failure(device: files.PacedInput | files.PacedOutput) -> str:
-    deadline = time.monotonic() + SOON
-    while (failure := device.failure()) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)  # nothing tells: a stage looks once a second
-    return failure
-
-
-def test_what_a_callback_raises_is_told() -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("a\nline")
-
-    microphone = files.null_input()
-    microphone.start(broken)
-    assert _wait_for_failure(microphone) == "ZeroDivisionError: a line"
-    microphone.stop()
-
-
-def test_a_render_of_the_wrong_length_is_told(tmp_path: Path) -> None:
-    speaker = files.file_output(str(tmp_path / "a.wav"))
-    speaker.start(lambda _samples, _dac: b"abc")
-    assert _wait_for_failure(speaker) == "ValueError: render gave 3 bytes for 240 samples"
-    speaker.stop()
-    assert soundfile.info(tmp_path / "a.wav").frames == 0
-
-
-@has_full_disk
-def test_a_speaker_survives_its_disk() -> None:
-    speaker = files.file_output("/dev/full")
-    asked = Collector(15)
-    speaker.start(asked.render)
-    assert asked.complete.wait(SOON)
-    assert "no space left on device" in (speaker.warning() or "")
-    assert speaker.failure() is None
-    speaker.stop()
-
-
-def test_a_killed_speaker_leaves_a_recording(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    code = f"""
-import threading
-from shared.audio import files
-files.STALL_NS = 10**12
-count = 0
-def render(samples, dac_ns):
-    global count
-    count += 1
-    if count == 111:
-        print("written", flush=True)
-        threading.Event().wait()
-    return b"ab" * samples
-speaker = files.file_output({str(path)!r})
-speaker._sink.write(b"ab" * 24000)
-speaker.start(render)
-threading.Event().wait()
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"written\n"
-        process.send_signal(signal.SIGKILL)
-    seen, _ = soundfile.read(path, dtype="int16")
-    assert 2.1 * 24_000 >= len(seen) >= 1.0 * 24_000
-    assert set(seen) == {int.from_bytes(b"ab", "little")}
-
-
-def _start(device: files.PacedInput | files.PacedOutput, calls: Collector) -> None:
-    if isinstance(device, files.PacedInput):
-        device.start(calls.on_block)
-    else:
-        device.start(calls.render)

@@ -1,4 +1,4 @@
-"""Blocks of any length, cut into frames."""
+"""Blocks of any length are cut into frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START_NS = 5_000_000_000
 
 
 def block(position: int, samples: int) -> bytes:
-    """Give samples that tell their own place."""
+    """Return samples whose values are their positions."""
     return b"".join((n % 30_000).to_bytes(2, "little") for n in range(position, position + samples))
 
 
@@ -28,7 +28,7 @@ def test_frames_are_whole_in_order_and_know_their_place_and_time(lengths: list[i
     for number, (frame, place, at_ns) in enumerate(found):
         assert place == number * pcm.FRAME
         assert frame == block(place, pcm.FRAME)
-        # each length is rounded down by itself
+        # each of the lengths that are added is rounded down
         assert abs(at_ns - START_NS - pcm.samples_to_ns(place)) <= 3
 
 

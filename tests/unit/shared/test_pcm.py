@@ -63,7 +63,7 @@ def test_levels() -> None:
     assert pcm.dbfs(pcm.from_array(square)) == pytest.approx(0, abs=0.01)
     assert pcm.dbfs(pcm.from_array(sine)) == pytest.approx(-3.01, abs=0.01)
     assert pcm.dbfs(pcm.from_array(sine // 10)) == pytest.approx(-23.01, abs=0.01)
-    # The one value whose magnitude int16 cannot hold.
+    # The one value whose magnitude does not fit into int16.
     assert pcm.dbfs(pcm.from_array(np.full(10, -32768, np.int16))) == 0
 
 

@@ -1,11 +1,8 @@
-"""What is done with PortAudio, on a PortAudio that is played by the test."""
+"""Microphones and speakers through PortAudio, on a fake PortAudio."""
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,111 +12,8 @@ import pytest
 
 from shared.audio import pcm, portaudio
 from shared.audio.device import DeviceError
-from shared.audio.portaudio import Device, PortAudioInput, PortAudioOutput, choose, offset_ns
-
-NOW = 50_000_000_000  # ns, what the monotonic clock shows
-LATENCY = 0.008  # s, of every stream
-
-
-class FakeStream:
-    """A stream whose callback the test calls."""
-
-    def __init__(self, callback: Callable[..., tuple[bytes | None, int]], **options: Any) -> None:
-        self.options = options
-        self.callback = callback
-        self.active = False
-        self.refuses: OSError | None = None
-
-    def start_stream(self) -> None:
-        if self.refuses:
-            raise self.refuses
-        self.active = True
-
-    def is_active(self) -> bool:
-        return self.active
-
-    def get_input_latency(self) -> float:
-        return LATENCY
-
-    def get_output_latency(self) -> float:
-        return LATENCY
-
-
-class FakePortAudio:
-    """Stands in for ``pyaudio.PyAudio``: one device, which accepts what ``accepts`` says."""
-
-    def __init__(self) -> None:
-        self.initialised = 0
-        self.threads: set[str] = set()
-        self.devices: list[dict[str, Any]] = [self.device("loud")]
-        self.default: int | None = 0
-        self.tried: list[tuple[int, int]] = []
-        self.accepts: Callable[[int, int], bool] = lambda _rate, _channels: True
-        self.stream: FakeStream | None = None
-        self.hangs: threading.Event | None = None
-        self.now = NOW
-
-    @staticmethod
-    def device(
-        name: str | bytes, *, inputs: int = 2, outputs: int = 2, rate: float = 48_000.0
-    ) -> dict[str, Any]:
-        return {
-            "name": name,
-            "hostApi": 0,
-            "maxInputChannels": inputs,
-            "maxOutputChannels": outputs,
-            "defaultSampleRate": rate,
-            "defaultLowInputLatency": 0.0087,
-            "defaultLowOutputLatency": 0.0087,
-        }
-
-    def __call__(self) -> FakePortAudio:
-        self.threads.add(threading.current_thread().name)
-        if self.hangs:
-            self.hangs.wait(5)
-        self.initialised += 1
-        return self
-
-    def terminate(self) -> None:
-        self.threads.add(threading.current_thread().name)
-        self.initialised -= 1
-        if self.stream:
-            self.stream.active = False
-
-    def get_device_count(self) -> int:
-        return len(self.devices)
-
-    def get_device_info_by_index(self, index: int) -> dict[str, Any]:
-        return self.devices[index]
-
-    def get_host_api_info_by_index(self, index: int) -> dict[str, Any]:
-        return {"name": "FAKE"}
-
-    def get_default_output_device_info(self) -> dict[str, Any]:
-        if self.default is None:
-            raise OSError("No Default Output Device Available")
-        return {"index": self.default}
-
-    get_default_input_device_info = get_default_output_device_info
-
-    def open(self, **options: Any) -> FakeStream:
-        self.threads.add(threading.current_thread().name)
-        self.tried.append((options["rate"], options["channels"]))
-        if not self.accepts(options["rate"], options["channels"]):
-            raise OSError(-9997, "Invalid sample rate")
-        self.stream = FakeStream(options.pop("stream_callback"), **options)
-        return self.stream
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePortAudio]:
-    """PortAudio and the clock, played by the test; what was initialised must be terminated."""
-    fake = FakePortAudio()
-    monkeypatch.setattr(pyaudio, "PyAudio", fake)
-    monkeypatch.setattr(time, "monotonic_ns", lambda: fake.now)
-    yield fake
-    assert fake.initialised == 0, "PortAudio was not terminated"
-    assert fake.threads <= {"portaudio"}, "one thread makes all calls"
+from shared.audio.portaudio import PortAudioInput, PortAudioOutput, offset_ns
+from tests.support.fake_portaudio import NOW, FakePortAudio
 
 
 def times(current: float = 9.0, adc: float = 0.0, dac: float = 0.0) -> dict[str, float]:
@@ -127,7 +21,7 @@ def times(current: float = 9.0, adc: float = 0.0, dac: float = 0.0) -> dict[str,
 
 
 class Speaker:
-    """A started speaker and what it was asked for; it renders the numbers from 1 on."""
+    """A started speaker that renders the numbers from 1 on, and what it was asked for."""
 
     def __init__(self, fake: FakePortAudio) -> None:
         self.device = PortAudioOutput("")
@@ -153,7 +47,7 @@ class Speaker:
 
 
 class Microphone:
-    """A started microphone and what it said."""
+    """A started microphone and the blocks that it delivered."""
 
     def __init__(self, fake: FakePortAudio) -> None:
         self.device = PortAudioInput("")
@@ -168,70 +62,6 @@ class Microphone:
         data = pcm.from_array(samples.astype(np.int16).reshape(-1))
         answer = self.stream.callback(data, len(samples), times(**clock), status)
         assert answer == (None, pyaudio.paContinue)
-
-
-# --- which device -----------------------------------------------------------------------------
-
-
-def devices() -> list[Device]:
-    names = ("Built-in", "USB Headset", "USB Speaker", "usb", "7")
-    return [Device(2 * i, n, "FAKE", 2, 48_000, 9.0, i == 1) for i, n in enumerate(names)]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "name"),
-    [
-        ("", "USB Headset"),
-        ("0", "Built-in"),
-        ("4", "USB Speaker"),
-        ("built", "Built-in"),
-        ("HEADSET", "USB Headset"),
-        ("USB", "usb"),  # a whole name goes before a part
-    ],
-)
-def test_a_device_is_named_by_index_or_part_of_its_name(wanted: str, name: str) -> None:
-    assert choose(devices(), "output", wanted).name == name
-
-
-@pytest.mark.parametrize(
-    ("wanted", "said"),
-    [
-        ("sp eaker", "no speaker is called 'sp eaker'; there are: 0 'Built-in', 2 'USB Headset', "),
-        ("1", "no speaker is called '1'; there are: 0 'Built-in', "),
-        ("7", "no speaker is called '7'"),
-        ("²", "no speaker is called '²'"),
-        ("usb ", "2 speakers are called 'usb '; give the index of one: 2 'USB Headset', 4 'USB Sp"),
-    ],
-)
-def test_a_wrong_device_is_told_which_there_are(wanted: str, said: str) -> None:
-    with pytest.raises(DeviceError) as raised:
-        choose(devices(), "output", wanted)
-    assert str(raised.value).startswith(said)
-
-
-def test_without_devices_the_way_out_is_told(fake: FakePortAudio) -> None:
-    fake.devices = [fake.device("mic", outputs=0)]
-    with pytest.raises(DeviceError, match="no speaker: PortAudio finds no output devices; use fi"):
-        PortAudioOutput("")
-    fake.default = None
-    with pytest.raises(DeviceError, match=r"no default microphone; name one with .*: 0 'mic'"):
-        PortAudioInput("")
-
-
-def test_the_table(fake: FakePortAudio) -> None:
-    fake.devices = [
-        fake.device("Built-in"),
-        fake.device("mic only", outputs=0),
-        fake.device(b"K\xf6nigs\n klang", rate=44_100.0, outputs=32),
-    ]
-    fake.default = 2
-    assert portaudio.list_devices("output").splitlines() == [
-        "   index  name          host API  channels  rate      latency",
-        "   0      Built-in      FAKE      2         48000 Hz  9 ms",
-        "*  2      K\ufffdnigs klang  FAKE      32        44100 Hz  9 ms",
-    ]
-    fake.devices = []
-    assert portaudio.list_devices("input") == "PortAudio finds no input devices."
 
 
 # --- in which format --------------------------------------------------------------------------
@@ -314,11 +144,11 @@ def test_a_device_that_does_not_start_is_told(fake: FakePortAudio) -> None:
 @pytest.mark.parametrize(
     ("current", "converter", "expected"),
     [
-        (1.8e9, 1.8e9 + 0.0109375, 10_937_500),  # the wall's clock will do
+        (1.8e9, 1.8e9 + 0.0109375, 10_937_500),  # the wall clock
         (5.0, 5.0, 0),
         (5.0, 5.5, 500_000_000),
         (5.0, 5.6, 8),  # too far ahead
-        (5.0, 4.9, 8),  # to be heard before now
+        (5.0, 4.9, 8),  # it would be heard before now
         (0.0, 5.0, 8),
         (5.0, 0.0, 8),
         (0.0, 0.0, 8),
@@ -373,13 +203,13 @@ def test_a_resampled_speaker_renders_no_sample_too_many(
     played = np.concatenate([speaker.call(frames)[:, 0] for _ in range(300)])
     rendered = np.concatenate(speaker.rendered)
     assert len(played) == 300 * frames
-    # All that was rendered is played, but for what one sample made more than was asked for.
+    # All that was rendered was played, except for what the last sample made beyond the request.
     made = -(-len(rendered) * rate // 24_000)
     assert 0 <= made - len(played) < max(1, rate / 24_000)
-    # The numbers rise by one a sample; so they do at the other rate, later by the delay.
+    # The rendered numbers rise by one a sample; at the other rate they do so too, delayed.
     delay = 32 * max(1, 24_000 / rate)
     place = np.arange(len(played)) * 24_000 / rate
-    # From where the filter is filled to where the numbers outgrow 16 bits.
+    # From where the filter is filled to where the numbers exceed 16 bits.
     steady = (place > 2 * delay + 2) & (place < 30_000)
     late = (place + 1 - played)[steady]
     assert np.abs(late - delay).max() < 1
@@ -406,7 +236,7 @@ def test_a_resampled_speaker_knows_when_a_sample_is_heard(fake: FakePortAudio, r
     assert fake.stream is not None
     played = []
     for call in range(60):
-        # The device's clock runs on, and its converter is 10 ms ahead.
+        # The device's clock goes on, and its converter is 10 ms ahead.
         fake.now = NOW + call * 97 * 10**9 // rate
         block, _ = fake.stream.callback(None, 97, times(current=9.0, dac=9.01), 0)
         played.append(pcm.to_array(block or b""))
@@ -454,8 +284,8 @@ def test_a_microphone_gives_what_it_hears(fake: FakePortAudio) -> None:
     assert [lost for _, _, lost in microphone.blocks] == [False, True, False]
     first, second, third = (at for _, at, _ in microphone.blocks)
     assert first == pytest.approx(NOW - 12_000_000, abs=300)
-    assert second == NOW - 8_000_000, "no time: the stream's latency"
-    assert third == NOW - 2_000_000, "no sample is given before it was heard"
+    assert second == NOW - 8_000_000, "without a time, the stream's latency is used"
+    assert third == NOW - 2_000_000, "no sample is delivered before it was heard"
     microphone.device.stop()
 
 
@@ -561,56 +391,23 @@ def test_a_stream_that_falls_silent_is_told(
         fake.now = NOW + round(seconds * 1e9)
         speaker.call(64)
 
-    # A sound server may take its time at first.
+    # At first a sound server may take up to 5 s.
     assert failure_at(4.5) is None
     assert failure_at(4.9) is None
     call_at(4.95)
     call_at(10)
     assert failure_at(11.9) is None
-    # The whole process was stopped, not the device: a second look finds it well.
+    # The whole process was stopped, not the device: a second look finds the device working.
     assert failure_at(14) is None
     call_at(14.1)
     assert failure_at(14.4) is None
-    # Stopped, looked at, called once, stopped again.
+    # The device stops, is looked at, calls once, and stops again.
     assert failure_at(16.2) is None
     call_at(16.3)
     assert failure_at(18.4) is None
     assert failure_at(18.6) is None
     assert failure_at(18.8) == "portaudio 0 'loud' hangs: nothing from it for 2.5 s"
     speaker.device.stop()
-
-
-def test_a_sound_system_that_hangs_hangs_nobody(
-    fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(portaudio, "_OPEN_S", 0.05)
-    monkeypatch.setattr(portaudio, "_CLOSE_S", 0.05)
-    monkeypatch.setattr(portaudio, "_CONTROL", portaudio._Control())
-    device = PortAudioOutput("")
-    fake.hangs = threading.Event()
-    with pytest.raises(DeviceError, match="has not answered for 0 s: restart the sound server"):
-        PortAudioOutput("")
-    device.stop()  # behind the one that hangs: given up, and done later
-    assert fake.initialised == 1
-    fake.hangs.set()
-    portaudio._CONTROL.do(lambda: None, 5)
-    # The one nobody waited for is left open: there is no one to hear of it.
-    assert fake.initialised == 1
-    fake.initialised = 0
-
-
-def test_alsa_is_not_heard_on_stderr(
-    fake: FakePortAudio, capfd: pytest.CaptureFixture[str]
-) -> None:
-    class Noisy(FakePortAudio):
-        def __call__(self) -> FakePortAudio:
-            os.write(2, b"ALSA lib confmisc.c:855:(parse_card) cannot find card '0'\n")
-            return fake()
-
-    pyaudio.PyAudio = Noisy()
-    PortAudioOutput("").stop()
-    os.write(2, b"ours\n")
-    assert capfd.readouterr().err == "ours\n"
 
 
 def test_pythons_state_of_the_devices_thread_is_kept_once(

@@ -1,4 +1,4 @@
-"""Resampling of a live stream: counts, delay, pitch, level, and what is filtered out."""
+"""Resampling of a live stream: lengths, delay, pitch, level, and the filter's attenuation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_pitch_phase_and_level_are_kept(rate_in: int, rate_out: int, part: float
     moments = np.arange(len(made)) / rate_out - resampler.delay / rate_in
     expected = 10_000 * np.sin(2 * np.pi * frequency * moments)
     settled = slice(rate_out // 20, None)
-    assert decibels((made - expected)[settled]) < -70, "the very tone, later by the delay"
+    assert decibels((made - expected)[settled]) < -70, "the same tone, later by the delay"
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(48_000, 24_000), (44_100, 24_000)])
@@ -87,7 +87,7 @@ def test_a_click_comes_out_at_the_delay(rate_in: int, rate_out: int) -> None:
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
 def test_the_delay_is_short(rate_in: int, rate_out: int) -> None:
-    # 32 samples of the lower rate.
+    # 32 samples of the lower rate, and one for rounding.
     assert Resampler(rate_in, rate_out).delay_ns <= 33 / min(rate_in, rate_out) * 1e9
 
 
@@ -113,7 +113,7 @@ def test_needed_is_exact(rates: tuple[int, int], wanted: list[int]) -> None:
         assert bool(needed) == bool(count)
         if needed:
             made = len(resampler.process(np.zeros(needed - 1, np.int16)))
-            assert made < count, "one sample less is not enough"
+            assert made < count, "one sample less would not be enough"
             made += len(resampler.process(np.zeros(1, np.int16)))
             assert made >= count
 
@@ -125,7 +125,7 @@ def test_next_input_tells_where_the_next_sample_lies() -> None:
     assert resampler.next_input == 1, "the second output lies on the third input"
     resampler = Resampler(24_000, 48_000)
     resampler.process(np.zeros(7, np.int16))
-    assert resampler.next_input == 0, "every input made its two"
+    assert resampler.next_input == 0, "each input made its two outputs"
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
@@ -145,14 +145,14 @@ def test_what_is_skipped_is_missing_and_nothing_else(
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
 def test_full_scale_is_clipped_not_wrapped(rate_in: int, rate_out: int) -> None:
-    # A square wave overshoots its own height once it is filtered.
+    # A filtered square wave overshoots.
     square = np.where(np.arange(2000) // 40 % 2, 32767, -32768).astype(np.int16)
     resampler = Resampler(rate_in, rate_out)
     made = resampler.process(square)
     settled = made[round(resampler.delay * 2 * rate_out / rate_in) :]
     assert settled.max() == 32767
     assert settled.min() == -32768
-    # A wrapped sample would stand alone between others of the opposite sign.
+    # A sample that wrapped around would stand alone between samples of the opposite sign.
     signs = settled[settled != 0] > 0
     runs = np.diff(np.flatnonzero(np.diff(signs)))
     assert runs.min() > 40 * rate_out / rate_in * 0.5
@@ -168,5 +168,5 @@ def test_silence_stays_silent() -> None:
     resampler = Resampler(24_000, 44_100)
     resampler.process(tone(1000, 24_000, 0.1))
     tail = resampler.process(np.zeros(2 * resampler.delay + 1, np.int16))
-    assert tail.any(), "what was in the filter comes out"
+    assert tail.any(), "the filter's content comes out"
     assert not resampler.process(np.zeros(1000, np.int16)).any(), "and then nothing"
