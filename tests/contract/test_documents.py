@@ -390,3 +390,15 @@ def test_the_messages_that_troubleshooting_quotes_are_in_the_code() -> None:
     # "…" and a number stand for what the code fills in.
     parts = [part.strip() for quote in quoted for part in re.split(r"…|\(pid \d+\)", quote)]
     assert [part for part in parts if part not in code] == []
+
+
+def test_the_functions_that_documents_name_exist() -> None:
+    found = 0
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for name, functions in re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", text):
+            there = re.findall(r"(?m)^\s*def (\w+)", (ROOT / name).read_text("utf-8"))
+            named = re.findall(r"\w+", functions)
+            assert set(named) <= set(there), f"{name_of(path)}: {name}: {functions}"
+            found += len(named)
+    assert found
