@@ -120,6 +120,8 @@ class Publisher:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
+        # The ipc files that we bound, with their inodes.
+        self._files: dict[Path, int] = {}
         self.addresses: list[str] = []
         #: The names of the topics that somebody consumes or observes.
         self.subscribed: frozenset[str] = frozenset()
@@ -144,7 +146,9 @@ class Publisher:
             network.prepare(socket, endpoint, listens=True)
             socket.bind(where)
             if where.startswith("ipc://"):
-                Path(where.removeprefix("ipc://")).chmod(0o600)
+                path = Path(where.removeprefix("ipc://"))
+                path.chmod(0o600)
+                self._files[path] = path.stat().st_ino
         except (zmq.ZMQError, OSError) as error:
             socket.close()
             self.close()
@@ -191,6 +195,26 @@ class Publisher:
         if outlet.observed or queue is not Queue.LOSSLESS:
             _send(socket, (outlet.name, header, payload))
         return now
+
+    def lost_endpoint(self) -> str:
+        """Return what has happened to an endpoint, and how to repair it, or "" if all is well.
+
+        Binding an ipc address replaces the file of its owner without an error. Then new readers
+        connect to the other process, and nobody notices that two processes run as one stage.
+        """
+        for path, inode in self._files.items():
+            try:
+                found = path.stat().st_ino
+            except FileNotFoundError:
+                return f"{path}: the endpoint was removed: start {self.stage} again"
+            except OSError:
+                continue  # It is there, but cannot be looked at now.
+            if found != inode:
+                return (
+                    f"{path}: another process runs as {self.stage} and has taken the endpoint:"
+                    f" end that process or this one (each process must hold {self.stage}.lock)"
+                )
+        return ""
 
     def repeat_state(self) -> None:
         """Send every state topic's last message again, except the health; drop expired holds.

@@ -507,6 +507,15 @@ class Health(Message, frozen=True, kw_only=True):
     """What the stage is doing, for a person."""
     counters: dict[Name, Count]
     """How often something that should be noticed has happened since the stage started, by name."""
+    received: dict[Name, Count] = {}
+    """The messages that the stage has taken since it started, by topic. It has each topic that the
+    stage reads, also those with no message."""
+    silent: Annotated[list[Name], Meta(max_length=64)] = []
+    """The topics on which messages should arrive and do not: a live topic without a message for
+    3 s, or a state topic whose last message is more than 10 s old."""
+    off_rate: Annotated[list[Name], Meta(max_length=64)] = []
+    """The live topics whose rate was less than 0.8 or more than 1.2 of their nominal rate in the
+    last 5 s. A silent topic is not listed."""
 
 
 #: The fields in ns that are lengths. All other fields in ns are times of the publisher's

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from shared import bus, config, messages, network, registry
+from shared.arrivals import Arrivals
 from shared.directory import prepare_directory
 from shared.exit_codes import DONE
 from shared.lock import take_lock
@@ -53,6 +54,7 @@ class Stage:
         self.publisher = bus.Publisher(name, self.directory, self.network)
         self.subscriber: bus.Subscriber | None = None
         self.counters: Counter[str] = Counter()
+        self._arrivals = Arrivals((), 0.0)
         self.ok = True
         self.state = "starting"
         self._handlers: dict[str, Callable[[bus.Delivery[Any]], None]] = {}
@@ -154,6 +156,7 @@ class Stage:
         self.subscriber = bus.Subscriber(
             rows, self.directory, self.network, observer=self.name in registry.LISTENERS
         )
+        self._arrivals = Arrivals(rows, time.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
         self._poller.watch(self._wake_in)
@@ -204,6 +207,7 @@ class Stage:
             delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break
+            self._arrivals.received[delivery.topic.name] += 1
             if delivery.lost and delivery.topic.queue is registry.Queue.LOSSLESS:
                 self.count(
                     "lost_messages",
@@ -236,9 +240,18 @@ class Stage:
                 strangers,
                 "a peer with another key tried to connect and was refused: has it this bus's key?",
             )
+        if lost := self.publisher.lost_endpoint():
+            raise Failure(lost)
         self.publisher.repeat_state()
+        silent, off_rate = self._arrivals.judge(time.monotonic())
         health = messages.Health(
-            pid=os.getpid(), ok=self.ok, state=self.state[:1024], counters=dict(self.counters)
+            pid=os.getpid(),
+            ok=self.ok,
+            state=self.state[:1024],
+            counters=dict(self.counters),
+            received=dict(self._arrivals.received),
+            silent=silent,
+            off_rate=off_rate,
         )
         self.publisher.publish(health, registry.health(self.name))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 import shared.run
 import shared.stage
@@ -228,6 +229,58 @@ def test_its_health_comes_from_the_loop(open_stage: Open, wires: Wires) -> None:
     assert first.counters == last.counters == {"underruns": 3}
     # too long a text would have it refused
     assert len(first.state) == 1024
+
+
+@pytest.mark.usefixtures("quick")
+def test_its_health_tells_what_arrives_and_what_does_not(
+    open_stage: Open, wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.arrivals.PATIENCE_S", 0.1)
+    monkeypatch.setattr("shared.arrivals.PERIODS", 5)
+    stage = open_stage("echo")
+    stage.subscribe(messages.MicFrame, lambda delivery: None)
+    stage.subscribe(messages.SpeakerFrame, lambda delivery: None)
+    thread = speaking(wires, "mic.frame", *(frames(mic(n), n) for n in range(3)))
+    found = beats(stage, wires, 20)
+    thread.join()
+    assert found[0].received == {"mic.frame": 0, "speaker.frame": 0}
+    assert found[0].silent == []
+    assert found[-1].received == {"mic.frame": 3, "speaker.frame": 0}
+    assert "speaker.frame" in found[-1].silent
+
+
+def taking(wires: Wires, endpoint: str) -> Callable[[], None]:
+    """Return a function that takes an endpoint as a foreign stage without a lock does."""
+
+    def take() -> None:
+        wires.bare(zmq.PUB, endpoint, bind=True)
+
+    return take
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("endpoint", ["downlink", "flush"])
+def test_it_ends_when_another_process_takes_its_endpoint(
+    open_stage: Open, wires: Wires, endpoint: str
+) -> None:
+    stage = open_stage("downlink")
+    stage.after(0.1, taking(wires, endpoint))
+    with pytest.raises(
+        Failure, match=rf"{endpoint}\.ipc: another process runs as downlink and has"
+    ):
+        stage.loop()
+    # The other process keeps the endpoint.
+    assert (wires.directory / f"{endpoint}.ipc").is_socket()
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_ends_when_its_endpoint_is_removed(open_stage: Open, wires: Wires) -> None:
+    stage = open_stage("capture")
+    stage.after(0.1, (wires.directory / "capture.ipc").unlink)
+    with pytest.raises(
+        Failure, match=r"capture\.ipc: the endpoint was removed: start capture again"
+    ):
+        stage.loop()
 
 
 @pytest.mark.usefixtures("quick")
@@ -601,3 +654,15 @@ def test_it_hands_over_the_interpreter_quickly(run: Run) -> None:
     before = sys.getswitchinterval()
     run()
     assert sys.getswitchinterval() <= before / 5
+
+
+def test_a_stage_whose_endpoint_is_taken_ends_with_one_line(
+    run: Run, wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    def steal(stage: Stage) -> None:
+        stage.after(0.1, taking(wires, "capture"))
+
+    assert run(set_up=steal) == FAILED
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "another process runs as capture and has taken the endpoint: end that process" in line
+    assert line.isprintable()
