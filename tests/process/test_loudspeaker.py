@@ -1,7 +1,7 @@
-"""On an open loudspeaker, with all that is real but the air: the assistant hears itself come back.
+"""Conversations on an open loudspeaker: the microphone hears the assistant.
 
-Echo canceller, voice detector, judge and duck are the true ones with their own settings; the room
-(``room``) is as exact as arithmetic. So are the noises in it: see harness/noises.py.
+All stages are the real ones, with their default settings. Only the air is simulated: the room is
+``tests/support/room.py``, and its noises are those of ``harness/noises.py``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 pytestmark = pytest.mark.process
 
 STAGES = ("echo", "vad", "uplink", "downlink", "playback")
-#: The noises begin when the room is learnt.
+#: When the first noise comes, and the time between two noises, in seconds. Echo has learnt the room
+#: after 4 s.
 FIRST_S, EVERY_S = 4.0, 1.3
+#: The level of the echo beside a person's voice, dB.
 ECHO_DB = -5.0
 #: Echo is restarted after so much of the reply, in seconds: it has learnt the room by then.
 RESTART_S = 9.0
-#: How long the assistant has the word, s.
+#: How long the assistant speaks alone, in seconds.
 ALONE_S = 22.0
 NOISES = noises(0)
 SENTENCES = 3
 #: The first sentence comes after the noises.
 SENTENCE_S = FIRST_S + EVERY_S * len(NOISES) + 0.5
-#: Of the noises, so many at least are heard as a voice: what nobody notices proves nothing.
+#: At least so many noises are taken for a voice. Otherwise the test would prove nothing.
 NOTICED = 3
 
 
@@ -50,13 +52,13 @@ class Talk:
     stages: dict[str, Child]
 
     def events(self, name: str, since_ns: int = 0, until_ns: int = 2**63) -> list[dict[str, Any]]:
-        """Give what the server said, of a name, within a time."""
+        """Return the server's events of a type that were published within a time, ns."""
         said = self.pipeline.bus.deliveries(messages.ServerEvent)
         events = [json.loads(d.message.payload) for d in said if since_ns <= d.stamp.t < until_ns]
         return [event for event in events if event["type"] == name]
 
     def counters(self, stage: str) -> dict[str, int]:
-        """Give what a stage has counted by now."""
+        """Return a stage's current counters."""
         bus = self.pipeline.bus
         return bus.health(stage, since=bus.now).counters
 
@@ -65,7 +67,7 @@ class Talk:
 def talk(
     kept: Keeper, directory: Path, person: list[rooms.Sound], **settings: object
 ) -> Iterator[Talk]:
-    """Let the assistant begin to tell a story in a room."""
+    """Start all stages in a room, and let the assistant begin to tell a story."""
     story = pcm.to_array(recordings.clip("long", 10))
     file = directory / "room.npz"
     room.furnish(file, story, person, echo_db=ECHO_DB)
@@ -84,7 +86,7 @@ def talk(
 
 @pytest.fixture(scope="module")
 def talks(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Talk]]:
-    """Hold two conversations at the same time: they take their time, and little else."""
+    """Hold two conversations at the same time, because both last long and need little CPU."""
     sentences = [rooms.person(1 + number) for number in range(SENTENCES)]
     sounds = [(FIRST_S + EVERY_S * number, noise.sound) for number, noise in enumerate(NOISES)]
     first = room.together([*sounds, (SENTENCE_S, sentences[0])])
@@ -114,7 +116,7 @@ def test_it_does_not_hear_itself_and_is_talked_over(talks: dict[str, Talk]) -> N
     assert report.heard_ms > ALONE_S * 1000
     assert record.cause == "speech_started"
     assert [flush.generation for flush in bus.all(messages.Flush)] == [record.generation]
-    # lowered before it is silent, where the server was not told sooner still
+    # the reply was lowered before it fell silent, unless the server's event came first
     assert record.event_ns < record.silent_ns
     assert not record.ducked_ns or record.onset_ns < record.ducked_ns <= record.silent_ns
     healths = bus.all(messages.Health, topic="echo.health")
@@ -130,7 +132,7 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
         lambda _: len(bus.all(messages.Interruption)) >= SENTENCES,
         patience=SENTENCE_S + 40,
     )
-    # each sentence interrupts, and nothing else did
+    # each sentence interrupts, and nothing else does
     cuts = bus.all(messages.Interruption)
     assert [cut.cause for cut in cuts] == ["judged"] * SENTENCES
     begun_ns = next(f.played_ns for f in bus.all(messages.SpeakerFrame) if any(f.payload))
@@ -138,21 +140,21 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
     assert SENTENCE_S - 0.2 < onset_s < SENTENCE_S + len(rooms.person(1)) / pcm.RATE
     assert cuts[0].reports[0].heard_ms > SENTENCE_S * 1000
     assert all(0 < cut.onset_ns < cut.event_ns <= cut.flush_ns for cut in cuts)
-    # and lowers it before, where that was not too late
+    # a sentence lowers the reply first, unless the interruption came sooner
     lowered = [cut for cut in cuts if cut.ducked_ns]
     assert lowered
     assert all(cut.onset_ns < cut.ducked_ns < cut.event_ns for cut in lowered)
-    # many were taken for a voice, here and by the server
+    # many noises were taken for a voice, by vad and by the server
     counters = run.counters("downlink")
     assert counters["resumes"] >= NOTICED
     assert run.counters("playback")["ducks"] >= NOTICED + SENTENCES
     first = cuts[0].event_ns
     of_noises = [e["item_id"] for e in run.events("input_audio_buffer.committed", 0, first)]
     assert len(of_noises) >= NOTICED // 2
-    # and none of them is left
+    # none of the noises is left in the conversation
     deleted = [e["item_id"] for e in run.events("conversation.item.deleted")]
     assert set(of_noises) <= set(deleted)
-    # each sentence is answered, and stays
+    # each sentence is answered, and stays in the conversation
     bus.wait_for(messages.Heard, lambda h: h.generation >= cuts[-1].generation and h.playing)
     turns = [e["item_id"] for e in run.events("input_audio_buffer.committed", first)]
     assert set(turns).isdisjoint(deleted)

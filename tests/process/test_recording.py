@@ -1,6 +1,6 @@
-"""What ``bin/demo`` does: a conversation that ends by itself, its table, and its recording.
+"""``bin/demo``: a conversation that ends by itself, its table, and its recording.
 
-It is run in a copy of the tree that has a ``.env``, with a key and an address not to be used.
+The demo runs in a copy of the tree whose ``.env`` has a key and an address that it must not use.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def over(demonstration: Demonstration) -> Demonstration:
 
 @pytest.fixture(scope="module")
 def both(over: Demonstration) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Give the recording, samples by channels."""
+    """Return the recording, an array of samples by channels."""
     samples, rate = soundfile.read(over.out / "conversation.wav", dtype="int16")
     assert rate == pcm.RATE
     assert samples.shape[1] == 2
@@ -46,7 +46,7 @@ def both(over: Demonstration) -> np.ndarray[Any, np.dtype[np.int16]]:
 def test_every_stage_ended_with_zero(over: Demonstration) -> None:
     told = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", over.child.output)
     assert dict(told) == dict.fromkeys((*STAGES, "emulator"), "0")
-    # link may be there before the emulator, and after it
+    # link may start before the emulator, and end after it
     for line in over.child.matching(r"\d\.\d{3} [WE] "):
         assert "trying again" in line
 
@@ -97,11 +97,11 @@ def test_the_assistant_is_right_and_falls_silent_when_talked_over(
     over_it = recordings.place(recordings.spoken(recordings.WAIT)[: pcm.RATE].tobytes(), left)
     before = right[over_it - pcm.RATE : over_it]
     assert pcm.dbfs(before.tobytes()) > -40
-    # the person's voice has to be heard first, and that takes the server a moment
+    # the server needs a moment to hear the person
     silent = over_it + int(np.flatnonzero(right[over_it : over_it + pcm.RATE])[-1])
     assert silent - over_it < pcm.RATE // 2
     assert not right[silent + 1 : silent + pcm.RATE].any()
-    # the record has the event where the recording has it: a little before the silence
+    # the event's time in the table fits the recording: a little before the silence
     [interruption] = json.loads((over.out / "conversation.json").read_bytes())["interruptions"]
     event = pcm.ms_to_samples(interruption["at_ms"])
     assert over_it < event < silent + pcm.RATE // 10
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_it_with_what_there_is(pipeline: Pipeline, tmp_path: Path) -
     )
     pipeline.bus.wait_for(messages.MicFrame)
     pipeline.bus.health("recorder")
-    # a terminal sends it to demo and honcho, and not to the stages, which honcho set apart
+    # a terminal sends SIGINT to demo and honcho, but not to the stages: honcho gives each a group
     os.killpg(child.pid, signal.SIGINT)
     assert child.wait() == 0
     assert child.matching("^no interruptions$")

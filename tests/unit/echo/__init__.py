@@ -1,1 +1,1 @@
-"""The echo stage's own part."""
+"""Tests of the stage echo."""

@@ -1,8 +1,8 @@
-"""The gate: whether what is left of the microphone is a person, the echo's rest, or a new room.
+"""The gate: is the residual a person, the rest of the echo, or has the echo changed?
 
-Frames are of white noise: what the filter takes for the echo, what it leaves of it, a person, and
-the room's noise, each of a power of its own (full scale 1). Voices pause in each fortieth frame:
-what does not is noise.
+All sounds are white noise of a given power (full scale 1): the predicted echo, the rest that the
+filter leaves of it, a person, and the room's noise. The echo and the person pause in each fortieth
+frame, as voices do; the room's noise does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECOND = 50  # frames
 
 
 class Ear:
-    """A gate, and what is given to it frame by frame."""
+    """A gate, and the frames that it is given."""
 
     def __init__(self, seed: int = 0) -> None:
         self.talk = DoubleTalk()
@@ -38,17 +38,17 @@ class Ear:
         self,
         frames: int = 1,
         *,
-        echo: float = ECHO,  # as the filter has it
-        truly: float = 1.0,  # how much of that there is in the room
-        other: float = 0.0,  # an echo on a way that the filter does not know
-        rest_db: float = -25.0,  # beside the echo
+        echo: float = ECHO,  # power of the predicted echo
+        truly: float = 1.0,  # the true echo's gain over the predicted one, amplitude
+        other: float = 0.0,  # power of an echo that the filter does not predict
+        rest_db: float = -25.0,  # the rest of the echo, relative to the predicted echo
         scatters_db: float = 0.0,
         person: float = 0.0,
         noise: float = NOISE,
         far: float = FAR,
         uncertain: float = 1.0,  # how much of the residual may be unlearnt echo
     ) -> Iterator[bool]:
-        """Give for each of some frames whether the gate is open."""
+        """Yield for each of so many frames whether the gate is open. Arguments are powers."""
         for _ in range(frames):
             self._frames += 1
             speak = self._frames % 40 > 0
@@ -61,7 +61,7 @@ class Ear:
             yield is_open
 
     def learns(self, **way: float) -> None:
-        """Hear the assistant alone for two seconds."""
+        """Hear the assistant alone for two seconds, and check that the room is learnt."""
         assert not any(self.hear(2 * SECOND, **way))
         assert self.learnt()
 
@@ -74,10 +74,10 @@ class Ear:
     def passes(self) -> bool:
         return self.talk.no_echo
 
-    def told(self) -> set[Change]:
+    def reported(self) -> set[Change]:
         """Return the changes that were reported since the last call."""
-        reported, self.changes = set(self.changes) - {Change.NONE}, Counter()
-        return reported
+        changes, self.changes = set(self.changes) - {Change.NONE}, Counter()
+        return changes
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_where_the_assistant_is_silent_everything_is_let_through(ear: Ear) -> No
     assert all(ear.hear(20, echo=0, far=0, person=1e-3))
     assert all(ear.hear(20, echo=0, far=0))
     assert not ear.far()
-    # and so it is again, once the room has died away
+    # the same holds 0.6 s after the assistant has fallen silent
     ear.learns()
     assert ear.far()
     assert not any(ear.hear(29, echo=0, far=0))
@@ -106,7 +106,7 @@ def test_where_the_assistant_is_silent_everything_is_let_through(ear: Ear) -> No
 def test_until_the_room_is_learnt_the_gate_is_closed(ear: Ear) -> None:
     assert not any(ear.hear(20))
     assert not ear.learnt()
-    # a person, too, is not told from an echo yet
+    # nor can a person be told from an echo yet
     assert not any(ear.hear(4, person=ECHO))
     assert not any(ear.hear(10))
     assert ear.learnt()
@@ -115,11 +115,11 @@ def test_until_the_room_is_learnt_the_gate_is_closed(ear: Ear) -> None:
 def test_who_talks_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
     uncertain = ECHO / 10
     assert not any(ear.hear(6, uncertain=uncertain))
-    # louder than all that it may have missed, and what is softer may be that
+    # a sound that is softer than the uncertain part may be echo; a louder one is a person
     assert not any(ear.hear(3, uncertain=uncertain, person=0.8 * ECHO))
     assert all(ear.hear(3, uncertain=uncertain, person=2 * ECHO))
     assert not ear.learnt()
-    # a pause is none of the rest's; nor is who speaks on learnt for it
+    # neither a pause nor a person who speaks on is learnt as the rest of the echo
     assert all(ear.hear(2, uncertain=ECHO, truly=2))
     list(ear.hear(SECOND, uncertain=uncertain, person=4 * ECHO))
     assert not any(list(ear.hear(SECOND))[5:])
@@ -132,9 +132,9 @@ def test_who_is_not_louder_than_the_noise_is_nobody_at_first_either(ear: Ear) ->
 
 
 def test_an_echo_that_the_filter_has_not_found_is_no_person(ear: Ear) -> None:
-    # it comes later than the filter looks for it
+    # the echo comes later than the filter covers
     assert not any(ear.hear(20, echo=ECHO / 100, truly=0, other=ECHO, uncertain=ECHO / 100))
-    # and once more where a room that was known is left
+    # the same after a room that was learnt
     other = Ear()
     other.learns()
     other.talk.forget()
@@ -146,22 +146,22 @@ def test_an_echo_that_the_filter_has_not_found_is_no_person(ear: Ear) -> None:
 def test_the_echos_rest_is_no_person(ear: Ear, scatters_db: float) -> None:
     ear.learns(scatters_db=scatters_db)
     assert not any(ear.hear(20 * SECOND, scatters_db=scatters_db))
-    assert ear.told() == set()
+    assert ear.reported() == set()
 
 
 @pytest.mark.parametrize("beside_db", [-6, 0, 10])
 def test_a_person_is_heard_with_the_first_loud_frame(ear: Ear, beside_db: float) -> None:
     ear.learns()
     assert all(ear.hear(2 * SECOND, person=ECHO * 10 ** (beside_db / 10)))
-    # who speaks is no room that has changed, however loud
-    assert ear.told() == set()
+    # a person is not taken for a changed echo, however loud
+    assert ear.reported() == set()
     assert ear.learnt()
 
 
 @pytest.mark.parametrize("truly", [0.6, 1.4])
 def test_an_echo_that_is_softer_or_louder_for_a_moment_is_no_person(ear: Ear, truly: float) -> None:
     ear.learns()
-    # as a speaker is that is driven too hard
+    # a speaker that is driven too hard compresses
     for _ in range(5):
         assert not any(ear.hear(5, truly=truly))
         assert not any(ear.hear(20))
@@ -174,45 +174,45 @@ def test_what_is_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
 
 
 def test_who_is_told_from_the_rest_depends_on_how_much_is_left(ear: Ear) -> None:
-    # a speaker that distorts leaves much, and unevenly
+    # a speaker that distorts leaves a loud and uneven rest
     ear.learns(rest_db=-9, scatters_db=3)
     assert opened(ear.hear(10 * SECOND, rest_db=-9, scatters_db=3)) == 0
     assert opened(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=ECHO * 10**-0.7)) == 0
     assert all(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=3 * ECHO))
-    # where little is left, the same is a person
+    # where the rest is soft, the same sound is a person
     other = Ear()
     other.learns()
     assert all(other.hear(SECOND, person=ECHO * 10**-0.7))
 
 
 def test_the_gate_stays_open_between_syllables_and_no_longer(ear: Ear) -> None:
-    # at an echo's end, where what is left is soft and still above the rest
+    # the person's ending is soft, and still louder than the rest of the echo
     ear.learns()
     assert all(ear.hear(5, person=ECHO))
     soft = ECHO * 10**-1.2
     after = list(ear.hear(15, person=soft))
-    # 200 ms; in the frame in which it closes it is closed
+    # 200 ms, of which the tenth frame is closed already
     assert after == [True] * 9 + [False] * 6
 
 
 def test_the_gate_is_not_held_open_for_nothing(ear: Ear) -> None:
     ear.learns()
     assert all(ear.hear(5, person=ECHO))
-    # a detector that is shown the rest would go on to hear the voice that has ended
+    # a voice detector that hears the rest of the echo would prolong the voice that has ended
     assert list(ear.hear(SECOND)) == [True] * 3 + [False] * (SECOND - 3)
 
 
 def test_a_rooms_noise_is_no_person_and_a_word_is_no_noise(ear: Ear) -> None:
     loud = ECHO / 2
     ear.learns(noise=loud / 10)
-    # a noise that is louder than the weakest person: 6 dB a second later it is known
+    # a noise that is louder than the weakest person is learnt at 6 dB a second
     ear.talk.noise = loud
     assert not any(ear.hear(2 * SECOND, noise=loud))
     assert ear.talk.noise == pytest.approx(loud, rel=0.3)
-    # what the filter leaves shows it, where the assistant never pauses
+    # where the assistant never pauses, the residual shows the noise
     list(ear.hear(5, noise=NOISE, rest_db=-60))
     assert ear.talk.noise < loud / 100
-    # it is known at once when it ends, and a word raises it by 6 dB a second
+    # the end of a noise is known at once, and a word raises the estimate by only 6 dB a second
     list(ear.hear(noise=NOISE, echo=1e-9))
     quiet = ear.talk.noise
     assert quiet < 5 * NOISE
@@ -221,7 +221,7 @@ def test_a_rooms_noise_is_no_person_and_a_word_is_no_noise(ear: Ear) -> None:
 
 
 def test_an_echo_that_is_not_learnt_is_not_taken_for_noise(ear: Ear) -> None:
-    # the closed gate is held below the noise: at first nothing else keeps the echo from being heard
+    # the closed gate attenuates to below the noise: at first nothing else keeps the echo inaudible
     list(ear.hear(20, echo=0, far=0))
     noise = ear.talk.noise
     list(ear.hear(35, rest_db=0))
@@ -231,7 +231,7 @@ def test_an_echo_that_is_not_learnt_is_not_taken_for_noise(ear: Ear) -> None:
 
 def test_an_echo_below_the_noise_teaches_nothing(ear: Ear) -> None:
     ear.learns()
-    # it would be: what is left is as loud as the echo, which is the noise
+    # here the residual is as loud as the echo, because both are the noise
     assert not any(ear.hear(4 * SECOND, echo=NOISE, rest_db=0, noise=NOISE))
     assert all(ear.hear(SECOND, person=ECHO / 3))
 
@@ -243,9 +243,9 @@ def test_a_room_that_has_changed_is_no_person_for_long(ear: Ear) -> None:
         heard.append(is_open)
         if ear.talk.change is not Change.NONE:
             break
-    assert ear.told() == {Change.MOVED}
+    assert ear.reported() == {Change.MOVED}
     assert len(heard) < 8
-    # the first frames cannot be told from somebody's
+    # the first frames cannot be told from a person
     assert sum(heard) <= 3
 
 
@@ -254,13 +254,13 @@ def test_what_passes_is_no_room_that_has_changed(ear: Ear) -> None:
     for _ in range(8):
         list(ear.hear(6, truly=0, other=ECHO))
         list(ear.hear(SECOND // 2))
-    assert ear.told() == set()
-    # by chance a loud voice has something of the assistant's in it, the wrong way around
+    assert ear.reported() == set()
+    # by chance a loud voice can correlate with the echo
     list(ear.hear(25, person=20 * ECHO, truly=0.2))
-    assert ear.told() == set()
-    # and of an echo that is softer than the noise nothing can be said
+    assert ear.reported() == set()
+    # an echo that is softer than the noise shows nothing
     list(ear.hear(2 * SECOND, echo=NOISE, truly=0, rest_db=0, far=1e-5))
-    assert ear.told() == set()
+    assert ear.reported() == set()
 
 
 @pytest.mark.parametrize("times", [2.0, 4.0])
@@ -273,7 +273,7 @@ def test_a_volume_that_is_turned_up_is_followed(ear: Ear, times: float) -> None:
         if ear.talk.change is not Change.NONE:
             follows *= ear.talk.gain
             assert len(heard) < SECOND
-    assert ear.told() == {Change.LOUDER}
+    assert ear.reported() == {Change.LOUDER}
     assert follows == pytest.approx(times, rel=0.25)
     assert sum(heard) <= 3
     assert ear.learnt()
@@ -282,7 +282,7 @@ def test_a_volume_that_is_turned_up_is_followed(ear: Ear, times: float) -> None:
 def test_a_volume_that_is_turned_down_is_learnt_anew(ear: Ear) -> None:
     ear.learns()
     assert opened(ear.hear(SECOND // 2, truly=0.2)) <= 3
-    assert ear.told() == {Change.MOVED}
+    assert ear.reported() == {Change.MOVED}
 
 
 def test_what_was_learnt_can_be_forgotten(ear: Ear) -> None:
@@ -291,13 +291,13 @@ def test_what_was_learnt_can_be_forgotten(ear: Ear) -> None:
     noise = ear.talk.noise
     ear.talk.forget()
     assert not ear.learnt()
-    # the room's noise is the same in any way of the echo
+    # the room's noise does not depend on the echo's path
     assert ear.talk.noise == noise
     assert not any(ear.hear(20, person=ECHO))
     ear.learns()
 
 
-# headphones: the assistant speaks, and nothing of it is in the microphone
+# --- headphones: the assistant speaks, and the microphone hears nothing of it -------------------
 
 
 def no_echo(ear: Ear, frames: int, **way: float) -> None:
@@ -309,10 +309,10 @@ def test_a_loud_far_end_that_leaves_nothing_is_no_echo(ear: Ear) -> None:
     assert not ear.passes()
     no_echo(ear, 10)
     assert ear.passes()
-    # what is said then is nobody's echo, and what is heard is a person at once
+    # from then on every sound is a person
     no_echo(ear, 2 * SECOND, person=1e-3)
     assert ear.passes()
-    assert ear.told() == set()
+    assert ear.reported() == set()
 
 
 def test_a_soft_far_end_proves_nothing(ear: Ear) -> None:
@@ -321,7 +321,7 @@ def test_a_soft_far_end_proves_nothing(ear: Ear) -> None:
 
 
 def test_who_speaks_all_the_time_with_headphones_on_is_let_through(ear: Ear) -> None:
-    # the filter takes a little of their voice for an echo, now and then
+    # the filter takes a small part of the person's voice for an echo
     list(ear.hear(40, echo=1e-5, truly=0, person=1e-3))
     assert not ear.passes()
     list(ear.hear(25, echo=1e-5, truly=0, person=1e-3))
@@ -329,7 +329,7 @@ def test_who_speaks_all_the_time_with_headphones_on_is_let_through(ear: Ear) -> 
 
 
 def test_an_echo_in_between_is_an_echo(ear: Ear) -> None:
-    # a soft beginning leaves nothing, and then it is there after all
+    # a soft beginning leaves no echo, and then there is one after all
     no_echo(ear, 40)
     ear.learns()
     no_echo(ear, 25)
@@ -339,7 +339,7 @@ def test_an_echo_in_between_is_an_echo(ear: Ear) -> None:
 def test_headphones_that_are_plugged_out_are_found_out(ear: Ear) -> None:
     no_echo(ear, 4 * SECOND)
     poor = {"rest_db": -3.0}
-    # a person's voice is alike to the assistant's for some frames
+    # a person's voice can resemble the assistant's for some frames
     list(ear.hear(10, **poor))
     assert ear.passes()
     no_echo(ear, SECOND, person=1e-3)
@@ -347,7 +347,7 @@ def test_headphones_that_are_plugged_out_are_found_out(ear: Ear) -> None:
     assert ear.passes()
     list(ear.hear(6, **poor))
     assert not ear.passes()
-    # what is left at first is much, and no person
+    # at first the rest is loud, and no person
     list(ear.hear(5, **poor))
     assert not any(ear.hear(SECOND // 2, **poor))
     assert not ear.learnt()
@@ -361,6 +361,6 @@ def test_an_echo_that_cannot_be_learnt_is_one_day_let_through(ear: Ear) -> None:
     assert not ear.learnt()
     list(ear.hear(2 * SECOND, **poor))
     assert ear.learnt()
-    # a person can be heard above it, and it is not taken for one
+    # the echo is not taken for a person, and a louder person is heard
     assert opened(ear.hear(4 * SECOND, **poor)) == 0
     assert all(ear.hear(SECOND, person=10 * ECHO, **poor))

@@ -1,4 +1,4 @@
-"""The linear filter: how much of an echo it takes out, and what a change of the room does."""
+"""The linear filter: how much of the echo it removes, and how it follows changes of the room."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def echo(reverb_s: float, delay_ms: float, gain: float = 0.5) -> rooms.Sound:
 def run(
     found: KalmanFilter, near: rooms.Sound, begin_s: float = 0.0, end_s: float = SECONDS
 ) -> rooms.Sound:
-    """Give what the filter leaves of a stretch of time."""
+    """Return the residual of ``near`` from ``begin_s`` to ``end_s``."""
     left = [
         found.process(
             near[at : at + FRAME].astype(np.float32), FAR[at : at + FRAME].astype(np.float32)
@@ -37,7 +37,7 @@ def removed_db(near: rooms.Sound, left: rooms.Sound) -> float:
     return rooms.decibels(np.square(near).mean()) - rooms.decibels(np.square(left).mean())
 
 
-#: Where the sound jumps, the echo of what was before is not the filter's matter: 400 ms.
+#: Samples to ignore after the sound jumps: for 400 ms the microphone still has the earlier echo.
 JUMP = 2 * RATE // 5
 
 
@@ -60,9 +60,9 @@ def test_it_takes_nothing_from_a_person() -> None:
     both = near.copy()
     both[4 * RATE :] += person
     left = run(found, both, 4, 6)
-    # what is left is the person, and a tenth of that
+    # the residual is the person, and at most an eighth of the person's power is wrong
     assert rooms.decibels(np.square(left - person).mean()) < rooms.decibels(0.05**2) - 9
-    # and the room is still known afterwards
+    # the filter still knows the room afterwards
     again = run(found, near, 4, 6)
     assert removed_db(near[4 * RATE + JUMP :], again[JUMP:]) > 15
 
@@ -123,7 +123,7 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
     for number in range(60 * 50):
         passed = found.process(noise, silent)
         if number > PARTITIONS + MAX_DELAY + 1:
-            # exactly what came: there is nothing to take out
+            # the frame itself is returned: there is no echo to remove
             assert passed is noise
     left = run(found, near, 4, 5)
     assert removed_db(near[4 * RATE + JUMP : 5 * RATE], left[JUMP:]) > 17
@@ -132,7 +132,7 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
 @pytest.mark.parametrize("ppm", [0, 60, -60])
 def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
     near = echo(0.2, 40)
-    # a microphone that takes its samples later each time
+    # the microphone's clock drifts, so the echo comes later and later
     drifting = soxr.resample(near, 1.0, 1 + ppm * 1e-6, "VHQ")
     found = KalmanFilter(FRAME)
     run(found, drifting, end_s=3)
@@ -141,10 +141,10 @@ def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
     for begin_s in np.arange(3, 5.5, 0.5):
         run(found, drifting, begin_s, begin_s + 0.5)
         grown += found.growth()
-    # the filter goes after it at its own pace
+    # the filter follows the drift with a delay
     by_ppm = grown / (2.5 * RATE) * 1e6
     assert abs(by_ppm) < 1 if not ppm else 0.2 < by_ppm / ppm < 1.2
-    # another room tells nothing of it
+    # after a change of the room, the growth is unknown
     found.reset()
     run(found, near, 5, 5.5)
     assert found.growth() == 0
