@@ -1,4 +1,4 @@
-"""A conversation and its window: stages end, stop and go on with what started them."""
+"""A conversation and its window: stages end, stop and continue with what started them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import psutil
 import pytest
@@ -23,11 +25,17 @@ pytestmark = pytest.mark.process
 
 LAUNCHER = f"{sys.executable} -u -m commands.launcher -e /dev/null -f Procfile"
 HONCHO = f"{sys.executable} -u -m honcho.command start -e /dev/null -f Procfile"
-starters = pytest.mark.parametrize("command", [LAUNCHER, HONCHO], ids=["launcher", "honcho"])
+#: honcho itself treats all stages alike, so two of them are enough to see what they do under it.
+SOME = ("capture", "uplink")
+starters = pytest.mark.parametrize(
+    ("command", "stages"),
+    [(LAUNCHER, registry.STAGES), (f"{HONCHO} {' '.join(SOME)}", SOME)],
+    ids=["launcher", "honcho"],
+)
 
 
 class Terminal:
-    """A terminal with an interactive shell, whose processes the pipeline's keeper ends."""
+    """A terminal with an interactive shell. The keeper of the tests ends its processes."""
 
     def __init__(self, pipeline: Pipeline, token: str) -> None:
         self.pipeline = pipeline
@@ -59,7 +67,7 @@ class Terminal:
         os.write(self._descriptor, text.encode())
 
     def wait(self, pattern: str, since: int = 0) -> None:
-        """Wait until a pattern is on the screen, counting from a place in what was shown."""
+        """Wait until the screen shows a pattern after its first ``since`` characters."""
         with self._changed:
             found = self._changed.wait_for(
                 lambda: re.search(pattern, self.screen[since:]), PATIENCE_S
@@ -86,9 +94,11 @@ def _terminal(pipeline: Pipeline, kept: Keeper) -> Iterator[Terminal]:
     assert left == []
 
 
-def stage_pids(pipeline: Pipeline, since: int = 0) -> dict[str, int]:
+def stage_pids(
+    pipeline: Pipeline, since: int = 0, stages: Sequence[str] = registry.STAGES
+) -> dict[str, int]:
     """Wait until every stage of a conversation runs; return their pids."""
-    return {stage: pipeline.bus.health(stage, since=since).pid for stage in registry.STAGES}
+    return {stage: pipeline.bus.health(stage, since=since).pid for stage in stages}
 
 
 def gone(pids: Callable[[], object]) -> bool:
@@ -103,10 +113,10 @@ def in_state(pids: dict[str, int], status: str) -> list[str]:
     return [stage for stage, pid in pids.items() if psutil.Process(pid).status() == status]
 
 
-# the window closes, or what holds the stages is killed
+# The window closes, or the program that started the stages is killed.
 
 
-@starters
+@pytest.mark.parametrize("command", [LAUNCHER, HONCHO], ids=["launcher", "honcho"])
 def test_closing_the_terminal_ends_every_stage(terminal: Terminal, command: str) -> None:
     terminal.type(f"{command}\n")
     pids = stage_pids(terminal.pipeline)
@@ -115,10 +125,12 @@ def test_closing_the_terminal_ends_every_stage(terminal: Terminal, command: str)
 
 
 @starters
-def test_killing_what_started_the_stages_ends_them(pipeline: Pipeline, command: str) -> None:
+def test_killing_what_started_the_stages_ends_them(
+    pipeline: Pipeline, command: str, stages: Sequence[str]
+) -> None:
     child = pipeline.run(*shlex.split(command), env=pipeline.environment({}))
     child.codes = {-signal.SIGKILL}
-    pids = stage_pids(pipeline)
+    pids = stage_pids(pipeline, stages=stages)
     child.process.kill()
     assert gone(lambda: alive(pids)), alive(pids)
 
@@ -160,10 +172,8 @@ def test_a_stage_ends_with_any_program_that_started_it(pipeline: Pipeline) -> No
     assert gone(lambda: psutil.pid_exists(pid))
 
 
-@pytest.mark.parametrize("start", ["nohup {} &", "({} &)"], ids=["nohup", "background"])
-def test_a_stage_that_was_started_to_stay_stays(
-    pipeline: Pipeline, kept: Keeper, start: str
-) -> None:
+def started_to_stay(pipeline: Pipeline, kept: Keeper, start: str) -> int:
+    """Start capture from a terminal, which is then closed; return the pid of capture."""
     terminal = Terminal(pipeline, kept.next_token())
     stage = shlex.join([sys.executable, "-m", "services.capture", *pipeline.options({})])
     terminal.type(start.format(f"{stage} >/dev/null 2>&1") + "\n")
@@ -171,12 +181,24 @@ def test_a_stage_that_was_started_to_stay_stays(
     terminal.type("exit\n")
     terminal.wait("exit")
     terminal.close()
-    now = pipeline.bus.now
-    for _ in range(3):  # as many looks at its parent
-        pipeline.bus.health("capture", lambda h: h.pid == pid, since=now)
-        now = pipeline.bus.now
-    os.kill(pid, signal.SIGTERM)
-    assert gone(lambda: psutil.pid_exists(pid))
+    return pid
+
+
+def test_a_stage_that_was_started_to_stay_stays(pipeline: Pipeline, kept: Keeper) -> None:
+    with Pipeline(kept) as other:
+        pids = {
+            pipeline: started_to_stay(pipeline, kept, "nohup {} &"),
+            other: started_to_stay(other, kept, "({} &)"),
+        }
+        # A stage looks at its parent once a second, and publishes its health once a second.
+        for _ in range(3):
+            now = {each: each.bus.now for each in pids}
+            for each, pid in pids.items():
+                assert each.bus.health("capture", since=now[each]).pid == pid
+        for pid in pids.values():
+            os.kill(pid, signal.SIGTERM)
+        for pid in pids.values():
+            assert gone(lambda pid=pid: psutil.pid_exists(pid))  # type: ignore[misc]
 
 
 # Ctrl-Z
@@ -200,94 +222,107 @@ def test_ctrl_z_stops_every_stage_and_fg_goes_on(terminal: Terminal) -> None:
 
 @starters
 def test_stages_do_not_go_on_under_a_launcher_that_is_stopped(
-    pipeline: Pipeline, command: str
+    pipeline: Pipeline, command: str, stages: Sequence[str]
 ) -> None:
     child = pipeline.run(*shlex.split(command), env=pipeline.environment({}))
     child.codes = {0, 128 + signal.SIGTERM}
-    pids = stage_pids(pipeline)
+    pids = stage_pids(pipeline, stages=stages)
     child.send(signal.SIGSTOP)
     assert gone(lambda: alive(pids)), alive(pids)
     child.send(signal.SIGCONT)
     assert child.wait() == 0
 
 
-# a stage that crashes
+# A stage crashes, ends or is restarted. Tests that leave the conversation running share one.
 
 
-@pytest.fixture(name="conversation")
-def _conversation(pipeline: Pipeline) -> Child:
-    child = pipeline.run(*shlex.split(LAUNCHER), env=pipeline.environment({}))
-    child.codes = {128 + signal.SIGTERM}
-    return child
+@dataclass
+class Conversation:
+    """A conversation that the launcher has started."""
+
+    pipeline: Pipeline
+    launcher: Child
+
+    @classmethod
+    def start(cls, pipeline: Pipeline) -> Self:
+        """Start every stage."""
+        launcher = pipeline.run(*shlex.split(LAUNCHER), env=pipeline.environment({}))
+        launcher.codes = {128 + signal.SIGTERM}
+        return cls(pipeline, launcher)
+
+    def pids(self) -> dict[str, int]:
+        """Wait until every stage runs; return their pids now."""
+        return stage_pids(self.pipeline, self.pipeline.bus.now)
+
+
+@pytest.fixture(name="conversation", scope="module")
+def _conversation(kept: Keeper) -> Iterator[Conversation]:
+    with Pipeline(kept) as pipeline:
+        yield Conversation.start(pipeline)
 
 
 def test_a_stage_that_is_killed_is_started_again_and_the_others_stay(
-    pipeline: Pipeline, conversation: Child
+    conversation: Conversation,
 ) -> None:
-    pids = stage_pids(pipeline)
+    pids = conversation.pids()
+    bus = conversation.pipeline.bus
     for count in (1, 2):
-        now = pipeline.bus.now
-        os.kill(pipeline.bus.health("downlink", since=now).pid, signal.SIGKILL)
-        line = conversation.wait_line("downlink.1 is started again in ", count)
+        now = bus.now
+        os.kill(bus.health("downlink", since=now).pid, signal.SIGKILL)
+        line = conversation.launcher.wait_line("downlink.1 is started again in ", count)
         assert f" {0.2 * count:.1f} s" in line
-        pipeline.bus.health("downlink", lambda h: h.pid not in pids.values(), since=now)
-    again = stage_pids(pipeline, pipeline.bus.now)
+        bus.health("downlink", lambda h: h.pid not in pids.values(), since=now)
+    again = conversation.pids()
     assert {s: p for s, p in again.items() if s != "downlink"} == {
         s: p for s, p in pids.items() if s != "downlink"
     }
 
 
-def test_a_stage_whose_keeper_is_killed_is_started_again(
-    pipeline: Pipeline, conversation: Child
-) -> None:
-    pids = stage_pids(pipeline)
+def test_a_stage_whose_keeper_is_killed_is_started_again(conversation: Conversation) -> None:
+    pids = conversation.pids()
     keeper_of_vad = psutil.Process(pids["vad"]).parent()
     assert keeper_of_vad is not None
+    now = conversation.pipeline.bus.now
     keeper_of_vad.kill()
-    conversation.wait_line("vad.1 is started again")
-    pipeline.bus.health("vad", lambda h: h.pid != pids["vad"])
-    assert conversation.running
-
-
-def test_a_stage_that_ends_on_purpose_ends_the_conversation(
-    pipeline: Pipeline, conversation: Child
-) -> None:
-    pids = stage_pids(pipeline)
-    os.kill(pids["vad"], signal.SIGTERM)
-    assert conversation.wait() == 0
-    assert alive(pids) == []
-
-
-# `bargein stop` and `bargein restart`
+    conversation.launcher.wait_line("vad.1 is started again")
+    conversation.pipeline.bus.health("vad", lambda h: h.pid != pids["vad"], since=now)
+    assert conversation.launcher.running
 
 
 def bargein(pipeline: Pipeline, *arguments: str) -> Child:
     return pipeline.python("commands", *arguments, *pipeline.options({}))
 
 
-def test_a_conversation_is_ended_from_anywhere(pipeline: Pipeline, conversation: Child) -> None:
-    pids = stage_pids(pipeline)
+def test_a_stage_is_restarted_in_the_midst_of_a_conversation(conversation: Conversation) -> None:
+    pids = conversation.pids()
+    child = bargein(conversation.pipeline, "restart", "playback")
+    assert child.wait() == 0
+    again = conversation.pids()
+    assert again["playback"] != pids["playback"]
+    assert f"pid {pids['playback']} has ended, pid {again['playback']} runs" in child.output
+    assert again["link"] == pids["link"]
+
+
+def test_a_conversation_is_ended_from_anywhere(conversation: Conversation) -> None:
+    """This test ends the shared conversation."""
+    pids = conversation.pids()
     os.kill(pids["uplink"], signal.SIGSTOP)
-    child = bargein(pipeline, "stop")
+    child = bargein(conversation.pipeline, "stop")
     assert child.wait() == 0
     assert [stage for stage in pids if f"{stage} (pid {pids[stage]})" in child.output] == [*pids]
-    assert conversation.wait() == 0
+    assert conversation.launcher.wait() == 0
     assert alive(pids) == []
-    assert "nothing was running" in (again := bargein(pipeline, "stop")).wait_line("nothing")
+    again = bargein(conversation.pipeline, "stop")
+    assert "nothing was running" in again.wait_line("nothing")
     assert again.wait() == 0
 
 
-def test_a_stage_is_restarted_in_the_midst_of_a_conversation(
-    pipeline: Pipeline, conversation: Child
-) -> None:
-    pids = stage_pids(pipeline)
-    child = bargein(pipeline, "restart", "playback")
-    assert child.wait() == 0
-    now = pipeline.bus.now
-    new = pipeline.bus.health("playback", since=now).pid
-    assert new != pids["playback"]
-    assert f"pid {pids['playback']} has ended, pid {new} runs" in child.output
-    assert pipeline.bus.health("link", since=now).pid == pids["link"]
+def test_a_stage_that_ends_on_purpose_ends_the_conversation(pipeline: Pipeline) -> None:
+    conversation = Conversation.start(pipeline)
+    pids = conversation.pids()
+    os.kill(pids["vad"], signal.SIGTERM)
+    assert conversation.launcher.wait() == 0
+    assert alive(pids) == []
 
 
 def test_a_restart_that_nobody_carries_out_is_told(pipeline: Pipeline) -> None:
