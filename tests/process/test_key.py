@@ -1,4 +1,4 @@
-"""Where the key comes from, and what is said when there is none to use."""
+"""Where the key comes from, and what link prints when there is no usable key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers import Connection, Server
 pytestmark = pytest.mark.process
 
 KEY, OTHER = "sk-test-SECRET-in-a-file", "sk-test-SECRET-in-the-environment"
-#: What a person's shell may have, where they look at a bus.
+#: The environment of a person's shell, in which they run a command.
 TELLTALE = {"OPENAI_API_KEY": KEY}
 REMOTE = "wss://api.openai.com/v1/realtime"
 
@@ -42,7 +42,7 @@ def test_no_key_is_needed_on_this_machine(pipeline: Pipeline) -> None:
 
 
 def unreadable(path: Path) -> None:
-    """Write what is no text."""
+    """Write bytes that are not text."""
     path.write_bytes(b"\xff\xfe\x00\x01" * 20)
 
 
@@ -98,9 +98,9 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
     def parrot(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["type"] == "session.update")
-        # what comes before downlink reads would be for another reader
+        # Wait until downlink reads the server's events.
         listened.wait(PATIENCE_S)
-        # a server that says it back, wherever it can
+        # The server sends the key back in every place that it can.
         given = connection.headers["authorization"]
         connection.send("error", error={"code": given, "message": given, "param": given})
         connection.send("response.output_text.done", item_id=given, response_id="r", text=given)
@@ -118,7 +118,7 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
             pipeline.settings["link.url"] = server.url
             names = ["uplink", "downlink", "playback", "capture", "recorder"]
             stages = pipeline.all_up(*names)
-            # as honcho starts it: it alone is given the key
+            # Only link gets the key, as under honcho.
             stages["link"] = pipeline.stage("link", env={"OPENAI_API_KEY": KEY})
             pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session > 0)
             listened.set()
@@ -134,7 +134,7 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
                     assert b"SECRET" not in line.read_bytes()
                 if name not in ("link", "echo"):
                     assert "SECRET" not in environment_of(child.pid)
-            # what is made is ours alone, whatever the umask
+            # No file is readable by others, whatever the umask is.
             made = [*pipeline.bus_directory.iterdir(), *tmp_path.iterdir()]
             assert len(made) > len(stages)
             assert {path.name: path.stat().st_mode & 0o077 for path in made} == {

@@ -1,4 +1,4 @@
-"""link against servers that refuse, vanish, stall and babble."""
+"""link with servers that refuse, disappear, stop reading or send garbage."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tests.support.servers import Connection, Script, Server
 pytestmark = pytest.mark.process
 
 KEY = "sk-test-SECRET-of-the-link-tests"
-#: Warnings and errors, as the stages' log marks them.
+#: How a warning or an error begins in a stage's log.
 COMPLAINT = r"^\d\d:\d\d:\d\d\.\d{3} [WE] "
 
 
 def link(pipeline: Pipeline, url: str, **env: str) -> Child:
-    """Start link towards a URL."""
+    """Start link with a server's URL."""
     pipeline.settings["link.url"] = url
     return pipeline.stage("link", env=env)
 
 
 def states(pipeline: Pipeline, state: str) -> list[messages.LinkState]:
-    """Give the states of link of one kind, each once."""
+    """Return the messages of link.state with one state, without repetitions."""
     found = [each for each in pipeline.bus.all(messages.LinkState) if each.state == state]
     return [each for number, each in enumerate(found) if each not in found[:number]]
 
@@ -47,7 +47,7 @@ def wait_state(
     holds: Callable[[messages.LinkState], object] = lambda _: True,
     since: int = 0,
 ) -> messages.LinkState:
-    """Wait for a state of link."""
+    """Wait for a message of link.state; return it."""
     return pipeline.bus.wait_for(
         messages.LinkState, lambda s: s.state == state and holds(s), since=since
     ).message
@@ -70,7 +70,7 @@ def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
 
 
 class Uplink:
-    """Takes uplink's place on the bus, and waits until link listens."""
+    """A publisher in place of uplink, to which link has subscribed."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._publisher = publisher(pipeline, "uplink", "client.event")
@@ -90,11 +90,11 @@ class Uplink:
 
 
 def texts(connection: Connection) -> list[str]:
-    """Give the texts of the test's events that a server has read."""
+    """Return the texts of the test's events that a server has read."""
     return [arrival.event["text"] for arrival in connection.of("test")]
 
 
-# connecting, and connecting again
+# Connecting, and connecting again.
 
 
 def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
@@ -102,10 +102,10 @@ def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
         closed.bind(("127.0.0.1", 0))
         pipeline.settings["link.retry_first_ms"] = 10
         child = link(pipeline, f"ws://127.0.0.1:{closed.getsockname()[1]}/v1/realtime")
-        # from 10 ms to 200 ms, which the settings have as the longest, takes six tries
+        # The delay grows from 10 ms to 200 ms, the longest one in the settings, in six attempts.
         wait_state(pipeline, "waiting", lambda s: s.retry_ms >= 100)
     delays = [s.retry_ms for s in states(pipeline, "waiting")]
-    # from there on they are as long as they get, but for the jitter
+    # From there on each delay is the longest one, apart from the random part.
     longest = next(number for number, delay in enumerate(delays) if delay >= 100)
     assert longest >= 3
     assert all(before <= after for before, after in pairwise(delays[: longest + 1])), delays
@@ -115,19 +115,19 @@ def test_delays_grow_while_nobody_listens(pipeline: Pipeline) -> None:
 
 
 def reset(connection: Connection) -> None:
-    """Open, and drop the connection as a crash would."""
+    """Open the connection, then drop it as a crash would."""
     servers.begin(connection)
     connection.reset()
 
 
 def reserved_bits(connection: Connection) -> None:
-    """Open, and send what is no frame of the protocol that was agreed on."""
+    """Open the connection, then send a frame with bits that were not agreed on."""
     servers.begin(connection)
     connection.socket.sendall(b"\xf1\x02{}")
 
 
 def other_protocol(connection: Connection) -> None:
-    """Answer as no web server does."""
+    """Answer with another protocol than HTTP."""
     connection.socket.sendall(b"SSH-2.0-OpenSSH_9\r\n\r\n")
 
 
@@ -150,7 +150,7 @@ def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
         heard.wait(PATIENCE_S)
         next(iter(PASSING.values()))(connection)
 
-    # one link meets each fault at a connection of its own, and a good one at the end
+    # One link has each fault on one connection, and a good connection at the end.
     heard = threading.Event()
     with Server([first, *list(PASSING.values())[1:], servers.serve]) as server:
         child = link(pipeline, server.url)
@@ -164,7 +164,7 @@ def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
             assert why in wait.reason
         child.wait_line("trying again in", len(PASSING))
         assert len(child.matching("trying again in")) == len(PASSING)
-        # no try came before its time was up
+        # No attempt came before its delay was over.
         for wait, (before, after) in zip(waits, pairwise(server.connections), strict=True):
             assert after.at - before.at >= wait.retry_ms / 1000
         assert last is server.connections[-1]
@@ -185,7 +185,7 @@ def test_headers_without_end_are_not_read_for_ever(pipeline: Pipeline) -> None:
         waits = wait_state(pipeline, "waiting")
         wait_state(pipeline, "open")
         assert server.connections[1].at - server.connections[0].at >= 0.5
-        # and one that was open in time stays open
+        # A connection that was open in time stays open.
         beats = [pipeline.bus.health("link", since=pipeline.bus.now) for _ in range(2)]
         assert child.running
         assert states(pipeline, "open")[-1].session == states(pipeline, "open")[0].session
@@ -194,12 +194,12 @@ def test_headers_without_end_are_not_read_for_ever(pipeline: Pipeline) -> None:
     assert all(beat.ok for beat in beats)
 
 
-# refusals
+# Refusals.
 
 
 @dataclass
 class Refusal:
-    """One way to refuse, and what is to be said of it."""
+    """One way to refuse a client, and what link prints about it."""
 
     script: Script
     says: str
@@ -230,7 +230,7 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def refused(kept: Keeper) -> Iterator[dict[str, tuple[Child, Server]]]:
-    """Run a link into each of the refusals, all at the same time."""
+    """Start one link for each refusal, all at the same time."""
     with Pipeline(kept) as pipeline:
         ran = {}
         for number, (name, refusal) in enumerate(REFUSALS.items()):
@@ -271,7 +271,7 @@ def test_a_redirect_is_not_followed_with_the_key(pipeline: Pipeline) -> None:
     assert KEY not in child.output
 
 
-# how it is let in
+# How link identifies itself.
 
 
 def test_a_key_goes_as_a_bearer_token_and_nothing_tells_of_a_browser(pipeline: Pipeline) -> None:
@@ -313,7 +313,7 @@ def test_azure_is_given_an_api_key_through_a_proxy(pipeline: Pipeline) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Give a file with a certificate that nobody has signed, and its key."""
+    """Return a file with a self-signed certificate and its key."""
     path = tmp_path / "certificate.pem"
     path.write_text(servers.CERTIFICATE + servers.CERTIFICATE_KEY)
     return path
@@ -356,7 +356,7 @@ def test_a_conversation_over_tls(pipeline: Pipeline, certificate: Path) -> None:
     assert len(pipeline.bus.all(messages.ServerEvent)) == 202
 
 
-# a connection that is no longer one
+# A connection that no longer works.
 
 
 def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipeline) -> None:
@@ -371,7 +371,7 @@ def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipe
         idle = server.wait(2)
         lost = child.wait_line(COMPLAINT)
         assert "no answer to pings" in lost
-        # a good connection on which nothing is said lives on, for many times that long
+        # A good connection without messages stays open, for many times the timeout.
         idle.wait_pings(6)
         assert child.matching(COMPLAINT) == [lost]
         assert len(server.connections) == 2
@@ -381,7 +381,7 @@ def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> 
     def first(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["text"] == "one")
-        # unread, so that what comes next is still waiting in link when the connection ends
+        # Read no more, so that the next events still wait in link when the connection ends.
         over.wait(PATIENCE_S)
         connection.reset()
 
@@ -416,14 +416,14 @@ def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
             old = wait_state(pipeline, "open").session
             uplink.say("one", old)
             renew = messages.Renew(session=old, forced=False)
-            # one that is not let in changes nothing, though it would end a link without a session
+            # A refused renewal changes nothing. Without a session, the refusal would end link.
             downlink.publish(renew)
             child.wait_line("could not renew the session: HTTP 401")
-            # nor is it tried again at once
+            # link does not try again at once.
             pipeline.bus.health("link", lambda h: h.counters.get("renewals_failed"))
             downlink.publish(renew)
             new = wait_state(pipeline, "open", lambda s: s.session > old).session
-            # it is replaced once, and not by what is said of it later
+            # A session is replaced once: a later request to renew the old one has no effect.
             downlink.publish(renew)
             uplink.say("two", old)
             uplink.say("three", new)
@@ -460,7 +460,7 @@ def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
             heard = pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"hear"' in e.payload)
             for number in range(count):
                 uplink.say(number, session, heard.stamp.t + 500_000_000, size=4000)
-            # what the server says is heard meanwhile
+            # link still publishes what the server sends.
             server.connections[0].send("test", still="here")
             pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"still"' in e.payload)
             expired = settled(pipeline)
@@ -468,11 +468,11 @@ def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
             over.set()
             pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"echo": "after"' in e.payload)
         came = texts(server.connections[0])
-    # what the kernel had taken when the network stalled, then nothing that was too old
+    # The server got what the kernel had taken when the network stalled, and nothing too old.
     taken = len(came) - 2
     assert came == ["begin", *map(str, range(taken)), "after"]
     assert expired == count - taken
-    # about a second of speech, so much less than all
+    # The kernel holds about one second of speech, much less than all of it.
     assert 0 < taken < count / 2
     assert child.end() == 0
     assert len(child.matching("old speech was dropped")) == 1
@@ -542,7 +542,7 @@ def test_a_server_that_stops_reading_delays_nothing_that_it_sends(pipeline: Pipe
 
 
 def settled(pipeline: Pipeline) -> int:
-    """Wait until link's count of what has expired grows no more; give it."""
+    """Wait until link's count of expired events grows no more; return the count."""
     now, last = 0, -1
     while True:
         state = wait_state(pipeline, "open", lambda s: s.expired, since=now)
@@ -551,7 +551,7 @@ def settled(pipeline: Pipeline) -> int:
         now, last = pipeline.bus.now, state.expired
 
 
-# what a server may say
+# What a server may send.
 
 
 def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
@@ -566,7 +566,7 @@ def test_garbage_is_counted_said_once_and_skipped(pipeline: Pipeline) -> None:
             connection.frame(servers.TEXT, b'{"type":"response.output_audio.delta","delta":7}')
             connection.send("response.mind.read", event_id="e")
         connection.frame(servers.TEXT, b"x" * (messages.MAX_TEXT + 1))
-        # a whole event in three frames, with a ping between them
+        # One event in three frames, with a ping between them.
         connection.socket.sendall(b"\x01\x0a" + b'{"type":"r' + b"\x00\x0a" + b"esponse.ou")
         connection.frame(servers.PING, b"")
         text = b'tput_text.done","item_id":"i","response_id":"r","text":"the rest goes on"}'

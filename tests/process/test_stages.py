@@ -1,4 +1,4 @@
-"""Every stage alone: what it says first, how it ends, and what it refuses."""
+"""Every stage alone: its first lines, how it ends, and the settings that it refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = (*registry.STAGES, *registry.LISTENERS)
 LARGEST = 2**63 - 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-#: What else a stage's first lines tell: its device, or what it waits for.
+#: What the first lines of a stage also contain: its device, or what the stage waits for.
 FIRST = {
     "capture": r"microphone: null: silence, latency 0 ms",
     "echo": r"echo canceller on; waiting for mic\.frame",
@@ -38,7 +38,7 @@ FIRST = {
 
 
 def ends(child: Child, number: int) -> None:
-    """Check that a stage ends within a second of a signal, without an error."""
+    """Check that a stage ends within a second after a signal, without an error."""
     begin = time.monotonic()
     assert child.end(number) == 0, child.output
     assert time.monotonic() - begin < GONE_S + SLACK_S
@@ -46,9 +46,9 @@ def ends(child: Child, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def idle(kept: Keeper) -> Iterator[dict[tuple[str, int], Child]]:
-    """Start every stage twice, each alone on a bus of its own, and wait until they are idle."""
+    """Start every stage twice, each on its own bus, and wait until all are idle."""
     with Pipeline(kept) as pipeline, socket.socket() as hole:
-        # connections are made here and never accepted, let alone answered
+        # This socket never accepts a connection, so link keeps waiting.
         hole.bind(("127.0.0.1", 0))
         hole.listen()
         url = f"ws://127.0.0.1:{hole.getsockname()[1]}"
@@ -103,7 +103,7 @@ def test_a_lock_left_behind_by_a_kill_holds_nobody_up(pipeline: Pipeline) -> Non
     pipeline.up("uplink")
 
 
-# Last of those that use them: it ends the idle stages.
+# This test ends the idle stages, so it comes after the other tests that use them.
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_signal_ends_it_within_a_second(
@@ -114,7 +114,7 @@ def test_a_signal_ends_it_within_a_second(
     ends(child, number)
 
 
-#: A stage whose device blocks in C when it is opened, or when it is closed.
+#: A stage whose device blocks in C, either while it is opened or while it is closed.
 STUCK = """
 import os, importlib, sys
 from shared.audio import devices
@@ -163,10 +163,10 @@ def test_a_signal_ends_it_though_its_device_blocks(
 
 @contextmanager
 def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
-    """Publish microphone frames in echo's place, faster than anyone can read them."""
+    """Publish microphone frames in place of echo, faster than a stage can read them."""
     frame = messages.MicClean(stream=1, position=0, captured_ns=0, overflows=0)
     header, payload = codec.encode(frame, messages.Stamp(seq=0, epoch=1, t=0))
-    # a field that nobody knows is read, and ignored: that takes a reader two ms
+    # A reader parses an unknown field and ignores it, which takes about 2 ms here.
     fields = {**msgpack.unpackb(header), "pad": [{}] * 4000, "seq": LARGEST}
     before, after = msgpack.packb(fields).split(LARGEST.to_bytes(8, "big"))
     ending = threading.Event()
@@ -196,12 +196,12 @@ def flood(pipeline: Pipeline, *, valid: bool) -> Iterator[None]:
 def test_a_signal_ends_it_though_the_bus_is_flooded(
     kept: Keeper, counter: str, number: int
 ) -> None:
-    # who listens to the flood as well would slow it down
+    # The test does not read the flood itself: that would slow it down.
     with Pipeline(kept, [registry.health("uplink")]) as pipeline:
         child = pipeline.up("uplink")
         with flood(pipeline, valid=counter == "frames_unsent"):
             begun = pipeline.bus.health("uplink", lambda h: h.counters.get(counter, 0) > 100)
-            # and it is well meanwhile: its heart goes on beating
+            # The stage still publishes its health.
             enough = begun.counters[counter] + 100
             pipeline.bus.health("uplink", lambda h: h.counters.get(counter, 0) > enough)
             ends(child, number)

@@ -1,4 +1,4 @@
-"""``commands.config`` and ``commands.preflight``: what they print, and how they end."""
+"""``bargein config`` and ``bargein preflight``: what they print, and how they end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _file(tmp_path: Path) -> Path:
     return path
 
 
-# python -m commands.config
+# bargein config
 
 
 Run = Callable[..., tuple[int, str, str]]
@@ -102,7 +102,7 @@ def test_errors_are_printed_a_line_each(run: Run, file: Path) -> None:
     assert err == "config: --set: a: unknown\nconfig: --set: b: unknown\n"
 
 
-# python -m commands.preflight
+# bargein preflight
 
 
 def test_preflight_lets_a_good_set_up_pass(

@@ -1,4 +1,4 @@
-"""``bin/demo``: the table it prints and the environment it gives the stages."""
+"""``bargein demo``: the table that it prints, and the environment of the stages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_row_says_when_how_fast_and_what_was_heard() -> None:
     when, silence, heard = re.split(r" {2,}", row.strip())
     assert (when, silence) == ("1:23.456", "11.3 ms")
     assert heard == "1.23 s of 5.68 s (truncate at 1234 ms)"
-    # each under its heading
+    # Each value is under its heading.
     for title, value in (("when", when), ("event to silence", silence)):
         assert heading.index(title) + len(title) == row.index(value) + len(value)
     assert heading.index("heard") == row.index(heard)
@@ -103,7 +103,7 @@ def test_the_record_is_read_as_the_recorder_writes_it() -> None:
     assert demo.table(Record([found]))
 
 
-# the environment
+# The environment.
 
 
 @pytest.fixture(name="sound")
@@ -117,7 +117,7 @@ def _no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_force(env: dict[str, str]) -> config.Config:
-    """Give the configuration that the stages read there."""
+    """Return the configuration that the stages read from an environment."""
     return config.resolve(None, env, []).config
 
 

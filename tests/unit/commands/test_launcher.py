@@ -1,4 +1,4 @@
-"""When the launcher starts a stage again, and after which delay."""
+"""When the launcher starts a stage again, and after what delay."""
 
 from __future__ import annotations
 

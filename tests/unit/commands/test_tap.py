@@ -83,7 +83,7 @@ def test_audio_is_shown_as_its_length_and_level() -> None:
     assert "audio_ms" not in plain(last)
 
 
-# tables
+# The tables.
 
 
 def seen(messages: int, size: int = 0, span: float = 1.0, *delays_ms: float) -> tap._Seen:
@@ -139,7 +139,7 @@ def test_delay_has_the_middle_and_the_worst(table: Table) -> None:
     assert row.split() == ["mic.frame", "median", "1.00", "ms", "worst", "9.00", "ms"]
 
 
-# the command line
+# The command line.
 
 Run = Callable[..., tuple[int, list[str], str]]
 
@@ -283,7 +283,7 @@ def test_health_is_bad_when_a_stage_is_missing_or_not_well(run: Run) -> None:
     code, lines, _ = run("health", said=stages[1:])
     assert code == 1
     assert "not running" in lines[0]
-    # the newest counts
+    # The latest message of a stage counts.
     code, lines, _ = run("health", said=[*stages, healthy("link", ok=False)])
     assert code == 1
     assert any(line.startswith("link       NOT OK") for line in lines)
