@@ -1,0 +1,275 @@
+"""``python -m commands.busdoc``: write the reference in docs/bus.md anew.
+
+The reference is made of the registry, the message types and the text below each of their fields.
+The rest of docs/bus.md is written by hand. With ``--check`` nothing is written, and the exit code
+is 1 if the file is stale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import inspect as types
+
+from shared import codec, messages, readers, registry
+from shared.config import ROOT
+
+DOCUMENT = ROOT / "docs" / "bus.md"
+BEGIN = "<!-- The reference: written by python -m commands.busdoc. Do not edit. -->"
+END = "<!-- The end of the reference. -->"
+
+#: What a queue does, for a reader of the document.
+QUEUES = {
+    registry.Queue.LIVE: "Only the newest messages matter. Nothing waits for a reader.",
+    registry.Queue.LOSSLESS: (
+        "No message may be lost. The publisher holds messages while nobody consumes the topic."
+    ),
+    registry.Queue.STATE: (
+        "Each message replaces the one before. The publisher sends the last one again every second"
+        " and to each new reader."
+    ),
+}
+#: What the payload of a type is; the others have none.
+AUDIO, JSON = "audio", "JSON text"
+#: Units that a name tells, and those that the text below a field tells.
+NAMED_UNITS = {"_ns": "ns", "_ms": "ms", "_db": "dB"}
+TOLD_UNIT = re.compile(r", (µs since 1970|samples|characters)\b")
+
+
+def texts(kind: type) -> dict[str, str]:
+    """Return the text below each field of a type, in one line."""
+    [tree] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for field, text in zip(tree.body, tree.body[1:], strict=False):
+        match field, text:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(said))),
+            ):
+                found[name] = " ".join(said.split())
+    return found
+
+
+def causes() -> dict[str, str]:
+    """Return what each cause of a connection's end means: the comments beside them."""
+    source = inspect.getsource(messages)
+    [block] = re.findall(r"(?s)^Cause = Literal\[\n(.*?)^\]", source, re.MULTILINE)
+    return dict(re.findall(r'"(\w*)",  # (.+)', block))
+
+
+def told(kind: types.Type) -> str:
+    """Return a type in words."""
+    match kind:
+        case types.BoolType():
+            return "true or false"
+        case types.IntType():
+            return "integer"
+        case types.StrType(max_length=length):
+            return f"text, at most {length} characters"
+        case types.LiteralType(values=values):
+            return ", ".join(f'`"{value}"`' for value in values)
+        case types.ListType(item_type=item, max_length=length):
+            return f"list of {part(item)}" + (f", at most {length}" if length else "")
+        case types.DictType(value_type=value):
+            return f"map from text to {told(value)}"
+        case types.StructType(cls=cls):
+            return f"[{cls.__name__}](#{cls.__name__.lower()})"
+    raise TypeError(f"no words for {kind}")
+
+
+def part(kind: types.Type) -> str:
+    """Return the type of a list's items in words."""
+    return told(kind).replace("text, at most 512 characters", "ids")
+
+
+def unit(name: str, text: str) -> str:
+    """Return the unit of a field, empty if it has none."""
+    for suffix, named in NAMED_UNITS.items():
+        if name.endswith(suffix):
+            return named
+    found = TOLD_UNIT.search(text)
+    return found[1] if found else ""
+
+
+def fields(kind: type) -> Iterator[str]:
+    """Yield the table of a type's fields."""
+    described = types.type_info(kind)
+    assert isinstance(described, types.StructType)
+    said = texts(kind)
+    rows = [field for field in described.fields if field.name != "payload"]
+    if not rows:
+        return
+    yield "| field | type | unit | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for field in rows:
+        meaning = said[field.name]
+        if field.name == "cause" and isinstance(field.type, types.LiteralType):
+            meaning += " " + "; ".join(f'`"{n}"`: {text}' for n, text in causes().items()) + "."
+        kind_told = told(field.type)
+        if not field.required:
+            default = field.default if field.default is not msgspec.NODEFAULT else []
+            kind_told += f"; may be left out: `{msgspec.json.encode(default).decode()}`"
+        yield f"| `{field.name}` | {kind_told} | {unit(field.name, meaning)} | {meaning} |"
+    yield ""
+
+
+def described(kind: type) -> Iterator[str]:
+    """Yield what a type is, in paragraphs."""
+    for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
+        yield from (" ".join(paragraph.split()), "")
+
+
+def topic(row: registry.Topic) -> Iterator[str]:
+    """Yield the section of a topic."""
+    names = [stage.name for stage in registry.ROWS if row.name in stage.reads]
+    read_by = " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"
+    yield f"### `{row.name}`"
+    yield ""
+    yield from described(row.type)
+    rate = f"{row.rate_hz:g} a second" if row.rate_hz else "when something happens"
+    yield f"- Published by {row.publisher} on `{row.endpoint}.ipc`, {rate}."
+    yield f"- Read by {read_by or 'tools'}."
+    if row.queue is registry.Queue.LOSSLESS:
+        yield f"- Lossless: consume `{row.consumed_name}`, or observe `{row.name}`."
+    elif row.max_age_ms:
+        yield f"- Live: a reader drops messages that are older than {row.max_age_ms} ms."
+    else:
+        yield f"- {row.queue.name.capitalize()}."
+    if row.type.payload_limit:
+        what = AUDIO if row.type.payload_unit > 1 else JSON
+        yield f"- Payload: {what}, at most {row.type.payload_limit} bytes."
+    else:
+        yield "- No payload: the third frame is empty."
+    yield ""
+    yield from fields(row.type)
+
+
+def parts() -> list[type]:
+    """Return the types inside messages, in the order in which they are first needed."""
+    found: list[type] = []
+
+    def look(kind: types.Type) -> None:
+        match kind:
+            case types.ListType(item_type=item):
+                look(item)
+            case types.StructType(cls=cls) if cls not in found:
+                found.append(cls)
+
+    for row in registry.TOPICS:
+        info = types.type_info(row.type)
+        assert isinstance(info, types.StructType)
+        for field in info.fields:
+            look(field.type)
+    return [*found, messages.Turn]
+
+
+def reference() -> str:
+    """Return the reference."""
+    return "\n".join(_reference()).rstrip("\n") + "\n"
+
+
+def _reference() -> Iterator[str]:
+    yield from (BEGIN, "", "## Stages", "", "| stage | reads | publishes |", "| --- | --- | --- |")
+    for stage in registry.ROWS:
+        if stage.role is registry.Role.STAGE:
+            reads, publishes = (
+                " ".join(f"`{name}`" for name in names) for names in (stage.reads, stage.publishes)
+            )
+            yield f"| `{stage.name}` | {reads} | {publishes} |".replace("|  |", "| |")
+    yield from ("", "## Topics", "")
+    yield from ("| topic | publisher | type | queue | rate |", "| --- | --- | --- | --- | --- |")
+    for row in registry.TOPICS:
+        yield (
+            f"| `{row.name}` | {row.publisher} | {row.type.__name__} | {row.queue.name.lower()}"
+            f" | {row.rate_hz:g} |"
+        )
+    yield from ("", "The rate is in messages a second, nominally; 0: when something happens.", "")
+    for queue, text in QUEUES.items():
+        yield f"- *{queue.name.lower()}*: {text}"
+    yield from ("", "## The header", "")
+    yield "A header is one msgpack map with the message's own fields and these four:"
+    yield from ("", "| field | type | unit | meaning |", "| --- | --- | --- | --- |")
+    version = f"The version of the bus: {codec.VERSION}. A reader refuses any other."
+    yield f"| `v` | integer |  | {version} |"
+    for name, text in texts(messages.Stamp).items():
+        where = "ns" if name == "t" else unit(name, text)
+        yield f"| `{name}` | integer | {where} | {text} |"
+    yield ""
+    yield from limits()
+    for row in registry.TOPICS:
+        if row.type is not messages.Health:
+            yield from topic(row)
+    yield from ("### `<stage>.health`", "")
+    yield from described(messages.Health)
+    yield from ("- State. Each stage publishes its own, once a second.", "- No payload.", "")
+    yield from fields(messages.Health)
+    yield from ("## Parts of messages", "")
+    for kind in parts():
+        yield from (f"### {kind.__name__}", "")
+        yield from described(kind)
+        if kind is messages.Mark:
+            yield from ("An array of two integers, not a map.", "")
+        yield from fields(kind)
+    yield END
+
+
+def limits() -> Iterator[str]:
+    """Yield what a message may contain at most."""
+    hold = f"{readers.HOLD_NS // 1_000_000_000} s and {readers.HOLD_BYTES // 2**20} MiB"
+    yield from ("## Limits", "")
+    yield f"- A header has at most {codec.MAX_HEADER} bytes. The payload's limit is in each topic."
+    yield (
+        "- Integers are from 0 to 2^63 - 1. All but the times (`t` and `*_ns`) stay below 2^53, so"
+        " that a language whose numbers are doubles holds them exactly. Such a language may send"
+        " them as whole floats (2.0): a reader takes these for integers. A double rounds a time by"
+        " 1 ns, 104 days after the machine has started."
+    )
+    yield "- A field that may be left out has the value given for it. Unknown fields are ignored."
+    yield "- Audio is mono, s16le, at 24 kHz, so a payload of audio has an even number of bytes."
+    yield f"- A publisher holds a lossless message for at most {hold} of each topic."
+    for queue in registry.Queue:
+        yield (
+            f"- At most {queue.value} messages of a *{queue.name.lower()}* topic wait for a reader"
+            " that does not read."
+        )
+    yield "- A reader drops live messages that are older than the topic's limit."
+    yield ""
+
+
+def replaced(document: str) -> str:
+    """Return the document with the reference in its place."""
+    before, _, rest = document.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"{DOCUMENT.name} has no lines {BEGIN!r} and {END!r}")
+    return before + reference().rstrip("\n") + after
+
+
+def main() -> int:
+    """Write the reference, or check it."""
+    parser = argparse.ArgumentParser(prog="python -m commands.busdoc", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; 1: the file is stale")
+    arguments = parser.parse_args()
+    path: Path = DOCUMENT
+    written = path.read_text("utf-8")
+    current = replaced(written)
+    if written == current:
+        return 0
+    if arguments.check:
+        print(f"{path}: stale: run python -m commands.busdoc", file=sys.stderr)
+        return 1
+    path.write_text(current, "utf-8")
+    print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
