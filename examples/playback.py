@@ -24,6 +24,7 @@ import zmq
 VERSION = 2
 RATE, FRAME = 24_000, 480  # samples per second, and in one speaker.frame: 20 ms
 FADE = 48  # samples: 2 ms, which is short enough to be silence and long enough not to click
+LAST_GENERATION = 2**62
 HEARD_S, REPEAT_S = 0.1, 1.0  # how often heard is published while playing, and otherwise
 AUDIO, STATE, FLUSH = b"!reply.audio", b"reply.state", b"!flush"
 
@@ -39,6 +40,8 @@ class Item:
     heard: int = 0
     received: int = 0
     sure: int = 2**48  # samples after a hole never count as heard
+    shift: int = 0  # from its publisher's place to ours: see rule 6
+    generation: int = 0  # of its newest chunk
     done: bool = False
     cut: bool = False
 
@@ -68,41 +71,64 @@ class Player:
     def audio(self, m: dict[str, Any], pcm: bytes) -> list[Item] | None:
         """Queue a chunk. Return the items that were cut if the chunk is newer than all before."""
         cut = None
+        if m["generation"] > LAST_GENERATION:
+            return cut
         if m["generation"] > self.generation:
-            cut = self.flush(m["generation"], [], spared=m["response_id"])
+            cut = self.flush(m["generation"], [], [], spared=m["response_id"])
         stale = m["generation"] < self.generation
         if (stale or m["response_id"] in self.refused) and not m.get("out_of_band"):
             return cut
-        key = (m["item_id"], m["content_index"])
-        if key not in self.items:
-            self.items[key] = Item(*key, m["response_id"], m.get("out_of_band", False))
-        item = self.items[key]
+        item = self.item(m, m["response_id"], m.get("out_of_band", False))
         if item.cut:
             return cut
-        if m["start"] > item.received:
+        if m["generation"] > item.generation and not item.out_of_band:
+            # a restarted downlink goes on with the item, and may not know how much of it has come
+            item.shift = max(0, item.received - m["start"])
+            item.sure = min(item.sure, item.received or item.sure)
+        item.generation = m["generation"]
+        start = m["start"] + item.shift
+        if start > item.received:  # a hole
             item.sure = min(item.sure, item.received)
-        pcm = pcm[max(0, item.received - m["start"]) * 2 :]
-        if pcm:
-            self.queue.append((item, pcm))
-        item.received = max(item.received, m["start"] + len(pcm) // 2)
+        end = start + len(pcm) // 2
+        if fresh := pcm[max(0, item.received - start) * 2 :]:
+            self.queue.append((item, fresh))
+        item.received = max(item.received, end)
         item.done = item.done or m.get("last", False)
         self.session = m["session"]
         return cut
 
-    def flush(self, generation: int, interrupted: list[str], spared: str = "") -> list[Item] | None:
+    def item(self, m: dict[str, Any], response_id: str = "", out_of_band: bool = False) -> Item:
+        """Return the item that a message names."""
+        key = (m["item_id"], m["content_index"])
+        if key not in self.items:
+            self.items[key] = Item(*key, response_id, out_of_band)
+        return self.items[key]
+
+    def flush(
+        self,
+        generation: int,
+        received: list[dict[str, Any]],
+        interrupted: list[str],
+        spared: str = "",
+    ) -> list[Item] | None:
         """Fall silent. Return the items not heard to their end; None for an old flush."""
-        if generation <= self.generation:
+        if generation <= self.generation or generation > LAST_GENERATION:
             return None
         self.generation = generation
+        for known in received:
+            item = self.item(known)
+            item.received = max(item.received, known["received"])
+            item.done = item.done or known["done"]
         self.refused.update(interrupted)
-        if self.queue and not self.survives(self.queue[0][0], spared):
+        if self.queue and not self.tail and not self.survives(self.queue[0][0], spared):
             self.tail += self.fade(self.take(FADE, self.queue[0][0]))
         cut = []
         for item in self.items.values():
             if self.survives(item, spared) or item.cut:
                 continue
-            self.refused.add(item.response_id)
-            if not item.done or item.heard < item.received:
+            if item.response_id:
+                self.refused.add(item.response_id)
+            if not item.done or item.sure < 2**48 or item.heard < item.received:
                 cut.append(item)
             item.cut = True
         self.queue = deque((i, pcm) for i, pcm in self.queue if not i.cut)
@@ -110,7 +136,7 @@ class Player:
 
     def survives(self, item: Item, spared: str) -> bool:
         """Return whether a flush leaves an item alone."""
-        return item.out_of_band or item.response_id == spared
+        return item.out_of_band or (spared != "" and item.response_id == spared)
 
     def fade(self, pcm: bytes) -> bytes:
         """Return samples that fall to silence."""
@@ -227,7 +253,7 @@ class Stage:
             if m["v"] != VERSION or type(m["v"]) is not int or len(pcm) > 32 * 1024 or len(pcm) % 2:
                 return
             if topic == FLUSH:
-                cut = self.player.flush(m["generation"], m["interrupted"])
+                cut = self.player.flush(m["generation"], m["received"], m["interrupted"])
                 if cut is not None:
                     self.send_report(cut, m, now)
             elif topic == STATE:

@@ -40,11 +40,11 @@ BREAKS = {
     "state": ('elif m["generation"] >= self.newest or m.get("out_of_band"):', "else:"),
     "lost flush": ('if m["generation"] > self.generation:', "if False:"),
     "out of band": (
-        "return item.out_of_band or item.response_id == spared",
-        "return item.response_id == spared",
+        'return item.out_of_band or (spared != "" and item.response_id == spared)',
+        'return spared != "" and item.response_id == spared',
     ),
     "last": ('m.get("last", False)', '(m.get("last", False) and len(pcm) > 0)'),
-    "hole": ("item.sure = min(item.sure, item.received)", "pass"),
+    "hole": ("            item.sure = min(item.sure, item.received)\n", "            pass\n"),
     "frames": ('"position": position,', '"position": position // 2,'),
     "malformed": ("except Exception as error:", "except ZeroDivisionError as error:"),
     "restart": (

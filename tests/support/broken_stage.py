@@ -89,11 +89,6 @@ def _event(m: Any, kind: str) -> bool:
     return isinstance(m, messages.ClientEvent) and f'"{kind}"'.encode() in m.payload
 
 
-def _append(session: int) -> messages.ClientEvent:
-    text = b'{"type":"input_audio_buffer.append","audio":""}'
-    return messages.ClientEvent(session=session, payload=text)
-
-
 def _truncate(m: Any) -> messages.ClientEvent:
     text = b'{"type":"conversation.item.truncate","item_id":"i","content_index":0,"audio_end_ms":1}'
     return messages.ClientEvent(session=m.session, payload=text)

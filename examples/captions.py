@@ -1,0 +1,27 @@
+"""Print the conversation as text: an observer in twenty lines, which disturbs nobody.
+
+Run it beside a conversation: ``python examples/captions.py``. It needs pyzmq and msgpack.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import msgpack
+import zmq
+
+runtime = os.environ.get("XDG_RUNTIME_DIR")
+usual = f"{runtime}/bargein" if runtime else f"{tempfile.gettempdir()}/bargein-{os.getuid()}"
+directory = os.environ.get("BARGEIN_BUS__DIRECTORY") or usual
+subscriber: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
+subscriber.subscribe(b"transcript")  # the bare name observes; "!transcript" would consume
+subscriber.connect(f"ipc://{directory}/downlink.ipc")
+printed = ""
+while True:
+    topic, header, _ = subscriber.recv_multipart()
+    said = msgpack.unpackb(header)
+    # a final text is published again once it is known which of its words were heard
+    if topic == b"transcript" and said["final"] and said["item_id"] != printed:
+        printed = said["item_id"]
+        print(f"{said['role']}: {said['text']}", flush=True)
