@@ -237,7 +237,7 @@ class Vad(Microphone):
     neighbours = ("echo",)
     reads = ("mic.clean",)
     #: An onset or an end must be told this long after it at the latest, s.
-    told_s = 1.5
+    told_s = 2.5
     #: An onset may be placed this far from the first loud sample, s.
     placed_s = 0.5
 
@@ -287,7 +287,12 @@ class Vad(Microphone):
         self._speak()
         self._since = since
         self._pass(np.zeros(60 * FRAME, np.int16))
-        onsets = [a for a in self.bench.arrivals("mic.speech", since) if _speaking(a)]
+
+        def found() -> list[Arrival]:
+            return [a for a in self.bench.arrivals("mic.speech", since) if _speaking(a)]
+
+        self.bench.until(found, self.told_s)
+        onsets = found()
         if not onsets:
             raise Broken("it told no onset of a person who spoke")
         first = onsets[0].message
@@ -309,11 +314,14 @@ class Vad(Microphone):
         return f"{len(told)} times"
 
     def _end(self) -> str:
-        ends = [
-            a
-            for a in self.bench.arrivals("mic.speech", needed(self._since))
-            if not _speaking(a) and a.at_ns > self._spoke_ns + 500_000_000
-        ]
+        since = needed(self._since)
+
+        def found() -> list[Arrival]:
+            told = self.bench.arrivals("mic.speech", since)
+            return [a for a in told if not _speaking(a) and a.at_ns > self._spoke_ns + 500_000_000]
+
+        self.bench.until(found, self.told_s)
+        ends = found()
         if not ends:
             raise Broken("it told no end of the speech")
         told_s = (ends[0].at_ns - self._stopped_ns) / 1e9

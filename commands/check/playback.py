@@ -24,7 +24,7 @@ Samples = npt.NDArray[np.int16]
 
 #: A flushed item must be silent after this long, s. Our own playback takes about 10 ms; this is for
 #: devices with long buffers and for busy machines.
-SILENT_S = 0.5
+SILENT_S = 1.0
 #: Audio that must not be played is listened for this long, s.
 LISTEN_S = 0.5
 #: The playhead is due every 0.1 s while something plays; it may be late by this much, s.
@@ -176,11 +176,14 @@ class Playback(Check):
     # what the speaker says
 
     def _sound(self, since: int, sign: int = 0, after_ns: int = 0) -> int:
-        """Return how many samples sounded, of one sign if given, in frames that came since."""
+        """Return how many samples sounded, of one sign if given, in frames that came since.
+
+        ``after_ns`` leaves out the frames that were played before.
+        """
         count = 0
-        for arrival in self.bench.arrivals("speaker.frame", since):
-            if arrival.at_ns >= after_ns:
-                pcm = np.frombuffer(arrival.message.payload, np.int16)
+        for frame in self.bench.all(messages.SpeakerFrame, since):
+            if frame.played_ns >= after_ns:
+                pcm = np.frombuffer(frame.payload, np.int16)
                 count += int(np.count_nonzero(pcm * np.int32(sign) > 0 if sign else pcm))
         return count
 

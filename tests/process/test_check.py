@@ -5,15 +5,22 @@ All checks run at the same time, a few at once: each of them mostly waits for re
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from commands.check.__main__ import CHECKS, check
 from commands.check.rules import Outcome, Verdict
+from shared import messages
 from tests.support import broken_playback, broken_stage
+from tests.support.forger import forging
+from tests.support.pipeline import ROOT, Pipeline
 
 pytestmark = pytest.mark.process
 
@@ -21,6 +28,18 @@ pytestmark = pytest.mark.process
 AT_ONCE = 10
 #: A check may take this long, s, on a machine that is busy with ten of them.
 LIMIT_S = 60.0
+
+NODE, NPM = shutil.which("node"), shutil.which("npm")
+#: A name, the stage that the example is, and the shell command that runs it.
+EXAMPLES = (
+    ("in Python", "playback", "exec {python} {examples}/playback.py"),
+    (
+        "in JavaScript",
+        "playback",
+        "exec sh {examples}/locked.sh playback node {examples}/playback.mjs",
+    ),
+    ("standard input", "capture", "exec {python} {examples}/capture_stdin.py < /dev/zero"),
+)
 
 Reports = dict[tuple[str, str], Future[list[Verdict]]]
 
@@ -36,6 +55,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
             begun[stage, ""] = pool.submit(
                 check, stage, [python, "-m", f"services.{stage}"], limit_s=LIMIT_S
             )
+        for name, stage, example in EXAMPLES:
+            if "node" not in example or (NODE and NPM):
+                begun[stage, name] = pool.submit(check_example, stage, example, directory)
         for rule in broken_playback.BREAKS:
             command = [python, str(broken_playback.write(rule, directory))]
             begun["playback", rule] = pool.submit(check, "playback", command, limit_s=LIMIT_S)
@@ -43,6 +65,18 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
             command = [python, "-m", "tests.support.broken_stage", stage, rule]
             begun[stage, rule] = pool.submit(check, stage, command, own_only=True, limit_s=LIMIT_S)
         yield begun
+
+
+def check_example(stage: str, example: str, directory: Path) -> list[Verdict]:
+    """Check an example, with its packages if it is in JavaScript."""
+    where = ROOT / "examples"
+    if "node" in example:
+        where = directory / "examples"
+        shutil.copytree(ROOT / "examples", where, ignore=shutil.ignore_patterns("node_modules"))
+        install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
+        subprocess.run(install, cwd=where, check=True, capture_output=True)
+    command = example.format(python=sys.executable, examples=where)
+    return check(stage, ["sh", "-c", command], limit_s=LIMIT_S)
 
 
 def of(verdicts: list[Verdict], outcome: Outcome) -> list[str]:
@@ -55,6 +89,30 @@ def test_our_own_stage_follows_every_rule(reports: Reports, stage: str) -> None:
     verdicts = reports[stage, ""].result()
     assert of(verdicts, Outcome.FAILED) == []
     assert of(verdicts, Outcome.NOT_TRIED) == []
+
+
+@pytest.mark.parametrize(("name", "stage"), [(name, stage) for name, stage, _ in EXAMPLES])
+def test_an_example_follows_every_rule(reports: Reports, name: str, stage: str) -> None:
+    if (stage, name) not in reports:
+        pytest.skip("needs node and npm")
+    verdicts = reports[stage, name].result()
+    assert of(verdicts, Outcome.FAILED) == []
+    assert of(verdicts, Outcome.NOT_TRIED) == []
+
+
+def test_the_captions_are_printed(pipeline: Pipeline) -> None:
+    env = {"BARGEIN_BUS__DIRECTORY": str(pipeline.bus_directory)}
+    captions = pipeline.run(sys.executable, "-u", str(ROOT / "examples" / "captions.py"), env=env)
+    captions.codes = {-signal.SIGTERM}
+    with forging("downlink", pipeline, "transcript") as downlink:
+        for item_id, final in (("a", False), ("a", True), ("a", True), ("b", True)):
+            downlink.publish(
+                messages.Transcript(
+                    session=1, item_id=item_id, role="assistant", text=f"Hi {item_id}", final=final
+                )
+            )
+        captions.wait_line("assistant: Hi b")
+    assert captions.lines == ["assistant: Hi a", "assistant: Hi b"]
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ BREAKS = {
     ),
     "silence": (
         "self.tail += self.fade(self.take(FADE, self.queue[0][0]))",
-        "self.tail += self.take(FADE if spared else RATE * 5 // 4, self.queue[0][0])",
+        "self.tail += self.take(FADE if spared else RATE * 7 // 4, self.queue[0][0])",
     ),
     "report": (
         "[item.report() for item in cut]",
-        '[i.report() | {"heard": i.report()["heard"] - FADE * (i.sure > RATE)} for i in cut]',
+        '[i.report() | {"heard": i.report()["heard"] - (0 < i.heard < i.sure)} for i in cut]',
     ),
     "once": (
         "self.send_report(cut, m, now)",

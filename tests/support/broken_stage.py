@@ -164,7 +164,8 @@ PUBLISHED: dict[tuple[str, str], Published] = {
 def _speaks_early(stage: Stage, frame: messages.MicClean) -> messages.MicClean:
     _seen.count += 1
     if _seen.count == 1:
-        stage.publish(_append(0))
+        text = b'{"type":"input_audio_buffer.append","audio":""}'
+        stage.publish(messages.ClientEvent(session=0, payload=text))
     return frame
 
 
