@@ -15,15 +15,21 @@ from shared.config import Config
 class Reader:
     """Reads server events as downlink does if the server decides, and returns the messages."""
 
-    def __init__(self, turns: Turns, history: History | None = None) -> None:
+    def __init__(
+        self, turns: Turns, history: History | None = None, renewal: Renewal | None = None
+    ) -> None:
         self.turns = turns
         self.history = history or History()
         self._out: list[messages.Message] = []
         hour_ms = 3_600_000
         decisions = Decisions(Config(), 0)
-        renewal = Renewal(hour_ms, 1)
         self._events = ServerEvents(
-            self, turns, self.history, renewal, decisions, server_decides=True
+            self,
+            turns,
+            self.history,
+            renewal or Renewal(hour_ms, 1),
+            decisions,
+            server_decides=True,
         )
 
     def read(self, event: events.Event, received_ns: int = 0) -> list[messages.Message]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from services.downlink import events
-
 #: A moment is quiet when nothing has happened for this long.
 QUIET_NS = 500_000_000
 #: Who has spoken waits this long for an answer to begin, and a call for what comes of it.
@@ -59,24 +57,34 @@ class Renewal:
             self._happened_ns = now_ns
         self._playing = playing
 
-    def read(self, event: events.Event, now_ns: int) -> None:
-        """Read a server event."""
-        match event:
-            case events.SpeechStarted():
-                self._speaking = True
-            case events.SpeechStopped():
-                self._speaking, self._awaited_ns = False, now_ns + ANSWER_NS
-            case events.ResponseCreated():
-                self._active.add(event.response.id)
-                self._awaited_ns = 0
-            case events.ResponseDone():
-                self._active.discard(event.response.id)
-            case events.ItemDone() if event.item.type == "function_call":
-                self._awaited_ns = now_ns + CALL_NS
-            case events.ItemAdded() | events.UserTranscript() | events.UserTranscriptDelta():
-                pass
-            case _:
-                return
+    def speech_started(self, now_ns: int) -> None:
+        """Note that the person began to speak."""
+        self._speaking = True
+        self.happened(now_ns)
+
+    def speech_stopped(self, now_ns: int) -> None:
+        """Note that the person stopped speaking, and waits for an answer."""
+        self._speaking, self._awaited_ns = False, now_ns + ANSWER_NS
+        self.happened(now_ns)
+
+    def response_created(self, response_id: str, now_ns: int) -> None:
+        """Note that a response is under way."""
+        self._active.add(response_id)
+        self._awaited_ns = 0
+        self.happened(now_ns)
+
+    def response_done(self, response_id: str, now_ns: int) -> None:
+        """Note that a response is over."""
+        self._active.discard(response_id)
+        self.happened(now_ns)
+
+    def function_called(self, now_ns: int) -> None:
+        """Note that the model called a function, and waits for its output."""
+        self._awaited_ns = now_ns + CALL_NS
+        self.happened(now_ns)
+
+    def happened(self, now_ns: int) -> None:
+        """Note that something happened: no quiet moment yet."""
         self._happened_ns = now_ns
 
     def moment(self, now_ns: int) -> Moment:

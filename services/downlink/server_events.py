@@ -101,7 +101,6 @@ class ServerEvents:
         if method := self._methods.get(type(event)):
             self._received_ns, self._now_ns = received_ns, now_ns
             method(event)
-        self._renewal.read(event, received_ns)
 
     # the person
 
@@ -111,12 +110,14 @@ class ServerEvents:
             # The flush leaves before anything else is done: from here on each ms is heard.
             self._actions.flush("speech_started", self._received_ns)
         self._history.speech_started(event)
+        self._renewal.speech_started(self._received_ns)
         self._actions.decided(self._decisions.speech_started(event, self._now_ns))
         self._actions.publish_state()
 
     def _speech_stopped(self, event: events.SpeechStopped) -> None:
         self._turns.speech_ended()
         self._history.speech_stopped(event)
+        self._renewal.speech_stopped(self._received_ns)
         self._actions.decided(self._decisions.speech_stopped(event, self._now_ns))
 
     def _committed(self, event: events.Committed) -> None:
@@ -128,21 +129,25 @@ class ServerEvents:
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
         self._actions.publish(self._turns.words_added(event.item_id, "user", event.delta or ""))
+        self._renewal.happened(self._received_ns)
         self._actions.decided(self._decisions.words_added(event, self._now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
         self._actions.publish(self._turns.words_final(event.item_id, "user", event.transcript))
+        self._renewal.happened(self._received_ns)
         self._actions.decided(self._decisions.words_final(event, self._now_ns))
 
     # the assistant
 
     def _response_created(self, event: events.ResponseCreated) -> None:
         self._turns.response_created(event.response)
+        self._renewal.response_created(event.response.id, self._received_ns)
         self._actions.decided(self._decisions.response_created(event, self._now_ns))
         self._reply_changed()
 
     def _response_done(self, event: events.ResponseDone) -> None:
         self._actions.publish(self._turns.response_done(event.response))
+        self._renewal.response_done(event.response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
         if why := failures.failed(event.response):
@@ -173,9 +178,12 @@ class ServerEvents:
     def _item_added(self, event: events.ItemAdded) -> None:
         self._turns.item_added(event)
         self._history.item_added(event)
+        self._renewal.happened(self._received_ns)
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)
+        if event.item.type == "function_call":
+            self._renewal.function_called(self._received_ns)
 
     def _item_truncated(self, event: events.ItemTruncated) -> None:
         self._turns.confirmed(event.item_id)

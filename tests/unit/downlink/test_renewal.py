@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.downlink import Reader
 from services.downlink import events, renewal
 from services.downlink.renewal import Renewal
+from services.downlink.turns import Turns
 
 pytestmark = pytest.mark.unit
 
@@ -28,8 +30,12 @@ def begun(*events: events.Event, at: int = DUE) -> Renewal:
     made = Renewal(LIMIT_S * 1000, BEFORE_S * 1000)
     made.begin_session(1, OPENED)
     for event in events:
-        made.read(event, at)
+        reader(made).read(event, at)
     return made
+
+
+def reader(made: Renewal) -> Reader:
+    return Reader(Turns(generation=1), renewal=made)
 
 
 def test_a_session_that_is_not_open_is_not_renewed() -> None:
@@ -124,7 +130,7 @@ def test_it_is_renewed_before_its_end_whatever_happens(
         if isinstance(what, bool):
             made.playing(now, playing=what)
         else:
-            made.read(what, now)
+            reader(made).read(what, now)
         assert (made.moment(now) == "") or now >= DUE
         if made.moment(now) == "quiet" and now < URGENT:
             assert what in (DONE, False) or now > DUE
