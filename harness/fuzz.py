@@ -21,7 +21,7 @@ from services.downlink import events
 from services.downlink.turns import BadAudio, Turns
 from shared import codec, config, messages, network
 
-KINDS = sorted(messages.Message.__subclasses__(), key=lambda kind: kind.__name__)
+KINDS = messages.kinds()
 STAMP = messages.Stamp(seq=1, epoch=2, t=3)
 #: Bytes that cause faults more often than others.
 TOKENS = [

@@ -408,13 +408,13 @@ class Heard(Message, frozen=True, kw_only=True):
     """The last items, in playing order."""
 
 
-class FlushReport(Message, frozen=True, kw_only=True):
-    """What playback did for a flush, with the time of each hop. Published once for each flush."""
+class FlushTimes(Message, frozen=True, kw_only=True):
+    """One flush and the time of each hop: what FlushReport and Interruption have in common."""
 
     generation: Count
     """The generation that began with the flush."""
     session: Count
-    """The session that the items belong to."""
+    """The session that the interrupted reply belongs to."""
     cause: Name
     """The flush's cause, or ``lost flush`` if newer audio arrived without its flush."""
     event_ns: Count
@@ -427,12 +427,17 @@ class FlushReport(Message, frozen=True, kw_only=True):
     """When playback gave the device the first silence, ns."""
     latency_ns: Count
     """The device's own delay, ns: the silence can be heard this much later. A length, no time."""
-    items: Annotated[list[HeardItem], Meta(max_length=64)]
-    """The items that the flush ended, playing or not yet begun, in playing order."""
     onset_ns: Count = 0
     """When the person began to speak, as in Speech, ns; 0: vad did not hear it."""
     ducked_ns: Count = 0
     """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
+
+
+class FlushReport(FlushTimes, frozen=True, kw_only=True):
+    """What playback did for a flush, with the time of each hop. Published once for each flush."""
+
+    items: Annotated[list[HeardItem], Meta(max_length=64)]
+    """The items that the flush ended, playing or not yet begun, in playing order."""
 
 
 class SpeakerFrame(Message, frozen=True, kw_only=True):
@@ -467,33 +472,13 @@ class Report(msgspec.Struct, frozen=True):
     """The words that were heard, as nearly as the transcript tells."""
 
 
-class Interruption(Message, frozen=True, kw_only=True):
+class Interruption(FlushTimes, frozen=True, kw_only=True):
     """The record of one interruption: the time of each hop, and what uplink told the server."""
 
-    generation: Count
-    """The generation that began with the flush."""
-    session: Count
-    """The session that the interrupted reply belongs to."""
-    cause: Name
-    """The flush's cause, or ``lost flush``: as in FlushReport."""
-    event_ns: Count
-    """When link received the event that caused the flush, ns."""
-    flush_ns: Count
-    """When downlink published the flush, ns."""
-    received_ns: Count
-    """When playback received the flush, ns."""
-    silent_ns: Count
-    """When playback gave the device the first silence, ns."""
-    latency_ns: Count
-    """The device's own delay, ns. A length, no time."""
     reports: Annotated[list[Report], Meta(max_length=64)]
     """What uplink told the server, item by item."""
     cancelled: Annotated[list[Name], Meta(max_length=64)]
     """The ids of the responses that uplink cancelled."""
-    onset_ns: Count = 0
-    """When the person began to speak, as in Speech, ns; 0: vad did not hear it."""
-    ducked_ns: Count = 0
-    """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
 
 
 class Health(Message, frozen=True, kw_only=True):
@@ -516,6 +501,14 @@ class Health(Message, frozen=True, kw_only=True):
     off_rate: Annotated[list[Name], Meta(max_length=64)] = []
     """The live topics whose rate was less than 0.8 or more than 1.2 of their nominal rate in the
     last 5 s. A silent topic is not listed."""
+
+
+def kinds() -> list[type[Message]]:
+    """Return every type of message, sorted by name."""
+    found = [
+        k for k in (*Message.__subclasses__(), *FlushTimes.__subclasses__()) if k is not FlushTimes
+    ]
+    return sorted(found, key=lambda kind: kind.__name__)
 
 
 #: The fields in ns that are lengths. All other fields in ns are times of the publisher's

@@ -153,20 +153,10 @@ class Reports:
                 )
             elif report.action == "delete":
                 sent.append(requests.delete(item.item_id))
-        return sent, messages.Interruption(
-            generation=flush_report.generation,
-            session=flush_report.session,
-            cause=flush_report.cause,
-            event_ns=flush_report.event_ns,
-            flush_ns=flush_report.flush_ns,
-            received_ns=flush_report.received_ns,
-            silent_ns=flush_report.silent_ns,
-            latency_ns=flush_report.latency_ns,
-            reports=reports,
-            cancelled=list(cancelled),
-            onset_ns=flush_report.onset_ns,
-            ducked_ns=flush_report.ducked_ns,
-        )
+        times = {
+            name: getattr(flush_report, name) for name in messages.FlushTimes.__struct_fields__
+        }
+        return sent, messages.Interruption(**times, reports=reports, cancelled=list(cancelled))
 
     def _report(self, item: messages.HeardItem, *, final: bool) -> messages.Report:
         key = (item.item_id, item.content_index)
