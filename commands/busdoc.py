@@ -44,10 +44,12 @@ TOLD_UNIT = re.compile(r", (µs since 1970|samples|characters)\b")
 
 
 def texts(kind: type) -> dict[str, str]:
-    """Return the text below each field of a type, in one line."""
+    """Return the text below each field of a type, inherited ones included, in one line."""
+    if kind is msgspec.Struct:
+        return {}
     [tree] = ast.parse(inspect.getsource(kind)).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    found = texts(kind.__base__ or msgspec.Struct)
     for field, text in zip(tree.body, tree.body[1:], strict=False):
         match field, text:
             case (
