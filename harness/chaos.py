@@ -21,7 +21,7 @@ from harness.accounts import Ledger, Played, Recording, Tones
 from harness.proxy import Proxy
 from harness.pulse import Ear, SoundServer
 from harness.soundbench import Pipeline, PipelineError
-from services.downlink.abandoned import SURE_NS
+from services.downlink import abandoned
 from services.uplink.reports import MARGIN_MS
 from shared import messages, registry
 from shared.audio import pcm
@@ -147,7 +147,7 @@ class Talk:
 
     def wait_until_told(self) -> None:
         """Wait until the server knows which audio nobody will hear, that of the last reply too."""
-        end_ns = time.monotonic_ns() + SURE_NS + 2_000_000_000
+        end_ns = time.monotonic_ns() + abandoned.QUIET_NS + 2_000_000_000
         while time.monotonic_ns() < end_ns:
             # Playback publishes its playhead every second.
             self.run.bus.wait_for(messages.Heard, after=len(self.run.bus.all(messages.Heard)))

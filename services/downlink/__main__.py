@@ -15,7 +15,7 @@ from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.history_file import HistoryFile, Saved
 from services.downlink.publishing import Publishing
-from services.downlink.renewal import Renewal
+from services.downlink.renewal import Moment, Renewal
 from services.downlink.server_events import ServerEvents
 from services.downlink.turns import BadAudio, Turns
 from shared import messages
@@ -138,8 +138,8 @@ class Downlink:
 
     def show(self, error: events.Failure) -> None:
         """Count an error of the server, and log it if a person should know."""
-        name, line = self._failures.told(error)
-        self._stage.count(name, warning=masked_text(line))
+        counter, line = self._failures.report(error)
+        self._stage.count(counter, warning=masked_text(line))
 
     def unknown(self, event: events.Unknown) -> None:
         """Count and log an event whose name is not known."""
@@ -248,7 +248,7 @@ class Downlink:
     def _look_after_session(self) -> None:
         self._publish_history()
         if moment := self._renewal.moment(time.monotonic_ns()):
-            renew = messages.Renew(session=self._renewal.session, forced=moment == "forced")
+            renew = messages.Renew(session=self._renewal.session, forced=moment is Moment.FORCED)
             self._stage.publish(renew)
 
 

@@ -1,7 +1,8 @@
-"""What nobody will hear any more, of a reply that is over: how the server comes to know. Pure.
+"""When the rest of a reply that is over counts as abandoned: nobody will hear it any more. Pure.
 
-A stage that dies takes audio along: the reply goes on behind a hole, or ends before its end. Who
-talks over it has it truncated; where nobody does, the server would take all of it for heard.
+A stage that dies takes audio with it. Then a reply goes on behind a hole, or ends before its end.
+If the person interrupts it, the server is told how much was heard. If nobody interrupts, the server
+would take the whole reply for heard; downlink then flushes, with the cause "abandoned".
 """
 
 from __future__ import annotations
@@ -9,33 +10,42 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 
-#: So long nothing plays and nothing comes: what is on its way to the speaker is there by then.
-SURE_NS = 2_000_000_000
-#: Playback tells of the playhead every second. One that was stopped tells first, and reads then.
-BEAT_NS = 1_500_000_000
-REMEMBERED = 256
+#: Quiet time after which no audio can still be on its way to the speaker.
+QUIET_NS = 2_000_000_000
+#: Playback publishes the playhead every second. After a longer silence playback was stopped, and
+#: publishes before it has read what waits for it: its first words are not believed.
+MAX_SILENCE_NS = 1_500_000_000
+#: How many abandoned items are remembered, so that each is reported once.
+MAX_REMEMBERED = 256
 
-_Key = tuple[str, int]
+#: An item's id and the index of its content part.
+Key = tuple[str, int]
 
 
 class Abandoned:
-    """Says when what is left of some items will not be heard: once for each of them."""
+    """Says when the rest of some items is abandoned, once for each item."""
 
     def __init__(self) -> None:
-        self._left: AbstractSet[_Key] = frozenset()
+        # The items that were unfinished at the last look, since when they have been, and when the
+        # last look was.
+        self._unfinished: AbstractSet[Key] = frozenset()
         self._since_ns = self._looked_ns = 0
-        self._settled: OrderedDict[_Key, None] = OrderedDict()
+        self._reported: OrderedDict[Key, None] = OrderedDict()
 
-    def look(self, left: AbstractSet[_Key], now_ns: int) -> bool:
-        """Look at what playback has told just now: ``left`` was not heard, and nothing plays."""
-        left = left - self._settled.keys()
-        if left != self._left or now_ns - self._looked_ns > BEAT_NS:
-            self._left, self._since_ns = left, now_ns
+    def look(self, unfinished: AbstractSet[Key], now_ns: int) -> bool:
+        """Take the items that are not heard to their end while nothing plays or is generated.
+
+        Call this each time playback has published the playhead. Return whether the rest of these
+        items, without those that were reported before, is abandoned.
+        """
+        unfinished = unfinished - self._reported.keys()
+        if unfinished != self._unfinished or now_ns - self._looked_ns > MAX_SILENCE_NS:
+            self._unfinished, self._since_ns = unfinished, now_ns
         self._looked_ns = now_ns
-        if not left or now_ns - self._since_ns < SURE_NS:
+        if not unfinished or now_ns - self._since_ns < QUIET_NS:
             return False
-        for key in left:
-            self._settled[key] = None
-        while len(self._settled) > REMEMBERED:
-            self._settled.popitem(last=False)
+        for key in unfinished:
+            self._reported[key] = None
+        while len(self._reported) > MAX_REMEMBERED:
+            self._reported.popitem(last=False)
         return True

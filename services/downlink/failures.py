@@ -1,13 +1,14 @@
-"""What a server's error means: the race of a healthy conversation, or something to tell. Pure."""
+"""What an error of the server means, and what a person is told about it. Pure."""
 
 from __future__ import annotations
 
-from typing import Literal
+import enum
+from typing import NamedTuple
 
 from services.downlink import events
 from shared.realtime.event_ids import RESTORES
 
-#: Errors that are races of a healthy conversation, not faults: counted, not shown.
+#: Errors that are races of a healthy conversation: they lose nothing, and are only counted.
 BENIGN_CODES = frozenset(
     {
         "response_cancel_not_active",
@@ -16,7 +17,7 @@ BENIGN_CODES = frozenset(
     }
 )
 BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can be truncated")
-#: Errors that a close follows: link says what to do about them, once.
+#: Errors after which the server closes the connection. link logs what to do about them.
 FATAL_CODES = frozenset(
     {
         "invalid_api_key",
@@ -26,58 +27,58 @@ FATAL_CODES = frozenset(
         "session_expired",
     }
 )
-#: A server may make up ever new codes: so many are counted apart.
+#: How many codes have a counter of their own. A server can invent new codes without end.
 MAX_CODES = 50
 
 
-def benign(error: events.Failure) -> bool:
-    """Say whether an error is the outcome of a race that loses nothing."""
-    restored = (error.event_id or "").startswith(RESTORES)
-    if restored and "already exists" in error.text:
-        # uplink was restarted while it put the conversation back, and began again
-        return True
-    return error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS)
+class Kind(enum.Enum):
+    """What an error means for the conversation."""
+
+    BENIGN = "a race that loses nothing"
+    FATAL = "the server closes the connection, and link logs why"
+    REPORTED = "downlink logs it"
 
 
-def kind(error: events.Failure) -> Literal["benign", "fatal", "told"]:
-    """Say whether an error is to be told to a person, and by whom."""
-    if benign(error):
-        return "benign"
-    return "fatal" if error.code in FATAL_CODES else "told"
+class Report(NamedTuple):
+    """How an error is counted and logged."""
+
+    counter: str
+    line: str  # for a person; "": nothing is logged
+
+
+def kind(error: events.Failure) -> Kind:
+    """Return what an error means for the conversation."""
+    if (error.event_id or "").startswith(RESTORES) and "already exists" in error.text:
+        # uplink was restarted while it restored the conversation, and began again.
+        return Kind.BENIGN
+    if error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS):
+        return Kind.BENIGN
+    return Kind.FATAL if error.code in FATAL_CODES else Kind.REPORTED
 
 
 class Failures:
-    """The errors of one process: under which name each is counted, and its line."""
+    """The errors of one process: how each is counted and logged."""
 
     def __init__(self) -> None:
-        self._codes: set[str] = set()
+        self._codes: set[str] = set()  # those that have a counter of their own
 
-    def told(self, error: events.Failure) -> tuple[str, str]:
-        """Give the name of its counter, and what a person is told of it ("": nothing)."""
-        match kind(error):
-            case "benign":
-                return "benign_errors", ""
-            case "fatal":
-                return f"error.{error.code}", ""
-        return self.name(error), self.line(error)
-
-    def name(self, error: events.Failure) -> str:
-        """Give the name of the counter."""
+    def report(self, error: events.Failure) -> Report:
+        """Return the counter of an error, and the line about it for a person."""
         code = (error.code or error.type or "error")[:100]
+        match kind(error):
+            case Kind.BENIGN:
+                return Report("benign_errors", "")
+            case Kind.FATAL:
+                return Report(f"error.{code}", "")
         if len(self._codes) < MAX_CODES:
             self._codes.add(code)
-        return f"error.{code if code in self._codes else 'other'}"
-
-    @staticmethod
-    def line(error: events.Failure) -> str:
-        """Give what a person is told."""
-        code = (error.code or error.type or "error")[:100]
+        counter = f"error.{code if code in self._codes else 'other'}"
         where = f" ({error.param[:100]})" if error.param else ""
-        return f"the server says {code}{where}: {error.text[:500]}"
+        return Report(counter, f"the server says {code}{where}: {error.text[:500]}")
 
 
-def failed(response: events.Response) -> events.Failure | None:
-    """Give why a response failed, if it did."""
+def failure(response: events.Response) -> events.Failure | None:
+    """Return why a response failed, or None if it did not fail."""
     if response.status != "failed":
         return None
     details = response.status_details

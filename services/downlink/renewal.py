@@ -1,100 +1,117 @@
-"""When a session is replaced by a new one: before its time is over, and unnoticed. Pure.
+"""When to replace a session by a new one: before its time is over, and unnoticed. Pure.
 
-A session lasts an hour at most. Some minutes before, the first quiet moment is taken: nobody speaks
-or waits for an answer, nothing is being said or played. When there is none, near the end, what
-still plays is let play, since all of it has come; and at the very last nothing is waited for.
+A session lasts an hour at most. Some minutes before its end, the first quiet moment is used: nobody
+speaks or waits for an answer, and nothing is generated or played. If there is none, a reply that
+still plays no longer counts near the end: all of its audio has come, and it plays on. At the very
+end the session is replaced even while somebody speaks.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import enum
 
-#: A moment is quiet when nothing has happened for this long.
+#: A moment is quiet if nothing has happened for 0.5 s, which is longer than a pause between two
+#: events of one reply.
 QUIET_NS = 500_000_000
-#: Who has spoken waits this long for an answer to begin, and a call for what comes of it.
+#: A person who has stopped speaking waits up to 5 s for an answer to begin. A function call waits
+#: up to a minute for its output.
 ANSWER_NS = 5_000_000_000
 CALL_NS = 60_000_000_000
-#: Of the time in which a quiet moment is looked for, how much before its end less will do.
-URGENT, FORCED = 5, 10
-#: The server's own word on when a session ends is not taken where that would make a session this
-#: many times shorter than the settings have it: rather the clocks differ.
-SHORTEST = 4
+#: The search for a quiet moment lasts `before_ms`. What plays no longer counts in the last fifth of
+#: that time, and nothing counts in the last tenth.
+IGNORE_PLAYING_SHARE, FORCED_SHARE = 5, 10
+#: The end that the server names is ignored if the session would then last less than a quarter of
+#: the configured limit: more likely the two clocks differ.
+SHORTEST_SHARE = 4
 
-Moment = Literal["", "quiet", "forced"]
+
+class Moment(enum.Enum):
+    """Why a session is to be renewed now."""
+
+    QUIET = "nobody will notice"
+    FORCED = "the session ends soon, and there was no quiet moment"
 
 
 class Renewal:
-    """Says when to renew: so many ms before the end of a session that lasts ``limit_ms``."""
+    """Says when to renew a session: at most ``before_ms`` before its end.
+
+    A session lasts ``limit_ms``, or less if the server says so. All times are ns of one clock.
+    """
 
     def __init__(self, limit_ms: int, before_ms: int) -> None:
         self._limit_ns = limit_ms * 1_000_000
         self._before_ns = before_ms * 1_000_000
-        self.session = 0  # the one all this is about
+        #: The session that is open; 0 before the first.
+        self.session = 0
         self._opened_ns = 0
-        self._end_ns = 0  # 0: not known yet
+        self._end_ns = 0  # 0: no session is open yet
         self._speaking = False
         self._playing = False
-        self._active: set[str] = set()  # responses under way
-        self._awaited_ns = 0  # until then somebody waits for an answer
-        self._happened_ns = 0
+        self._responses: set[str] = set()  # responses under way
+        self._waiting_until_ns = 0  # until then an answer or a call's output is waited for
+        self._last_event_ns = 0  # when anything happened that makes a moment unquiet
 
     def begin_session(self, session: int, opened_ns: int) -> None:
-        """Begin with a session, opened at ``opened_ns`` of the same clock as all times here."""
+        """Note that a session was opened at ``opened_ns``. A known session changes nothing."""
         if session != self.session:
             self.session = session
             self._opened_ns, self._end_ns = opened_ns, opened_ns + self._limit_ns
-            self._speaking, self._awaited_ns = False, 0
-            self._active.clear()
+            self._speaking, self._waiting_until_ns = False, 0
+            self._responses.clear()
 
     def expires(self, at_ns: int) -> None:
-        """Learn when the server says the session ends; never later than the settings have it."""
-        if at_ns - self._opened_ns >= self._limit_ns // SHORTEST:
+        """Note when the server ends the session. The configured limit still holds."""
+        if at_ns - self._opened_ns >= self._limit_ns // SHORTEST_SHARE:
             self._end_ns = min(self._end_ns, at_ns)
 
+    # what happens
+
     def playing(self, now_ns: int, *, playing: bool) -> None:
-        """Learn whether something is being played."""
+        """Note whether anything is played."""
         if playing or self._playing:
-            self._happened_ns = now_ns
+            self._last_event_ns = now_ns
         self._playing = playing
 
     def speech_started(self, now_ns: int) -> None:
         """Note that the person began to speak."""
         self._speaking = True
-        self.happened(now_ns)
+        self._last_event_ns = now_ns
 
     def speech_stopped(self, now_ns: int) -> None:
-        """Note that the person stopped speaking, and waits for an answer."""
-        self._speaking, self._awaited_ns = False, now_ns + ANSWER_NS
-        self.happened(now_ns)
+        """Note that the person stopped speaking, and now waits for an answer."""
+        self._speaking, self._waiting_until_ns = False, now_ns + ANSWER_NS
+        self._last_event_ns = now_ns
 
     def response_created(self, response_id: str, now_ns: int) -> None:
-        """Note that a response is under way."""
-        self._active.add(response_id)
-        self._awaited_ns = 0
-        self.happened(now_ns)
+        """Note that a response began."""
+        self._responses.add(response_id)
+        self._waiting_until_ns = 0
+        self._last_event_ns = now_ns
 
     def response_done(self, response_id: str, now_ns: int) -> None:
-        """Note that a response is over."""
-        self._active.discard(response_id)
-        self.happened(now_ns)
+        """Note that a response ended."""
+        self._responses.discard(response_id)
+        self._last_event_ns = now_ns
 
     def function_called(self, now_ns: int) -> None:
-        """Note that the model called a function, and waits for its output."""
-        self._awaited_ns = now_ns + CALL_NS
-        self.happened(now_ns)
+        """Note that the model called a function, whose output is now waited for."""
+        self._waiting_until_ns = now_ns + CALL_NS
+        self._last_event_ns = now_ns
 
-    def happened(self, now_ns: int) -> None:
-        """Note that something happened: no quiet moment yet."""
-        self._happened_ns = now_ns
+    def conversation_changed(self, now_ns: int) -> None:
+        """Note a new item, or new words of the person."""
+        self._last_event_ns = now_ns
 
-    def moment(self, now_ns: int) -> Moment:
-        """Say whether to renew the session now, and why now."""
+    # what follows
+
+    def moment(self, now_ns: int) -> Moment | None:
+        """Return why to renew the session now, or None if it is to go on."""
         if self._end_ns == 0 or now_ns < self._end_ns - self._before_ns:
-            return ""
-        left = self._end_ns - now_ns
-        waits = self._speaking or now_ns < self._awaited_ns or bool(self._active)
-        if not (waits or self._playing) and now_ns - self._happened_ns >= QUIET_NS:
-            return "quiet"
-        if not waits and left <= self._before_ns // URGENT:
-            return "quiet"
-        return "forced" if left <= self._before_ns // FORCED else ""
+            return None
+        left_ns = self._end_ns - now_ns
+        busy = self._speaking or now_ns < self._waiting_until_ns or bool(self._responses)
+        if not (busy or self._playing) and now_ns - self._last_event_ns >= QUIET_NS:
+            return Moment.QUIET
+        if not busy and left_ns <= self._before_ns // IGNORE_PLAYING_SHARE:
+            return Moment.QUIET
+        return Moment.FORCED if left_ns <= self._before_ns // FORCED_SHARE else None

@@ -129,12 +129,12 @@ class ServerEvents:
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
         self._actions.publish(self._turns.words_added(event.item_id, "user", event.delta or ""))
-        self._renewal.happened(self._received_ns)
+        self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_added(event, self._now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
         self._actions.publish(self._turns.words_final(event.item_id, "user", event.transcript))
-        self._renewal.happened(self._received_ns)
+        self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_final(event, self._now_ns))
 
     # the assistant
@@ -150,8 +150,8 @@ class ServerEvents:
         self._renewal.response_done(event.response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
-        if why := failures.failed(event.response):
-            self._actions.show(why)
+        if failure := failures.failure(event.response):
+            self._actions.show(failure)
 
     def _audio(self, event: events.AudioDelta) -> None:
         self._actions.publish(self._turns.audio(event))
@@ -178,7 +178,7 @@ class ServerEvents:
     def _item_added(self, event: events.ItemAdded) -> None:
         self._turns.item_added(event)
         self._history.item_added(event)
-        self._renewal.happened(self._received_ns)
+        self._renewal.conversation_changed(self._received_ns)
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)

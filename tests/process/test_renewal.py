@@ -72,7 +72,7 @@ def test_another_session_takes_over_between_two_frames(
         stages["link"].wait_line("could not renew the session: HTTP 502")
         assert not stages["link"].matching("trying again")
     assert renew.message == messages.Renew(session=opened.session, forced=forced)
-    assert asked_s >= LIMIT_S - (BEFORE_S / renewal.FORCED if forced else BEFORE_S)
+    assert asked_s >= LIMIT_S - (BEFORE_S / renewal.FORCED_SHARE if forced else BEFORE_S)
     # not a frame is missing, and none came late
     assert len(frames(old)) > 20
     sent = frames(new) if forced else [*frames(old), *frames(new)]

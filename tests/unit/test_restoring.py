@@ -9,7 +9,7 @@ import pytest
 
 from harness.downlink import Reader
 from services.downlink import events
-from services.downlink.failures import benign
+from services.downlink.failures import Kind, kind
 from services.downlink.history import History
 from services.downlink.turns import Turns
 from services.emulator.options import Options
@@ -180,4 +180,4 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     assert len(errors) == len(before)
     for error in errors:
         assert isinstance(error, events.ErrorEvent)
-        assert benign(error.error)
+        assert kind(error.error) is Kind.BENIGN

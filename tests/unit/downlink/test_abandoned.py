@@ -6,7 +6,7 @@ import pytest
 
 from harness.downlink import Reader
 from services.downlink import events
-from services.downlink.abandoned import BEAT_NS, REMEMBERED, SURE_NS, Abandoned
+from services.downlink.abandoned import MAX_REMEMBERED, MAX_SILENCE_NS, QUIET_NS, Abandoned
 from services.downlink.turns import Turns
 from shared import messages
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 
 SECOND = 1_000_000_000
 A, B = ("item_a", 0), ("item_b", 0)
-BEATS = -(-SURE_NS // SECOND)
+BEATS = -(-QUIET_NS // SECOND)
 
 
 def test_it_is_so_after_a_while_and_once() -> None:
@@ -36,16 +36,16 @@ def test_what_plays_after_all_begins_anew() -> None:
 def test_a_playback_that_was_stopped_is_not_believed_at_once() -> None:
     abandoned = Abandoned()
     assert not abandoned.look({A}, 0)
-    assert not abandoned.look({A}, SURE_NS + BEAT_NS)
-    assert not abandoned.look({A}, SURE_NS + BEAT_NS + SECOND)
+    assert not abandoned.look({A}, QUIET_NS + MAX_SILENCE_NS)
+    assert not abandoned.look({A}, QUIET_NS + MAX_SILENCE_NS + SECOND)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     abandoned = Abandoned()
-    for number in range(2 * REMEMBERED):
+    for number in range(2 * MAX_REMEMBERED):
         for beat in range(BEATS + 1):
             abandoned.look({(f"item_{number}", 0)}, (number * 10 + beat) * SECOND)
-    assert len(abandoned._settled) == REMEMBERED
+    assert len(abandoned._reported) == MAX_REMEMBERED
 
 
 def heard(*items: messages.HeardItem, playing: bool = False) -> messages.Heard:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.downlink import Reader
 from services.downlink import events, renewal
-from services.downlink.renewal import Renewal
+from services.downlink.renewal import Moment, Renewal
 from services.downlink.turns import Turns
 
 pytestmark = pytest.mark.unit
@@ -17,8 +17,8 @@ S = 1_000_000_000
 LIMIT_S, BEFORE_S = 3600, 300
 OPENED = 7 * S
 DUE = OPENED + (LIMIT_S - BEFORE_S) * S
-URGENT = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.URGENT
-FORCED = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.FORCED
+URGENT = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.IGNORE_PLAYING_SHARE
+FORCED = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.FORCED_SHARE
 
 STARTED, STOPPED = events.SpeechStarted(0, "a"), events.SpeechStopped(1, "a")
 CREATED = events.ResponseCreated(events.Response("resp_1"))
@@ -26,30 +26,33 @@ DONE = events.ResponseDone(events.Response("resp_1"))
 CALLED = events.ItemDone(events.Item("c", "function_call"))
 
 
-def begun(*events: events.Event, at: int = DUE) -> Renewal:
+def happen(made: Renewal, *happened: events.Event, at: int) -> None:
+    """Let downlink read server events at a time, ns."""
+    reader = Reader(Turns(generation=1, session=1), renewal=made)
+    for event in happened:
+        reader.read(event, at)
+
+
+def begun(*happened: events.Event) -> Renewal:
+    """Return the renewal of an open session in which events came as it became due."""
     made = Renewal(LIMIT_S * 1000, BEFORE_S * 1000)
     made.begin_session(1, OPENED)
-    for event in events:
-        reader(made).read(event, at)
+    happen(made, *happened, at=DUE)
     return made
 
 
-def reader(made: Renewal) -> Reader:
-    return Reader(Turns(generation=1), renewal=made)
-
-
 def test_a_session_that_is_not_open_is_not_renewed() -> None:
-    assert Renewal(1000, 500).moment(10**18) == ""
+    assert Renewal(1000, 500).moment(10**18) is None
 
 
 def test_a_silent_session_is_renewed_when_it_is_due() -> None:
     made = begun()
-    assert made.moment(DUE - 1) == ""
-    assert made.moment(DUE) == "quiet"
+    assert made.moment(DUE - 1) is None
+    assert made.moment(DUE) is Moment.QUIET
     # and the next one in its turn
     made.begin_session(2, DUE)
-    assert made.moment(FORCED) == ""
-    assert made.moment(DUE + (LIMIT_S - BEFORE_S) * S) == "quiet"
+    assert made.moment(FORCED) is None
+    assert made.moment(DUE + (LIMIT_S - BEFORE_S) * S) is Moment.QUIET
 
 
 @pytest.mark.parametrize(
@@ -70,49 +73,49 @@ def test_it_waits_for_a_quiet_moment(events: tuple[events.Event, ...], waits_s: 
     made = begun(*events)
     quiet = DUE + int(waits_s * S)
     for before in (DUE, quiet - 1):
-        assert before >= quiet or made.moment(min(before, URGENT - 1)) == ""
+        assert before >= quiet or made.moment(min(before, URGENT - 1)) is None
     if quiet < URGENT:
-        assert made.moment(quiet) == "quiet"
+        assert made.moment(quiet) is Moment.QUIET
 
 
 def test_what_plays_is_waited_for_but_not_to_the_end() -> None:
     made = begun()
     made.playing(DUE, playing=True)
-    assert made.moment(DUE + S) == ""
+    assert made.moment(DUE + S) is None
     made.playing(DUE + S, playing=False)
-    assert made.moment(DUE + S + renewal.QUIET_NS - 1) == ""
-    assert made.moment(DUE + S + renewal.QUIET_NS) == "quiet"
+    assert made.moment(DUE + S + renewal.QUIET_NS - 1) is None
+    assert made.moment(DUE + S + renewal.QUIET_NS) is Moment.QUIET
     made.playing(DUE + 2 * S, playing=True)
-    assert made.moment(URGENT - 1) == ""
-    assert made.moment(URGENT) == "quiet"
+    assert made.moment(URGENT - 1) is None
+    assert made.moment(URGENT) is Moment.QUIET
 
 
 def test_who_speaks_all_the_time_is_not_waited_for_for_ever() -> None:
     made = begun(STARTED)
-    assert made.moment(FORCED - 1) == ""
-    assert made.moment(FORCED) == "forced"
+    assert made.moment(FORCED - 1) is None
+    assert made.moment(FORCED) is Moment.FORCED
     assert FORCED < OPENED + LIMIT_S * S
 
 
 def test_the_server_may_end_it_sooner_and_not_later() -> None:
     made = begun()
     made.expires(OPENED + 2 * LIMIT_S * S)
-    assert made.moment(DUE - 1) == ""
+    assert made.moment(DUE - 1) is None
     made.expires(OPENED + LIMIT_S // 2 * S)
-    assert made.moment(OPENED + (LIMIT_S // 2 - BEFORE_S) * S) == "quiet"
+    assert made.moment(OPENED + (LIMIT_S // 2 - BEFORE_S) * S) is Moment.QUIET
 
 
 def test_a_clock_that_is_wrong_does_not_end_it_at_once() -> None:
     made = begun()
     made.expires(OPENED + 10 * S)
     made.expires(OPENED - 3600 * S)
-    assert made.moment(OPENED + LIMIT_S // 2 * S) == ""
+    assert made.moment(OPENED + LIMIT_S // 2 * S) is None
 
 
 def test_another_session_begins_with_nobody_speaking() -> None:
     made = begun(STARTED, CREATED)
     made.begin_session(2, OPENED + 1)
-    assert made.moment(DUE + renewal.QUIET_NS) == "quiet"
+    assert made.moment(DUE + renewal.QUIET_NS) is Moment.QUIET
 
 
 any_event = st.sampled_from(
@@ -130,8 +133,8 @@ def test_it_is_renewed_before_its_end_whatever_happens(
         if isinstance(what, bool):
             made.playing(now, playing=what)
         else:
-            reader(made).read(what, now)
-        assert (made.moment(now) == "") or now >= DUE
-        if made.moment(now) == "quiet" and now < URGENT:
+            happen(made, what, at=now)
+        assert (made.moment(now) is None) or now >= DUE
+        if made.moment(now) is Moment.QUIET and now < URGENT:
             assert what in (DONE, False) or now > DUE
-    assert made.moment(FORCED) != ""
+    assert made.moment(FORCED) is not None
