@@ -1,8 +1,7 @@
-"""The server's events, read. Shapes are those of the GA Realtime API (the ``openai`` package's
-types).
+"""Read the server's events. Their shapes are the GA Realtime API's, as in the ``openai`` package.
 
-Beta names are understood on input, for compatible servers that still speak them; they are never
-sent.
+Downlink also understands the names of the beta API, because some compatible servers still send
+them. A field that downlink does not need is not read.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ class BadEvent(ValueError):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """Base of every event that is acted on. Fields that are not needed are not read."""
+    """Base of every event."""
 
 
 class SessionTerms(msgspec.Struct, frozen=True):
-    """The part of a session object that matters here."""
+    """The part of a session object that downlink needs."""
 
-    expires_at: int | None = None  # s since 1970
+    expires_at: int | None = None  # when the server ends the session, s since 1970
 
 
 class SessionCreated(Event, frozen=True):
@@ -38,7 +37,7 @@ class SessionCreated(Event, frozen=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """One part of an item's content: its words."""
+    """The words of one part of an item's content."""
 
     type: str = ""
     text: str | None = None
@@ -46,7 +45,7 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """The part of an item that matters here."""
+    """The part of an item that downlink needs."""
 
     id: Id = ""
     type: str = ""
@@ -60,20 +59,20 @@ class Item(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """Its words, as far as they are known."""
+        """The item's words, as far as they are known; "" if none are."""
         parts = (part.text or part.transcript or "" for part in self.content or ())
         return " ".join(part for part in parts if part)
 
 
 class ItemAdded(Event, frozen=True):
-    """``conversation.item.added``, or ``.created`` of older servers."""
+    """``conversation.item.added``, or ``conversation.item.created`` of older servers."""
 
     item: Item
     previous_item_id: Id | None = None
 
 
 class ItemDone(Event, frozen=True):
-    """``conversation.item.done``: nothing more will come of the item."""
+    """``conversation.item.done``: the item is complete."""
 
     item: Item
     previous_item_id: Id | None = None
@@ -82,31 +81,34 @@ class ItemDone(Event, frozen=True):
 class SpeechStarted(Event, frozen=True):
     """``input_audio_buffer.speech_started``: the person began to speak."""
 
-    audio_start_ms: Millis  # in the session's input audio, prefix padding included
+    audio_start_ms: Millis  # the place in the session's input audio, prefix padding included
     item_id: Id
 
 
 class SpeechStopped(Event, frozen=True):
-    """``input_audio_buffer.speech_stopped``."""
+    """``input_audio_buffer.speech_stopped``: the person stopped speaking."""
 
-    audio_end_ms: Millis
+    audio_end_ms: Millis  # the place in the session's input audio
     item_id: Id
 
 
 class Committed(Event, frozen=True):
-    """``input_audio_buffer.committed``: a turn is in the conversation."""
+    """``input_audio_buffer.committed``: the person's turn is in the conversation."""
 
     item_id: Id
 
 
 class TimeoutTriggered(Event, frozen=True):
-    """``input_audio_buffer.timeout_triggered``: a silence becomes a turn, which it answers."""
+    """``input_audio_buffer.timeout_triggered``: nobody spoke for a while.
+
+    The server makes a turn of the silence, and answers that turn by itself.
+    """
 
     item_id: Id
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What the server says of an error."""
+    """The server's description of an error."""
 
     message: str | None = None
     type: str | None = None
@@ -116,7 +118,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The message, where there is one."""
+        """The message, or "" if there is none."""
         return self.message or ""
 
 
@@ -129,7 +131,7 @@ class StatusDetails(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """The part of a response object that matters here."""
+    """The part of a response object that downlink needs."""
 
     id: Id
     status: str | None = None
@@ -138,24 +140,30 @@ class Response(msgspec.Struct, frozen=True):
 
     @property
     def out_of_band(self) -> bool:
-        """Whether it is outside the conversation (``conversation: "none"``), so not interrupted."""
+        """Whether the response is outside the conversation, so that no flush ends it.
+
+        The server then sends ``conversation_id: null``.
+        """
         return self.conversation_id is None
 
 
 class ResponseCreated(Event, frozen=True):
-    """``response.created``."""
+    """``response.created``: a response began."""
 
     response: Response
 
 
 class ResponseDone(Event, frozen=True):
-    """``response.done``: completed, cancelled, incomplete or failed."""
+    """``response.done``: a response was completed or cancelled, is incomplete, or failed."""
 
     response: Response
 
 
 class AudioDelta(Event, frozen=True):
-    """``response.output_audio.delta``: base64 of s16le at 24 kHz, cut anywhere."""
+    """``response.output_audio.delta``: base64 of mono s16le at 24 kHz.
+
+    A delta can end within a sample.
+    """
 
     response_id: Id
     item_id: Id
@@ -164,7 +172,7 @@ class AudioDelta(Event, frozen=True):
 
 
 class AudioDone(Event, frozen=True):
-    """``response.output_audio.done``: also sent when the response was interrupted."""
+    """``response.output_audio.done``: also sent if the response was interrupted."""
 
     response_id: Id
     item_id: Id
@@ -172,7 +180,7 @@ class AudioDone(Event, frozen=True):
 
 
 class TextDelta(Event, frozen=True):
-    """``response.output_audio_transcript.delta`` or ``response.output_text.delta``."""
+    """``response.output_audio_transcript.delta`` or ``response.output_text.delta``: more words."""
 
     response_id: Id
     item_id: Id
@@ -180,7 +188,7 @@ class TextDelta(Event, frozen=True):
 
 
 class TranscriptDone(Event, frozen=True):
-    """``response.output_audio_transcript.done``."""
+    """``response.output_audio_transcript.done``: all words of an item with audio."""
 
     response_id: Id
     item_id: Id
@@ -188,7 +196,7 @@ class TranscriptDone(Event, frozen=True):
 
 
 class TextDone(Event, frozen=True):
-    """``response.output_text.done``."""
+    """``response.output_text.done``: all words of an item without audio."""
 
     response_id: Id
     item_id: Id
@@ -196,21 +204,21 @@ class TextDone(Event, frozen=True):
 
 
 class UserTranscriptDelta(Event, frozen=True):
-    """``conversation.item.input_audio_transcription.delta``."""
+    """``conversation.item.input_audio_transcription.delta``: more words of the person."""
 
     item_id: Id
     delta: str | None = None
 
 
 class UserTranscript(Event, frozen=True):
-    """``conversation.item.input_audio_transcription.completed``."""
+    """``conversation.item.input_audio_transcription.completed``: all words of a turn."""
 
     item_id: Id
     transcript: str
 
 
 class ItemTruncated(Event, frozen=True):
-    """``conversation.item.truncated``: the server's answer to a truncate."""
+    """``conversation.item.truncated``: the server followed a truncate."""
 
     item_id: Id
     audio_end_ms: Millis
@@ -218,30 +226,30 @@ class ItemTruncated(Event, frozen=True):
 
 
 class ItemDeleted(Event, frozen=True):
-    """``conversation.item.deleted``: the server's answer to a delete."""
+    """``conversation.item.deleted``: the server followed a delete."""
 
     item_id: Id
 
 
 class ErrorEvent(Event, frozen=True):
-    """``error``: the session goes on unless a close follows."""
+    """``error``: the session goes on, unless the server closes the connection next."""
 
     error: Failure
 
 
 class Ignored(Event, frozen=True):
-    """An event that is known and needs nothing done."""
+    """An event whose name is known, and for which there is nothing to do."""
 
     type: str
 
 
 class Unknown(Event, frozen=True):
-    """An event of a name this version does not know."""
+    """An event whose name this version does not know."""
 
     type: str
 
 
-#: What an event of a name is decoded to.
+#: The type of each event, by the event's name.
 TYPES: dict[str, type[Event]] = {
     "session.created": SessionCreated,
     "conversation.item.added": ItemAdded,
@@ -273,6 +281,7 @@ TYPES: dict[str, type[Event]] = {
     "response.text.done": TextDone,
 }
 
+#: Events for which there is nothing to do.
 IGNORED = frozenset(
     {
         "session.updated",
@@ -301,7 +310,10 @@ _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
 
 
 def read(text: bytes) -> Event:
-    """Read one server event. Raises BadEvent for what is not JSON or lacks what the event needs."""
+    """Return a server event.
+
+    Raises BadEvent if the text is not JSON, or lacks a field that the event needs.
+    """
     try:
         kind = _HEAD.decode(text).type
         decoder = _DECODERS.get(kind)
