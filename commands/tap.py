@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from commands import health
 from shared import bus, config, messages, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
@@ -26,7 +27,8 @@ from shared.signals import arm_signals
 DESCRIPTION = """\
 Look at a running bus. The tap only observes: it takes no message away from a stage.
 
-  health  how each stage is, what it has counted, and the topics that it reads
+  health  whether each stage is well, what it has counted, and whether the messages that it reads
+          arrive; the exit code is 0 if all stages of a conversation are well
   list    every topic, its publisher, and how often messages come
   echo    the messages of the named topics, one line of JSON each, until Ctrl-C
   hz      the rate of each topic
@@ -39,9 +41,9 @@ TEXT = (messages.ClientEvent, messages.ServerEvent, messages.History)
 LONGEST = 2000
 #: The longest wait for a message, s: how soon the tap notices that it was asked to end.
 WAIT_S = 0.2
-#: How long a look lasts by default, s. Every state topic is repeated each second, so 1.5 s are
-#: enough for the health, and 3 s for a rate.
-HEALTH_S, TABLE_S = 1.5, 3.0
+#: How long a look lasts by default, s. Each stage publishes its health once a second: 2.5 s are
+#: enough for two of them, whose difference is the rate at which the stage receives a topic.
+HEALTH_S, TABLE_S = 2.5, 3.0
 
 
 @dataclass
@@ -136,21 +138,17 @@ def _echo(deliveries: Iterator[bus.Delivery[messages.Message]]) -> None:
 
 
 def _health(deliveries: Iterator[bus.Delivery[messages.Message]]) -> int:
-    found: dict[str, messages.Health] = {}
+    found: dict[str, health.Watched] = {}
     for delivery in deliveries:
-        if isinstance(delivery.message, messages.Health):
-            found[delivery.topic.publisher] = delivery.message
-    for stage in (*registry.STAGES, *registry.LISTENERS):
-        health = found.get(stage)
-        if health is None:
-            print(f"{stage:<10} not running")
-            continue
-        mark = "ok" if health.ok else "NOT OK"
-        print(f"{stage:<10} {mark:<7} pid {health.pid:<7} {printable(health.state)}")
-        counters = " ".join(f"{k}={v}" for k, v in sorted(health.counters.items()) if v)
-        if counters:
-            print(f"{'':<10} {printable(counters)}")
-    return 0 if all(s in found and found[s].ok for s in registry.STAGES) else 1
+        message, at_ns = delivery.message, delivery.stamp.t
+        if isinstance(message, messages.Health):
+            watched = found.setdefault(
+                delivery.topic.publisher, health.Watched(message, at_ns, message, at_ns)
+            )
+            watched.last, watched.last_ns = message, at_ns
+    lines, well = health.report(found)
+    print("\n".join(lines))
+    return 0 if well else 1
 
 
 TABLES: dict[str, Callable[[dict[str, _Seen]], None]] = {

@@ -145,6 +145,9 @@ def test_the_looks_at_a_running_bus_disturb_nothing(started: Started) -> None:
         pid = listener.health(stage).pid
         assert looks["health"].matching(rf"^{stage} +ok +pid {pid} ")
     assert looks["health"].matching("^recorder +not running")
+    for topic in ("mic.frame", "mic.clean", "speaker.frame", "client.event"):
+        assert looks["health"].matching(rf"^ +reads {topic} +\d+(\.\d Hz| messages)")
+    assert looks["health"].matching("SILENT") == []
     echoed = [json.loads(line) for line in looks["echo mic.frame link.state"].lines]
     assert {message["topic"] for message in echoed} == {"mic.frame", "link.state"}
     frame = next(message for message in echoed if message["topic"] == "mic.frame")

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from commands import tap
+from commands import health, tap
 from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
@@ -314,3 +314,62 @@ def test_no_bus(run: Run, tmp_path: Path) -> None:
         assert (code, lines) == (1, [])
         assert said == f"tap: nothing has run on {tmp_path / 'bus'} yet: start a stage first\n"
     assert not (tmp_path / "bus").exists()
+
+
+# The health of each topic that a stage reads.
+
+
+def watched(
+    received: tuple[dict[str, int], dict[str, int]], seconds: float = 2.0, **changed: Any
+) -> health.Watched:
+    def at(counts: dict[str, int], pid: int = 1, **fields: Any) -> messages.Health:
+        made: dict[str, Any] = {"pid": pid, "ok": True, "state": "", "counters": {}, **fields}
+        return messages.Health(received=counts, **made)
+
+    first, last = received
+    return health.Watched(at(first), 10**9, at(last, **changed), round((1 + seconds) * 1e9))
+
+
+def arrival(topic: str, seen: health.Watched) -> str:
+    return health.arrival(seen, registry.BY_NAME[topic])
+
+
+def test_a_topic_that_arrives_has_its_rate() -> None:
+    seen = watched(({"mic.clean": 100, "flush": 1}, {"mic.clean": 200, "flush": 1}))
+    assert arrival("mic.clean", seen) == "50.0 Hz"
+    # Flushes come when something happens, at no rate.
+    assert arrival("flush", seen) == "1 message"
+    assert arrival("link.state", seen) == "not reported by the stage"
+
+
+def test_a_topic_off_its_rate_or_silent_says_so() -> None:
+    counts = {"mic.clean": 100}
+    slow = watched((counts, {"mic.clean": 150}), off_rate=["mic.clean"])
+    assert arrival("mic.clean", slow) == "25.0 Hz, nominal 50 Hz"
+    silent = watched((counts, counts), silent=["mic.clean"])
+    assert arrival("mic.clean", silent).startswith("SILENT: no message comes (100 messages ")
+
+
+def test_a_rate_is_not_computed_across_a_restart_or_from_one_health() -> None:
+    counts = ({"mic.clean": 100}, {"mic.clean": 5})
+    assert arrival("mic.clean", watched(counts, pid=2)) == "5 messages"
+    assert arrival("mic.clean", watched(counts, seconds=0)) == "5 messages"
+
+
+def test_a_stage_that_does_not_get_what_it_reads_is_not_well() -> None:
+    stages = {name: watched(({}, {})) for name in registry.STAGES}
+    lines, well = health.report(stages)
+    assert well
+    for name in registry.STAGES:
+        at = next(n for n, line in enumerate(lines) if line.startswith(f"{name} "))
+        topics = registry.read_by(name)
+        shown = [line.split()[:2] for line in lines[at + 1 : at + 1 + len(topics)]]
+        assert shown == [["reads", topic.name] for topic in topics]
+    stages["vad"] = watched(({}, {}), silent=["mic.clean"])
+    assert not health.report(stages)[1]
+
+
+def test_the_state_of_a_stage_is_shown_without_control_characters() -> None:
+    stages = {"link": watched(({}, {}), state="open \x1b[2J\u202e", counters={"a\x9b": 1})}
+    lines, _ = health.report(stages)
+    assert all(line.isprintable() for line in lines)

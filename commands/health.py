@@ -1,0 +1,75 @@
+"""The report of ``bargein tap health``. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared import messages, registry
+from shared.printable import printable
+
+#: The width of the first column: the names of the stages. The lines below a stage are indented.
+NAME = 10
+
+
+@dataclass
+class Watched:
+    """The first and the latest health that came from one stage, with their times."""
+
+    first: messages.Health
+    first_ns: int
+    last: messages.Health
+    last_ns: int
+
+    def rate_hz(self, topic: str) -> float | None:
+        """Return how often the stage has received messages of a topic; None if that is unknown."""
+        before, after = self.first.received.get(topic), self.last.received.get(topic)
+        if before is None or after is None or self.first.pid != self.last.pid:
+            return None
+        seconds = (self.last_ns - self.first_ns) / 1e9
+        return (after - before) / seconds if seconds > 0 else None
+
+
+def report(stages: Mapping[str, Watched]) -> tuple[list[str], bool]:
+    """Return the lines to print, and whether every stage of a conversation is well.
+
+    A stage is well if it says so and receives the topics that it reads.
+    """
+    lines: list[str] = []
+    for name in (*registry.STAGES, *registry.LISTENERS):
+        watched = stages.get(name)
+        if watched is None:
+            lines.append(f"{name:<{NAME}} not running")
+            continue
+        health = watched.last
+        mark = "ok" if health.ok else "NOT OK"
+        lines.append(f"{name:<{NAME}} {mark:<7} pid {health.pid:<7} {printable(health.state)}")
+        counters = " ".join(f"{k}={v}" for k, v in sorted(health.counters.items()) if v)
+        if counters:
+            lines.append(f"{'':<{NAME}} {printable(counters)}")
+        lines += [
+            f"{'':<{NAME}} reads {topic.name:<16} {arrival(watched, topic)}"
+            for topic in registry.read_by(name)
+        ]
+    return lines, all(name in stages and is_well(stages[name].last) for name in registry.STAGES)
+
+
+def is_well(health: messages.Health) -> bool:
+    """Return whether a stage says that it is well, and receives the topics that it reads."""
+    return health.ok and not health.silent
+
+
+def arrival(watched: Watched, topic: registry.Topic) -> str:
+    """Return whether, and how often, a stage receives the messages of a topic."""
+    health = watched.last
+    received = health.received.get(topic.name)
+    if received is None:
+        return "not reported by the stage"
+    count = f"{received} message{'' if received == 1 else 's'}"
+    if topic.name in health.silent:
+        return f"SILENT: no message comes ({count} since the stage started)"
+    rate_hz = watched.rate_hz(topic.name)
+    if not topic.rate_hz or rate_hz is None:
+        return count
+    nominal = f", nominal {topic.rate_hz:g} Hz" if topic.name in health.off_rate else ""
+    return f"{rate_hz:.1f} Hz{nominal}"
