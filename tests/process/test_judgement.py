@@ -1,6 +1,6 @@
-"""Who decides what a voice does to a reply: short sounds, a button, nothing; and the duck.
+"""What the person's voice does to a reply, for each setting of `interruption.decide`; and the duck.
 
-The microphone is a file, the server the emulator, and everything between them is real.
+The microphone is a file and the server is the emulator. All stages between them are real.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGES = ("echo", "vad", "uplink", "downlink", "playback")
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
-    """Give a bus on which the tests take nothing away from a stage that is starting."""
+    """Yield a bus on which the tests only observe, so that a stage that starts misses nothing."""
     with Pipeline(kept, UNHELD) as made:
         made.settings |= {
             "echo.enabled": False,
@@ -43,7 +43,7 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
 
 
 def scraps(path: Path) -> str:
-    """Record a question, many short sounds and a sentence; give it as a device."""
+    """Record a question, many short sounds and a sentence. Return the setting for the device."""
     last_s = FIRST_S + SCRAPS * EVERY_S + 0.5
     heard = np.zeros(round((last_s + 4) * pcm.RATE), np.int16)
 
@@ -52,7 +52,7 @@ def scraps(path: Path) -> str:
         heard[at : at + len(samples)] = samples
 
     put(QUESTION_S, recordings.spoken(recordings.QUESTION))
-    # the loudest of what is said is a voice for sure
+    # the loudest part of a sentence: vad is sure to take it for a voice
     said = recordings.spoken(recordings.THANKS)
     length = pcm.ms_to_samples(SCRAP_MS)
     starts = range(0, len(said) - length, pcm.FRAME)
@@ -68,14 +68,14 @@ def scraps(path: Path) -> str:
 def events(
     pipeline: Pipeline, kind: type[messages.ClientEvent | messages.ServerEvent]
 ) -> list[dict[str, Any]]:
-    """Give what was said to the server, or by it."""
+    """Return the events that were sent to the server, or came from it."""
     return [json.loads(event.payload) for event in pipeline.bus.all(kind)]
 
 
 def named(
     pipeline: Pipeline, kind: type[messages.ClientEvent | messages.ServerEvent], name: str
 ) -> list[str]:
-    """Give the items of the events of a name."""
+    """Return the item ids of the events of one name, "" for an event without one."""
     return [e.get("item_id", "") for e in events(pipeline, kind) if e["type"] == name]
 
 
@@ -95,27 +95,27 @@ def test_short_sounds_end_no_sentence_and_leave_the_conversation(
     record = pipeline.bus.wait_for(messages.Interruption, patience=60).message
     asked = "response.create"
     pipeline.bus.wait_for(messages.Heard, lambda h: len(h.items) > 1 and h.items[-1].heard > 0)
-    # the sentence interrupts, and nothing before it did
+    # the sentence interrupts, and none of the short sounds before it did
     [cut] = record.reports
     assert cut.heard_ms > (SCRAPS * EVERY_S) * 1000
     assert record.cause == "judged"
     flushes = pipeline.bus.all(messages.Flush)
     assert flushes[0].generation == record.generation
-    # it was lowered for the voice, first of all
+    # before it was decided, the reply was lowered for the voice
     assert 0 < record.onset_ns < record.ducked_ns < record.event_ns <= record.flush_ns
-    # all that the server took for a turn before it is gone but for the question
+    # of the turns that the server heard before, only the question is left in the conversation
     said = pipeline.bus.deliveries(messages.ServerEvent)
     before = [json.loads(d.message.payload) for d in said if d.stamp.t < record.event_ns]
     committed = [e["item_id"] for e in before if e["type"] == "input_audio_buffer.committed"]
     deleted = named(pipeline, messages.ServerEvent, "conversation.item.deleted")
     assert len(committed) >= SCRAPS // 2, "the server did not hear them"
     assert set(committed) - set(deleted) == {committed[0]}
-    # and the sentence is answered, which stays
+    # the sentence stays in the conversation, and is answered
     turns = named(pipeline, messages.ServerEvent, "input_audio_buffer.committed")
     assert turns[len(committed)] not in deleted
     assert len([e for e in events(pipeline, messages.ClientEvent) if e["type"] == asked]) >= 2
     assert not [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
-    # the reply was lowered for each that was heard, and brought back as soon as it was judged
+    # nearly every short sound was heard, and judged to let the reply go on
     counters = pipeline.bus.health("downlink", since=pipeline.bus.now).counters
     assert counters["resumes"] >= SCRAPS - 2
     entries = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
@@ -147,7 +147,7 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
 
     def sent() -> list[str]:
         told = [e["type"] for e in events(pipeline, messages.ClientEvent)]
-        # as they follow each other, each once
+        # the names in order, repetitions left out
         return [b for a, b in pairwise(["", *told]) if a != b]
 
     held = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_held", 0) > 20)
@@ -161,14 +161,14 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     )
     begun = ["input_audio_buffer.clear", "input_audio_buffer.append", "input_audio_buffer.commit"]
     assert sent() == [*begun, "response.create"]
-    # pressed again it interrupts, as nothing that is said does
+    # a second press interrupts; speech without the button does not
     assert not pipeline.bus.all(messages.Flush)[1:]
     button("talk")
     record = pipeline.bus.wait_for(messages.Interruption).message
     assert record.cause == "control"
     assert record.reports[0].item_id == heard.message.items[-1].item_id
     assert record.ducked_ns == record.onset_ns == 0
-    # let go at once there is nothing to commit
+    # if the button is released at once, there is nothing to commit
     now = pipeline.bus.now
     frozen = [c for c in pipeline.children if c.name == "services.capture"]
     frozen[0].process.send_signal(19)
@@ -208,7 +208,7 @@ def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
 
 
 class Vad:
-    """A voice detector that says what it is told to."""
+    """A voice detector whose reports the test writes."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._publisher = bus.Publisher("vad", pipeline.bus_directory)
@@ -218,7 +218,7 @@ class Vad:
             threading.Event().wait(0.01)
 
     def say(self, *, speaking: bool, at_ns: int = 0) -> int:
-        """Say it, of now; give when."""
+        """Report that the person speaks or not, since ``at_ns`` or now. Return the time, ns."""
         at_ns = at_ns or time.monotonic_ns()
         return self._publisher.publish(messages.Speech(speaking=speaking, at_ns=at_ns))
 
@@ -256,27 +256,27 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
     given, said = sound[begin:], clip[: len(sound) - begin]
     loud = np.abs(said) > 1000
     lowered = np.flatnonzero((np.abs(given[: len(said)]) < np.abs(said) * 0.5) & loud) + begin
-    # within a few of the device's buffers
+    # the reply is lowered within a few of the device's buffers
     assert 0 < lowered[0] - onset < pcm.ms_to_samples(100)
     if how == "lower":
         back = lowered[-1]
         middle = slice(onset - begin + pcm.RATE // 10, back - begin - pcm.RATE // 5)
         ratio = np.abs(given[middle]).sum() / np.abs(said[middle]).sum()
         assert 20 * np.log10(ratio) == pytest.approx(-15, abs=0.5)
-        # and then it is as it was, at its place
+        # after that each sample is at its place and at its full level
         after = slice(back - begin + pcm.RATE // 5, None)
         np.testing.assert_array_equal(given[: len(said)][after], said[after])
         assert (back - onset) / pcm.RATE == pytest.approx(0.6, abs=0.25)
     else:
-        # a silence as long as the limit, after which it goes on where it was
+        # a silence as long as the limit
         sounding = np.flatnonzero(given)
         gaps = np.diff(sounding)
         gap = int(gaps.max())
         assert (gap - 1) / pcm.RATE == pytest.approx(0.6, abs=0.25)
-        # and then it goes on where it was: the ends of both ramps may be silent
+        # after the silence the reply goes on where it was; the ends of both ramps may be silent
         resumed = int(sounding[np.argmax(gaps)]) + gap + pcm.RATE // 5
         follows = given[resumed : resumed + 4800]
-        # where what was held is silent itself, the gap is longer than the pause
+        # if the held audio is silent itself, the gap is longer than the pause
         near = range(resumed - gap - 20, resumed - pcm.ms_to_samples(400))
         [at] = [at for at in near if np.array_equal(follows, clip[at : at + 4800])]
         missing = resumed - at
@@ -284,7 +284,7 @@ def test_the_reply_makes_way_at_once_and_nothing_of_it_is_lost(
     assert counters["ducks"] == 1
     assert [counters[n] for n in ("underruns", "stale_samples", "gap_samples")] == [0, 0, 0]
     assert not pipeline.bus.all(messages.Flush)
-    # the playhead counts what the device was given, and no pause
+    # the playhead counts the samples that the device was given, without the pause
     [item] = last.message.items
     paused = missing if how == "pause" else 0
     assert item.heard <= len(given) - paused < item.heard + pcm.RATE // 2

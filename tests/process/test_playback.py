@@ -1,4 +1,4 @@
-"""Playback of a reply of three and a half minutes that the server sends in one burst."""
+"""Playback as a process: a reply of three and a half minutes in one burst, and the two tones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAYED_S = 2
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
-    """Give a bus on which the tests take nothing away from a stage that is starting."""
+    """Yield a bus on which the tests only observe, so that a stage that starts misses nothing."""
     with Pipeline(kept, UNHELD) as made:
         yield made
 
@@ -32,7 +32,7 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
     pipeline.settings["session.greeting"] = "Tell a long story."
     pipeline.emulator("--reply", "clip:long", "--burst")
     children = pipeline.all_up("uplink", "downlink", "playback")
-    # playback is not there to read while it comes
+    # playback does not run while the reply comes
     children["playback"].send(signal.SIGSTOP)
     pipeline.up("link")
     pipeline.bus.wait_for(messages.ReplyState, lambda state: state.items and state.items[0].done)
@@ -51,7 +51,7 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
     )
     played = later.message.items[0]
     assert (played.received, played.done, later.message.playing) == (said, True, True)
-    # heard grows as time does, and what is played is the beginning, gapless
+    # heard grows as fast as time, and the beginning of the reply is played without a gap
     took_s = (later.stamp.t - first.stamp.t) / 1e9
     assert (played.heard - item.heard) / pcm.RATE == pytest.approx(took_s, rel=0.1)
     speaker = recordings.stream(pipeline.bus.all(messages.SpeakerFrame))
@@ -64,30 +64,30 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
 
 def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: Pipeline) -> None:
     with contextlib.closing(bus.Publisher("link", pipeline.bus_directory)) as publisher:
-        tell_of_the_link(pipeline, publisher)
+        lose_and_regain_the_connection(pipeline, publisher)
     assert not any(heard.items or heard.playing for heard in pipeline.bus.all(messages.Heard))
 
 
-def tell_of_the_link(pipeline: Pipeline, publisher: bus.Publisher) -> None:
-    """Say in link's name that the connection is lost and back, and listen for the tones."""
+def lose_and_regain_the_connection(pipeline: Pipeline, publisher: bus.Publisher) -> None:
+    """Publish as link that the connection is lost, then open again. Look for the tones."""
     poller = Poller()
     for each in publisher.sockets:
         poller.watch(each)
     pipeline.up("playback", {"playback.cues": True})
-    # playback, and the tests' own listener
+    # two subscribers: playback, and the test's own reader
     wanted = 2
     while wanted:
         assert poller.wait(PATIENCE_S), "playback does not listen to link"
         wanted -= publisher.welcome().count("link.state")
 
     def told(state: Literal["open", "waiting"], tone: bytes, since: int) -> None:
-        """Say what link says, and wait until the tone was given to the device."""
+        """Publish link's state, and wait until the device was given the tone."""
         publisher.publish(messages.LinkState(state=state, session=1))
         pipeline.bus.wait_for(messages.SpeakerFrame, lambda f: any(f.payload), since=since)
         loud = pipeline.bus.now
         pipeline.bus.wait_for(messages.SpeakerFrame, lambda f: not any(f.payload), since=loud)
         frames = pipeline.bus.all(messages.SpeakerFrame, since=since)
-        # a tone begins and ends with nothing
+        # a tone begins and ends with samples of zero, which cannot be told from silence
         recordings.place(tone.strip(b"\0"), recordings.stream(frames))
 
     publisher.publish(messages.LinkState(state="open", session=1))

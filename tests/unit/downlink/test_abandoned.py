@@ -1,4 +1,4 @@
-"""When what is left of a reply counts as unheard."""
+"""When the rest of a reply counts as abandoned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_it_is_so_after_a_while_and_once() -> None:
     abandoned = Abandoned()
     looks = [abandoned.look({A}, now * SECOND) for now in range(2 * BEATS + 1)]
     assert looks == [now == BEATS for now in range(2 * BEATS + 1)]
-    # another one is told of apart
+    # another item is abandoned later, and once as well
     assert [abandoned.look({A, B}, (9 + n) * SECOND) for n in range(BEATS + 1)][-1]
 
 
@@ -49,12 +49,12 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def heard(*items: messages.HeardItem, playing: bool = False) -> messages.Heard:
-    """Say where the playhead is."""
+    """Return what playback publishes about the playhead."""
     return messages.Heard(generation=1, session=1, playing=playing, items=list(items))
 
 
 def spoken(*, until: str = "response.done") -> Turns:
-    """Give turns after a reply of one item of 10 samples, up to an event."""
+    """Return turns that have read a reply of one item of 10 samples, up to an event."""
     reader = Reader(Turns(generation=1, session=1))
     item = b'"response_id":"resp","item_id":"item_a","content_index":0'
     said = [
@@ -80,7 +80,7 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
     turns = spoken()
     whole = heard(messages.HeardItem(*A, 10, 10, done=True))
     turns.heard(whole)
-    # also after a playback that knew it is gone
+    # the same if a new playback does not know the item
     assert turns.unfinished(whole) == turns.unfinished(heard()) == set()
     turns = spoken()
     turns.flush("control", 1)

@@ -1,4 +1,4 @@
-"""The server's events: each that is known, the beta's names, unknown ones, and hostile bytes."""
+"""The server's events: known ones, the beta API's names, unknown ones, and hostile bytes."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_what_is_acted_on_is_read(event: dict[str, Any], expected: events.Event)
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
     assert events.read(wire(event)) == expected
-    # as servers built on that package write it, with null for what is not there
+    # as servers that use that package write it: null for each field that is missing
     assert events.read(parsed.model_dump_json().encode()) == expected
 
 
@@ -436,12 +436,12 @@ def test_any_change_to_an_event_is_read_or_refused(event: dict[str, Any], data: 
             changed[key] = data.draw(anything)
         else:
             del changed[key]
-    text = wire(changed)  # with NaN and Infinity, as Python writes them
+    text = wire(changed)  # NaN and Infinity are written as Python writes them
     try:
         read = events.read(text)
     except events.BadEvent:
         return
-    # what was read can be published: its strings are text, its numbers in bounds
+    # an event that was read can be published: strings are text, and numbers are in bounds
     assert msgspec.msgpack.encode(read)
 
 

@@ -49,7 +49,7 @@ def test_a_silent_session_is_renewed_when_it_is_due() -> None:
     made = begun()
     assert made.moment(DUE - 1) is None
     assert made.moment(DUE) is Moment.QUIET
-    # and the next one in its turn
+    # the next session is renewed in its turn
     made.begin_session(2, DUE)
     assert made.moment(FORCED) is None
     assert made.moment(DUE + (LIMIT_S - BEFORE_S) * S) is Moment.QUIET

@@ -1,4 +1,4 @@
-"""The tones that tell of the connection: when, and how they sound."""
+"""The two tones about the connection: when they are played, and how they sound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ FADE = 72
 
 
 def played(told: Cues, states: list[tuple[int, bool]], until_ms: int) -> list[tuple[int, bytes]]:
-    """Give the tones of a connection that is open or not at times in ms, and when they are due."""
+    """Return the tones and when each is due, ms.
+
+    ``states``: at which times, ms, link reports that the connection is open or not.
+    """
     found = []
     for now_ms in range(0, until_ms, 10):
         for at_ms, is_open in states:
@@ -50,7 +53,7 @@ def test_a_link_that_is_gone_is_a_loss() -> None:
 
 
 def pitch(tone: bytes) -> float:
-    """Give the strongest pitch of a tone, Hz."""
+    """Return the strongest pitch of a tone, Hz."""
     samples = pcm.to_array(tone).astype(float)
     spectrum = np.abs(np.fft.rfft(samples, 1 << 16))
     return float(np.argmax(spectrum)) * pcm.RATE / (1 << 16)
@@ -64,12 +67,12 @@ def test_one_falls_and_the_other_rises_softly() -> None:
         samples = pcm.to_array(tone)
         assert len(samples) == 2 * round(cues.TONE_S * pcm.RATE)
         assert 0.03 * 32767 < np.abs(samples).max() < 0.07 * 32767
-        # no click: it begins and ends with nothing, and no step is larger than a wave's
+        # no click: the tone begins and ends at zero, and no step is larger than a wave's
         assert samples[0] == samples[-1] == 0
         assert np.abs(np.diff(samples.astype(int))).max() < 400
 
 
-# in the player
+# tones in the player
 
 
 def reply(samples: int, start: int = 0, *, last: bool = True) -> messages.ReplyAudio:
@@ -118,7 +121,7 @@ def test_a_reply_ends_a_tone_and_loses_nothing() -> None:
     made.push(reply(1000))
     after = made.render(2000)
     assert begun == LOST[:4000]
-    # the tone goes out softly, and the reply follows it whole
+    # the tone fades out, and the whole reply follows
     faded = np.abs(pcm.to_array(after[: 2 * FADE]).astype(int))
     unfaded = np.abs(pcm.to_array(LOST[4000 : 4000 + 2 * FADE]).astype(int))
     assert np.all(faded <= unfaded)

@@ -1,4 +1,4 @@
-"""The reply lowered or held: its level, its playhead, and when it comes back."""
+"""The reply that is lowered or held: its level, its playhead, and when it comes back."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOW = round(LOUD * 10 ** (-15 / 20))
 
 
 def playing(samples: int) -> Player:
-    """Give a player that has a steady tone to play, none of it silent."""
+    """Return a player that has samples of one value to play, none of them silent."""
     player = Player(1, 0, 72)
     tone = np.full(samples, LOUD, "<i2").tobytes()
     player.push(
@@ -42,7 +42,7 @@ def playing(samples: int) -> Player:
 
 
 def given_by(duck: Duck, player: Player, samples: int, now_ns: int = 5) -> list[int]:
-    """Give what the device is given, as playback does it."""
+    """Return what the device is given, as playback does it."""
     if duck.wanted or duck.level < 1.0:
         return [int(s) for s in pcm.to_array(duck.render(player, samples, now_ns))]
     return [int(s) for s in pcm.to_array(player.render(samples))]
@@ -70,7 +70,7 @@ def test_it_is_lowered_within_the_next_buffers_and_comes_back_slowly() -> None:
     assert LOW < up[RISE // 2] < LOUD
     assert up[RISE + 1 :] == [LOUD] * (60 * 64 - RISE - 1)
     assert duck.level == 1.0
-    # each was heard, lowered or not
+    # every sample counts as heard, lowered or not
     assert heard(player) == 64 + 640 + 60 * 64
 
 
@@ -81,7 +81,7 @@ def test_a_pause_takes_nothing_and_loses_nothing(block: int) -> None:
     duck.wanted = True
     down = [s for _ in range(1 + 1000 // block) for s in given_by(duck, player, block)]
     at = heard(player)
-    # the playhead stands where the last sound was
+    # the playhead stands where the last audible sample was
     assert at == 480 + FALL
     assert down[FALL:] == [0] * (len(down) - FALL)
     assert all(s > 0 for s in down[: FALL - 1])
@@ -122,7 +122,7 @@ def test_whatever_is_asked_every_sample_is_given_once(
         out = given_by(duck, player, samples)
         new = heard(player) - taken
         expected = numbers[taken : taken + new]
-        # what the device was given is what was counted, no louder, and in its place
+        # the device was given exactly the samples that count, in order and no louder
         assert all(0 <= s <= e for s, e in zip(out[:new], expected, strict=True))
         assert out[new:] == [0] * (samples - new)
         assert new == samples or how == "pause" or taken + new == len(numbers)
@@ -145,7 +145,7 @@ def test_a_flush_in_a_pause_counts_no_more_than_it_gives() -> None:
     assert cut is not None
     duck.wanted = False
     after = given_by(duck, player, 480)
-    # the fade is given to the device as well, all but silent
+    # the device is given the fade as well, so it counts, though it is nearly silent
     assert cut[0].heard == 480 + FALL + 72
     assert sum(s != 0 for s in after) <= 72
     assert max(after) < LOUD / 20
@@ -159,7 +159,7 @@ def test_the_time_of_the_first_lowered_sample_is_kept() -> None:
     given_by(duck, player, 64, 160 * MS)
     given_by(duck, player, 64, 163 * MS)
     assert duck.ducked_ns == 160 * MS
-    # a later speech is another
+    # a later speech has its own first lowered sample
     duck.vad_reported(speech(3000 * MS), playing=True, now_ns=3050 * MS)
     assert duck.ducked_ns == 0
 
@@ -169,7 +169,7 @@ def test_where_nothing_plays_nothing_is_lowered() -> None:
     duck.vad_reported(speech(100 * MS), playing=False, now_ns=150 * MS)
     given_by(duck, player, 64, 160 * MS)
     assert duck.ducked_ns == 0
-    # and what is said next is not lowered for it
+    # the answer to this speech does not begin lowered
     duck.vad_reported(speech(400 * MS, speaking=False), playing=False, now_ns=700 * MS)
     assert not duck.wanted
 
@@ -196,7 +196,7 @@ def test_an_onset_is_heeded_once_and_not_when_it_is_old() -> None:
     duck = Duck(Interruption(duck_limit_ms=1000))
     assert duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
     duck.bring_back(100 * MS)
-    # it is told again every second
+    # vad repeats its report every second
     assert not duck.vad_reported(speech(100 * MS), playing=True, now_ns=900 * MS)
     assert not duck.wanted
     late = Duck(Interruption(duck_limit_ms=1000))

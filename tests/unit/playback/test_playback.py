@@ -1,4 +1,4 @@
-"""playback's own part, with a device and a bus that are stood in for: a speaker that goes away."""
+"""The playback stage with a made-up device and bus: a speaker that is unplugged, or stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 
 class Speaker:
-    """A device that asks when the test does, and goes away when it says so."""
+    """A device that asks for samples, and fails, when the test says so."""
 
     description, rate, latency_ns, underflows = "a speaker", pcm.RATE, 0, 0
 
@@ -50,7 +50,7 @@ def speech(samples: int) -> bytes:
 
 @pytest.fixture
 def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
-    """The devices that were opened; a None in front stands for one that is missing next."""
+    """The devices that were opened. A None in front: the next attempt finds no device."""
     opened: list[Speaker | None] = []
 
     def open_output(_spec: str) -> Speaker:
@@ -65,7 +65,7 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
 
 
 def reply(payload: bytes) -> messages.ReplyAudio:
-    """Give the whole of a reply."""
+    """Return a whole reply in one chunk."""
     return messages.ReplyAudio(
         generation=7,
         session=1,
@@ -95,7 +95,7 @@ def test_heard_stays_exact_when_the_speaker_changes(
     bus.tick()
     assert first.stopped
     if missing:
-        assert not bus.ok, "that there is none is told"
+        assert not bus.ok, "health must say that there is no speaker"
         bus.later.pop()()
     second = speakers[-1]
     assert second is not None
@@ -118,7 +118,9 @@ def test_heard_stays_exact_when_the_speaker_changes(
     (flush_report,) = (x for x in bus.said if isinstance(x, messages.FlushReport))
     fade = pcm.ms_to_samples(bus.config.playback.fade_ms)
     assert [(i.heard, i.received) for i in flush_report.items] == [(2500 + fade, pcm.RATE // 5)]
-    assert heard[: 2500 * 2] == said[: 2500 * 2], "nothing is lost between one speaker and the next"
+    assert heard[: 2500 * 2] == said[: 2500 * 2], (
+        "the second speaker must go on at the sample where the first one stopped"
+    )
     assert not any(heard[(2500 + fade) * 2 :])
 
 
@@ -133,7 +135,7 @@ def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
     def heard() -> list[messages.Heard]:
         return [each for each in bus.said if isinstance(each, messages.Heard)]
 
-    # one that takes another one's place says so: what that had queued is not played
+    # a playback that starts publishes that the queue of the process before is gone
     assert heard() == [messages.Heard(generation=0, session=0, playing=False, items=[])]
     bus.deliver(reply(speech(1000)))
     bus.tick()
