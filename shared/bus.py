@@ -248,7 +248,7 @@ class Publisher:
         changed = False
         while _readable(socket):
             changed = True
-            prefix = audience.told(socket.recv(zmq.NOBLOCK))
+            prefix = audience.update(socket.recv(zmq.NOBLOCK))
             if prefix is not None:
                 new.append(prefix)
         if changed:

@@ -1,8 +1,8 @@
-"""What time it is on another machine: its moments, as moments of the clock here. Pure.
+"""The clocks of other machines: translate a message's times to the clock of this machine. Pure.
 
-Times on the bus are CLOCK_MONOTONIC, which counts from each machine's own start. The difference is
-taken from the messages themselves: from when each was published there and read here. The one that
-was fastest on its way tells it best, to within its time on the network.
+Times on the bus are CLOCK_MONOTONIC, which counts from each machine's own start. The difference of
+two clocks is taken from the messages: each one has the time at which it was published there, and is
+read here. The fastest message has the most exact difference; the error is its time on the network.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import msgspec
 
 from shared import messages
 
-#: How long the fastest message is believed: clocks drift apart, and one stops while its machine
-#: sleeps.
+#: How long the fastest message counts, ns: clocks drift apart, and a machine's clock stops while
+#: the machine sleeps.
 WINDOW_NS = 5_000_000_000
 LARGEST = 2**63 - 1
 
@@ -22,16 +22,19 @@ M = TypeVar("M", bound=messages.Message)
 
 
 class Clock:
-    """One publisher's clock, followed by its messages."""
+    """The clock of one publisher's machine, estimated from the publisher's messages."""
 
     def __init__(self) -> None:
         self._epoch = -1
-        self._offset = 0  # ns to add to a time there
-        self._fastest = 0  # the same, of this window alone
-        self._begun = 0  # when the window began
+        #: What to add to a time of that clock, ns.
+        self._offset = 0
+        #: The same, from the messages of the current window only, ns.
+        self._fastest = 0
+        #: When the current window began, ns.
+        self._begun = 0
 
     def here(self, message: M, stamp: messages.Stamp, now_ns: int) -> tuple[M, messages.Stamp]:
-        """Give a message that was read at ``now_ns`` with its times as times here."""
+        """Return a message that was read at ``now_ns``, and its stamp, in this machine's time."""
         offset = self._follow(stamp, now_ns)
         return (
             msgspec.structs.replace(
@@ -48,7 +51,7 @@ class Clock:
     def _follow(self, stamp: messages.Stamp, now_ns: int) -> int:
         seen = now_ns - stamp.t
         if stamp.epoch != self._epoch:
-            # it may have been started anew on yet another machine
+            # A restarted publisher may run on another machine.
             self._epoch, self._offset, self._fastest, self._begun = stamp.epoch, seen, seen, now_ns
         elif now_ns - self._begun > WINDOW_NS:
             self._offset, self._fastest, self._begun = self._fastest, seen, now_ns

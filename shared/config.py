@@ -1,8 +1,8 @@
 """The configuration: config.toml, the environment and the command line, as one frozen object.
 
-The command line wins over the environment, that over the file, that over the defaults below. Every
-error is collected and shown at once. ``bargein config`` prints what is in force and
-where each value came from.
+A value on the command line wins over one in the environment. The environment wins over the file,
+and the file wins over the defaults below. All errors are collected and shown at once. ``bargein
+config`` prints the values in force and where each came from.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[link]: the WebSocket."""
+    """[link]: the connection to the server."""
 
     url: str = "wss://api.openai.com/v1/realtime"
     model: str = "gpt-realtime-2.1"
@@ -52,7 +52,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[session.turn_detection]: when the server takes a turn as begun and ended."""
+    """[session.turn_detection]: how the server decides that a turn begins and ends."""
 
     type: Literal["server_vad", "semantic_vad", "none"] = "server_vad"
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -65,7 +65,7 @@ class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[session]: what the model is asked to be."""
+    """[session]: what the server is asked for."""
 
     instructions: str = (
         "You are a helpful voice assistant. Speak naturally and keep answers short."
@@ -86,7 +86,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[echo]: the assistant's own voice, taken out of the microphone."""
+    """[echo]: how the assistant's own voice is removed from the microphone."""
 
     enabled: bool = True
     high_pass: bool = True
@@ -96,13 +96,13 @@ class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Vad(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[vad]: whether someone speaks, as heard here."""
+    """[vad]: how speech is detected on this machine."""
 
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     silence_ms: Annotated[int, Meta(ge=32, le=5000)] = 300
 
 
-#: What says only that someone listens, or nothing at all.
+#: Words that only show that the person is listening, or that mean nothing.
 BACKCHANNELS = (
     "mm-hm", "mhm", "mm", "hmm", "hm", "uh-huh", "uh", "um", "ah", "oh", "huh", "yeah", "yep",
     "yup", "yes", "ok", "okay", "right", "sure", "really", "wow", "cool", "great", "good", "nice",
@@ -111,7 +111,7 @@ BACKCHANNELS = (
 
 
 class Interruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[interruption]: what the person's voice does to a reply."""
+    """[interruption]: what happens to a reply when the person speaks."""
 
     decide: Literal["server", "client", "push_to_talk", "never"] = "server"
     duck: Literal["lower", "pause", "off"] = "lower"
@@ -124,7 +124,7 @@ class Interruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Uplink(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[uplink]: what goes to the server."""
+    """[uplink]: what is sent to the server."""
 
     max_age_ms: Annotated[int, Meta(ge=40, le=60_000)] = 1000
 
@@ -145,14 +145,14 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[recorder]: the conversation as a file; it records only where the recorder is started."""
+    """[recorder]: the conversation as a file. Only a recorder that somebody starts records."""
 
     directory: str = "."
     seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
 
 
 class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[bus]: where the stages meet."""
+    """[bus]: the directory and the addresses of the stages' sockets."""
 
     directory: str = ""
     machines: list[str] = []
@@ -160,13 +160,13 @@ class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[log]: what is said."""
+    """[log]: which log lines are shown."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set, by section."""
+    """All settings, by section."""
 
     link: Link = Link()
     session: Session = Session()
@@ -183,7 +183,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ConfigError(Exception):
-    """Raised with every error found in the configuration, a line each."""
+    """Raised with all errors in the configuration, one line for each."""
 
     def __init__(self, errors: Sequence[str]) -> None:
         self.errors = list(errors)
@@ -195,13 +195,12 @@ class Loaded:
     """The configuration in force, and where each value came from."""
 
     config: Config
-    sources: Mapping[
-        str, str
-    ]  # "link.url" → "default", "config.toml", "BARGEIN_LINK__URL", "--set"
+    #: "link.url" → "default", "config.toml", "BARGEIN_LINK__URL" or "--set".
+    sources: Mapping[str, str]
 
 
 def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Give every knob: its dotted key, its type and its default."""
+    """Yield the dotted key, the type and the default of each setting."""
     hints = get_type_hints(kind, include_extras=True)
     defaults = kind()
     for name in kind.__struct_fields__:
@@ -214,7 +213,7 @@ def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tupl
 
 @functools.cache
 def _known() -> dict[str, tuple[Any, Any]]:
-    """Give each knob's type and default."""
+    """Return the type and the default of each setting by its dotted key."""
     return {key: (kind, default) for key, kind, default in keys()}
 
 
@@ -227,13 +226,13 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _from_text(text: str, kind: Any) -> Any:
-    """Read a value of the environment or the command line: TOML where that fits, else the text."""
+    """Return a value from the environment or the command line: as TOML, or else as plain text."""
     if kind is str:
         return text
     try:
         read = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
-        # not TOML, a number of thousands of digits, brackets without end
+        # Not TOML, a number of thousands of digits, or thousands of brackets.
         return text
     return read["value"] if len(read) == 1 else text
 
@@ -264,10 +263,11 @@ def resolve(
     environment: Mapping[str, str],
     settings: Sequence[str],
 ) -> Loaded:
-    """Merge a file, the environment's ``BARGEIN_*`` and ``section.key=value`` settings.
+    """Return the configuration that a file, the environment and ``settings`` result in.
 
-    ``file`` None means the project's own config.toml, if there is one. Raises ConfigError with
-    every unknown key, wrong type and value out of range.
+    ``file``: None means the project's own config.toml, if it exists. ``environment``: its
+    ``BARGEIN_*`` variables count. ``settings``: texts of the form ``section.key=value``. Raises
+    ConfigError with every unknown key, wrong type and value out of range.
     """
     known = _known()
     errors: list[str] = []
@@ -305,7 +305,7 @@ def resolve(
             errors.append(f"{source}: {key}: unknown{_mean(key, list(known))}")
             continue
         try:
-            # bytes of the environment or a command line that are no text cannot be sent or shown
+            # Bytes that are not UTF-8 cannot be sent or shown.
             for text in value if isinstance(value, list) else [value]:
                 str(text).encode()
             values[key] = msgspec.convert(value, known[key][0])
@@ -328,7 +328,7 @@ def resolve(
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a URL points at this machine itself."""
+    """Return whether a URL points at this machine."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True
@@ -339,12 +339,12 @@ def is_loopback(url: str) -> bool:
 
 
 def _check(config: Config) -> Iterator[tuple[str, str]]:
-    """Give the keys whose values are each right but wrong together, and why."""
+    """Yield the keys whose values are valid alone but not together, each with the reason."""
     link, turns = config.link, config.session.turn_detection
     try:
         parts = urlsplit(link.url)
         good = parts.scheme in ("ws", "wss") and bool(parts.hostname)
-        # reading the port is what finds a wrong one
+        # Reading the port raises ValueError if it is not a number.
         _ = parts.port
     except ValueError:
         good = False
@@ -402,7 +402,7 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options every command has: --config, --set, --log-level."""
+    """Add the options that every command has: --config, --set and --log-level."""
     parser.add_argument("--config", metavar="FILE", type=Path, help="instead of config.toml")
     parser.add_argument(
         "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="repeatable"
@@ -411,7 +411,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> Loaded:
-    """Load the configuration for a parsed command line. Raises ConfigError."""
+    """Return the configuration for a parsed command line. Raises ConfigError."""
     settings = list(arguments.set)
     if arguments.log_level:
         settings.append(f"log.level={arguments.log_level}")
@@ -419,16 +419,16 @@ def load(arguments: argparse.Namespace) -> Loaded:
 
 
 def bus_directory(settings: Config) -> Path:
-    """Give the directory where the stages meet."""
+    """Return the bus directory."""
     if settings.bus.directory:
         return Path(settings.bus.directory).expanduser().absolute()
     return default_directory()
 
 
 def bus_network(settings: Config) -> network.Network:
-    """Give the endpoints that are not in the bus directory, with their key.
+    """Return the endpoints that are not in the bus directory, with the key of the bus.
 
-    Raises ConfigError where there is no key that is ours alone.
+    Raises ConfigError if the key file has no key, or if others can read it.
     """
     key = b""
     if settings.bus.key_file:
@@ -440,7 +440,10 @@ def bus_network(settings: Config) -> network.Network:
 
 
 def masked_text(text: str) -> str:
-    """Give a text without the keys that a URL (Azure's ?api-key=, user:password@) may carry."""
+    """Return a text with asterisks in place of keys and passwords.
+
+    Covers an API key, a key in a URL's query (Azure's ``?api-key=``) and ``user:password@``.
+    """
     secret = r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&#\s'\"]*"
     text = re.sub(secret, r"\1****", text)
     text = re.sub(r"//[^/@\s]*@", "//****@", text)
@@ -448,7 +451,7 @@ def masked_text(text: str) -> str:
 
 
 def masked(value: Any) -> str:
-    """Give a value as TOML-like text, without what could be a secret in it."""
+    """Return a value as TOML-like text, with asterisks in place of keys and passwords."""
     if isinstance(value, str):
         value = masked_text(value)
     return msgspec.json.encode(value).decode()

@@ -1,9 +1,9 @@
-"""Where the stages meet when they are on more than one machine, and who is let in there.
+"""The addresses of stages on more than one machine, and the key that protects them.
 
-On one machine every endpoint is a socket in the bus directory. ``bus.machines`` moves the endpoints
-of the stages it names to ``tcp://`` addresses. There CURVE encrypts and both sides prove that they
-have the bus's key, one key for all: a publisher serves only readers that have it, and a reader
-hears only publishers that have it. Imports zmq, as shared/bus.py does.
+On one machine, every endpoint is a socket in the bus directory. ``bus.machines`` moves the
+endpoints of the stages that it names to ``tcp://`` addresses. There, CURVE encrypts everything, and
+both sides prove that they have the key of the bus. All stages have the same key: a publisher serves
+only readers with the key, and a reader accepts only publishers with the key.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from zmq.utils import z85
 
 from shared import registry
 
-#: The longest between two tries to reach a publisher: its machine may be off.
+#: The longest time between two attempts to reach a publisher, ms: its machine may be off.
 RECONNECT_MAX_MS = 500
-#: A key in text: 32 bytes as Z85.
+#: The length of a key as text: 32 bytes in Z85.
 KEY_LENGTH = 40
+#: libzmq asks at this address whether to accept a peer (ZAP, RFC 27).
 _ZAP = "inproc://zeromq.zap.01"
 
 
 class NetworkError(Exception):
-    """Raised when the stages cannot meet as configured: its text says what to do."""
+    """Raised when the bus's key cannot be used. The text says what to do."""
 
 
 def publishers() -> dict[str, list[str]]:
-    """Give every publisher there is and its endpoints, as the registry has them."""
+    """Return the endpoints of each publisher in the registry."""
     found: dict[str, list[str]] = {}
     for topic in registry.TOPICS:
         endpoints = found.setdefault(topic.publisher, [])
@@ -44,10 +45,10 @@ def publishers() -> dict[str, list[str]]:
 
 
 def parse(machines: Sequence[str]) -> dict[str, str]:
-    """Read ``bus.machines``: give the address of each endpoint that is not in the bus directory.
+    """Return the address of each endpoint that ``bus.machines`` moves out of the bus directory.
 
-    A line is ``tcp://<IP address>:<first port> <stage> …``; the stages' endpoints take the ports
-    from the first on, in the order of the line. Raises ValueError, with what is wrong.
+    A line is ``tcp://<IP address>:<first port> <stage> …``. The endpoints of its stages get the
+    ports from the first one on, in the order of the line. Raises ValueError, with what is wrong.
     """
     known = publishers()
     found: dict[str, str] = {}
@@ -87,15 +88,18 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def leaves_the_machine(addresses: Mapping[str, str]) -> bool:
-    """Say whether any of these addresses is more than loopback."""
+    """Return whether any of these addresses is not a loopback address."""
     hosts = {urlsplit(address).hostname or "" for address in addresses.values()}
     return any(not ipaddress.ip_address(host).is_loopback for host in hosts)
 
 
 def read_key(path: Path) -> bytes:
-    """Give the bus's secret key. Raises NetworkError where there is none that is ours alone."""
+    """Return the secret key of the bus.
+
+    Raises NetworkError if the file has no key, or if others can read or replace the file.
+    """
     try:
-        # not to wait for a writer, where it is a pipe
+        # O_NONBLOCK: opening a pipe would wait for a writer.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
@@ -106,7 +110,7 @@ def read_key(path: Path) -> bytes:
                 raise NetworkError(
                     f"bus.key_file {path}: others can read it (mode"
                     f" {stat.S_IMODE(found.st_mode):04o}): run chmod 600 {path},"
-                    " and make another one if they may have"
+                    " and make a new key if somebody may have read it"
                 )
             key = file.read(1000).strip()
     except FileNotFoundError:
@@ -126,7 +130,7 @@ _HOW = "make one with 'bargein keys', and copy it to the other machine"
 
 
 def make_key(path: Path) -> None:
-    """Make a new secret key for a bus, in a file that only we can read. Raises OSError."""
+    """Write a new secret key to a file that only we can read. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _, secret = zmq.curve_keypair()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -137,17 +141,19 @@ def make_key(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Network:
-    """The endpoints that are not in the bus directory, and the key that opens them ("": none)."""
+    """The endpoints that are not in the bus directory, and the key of the bus."""
 
+    #: The ``tcp://`` address of each such endpoint.
     addresses: Mapping[str, str] = field(default_factory=dict)
+    #: The secret key; empty: the endpoints are open to everybody who can reach them.
     key: bytes = field(default=b"", repr=False)
 
     def where(self, directory: Path, endpoint: str) -> str:
-        """Give the ZeroMQ address of an endpoint."""
+        """Return the ZeroMQ address of an endpoint."""
         return self.addresses.get(endpoint) or f"ipc://{directory}/{endpoint}.ipc"
 
     def prepare(self, socket: zmq.Socket[bytes], endpoint: str, *, listens: bool) -> None:
-        """Set what a socket needs before it binds (``listens``) or connects to an endpoint."""
+        """Set the options of a socket before it binds to an endpoint (``listens``) or connects."""
         address = self.addresses.get(endpoint, "")
         if not address:
             return
@@ -158,7 +164,8 @@ class Network:
         public = zmq.curve_public(self.key)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self.key)
         if listens:
-            # CURVE alone lets in whoever knows the public key: the guard asks for ours
+            # CURVE alone accepts any peer that knows our public key. The guard also compares the
+            # peer's own key.
             _guard()
             socket.setsockopt(zmq.ZAP_DOMAIN, public)
             socket.setsockopt(zmq.CURVE_SERVER, 1)
@@ -167,12 +174,12 @@ class Network:
             socket.setsockopt(zmq.CURVE_SERVERKEY, public)
 
 
-#: Everything in the bus directory.
+#: All endpoints are in the bus directory.
 LOCAL = Network()
 
 
 class _Guard:
-    """Answers ZeroMQ's question whether a peer may come in, on a thread of its own (ZAP)."""
+    """Decides on a thread of its own which peers libzmq accepts (ZAP)."""
 
     def __init__(self) -> None:
         self.refused = 0
@@ -192,7 +199,10 @@ class _Guard:
 
 
 def _admitted(frames: Sequence[bytes]) -> bool:
-    """Say whether a request, as RFC 27 has it, is of a peer with the key of the socket's domain."""
+    """Return whether a ZAP request (RFC 27) comes from a peer with the key of the bus.
+
+    The socket's domain is the public key that the peer must have.
+    """
     if len(frames) != 7 or frames[0] != b"1.0" or frames[5] != b"CURVE" or len(frames[6]) != 32:
         return False
     return z85.encode(frames[6]) == frames[2]
@@ -208,5 +218,5 @@ def _guard() -> _Guard:
 
 
 def refused() -> int:
-    """Give how many peers were turned away from this process's endpoints for having another key."""
+    """Return how many peers with another key this process's endpoints have refused."""
     return _GUARDS[0].refused if _GUARDS else 0

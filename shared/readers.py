@@ -82,7 +82,7 @@ class Audience:
         #: The subscriptions that can match a topic here, by prefix.
         self.counts: Counter[str] = Counter()
 
-    def told(self, request: bytes) -> str | None:
+    def update(self, request: bytes) -> str | None:
         """Count a subscription or its end. Return the prefix of a new subscription, else None.
 
         ``request`` is what an XPUB socket receives: the byte 1 or 0, then the prefix.

@@ -1,4 +1,4 @@
-"""A bus of the test's own, in this process."""
+"""A private bus in the test's process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.wires import Wires
 
 @pytest.fixture(name="bus_directory")
 def _bus_directory() -> Iterator[Path]:
-    # pytest's own directories can be too long for a socket's path
+    # pytest's temporary directories can be too long for the path of a socket.
     with tempfile.TemporaryDirectory(prefix="bargein-") as made:
         yield prepare_directory(Path(made) / "bus")
 

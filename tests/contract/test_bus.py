@@ -104,7 +104,7 @@ def test_an_endpoint_that_cannot_be_bound(wires: Wires) -> None:
     assert "\n" not in str(e.value)
 
 
-# a reader that comes late
+# a reader that starts late
 
 
 def test_a_late_reader_gets_the_state_at_once(wires: Wires) -> None:
@@ -163,7 +163,7 @@ def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
     found = [wires.next(reader) for _ in range(501)]
     assert [d.message for d in found] == [audio(n) for n in range(501)]
     assert not reader.faults.lost
-    # that was for the first one
+    # The held messages went to the first consumer. The second one gets the held flush.
     second = wires.subscriber(messages.ReplyAudio, messages.Flush)
     wires.join(publisher, "reply.audio", "flush")
     publisher.publish(audio(501))
@@ -177,7 +177,7 @@ def test_it_waits_again_when_the_last_reader_is_gone(wires: Wires) -> None:
     wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 2)
     readers.pop().close()
     wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
-    # there is one left
+    # The other reader still consumes the topic.
     publisher.publish(audio(0))
     assert wires.next(readers[0]).message == audio(0)
     assert "reply.audio" not in publisher.held
@@ -198,7 +198,7 @@ def readers_of(publisher: bus.Publisher, name: str) -> int:
 
 
 def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires) -> None:
-    """The next is there before it is seen that the last one is gone, or not."""
+    """The publisher may notice the new reader before it notices the end of the old one."""
     publisher = wires.publisher("downlink")
     before = wires.subscriber(messages.ReplyAudio)
     wires.join(publisher, "reply.audio")
@@ -207,7 +207,7 @@ def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires)
         if n % 2:
             before.close()
         wires.join(publisher, "reply.audio")
-        # before that, or after it
+        # In odd rounds the old reader was closed before the new one was noticed.
         before.close()
         wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
         publisher.publish(audio(n))
@@ -218,7 +218,7 @@ def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires)
 
 
 def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
-    """Its connection breaks and is back: what was said meanwhile has waited."""
+    """While its connection is broken, the publisher holds the messages."""
     where = wires.directory / "link.ipc"
     publisher, reader = wires.publisher("link"), wires.subscriber(messages.ServerEvent)
     events = [messages.ServerEvent(session=1, received_ns=n) for n in range(3)]
@@ -244,7 +244,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     wires.join(publisher, "reply.audio", "reply.state", "flush")
     assert publisher.subscribed == {"reply.audio", "reply.state", "flush"}
     assert publisher.held >= {"reply.audio", "flush"}
-    # it sees what waits, while it does
+    # The observer sees held messages at once.
     publisher.publish(flush(1))
     assert wires.next(observer).message == flush(1)
     for n in range(3):
@@ -256,13 +256,13 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     found = [wires.next(reader).message for _ in range(5)]
     assert flush(1) in found
     assert [f for f in found if f != flush(1)] == [audio(n) for n in range(4)]
-    # and once
+    # The observer sees each message once.
     assert wires.next(observer).message == audio(3)
     state = messages.ReplyState(generation=1, session=1, active=[], items=[])
     publisher.publish(state)
     assert wires.next(observer).message == state
     assert observer.faults == reader.faults == bus.Faults()
-    # with the reader gone it looks on as before
+    # The observer still observes after the consumer has left.
     reader.close()
     wires.part(publisher, "reply.audio", "flush")
     publisher.publish(audio(4))
@@ -271,7 +271,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
 
 
 def test_what_waited_comes_after_the_state(wires: Wires) -> None:
-    """Who plays it learns first what of it is still to be heard."""
+    """Playback must know the state, with the generation, before it plays held audio."""
     publisher = wires.publisher("downlink")
     for n in range(3):
         publisher.publish(audio(n))
@@ -285,7 +285,7 @@ def test_what_waited_comes_after_the_state(wires: Wires) -> None:
 
 
 def test_it_does_not_come_in_the_wrong_order(wires: Wires) -> None:
-    """A reader that is connected, and not yet welcomed, is sent nothing before what waits."""
+    """A consumer that has connected gets no new message before the held messages."""
     publisher = wires.publisher("downlink")
     publisher.publish(audio(0))
     reader = wires.subscriber(messages.ReplyAudio)
@@ -307,7 +307,7 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
         with monkeypatch.context() as patch:
             patch.setattr(time, "monotonic_ns", lambda at=begin + after: at)
             publisher.publish(audio(n))
-    # what is too old takes no memory
+    # Messages that are too old take no memory.
     assert len(publisher._outlets["reply.audio"].hold or ()) == 2
     reader = wires.subscriber(messages.ReplyAudio)
     real = time.monotonic_ns
@@ -316,7 +316,7 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
         wires.join(publisher, "reply.audio")
     publisher.publish(audio(3))
     assert wires.next(reader).message == audio(3)
-    # nor where nothing is said any more
+    # The same without a new message.
     reader.close()
     wires.part(publisher, "reply.audio")
     publisher.publish(audio(4))
@@ -333,10 +333,10 @@ def test_live_sound_waits_for_nobody(wires: Wires) -> None:
     wires.join(publisher, "mic.frame")
     publisher.publish(mic(1))
     assert wires.next(reader).message == mic(1)
-    assert not reader.faults.lost  # it was not there
+    assert not reader.faults.lost  # the reader was not connected
 
 
-# what gets lost
+# lost messages
 
 
 def test_a_gap_is_seen(wires: Wires) -> None:
@@ -358,7 +358,7 @@ def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -
     first = wires.next(reader)
     assert first.stamp.seq == 0
     arrived, lost = 1, 0
-    # what was queued, and then the first that was sent after it
+    # Read the queued messages, then the first message that was sent after them.
     while (found := reader.receive()) is not None:
         arrived, lost = arrived + 1, lost + found.lost
     while found is None or found.stamp.seq < many:
@@ -375,7 +375,7 @@ def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -
 def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
     publisher, reader = wires.publisher("downlink"), wires.subscriber(messages.ReplyAudio)
     wires.join(publisher, "reply.audio")
-    # three minutes in one burst, in stretches of 20 ms
+    # Three minutes of audio in one burst, in chunks of 20 ms.
     for n in range(9000):
         publisher.publish(audio(n))
     assert [wires.next(reader).stamp.seq for _ in range(9000)] == list(range(9000))
@@ -390,7 +390,7 @@ def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
         sender.send_multipart(frames(speaker(seq), seq, age_ms=topic.max_age_ms + 1))
     sender.send_multipart(frames(speaker(5), 5, age_ms=topic.max_age_ms / 2))
     found = wires.next(reader)
-    # it came, so it is not lost
+    # The five old messages arrived, so they do not count as lost.
     assert (found.message, found.lost) == (speaker(5), 0)
     assert reader.faults.stale == {"speaker.frame": 5}
     assert not reader.faults.lost
@@ -444,7 +444,7 @@ def test_what_was_read_before_is_refused(wires: Wires) -> None:
     sender.send_multipart(frames(audio(3), 7))
     newer = frames(audio(4), 0, epoch=EPOCH + 1)
     sender.send_multipart(newer)
-    # an earlier run's, though its count goes on
+    # A message of the earlier epoch is refused although its seq is the next one.
     sender.send_multipart(frames(audio(5), 9))
     sender.send_multipart(newer)
     sender.send_multipart(frames(audio(6), 1, epoch=EPOCH + 1))
@@ -465,7 +465,7 @@ def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires)
     assert reader.faults.refused == {"reply.audio": 9}
 
 
-# what is no message
+# bytes that are no message
 
 
 def changed(message: messages.Message, seq: int, **parts: Any) -> list[bytes]:
@@ -535,7 +535,7 @@ def test_memory_has_a_limit(wires: Wires) -> None:
     sockets = [*wires.publisher("link").sockets, *wires.subscriber(messages.ServerEvent).sockets]
     limits = {each.get(zmq.MAXMSGSIZE) for each in sockets}
     assert limits == {bus.MAX_FRAME}
-    # ZeroMQ does not connect again after that, so it is no limit of messages
+    # ZeroMQ closes the connection at this limit for good, so no message may come near it.
     assert max(kind.payload_limit for kind in messages.kinds()) * 2 < bus.MAX_FRAME
 
 
@@ -578,7 +578,7 @@ def test_nonsense_for_a_subscription_is_passed_over(wires: Wires) -> None:
     assert stranger.recv_multipart()[0] == b"link.state"
 
 
-# what is urgent
+# urgent topics
 
 
 def test_a_flush_behind_300_frames_is_read_first(wires: Wires) -> None:
@@ -629,12 +629,12 @@ def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
     senders[2].send_multipart(frames(link(), 0))
     wires.ready(reader)
     found = [type(wires.next(reader).message) for _ in range(many + 2)]
-    # each has its turn, the urgent one more of them
+    # Every endpoint is read, an urgent one more often.
     assert (
         max(found.index(messages.Control), found.index(messages.LinkState))
         <= 2 * bus.URGENT_AT_ONCE + 1
     )
-    # and when nothing else comes there is no more to wait for
+    # All messages of the flood are read as well.
     assert found.count(kind) == many
 
 
@@ -644,7 +644,7 @@ def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
     for number in range(2000):
         stranger.send(b"\x01nothing.%d" % number)
         stranger.send(b"\x00gone.%d" % number)
-    # nor is one counted that ends and never was
+    # The end of a subscription that never began is not counted.
     stranger.send(b"\x00!server.event")
     stranger.send(b"\x01link.state")
     wires.join(publisher, "link.state")
@@ -682,6 +682,6 @@ def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
     by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
     assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.LOSSLESS.value}
     assert [s.get(zmq.SNDHWM) for s in wires.publisher("capture").sockets] == [Queue.STATE.value]
-    # what waits does so at its publisher
+    # The reader's own queue is short: messages wait at their publisher.
     for kind in (messages.MicFrame, messages.ReplyAudio):
         assert [s.get(zmq.RCVHWM) for s in wires.subscriber(kind).sockets] == [bus.AHEAD]

@@ -1,4 +1,4 @@
-"""config.toml: every knob, its default and what it is for."""
+"""config.toml documents every setting: its default, its unit and its meaning."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TEXT = config.FILE.read_text("utf-8")
 KNOBS = {key: (kind, default) for key, kind, default in tuple(config.keys())}
 every_knob = pytest.mark.parametrize("key", KNOBS)
 
-#: What the last word of a key says about its unit, and how a comment begins that names it.
+#: The unit that the end of a key stands for, and how the comment that names it begins.
 UNITS = {"_ms": "ms, ", "_s": "s, "}
 
 
 def lines(text: str) -> Iterator[tuple[str, str, str]]:
-    """Give each line of a file that sets something: its key, its value and its comment."""
+    """Yield the key, the value and the comment of each line that sets something."""
     section = ""
     for line in text.splitlines():
         if heading := re.fullmatch(r"\[([\w.]+)\](?:  # (\S.*))?", line):
@@ -79,7 +79,7 @@ def test_every_section_has_a_comment() -> None:
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """Give the names that a knob can be set to, where it has some."""
+    """Return the names that a setting accepts, if it only accepts some names."""
     if get_origin(kind) is Annotated:
         return choices(get_args(kind)[0])
     return get_args(kind) if get_origin(kind) is Literal else ()

@@ -25,7 +25,7 @@ def test_one_that_anybody_could_replace_is_refused(place: Path, deep: int) -> No
     try:
         said = refusal(directory)
         assert f"anyone could put another in its place, since all can write to {above}" in said
-        # as in /tmp: all can write, and nobody can touch what is another's
+        # As in /tmp: everybody can write, but can only rename their own files.
         above.chmod(0o1777)
         assert prepare_directory(directory) == directory
     finally:
@@ -41,7 +41,7 @@ def refusal(directory: Path) -> str:
     with pytest.raises(BusError) as caught:
         prepare_directory(directory)
     said = str(caught.value)
-    assert said.isprintable()  # one line
+    assert said.isprintable()  # in one line
     assert said.startswith(f"bus directory {directory}: ")
     return said
 
@@ -98,10 +98,10 @@ def test_a_path_too_long_for_a_socket_is_refused(place: Path) -> None:
     fits = place.with_name(place.name + "x" * room)
     said = refusal(place.with_name(fits.name + "x"))
     assert f"at most {MAX_PATH - longest} bytes" in said
-    # counted in bytes: é takes two
+    # The limit is in bytes: é takes two.
     refusal(fits.with_name(fits.name[:-1] + "é"))
     assert not fits.exists()
     prepare_directory(fits)
-    # and a socket really fits in there
+    # Sockets can really be bound there.
     for stage in registry.STAGES:
         bus.Publisher(stage, fits).close()

@@ -1,4 +1,4 @@
-"""What benchmarks/fuzz.py does by the million, by the hundred, and with the smallest failure."""
+"""The targets of benchmarks/fuzz.py with some hundred inputs each. Hypothesis shrinks a failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared import config
 
 pytestmark = pytest.mark.contract
 
-#: FUZZ_EXAMPLES=100000 tries for longer.
+#: The number of inputs of each test. The variable FUZZ_EXAMPLES=100000 asks for more.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 every_target = pytest.mark.parametrize("target", fuzz.TARGETS)
 
@@ -62,7 +62,7 @@ def test_any_bytes_are_read_or_refused(target: str, said: bytes) -> None:
 def test_the_runner_bends_what_it_is_given(target: str) -> None:
     counted = fuzz.fuzz(target, 300, seed=5)
     assert counted.total() == 300
-    # neither all good nor all broken at once
+    # Some inputs must be accepted, and some refused.
     assert min(counted["accepted"], counted["refused"]) > 30
     assert counted == fuzz.fuzz(target, 300, seed=5)
 
@@ -80,7 +80,7 @@ def test_a_fault_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("text", ["\udcff", "a\udc80b"])
 def test_bytes_that_are_no_text_are_no_setting(text: str) -> None:
-    # as the environment and the command line give them: they could be neither sent nor shown
+    # Python represents bytes that are not UTF-8 like this. They can be neither sent nor shown.
     for environment, line in (
         ({"BARGEIN_SESSION__VOICE": text}, []),
         ({}, [f"session.voice={text}"]),

@@ -1,4 +1,4 @@
-"""Bytes that nobody should send: whatever they are, they are refused in one line, or read."""
+"""Arbitrary bytes from the bus and from the server: each is read, or refused in one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.contract
 
 kinds = st.sampled_from(KINDS)
 
-# anything that msgpack can say, and keys that it cannot take
+# Every type of msgpack, and keys that are no text.
 leaves: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
@@ -51,13 +51,13 @@ payloads = st.binary(max_size=8) | st.sampled_from([bytes(960), bytes(messages.M
 
 
 def attempt(kind: type[messages.Message], packed: bytes, payload: bytes) -> messages.Message | None:
-    """Read what may be a message; give it, or None where it was refused as it should be."""
+    """Return the message that bytes are, or None if they are refused in one printable line."""
     try:
         message, stamp = codec.decode(kind, packed, payload)
     except codec.BadMessage as error:
         said = str(error)
     else:
-        # what is read is a message like any other
+        # The message can be sent again.
         assert codec.decode(kind, *codec.encode(message, stamp)) == (message, stamp)
         return message
     assert said.isprintable()
@@ -112,7 +112,7 @@ def test_any_part_of_it(kind: type[messages.Message], data: st.DataObject) -> No
 
 @dataclass
 class Wire:
-    """A publisher that is none of ours, and its reader."""
+    """A foreign publisher, and its reader."""
 
     sender: zmq.Socket[bytes]
     reader: bus.Subscriber
@@ -180,9 +180,9 @@ def test_the_publisher_lives_on(wires: Wires, said: bytes) -> None:
             stranger.sendall(said)
             stranger.shutdown(socket.SHUT_WR)
             while stranger.recv(4096):
-                pass  # until it hangs up
+                pass  # it reads until the other side closes the connection
         except OSError:
-            pass  # it hung up before all was said
+            pass  # the other side closed the connection before all was sent
         reader = wires.subscriber(messages.LinkState)
         wires.join(publisher, "link.state")
         publisher.publish(messages.LinkState(state="open"))

@@ -1,4 +1,4 @@
-"""The bus over tcp: its addresses, its key, and who is neither heard nor hears."""
+"""The bus over tcp: its addresses, its key, and which peers are refused."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_key_of_another_user_is_refused(made: Path, monkeypatch: pytest.Monkey
         network.read_key(made)
 
 
-# who hears whom
+# which readers get messages
 
 
 @pytest.fixture(name="line")
@@ -202,9 +202,9 @@ def new_key() -> bytes:
 def exchange(
     wires: Wires, publishes: Network, *reads: Network, seconds: float = 20, patient: int = 1
 ) -> list[int]:
-    """Let link publish, and readers listen; give how many messages each has heard.
+    """Publish as link until the first ``patient`` readers have 20 messages each, or time is over.
 
-    Ends when the first ``patient`` readers have heard enough.
+    Return the number of messages of each reader.
     """
     publisher = bus.Publisher("link", wires.directory, publishes)
     readers = [
@@ -213,7 +213,8 @@ def exchange(
     heard = [0] * len(readers)
     try:
         poller = Poller()
-        # not for what comes: a round lasts long enough for everyone to try to get in
+        # The readers are not polled: a round lasts 20 ms even if messages arrive, so that every
+        # reader has time to connect.
         for each in publisher.sockets:
             poller.watch(each)
         end = time.monotonic() + seconds
@@ -248,7 +249,7 @@ def test_a_publisher_without_the_key_is_heard_by_nobody(
     wires: Wires, line: str, its: bytes
 ) -> None:
     where = network.parse([line])
-    # the last one shows that it does speak
+    # The last reader has the right key: it shows that the publisher does publish.
     heard = exchange(
         wires, Network(where, its), Network(where, its), Network(where, new_key()), patient=1
     )
@@ -287,12 +288,12 @@ def test_who_knows_the_public_key_alone_is_turned_away(wires: Wires, line: str) 
 )
 def test_the_guard_admits_nothing_else(frames: list[bytes]) -> None:
     assert not network._admitted(frames)
-    # and bytes(32) is 40 zeros
+    # It admits this one: the Z85 text of bytes(32) is forty zeros.
     assert network._admitted([b"1.0", b"1", b"0" * 40, b"", b"", b"CURVE", bytes(32)])
 
 
 def test_a_network_that_is_not_there(wires: Wires) -> None:
-    # nobody has this address: it is kept for documentation
+    # No machine has this address: it is reserved for documentation (RFC 5737).
     where = network.parse(["tcp://192.0.2.1:7300 link"])
     with pytest.raises(BusError, match=r"link: cannot publish on tcp://192\.0\.2\.1:7300: "):
         bus.Publisher("link", wires.directory, Network(where, new_key()))

@@ -1,4 +1,4 @@
-"""The loop that every stage is, in this process, with a clock of the test's own."""
+"""The loop of a stage and its command line, in the test's process, some with a simulated clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _open_stage(wires: Wires) -> Iterator[Open]:
 
 
 class Clock:
-    """A clock that goes on only while the loop waits, and a poller that does not wait."""
+    """A clock that advances only while the loop waits, and a poller that does not wait."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -61,7 +61,7 @@ class Clock:
         return []
 
     def watch(self, what: object) -> None:
-        """Nothing ever comes."""
+        """Do nothing: no message ever arrives."""
 
 
 @pytest.fixture(name="clock")
@@ -198,7 +198,7 @@ def test_refused_messages_are_said_when_there_are_more(
 
 
 def beats(stage: Stage, wires: Wires, number: int) -> list[messages.Health]:
-    """Run a stage until it has told its health some times; give what it told."""
+    """Run a stage until it has published its health ``number`` times. Return the healths."""
     reader = wires.subscriber(registry.health(stage.name))
     found: list[messages.Health] = []
 
@@ -227,7 +227,7 @@ def test_its_health_comes_from_the_loop(open_stage: Open, wires: Wires) -> None:
     first, *_, last = beats(stage, wires, 3)
     assert (first.pid, first.ok) == (os.getpid(), False)
     assert first.counters == last.counters == {"underruns": 3}
-    # too long a text would have it refused
+    # A reader would refuse a longer text.
     assert len(first.state) == 1024
 
 
@@ -302,7 +302,7 @@ def test_state_is_repeated_with_each_beat(open_stage: Open, wires: Wires) -> Non
 
 
 def speaking(wires: Wires, name: str, *messages: list[bytes]) -> threading.Thread:
-    """Publish some frames from a thread, as soon as the stage here subscribes to their topic."""
+    """Publish messages from a thread as soon as the stage consumes their topic."""
 
     def speak() -> None:
         sender = wires.foreign(registry.BY_NAME[name].endpoint, name)
@@ -325,7 +325,7 @@ def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
         came.append(delivery.message.start)
 
     def look() -> None:
-        # the fault is told with the next beat
+        # The counter changes with the next heartbeat.
         if came == [0, 4, 5] and stage.counters["refused"]:
             stage.stop()
 
@@ -405,7 +405,7 @@ def test_a_thread_can_wake_it(open_stage: Open) -> None:
     stage.loop()
     thread.join()
     assert woken[-1] == 1000
-    stage.wake()  # after the end it is too late, and no error
+    stage.wake()  # no error after the end
 
 
 def test_waking_never_blocks(open_stage: Open) -> None:
@@ -580,7 +580,7 @@ def test_an_error_of_its_own_is_no_refusal(run: Run, capsys: pytest.CaptureFixtu
         stage.on_close(lambda: closed.append(stage.name))
         raise ZeroDivisionError("never")
 
-    # to start it anew may help, which it does not after any of the others
+    # This exit code says that starting the stage again may help. No other code does.
     assert run(set_up=fail) == CRASHED
     assert run(set_up=lambda stage: stage.after(0, lambda: fail(stage))) == CRASHED
     assert CRASHED not in {DONE, FAILED, BAD_CONFIG, RUNNING}

@@ -1,4 +1,4 @@
-"""The clock of another machine, followed by its messages."""
+"""The clock of another machine, estimated from its messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.clocks import LARGEST, WINDOW_NS, Clock
 pytestmark = pytest.mark.unit
 
 MS = 1_000_000
-#: There it is this much later than here.
+#: The other machine's clock is ahead by this much, ns.
 AHEAD = 10**15
 
 
@@ -26,7 +26,7 @@ def frame(captured_ns: int) -> messages.MicFrame:
 
 
 def told(clock: Clock, sent_ns: int, way_ns: int, epoch: int = 1) -> int:
-    """Send a message that is ``way_ns`` on its way; give by how much its time is off here, ns."""
+    """Read a message that travelled for ``way_ns``. Return the error of its translated time, ns."""
     message, there = clock.here(frame(sent_ns), stamp(sent_ns, epoch), sent_ns + way_ns)
     assert message.captured_ns == there.t
     assert (message.stream, message.position, message.overflows) == (1, 2, 3)
@@ -44,7 +44,7 @@ def test_times_are_right_to_within_the_fastest_way() -> None:
 def test_a_reader_that_was_stopped_is_not_misled() -> None:
     clock = Clock()
     told(clock, MS, MS)
-    # what has queued for 20 s comes in one go, the oldest first
+    # Messages that were queued for 20 s arrive at once, the oldest first.
     sent = [MS + n * 1000 * MS for n in range(1, 21)]
     read = sent[-1] + MS
     assert {told(clock, at, read - at) for at in sent} == {MS}
@@ -54,7 +54,7 @@ def test_a_reader_that_was_stopped_is_not_misled() -> None:
 def test_a_clock_that_stood_still_is_followed_after_a_window() -> None:
     clock = Clock()
     told(clock, MS, MS)
-    # its machine slept for an hour: what is sent then seems to have been long on its way
+    # The other machine slept for an hour: its next messages seem to have travelled for an hour.
     hour = 3600 * 1000 * MS
     for n in range(600):
         off = told(clock, n * 20 * MS, hour + MS)
@@ -64,7 +64,7 @@ def test_a_clock_that_stood_still_is_followed_after_a_window() -> None:
 def test_a_clock_that_drifts_is_followed() -> None:
     clock = Clock()
     off = [told(clock, n * 20 * MS + MS, MS + n * 1000) for n in range(2000)]
-    # 50 parts in a million: what it was up to two windows ago
+    # The clocks drift by 50 parts in a million: the error is the drift of two windows.
     assert all(-2 * WINDOW_NS // 20_000 <= told - n * 1000 - MS <= 0 for n, told in enumerate(off))
 
 
@@ -106,6 +106,6 @@ def test_which_fields_are_moments() -> None:
         "played_ns",
     }
     in_ns = {f for kind in kinds for f in kind.__struct_fields__ if "ns" in f.split("_")}
-    # a new field in ns is a moment or a length, and its name ends so
+    # A new field in ns is a time or a length. Lengths are listed in DURATIONS.
     assert all(name.endswith("_ns") for name in in_ns)
     assert in_ns >= messages.DURATIONS

@@ -24,7 +24,7 @@ STAMP = messages.Stamp(seq=7, epoch=1_700_000_000_000_000, t=123_456_789)
 
 
 def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
-    """Give any value of a field's type, within its limits."""
+    """Return a strategy for the values of a field's type, within its limits."""
     match kind:
         case inspect.BoolType():
             return st.booleans()
@@ -45,7 +45,7 @@ def values(kind: inspect.Type) -> st.SearchStrategy[Any]:
 
 
 def any_of(kind: type[messages.Message]) -> st.SearchStrategy[messages.Message]:
-    """Give any message of a kind, within its limits."""
+    """Return a strategy for the messages of a type, within their limits."""
     unit, most = kind.payload_unit, min(kind.payload_limit, 64)
     payload = st.integers(0, most // unit).flatmap(
         lambda units: st.binary(min_size=units * unit, max_size=units * unit)
@@ -55,7 +55,7 @@ def any_of(kind: type[messages.Message]) -> st.SearchStrategy[messages.Message]:
 
 
 def most(kind: inspect.Type) -> Any:
-    """Give the value of a field's type that takes the most bytes."""
+    """Return the value of a field's type that takes the most bytes."""
     match kind:
         case inspect.BoolType():
             return True
@@ -71,7 +71,7 @@ def most(kind: inspect.Type) -> Any:
             assert limit is not None, "a list without a limit"
             return [most(item)] * limit
         case inspect.DictType(key_type=key, value_type=value):
-            # the counters are the one map, and a stage has some dozens
+            # Only the health has maps, with some dozens of counters or topics.
             return {f"{n:03d}{most(key)[3:]}": most(value) for n in range(100)}
         case inspect.StructType(cls=cls, fields=fields):
             return cls(**{field.name: most(field.type) for field in fields})
@@ -88,7 +88,7 @@ def read(
 def refused(kind: type[messages.Message], fields: dict[Any, Any], match: str | None = None) -> None:
     with pytest.raises(codec.BadMessage, match=match) as caught:
         read(kind, fields)
-    # it is shown as one line
+    # The error is shown as one line.
     assert len(str(caught.value)) <= 200
     assert str(caught.value).isprintable()
 
@@ -129,7 +129,7 @@ def test_the_header_is_one_map_without_the_payload(kind: type[messages.Message])
 def test_a_message_with_every_field_at_its_limit_is_read(kind: type[messages.Message]) -> None:
     fields = {f.name: most(f.type) for f in info(kind).fields if f.name != "payload"}
     if kind is messages.Interruption:
-        # the words heard of one reply can be long, of all of them together they cannot
+        # Not every item of a reply can have the longest text: a reply is shorter than that.
         first, *others = fields["reports"]
         fields["reports"] = [first, *(msgspec.structs.replace(o, heard_text="") for o in others)]
     message = kind(payload=bytes(kind.payload_limit), **fields)
@@ -158,7 +158,7 @@ def test_a_header_over_its_limit_is_refused_unread() -> None:
 
 
 def over(kind: inspect.Type) -> Iterator[Any]:
-    """Give values just outside a type's limits."""
+    """Yield values just outside a type's limits."""
     match kind:
         case inspect.IntType(ge=bottom, le=top):
             assert bottom is not None
@@ -362,7 +362,7 @@ GOOD = msgpack.packb(header(messages.Control))
         msgpack.packb({None: 2}),
         b"\x81\x90\x01",  # a list for a key
         b"\x91" * 100_000,
-        struct.pack(">BI", 0xDF, 2**32 - 1),  # a map of four thousand million
+        struct.pack(">BI", 0xDF, 2**32 - 1),  # a map of 2^32 - 1 entries, without the entries
         struct.pack(">BI", 0xDD, 2**32 - 1),
         struct.pack(">BI", 0xC6, 2**32 - 1),
         b"\x81\xa1v\xa2\xff\xfe",  # not UTF-8

@@ -415,7 +415,7 @@ def test_a_reply_is_not_back_before_the_speech_is_judged(file: Path) -> None:
 def test_backchannels_are_a_list_of_words(file: Path) -> None:
     accepted(file, 'interruption.backchannels=["genau", "ja"]')
     assert errors(settings=["interruption.backchannels=genau"], file=file)
-    # as a command line has bytes that are no text
+    # Python represents bytes of a command line that are not UTF-8 like this.
     (found,) = errors(settings=['interruption.backchannels=["ja", "\udcff"]'], file=file)
     assert found.endswith("not text in UTF-8")
 
@@ -453,7 +453,7 @@ def test_where_the_stages_meet(monkeypatch: pytest.MonkeyPatch, file: Path, tmp_
     assert config.bus_directory(accepted(file, "bus.directory=b")) == tmp_path / "b"
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/9")
     assert config.bus_directory(accepted(file)) == Path("/run/user/9/bargein")
-    # the specification has one that is not absolute ignored
+    # The XDG specification says to ignore a relative path.
     for runtime in ("run", ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
         assert config.bus_directory(accepted(file)) == default_directory()

@@ -1,4 +1,4 @@
-"""The registry's answers."""
+"""The registry: looking up stages and topics."""
 
 from __future__ import annotations
 
