@@ -26,16 +26,22 @@ CHECKS: dict[str, type[Check]] = {
 
 
 def check(
-    stage: str, command: Sequence[str], *, own_only: bool = False, limit_s: float = LIMIT_S
+    stage: str,
+    command: Sequence[str],
+    *,
+    own_only: bool = False,
+    conversation: bool = True,
+    limit_s: float = LIMIT_S,
 ) -> list[Verdict]:
     """Check a command as a stage. Return what came of each rule.
 
-    ``own_only`` leaves out the rules that hold for every stage. After ``limit_s`` seconds the rules
-    that are left are not tried.
+    ``own_only`` leaves out the rules that hold for every stage. Without ``conversation`` there is
+    none with the emulator beside the other rules. After ``limit_s`` seconds the rules that are
+    left are not tried.
     """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:
-        return kind(bench).run(own_only=own_only, limit_s=limit_s)
+        return kind(bench).run(own_only=own_only, conversation=conversation, limit_s=limit_s)
 
 
 def main() -> int:

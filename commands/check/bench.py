@@ -130,9 +130,14 @@ class Bench:
     """The bus directory, the stage under test, the kit's places, and what was heard so far."""
 
     def __init__(
-        self, stage: str, command: Sequence[str], settings: Mapping[str, str] | None = None
+        self,
+        stage: str,
+        command: Sequence[str],
+        settings: Mapping[str, str] | None = None,
+        observes: Sequence[str] = (),
     ) -> None:
         self.stage = stage
+        self._observes = observes
         self.command = list(command)
         # in /tmp whatever TMPDIR says: a socket's path has to be short
         self.directory = Path(tempfile.mkdtemp(prefix="bargein-check-", dir="/tmp"))
@@ -203,15 +208,20 @@ class Bench:
     # the bus
 
     def listen(self) -> None:
-        """Connect to the stage under test, as an observer of all its topics and their consumer."""
-        for name in dict.fromkeys(row.endpoint for row in registry.published_by(self.stage)):
+        """Connect to the stage under test, as an observer of all its topics and their consumer.
+
+        Where other stages were given to observe, connect to these, and consume nothing.
+        """
+        stages = self._observes or (self.stage,)
+        rows = [row for stage in stages for row in registry.published_by(stage)]
+        for name in dict.fromkeys(row.endpoint for row in rows):
             socket = self._context.socket(zmq.SUB)
             socket.linger = 0
             socket.setsockopt(zmq.RECONNECT_IVL, 20)
-            for row in registry.published_by(self.stage):
+            for row in rows:
                 if row.endpoint == name:
                     socket.subscribe(row.name.encode())
-                    if row.queue is registry.Queue.LOSSLESS:
+                    if row.queue is registry.Queue.LOSSLESS and not self._observes:
                         socket.subscribe(b"!" + row.name.encode())
             socket.connect(f"ipc://{self.directory}/{name}.ipc")
             self._ears.append(socket)

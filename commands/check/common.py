@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from commands.check.bench import END_S, START_S, Bench, end
+from commands.check.conversation import Conversation
 from commands.check.rules import Broken, NotTried, Outcome, Rule, Verdict, judge, not_tried
 from shared import codec, messages, registry
 
@@ -37,6 +38,7 @@ class Check:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self._conversation: Conversation | None = None
         self._locked = False
 
     def own_rules(self) -> Iterable[Rule]:
@@ -69,17 +71,24 @@ class Check:
             Rule("second copy", "refuses to start a second time", self._second_copy),
             Rule("ends", "ends when it is asked to", self._ends),
         ]
+        if conversation := self._conversation:
+            promise = "takes its part in a conversation with the emulator"
+            rules.append(Rule("conversation", promise, conversation.outcome))
         return rules
 
-    def run(self, *, own_only: bool = False, limit_s: float = LIMIT_S) -> list[Verdict]:
+    def run(
+        self, *, own_only: bool = False, conversation: bool = True, limit_s: float = LIMIT_S
+    ) -> list[Verdict]:
         """Try every rule, or only those of this stage alone. Return what came of each."""
         self.bench.take(*self.neighbours)
+        if conversation and not own_only:
+            self._conversation = Conversation(self.stage, self.bench.command)
         deadline = time.monotonic() + limit_s
         verdicts: list[Verdict] = []
         why = ""
         try:
             for rule in [self._first, *self.own_rules()] if own_only else self.rules():
-                if not why and verdicts and not self.bench.running:
+                if not why and verdicts and not self.bench.running and rule.name != "conversation":
                     # so that a stage that died at one rule can still show that it keeps the others
                     self.bench.start()
                     why = "" if self._ready() else "the stage does not start again"
@@ -91,6 +100,8 @@ class Check:
                     why = "the stage did not start"
         finally:
             self.close()
+            if self._conversation is not None:
+                self._conversation.close()
         return verdicts
 
     def close(self) -> None:

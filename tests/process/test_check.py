@@ -53,14 +53,25 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for stage in CHECKS:
             begun[stage, ""] = pool.submit(
-                check, stage, [python, "-m", f"services.{stage}"], limit_s=LIMIT_S
+                check,
+                stage,
+                [python, "-m", f"services.{stage}"],
+                # a conversation of our own stages is the same one for each of them
+                conversation=stage == "capture",
+                limit_s=LIMIT_S,
             )
         for name, stage, example in EXAMPLES:
             if "node" not in example or (NODE and NPM):
                 begun[stage, name] = pool.submit(check_example, stage, example, directory)
         for rule in broken_playback.BREAKS:
             command = [python, str(broken_playback.write(rule, directory))]
-            begun["playback", rule] = pool.submit(check, "playback", command, limit_s=LIMIT_S)
+            begun["playback", rule] = pool.submit(
+                check,
+                "playback",
+                command,
+                conversation=rule == "conversation",
+                limit_s=LIMIT_S,
+            )
         for stage, rule in broken_stage.BREAKS:
             command = [python, "-m", "tests.support.broken_stage", stage, rule]
             begun[stage, rule] = pool.submit(check, stage, command, own_only=True, limit_s=LIMIT_S)
@@ -76,7 +87,7 @@ def check_example(stage: str, example: str, directory: Path) -> list[Verdict]:
         install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
         subprocess.run(install, cwd=where, check=True, capture_output=True)
     command = example.format(python=sys.executable, examples=where)
-    return check(stage, ["sh", "-c", command], limit_s=LIMIT_S)
+    return check(stage, ["sh", "-c", command], conversation="node" in example, limit_s=LIMIT_S)
 
 
 def of(verdicts: list[Verdict], outcome: Outcome) -> list[str]:

@@ -55,6 +55,11 @@ BREAKS = {
     "repeats": ("(HEARD_S if playing else REPEAT_S)", "(HEARD_S if playing else 60)"),
     "both names": ("if lossless:", "if False:"),
     "stamps": ("self.seq[topic] += 1", "pass"),
+    # The kit's own ids are short.
+    "conversation": (
+        'if m["generation"] > LAST_GENERATION:',
+        'if len(m["response_id"]) > 12:',
+    ),
     "ends": ("lambda *_: sys.exit(0)", "signal.SIG_IGN"),
 }
 
