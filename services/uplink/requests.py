@@ -1,4 +1,4 @@
-"""The events a client sends, as JSON text. Shapes are those of the GA Realtime API."""
+"""The events that a client sends, as JSON text in the shapes of the GA Realtime API."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ def _text(kind: str, **fields: Any) -> bytes:
 
 
 def append(pcm: bytes) -> bytes:
-    """Give ``input_audio_buffer.append`` for s16le at 24 kHz."""
+    """Return ``input_audio_buffer.append`` for s16le samples at 24 kHz."""
     return _APPEND % binascii.b2a_base64(pcm, newline=False)
 
 
 def in_force(config: Config) -> Session:
-    """Give [session] as [interruption] has it: who decides what is a turn, an answer, an end."""
+    """Return [session], with its turn detection adapted to ``interruption.decide``.
+
+    ``interruption.decide`` says whether the server or the client decides about turns, answers and
+    interruptions.
+    """
     turns = config.session.turn_detection
     if config.interruption.decide == "push_to_talk":
         turns = replace(turns, type="none")
     elif config.interruption.decide != "server":
-        # even where nothing interrupts: a server refuses to answer by itself what is said while it
-        # is answering, and we ask when it has done so
+        # Also for "never": a server cannot start a response while another one is active, so
+        # downlink decides when uplink asks for each response.
         turns = replace(turns, create_response=False, interrupt_response=False)
     return replace(config.session, turn_detection=turns)
 
 
 def session_update(session: Session) -> bytes:
-    """Give the ``session.update`` that asks for what [session] says."""
+    """Return the ``session.update`` that asks for the settings in [session]."""
     turns = session.turn_detection
     detection: dict[str, Any] | None = {
         "type": turns.type,
@@ -70,39 +74,39 @@ def session_update(session: Session) -> bytes:
             "type": "realtime",
             "instructions": session.instructions,
             "output_modalities": ["audio"],
-            # what the model may call (tools) belongs here: each session is told it anew
+            # Tools that the model may call belong here: each session needs them again.
             "audio": {"input": hearing, "output": {"format": pcm, "voice": session.voice}},
         },
     )
 
 
 def respond() -> bytes:
-    """Give the ``response.create`` that asks for an answer."""
+    """Return the ``response.create`` that asks for an answer."""
     return _text("response.create")
 
 
 def commit() -> bytes:
-    """Give ``input_audio_buffer.commit``: what was appended is a turn."""
+    """Return ``input_audio_buffer.commit``: the server makes the appended audio a turn."""
     return _text("input_audio_buffer.commit")
 
 
 def clear() -> bytes:
-    """Give ``input_audio_buffer.clear``: what was appended is forgotten."""
+    """Return ``input_audio_buffer.clear``: the server drops the appended audio."""
     return _text("input_audio_buffer.clear")
 
 
 def greet(instructions: str) -> bytes:
-    """Give the ``response.create`` with which the assistant speaks first."""
+    """Return the ``response.create`` that makes the assistant speak first."""
     return _text("response.create", response={"instructions": instructions})
 
 
 def cancel(response_id: str) -> bytes:
-    """Give ``response.cancel`` for one response."""
+    """Return ``response.cancel`` for one response."""
     return _text("response.cancel", response_id=response_id)
 
 
 def truncate(item_id: str, content_index: int, audio_end_ms: int) -> bytes:
-    """Give ``conversation.item.truncate``: the item keeps its audio up to ``audio_end_ms``."""
+    """Return ``conversation.item.truncate``: the item keeps its audio up to ``audio_end_ms``."""
     return _text(
         "conversation.item.truncate",
         item_id=item_id,
@@ -112,10 +116,11 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> bytes:
 
 
 def create(turn: messages.Turn, previous: str = "") -> bytes:
-    """Give ``conversation.item.create`` for a turn of an earlier session, under its new id.
+    """Return ``conversation.item.create`` for a turn of an earlier session, under its new id.
 
-    ``previous``: the item it follows, or ``root``; "" puts it at the end. What the assistant said
-    comes back as text, since no client can create its audio.
+    ``previous`` is the id of the item before the turn, or ``root`` for the beginning; "" puts the
+    turn at the end. The assistant's turns are restored as text, because a client cannot create
+    the assistant's audio.
     """
     item: dict[str, Any] = {"id": turn.new_id, "type": turn.kind}
     if turn.kind == "function_call":
@@ -132,5 +137,5 @@ def create(turn: messages.Turn, previous: str = "") -> bytes:
 
 
 def delete(item_id: str) -> bytes:
-    """Give ``conversation.item.delete``."""
+    """Return ``conversation.item.delete``: the server removes the item from the conversation."""
     return _text("conversation.item.delete", item_id=item_id)

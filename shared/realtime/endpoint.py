@@ -1,7 +1,8 @@
-"""Where the server is and how to be let in: the URL, the headers, the key.
+"""The address of the server and the credentials for it: the URL, the headers, the API key.
 
-OpenAI and any compatible server take ``Authorization: Bearer``; Azure OpenAI takes ``api-key`` on
-its GA path, ``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``.
+OpenAI and compatible servers expect the header ``Authorization: Bearer``. Azure OpenAI expects the
+header ``api-key`` on its GA path,
+``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 from shared.config import Link as Settings
 from shared.config import is_loopback
 
+#: The environment variable that holds the API key, unless link.key_file is set.
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 class KeyProblem(Exception):
-    """Raised when there is no key to use; its text says what to do."""
+    """Raised when there is no usable API key. The text says what to do."""
 
 
 def read_key(settings: Settings) -> str:
-    """Give the API key, or "" where none is needed. Raises KeyProblem, with what to do."""
+    """Return the API key, or "" if there is none and the server needs none.
+
+    Raises KeyProblem if the key is missing, cannot be read, or contains unusable characters.
+    """
     if settings.key_file:
         path = Path(settings.key_file).expanduser()
         try:
@@ -43,7 +48,7 @@ def read_key(settings: Settings) -> str:
 
 
 def request(settings: Settings, key: str) -> tuple[str, list[str]]:
-    """Give the URL to open, model included, and the headers with the key."""
+    """Return the URL to open, including the model, and the headers that carry the key."""
     parts = urlsplit(settings.url)
     query = parse_qs(parts.query, keep_blank_values=True)
     if settings.model and not {"model", "call_id", "deployment", "intent"} & set(query):
@@ -59,6 +64,6 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
 
 
 def where(url: str) -> str:
-    """Give a URL's scheme, host and port: what may be shown of it."""
+    """Return a URL's scheme, host and port, without the parts that can hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"

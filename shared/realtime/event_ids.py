@@ -1,6 +1,7 @@
-"""The ids that uplink gives events, where downlink knows the answers by them."""
+"""Prefixes of the event ids that uplink sends and that downlink recognizes in the answers."""
 
 from __future__ import annotations
 
-#: How the event ids of what puts turns back begin, so that an answer to them is known.
+#: Prefix of the event ids with which uplink restores the turns of an earlier session. An error
+#: with such an event id concerns the restoring.
 RESTORES = "restore_"

@@ -1,8 +1,9 @@
-"""Which words of a reply were heard: the transcript's place in the audio. Pure.
+"""Estimate which words of a reply were heard, by placing the transcript in the audio. Pure.
 
-The server gives no word times. What it gives is the order in which text and audio come: a piece of
-text is spoken no earlier than the audio that had come before it. Where text and audio come side by
-side that alone places the words; where the text runs far ahead, words are spread evenly.
+The server sends no word times. It only sends pieces of text and of audio in some order, and a piece
+of text is spoken no earlier than the audio that arrived before the text. If text and audio arrive
+side by side, this order is enough to place the words. If the text arrives far ahead of the audio,
+the words are spread evenly over the audio.
 """
 
 from __future__ import annotations
@@ -13,27 +14,30 @@ from collections.abc import Sequence
 from shared import messages
 from shared.audio.pcm import RATE
 
-#: Speech, where nothing better is known: 15 letters a second, blanks included.
+#: Assumed speed of speech, in samples per character including blanks: 15 characters a second.
+#: Used while the total length of the audio is not known.
 SAMPLES_PER_CHAR = RATE // 15
-#: Marks nearer than this to the one before add nothing.
+#: Least distance between two marks, in samples (0.25 s). Closer marks would not place a word
+#: noticeably better.
 SPACING = RATE // 4
-#: Text comes beside its audio when its last piece came after this share of the audio.
+#: Text counts as arriving beside its audio if its last piece arrived after at least this share of
+#: the audio.
 BESIDE = 0.6
 
 
 def split(
     text: str, marks: Sequence[messages.Mark], heard: int, received: int, *, done: bool
 ) -> tuple[str, str]:
-    """Split a transcript at the playhead, at the end of the last word that was heard.
+    """Return the heard and the unheard part of a transcript, split after the last word heard.
 
-    ``heard`` and ``received`` are samples; with ``done`` there is no more audio than ``received``.
+    ``heard`` and ``received`` are samples. ``done`` means that no audio follows after ``received``.
     """
     if done and heard >= received:
         return text, ""
     if heard == 0 or not text:
         return "", text
     end = 0
-    # a word is heard when the next one's place is reached
+    # A word counts as heard once the playhead has reached the place where the word ends.
     for at in range(1, len(text) + 1):
         if (at == len(text) or text[at].isspace()) and not text[at - 1].isspace():
             if _place(at, text, marks, received, done=done) > heard:
@@ -43,7 +47,7 @@ def split(
 
 
 def _place(at: int, text: str, marks: Sequence[messages.Mark], received: int, *, done: bool) -> int:
-    """Give where the letter ``at`` of the text is in the audio, samples."""
+    """Return the place in the audio, in samples, of the character ``at`` of the text."""
     known = bisect.bisect_right(marks, at, key=lambda mark: mark.chars) - 1
     earliest = marks[known].samples if known >= 0 else 0
     if marks and marks[-1].samples >= BESIDE * received:

@@ -1,1 +1,1 @@
-"""The uplink stage's own part."""
+"""Unit tests of the uplink stage."""

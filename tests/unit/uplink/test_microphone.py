@@ -1,4 +1,4 @@
-"""What a session is given of the microphone, and what the next one is to hear again."""
+"""Microphone remembers the turn in progress, so that the next session can hear it again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAME_MS = 20
 
 
 def frame(number: int, *, stream: int = 1) -> messages.MicClean:
-    """Make a frame that tells its number."""
+    """Return the frame with this number. Each sample holds the number plus one."""
     samples = np.full(pcm.FRAME, number % 30_000 + 1, "<i2").tobytes()
     return messages.MicClean(
         stream=stream,
@@ -29,7 +29,7 @@ def frame(number: int, *, stream: int = 1) -> messages.MicClean:
 
 
 def give(mic: Microphone, *numbers: int) -> None:
-    """Give a session so many frames."""
+    """Send the frames with these numbers to the current session."""
     for number in numbers:
         captured = frame(number)
         assert mic.missing(captured) == 0
@@ -37,7 +37,7 @@ def give(mic: Microphone, *numbers: int) -> None:
 
 
 def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
-    """Say that the person is in a turn, or not."""
+    """Return downlink's state: a turn that began at ``begun_ms``, or no turn if it is negative."""
     return messages.ReplyState(
         generation=1,
         session=session,
@@ -49,7 +49,7 @@ def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
 
 
 def numbers(stretches: list[bytes]) -> list[int]:
-    """Give which frames are in what is given again."""
+    """Return the numbers of the frames in the audio that is sent again."""
     assert all(len(s) == STRETCH * pcm.SAMPLE_BYTES for s in stretches[:-1])
     samples = pcm.to_array(b"".join(stretches)).reshape(-1, pcm.FRAME)
     assert (samples == samples[:, :1]).all()
@@ -58,7 +58,7 @@ def numbers(stretches: list[bytes]) -> list[int]:
 
 @pytest.fixture
 def mic() -> Microphone:
-    """Give a microphone that a first session has begun to hear."""
+    """Return a microphone whose first session has begun."""
     made = Microphone(MAX_AGE_NS)
     assert made.anew(1, 0) == []
     return made
@@ -66,7 +66,7 @@ def mic() -> Microphone:
 
 def test_a_turn_that_is_under_way_is_heard_again_from_where_it_began(mic: Microphone) -> None:
     give(mic, *range(100))
-    # between the frames 49 and 50, prefix padding included
+    # The turn begins between the frames 49 and 50. Prefix padding is included.
     mic.said(said(1, 50 * FRAME_MS))
     assert numbers(mic.anew(2, 100 * FRAME_MS * MS)) == list(range(50, 100))
 
@@ -77,7 +77,7 @@ def test_and_again_where_that_session_is_lost_as_well(mic: Microphone) -> None:
     mic.anew(2, 100 * FRAME_MS * MS)
     give(mic, 100, 101)
     assert numbers(mic.anew(3, 102 * FRAME_MS * MS)) == list(range(50, 102))
-    # the new server has found it at its own place
+    # The new server has detected the turn 2 frames after the beginning of its own session.
     mic.said(said(3, 2 * FRAME_MS))
     assert numbers(mic.anew(4, 102 * FRAME_MS * MS)) == list(range(52, 102))
 
@@ -108,7 +108,7 @@ def test_what_was_said_too_long_ago_is_not_said_late(mic: Microphone) -> None:
     for number in range(2, 100):
         mic.keep(frame(number).payload)
     assert mic.anew(2, frame(1).captured_ns + MAX_AGE_NS + 1) == []
-    # nor later
+    # The old turn is not sent to a later session either.
     assert mic.anew(3, frame(1).captured_ns) == []
 
 
@@ -123,7 +123,7 @@ def test_a_turn_by_the_button(mic: Microphone) -> None:
     give(mic, 0, 1)
     mic.turn_begins()
     give(mic, 2, 3)
-    # of such a session nothing is said of speech
+    # In a push-to-talk session the server does not detect speech.
     mic.said(said(1))
     assert numbers(mic.anew(2, 4 * FRAME_MS * MS)) == [2, 3]
     mic.turn_ends()
@@ -134,6 +134,7 @@ def test_what_is_missing_is_told_of_the_same_stream_only(mic: Microphone) -> Non
     assert mic.missing(frame(7)) == 0
     assert mic.missing(frame(8)) == 0
     assert mic.missing(frame(11)) == 2 * pcm.FRAME
-    # what comes twice, or from another opening of the device, is no gap
+    # A frame that comes twice is no gap, and neither is a frame of another stream: capture begins a
+    # new stream whenever it opens the device.
     assert mic.missing(frame(9)) == 0
     assert mic.missing(frame(50, stream=2)) == 0

@@ -1,4 +1,4 @@
-"""What a session is given of the conversation: all of it once, in order, and put right later."""
+"""A session gets every turn of the conversation once and in order, and gets later corrections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TALK = [turn("a", "Hello."), turn("b", "Hello!", role="assistant"), CALL, OUTPUT
 
 
 class Server:
-    """A conversation, as the events leave it; what it refuses it counts."""
+    """The server's conversation after uplink's events. It counts the items that it refuses."""
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ def ids(turns: list[messages.Turn]) -> list[str]:
 
 
 def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]:
-    """Give a new session the turns."""
+    """Begin a session with these turns, and return the replay and the server."""
     replay, server = Replay(), Server()
     replay.learn(turns)
     replay.begin_session(session)
@@ -74,7 +74,7 @@ def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]
 
 
 def held(turns: list[messages.Turn], server: Server, session: int = 2) -> list[messages.Turn]:
-    """Give the turns as downlink tells of them when it has seen what the server has."""
+    """Return the turns as downlink publishes them once it has read which items the server has."""
     return [
         msgspec.structs.replace(t, session=session, held_as=t.new_id)
         if t.new_id in server.ids
@@ -100,7 +100,8 @@ def test_what_a_session_has_it_is_not_given() -> None:
     own = [turn("a", "Hello.", session=2, held_as="a")]
     _, server = begun(own)
     assert server.ids == []
-    # though its words change: its audio is there, and is truncated
+    # Not even if its words change: the session has the turn's audio, and uplink truncates the
+    # audio instead.
     replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
     assert replay.events() == []
 
@@ -126,13 +127,13 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     replay.learn(later)
     server.take(replay.events())
     assert server.ids == ids(later)
-    # the first one, too
+    # The same holds if the first turn of the conversation changes.
     later = [turn("a", "", told=False), turn("b", "H", role="assistant"), CALL, OUTPUT]
     replay.learn(later)
     server.take(replay.events())
     assert server.ids == ids(later)
     assert replay.events() == []
-    # and by an uplink that was started since
+    # An uplink that was restarted corrects the session in the same way.
     again = Replay()
     again.begin_session(2)
     again.learn(held(later, server))
@@ -157,7 +158,7 @@ def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> Non
     replay.learn(TALK)
     replay.begin_session(2)
     server.take(replay.events()[:sent])
-    # downlink has seen some of what arrived
+    # Downlink has read the server's answers to the first ``seen`` items only.
     known = [*held(TALK[:seen], server), *TALK[seen:]]
     again = Replay()
     again.begin_session(2)
@@ -189,7 +190,7 @@ def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
 def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
     changes: list[tuple[list[int], int]],
 ) -> None:
-    """Turns are heard less of, or not at all; their order stays."""
+    """Turns lose words, or all of them, because less was heard. Their order does not change."""
     replay, server = begun([turn(f"{n}") for n in range(8)])
     said = ["Yes."] * 8
     for which, length in changes:

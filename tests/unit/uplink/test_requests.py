@@ -1,4 +1,4 @@
-"""What is sent to the server: each request is valid by the openai package's own types."""
+"""Each request to the server is valid by the types of the openai package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.openai_types import client_events, unknown_fields
 
 
 def checked(text: bytes) -> dict[str, Any]:
-    """Read a request as the service would: nothing missing, nothing unknown, no other types."""
+    """Return a request, after checking that no field is missing, unknown or of a wrong type."""
     event: dict[str, Any] = json.loads(text)
     parsed = client_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
@@ -99,7 +99,7 @@ def test_the_session_asks_for_what_is_configured() -> None:
 )
 def test_turn_detection(turns: TurnDetection, asked: dict[str, Any] | None) -> None:
     hearing = session(turn_detection=turns)["audio"]["input"]
-    assert "turn_detection" in hearing  # left out it would be the server's own choice
+    assert "turn_detection" in hearing  # without the field, the server uses its own default
     assert hearing["turn_detection"] == asked
 
 

@@ -1,4 +1,4 @@
-"""Push to talk: what is sent, and how a turn is closed."""
+"""Push to talk: the frames of a turn are sent, and the turn is committed or cleared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MS = 1_000_000
 
 
 def sent(talk: Talk, begin_ms: int, end_ms: int) -> list[int]:
-    """Offer frames captured from ``begin_ms`` on; give the times of those that are sent."""
+    """Offer the frames captured between two times, and return the times (ms) of those sent."""
     times = range(begin_ms, end_ms, 20)
     return [at for at in times if talk.takes(at * MS, pcm.FRAME)]
 
@@ -35,7 +35,7 @@ def test_what_was_captured_while_it_was_pressed_is_sent_however_late_it_comes() 
     assert sent(talk, 0, 300) == list(range(100, 300, 20))
     talk.let_go(400 * MS)
     assert closing(talk)
-    # these were under way when it was let go
+    # These frames were captured while the button was pressed, and arrive after its release.
     assert not talk.over(380 * MS)
     assert sent(talk, 300, 600) == list(range(300, 400, 20))
     assert talk.over(400 * MS)
