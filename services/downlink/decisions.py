@@ -35,8 +35,8 @@ JUDGED: dict[SpeechOutcome | None, Literal["", "interrupt", "resume"]] = {
 class Decisions:
     """Collects what is decided about the person's speech and turns.
 
-    ``first``: requests for answers are numbered from ``first + 1``. All times are ns of
-    CLOCK_MONOTONIC.
+    ``first``: requests for answers are numbered from ``first + 1``, so that uplink can tell a new
+    request from one that it has followed. All times are ns of CLOCK_MONOTONIC.
     """
 
     def __init__(self, config: Config, first: int) -> None:

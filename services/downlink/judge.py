@@ -72,22 +72,23 @@ class Judge:
     # helpers
 
     def _speech_outcome(self, speech: Speech, now_ns: int) -> SpeechOutcome | None:
-        """Return the outcome of a piece of speech, or None while it is open."""
+        """Return the outcome of a piece of speech, or None if it cannot be decided yet."""
         floor = self._floor
         until_ns = speech.certain_until_ns(now_ns)
         if not floor.held and (floor.left_ns <= speech.onset_ns or until_ns > floor.left_ns):
             # Nobody was interrupted, or the reply came to its own end during the speech.
             return SpeechOutcome.TURN if speech.ended else None
-        # The time since when the speech, with the earlier pieces, has gone on over the reply.
-        over_reply_ns = max(speech.onset_ns, floor.taken_ns) - self._earlier_ns(speech)
-        brief = until_ns - over_reply_ns < self._min_ns
+        # When the speech began over the reply. Earlier pieces of the same sentence count as if they
+        # had been spoken right before it.
+        began_ns = max(speech.onset_ns, floor.taken_ns) - self._earlier_ns(speech)
+        brief = until_ns - began_ns < self._min_ns
         if speech.ended and brief and speech.onset_ns <= floor.taken_ns:
             # It began while the assistant was silent.
             return SpeechOutcome.TURN
         if not brief:
             return self._meant()
         if floor.held and not speech.ended:
-            self.deadlines_ns.add(over_reply_ns + self._min_ns + speech.hangover_ns)
+            self.deadlines_ns.add(began_ns + self._min_ns + speech.hangover_ns)
         turn = self._log.turn_with(speech)
         if turn is not None and self._words_ns and self._count_words(turn) >= self._min_words:
             return self._meant()
@@ -111,7 +112,7 @@ class Judge:
         )
 
     def _outcome_so_far(self, speech: Speech) -> SpeechOutcome | None:
-        """Return TURN for open speech that began while the assistant was silent, and still is."""
+        """Return TURN for undecided speech if the assistant is silent, and was at its onset."""
         silent = not self._floor.held and self._floor.left_ns <= speech.onset_ns
         return SpeechOutcome.TURN if silent else None
 

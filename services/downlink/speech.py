@@ -1,7 +1,7 @@
 """The person's recent speech: as vad heard it here, and as turns that the server heard. Pure.
 
-Everything is kept at an explicit time in ns of CLOCK_MONOTONIC. `judge.py` decides what the speech
-means; this module only records it, and says which speech belongs to which turn.
+This module records speech, and says which speech belongs to which turn. `judge.py` decides what the
+speech means. All times are ns of CLOCK_MONOTONIC, and the caller passes the current time in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ PAUSE_MS = 500
 SEMANTIC_SILENCE_MS = 1000
 #: With semantic_vad: how early, in ms, the next speech may begin before the server ends the turn.
 SEMANTIC_EDGE_MS = 100
-#: How many pieces of speech heard here, and how many of the server's turns, are remembered.
+#: How many pieces of speech heard here, and how many of the server's turns, are remembered. Older
+#: ones were decided long ago.
 MAX_LOCAL = 16
 MAX_TURNS = 16
 
@@ -62,6 +63,7 @@ class Speech:
     until_ns: int = 0
     #: Whether vad heard it here. False: this is the server's account.
     local: bool = True
+    #: None: not decided yet.
     outcome: SpeechOutcome | None = None
 
     @property
@@ -80,7 +82,7 @@ class Speech:
 
 @dataclass(eq=False)
 class Turn:
-    """A turn of the person's, as the server hears it."""
+    """A turn of the person, as the server hears it."""
 
     item_id: str
     #: When the server reported the start of the turn.
@@ -95,6 +97,7 @@ class Turn:
     #: The words that the server has transcribed, and whether it has sent all of them.
     text: str = ""
     final: bool = False
+    #: None: not decided yet.
     outcome: TurnOutcome | None = None
 
 
@@ -108,7 +111,7 @@ class SpeechLog:
         self._padding_ms = detection.prefix_padding_ms if server_vad else 0
         self._server_silence_ms = silence_ms
         self._vad_silence_ns = config.vad.silence_ms * MS
-        # a pause that ends a turn is no pause inside a sentence
+        # A pause that ends a turn is not a pause inside a sentence.
         self._pause_ns = min(silence_ms, PAUSE_MS) * MS
         # Speech that begins this shortly before the server ends a turn belongs to the next turn.
         self._edge_ns = silence_ms * MS // 2 if server_vad else SEMANTIC_EDGE_MS * MS
@@ -232,6 +235,9 @@ class SpeechLog:
     # helpers
 
     def _local_speech_in(self, turn: Turn) -> list[Speech]:
+        """Return the pieces of speech that vad heard between the end of the turn before and the end
+        of this turn.
+        """
         turns = list(self._turns.values())
         at = turns.index(turn)
         after_ns = turns[at - 1].stopped_ns - self._edge_ns if at else 0
