@@ -33,7 +33,7 @@ class Output:
     """Plays chunks in the order in which they came, and moves their items' playheads.
 
     ``jitter``: samples that are gathered before a reply begins, or continues after an underrun.
-    ``fade``: samples over which a cut reply falls silent.
+    ``fade``: samples over which sound fades: out at a flush, out and in around an underrun.
     """
 
     def __init__(self, jitter: int, fade: int) -> None:

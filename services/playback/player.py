@@ -30,10 +30,11 @@ class Player:
     """Accepts or refuses audio, keeps the playhead of each item, and passes samples on.
 
     ``jitter``: samples that are gathered before a reply begins, or continues after an underrun.
-    ``fade``: samples over which a cut reply falls silent.
+    ``fade``: samples over which sound fades: out at a flush, out and in around an underrun.
     """
 
     def __init__(self, generation: int, jitter: int, fade: int) -> None:
+        #: The newest generation that playback knows of. Audio of an older one is refused.
         self.generation = generation
         #: The session of the last audio that came; 0 before that.
         self.session = 0
@@ -110,8 +111,9 @@ class Player:
             return cut
         if end > track.received:
             if start > track.received:
+                # If nothing came before this frame, the missing part went to a playback that is
+                # gone, or downlink did not read it: no audio was lost on the way here.
                 if track.received:
-                    # Without any audio before it, the rest went to a playback that is gone.
                     self.gap_samples += start - track.received
                 track.break_here()
             known = max(0, track.received - start)
