@@ -1,4 +1,4 @@
-"""The exit codes of a stage. README and systemd's units state them as well."""
+"""The exit codes of a stage. docs/settings.md and systemd's units state them as well."""
 
 #: The stage ended because it was asked to.
 DONE = 0

@@ -26,7 +26,7 @@ from pathlib import Path
 import pytest
 
 from commands import __main__ as bargein
-from shared import registry
+from shared import exit_codes, registry
 from tests.support.pipeline import Child, Keeper
 
 pytestmark = pytest.mark.contract
@@ -413,3 +413,9 @@ def test_the_functions_that_documents_name_exist() -> None:
             assert set(named) <= set(there), f"{name_of(path)}: {name}: {functions}"
             found += len(named)
     assert found
+
+
+def test_the_exit_codes_are_documented() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    codes = {value for name, value in vars(exit_codes).items() if name.isupper()}
+    assert {int(code) for code in re.findall(r"(?m)^\| (\d+) \|", text)} == codes
