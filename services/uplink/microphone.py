@@ -1,8 +1,8 @@
-"""The microphone as a session is given it, and what of it the next one is to hear again. Pure.
+"""The microphone's audio as a session gets it, and what the next session has to hear again. Pure.
 
-When a session is replaced in mid-turn, the server has heard a part of that turn and forgets it. So
-what was captured last is kept, and what of it belongs to the turn goes to the new session first:
-its turn detection finds the turn in one piece.
+A session that is replaced while the person speaks takes the beginning of the turn with it. So the
+newest audio is kept, and the next session gets the turn from its beginning: its turn detection then
+finds the turn in one piece.
 """
 
 from __future__ import annotations
@@ -12,52 +12,53 @@ from collections import deque
 from shared import messages
 from shared.audio import pcm
 
-#: So much is kept, samples. A turn that is longer loses its beginning.
+#: How much audio is kept, samples: 20 s. A longer turn loses its beginning.
 KEPT = 20 * pcm.RATE
-#: What never came, because a stage was restarted, is silence, up to so much.
+#: How much missing audio is replaced by silence, samples: 2 s. A restarted stage is back by then.
 GAP = 2 * pcm.RATE
-#: What is sent again goes in stretches of so much.
-STRETCH = pcm.RATE // 2
+#: The length of the chunks in which audio is sent again, samples: 0.5 s.
+CHUNK = pcm.RATE // 2
 
 
 class Microphone:
-    """Counts what a session was given, and keeps the last of it.
+    """Counts the audio that a session got, and keeps the newest of it.
 
-    ``max_age_ns``: a turn of which nothing was sent for longer is not taken up again: what comes
-    that late, in a burst, is worse than what is missing.
+    ``max_age_ns``: a turn is not sent again if its last frame was captured longer ago than this.
+    Audio that arrives so late, all at once, is worse than missing audio.
     """
 
     def __init__(self, max_age_ns: int) -> None:
         self._max_age_ns = max_age_ns
-        # with the place in the session's audio, samples: of what was not given, the next one
+        # Audio, each with its place in the session's audio, samples. The place of audio that was
+        # not sent is the place of the next audio that is.
         self._kept: deque[tuple[int, bytes]] = deque()
-        self._samples = 0  # that are kept
-        self._given = 0  # samples
-        self._given_ns = 0  # when the last of them were captured
+        self._kept_samples = 0
+        self._sent = 0  # samples that the session got
+        self._sent_ns = 0  # when the last of them were captured
         self._session = 0
-        self._speaking = False  # the person, as its server hears it
-        self._turn = -1  # where the turn that is under way begins, samples; -1: none is
+        self._speaking = False  # whether the session's server hears the person
+        self._turn = -1  # where the turn begins that is under way, samples; -1: there is none
         self._stream = self._next = 0
 
-    def missing(self, frame: messages.MicClean) -> int:
-        """Give how many samples of the same stream should have come before a frame."""
+    def missing_before(self, frame: messages.MicClean) -> int:
+        """Return how many samples of the frame's stream should have come before the frame."""
         gap = frame.position - self._next if frame.stream == self._stream else 0
         samples = len(frame.payload) // pcm.SAMPLE_BYTES
         self._stream, self._next = frame.stream, frame.position + samples
         return max(0, gap)
 
-    def keep(self, captured: bytes, given_ns: int = 0) -> None:
-        """Keep s16le; ``given_ns``: it was given to the session, and captured then."""
+    def keep(self, captured: bytes, sent_ns: int = 0) -> None:
+        """Keep audio, s16le. ``sent_ns``: when it was captured, if it was sent; else 0."""
         samples = len(captured) // pcm.SAMPLE_BYTES
-        self._kept.append((self._given, captured))
-        self._samples += samples
-        if given_ns:
-            self._given, self._given_ns = self._given + samples, given_ns
-        while self._samples > KEPT:
-            self._samples -= len(self._kept.popleft()[1]) // pcm.SAMPLE_BYTES
+        self._kept.append((self._sent, captured))
+        self._kept_samples += samples
+        if sent_ns:
+            self._sent, self._sent_ns = self._sent + samples, sent_ns
+        while self._kept_samples > KEPT:
+            self._kept_samples -= len(self._kept.popleft()[1]) // pcm.SAMPLE_BYTES
 
-    def said(self, state: messages.ReplyState) -> None:
-        """Learn whether the person is in a turn, as the server hears it, and since when."""
+    def reply_state(self, state: messages.ReplyState) -> None:
+        """Note whether the server hears the person, and where that turn begins."""
         if state.session != self._session:
             return
         if state.speaking:
@@ -67,27 +68,27 @@ class Microphone:
         self._speaking = state.speaking
 
     def turn_begins(self) -> None:
-        """Push to talk: a turn begins with what is given next."""
-        self._turn = self._given
+        """Push to talk: begin a turn with the audio that is sent next."""
+        self._turn = self._sent
 
     def turn_ends(self) -> None:
-        """Push to talk: the turn is over."""
+        """Push to talk: end the turn."""
         self._turn = -1
 
-    def anew(self, session: int, now_ns: int) -> list[bytes]:
-        """Begin with another session; give what of a turn it is to hear first, in stretches."""
+    def begin_session(self, session: int, now_ns: int) -> list[bytes]:
+        """Begin with a new session. Return the audio of a turn that it has to hear first."""
         self._session = session
         again: list[bytes] = []
-        if self._turn >= 0 and now_ns - self._given_ns <= self._max_age_ns:
+        if self._turn >= 0 and now_ns - self._sent_ns <= self._max_age_ns:
             again = [
                 captured
                 for place, captured in self._kept
                 if place + len(captured) // pcm.SAMPLE_BYTES > self._turn
             ]
         self._kept.clear()
-        self._samples = self._given = 0
+        self._kept_samples = self._sent = 0
         self._turn = 0 if again else -1
         for captured in again:
-            self.keep(captured, self._given_ns)
-        whole, size = b"".join(again), STRETCH * pcm.SAMPLE_BYTES
+            self.keep(captured, self._sent_ns)
+        whole, size = b"".join(again), CHUNK * pcm.SAMPLE_BYTES
         return [whole[at : at + size] for at in range(0, len(whole), size)]

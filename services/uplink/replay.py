@@ -1,8 +1,7 @@
-"""What a session lacks of the conversation, and the events that put it there. Pure.
+"""What a session lacks of the conversation, and the requests that put it there. Pure.
 
-A new session knows of nothing. What it is given is told apart from what it has already by the ids
-of the items: each turn has one id of its own in whatever session it is put into, so that what was
-sent twice, because uplink was restarted in between, is refused by the server the second time.
+A new session knows nothing. Each turn has one id of its own in every session that it is put into.
+So if an uplink dies and the next one sends a turn again, the server refuses the second one.
 """
 
 from __future__ import annotations
@@ -12,35 +11,36 @@ from shared import messages
 
 
 class Replay:
-    """Compares the history with what a session has, and gives what is to be sent, each once."""
+    """Compares the history with what the session has."""
 
     def __init__(self) -> None:
-        self.turns: list[messages.Turn] | None = None  # the history last seen; None: none yet
+        self.turns: list[messages.Turn] | None = None  # the newest history; None: none has come
         self._session = 0
-        self._sent: dict[str, str] = {}  # the id by which this session was given an item; "": taken
+        # The id under which this process put each turn into the session; "": it took the turn out.
+        self._sent: dict[str, str] = {}
 
     @property
-    def begun(self) -> bool:
-        """Whether anything was said at all: a conversation that goes on begins with no greeting."""
+    def conversation_begun(self) -> bool:
+        """Whether anything was said: a conversation that goes on has no second greeting."""
         return any(turn.told for turn in self.turns or ())
 
     def begin_session(self, session: int) -> None:
-        """Begin with another session."""
+        """Begin with a new session."""
         if session != self._session:
             self._session = session
             self._sent.clear()
 
-    def learn(self, turns: list[messages.Turn]) -> None:
-        """Take the history as it is now."""
+    def update(self, turns: list[messages.Turn]) -> None:
+        """Replace the history."""
         self.turns = turns
         names = {turn.item_id for turn in turns}
         self._sent = {name: held for name, held in self._sent.items() if name in names}
 
-    def events(self) -> list[bytes]:
-        """Give what to send so that the session has the history: what it lacks, in its order.
+    def send(self) -> list[bytes]:
+        """Return the requests that bring the session up to date, and take them for sent.
 
-        A turn that it was given with other words, because not all of them were heard in the end,
-        is taken out and put in anew.
+        A turn whose words have changed since, because not all of them were heard in the end, is
+        deleted and created again at its place.
         """
         turns = self.turns or []
         held = {turn.item_id: self._held(turn) for turn in turns}
@@ -54,13 +54,14 @@ class Replay:
                 if has:
                     out.append(requests.delete(has))
                 if wants:
-                    # at the end where nothing follows it: so the loss of one takes no other along
+                    # Without a turn behind it, the turn goes to the end and names no other turn:
+                    # if the server refuses one turn, it still takes the ones after that.
                     out.append(requests.create(turn, previous if at < last else ""))
                 self._sent[turn.item_id] = wants
             previous = wants or previous
         return out
 
     def _held(self, turn: messages.Turn) -> str:
-        """Give the id by which the session has a turn, or "" if it has not."""
+        """Return the id under which the session has a turn, or "" if it has not."""
         known = turn.held_as if turn.session == self._session else ""
         return self._sent.get(turn.item_id, known)

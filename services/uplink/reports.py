@@ -1,6 +1,7 @@
-"""What the server is told of an interruption: how far each item was heard.
+"""What the server is told about an interruption: how far each item was heard. Pure.
 
-Pure: fed with what downlink and playback say, it gives the requests to send and the record to keep.
+``Reports`` is fed with what downlink and playback publish, and returns the requests to send and the
+record to publish.
 """
 
 from __future__ import annotations
@@ -14,36 +15,44 @@ from shared import messages
 from shared.audio.pcm import samples_to_ms
 from shared.realtime import words
 
-#: The server's item can be about 85 ms shorter than the audio it sent (observed on the live
-#: service): a truncation past its end is an error, so what is this near to the end counts as heard
-#: to the end.
+#: The server's item can be about 85 ms shorter than the audio that it sent (measured with the live
+#: service), and a truncation past the item's end is an error. So an item that was heard to within
+#: 100 ms of its end counts as heard to its end.
 MARGIN_MS = 100
+#: How many items are remembered.
 REMEMBERED = 256
-#: Texts are long, with the places of their words, and needed until the next interruption.
+#: How many transcripts are remembered. They are long, and needed until the next interruption only.
 REMEMBERED_TEXTS = 32
+
+_Key = tuple[str, int]  # item id and content index
 
 
 class Reports:
-    """Decides, for each item of an interrupted reply and once, what the server is told.
+    """Decides what the server is told about each item of an interrupted reply, once.
 
-    ``server_cancels``: the server itself cancels what it is generating when it hears speech.
+    ``server_cancels``: the server cancels a response by itself when it hears speech.
     """
 
     def __init__(self, *, server_cancels: bool) -> None:
         self._server_cancels = server_cancels
-        self._reported: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._reported: OrderedDict[_Key, None] = OrderedDict()
         self._texts: OrderedDict[str, messages.Transcript] = OrderedDict()
-        self._heard: OrderedDict[tuple[str, int], int] = OrderedDict()  # samples, at least
-        self._sessions: OrderedDict[tuple[str, int], int] = OrderedDict()  # where items came from
+        self._heard: OrderedDict[_Key, int] = OrderedDict()  # samples, at least
+        self._sessions: OrderedDict[_Key, int] = OrderedDict()  # the session of each item
+
+    # what downlink and playback publish
 
     def transcript(self, transcript: messages.Transcript) -> None:
-        """Learn what is said in an item."""
+        """Take the words of an item."""
         self._texts[transcript.item_id] = transcript
         while len(self._texts) > REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
 
-    def state(self, state: messages.ReplyState) -> list[bytes]:
-        """Learn what the server has confirmed; give what to send for items no flush has met."""
+    def reply_state(self, state: messages.ReplyState) -> list[bytes]:
+        """Note what the server confirmed. Return the requests for items that no flush ends.
+
+        An item that began after its response was interrupted is never played: it is deleted.
+        """
         sent: list[bytes] = []
         for item in state.items:
             key = (item.item_id, item.content_index)
@@ -58,19 +67,21 @@ class Reports:
         return sent
 
     def heard(self, heard: messages.Heard) -> None:
-        """Learn how far items were heard, in case playback cannot say so when it matters."""
+        """Note how far items were heard, in case playback cannot report it at a flush."""
         for item in heard.items:
             key = (item.item_id, item.content_index)
             self._heard[key] = max(item.heard, self._heard.get(key, 0))
         while len(self._heard) > REMEMBERED:
             self._heard.popitem(last=False)
 
-    def missed(self, heard: messages.Heard, session: int) -> messages.FlushReport | None:
-        """Give what was cut before this process began, and the server was not told of.
+    # reports that uplink makes up for playback's
 
-        ``heard`` is what playback said first, ``session`` the connection there is. The uplink
-        before this one may have told the server and died; what the server has confirmed since,
-        downlink's state tells.
+    def unreported(self, heard: messages.Heard, session: int) -> messages.FlushReport | None:
+        """Return the items that were cut before this process started and never reported, or None.
+
+        ``heard`` is the first report of playback, ``session`` the open session. The uplink before
+        this one may have told the server and died: downlink's state tells what the server
+        confirmed.
         """
         items = [
             item
@@ -79,46 +90,28 @@ class Reports:
         ]
         if not items:
             return None
-        return messages.FlushReport(
-            generation=heard.generation,
-            session=session,
-            cause="told late",
-            event_ns=0,
-            flush_ns=0,
-            received_ns=0,
-            silent_ns=0,
-            latency_ns=0,
-            items=items,
-        )
-
-    def _is_open(self, key: tuple[str, int]) -> bool:
-        return key in self._sessions and key not in self._reported
+        return _report_without_times(heard.generation, session, "told late", items)
 
     def unanswered(self, flush: messages.Flush) -> messages.FlushReport:
-        """Give what is known of a flush that playback did not answer: what was heard before it."""
-        return messages.FlushReport(
-            generation=flush.generation,
-            session=flush.session,
-            cause=flush.cause,
-            event_ns=flush.event_ns,
-            flush_ns=0,
-            received_ns=0,
-            silent_ns=0,
-            latency_ns=0,
-            items=[
-                messages.HeardItem(
-                    i.item_id,
-                    i.content_index,
-                    min(self._heard.get((i.item_id, i.content_index), 0), i.received),
-                    i.received,
-                    i.done,
-                )
-                for i in flush.received
-            ],
+        """Return a report for a flush without playback's: with what was heard before the flush."""
+        items = [
+            messages.HeardItem(
+                i.item_id,
+                i.content_index,
+                min(self._heard.get((i.item_id, i.content_index), 0), i.received),
+                i.received,
+                i.done,
+            )
+            for i in flush.received
+        ]
+        return _report_without_times(
+            flush.generation, flush.session, flush.cause, items, flush.event_ns
         )
 
+    # what the server is told
+
     def cancels(self, flush: messages.Flush) -> list[str]:
-        """Give the responses to cancel by id when a flush comes."""
+        """Return the ids of the responses to cancel for a flush."""
         if flush.cause == "speech_started" and self._server_cancels:
             return []
         return list(flush.active)
@@ -127,24 +120,25 @@ class Reports:
         self,
         flush_report: messages.FlushReport,
         cancelled: Sequence[str] = (),
-        known: Container[tuple[str, int]] | None = None,
+        counted: Container[_Key] | None = None,
     ) -> tuple[list[bytes], messages.Interruption]:
-        """Give what to send for a flush that playback has carried out, and its record.
+        """Return the requests for a flush that playback reported, and the record of the flush.
 
-        ``known``: the items that the flush told of; None: all. Any other one was begun by a
-        downlink that is no more: there may be more of it than anybody knows.
+        ``counted``: the items of which downlink knows how much came; None: all. Another downlink
+        began the other items, so they may be longer than anybody knows.
         """
         sent: list[bytes] = []
         reports: list[messages.Report] = []
-        # a server that cancels by itself has sent all there will be of what it was saying
+        # A server that cancels by itself sends nothing more of an item after it heard speech.
         final = flush_report.cause == "speech_started" and self._server_cancels
         for item in flush_report.items:
             key = (item.item_id, item.content_index)
             if self._sessions.get(key, flush_report.session) != flush_report.session:
-                # an older session's, whose words this one was given: they are put right there
+                # The item is an older session's. The open session has its words as text, which
+                # are corrected with the next history.
                 self._mark_reported(key)
             report = self._report(
-                item, final=item.done or (final and (known is None or key in known))
+                item, final=item.done or (final and (counted is None or key in counted))
             )
             reports.append(report)
             if report.action == "truncate":
@@ -160,7 +154,7 @@ class Reports:
 
     def _report(self, item: messages.HeardItem, *, final: bool) -> messages.Report:
         key = (item.item_id, item.content_index)
-        # a playback that was started anew knows only what it played itself
+        # A restarted playback reports only what it played itself.
         samples = min(item.received, max(item.heard, self._heard.get(key, 0)))
         heard, received = samples_to_ms(samples), samples_to_ms(item.received)
         action: Literal["truncate", "delete", "none"] = "none"
@@ -169,7 +163,8 @@ class Reports:
         to_its_end = final and near and not item.broken
         if key not in self._reported and not (item.whole or to_its_end):
             end = max(0, min(heard, received - MARGIN_MS))
-            # less than a ms, or less than what the server may lack, is nothing that can be kept
+            # There is nothing to keep of an item if less than 1 ms was heard, or no more than the
+            # server may lack.
             action = "truncate" if end else "delete"
         self._mark_reported(key)
         said = ""
@@ -181,3 +176,37 @@ class Reports:
         self._reported[key] = None
         while len(self._reported) > REMEMBERED:
             self._reported.popitem(last=False)
+
+    def _is_open(self, key: _Key) -> bool:
+        return key in self._sessions and key not in self._reported
+
+
+def summary(record: messages.Interruption) -> str:
+    """Return one line about an interruption, for the log."""
+    heard = [
+        f"heard {r.heard_ms / 1000:.2f} of {r.received_ms / 1000:.2f} s ({r.action})"
+        for r in record.reports
+    ] or [f"cancelled {len(record.cancelled)} responses"]
+    what = "not heard to its end" if record.cause == "abandoned" else "interrupted"
+    return f"{what}: {', '.join(heard)}"
+
+
+def _report_without_times(
+    generation: int,
+    session: int,
+    cause: str,
+    items: list[messages.HeardItem],
+    event_ns: int = 0,
+) -> messages.FlushReport:
+    """Return a report that says what was heard, and not when it fell silent."""
+    return messages.FlushReport(
+        generation=generation,
+        session=session,
+        cause=cause,
+        event_ns=event_ns,
+        flush_ns=0,
+        received_ns=0,
+        silent_ns=0,
+        latency_ns=0,
+        items=items,
+    )

@@ -1,58 +1,67 @@
-"""Push to talk: which of the microphone is sent, and what is said when the button is let go.
+"""Push to talk: which microphone frames are sent, and how the turn ends. Pure.
 
-Pure. What was spoken before the button was let go may still be on its way when it is: so frames go
-by when they were captured, and the turn is closed only when one comes that was captured after.
+Frames travel, so the last frames of a turn arrive after the button was released. A frame therefore
+belongs to the turn by the time of its capture, and the turn ends when a frame arrives that was
+captured after the release.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import enum
 
 from shared.audio import pcm
 
-#: A commit takes no less than this, ms; the server refuses it, a second later.
+#: The server refuses a shorter turn, ms, and says so only a second later.
 MIN_COMMIT_MS = 100
 
 
+class TurnEnd(enum.Enum):
+    """What uplink asks of the server when a turn ends."""
+
+    COMMIT = enum.auto()  # take the audio as a turn
+    CLEAR = enum.auto()  # forget the audio: it is too short
+
+
 class Talk:
-    """The button, and the turn that is spoken while it is pressed."""
+    """The push-to-talk button, and the turn that is spoken while the button is pressed."""
 
     def __init__(self) -> None:
-        self._open_ns = -1  # since when the button is pressed; -1: it is not
-        self._until_ns = -1  # when it was let go, while the turn is not closed yet
-        self._samples = 0
+        self._pressed_ns = -1  # when the button was pressed; -1: there is no turn
+        self._released_ns = -1  # when the button was released, until the turn is closed; else -1
+        self._samples = 0  # of the turn, in the session's buffer
 
     @property
     def closing(self) -> bool:
-        """Whether the button was let go and the turn is not closed."""
-        return self._until_ns >= 0
+        """Whether the button was released and the turn is not closed."""
+        return self._released_ns >= 0
 
     def press(self, at_ns: int) -> None:
-        """The button is pressed: what was sent before belongs to no turn."""
-        self._open_ns, self._until_ns, self._samples = at_ns, -1, 0
+        """Begin a turn."""
+        self._pressed_ns, self._released_ns, self._samples = at_ns, -1, 0
 
-    def let_go(self, at_ns: int) -> None:
-        """The button is let go."""
-        if self._open_ns >= 0:
-            self._until_ns = at_ns
+    def release(self, at_ns: int) -> None:
+        """End the turn with what was captured by ``at_ns``."""
+        if self._pressed_ns >= 0:
+            self._released_ns = at_ns
 
-    def anew(self, samples: int = 0) -> None:
-        """Another session has begun, whose buffer holds so much of the turn."""
+    def begin_session(self, samples: int = 0) -> None:
+        """Go on in a new session, whose buffer has this many samples of the turn."""
         self._samples = samples
 
     def takes(self, captured_ns: int, samples: int) -> bool:
-        """Whether a frame captured at ``captured_ns`` is sent."""
-        sent = 0 <= self._open_ns <= captured_ns and not (0 <= self._until_ns <= captured_ns)
-        if sent:
+        """Return whether a frame belongs to the turn, and count it if it does."""
+        after_release = 0 <= self._released_ns <= captured_ns
+        taken = 0 <= self._pressed_ns <= captured_ns and not after_release
+        if taken:
             self._samples += samples
-        return sent
+        return taken
 
-    def over(self, captured_ns: int) -> bool:
-        """Whether a frame captured then tells that all of the turn has come."""
-        return 0 <= self._until_ns <= captured_ns
+    def ends_with(self, captured_ns: int) -> bool:
+        """Return whether a frame shows that the whole turn has arrived."""
+        return 0 <= self._released_ns <= captured_ns
 
-    def close(self) -> Literal["commit", "clear"]:
-        """Close the turn; give what the server is told."""
+    def close(self) -> TurnEnd:
+        """Close the turn, and return what to ask of the server."""
         enough = self._samples >= pcm.ms_to_samples(MIN_COMMIT_MS)
-        self._open_ns, self._until_ns, self._samples = -1, -1, 0
-        return "commit" if enough else "clear"
+        self._pressed_ns, self._released_ns, self._samples = -1, -1, 0
+        return TurnEnd.COMMIT if enough else TurnEnd.CLEAR

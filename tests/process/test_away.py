@@ -223,7 +223,6 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
         pipeline.settings["recorder.directory"] = pipeline.directory
         options = pipeline.options({})
         tap = pipeline.python("commands.tap", "echo", "transcript", *options)
-        tap.codes = {-signal.SIGTERM}
         recorder = pipeline.up("recorder")
         with contextlib.closing(bus.Publisher("downlink", pipeline.bus_directory)) as publisher:
             poller = Poller()

@@ -544,7 +544,7 @@ class Conversation(RuleBasedStateMachine):
     def tell_state(self) -> None:
         """Uplink hears what downlink knows."""
         state = self.turns.state()
-        self.requests.extend(self._checked(self.reports.state(state) or []))
+        self.requests.extend(self._checked(self.reports.reply_state(state)))
 
     def tell_heard(self) -> None:
         """Downlink and uplink hear how far the playhead is."""
@@ -580,7 +580,7 @@ class Conversation(RuleBasedStateMachine):
         flush = self.unanswered.pop(flush_report.generation, None)
         received = flush.received if flush else []
         known = {(i.item_id, i.content_index) for i in received if i.received}
-        sent, record = self.reports.flush_report(flush_report, known=known)
+        sent, record = self.reports.flush_report(flush_report, counted=known)
         self.requests.extend(self._checked(sent))
         self.turns.flush_report(flush_report)
         return record

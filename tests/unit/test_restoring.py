@@ -47,9 +47,9 @@ class Client:
 
     def restore(self, most: int = 99) -> list[dict[str, Any]]:
         """Send what the session lacks; give what it answers."""
-        self.replay.learn(self.history.turns())
+        self.replay.update(self.history.turns())
         answers = [
-            event for text in self.replay.events()[:most] for event in self.rig.raw(text.decode())
+            event for text in self.replay.send()[:most] for event in self.rig.raw(text.decode())
         ]
         self.read(answers)
         return answers
@@ -173,8 +173,8 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     before = client.holds()
     again = Replay()
     again.begin_session(client.session)
-    again.learn(blind)
-    answers = [event for text in again.events() for event in client.rig.raw(text.decode())]
+    again.update(blind)
+    answers = [event for text in again.send() for event in client.rig.raw(text.decode())]
     assert client.holds() == before
     errors = [events.read(json.dumps(event).encode()) for event in of(answers, "error")]
     assert len(errors) == len(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.uplink.microphone import KEPT, STRETCH, Microphone
+from services.uplink.microphone import CHUNK, KEPT, Microphone
 from shared import messages
 from shared.audio import pcm
 
@@ -32,7 +32,7 @@ def give(mic: Microphone, *numbers: int) -> None:
     """Send the frames with these numbers to the current session."""
     for number in numbers:
         captured = frame(number)
-        assert mic.missing(captured) == 0
+        assert mic.missing_before(captured) == 0
         mic.keep(captured.payload, captured.captured_ns)
 
 
@@ -50,7 +50,7 @@ def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
 
 def numbers(stretches: list[bytes]) -> list[int]:
     """Return the numbers of the frames in the audio that is sent again."""
-    assert all(len(s) == STRETCH * pcm.SAMPLE_BYTES for s in stretches[:-1])
+    assert all(len(s) == CHUNK * pcm.SAMPLE_BYTES for s in stretches[:-1])
     samples = pcm.to_array(b"".join(stretches)).reshape(-1, pcm.FRAME)
     assert (samples == samples[:, :1]).all()
     return [int(row[0]) - 1 for row in samples]
@@ -60,26 +60,26 @@ def numbers(stretches: list[bytes]) -> list[int]:
 def mic() -> Microphone:
     """Return a microphone whose first session has begun."""
     made = Microphone(MAX_AGE_NS)
-    assert made.anew(1, 0) == []
+    assert made.begin_session(1, 0) == []
     return made
 
 
 def test_a_turn_that_is_under_way_is_heard_again_from_where_it_began(mic: Microphone) -> None:
     give(mic, *range(100))
     # The turn begins between the frames 49 and 50. Prefix padding is included.
-    mic.said(said(1, 50 * FRAME_MS))
-    assert numbers(mic.anew(2, 100 * FRAME_MS * MS)) == list(range(50, 100))
+    mic.reply_state(said(1, 50 * FRAME_MS))
+    assert numbers(mic.begin_session(2, 100 * FRAME_MS * MS)) == list(range(50, 100))
 
 
 def test_and_again_where_that_session_is_lost_as_well(mic: Microphone) -> None:
     give(mic, *range(100))
-    mic.said(said(1, 50 * FRAME_MS))
-    mic.anew(2, 100 * FRAME_MS * MS)
+    mic.reply_state(said(1, 50 * FRAME_MS))
+    mic.begin_session(2, 100 * FRAME_MS * MS)
     give(mic, 100, 101)
-    assert numbers(mic.anew(3, 102 * FRAME_MS * MS)) == list(range(50, 102))
+    assert numbers(mic.begin_session(3, 102 * FRAME_MS * MS)) == list(range(50, 102))
     # The new server has detected the turn 2 frames after the beginning of its own session.
-    mic.said(said(3, 2 * FRAME_MS))
-    assert numbers(mic.anew(4, 102 * FRAME_MS * MS)) == list(range(52, 102))
+    mic.reply_state(said(3, 2 * FRAME_MS))
+    assert numbers(mic.begin_session(4, 102 * FRAME_MS * MS)) == list(range(52, 102))
 
 
 @pytest.mark.parametrize("last", [said(1), said(2, 0), None], ids=["over", "another's", "none"])
@@ -87,36 +87,36 @@ def test_where_no_turn_is_under_way_nothing_is(
     mic: Microphone, last: messages.ReplyState | None
 ) -> None:
     if last == said(1):
-        mic.said(said(1, 0))
+        mic.reply_state(said(1, 0))
     give(mic, *range(10))
     if last is not None:
-        mic.said(last)
-    assert mic.anew(3, 10 * FRAME_MS * MS) == []
+        mic.reply_state(last)
+    assert mic.begin_session(3, 10 * FRAME_MS * MS) == []
 
 
 def test_what_was_not_sent_meanwhile_is_a_part_of_the_turn(mic: Microphone) -> None:
     give(mic, 0, 1)
-    mic.said(said(1, 0))
+    mic.reply_state(said(1, 0))
     for number in (2, 3):
         mic.keep(frame(number).payload)
-    assert numbers(mic.anew(2, 4 * FRAME_MS * MS)) == [0, 1, 2, 3]
+    assert numbers(mic.begin_session(2, 4 * FRAME_MS * MS)) == [0, 1, 2, 3]
 
 
 def test_what_was_said_too_long_ago_is_not_said_late(mic: Microphone) -> None:
     give(mic, 0, 1)
-    mic.said(said(1, 0))
+    mic.reply_state(said(1, 0))
     for number in range(2, 100):
         mic.keep(frame(number).payload)
-    assert mic.anew(2, frame(1).captured_ns + MAX_AGE_NS + 1) == []
+    assert mic.begin_session(2, frame(1).captured_ns + MAX_AGE_NS + 1) == []
     # The old turn is not sent to a later session either.
-    assert mic.anew(3, frame(1).captured_ns) == []
+    assert mic.begin_session(3, frame(1).captured_ns) == []
 
 
 def test_what_is_kept_is_bounded(mic: Microphone) -> None:
-    mic.said(said(1, 0))
+    mic.reply_state(said(1, 0))
     most = KEPT // pcm.FRAME
     give(mic, *range(2 * most))
-    assert numbers(mic.anew(2, 2 * most * FRAME_MS * MS)) == list(range(most, 2 * most))
+    assert numbers(mic.begin_session(2, 2 * most * FRAME_MS * MS)) == list(range(most, 2 * most))
 
 
 def test_a_turn_by_the_button(mic: Microphone) -> None:
@@ -124,17 +124,17 @@ def test_a_turn_by_the_button(mic: Microphone) -> None:
     mic.turn_begins()
     give(mic, 2, 3)
     # In a push-to-talk session the server does not detect speech.
-    mic.said(said(1))
-    assert numbers(mic.anew(2, 4 * FRAME_MS * MS)) == [2, 3]
+    mic.reply_state(said(1))
+    assert numbers(mic.begin_session(2, 4 * FRAME_MS * MS)) == [2, 3]
     mic.turn_ends()
-    assert mic.anew(3, 4 * FRAME_MS * MS) == []
+    assert mic.begin_session(3, 4 * FRAME_MS * MS) == []
 
 
 def test_what_is_missing_is_told_of_the_same_stream_only(mic: Microphone) -> None:
-    assert mic.missing(frame(7)) == 0
-    assert mic.missing(frame(8)) == 0
-    assert mic.missing(frame(11)) == 2 * pcm.FRAME
+    assert mic.missing_before(frame(7)) == 0
+    assert mic.missing_before(frame(8)) == 0
+    assert mic.missing_before(frame(11)) == 2 * pcm.FRAME
     # A frame that comes twice is no gap, and neither is a frame of another stream: capture begins a
     # new stream whenever it opens the device.
-    assert mic.missing(frame(9)) == 0
-    assert mic.missing(frame(50, stream=2)) == 0
+    assert mic.missing_before(frame(9)) == 0
+    assert mic.missing_before(frame(50, stream=2)) == 0

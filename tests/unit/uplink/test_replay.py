@@ -67,9 +67,9 @@ def ids(turns: list[messages.Turn]) -> list[str]:
 def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]:
     """Begin a session with these turns, and return the replay and the server."""
     replay, server = Replay(), Server()
-    replay.learn(turns)
+    replay.update(turns)
     replay.begin_session(session)
-    server.take(replay.events())
+    server.take(replay.send())
     return replay, server
 
 
@@ -91,9 +91,9 @@ def test_a_new_session_is_given_everything_in_its_order_and_once() -> None:
     assert assistant["content"] == [{"type": "output_text", "text": "Hello!"}]
     assert (call["name"], call["call_id"], call["arguments"]) == ("weather", "call_1", "{}")
     assert (output["call_id"], output["output"]) == ("call_1", "rain")
-    assert replay.events() == []
-    replay.learn(held(TALK, server))
-    assert replay.events() == []
+    assert replay.send() == []
+    replay.update(held(TALK, server))
+    assert replay.send() == []
 
 
 def test_what_a_session_has_it_is_not_given() -> None:
@@ -103,16 +103,16 @@ def test_what_a_session_has_it_is_not_given() -> None:
     # Not even if its words change: the session has the turn's audio, and uplink truncates the
     # audio instead.
     replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
-    assert replay.events() == []
+    assert replay.send() == []
 
 
 def test_another_session_is_given_it_anew() -> None:
     replay, _ = begun(TALK, 2)
     replay.begin_session(2)
-    assert replay.events() == []
+    assert replay.send() == []
     replay.begin_session(3)
     server = Server()
-    server.take(replay.events())
+    server.take(replay.send())
     assert server.ids == ids(TALK)
 
 
@@ -124,60 +124,60 @@ def test_what_was_not_heard_is_not_told() -> None:
 def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     replay, server = begun(TALK)
     later = [TALK[0], turn("b", "Hel", role="assistant"), CALL, OUTPUT]
-    replay.learn(later)
-    server.take(replay.events())
+    replay.update(later)
+    server.take(replay.send())
     assert server.ids == ids(later)
     # The same holds if the first turn of the conversation changes.
     later = [turn("a", "", told=False), turn("b", "H", role="assistant"), CALL, OUTPUT]
-    replay.learn(later)
-    server.take(replay.events())
+    replay.update(later)
+    server.take(replay.send())
     assert server.ids == ids(later)
-    assert replay.events() == []
+    assert replay.send() == []
     # An uplink that was restarted corrects the session in the same way.
     again = Replay()
     again.begin_session(2)
-    again.learn(held(later, server))
-    assert again.events() == []
-    again.learn(
+    again.update(held(later, server))
+    assert again.send() == []
+    again.update(
         [*held(later, server)[:1], turn("b", "", told=False, session=2, held_as="b:H"), CALL]
     )
-    server.take(again.events()[:1])
+    server.take(again.send()[:1])
     assert "b:H" not in server.ids
 
 
 def test_one_that_is_refused_takes_no_other_along() -> None:
     replay = Replay()
-    replay.learn(TALK)
+    replay.update(TALK)
     replay.begin_session(2)
-    assert all("previous_item_id" not in json.loads(event) for event in replay.events())
+    assert all("previous_item_id" not in json.loads(event) for event in replay.send())
 
 
 @given(st.integers(0, 4), st.integers(0, 4))
 def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> None:
     replay, server = Replay(), Server()
-    replay.learn(TALK)
+    replay.update(TALK)
     replay.begin_session(2)
-    server.take(replay.events()[:sent])
+    server.take(replay.send()[:sent])
     # Downlink has read the server's answers to the first ``seen`` items only.
     known = [*held(TALK[:seen], server), *TALK[seen:]]
     again = Replay()
     again.begin_session(2)
-    again.learn(known)
-    server.take(again.events())
+    again.update(known)
+    server.take(again.send())
     assert server.ids == ids(TALK)
     assert server.refused == max(0, sent - seen)
 
 
 def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
     replay, server = Replay(), Server()
-    replay.learn(TALK)
+    replay.update(TALK)
     replay.begin_session(2)
-    server.take(replay.events()[:1])
+    server.take(replay.send()[:1])
     server.items.append({"id": "e"})
     again = Replay()
     again.begin_session(2)
-    again.learn([*held(TALK, server), turn("e", session=2, held_as="e")])
-    server.take(again.events())
+    again.update([*held(TALK, server), turn("e", session=2, held_as="e")])
+    server.take(again.send())
     assert server.ids == [*ids(TALK), "e"]
 
 
@@ -197,18 +197,18 @@ def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
         for number in which:
             said[number] = said[number][:length]
         turns = [turn(f"{n}", text, told=bool(text)) for n, text in enumerate(said)]
-        replay.learn(turns)
-        server.take(replay.events())
+        replay.update(turns)
+        server.take(replay.send())
         assert server.ids == ids(turns)
 
 
 def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
     replay = Replay()
-    assert not replay.begun
-    replay.learn([turn("a", "", told=False)])
-    assert not replay.begun
-    replay.learn([turn("a")])
-    assert replay.begun
+    assert not replay.conversation_begun
+    replay.update([turn("a", "", told=False)])
+    assert not replay.conversation_begun
+    replay.update([turn("a")])
+    assert replay.conversation_begun
 
 
 def test_each_session_is_told_what_the_model_is_asked_to_be() -> None:

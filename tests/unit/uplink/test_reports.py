@@ -100,11 +100,11 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
 def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
     # all that came was heard, and the server cancels: but more of it may have come to nobody
     reports = Reports(server_cancels=True)
-    sent, _ = reports.flush_report(flush_report(item(SECOND, SECOND, done=False)), known=set())
+    sent, _ = reports.flush_report(flush_report(item(SECOND, SECOND, done=False)), counted=set())
     assert asked(sent) == [truncate("item_1", 1000 - MARGIN_MS)]
     reports = Reports(server_cancels=True)
     cut = flush_report(item(SECOND, SECOND, done=False))
-    assert reports.flush_report(cut, known={("item_1", 0)})[0] == []
+    assert reports.flush_report(cut, counted={("item_1", 0)})[0] == []
     broken = messages.HeardItem("item_1", 0, SECOND, SECOND + 24, True, broken=True)
     sent, _ = Reports(server_cancels=True).flush_report(flush_report(broken))
     assert asked(sent) == [truncate("item_1", 1001 - MARGIN_MS)]
@@ -124,7 +124,7 @@ def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answe
     said(1.0)
     player.render(RATE // 5)
     reports.heard(messages.Heard(generation=1000, session=3, playing=True, items=player.items()))
-    reports.state(turns.state())
+    reports.reply_state(turns.state())
     turns, player = Turns(2000, session=3), Player(0, 0, 0)
     said(0.25)
     turns.audio_done(events.AudioDone("resp_1", "item_1", 0))
@@ -149,18 +149,18 @@ def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed
     states = [
         messages.ItemState("r", name, 0, 3 * SECOND, True, name == "told") for name in names[:-1]
     ]
-    reports.state(messages.ReplyState(generation=5, session=3, active=[], items=states))
+    reports.reply_state(messages.ReplyState(generation=5, session=3, active=[], items=states))
     reports.heard(heard)
-    missed = reports.missed(heard, 3)
+    missed = reports.unreported(heard, 3)
     assert missed is not None
     sent, record = reports.flush_report(missed)
     assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
     assert (record.generation, record.session) == (5, 3)
-    assert reports.missed(heard, 3) is None
+    assert reports.unreported(heard, 3) is None
     # another session has words instead, which are put right elsewhere
     reports = Reports(server_cancels=True)
-    reports.state(messages.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
-    missed = reports.missed(heard, 3)
+    reports.reply_state(messages.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
+    missed = reports.unreported(heard, 3)
     assert missed is None or reports.flush_report(missed)[0] == []
 
 
@@ -304,7 +304,7 @@ def test_what_the_server_has_confirmed_is_not_asked_again() -> None:
     """As another uplink asked for it, before this one began."""
     reports = Reports(server_cancels=True)
     known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=True)
-    assert reports.state(state(known)) == []
+    assert reports.reply_state(state(known)) == []
     sent, record = reports.flush_report(flush_report(item(SECOND, 2 * SECOND)))
     assert sent == []
     assert record.reports[0].action == "none"
@@ -313,7 +313,7 @@ def test_what_the_server_has_confirmed_is_not_asked_again() -> None:
 def test_an_item_that_is_merely_known_is_not_settled() -> None:
     reports = Reports(server_cancels=True)
     known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=False)
-    assert reports.state(state(known)) == []
+    assert reports.reply_state(state(known)) == []
     sent, _ = reports.flush_report(flush_report(item(SECOND, 2 * SECOND)))
     assert asked(sent) == [truncate("item_1", 1000)]
 
@@ -323,12 +323,12 @@ def test_an_item_that_is_merely_known_is_not_settled() -> None:
 
 def test_what_came_after_its_interruption_is_deleted_once_it_is_done() -> None:
     reports = Reports(server_cancels=False)
-    assert reports.state(state(late(done=False))) == []
-    assert asked(reports.state(state(late(), late("item_2")))) == [
+    assert reports.reply_state(state(late(done=False))) == []
+    assert asked(reports.reply_state(state(late(), late("item_2")))) == [
         delete("item_1"),
         delete("item_2"),
     ]
-    assert reports.state(state(late(), late("item_2"))) == []
+    assert reports.reply_state(state(late(), late("item_2"))) == []
     sent, _ = reports.flush_report(flush_report(item(0, 500)))
     assert sent == []
 
@@ -337,13 +337,13 @@ def test_what_came_after_its_interruption_is_deleted_once_it_is_done() -> None:
     "fields", [{"late": False}, {"truncated": True}, {"received": 0}, {"out_of_band": True}]
 )
 def test_nothing_else_is(fields: dict[str, Any]) -> None:
-    assert Reports(server_cancels=False).state(state(late(**fields))) == []
+    assert Reports(server_cancels=False).reply_state(state(late(**fields))) == []
 
 
 def test_what_a_flush_has_met_already_is_not_deleted_again() -> None:
     reports = Reports(server_cancels=False)
     assert asked(reports.flush_report(flush_report(item(0, 500)))[0]) == [delete("item_1")]
-    assert reports.state(state(late())) == []
+    assert reports.reply_state(state(late())) == []
 
 
 # what playback cannot say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.uplink.talk import Talk
+from services.uplink.talk import Talk, TurnEnd
 from shared.audio import pcm
 
 pytestmark = pytest.mark.unit
@@ -25,7 +25,7 @@ def closing(talk: Talk) -> bool:
 def test_nothing_is_sent_until_the_button_is_pressed() -> None:
     talk = Talk()
     assert sent(talk, 0, 1000) == []
-    talk.let_go(500 * MS)
+    talk.release(500 * MS)
     assert not closing(talk)
 
 
@@ -33,24 +33,26 @@ def test_what_was_captured_while_it_was_pressed_is_sent_however_late_it_comes() 
     talk = Talk()
     talk.press(100 * MS)
     assert sent(talk, 0, 300) == list(range(100, 300, 20))
-    talk.let_go(400 * MS)
+    talk.release(400 * MS)
     assert closing(talk)
     # These frames were captured while the button was pressed, and arrive after its release.
-    assert not talk.over(380 * MS)
+    assert not talk.ends_with(380 * MS)
     assert sent(talk, 300, 600) == list(range(300, 400, 20))
-    assert talk.over(400 * MS)
-    assert talk.close() == "commit"
+    assert talk.ends_with(400 * MS)
+    assert talk.close() is TurnEnd.COMMIT
     assert not closing(talk)
     assert sent(talk, 600, 1000) == []
 
 
-@pytest.mark.parametrize(("frames", "how"), [(0, "clear"), (4, "clear"), (5, "commit")])
-def test_a_turn_takes_a_tenth_of_a_second(frames: int, how: str) -> None:
+@pytest.mark.parametrize(
+    ("frames", "end"), [(0, TurnEnd.CLEAR), (4, TurnEnd.CLEAR), (5, TurnEnd.COMMIT)]
+)
+def test_a_turn_takes_a_tenth_of_a_second(frames: int, end: TurnEnd) -> None:
     talk = Talk()
     talk.press(0)
     assert len(sent(talk, 0, frames * 20)) == frames
-    talk.let_go(frames * 20 * MS)
-    assert talk.close() == how
+    talk.release(frames * 20 * MS)
+    assert talk.close() is end
 
 
 def test_each_turn_is_counted_alone_and_a_new_session_has_heard_nothing() -> None:
@@ -58,20 +60,20 @@ def test_each_turn_is_counted_alone_and_a_new_session_has_heard_nothing() -> Non
     talk.press(0)
     sent(talk, 0, 1000)
     talk.press(1000 * MS)
-    talk.let_go(1020 * MS)
-    assert talk.close() == "clear"
+    talk.release(1020 * MS)
+    assert talk.close() is TurnEnd.CLEAR
     talk.press(2000 * MS)
     sent(talk, 2000, 3000)
-    talk.anew()
-    talk.let_go(3000 * MS)
-    assert talk.close() == "clear"
+    talk.begin_session()
+    talk.release(3000 * MS)
+    assert talk.close() is TurnEnd.CLEAR
 
 
 def test_pressed_again_before_the_turn_was_closed_it_is_another_turn() -> None:
     talk = Talk()
     talk.press(0)
     sent(talk, 0, 1000)
-    talk.let_go(1000 * MS)
+    talk.release(1000 * MS)
     talk.press(1010 * MS)
     assert not closing(talk)
     assert sent(talk, 1000, 1100) == [1020, 1040, 1060, 1080]
