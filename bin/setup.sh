@@ -3,7 +3,7 @@
 # this file from the root of the checkout. It is not a command of its own.
 #
 #   set_up EXTRA        make .venv and install Bargein in it, with this extra of pyproject.toml ('': none)
-#   set_up_network      in CI, install the tools with which tests/process makes a second network
+#   set_up_ci           in CI, install the system packages that some tests are skipped without
 #   set_up_sound        install the sound server that tests/sound needs, if possible
 #
 # If everything is there, set_up computes one checksum and starts Python once; see `is_set_up`.
@@ -326,19 +326,30 @@ set_up() { # $1: the extra, or nothing
     release_lock
 }
 
-# --- a second network, for the tests --------------------------------------------------------------------
+# --- more system packages, for the tests --------------------------------------------------------------
 
-# With CI=true, installs ip(8), with which tests/process makes a network of its own. Without ip, the
-# tests use two addresses of this machine.
-set_up_network() {
-    if [ "${CI-}" != true ] || [ "$(uname -s)" != Linux ] || command -v ip >/dev/null; then return; fi
+# With CI=true, installs packages $3… if one of the commands in $1 is missing. $2 says what the tests do
+# without them. A failure is not fatal.
+in_ci_install() {
+    if [ "${CI-}" != true ] || [ "$(uname -s)" != Linux ]; then return; fi
+    missing=
+    for tool in $1; do
+        command -v "$tool" >/dev/null || missing=$tool
+    done
+    without=$2
+    shift 2
     find_manager
-    if [ "$manager" != apt-get ] || ! find_root; then return; fi
+    if [ -z "$missing" ] || [ -z "$manager" ] || ! find_root; then return; fi
     if [ -z "$python" ]; then python=$root/.venv/bin/python; fi
     take_lock
-    install_packages iproute2 || say "no iproute2: tests/process uses loopback as the network between two machines"
+    install_packages "$@" || say "no $missing: $without"
     rm -f "$log"
     release_lock
+}
+
+set_up_ci() {
+    in_ci_install ip "tests/process uses loopback as the network between two machines" iproute2
+    in_ci_install "node npm" "the tests of the examples in JavaScript are skipped" nodejs npm
 }
 
 # --- the sound server, for the tests ------------------------------------------------------------------

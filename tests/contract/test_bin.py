@@ -370,15 +370,25 @@ def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkou
 
 
 @pytest.mark.parametrize("status", ["0", "100"])
-def test_in_ci_a_second_network_is_set_up_or_done_without(checkout: Checkout, status: str) -> None:
+def test_in_ci_more_packages_are_installed_or_done_without(checkout: Checkout, status: str) -> None:
     done = checkout.run("test", APT_STATUS=status, CI="true")
     assert done.returncode == 0
-    assert any("install iproute2" in call for call in checkout.calls)
+    for packages in ("iproute2", "nodejs npm"):
+        assert any(f"install {packages}" in call for call in checkout.calls)
+    assert ("no npm: the tests of the examples in JavaScript" in done.stderr) == (status != "0")
     assert checkout.calls[-1] == "argument tests/sound"
     checkout.forget()
-    (checkout.path / "ip").symlink_to("/bin/sh")
+    for tool in ("ip", "node", "npm"):
+        (checkout.path / tool).symlink_to("/bin/sh")
     checkout.run("test", CI="true")
-    assert not any("iproute2" in call for call in checkout.calls)
+    assert not any("iproute2" in call or "nodejs" in call for call in checkout.calls)
+
+
+def test_without_ci_no_package_is_installed_but_the_sound_server(checkout: Checkout) -> None:
+    checkout.run("test")
+    installs = [call for call in checkout.calls if call.startswith("apt-get")]
+    assert len(installs) == 1
+    assert "install pulseaudio" in installs[0]
 
 
 def test_nothing_is_put_beside_pipewire(checkout: Checkout) -> None:
