@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import __main__ as bargein
+from commands import cli
 from shared import exit_codes, registry
 from tests.support.pipeline import Child, Keeper
 
@@ -187,7 +187,7 @@ def starts_stages(command: Command) -> bool:
     named = re.search(r"(?:^|\s)bin/(?:(demo|start)\b|bargein (\w+))", command.text)
     if named is None or "--help" in command.text:
         return False
-    return (named[1] or named[2]) not in set(bargein.COMMANDS) - {"demo", "start"}
+    return (named[1] or named[2]) not in set(cli.COMMANDS) - {"demo", "start"}
 
 
 def looks_on(command: Command) -> bool:
