@@ -306,11 +306,15 @@ class _Line:
 
 @dataclass
 class Faults:
-    """What a reader refused or missed, per topic; ``last`` says why it last refused one."""
+    """The number of messages that a subscriber refused or missed, by topic."""
 
-    refused: Counter[str] = field(default_factory=Counter)  # not a message of the topic
-    lost: Counter[str] = field(default_factory=Counter)  # gaps in seq
-    stale: Counter[str] = field(default_factory=Counter)  # older than the topic's max_age_ms
+    #: Not a message of the topic.
+    refused: Counter[str] = field(default_factory=Counter)
+    #: Missing: gaps in ``seq``.
+    lost: Counter[str] = field(default_factory=Counter)
+    #: Dropped because they were older than the topic's ``max_age_ms``.
+    stale: Counter[str] = field(default_factory=Counter)
+    #: The topic and the reason of the last refusal.
     last: str = ""
 
 

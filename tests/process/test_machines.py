@@ -193,7 +193,7 @@ def test_nobody_else_hears_any_of_it(held: Held) -> None:
         friend.close()
         for stranger in strangers:
             stranger.close()
-    held.stages["link"].wait_line("a peer with another key wanted in, and was turned away")
+    held.stages["link"].wait_line("a peer with another key tried to connect and was refused")
 
 
 def test_they_are_looked_at_from_either(held: Held) -> None:

@@ -138,7 +138,7 @@ def block():
 
 devices.open_input = devices.open_output = lambda spec: Stuck()
 sys.argv[1:] = options
-raise SystemExit(importlib.import_module("services." + name).main())
+raise SystemExit(importlib.import_module(f"services.{name}.__main__").main())
 """
 
 
