@@ -1,4 +1,4 @@
-"""A session that is replaced before its time is over: nobody notices, and nothing is lost."""
+"""A session is replaced before its time limit, at a quiet moment, and no audio is lost."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from tests.support.servers import Connection, Script, Server
 
 pytestmark = pytest.mark.process
 
+#: The session's time limit, and how long before it the renewal begins, in seconds. Short, so that
+#: the test is.
 LIMIT_S, BEFORE_S = 3.0, 2.0
 SAID = {"type": "input_text", "text": "Hello."}
 ITEM = {"id": "item_a", "type": "message", "role": "user", "status": "completed", "content": [SAID]}
 
 
 def conversing(*events: str) -> Script:
-    """Make a script that opens a session in which something was said, and sends events."""
+    """Return a script of a server: the session has one user turn, then sends these events."""
 
     def script(connection: Connection) -> None:
         servers.begin(connection)
@@ -40,7 +42,7 @@ def conversing(*events: str) -> Script:
 
 
 def frames(connection: Connection) -> list[int]:
-    """Give the numbers of the microphone's frames that a server was sent."""
+    """Return the numbers of the microphone frames that a server received."""
     appended = connection.of("input_audio_buffer.append")
     return [n for each in appended for n in recordings.appended(each.event)[:: pcm.FRAME]]
 
@@ -49,7 +51,8 @@ def frames(connection: Connection) -> list[int]:
 def test_another_session_takes_over_between_two_frames(
     kept: Keeper, tmp_path: Path, *, forced: bool
 ) -> None:
-    # who speaks and does not stop leaves no quiet moment; and the first try fails
+    # "forced": the person speaks without a pause, so there is no quiet moment. The server refuses
+    # the first attempt to open the second session.
     first = conversing(*(["input_audio_buffer.speech_started"] if forced else []))
     scripts = [first, servers.refuse("502 Bad Gateway"), servers.serve]
     with Pipeline(kept, UNHELD) as pipeline, Server(scripts) as server:
@@ -73,20 +76,20 @@ def test_another_session_takes_over_between_two_frames(
         assert not stages["link"].matching("trying again")
     assert renew.message == messages.Renew(session=opened.session, forced=forced)
     assert asked_s >= LIMIT_S - (BEFORE_S / renewal.FORCED_SHARE if forced else BEFORE_S)
-    # not a frame is missing, and none came late
+    # No frame is missing, and the frames are in order.
     assert len(frames(old)) > 20
     sent = frames(new) if forced else [*frames(old), *frames(new)]
     assert all(after == before + 1 for before, after in pairwise(sent))
     if forced:
-        # whose turn is under way is heard again from its beginning; nothing else comes twice
+        # The new session hears the turn in progress again, from the beginning of the turn.
         assert set(frames(old)) <= set(sent)
-    # the conversation came first, and nothing was asked for
+    # The new session got the conversation before any audio, and no response was requested.
     kinds = [arrival.event["type"] for arrival in new.events]
     before = kinds[: kinds.index("input_audio_buffer.append")]
     assert before == ["session.update", "conversation.item.create"]
     assert new.events[1].event["item"]["content"] == [SAID]
     assert "response.create" not in kinds
-    # there was a connection all the time, and the old one was closed as it should be
+    # A connection was open all the time, and the old one was closed normally (code 1000).
     assert {s.state for s in states[states.index(opened) :]} == {"open"}
     assert states[-1].cause == "renewed"
     assert old.closed_with == 1000
@@ -95,7 +98,7 @@ def test_another_session_takes_over_between_two_frames(
 def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst", "--expire", "6")
-        # time to think between one question and the next
+        # The person asks every 3.6 s, so that there are quiet moments between the questions.
         said = [(at, recordings.QUESTION) for at in (0.2, 3.8, 7.4)]
         pipeline.settings |= {
             "capture.device": recordings.microphone(tmp_path / "person.wav", said, 30),
@@ -115,7 +118,7 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
     assert {turn.role for turn in given} == {"user", "assistant"}
     heard = pipeline.bus.heard[:now]
     before = [each for each in heard if each.stamp.t < renewed.stamp.t]
-    # nobody spoke then, nothing was under way or played
+    # At the renewal the person was silent, no response was in progress and nothing was played.
     kinds = [
         json.loads(d.message.payload)["type"]
         for d in before
@@ -125,11 +128,11 @@ def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> N
         ("input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"),
         ("response.created", "response.done"),
     ]:
-        # of the greeting the listener may have missed the beginning
+        # The test may have subscribed after the greeting began, so it compares only the last event.
         assert [kind for kind in kinds if kind in (begun, ended)][-1] == ended
     assert not [d.message for d in before if isinstance(d.message, messages.Heard)][-1].playing
     assert not any(renew.forced for renew in pipeline.bus.all(messages.Renew))
-    # all that the microphone heard was sent, in its order, to one or the other
+    # The audio sent to both sessions is one piece of the recorded microphone, without a gap.
     sent = b"".join(
         pcm.from_array(pcm.to_array(_pcm(d.message)))
         for d in heard

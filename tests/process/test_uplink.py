@@ -1,4 +1,4 @@
-"""What uplink sends, what it does not, and that its accounts add up."""
+"""Uplink sends each microphone frame or counts why it did not, and configures each session once."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ STAGES = ("echo", "uplink", "link", "capture")
 
 @pytest.fixture
 def pipeline(kept: Keeper) -> Iterator[Pipeline]:
-    """Give a bus on which the tests take nothing away from a stage that is starting."""
+    """Return a pipeline whose test observes the bus and consumes no held message."""
     with Pipeline(kept, UNHELD) as made:
-        # frames are known by what is in them
+        # The tests recognize a frame by its samples, which the canceller would change.
         made.settings["echo.enabled"] = False
         yield made
 
 
 def numbers(connection: Connection) -> list[int]:
-    """Give the numbers of the frames that came, whose samples must all be their own."""
+    """Return the numbers of the frames that a server received, after checking their samples."""
     frames = [recordings.appended(a.event) for a in connection.of("input_audio_buffer.append")]
     assert all(frame == [frame[0]] * pcm.FRAME for frame in frames)
     return [frame[0] for frame in frames]
 
 
 def captured(pipeline: Pipeline) -> dict[int, messages.MicFrame]:
-    """Give the frames of the numbered microphone by their number."""
+    """Return the frames of the numbered microphone, by their number."""
     return {recordings.number(f.payload): f for f in pipeline.bus.all(messages.MicFrame)}
 
 
 def accounted(health: messages.Health) -> int:
-    """Give how many frames uplink has an account of."""
+    """Return how many frames uplink has counted, whether it sent them or not."""
     names = ("sent", "unsent", "late", "lost", "silent")
     return sum(health.counters.get(f"frames_{name}", 0) for name in names)
 
@@ -60,13 +60,13 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     }
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
-        # without downlink's history, uplink would hold the microphone back for a moment
+        # Downlink runs because uplink waits for its history before it sends the microphone.
         uplink = pipeline.all_up("echo", "uplink", "downlink", "link")["uplink"]
         connection = server.wait()
         connection.wait("session.update")
         capture = pipeline.stage("capture")
         connection.wait("input_audio_buffer.append")
-        # uplink stops for a while, in which the microphone goes on
+        # Stop uplink for stopped_ms. The microphone goes on.
         uplink.send(signal.SIGSTOP)
         begun = pipeline.bus.wait_for(messages.MicFrame, since=pipeline.bus.now).message
         late_ns = begun.captured_ns + stopped_ms * 1_000_000
@@ -75,11 +75,12 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
         uplink.send(signal.SIGCONT)
         pipeline.bus.wait_for(messages.MicFrame, lambda f: f.captured_ns > went_on_ns)
         capture.send(signal.SIGSTOP)
-        # of what was captured before uplink had found capture nobody can have an account
+        # Frames captured before uplink had connected to capture are not counted.
         first = numbers(connection)[0]
         health = pipeline.bus.health(
             "uplink",
-            # stopped in the midst of sending, capture may have reached only one of its readers
+            # Capture was stopped at any moment, so its last frame may have reached only one of its
+            # readers.
             lambda h: abs(accounted(h) - (max(captured(pipeline)) - first + 1)) <= 1,
             since=pipeline.bus.now,
         )
@@ -87,7 +88,7 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     frames, sent = captured(pipeline), numbers(connection)
     assert all(earlier < later for earlier, later in pairwise(sent))
     assert abs(health.counters["frames_sent"] - len(sent)) <= 1
-    # of what was captured meanwhile the newest was sent, and the rest never
+    # Uplink sent only the newest of the frames that were captured while it was stopped.
     dropped = health.counters["frames_late"] + health.counters.get("frames_lost", 0)
     assert dropped * 20 > (stopped_ms - max_age_ms) / 2
     late_ms = [
@@ -120,13 +121,14 @@ def test_the_session_is_told_once_and_greeted_once(pipeline: Pipeline) -> None:
         first = server.wait()
         first.wait("session.update")
         over.set()
-        # another connection is another session, which knows of nothing
+        # A new connection is a new session, which needs its settings and a greeting again.
         second = server.wait(2)
         second.wait("response.create")
-        # the microphone waits until it is known, or clear that nobody knows, what was said before
+        # Uplink sends the microphone only after downlink's history arrived, or after the wait for
+        # the history timed out. No downlink runs here.
         kinds = [arrival.event["type"] for arrival in second.events]
         assert "input_audio_buffer.append" not in kinds[: kinds.index("response.create")]
-        # an uplink that comes back, however soon, says what it wants and does not greet again
+        # An uplink that is restarted sends its settings again and does not greet again.
         uplink.end()
         pipeline.up("uplink")
         second.wait("session.update", 2)

@@ -1,12 +1,12 @@
-"""A conversation in which everything comes in any order, and what must hold however it goes.
+"""A state machine runs conversations in which events arrive in any order, and checks invariants.
 
-A model server speaks, is interrupted and is told what was heard; downlink's turns, the player and
-uplink's reports stand between it and the ear. Flushes and audio travel apart, each at its own time;
-flushes are lost, stages start anew. Every sample says whose it is and where it belongs, so what was
-rendered is known exactly.
+A model of the server speaks, is interrupted and learns how much was heard. Between the server and
+the ear are the real downlink turns, player and uplink reports. Flushes and audio are delivered
+separately, each at any time; flushes get lost, and stages are restarted. Every sample's value
+identifies its item and its place in the item, so the test knows exactly which samples were played.
 
-``MACHINE_EXAMPLES=20000 bin/test tests/unit/test_conversation_machine.py`` looks longer, and
-elsewhere each time.
+``MACHINE_EXAMPLES=20000 bin/test tests/unit/test_conversation_machine.py`` tries more examples,
+and other ones in each run.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ from shared import messages
 from shared.audio.pcm import samples_to_ms
 from shared.config import Interruption
 
+#: How many examples to try. 0: the default number, and the same ones in each run.
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "0"))
-#: The server has this much less of an item than it sent.
+#: How much less of an item the server has than it sent, in ms, as observed on the live service.
 SKEW_MS = 85
 
 sizes = st.lists(
@@ -52,70 +53,73 @@ picks = st.integers(0, 5)
 
 
 def sound(item: int, start: int, samples: int) -> NDArray[np.int16]:
-    """Give an item's samples: none is silent, and each tells its item and its place."""
+    """Return samples of an item. None is 0, and each value identifies the item and the place."""
     places = np.arange(start, start + samples) % 1024
     return (1024 * (item % 31 + 1) + places).astype(np.int16)
 
 
 class Asked:
-    """The player, and how much of it the duck asked for."""
+    """A player that remembers how many samples the duck requested."""
 
     def __init__(self, player: Player) -> None:
         self.player, self.samples = player, 0
         self.playing = player.playing
 
     def render(self, samples: int) -> bytes:
-        """Give its next samples."""
+        """Return the player's next samples."""
         self.samples = samples
         return self.player.render(samples)
 
 
 @dataclass(eq=False)
 class Reply:
-    """A response, as the server and the whole truth have it."""
+    """A response, with the server's state and with the truth that no stage knows entirely.
+
+    Downlink processes are numbered from 1.
+    """
 
     name: str
     session: int
     out_of_band: bool
-    state: str = "active"  # then "cancelled", and "done" once closed
-    late: bool = False  # it was cancelled, and goes on all the same
+    state: str = "active"  # then "cancelled" if it is cancelled, and "done" at its end
+    late: bool = False  # cancelled, but the server still sends audio of it
     items: list[Item] = field(default_factory=list)
-    known: set[int] = field(default_factory=set)  # the downlinks that have read of it
-    over: set[int] = field(default_factory=set)  # and those that have read that it is done
-    flushed: dict[int, int] = field(default_factory=dict)  # by which of them, at what generation
-    ended: bool = False  # some playback has carried out its interruption
+    known: set[int] = field(default_factory=set)  # downlinks that have read one of its events
+    over: set[int] = field(default_factory=set)  # downlinks that have read its response.done
+    flushed: dict[int, int] = field(default_factory=dict)  # downlink -> generation of its flush
+    ended: bool = False  # a playback has carried out its interruption
 
 
 @dataclass(eq=False)
 class Item:
-    """An item with audio: what the server has, and what became of it."""
+    """An item with audio: how much the server has, and how much each stage published or played."""
 
     number: int
     name: str
     reply: Reply
     sent: int = 0  # bytes
-    length: int = 0  # bytes that the server counts, not those that came after its cancellation
-    open: bool = True
-    kept_ms: int | None = None
+    length: int = 0  # bytes that the server counts: not those sent after the cancellation
+    open: bool = True  # the server may send more audio of it
+    kept_ms: int | None = None  # the end of the last truncation; None: not truncated
     deleted: bool = False
-    asked: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # types of uplink's requests for it
     read: int = 0  # bytes that downlink has read
-    complete: bool = False  # it has read that this is all
-    published: int = 0  # samples of it, the next to be published
-    counted: int | None = 0  # downlink's own place of the next sample; None: a new one, not known
-    ahead: int = 0  # by how much downlink's count is ahead of what it has read
-    heard: int = 0  # the last sample rendered, plus one
-    unbroken: int = 0  # the same, of its beginning, from which nothing is missing
-    lost: bool = False  # a stage that started anew has forgotten some of it
+    complete: bool = False  # downlink has read that no more audio follows
+    published: int = 0  # true place of the next sample to be published, in samples
+    counted: int | None = 0  # downlink's place of that sample; None: not known since a restart
+    ahead: int = 0  # samples by which downlink's count is ahead of the audio that it has read
+    heard: int = 0  # true place after the last sample played, in samples
+    unbroken: int = 0  # true place until which every sample was played
+    lost: bool = False  # a stage that was restarted lost part of it
 
     @property
     def length_ms(self) -> int:
-        """What the server has of it, ms."""
+        """How much of the item the server has, in ms."""
         return max(0, samples_to_ms(self.length // 2) - SKEW_MS)
 
     @property
     def believed_ms(self) -> int:
-        """What the server takes for heard, ms."""
+        """How much of the item the server believes was heard, in ms."""
         if self.deleted:
             return 0
         return samples_to_ms(self.length // 2) if self.kept_ms is None else self.kept_ms
@@ -123,26 +127,26 @@ class Item:
 
 @dataclass(frozen=True)
 class Wire:
-    """A server event under way to downlink."""
+    """A server event that downlink has not read yet."""
 
     text: bytes
     reply: Reply | None = None
     item: Item | None = None
     size: int = 0  # bytes of audio in it
-    late: bool = False  # its response was cancelled before
+    late: bool = False  # sent after its response was cancelled
 
 
 @dataclass
 class Stretch:
-    """Samples that are to be rendered."""
+    """Consecutive samples that playback has to render."""
 
     item: Item
-    start: int  # samples of the item
-    place: int  # where playback has them
+    start: int  # true place of the first sample in the item
+    place: int  # place of the first sample by playback's count
     samples: int
 
     def take(self, samples: int) -> Stretch:
-        """Take the first samples off."""
+        """Remove the first ``samples`` samples, or all if there are fewer, and return them."""
         taken = Stretch(self.item, self.start, self.place, min(samples, self.samples))
         self.start += taken.samples
         self.place += taken.samples
@@ -152,15 +156,18 @@ class Stretch:
 
 @dataclass
 class Flushed:
-    """A flush under way to playback, and what it should tell."""
+    """A flush that playback has not received yet, and the facts that its outcome must match."""
 
     flush: messages.Flush
     interrupted: list[Reply]
-    known: dict[Item, tuple[int, bool]]  # samples that downlink has, and whether that is all
+    known: dict[Item, tuple[int, bool]]  # samples that downlink has read, and whether that is all
 
 
 class Server:
-    """A Realtime server's side of one session, without its clock."""
+    """A model of a Realtime server in one session. It has no clock: the test calls each step.
+
+    ``cancels``: the server cancels its current response when it detects speech.
+    """
 
     def __init__(self, session: int, *, cancels: bool) -> None:
         self.session = session
@@ -171,7 +178,7 @@ class Server:
 
     @property
     def current(self) -> Reply | None:
-        """The response of the conversation that is under way."""
+        """The response in progress that belongs to the conversation, or None."""
         under_way = (r for r in self.replies if not r.out_of_band and r.state != "done")
         return next(under_way, None)
 
@@ -183,7 +190,7 @@ class Server:
         size: int = 0,
         **fields: Any,
     ) -> None:
-        """Send an event; one of an item has its ids."""
+        """Send an event. If an item is given, add the ids of the item and its response."""
         if reply is not None and item is not None:
             fields |= {"response_id": reply.name, "item_id": item.name, "content_index": 0}
         text = json.dumps({"type": kind, "event_id": "event_1", **fields}).encode()
@@ -191,7 +198,7 @@ class Server:
         self.out.append(Wire(text, reply, item, size, late))
 
     def create(self, out_of_band: bool) -> Reply:
-        """Begin a response."""
+        """Begin a response and return it."""
         name = f"resp_{self.session}_{len(self.replies)}"
         reply = Reply(name, self.session, out_of_band)
         self.replies.append(reply)
@@ -199,14 +206,14 @@ class Server:
         return reply
 
     def begin(self, reply: Reply, number: int) -> Item:
-        """Begin an item."""
+        """Begin an item of a response and return the item."""
         item = Item(number, f"item_{self.session}_{number}", reply)
         reply.items.append(item)
         self.items[item.name] = item
         return item
 
     def speak(self, item: Item, size: int) -> None:
-        """Send a delta of so many bytes, cut anywhere."""
+        """Send a delta of ``size`` bytes, which may end inside a sample."""
         first, last = item.sent // 2, (item.sent + size + 1) // 2
         data = sound(item.number, first, last - first).tobytes()[item.sent - 2 * first :][:size]
         item.sent += size
@@ -221,7 +228,7 @@ class Server:
         self.say("response.output_audio.done", item.reply, item)
 
     def finish(self, reply: Reply, *, close: bool = True) -> None:
-        """End a response; a server that is short of words leaves out what ends its items."""
+        """End a response. Without ``close``, leave out the events that end its open items."""
         for item in reply.items:
             if item.open and close:
                 self.close(item)
@@ -230,13 +237,13 @@ class Server:
         self.say("response.done", reply, response=self._resource(reply))
 
     def hear(self) -> None:
-        """Detect that the person begins to speak."""
+        """Detect that the person begins to speak, and cancel the response if configured."""
         self.say("input_audio_buffer.speech_started", audio_start_ms=0, item_id="item_person")
         if self.cancels and self.current is not None:
             self.current.state, self.current.late = "cancelled", True
 
     def take(self, request: bytes) -> None:
-        """Do what the client asks; what the live service refuses is an error here, too."""
+        """Carry out a client's request. Answer with an error if the live service would refuse."""
         asked: dict[str, Any] = json.loads(request)
         if asked["type"] == "response.cancel":
             for reply in self.replies:
@@ -256,7 +263,7 @@ class Server:
         assert end_ms > 0
         if end_ms > item.length_ms:
             message = f"Audio content of {item.length_ms}ms is already shorter than {end_ms}ms"
-            # of what comes after a cancellation downlink knows, and the server has not
+            # Audio sent after a cancellation reaches downlink, but the server does not keep it.
             assert item.lost or item.sent > item.length, message
             self.say("error", error={"type": "invalid_request_error", "message": message})
             return
@@ -278,7 +285,10 @@ class Server:
 
 
 class Conversation(RuleBasedStateMachine):
-    """The pure parts between the model server and the ear, and the truth beside them."""
+    """The pure parts of the stages between the model server and the ear, and the true state.
+
+    The methods check each output of the parts against the true state.
+    """
 
     @initialize(
         cancels=st.booleans(),
@@ -291,27 +301,26 @@ class Conversation(RuleBasedStateMachine):
     def begin(
         self, cancels: bool, fade: int, jitter: int, part: list[int], heard: int, duck: Any
     ) -> None:
-        """Begin with a reply that is under way."""
+        """Begin with a reply in progress."""
         self.fade, self.jitter = fade, jitter
         self.how = Interruption(duck=duck)
         self.server = Server(1, cancels=cancels)
         self.replies: dict[str, Reply] = {}
         self.items: dict[str, Item] = {}
-        # downlink, as the how-manieth since the beginning
-        self.downlink = 1
+        self.downlink = 1  # the number of the downlink process, from 1
         self.turns = Turns(generation=1000, session=1)
         self.reader = Reader(self.turns)
-        self.newest = 1000  # generation
+        self.newest = 1000  # downlink's generation
         # uplink
         self.reports = Reports(server_cancels=cancels)
         self.unanswered: dict[int, messages.Flush] = {}
         self.answered: set[int] = set()
         self.reported: set[Item] = set()
-        self.unsure: set[Item] = set()  # the server may be told of them again
-        self.told: dict[Item, int] = {}  # how far heard, as uplink was told
+        self.unsure: set[Item] = set()  # a restarted uplink may report these items again
+        self.told: dict[Item, int] = {}  # furthest published playhead, in samples
         self.requests: deque[bytes] = deque()
-        # the bus to playback
-        # with its samples' true place
+        # Messages that playback has not received yet. The number is the true place of the audio
+        # in its item, in samples.
         self.audio: deque[tuple[messages.ReplyAudio, Item, int]] = deque()
         self.flushes: deque[Flushed] = deque()
         self.start_playback()
@@ -319,23 +328,24 @@ class Conversation(RuleBasedStateMachine):
         self.go_on(heard)
 
     def start_playback(self) -> None:
-        """Begin with a playback that knows nothing."""
+        """Start a playback that knows nothing of the conversation."""
         self.player = Player(0, self.jitter, self.fade)
         self.duck = Duck(self.how)
         self.generation = 0
-        self.from_downlink = 0  # the one whose word was last heeded
-        self.pending: deque[Stretch] = deque()
-        self.tail: deque[Stretch] = deque()
-        self.first: dict[Item, int] = {}  # the place of the first samples that came
-        self.place: dict[Item, int] = {}  # and of the next
-        self.sure: dict[Item, int] = {}  # what is played behind it does not count: some is missing
-        self.raised: dict[Item, int] = {}  # the generation of its last samples
-        self.heard: dict[Item, int] = {}
-        self.delivered: set[Reply] = set()
-        self.refused: set[Reply] = set()
+        self.from_downlink = 0  # number of the downlink that raised the generation last
+        self.pending: deque[Stretch] = deque()  # samples to be played
+        self.tail: deque[Stretch] = deque()  # samples of a cut reply that fade out
+        # Places by playback's count, in samples.
+        self.first: dict[Item, int] = {}  # the first sample received
+        self.place: dict[Item, int] = {}  # the next sample to be received
+        self.sure: dict[Item, int] = {}  # the first hole: audio played after it does not count
+        self.raised: dict[Item, int] = {}  # generation of the item's last samples
+        self.heard: dict[Item, int] = {}  # after the last sample played
+        self.delivered: set[Reply] = set()  # replies of which audio was accepted
+        self.refused: set[Reply] = set()  # replies that were interrupted
         self.cut: set[Item] = set()
         self.recent: deque[messages.ReplyAudio] = deque(maxlen=3)
-        self.since_silence = 0  # samples rendered
+        self.since_silence = 0  # samples rendered since the last silence
 
     # the server
 
@@ -356,9 +366,13 @@ class Conversation(RuleBasedStateMachine):
         arrives=st.sampled_from(["audio", "events", ""]),
     )
     def say(self, whom: str, another: bool, part: list[int], arrives: str) -> None:
-        """Speak: in a reply, aside from the conversation, or in what was cancelled."""
+        """The server speaks in a reply, out of band, or in a cancelled response.
+
+        ``part`` are the sizes of the deltas, in bytes.
+        """
         reply = self._speaker(whom)
-        # half a sample at an item's end is nothing, and nothing follows it
+        # Half a sample at the end of an item is dropped. A cancelled response whose item ends so
+        # goes on with another item.
         speaking = [i for i in reply.items if i.open or (reply.late and i.sent % 2 == 0)]
         item = speaking[-1] if speaking and not another else self._new_item(reply)
         for size in part:
@@ -384,7 +398,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(pick=picks, how=st.sampled_from(["item", "reply", "reply alone", "function"]))
     def end(self, pick: int, how: str) -> None:
-        """End an item or a reply, cancelled or not; or call a function, which says nothing."""
+        """End an item or a response, cancelled or not, or begin a response without audio."""
         going = [r for r in self.server.replies if r.state != "done"]
         speaking = [i for r in going for i in r.items if i.open]
         if how == "item" and speaking:
@@ -400,7 +414,10 @@ class Conversation(RuleBasedStateMachine):
         arrives=st.sampled_from(["flush", "event", ""]),
     )
     def interrupt(self, how: str, short_of: int | None, arrives: str) -> None:
-        """The person speaks, or tells us to be silent; perhaps shortly before an item's end."""
+        """The person speaks or presses "interrupt", or judge interrupts the reply.
+
+        ``short_of``: first play the current item up to this many samples before its end.
+        """
         if short_of is not None:
             self._render_to_the_end(short_of)
         if how in ("by hand", "judged"):
@@ -416,20 +433,20 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(lowered=st.booleans(), samples=st.sampled_from([64, 480, 5000]))
     def voice(self, lowered: bool, samples: int) -> None:
-        """The reply is lowered, or held, for someone's voice; or it is judged that it goes on."""
+        """The duck lowers or pauses the reply because of a voice, or lets the reply go on."""
         self.duck.wanted = lowered
         self._render(samples)
 
     @rule(between=st.sampled_from([0, 1, 5, 100]), part=sizes)
     def interrupt_twice(self, between: int, part: list[int]) -> None:
-        """The person speaks, and again when the next reply has hardly begun."""
+        """The person speaks, and speaks again when the next reply has hardly begun."""
         self.interrupt("speech", None, "flush")
         self.say("reply", another=True, part=part, arrives="audio")
         self._render(between)
         self.interrupt("speech", None, "flush")
 
     def answer(self, count: int) -> None:
-        """The server takes requests."""
+        """The server carries out at most ``count`` of uplink's requests."""
         for _ in range(min(count, len(self.requests))):
             self.server.take(self.requests.popleft())
 
@@ -441,7 +458,7 @@ class Conversation(RuleBasedStateMachine):
         overlap=st.sampled_from([0, 0, 1, 50, 5000, -1]),
     )
     def forth(self, what: str, count: int, overlap: int) -> None:
-        """Something reaches downlink or playback."""
+        """Deliver messages to downlink or playback, or lose a flush."""
         if what == "events":
             self.read(count)
         elif what == "audio":
@@ -453,7 +470,7 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["state", "heard", "patience", "requests"]), count=st.integers(1, 4))
     def back(self, what: str, count: int) -> None:
-        """Something reaches uplink or the server."""
+        """Deliver messages to uplink or the server, or let uplink's wait for a report time out."""
         if what == "state":
             self.tell_state()
         elif what == "heard":
@@ -466,7 +483,7 @@ class Conversation(RuleBasedStateMachine):
     # downlink
 
     def read(self, count: int) -> None:
-        """Downlink reads server events."""
+        """Downlink reads at most ``count`` server events."""
         for _ in range(min(count, len(self.server.out))):
             wire = self.server.out.popleft()
             event = events.read(wire.text)
@@ -482,7 +499,7 @@ class Conversation(RuleBasedStateMachine):
             if wire.item is not None:
                 wire.item.read += wire.size
                 if wire.late and self.downlink not in wire.item.reply.flushed:
-                    # what interrupted it was told to the downlink before
+                    # A previous downlink read the event that interrupted this response.
                     wire.item.lost = True
             if isinstance(event, events.AudioDone):
                 self.items[event.item_id].complete = True
@@ -493,7 +510,7 @@ class Conversation(RuleBasedStateMachine):
                 self.tell_state()
 
     def _flushed(self, flush: messages.Flush) -> None:
-        """Downlink interrupts: from now on nothing of what it interrupts may be published."""
+        """Downlink flushes: from now on it may publish no audio of the interrupted replies."""
         assert flush.generation > self.newest
         self.newest = flush.generation
         interrupted = [
@@ -508,7 +525,7 @@ class Conversation(RuleBasedStateMachine):
             if reply.session == self.server.session and item.read and not (item.lost or item.ahead)
         }
         self.flushes.append(Flushed(flush, interrupted, known))
-        # uplink hears of it too
+        # Uplink receives the flush as well.
         cancels = self.reports.cancels(flush)
         by_itself = self.server.cancels and flush.cause == "speech_started"
         if by_itself:
@@ -522,7 +539,7 @@ class Conversation(RuleBasedStateMachine):
             self.unanswered[flush.generation] = flush
 
     def _audio(self, frame: messages.ReplyAudio) -> None:
-        """Downlink publishes audio: it must be the server's, whole, and of no interrupted reply."""
+        """Check audio that downlink publishes: the server's samples, of no interrupted reply."""
         item, samples = self.items[frame.item_id], len(frame.payload) // 2
         assert self.downlink not in item.reply.flushed, "an interrupted reply is published"
         assert frame.generation == self.newest
@@ -530,7 +547,8 @@ class Conversation(RuleBasedStateMachine):
         if item.counted is None:
             item.counted = frame.start
         if not item.counted and frame.start:
-            # this downlink read its first sample, and cannot know that it is the first
+            # A restarted downlink does not know that this is the item's first sample, so it
+            # counts from 1.
             item.counted = item.ahead = 1
         assert frame.start == item.counted
         expected = sound(item.number, item.published, samples).tobytes()
@@ -542,12 +560,12 @@ class Conversation(RuleBasedStateMachine):
     # uplink
 
     def tell_state(self) -> None:
-        """Uplink hears what downlink knows."""
+        """Downlink publishes its state, and uplink receives it."""
         state = self.turns.state()
         self.requests.extend(self._checked(self.reports.reply_state(state)))
 
     def tell_heard(self) -> None:
-        """Downlink and uplink hear how far the playhead is."""
+        """Playback publishes the playhead, and downlink and uplink receive it."""
         heard = self._playhead()
         self.turns.heard(heard)
         self.reports.heard(heard)
@@ -564,7 +582,7 @@ class Conversation(RuleBasedStateMachine):
         )
 
     def give_up(self) -> None:
-        """Uplink waits no longer for the answer to flushes that were lost."""
+        """Uplink stops waiting for playback's report about flushes that were lost."""
         coming = {flushed.flush.generation for flushed in self.flushes}
         for generation, flush in list(self.unanswered.items()):
             if generation not in coming:
@@ -573,7 +591,7 @@ class Conversation(RuleBasedStateMachine):
                     self.reported |= {self.items[r.item_id] for r in record.reports}
 
     def _answered(self, flush_report: messages.FlushReport) -> messages.Interruption | None:
-        """Uplink hears what a flush ended."""
+        """Uplink receives a flush report. Return its record, or None for a repeated report."""
         if flush_report.generation in self.answered:
             return None
         self.answered.add(flush_report.generation)
@@ -586,11 +604,11 @@ class Conversation(RuleBasedStateMachine):
         return record
 
     def _checked(self, sent: list[bytes]) -> list[bytes]:
-        """Each item is told of once, and never beyond what was heard of it."""
+        """Check that uplink reports each item once and never more than was heard of it."""
         for text in sent:
             asked: dict[str, Any] = json.loads(text)
             item = self.items[asked["item_id"]]
-            assert not item.asked or item in self.unsure, f"told of {item.name} twice"
+            assert not item.asked or item in self.unsure, f"{item.name} was reported twice"
             assert not item.reply.out_of_band
             item.asked.append(asked["type"])
             if asked["type"] == "conversation.item.truncate":
@@ -600,7 +618,11 @@ class Conversation(RuleBasedStateMachine):
     # playback
 
     def deliver(self, count: int, overlap: int) -> None:
-        """Audio reaches playback, some of it for the second time."""
+        """Playback receives at most ``count`` audio messages.
+
+        ``overlap``: how many samples before each message to send again, or -1 to repeat whole
+        messages.
+        """
         for _ in range(min(count, len(self.audio))):
             frame, item, start = self.audio.popleft()
             again = min(overlap, frame.start, start)
@@ -647,7 +669,7 @@ class Conversation(RuleBasedStateMachine):
             self.deliver_flush()
 
     def deliver_flush(self) -> None:
-        """A flush reaches playback."""
+        """Playback receives the oldest flush."""
         if not self.flushes:
             return
         flushed = self.flushes.popleft()
@@ -670,7 +692,7 @@ class Conversation(RuleBasedStateMachine):
         return {self.items[t.key[0]]: t.playhead for t in self.player._tracks.values()}
 
     def _advanced(self, before: dict[Item, int]) -> int:
-        """Give how many samples playback says were heard since."""
+        """Return how many samples were heard since ``before``, by playback's count."""
         return sum(
             heard - max(before.get(item, 0), self.first.get(item, 0))
             for item, heard in self._heard().items()
@@ -684,11 +706,14 @@ class Conversation(RuleBasedStateMachine):
         cut: list[messages.HeardItem],
         spared: Reply | None,
     ) -> None:
-        """Playback takes up a newer generation: what is older ends here, after its fade."""
+        """Playback has raised its generation: older replies end, after their fade.
+
+        ``spared`` is the reply whose audio raised the generation.
+        """
         downlink = generation // 1000
         ending = {r for r in self.delivered if not r.out_of_band and r is not spared}
         for reply in ending - self.refused:
-            # a downlink that starts anew cannot know what the one before it had begun
+            # A restarted downlink does not know which replies the previous one had begun.
             if downlink == self.from_downlink:
                 assert min(reply.flushed.values(), default=generation + 1) <= generation
             reply.ended = True
@@ -699,7 +724,7 @@ class Conversation(RuleBasedStateMachine):
         faded = self._advanced(before)
         assert 0 <= faded <= self.fade
         for taken in self._take(self.pending, faded):
-            assert taken.item.reply in self.refused, "faded out, and not interrupted"
+            assert taken.item.reply in self.refused, "a reply faded out without an interruption"
             self._hear(taken)
             self.tail.append(taken)
         unplayed = {s.item for s in self.pending if s.item.reply in self.refused}
@@ -707,10 +732,10 @@ class Conversation(RuleBasedStateMachine):
         self.pending = deque(s for s in self.pending if s.item.reply not in self.refused)
 
     def _flush_report(self, generation: int, cause: str, cut: list[messages.HeardItem]) -> None:
-        """Playback tells what it cut, and uplink what the server is to know of it."""
+        """Check the items that playback cut, and uplink's decision about each of them."""
         for seen in cut:
             item = self.items[seen.item_id]
-            assert item not in self.cut, "cut twice"
+            assert item not in self.cut, f"{item.name} was cut twice"
             self.cut.add(item)
             assert not item.reply.out_of_band
             assert seen.heard == min(self.heard.get(item, 0), self.sure.get(item, seen.heard))
@@ -748,7 +773,7 @@ class Conversation(RuleBasedStateMachine):
             assert (report.heard_ms, report.received_ms) == (heard_ms, received_ms)
             if item in self.unsure:
                 continue
-            # of an older session's item this one was given words, which are put right elsewhere
+            # The current session has an older session's item as text. Replay corrects the text.
             session = self.reports._sessions.get((item.name, 0), flush_report.session)
             elsewhere = session != flush_report.session
             if item in asked_before or item in self.reported or whole or elsewhere:
@@ -766,7 +791,7 @@ class Conversation(RuleBasedStateMachine):
             if not stretches[0].samples:
                 stretches.popleft()
             yield taken
-        assert not samples, "more was heard than came"
+        assert not samples, "playback counts more samples as heard than it received"
 
     def _hear(self, taken: Stretch) -> None:
         item = taken.item
@@ -777,12 +802,12 @@ class Conversation(RuleBasedStateMachine):
 
     @rule(samples=st.sampled_from([1, 5, 64, 480, 1000, 5000]), times=st.integers(1, 3))
     def render(self, samples: int, times: int) -> None:
-        """The device asks for samples."""
+        """The device requests samples."""
         for _ in range(times):
             self._render(samples)
 
     def _render_to_the_end(self, short_of: int) -> None:
-        """The device asks for what is left of an item, or a little less."""
+        """The device requests the current item up to ``short_of`` samples before its end."""
         self.duck.wanted = False
         left = 0
         for stretch in self.pending:
@@ -803,15 +828,15 @@ class Conversation(RuleBasedStateMachine):
         assert len(out) == samples
         assert not out[asked.samples :].any()
         assert asked.samples == samples or self.how.duck == "pause"
-        # what is held is as if nobody had asked
+        # While the duck pauses the reply, the duck does not request the player's samples.
         samples, out = asked.samples, out[: asked.samples]
         loud = np.flatnonzero(out)
         rendered = int(loud[-1]) + 1 if len(loud) else 0
         faded = min(sum(s.samples for s in self.tail), samples)
-        # a rise begins at nothing: its first sample is heard, and is silent
+        # A fade-in begins with the factor 0: its first sample counts as heard but is silent.
         claimed = faded + self._advanced(before)
         if ducked or (self.fade and not self.since_silence and claimed == rendered + 1):
-            # nor is the end of a ramp to nothing to be heard
+            # The last samples of a fade-out can be silent as well.
             assert claimed >= rendered
             rendered = claimed
         taken = list(self._take(self.tail, faded))
@@ -831,14 +856,14 @@ class Conversation(RuleBasedStateMachine):
         if rendered < samples:
             ramped |= np.arange(samples) >= rendered - self.fade
         ramped |= ducked
-        assert np.array_equal(out[~ramped], expected[~ramped]), "not what was to be heard"
+        assert np.array_equal(out[~ramped], expected[~ramped]), "other samples were played"
         assert np.all(out[ramped] <= expected[ramped])
         assert np.all(out[ramped] >= 0)
         self.since_silence = self.since_silence + rendered if rendered == samples else 0
 
     @rule(samples=st.sampled_from([100, 480, 3000]))
     def go_on(self, samples: int) -> None:
-        """Everything reaches its reader, and some of it is heard."""
+        """Deliver all messages, and play ``samples`` samples."""
         self.read(1_000_000)
         self._deliver_flushes()
         self.deliver(1_000_000, 0)
@@ -862,7 +887,7 @@ class Conversation(RuleBasedStateMachine):
         part=sizes,
     )
     def misfortune(self, what: str, then: str, part: list[int]) -> None:
-        """A stage starts anew; and what it should know of comes at once."""
+        """Restart a stage. Then continue at once with something the old process knew about."""
         if what == "playback":
             self.restart_playback()
         elif what == "link":
@@ -877,10 +902,12 @@ class Conversation(RuleBasedStateMachine):
             self.say("late", then == "late item", part, "audio")
 
     def restart_downlink(self, *, told: bool) -> None:
-        """Another downlink takes over; what the server says meanwhile is not lost.
+        """Replace downlink by a new process. No server event is lost meanwhile.
 
-        It cannot know where a sample begins that was cut in half, nor that a response it has not
-        seen begin is out of band: neither is tried.
+        ``told``: the new downlink receives the playhead at once.
+
+        A new downlink cannot know that its first byte is the second half of a sample, or that a
+        response whose beginning it has not read is out of band. The test avoids both.
         """
         self.downlink += 1
         self.newest = self.downlink * 1000
@@ -893,7 +920,7 @@ class Conversation(RuleBasedStateMachine):
             self.tell_heard()
 
     def restart_uplink(self) -> None:
-        """Another uplink takes over: it knows of the one before what the server has confirmed."""
+        """Replace uplink by a new process, which knows only the truncations confirmed so far."""
         self.reports = Reports(server_cancels=self.server.cancels)
         self.told.clear()
         confirmed = {self.items[i.item_id] for i in self.turns.state().items if i.truncated}
@@ -902,7 +929,7 @@ class Conversation(RuleBasedStateMachine):
         self.tell_state()
 
     def restart_playback(self) -> None:
-        """Another playback takes over; what was under way to the one before is lost."""
+        """Replace playback by a new process. The undelivered messages are lost."""
         for stretch in self.pending:
             stretch.item.lost = True
         for _, item, _ in self.audio:
@@ -912,7 +939,7 @@ class Conversation(RuleBasedStateMachine):
         self.start_playback()
 
     def reconnect(self) -> None:
-        """Another connection takes over: the conversation that was is gone."""
+        """Replace the connection: the new session has nothing of the conversation."""
         self.requests.clear()
         self.server = Server(self.server.session + 1, cancels=self.server.cancels)
         for message in self.turns.begin_session(self.server.session):
@@ -921,7 +948,7 @@ class Conversation(RuleBasedStateMachine):
         for item in self.items.values():
             item.open = False
 
-    # what holds at every step
+    # the invariants, checked after every step
 
     @invariant()
     def the_playhead_is_where_the_last_sample_was(self) -> None:
@@ -933,7 +960,7 @@ class Conversation(RuleBasedStateMachine):
         assert self.turns.generation == self.newest
         assert self.player.generation == self.generation <= self.newest
 
-    # and in the end
+    # the end
 
     def teardown(self) -> None:
         if sys.exc_info()[0] is not None or not hasattr(self, "server"):
@@ -954,17 +981,17 @@ class Conversation(RuleBasedStateMachine):
         self.give_up()
         self._settle()
         for item in self.server.items.values():
-            # these were interrupted, and all is said
+            # These items were interrupted, and uplink has reported them.
             if self.downlink in item.reply.flushed:
                 self._check_belief(item)
-        # nobody talks over what is lost
+        # Nobody interrupts a reply whose audio was lost, so downlink reports it as abandoned.
         if self.turns.unfinished(self._playhead()):
             self._flushed(self.turns.flush("abandoned", 0))
             self._settle()
             self.give_up()
             self._settle()
-        # but for what neither downlink nor playback knows of: both have died, or all of it came
-        # while there was no downlink
+        # An item can be unknown to both downlink and playback: both were restarted, or the whole
+        # item arrived while no downlink ran. The server's belief is only checked for the others.
         known = {t.key for t in self.player._tracks.values() if t.received}
         known |= {key for key, item in self.turns._items.items() if item.received}
         for item in self.server.items.values():
@@ -981,7 +1008,7 @@ class Conversation(RuleBasedStateMachine):
             self._check_belief(item)
 
     def _check_belief(self, item: Item) -> None:
-        """The server takes no more for heard than was, but for what is within its own margin."""
+        """Check that the server believes at most MARGIN_MS more of an item heard than was."""
         if item.reply.out_of_band:
             assert not item.asked
         elif item.lost:
@@ -992,7 +1019,7 @@ class Conversation(RuleBasedStateMachine):
             assert item.believed_ms <= samples_to_ms(item.heard) + MARGIN_MS
 
     def _settle(self) -> None:
-        """Let all that is under way come to its end."""
+        """End all responses, deliver all messages and play all audio."""
         self.duck.wanted = False
         while True:
             for reply in self.server.replies:

@@ -1,4 +1,4 @@
-"""A conversation with the emulator that is lost, and put back into another session of it."""
+"""A conversation with the emulator is lost, and restored in another session of the emulator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ QUIET = {"input": {"turn_detection": None}}
 
 
 class Client:
-    """What downlink and uplink do between them, with one emulator after the other."""
+    """The parts of downlink and uplink that restore a conversation, connected to an emulator.
+
+    Each connection is to a new emulator, which knows nothing of the conversation.
+    """
 
     def __init__(self) -> None:
         self.history = History()
@@ -36,7 +39,7 @@ class Client:
         self.connect()
 
     def connect(self) -> None:
-        """Open a session, and put the history into it; nothing of it is read yet."""
+        """Open a session of a new emulator. ``restore()`` sends the history to the session."""
         self.rig = Rig(Options(reply="tone:2", pace=0))
         self.session += 1
         self.history.state(self.turns.state())
@@ -46,7 +49,7 @@ class Client:
         self.rig.update(tools=[WEATHER], audio=QUIET)
 
     def restore(self, most: int = 99) -> list[dict[str, Any]]:
-        """Send what the session lacks; give what it answers."""
+        """Send at most ``most`` events that restore the session, and return the answers."""
         self.replay.update(self.history.turns())
         answers = [
             event for text in self.replay.send()[:most] for event in self.rig.raw(text.decode())
@@ -55,7 +58,7 @@ class Client:
         return answers
 
     def read(self, said: list[dict[str, Any]]) -> None:
-        """Read what the server says."""
+        """Read server events, as downlink does."""
         for event in said:
             read = events.read(json.dumps(event).encode())
             self.reader.read(read)
@@ -66,7 +69,7 @@ class Client:
         self.read(self.rig.run(3))
 
     def heard(self, item_id: str, seconds: float) -> None:
-        """Let an item be heard so far, and cut there."""
+        """Report an item of 2 s as heard for ``seconds`` and then interrupted."""
         seen = messages.HeardItem(item_id, 0, round(seconds * RATE), 2 * RATE, True)
         self.history.flush_report(
             messages.FlushReport(
@@ -83,7 +86,7 @@ class Client:
         )
 
     def holds(self) -> list[tuple[str, str]]:
-        """Give the kinds and the words of the items that the server has."""
+        """Return the role, or else the type, and the text of each item that the server has."""
         self.rig.session.journal_conversation(self.rig.now)
         items = self.rig.journal[-1]["items"]
         return [
@@ -97,7 +100,7 @@ class Client:
 
 @pytest.fixture
 def client() -> Client:
-    """Give a client that has talked about the weather, and talked over the last answer."""
+    """Return a client after a conversation about the weather whose last reply was interrupted."""
     made = Client()
     said = {"type": "message", "role": "user"}
     hello = {**said, "content": [{"type": "input_text", "text": "Hello."}]}
@@ -114,7 +117,7 @@ def client() -> Client:
     return made
 
 
-#: The transcript of the tone: its time in ms, each half second.
+#: The transcript of the emulator's tone: the time in ms, every 500 ms.
 WHOLE = "0 500 1000 1500"
 TALK = [
     ("user", "Hello."),
@@ -136,7 +139,7 @@ def test_all_of_it_is_put_back_and_nothing_is_answered(client: Client) -> None:
     assert len(text) < len(WHOLE)
     assert not of(answers, "error")
     assert not [event for event in client.rig.run(5) if event["type"].startswith("response.")]
-    # and there is nothing left to do
+    # Nothing is left to restore.
     assert client.restore() == []
 
 
@@ -162,7 +165,7 @@ def test_an_uplink_that_dies_while_it_puts_it_back_is_followed_by_one_that_does(
     client.replay.begin_session(client.session)
     answers = client.restore()
     assert client.holds()[:-1] == [*whole, *TALK]
-    # downlink had seen what arrived: it is not sent a second time
+    # Downlink had read the answers to the first events, so the second uplink does not repeat them.
     assert not of(answers, "error")
 
 

@@ -1,4 +1,4 @@
-"""What the server is told: truncate, delete or nothing, of each item once."""
+"""Reports asks the server once per item to truncate it, to delete it, or neither."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def delete(name: str) -> dict[str, Any]:
 
 
 def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list[dict[str, Any]]:
-    """Give what a fresh uplink asks for one item."""
+    """Return the requests of a new Reports for one interrupted item, after checking its record."""
     reports = Reports(server_cancels=options.pop("server_cancels", True))
     sent, record = reports.flush_report(flush_report(item(heard, received, done=done), **options))
     [report] = record.reports
@@ -98,7 +98,8 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
 
 
 def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
-    # all that came was heard, and the server cancels: but more of it may have come to nobody
+    # The item was heard up to its last received sample. A previous downlink began the item, so the
+    # server may have sent more of it while no downlink ran.
     reports = Reports(server_cancels=True)
     sent, _ = reports.flush_report(flush_report(item(SECOND, SECOND, done=False)), counted=set())
     assert asked(sent) == [truncate("item_1", 1000 - MARGIN_MS)]
@@ -134,7 +135,8 @@ def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answe
     cut = player.flush(told.generation, told.received, told.interrupted)
     assert cut is not None
     answer = flush_report(*cut, cause="abandoned") if answered else reports.unanswered(told)
-    # nobody but playback knows that there is enough of it to keep its beginning
+    # The new downlink does not know where in the item its audio begins, so its flush says that 0
+    # samples were received. Only playback's answer shows that enough audio came to keep 150 ms.
     known = truncate("item_1", 150) if answered else delete("item_1")
     assert asked(reports.flush_report(answer)[0]) == [known]
 
@@ -157,7 +159,7 @@ def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed
     assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
     assert (record.generation, record.session) == (5, 3)
     assert reports.unreported(heard, 3) is None
-    # another session has words instead, which are put right elsewhere
+    # A later session has the item as text. Replay corrects the text.
     reports = Reports(server_cancels=True)
     reports.reply_state(messages.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
     missed = reports.unreported(heard, 3)
@@ -181,7 +183,7 @@ def test_not_heard_at_all_it_is_deleted(received: int, done: bool) -> None:
 
 
 def test_heard_for_less_than_a_ms_it_is_deleted() -> None:
-    """There is no truncation to less than a ms, and none to more than was heard."""
+    """A truncation takes whole milliseconds, at least 1, and never keeps more than was heard."""
     assert one(23, 5 * SECOND) == [delete("item_1")]
 
 
@@ -197,7 +199,7 @@ def test_what_is_near_to_the_end_is_heard_to_the_end() -> None:
     whole = 5 * SECOND
     assert one(whole - MARGIN, whole) == []
     assert one(whole - MARGIN - 24, whole) == [truncate("item_1", 5000 - MARGIN_MS - 1)]
-    # a server that cancels by itself has sent all there will be of what is not done
+    # A server that cancels by itself sends no more audio of an item that is not done.
     assert one(whole - MARGIN, whole, done=False) == []
 
 
@@ -205,14 +207,14 @@ def test_what_is_near_to_the_end_is_heard_to_the_end() -> None:
     "options", [{"cause": "control"}, {"cause": "lost flush"}, {"server_cancels": False}]
 )
 def test_what_is_near_to_the_end_of_what_has_come_is_clamped(options: dict[str, Any]) -> None:
-    """There may be more: but the server may have less of it than came."""
+    """The item may go on, and the server may have up to MARGIN_MS less of it than it sent."""
     whole = 5 * SECOND
     clamped = [truncate("item_1", 5000 - MARGIN_MS)]
     for heard in (whole, whole - 1, whole - MARGIN):
         assert one(heard, whole, done=False, **options) == clamped
     assert one(SECOND, whole, done=False, **options) == [truncate("item_1", 1000)]
     assert one(whole - MARGIN, whole, done=True, **options) == []
-    # with less than the margin there is nothing that the server is sure to have
+    # Of an item that is shorter than the margin, the server may have no audio at all.
     assert one(1000, MARGIN, done=False, **options) == [delete("item_1")]
     assert one(1000, MARGIN + 24, done=False, **options) == [truncate("item_1", 1)]
 
@@ -236,7 +238,8 @@ def test_whatever_was_heard_what_is_asked_is_right(
             end = request["audio_end_ms"]
             assert type(end) is int
             assert 0 < end <= samples_to_ms(heard)
-            assert end <= samples_to_ms(received) - 85  # what the server has at least
+            # The server can have 85 ms less than it sent.
+            assert end <= samples_to_ms(received) - 85
             assert samples_to_ms(heard) - end <= MARGIN_MS
         else:
             assert samples_to_ms(heard) == 0 or samples_to_ms(received) <= MARGIN_MS
@@ -295,13 +298,13 @@ def test_each_item_is_told_of_once(heard: int) -> None:
         sent, record = reports.flush_report(flush_report(item(again, 2 * SECOND, done=False)))
         assert sent == []
         assert [report.action for report in record.reports] == ["none"]
-    # another item, and another part of it, is another matter
+    # Another content part of the item is reported separately.
     sent, _ = reports.flush_report(flush_report(item(SECOND, 2 * SECOND, part=1)))
     assert asked(sent) == [truncate("item_1", 1000, part=1)]
 
 
 def test_what_the_server_has_confirmed_is_not_asked_again() -> None:
-    """As another uplink asked for it, before this one began."""
+    """A previous uplink process had asked for the truncation."""
     reports = Reports(server_cancels=True)
     known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=True)
     assert reports.reply_state(state(known)) == []
@@ -318,7 +321,7 @@ def test_an_item_that_is_merely_known_is_not_settled() -> None:
     assert asked(sent) == [truncate("item_1", 1000)]
 
 
-# items that no flush has met
+# items that arrived after the flush of their response
 
 
 def test_what_came_after_its_interruption_is_deleted_once_it_is_done() -> None:
@@ -346,7 +349,7 @@ def test_what_a_flush_has_met_already_is_not_deleted_again() -> None:
     assert reports.reply_state(state(late())) == []
 
 
-# what playback cannot say
+# what uplink remembers because playback may have been restarted
 
 
 def heard(*items: messages.HeardItem) -> messages.Heard:
@@ -356,7 +359,7 @@ def heard(*items: messages.HeardItem) -> messages.Heard:
 def test_another_playback_may_have_heard_more() -> None:
     reports = Reports(server_cancels=True)
     reports.heard(heard(item(SECOND, 2 * SECOND), item(5000, 5000, name="item_2")))
-    reports.heard(heard(item(500, 2 * SECOND)))  # one that was started anew
+    reports.heard(heard(item(500, 2 * SECOND)))  # from a playback that was restarted
     sent, record = reports.flush_report(
         flush_report(item(0, 2 * SECOND), item(0, 5000, name="item_2"), item(0, 500, name="item_3"))
     )
@@ -423,7 +426,7 @@ def test_what_is_active_is_cancelled_unless_the_server_does_it(
     assert reports.cancels(flush(cause)) == []
 
 
-# words
+# heard text
 
 
 def test_what_was_heard_is_told_in_words() -> None:
