@@ -21,8 +21,8 @@ from services.echo.farend import TAPS, FarEnd
 from shared import messages
 from shared.audio.pcm import FRAME, FRAME_BYTES, RATE, SAMPLE_BYTES, samples_to_ns, to_array
 
-#: At most this many microphone frames wait for the far end: 80 ms. A speaker's device that is
-#: further behind would delay the person's voice.
+#: When this many microphone frames wait for the far end, the oldest goes on without it: it has then
+#: waited 60 ms. Each frame that waits delays the person's voice.
 MAX_WAITING = 4
 #: A gap between two microphone frames is filled with silence up to 2 s, so that the server's clock
 #: goes on as the microphone's does. After a longer gap the stream is taken as a new one.

@@ -47,7 +47,7 @@ _SHORT, _LONG = 0.6, 0.9
 _LEARNING = 25
 #: Before that, in the first room, a residual is a person if it is 10 times (10 dB) louder than all
 #: the echo that the filter may have missed. The filter has to have found the echo: 5 loud frames
-#: with less than a quarter of their power left.
+#: with less than a quarter of their power left. The stage does not use this rule, see ``forget``.
 _SURELY = 10.0
 _FOUND_FRAMES, _FOUND_REST = 5, 0.25
 #: The rest of the echo has to be at least 6 dB below the echo to be usable.
@@ -100,7 +100,10 @@ class DoubleTalk:
 
     def forget(self) -> None:
         """Start again: the room or a device has changed. Keep only the room's noise."""
-        # In another room the echo may come at a time at which the filter does not look for it.
+        # In another room the echo may come at a time at which the filter does not look for it. The
+        # canceller calls this at its first aligned frame, so the stage never uses the rule of the
+        # first room. With the rule, 49 instead of 12 of 60 persons were heard who began 0.6 s into
+        # the first reply, but in 2 of 60 computed rooms the rest of the echo became a turn.
         self._first_room = False
         self._found = 0  # loud frames from which the filter has removed most
         self.learnt = False  # how loud the rest of the echo is

@@ -16,7 +16,7 @@ from shared.audio.device import OnBlock, Render
 
 #: Samples in a block of the microphone: a frame, 20 ms.
 INPUT_BLOCK = pcm.FRAME
-#: Samples in a block of the speaker: 10 ms, about what a sound server asks for.
+#: Samples in a block of the speaker: 10 ms.
 OUTPUT_BLOCK = 240
 #: A block that is more than 1 s late is given up.
 STALL_NS = 1_000_000_000
