@@ -1,4 +1,4 @@
-"""A stage dies in mid-reply and nobody talks over what is left: the server knows what was heard."""
+"""If a stage dies during a reply, the server learns how much was heard, without an interruption."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
+#: Length of the reply, and how much of it is heard before the stage is killed, in seconds.
 REPLY_S, HEARD_S = 2, 0.6
 STAGES = ("uplink", "downlink", "playback")
 
@@ -59,7 +60,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
         record = pipeline.bus.wait_for(messages.Interruption).message
         [report] = record.reports
         playhead = [item.heard for h in pipeline.bus.all(messages.Heard) for item in h.items]
-        # whoever speaks then finds it told already
+        # Interrupt now: the reply was reported already, so uplink does not report it again.
         pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
         pipeline.bus.wait_for(messages.FlushReport, lambda s: s.cause == "control")
         pipeline.bus.health("uplink", since=pipeline.bus.now)
@@ -70,10 +71,10 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
     [entry] = truncated
     assert entry["ok"]
     assert entry["item_id"] == item_id == item["id"]
-    # as far as it was heard before the hole, and not much less
+    # The server keeps the audio that was heard before the hole, less at most 200 ms and MARGIN_MS.
     most = pcm.samples_to_ms(max(playhead))
     assert most - MARGIN_MS - 200 <= entry["audio_end_ms"] <= most < REPLY_S * 1000
     assert item["audio_ms"] == entry["audio_end_ms"]
-    # in words as well, which say their own time
+    # The history has the heard words only. Each of the tone's words is its own time in ms.
     assert turn.text.split()[0] == "0"
     assert max(int(word) for word in turn.text.split()) <= most

@@ -1,5 +1,6 @@
-"""A stage is away for a while: what was said to it meanwhile has waited, and is neither lost nor
-believed to be heard where it was not.
+"""Messages for a stage that is not running are held, and the stage acts on them once it is back.
+
+No message is lost, and no audio counts as heard that was not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tests.support.readers import attend, join
 
 pytestmark = pytest.mark.process
 
+#: Length of each reply of the emulator, in seconds.
 REPLY_S = 2
 
 
@@ -46,7 +48,10 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
         pipeline.meet()
 
         def asked() -> tuple[int, str]:
-            """Ask something while no downlink runs; give when it is back, and the answer."""
+            """Ask a question while no downlink runs, wait for the answer, and restart downlink.
+
+            Return the time of the restart, as an index for ``since``, and the answer's item id.
+            """
             stages["downlink"].end(signal.SIGKILL)
             now = pipeline.bus.now
             capture = pipeline.up("capture")
@@ -62,7 +67,7 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
             [item] = json.loads(done.message.payload)["response"]["output"]
             return back, item["id"]
 
-        # nobody talks over it
+        # Nobody interrupts the first answer.
         back, first = asked()
         whole = pipeline.bus.wait_for(
             messages.Heard,
@@ -71,7 +76,7 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
         ).message
         [heard] = [item for item in whole.items if item.item_id == first]
         assert heard.heard == heard.received == REPLY_S * pcm.RATE
-        # the next is talked over
+        # A command interrupts the second answer.
         back, second = asked()
         pipeline.bus.wait_for(
             messages.Heard,
@@ -94,12 +99,12 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
     assert (entry["ok"], entry["item_id"]) == (True, second)
     assert held[first]["audio_ms"] == REPLY_S * 1000
     assert held[second]["audio_ms"] == report.audio_end_ms < REPLY_S * 1000
-    # of the words as well
+    # The history has fewer words of the interrupted answer as well.
     assert len(turns[first].text) > len(turns[second].text)
 
 
 def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> None:
-    """Its flush comes on another socket, or is too old to come at all."""
+    """The flush message arrives after the audio, on another socket, or does not arrive at all."""
     with Pipeline(kept, UNHELD) as pipeline:
         publisher = bus.Publisher("downlink", pipeline.bus_directory)
         with contextlib.closing(publisher):
@@ -134,20 +139,20 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
                 messages.Heard, lambda h: [i for i in h.items if i.item_id == "valid" and i.whole]
             ).message
             counters = pipeline.bus.health("playback", since=pipeline.bus.now).counters
-            # it plays what waited from its first sample, and nothing else
+            # Playback plays the valid item from its first sample, and nothing else.
             assert [item.item_id for item in heard.items] == ["valid"]
             assert counters["flushed_meanwhile"] == pcm.RATE // pcm.FRAME
-            # and what is said when this one is gone waits for the next
+            # Messages that are published after playback's death are held for the next playback.
             playback.end(signal.SIGKILL)
             waits = {"reply.audio", "flush"}
-            attend(publisher, lambda: waits <= publisher.held, "it would not wait")
+            attend(publisher, lambda: waits <= publisher.held, "the messages are not held")
 
 
 def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
     with Pipeline(kept) as pipeline:
         downlink = pipeline.up("downlink")
         with forging("control", pipeline, "control") as person:
-            # as it would have waited, from somebody who did not see that there was none
+            # A command that was sent 2 s ago and held, because no downlink ran.
             late = messages.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
             person.send("control", *codec.encode(messages.Control(command="interrupt"), late))
             person.publish(messages.Control(command="interrupt"))
@@ -159,7 +164,7 @@ def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
 
 
 def test_the_server_is_told_of_what_was_cut_while_no_uplink_ran(kept: Keeper) -> None:
-    """It is the first that an uplink hears of, before it knows that there is a server."""
+    """Uplink receives the flush report first, before it knows that a session is open."""
     item = messages.HeardItem("item", 0, heard=pcm.RATE, received=5 * pcm.RATE, done=True, cut=True)
     flush_report = messages.FlushReport(
         generation=2,
@@ -228,10 +233,9 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
             poller = Poller()
             for socket in publisher.sockets:
                 poller.watch(socket)
-            # the tap and the recorder
-            wanted = 2
+            wanted = 2  # subscriptions: the tap's and the recorder's
             while wanted:
-                assert poller.wait(PATIENCE_S), "nobody looks on"
+                assert poller.wait(PATIENCE_S), "the tap and the recorder did not both subscribe"
                 wanted -= publisher.welcome().count("transcript")
             publisher.publish(text)
             tap.wait_line(r'"transcript".*Hello\?')

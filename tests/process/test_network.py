@@ -1,7 +1,7 @@
-"""The network dies in every way it can: the session is another then, the conversation the same.
+"""After each kind of network failure a new session continues the same conversation.
 
-The person asks anew again and again, and so talks over every answer. A proxy stands between link
-and the emulator, which tells on request what its conversation holds.
+The person asks again and again, and so interrupts every answer. A proxy between link and the
+emulator causes the failures. The emulator's journal says what the server's conversation contains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.process
 
 @dataclass
 class Talk:
-    """A conversation that goes on and on."""
+    """A conversation that goes on through all tests of this module."""
 
     pipeline: Pipeline
     proxy: Proxy
@@ -40,7 +40,7 @@ class Talk:
 
 @pytest.fixture(scope="module")
 def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Talk]:
-    """Begin a conversation over a network that a test can cut."""
+    """Begin a conversation through a proxy, and wait for its first interruption."""
     directory = tmp_path_factory.mktemp("network")
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, directory, "--reply", f"tone:{REPLY_S}", "--burst")
@@ -52,7 +52,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
 
 
 def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> messages.Interruption:
-    """Wait until a reply was talked over, and the server told of it."""
+    """Wait until a reply is interrupted and uplink truncates it. Return uplink's record."""
     since = pipeline.bus.now if since is None else since
     told = pipeline.bus.wait_for(
         messages.Interruption, lambda i: any(r.action == "truncate" for r in i.reports), since=since
@@ -61,11 +61,12 @@ def interrupted_anew(pipeline: Pipeline, since: int | None = None) -> messages.I
 
 
 def refused(proxy: Proxy) -> None:
-    """Drop the connection, and let the next ones meet a proxy whose server is gone."""
+    """Reset the connection, and refuse the next two attempts with HTTP 502."""
     proxy.answer("502 Bad Gateway", 2)
     proxy.reset()
 
 
+#: How to cause each kind of failure, by the cause that link publishes.
 FAULTS: dict[str, Callable[[Proxy], None]] = {
     "reset": lambda proxy: proxy.reset(),
     "silent": lambda proxy: proxy.freeze(),
@@ -88,7 +89,7 @@ def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: s
     pipeline = talk.pipeline
     begun = pipeline.bus.now
     if stage:
-        # what was said outlives any one of them
+        # The conversation survives the death of any single stage.
         talk.stages[stage].end(signal.SIGKILL)
         talk.stages[stage] = pipeline.up(stage)
     if cause:
@@ -105,20 +106,20 @@ def test_the_conversation_goes_on_whatever_dies(talk: Talk, cause: str, stage: s
     record = interrupted_anew(pipeline, pipeline.bus.now)
     assert record.session == opened.session
     given = restored(pipeline, talk.emulator, opened.session)
-    # nothing of what was there is lost, nor in another order
+    # No turn is lost, and the order is unchanged.
     now = history(pipeline)
     deleted = {entry["item_id"] for entry in talk.emulator.entries("delete")}
     assert {turn.item_id for turn in now} | deleted >= set(before)
     begin = now[: len([turn for turn in now if turn.item_id in before])]
     assert [turn.item_id for turn in begin] == [n for n in before if n not in deleted]
     assert begin
-    # but for what was not heard in the end, the server has it as well
+    # The server has the same turns, except those of which nothing was heard.
     heard = [turn.item_id for turn in begin if turn.told]
     assert [turn.item_id for turn in given][: len(heard)] == heard
-    # of the last turn before a loss there may be no transcript
+    # At least one turn of each side has its text. The last turn before a failure may have none.
     assert [t for t in given if t.role == "user" and t.text.endswith("s of speech]")]
     assert [t for t in given if t.role == "assistant" and t.text.startswith("0")]
-    # nobody is greeted twice, nor answered without having asked
+    # Uplink requests no response in the new session: neither a greeting nor an unasked answer.
     asked = [c for c in pipeline.bus.all(messages.ClientEvent) if b'"response.create"' in c.payload]
     assert opened.session not in {event.session for event in asked}
     health = pipeline.bus.health("downlink", since=pipeline.bus.now)
@@ -172,18 +173,18 @@ def test_a_turn_in_which_the_connection_breaks_is_heard_in_one_piece(
             _, session = start(pipeline)
             state = pipeline.bus.wait_for(messages.ReplyState, lambda s: s.speaking).message
             half = state.speech_ms / 1000 + recordings.seconds(recordings.TIDES) / 2
-            # uplink sends from the first frame on
+            # Uplink has sent every frame since the first one, so this counts the session's audio.
             first = pipeline.bus.wait_for(messages.MicFrame).message.position
             pipeline.bus.wait_for(messages.MicFrame, lambda f: f.position - first > half * pcm.RATE)
             proxy.reset()
             told = pipeline.bus.wait_for(
                 messages.Transcript, lambda t: t.role == "user" and t.final and t.session > session
             ).message
-            # and it is answered, once
+            # The server answers the turn.
             pipeline.bus.wait_for(messages.Heard, lambda h: h.items and not h.playing)
-            # while it is connected: of a session that is over nothing is told
+            # Ask now: the emulator reports the conversation only while a session is open.
             heard = [i for i in emulator.items() if i.get("role") == "user"]
-    # it says how long the turn is
+    # The emulator's transcript says how long the turn is, in seconds.
     assert len(heard) == 1
     assert float(told.text.strip("[").split()[0]) > recordings.seconds(recordings.TIDES) - 0.3
 
@@ -194,7 +195,7 @@ def test_nothing_that_was_said_before_the_loss_arrives_after_it(
     def vanishes(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["type"] == "input_audio_buffer.append")
-        # it stalls, so that speech collects, and then is gone
+        # The server stops reading, so that audio queues up, and then resets the connection.
         over.wait(PATIENCE_S)
         connection.reset()
 
@@ -216,10 +217,10 @@ def test_nothing_that_was_said_before_the_loss_arrives_after_it(
         second.wait("input_audio_buffer.append", 20)
         arrivals = second.of("input_audio_buffer.append")
         sent = [recordings.appended(arrival.event)[0] for arrival in arrivals]
-        # what the server has may be heard here only after it
+        # The test may receive a frame from the bus later than the server does.
         pipeline.bus.wait_for(messages.MicFrame, lambda f: recordings.number(f.payload) == sent[-1])
         captured = {recordings.number(f.payload): f for f in pipeline.bus.all(messages.MicFrame)}
     assert len(sent) >= 20
     assert min(captured[number].captured_ns for number in sent) > lost.stamp.t - 100_000_000
-    # and from then on none is missing
+    # No frame after the first one is missing.
     assert all(after == before + 1 for before, after in pairwise(sent))

@@ -1,4 +1,4 @@
-"""A stage that is restarted in mid-conversation: the others go on, and so does the session."""
+"""If a stage is restarted during a conversation, the other stages and the session go on."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-#: The person asks anew every 1.8 s, and so talks over every answer.
+#: The person asks again every EVERY_S seconds, and so interrupts every answer.
 EVERY_S = 1.8
+#: Length of the microphone's recording in seconds: longer than the tests of this module take.
 LENGTH_S = 240.0
+#: Length of each answer in seconds: longer than EVERY_S, so that the person interrupts it.
 REPLY_S = 8
 
 
 @dataclass
 class Talk:
-    """A conversation that goes on and on."""
+    """A conversation that goes on through all tests of this module."""
 
     pipeline: Pipeline
     stages: dict[str, Child]
@@ -44,7 +46,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings |= {
             "capture.device": recordings.microphone(directory / "person.wav", said, LENGTH_S),
-            # a person who never pauses, over a tone: no room for a canceller to learn
+            # The person hardly pauses, so an echo canceller would have no time to learn the echo.
             "echo.enabled": False,
             "session.turn_detection.silence_duration_ms": 200,
             "session.turn_detection.prefix_padding_ms": 100,
@@ -59,7 +61,7 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
 
 
 def heard_anew(pipeline: Pipeline) -> messages.HeardItem:
-    """Wait until an item begins to be heard that nobody knew of, and give it."""
+    """Wait until 0.25 s of a new item were heard, and return the item."""
     known = {item.item_id for heard in pipeline.bus.all(messages.Heard) for item in heard.items}
     heard = pipeline.bus.wait_for(
         messages.Heard,
@@ -89,13 +91,13 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
     talk.stages[stage] = pipeline.up(stage)
     kinds: dict[str, type[messages.Message]] = {"echo": messages.MicClean, "vad": messages.Speech}
     if kind := kinds.get(stage):
-        # as soon as it is back it is heard from; vad when the person speaks next
+        # Echo publishes frames within 1 s of its restart, and vad when the person speaks next.
         back = pipeline.bus.wait_for(messages.Health, topic=f"{stage}.health", since=now)
         first = pipeline.bus.wait_for(kind, since=now)
         assert first.stamp.t - back.stamp.t < (1 if stage == "echo" else 1 + EVERY_S) * 1e9
     anew = heard_anew(pipeline)
     assert {s.session for s in pipeline.bus.all(messages.LinkState, since=now)} == {talk.session}
-    # the person goes on to talk over answers, and the server is told of it
+    # The person interrupts the next answer, and uplink reports this to the server.
     flush_report = pipeline.bus.wait_for(
         messages.FlushReport,
         lambda s: anew.item_id in [item.item_id for item in s.items],
@@ -105,7 +107,7 @@ def test_the_next_turn_works_and_the_session_lives_on(talk: Talk, stage: str, nu
         messages.Interruption, lambda r: r.generation == flush_report.message.generation, since=now
     ).message
     [cut] = [item for item in flush_report.message.items if item.item_id == anew.item_id]
-    # the emulator sends it at once, and whole: all of it was there, from the first sample on
+    # The emulator sends the whole answer at once, and all of it arrived.
     assert cut.received == REPLY_S * pcm.RATE
     [told] = [report for report in record.reports if report.item_id == anew.item_id]
     assert told.action == "truncate"
@@ -142,20 +144,21 @@ def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
         heard = list(pipeline.bus.heard)
     clean = [d for d in heard if isinstance(d.message, messages.MicClean)]
     frames = [d.message for d in clean if isinstance(d.message, messages.MicClean)]
-    # each is heard from as soon as it runs; vad when the person speaks next
+    # Echo publishes within 1 s of its restart. Vad publishes when the person speaks next, which is
+    # up to 3 s later.
     speeches = [d for d in heard if isinstance(d.message, messages.Speech)]
     for stage, said_by, limit_s in (("echo", clean, 1), ("vad", speeches, 1 + 3)):
         epochs = list(dict.fromkeys(d.stamp.epoch for d in said_by))
         assert len(epochs) == 2
         first = next(d.stamp.t for d in said_by if d.stamp.epoch == epochs[1])
         assert first - back[stage] < limit_s * 1e9
-    # nothing came twice, and nothing of what was captured before
+    # No frame came twice, and the new echo published no frame from before the restart.
     new = [f for d, f in zip(clean, frames, strict=True) if d.stamp.epoch != clean[0].stamp.epoch]
     assert new[0].captured_ns > gone["echo"]
     assert all(before.position < after.position for before, after in pairwise(frames))
     missing = [after.position - before.position - pcm.FRAME for before, after in pairwise(frames)]
     assert 0 < sum(missing) < 2 * pcm.RATE
-    # and where nothing came the server heard so much silence
+    # The server got silence of the same length in place of the missing frames.
     begin = frames[0].position
     microphone = bytearray((frames[-1].position + pcm.FRAME - begin) * pcm.SAMPLE_BYTES)
     for frame in frames:
@@ -166,9 +169,10 @@ def test_the_server_hears_silence_for_what_an_echo_canceller_took_along(
     appended = [json.loads(e.payload)["audio"] for e in events if b"append" in e.payload[:40]]
     given = [base64.b64decode(audio) for audio in appended]
     sent = b"".join(given)
-    # but for the end, which may be under way to one of us
+    # The last second is left out: the test and uplink may not have received the same frames yet.
     recordings.place(sent[: -pcm.RATE], bytes(microphone))
-    # it is counted, as uplink missed it: its connection to the new one is not made when ours is
+    # Uplink counts the frames that uplink missed. They can differ from those that the test missed,
+    # because each connects to the new echo at its own time.
     silences = [audio for audio in given if len(audio) != pcm.FRAME_BYTES]
     assert silences
     assert not any(map(any, silences))

@@ -48,10 +48,10 @@ def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
     )
 
 
-def numbers(stretches: list[bytes]) -> list[int]:
+def numbers(chunks: list[bytes]) -> list[int]:
     """Return the numbers of the frames in the audio that is sent again."""
-    assert all(len(s) == CHUNK * pcm.SAMPLE_BYTES for s in stretches[:-1])
-    samples = pcm.to_array(b"".join(stretches)).reshape(-1, pcm.FRAME)
+    assert all(len(s) == CHUNK * pcm.SAMPLE_BYTES for s in chunks[:-1])
+    samples = pcm.to_array(b"".join(chunks)).reshape(-1, pcm.FRAME)
     assert (samples == samples[:, :1]).all()
     return [int(row[0]) - 1 for row in samples]
 

@@ -100,8 +100,8 @@ def test_what_a_session_has_it_is_not_given() -> None:
     own = [turn("a", "Hello.", session=2, held_as="a")]
     _, server = begun(own)
     assert server.ids == []
-    # Not even if its words change: the session has the turn's audio, and uplink truncates the
-    # audio instead.
+    # Its text is not sent even if the text changes: the session has the turn's audio, and uplink
+    # truncates the audio instead.
     replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
     assert replay.send() == []
 
@@ -127,7 +127,7 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     replay.update(later)
     server.take(replay.send())
     assert server.ids == ids(later)
-    # The same holds if the first turn of the conversation changes.
+    # The first turn of the conversation is corrected in its place as well.
     later = [turn("a", "", told=False), turn("b", "H", role="assistant"), CALL, OUTPUT]
     replay.update(later)
     server.take(replay.send())

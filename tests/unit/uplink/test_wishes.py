@@ -1,4 +1,4 @@
-"""What downlink wants of the server is asked for once."""
+"""Uplink asks the server once for each thing that downlink wants."""
 
 from __future__ import annotations
 
