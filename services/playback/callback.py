@@ -17,12 +17,12 @@ from typing import Protocol
 from services.playback.duck import Duck
 from services.playback.player import Player
 from shared import messages, registry
-from shared.audio import pcm
+from shared.audio.pcm import FRAME, ms_to_samples
 from shared.config import Config
 
 #: Publish the playhead after this many samples (100 ms). Ten times a second is exact enough for a
 #: reader that has to know what was heard before playback died.
-HEARD_EVERY = 5 * pcm.FRAME
+HEARD_EVERY = 5 * FRAME
 #: How many frames of audio one callback takes from the loop at most. More of them could take longer
 #: than the device's buffer lasts, so a long reply in one burst takes several callbacks.
 FRAMES_PER_CALLBACK = 128
@@ -72,9 +72,7 @@ class Callback:
         wake: Callable[[], None],
     ) -> None:
         settings = config.playback
-        self.player = Player(
-            0, pcm.ms_to_samples(settings.jitter_ms), pcm.ms_to_samples(settings.fade_ms)
-        )
+        self.player = Player(0, ms_to_samples(settings.jitter_ms), ms_to_samples(settings.fade_ms))
         self._output = self.player.output
         self._fade_ns = settings.fade_ms * 1_000_000
         self._duck = duck
@@ -198,9 +196,9 @@ class Callback:
         # A device may ask some 200 times a second. Waking the loop once per frame of 20 ms is
         # enough for everything that is not urgent.
         self._samples_since_wake += samples
-        frame_due = self._samples_since_wake >= pcm.FRAME
+        frame_due = self._samples_since_wake >= FRAME
         if frame_due:
-            self._samples_since_wake %= pcm.FRAME
+            self._samples_since_wake %= FRAME
         if was_playing:
             self._samples_since_heard += samples
             starts_or_stops = not (output.playing and self.heard.playing)
