@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from commands.check.bench import Bench
 from commands.check.common import LIMIT_S, Check
@@ -32,8 +32,8 @@ def check(
     own_only: bool = False,
     conversation: bool = True,
     limit_s: float = LIMIT_S,
-) -> list[Verdict]:
-    """Check a command as a stage. Return what came of each rule.
+) -> Iterator[Verdict]:
+    """Check a command as a stage. Yield what came of each rule.
 
     ``own_only`` leaves out the rules that hold for every stage. Without ``conversation`` there is
     none with the emulator beside the other rules. After ``limit_s`` seconds the rules that are
@@ -41,7 +41,7 @@ def check(
     """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:
-        return kind(bench).run(own_only=own_only, conversation=conversation, limit_s=limit_s)
+        yield from kind(bench).run(own_only=own_only, conversation=conversation, limit_s=limit_s)
 
 
 def main() -> int:
@@ -50,10 +50,14 @@ def main() -> int:
     parser.add_argument("stage", choices=CHECKS, help="the stage that COMMAND is to be")
     parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --: what to start")
     arguments = parser.parse_args()
-    verdicts = check(arguments.stage, arguments.command)
-    for verdict in verdicts:
-        print(verdict.line())
-    return int(any(verdict.outcome is Outcome.FAILED for verdict in verdicts))
+    failed = 0
+    try:
+        for verdict in check(arguments.stage, arguments.command):
+            print(verdict.line(), flush=True)
+            failed |= verdict.outcome is Outcome.FAILED
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+    return failed
 
 
 if __name__ == "__main__":

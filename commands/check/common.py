@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import msgpack
@@ -50,9 +50,8 @@ class Check:
         raise NotImplementedError
 
     def rules(self) -> list[Rule]:
-        """Return every rule, in the order in which they are tried."""
-        rules = [self._first]
-        rules.append(Rule("lock", "holds <stage>.lock, with its pid inside", self._lock))
+        """Return every rule after the first, in the order in which they are tried."""
+        rules = [Rule("lock", "holds <stage>.lock, with its pid inside", self._lock)]
         if any(registry.BY_NAME[n].queue is registry.Queue.LOSSLESS for n in self.reads):
             rules.append(Rule("consumes", "consumes its lossless topics", self._consumes))
         rules += self.own_rules()
@@ -78,31 +77,30 @@ class Check:
 
     def run(
         self, *, own_only: bool = False, conversation: bool = True, limit_s: float = LIMIT_S
-    ) -> list[Verdict]:
-        """Try every rule, or only those of this stage alone. Return what came of each."""
+    ) -> Iterator[Verdict]:
+        """Try every rule, or only those of this stage alone. Yield what came of each."""
         self.bench.take(*self.neighbours)
-        if conversation and not own_only:
-            self._conversation = Conversation(self.stage, self.bench.command)
         deadline = time.monotonic() + limit_s
-        verdicts: list[Verdict] = []
         why = ""
         try:
-            for rule in [self._first, *self.own_rules()] if own_only else self.rules():
-                if not why and verdicts and not self.bench.running and rule.name != "conversation":
+            first = judge(self._first)
+            yield first
+            if first.outcome is not Outcome.OK:
+                why = "the stage did not start"
+            elif conversation and not own_only:
+                self._conversation = Conversation(self.stage, self.bench.command)
+            for rule in self.own_rules() if own_only else self.rules():
+                if not why and not self.bench.running and rule.name != "conversation":
                     # so that a stage that died at one rule can still show that it keeps the others
                     self.bench.start()
                     why = "" if self._ready() else "the stage does not start again"
                 if time.monotonic() > deadline:
                     why = f"{limit_s:g} s were over"
-                verdict = not_tried(rule, why) if why else judge(rule)
-                verdicts.append(verdict)
-                if verdict.outcome is not Outcome.OK and rule.name == "starts":
-                    why = "the stage did not start"
+                yield not_tried(rule, why) if why else judge(rule)
         finally:
             self.close()
             if self._conversation is not None:
                 self._conversation.close()
-        return verdicts
 
     def close(self) -> None:
         """End what the check itself has started."""

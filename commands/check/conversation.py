@@ -101,7 +101,12 @@ class Conversation:
             events = bench.all(messages.ClientEvent, since)
             return sum(b"input_audio_buffer.append" in event.payload for event in events)
 
-        if not bench.until(lambda: heard() >= HEARD and sent() >= 10, seconds):
+        if (
+            not bench.until(
+                lambda: not bench.running or (heard() >= HEARD and sent() >= 10), seconds
+            )
+            or not bench.running
+        ):
             bench.alive()
             when = "after the others were restarted " if since else ""
             raise Broken(

@@ -12,10 +12,12 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commands.check.__main__ import CHECKS, check
+from commands.check.bench import Bench
 from commands.check.rules import Outcome, Verdict
 from shared import messages
 from tests.support import broken_playback, broken_stage
@@ -53,7 +55,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for stage in CHECKS:
             begun[stage, ""] = pool.submit(
-                check,
+                verdicts,
                 stage,
                 [python, "-m", f"services.{stage}"],
                 # a conversation of our own stages is the same one for each of them
@@ -66,7 +68,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
         for rule in broken_playback.BREAKS:
             command = [python, str(broken_playback.write(rule, directory))]
             begun["playback", rule] = pool.submit(
-                check,
+                verdicts,
                 "playback",
                 command,
                 conversation=rule == "conversation",
@@ -74,8 +76,15 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
             )
         for stage, rule in broken_stage.BREAKS:
             command = [python, "-m", "tests.support.broken_stage", stage, rule]
-            begun[stage, rule] = pool.submit(check, stage, command, own_only=True, limit_s=LIMIT_S)
+            begun[stage, rule] = pool.submit(
+                verdicts, stage, command, own_only=True, limit_s=LIMIT_S
+            )
         yield begun
+
+
+def verdicts(stage: str, command: list[str], **options: Any) -> list[Verdict]:
+    """Return what came of each rule of a check."""
+    return list(check(stage, command, **options))
 
 
 def check_example(stage: str, example: str, directory: Path) -> list[Verdict]:
@@ -87,7 +96,7 @@ def check_example(stage: str, example: str, directory: Path) -> list[Verdict]:
         install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"]
         subprocess.run(install, cwd=where, check=True, capture_output=True)
     command = example.format(python=sys.executable, examples=where)
-    return check(stage, ["sh", "-c", command], conversation="node" in example, limit_s=LIMIT_S)
+    return verdicts(stage, ["sh", "-c", command], conversation="node" in example, limit_s=LIMIT_S)
 
 
 def of(verdicts: list[Verdict], outcome: Outcome) -> list[str]:
@@ -96,19 +105,43 @@ def of(verdicts: list[Verdict], outcome: Outcome) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", CHECKS)
+def test_each_rule_has_a_stage_that_breaks_it(stage: str) -> None:
+    with Bench(stage, ["true"]) as bench:
+        kind = CHECKS[stage](bench)
+        own = {rule.name for rule in kind.own_rules()}
+        every = {rule.name for rule in kind.rules()} | {"conversation"}
+        kind.close()
+    broken = {rule for name, rule in broken_stage.BREAKS if name == stage}
+    if stage == "playback":
+        # the rules that hold for every stage are broken once, and by an example, which starts fast
+        assert broken == set()
+        assert set(broken_playback.BREAKS) == every
+    else:
+        assert broken == own
+
+
+def test_a_command_that_is_no_stage_fails_at_once(pipeline: Pipeline) -> None:
+    child = pipeline.python("commands", "check", "vad", "--", "false")
+    assert child.wait() == 1
+    assert child.lines[0].startswith("FAILED     starts")
+    assert "exit code 1" in child.lines[0]
+    assert all(line.startswith("not tried") for line in child.lines[1:])
+
+
+@pytest.mark.parametrize("stage", CHECKS)
 def test_our_own_stage_follows_every_rule(reports: Reports, stage: str) -> None:
-    verdicts = reports[stage, ""].result()
-    assert of(verdicts, Outcome.FAILED) == []
-    assert of(verdicts, Outcome.NOT_TRIED) == []
+    found = reports[stage, ""].result()
+    assert of(found, Outcome.FAILED) == []
+    assert of(found, Outcome.NOT_TRIED) == []
 
 
 @pytest.mark.parametrize(("name", "stage"), [(name, stage) for name, stage, _ in EXAMPLES])
 def test_an_example_follows_every_rule(reports: Reports, name: str, stage: str) -> None:
     if (stage, name) not in reports:
         pytest.skip("needs node and npm")
-    verdicts = reports[stage, name].result()
-    assert of(verdicts, Outcome.FAILED) == []
-    assert of(verdicts, Outcome.NOT_TRIED) == []
+    found = reports[stage, name].result()
+    assert of(found, Outcome.FAILED) == []
+    assert of(found, Outcome.NOT_TRIED) == []
 
 
 def test_the_captions_are_printed(pipeline: Pipeline) -> None:
@@ -133,6 +166,6 @@ def test_the_captions_are_printed(pipeline: Pipeline) -> None:
 def test_a_stage_that_breaks_one_rule_fails_at_it_and_only_there(
     reports: Reports, stage: str, rule: str
 ) -> None:
-    verdicts = reports[stage, rule].result()
-    failed = [verdict.rule for verdict in verdicts if verdict.outcome is Outcome.FAILED]
-    assert failed == [rule], "\n".join(verdict.line() for verdict in verdicts)
+    found = reports[stage, rule].result()
+    failed = [verdict.rule for verdict in found if verdict.outcome is Outcome.FAILED]
+    assert failed == [rule], "\n".join(verdict.line() for verdict in found)
