@@ -130,7 +130,7 @@ class Aligner:
         return self._far_anchor + (position - self._anchor) * self._step, self._step
 
     def _is_young(self, now_ns: int) -> bool:
-        """Return whether a speaker may be playing of which no frame has arrived yet."""
+        """Return whether a speaker may be playing although no frame of it has arrived yet."""
         began_ns = now_ns if self._began_ns is None else self._began_ns
         return self._speaker_ns is None and now_ns - began_ns < _NO_SPEAKER_NS
 

@@ -221,7 +221,7 @@ class KalmanFilter:
     def _echo_of(self, back: int) -> Samples:
         """Return the echo that was predicted so many frames before the last one.
 
-        For a negative number, return what is known already of the echo in a frame to come.
+        A negative number means a coming frame: return the part of its echo that is known already.
         """
         begin = self._newest + self.delay + back
         ahead = max(0, self._newest - begin)

@@ -15,7 +15,7 @@ class Framer:
         self._position = 0  # of the first sample in ``_rest``, from the stream's beginning
 
     def restart(self) -> None:
-        """Drop what is less than a frame, and begin another stream at position 0."""
+        """Drop the samples that do not fill a frame, and begin another stream at position 0."""
         self._rest.clear()
         self._position = 0
 
@@ -25,7 +25,7 @@ class Framer:
         return self._position + len(self._rest) // pcm.SAMPLE_BYTES
 
     def skip_to(self, position: int) -> None:
-        """Go on at another position; drop what is less than a frame before it."""
+        """Go on at another position; drop the samples before it that do not fill a frame."""
         if position != self.position:
             self._rest.clear()
             self._position = position

@@ -1,8 +1,8 @@
 """Stand-ins for a microphone and a speaker that keep real time without a sound card.
 
 Their thread follows an absolute schedule: it never drifts, and after a stall of the machine it
-catches up. What is more than a second late is given up, as by a sound card: a microphone loses the
-samples and reports an overflow, a speaker plays silence and counts an underflow.
+catches up. It gives up blocks that are more than a second late, as a sound card does: a microphone
+loses the samples and reports an overflow, a speaker plays silence and counts an underflow.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class PacedOutput(_Paced):
             self._sink.skip(skipped * self._block)
         block = self._render(self._block, begins_ns + self.latency_ns)
         if len(block) != self._block * pcm.SAMPLE_BYTES:
-            raise ValueError(f"render gave {len(block)} bytes for {self._block} samples")
+            raise ValueError(f"render returned {len(block)} bytes for {self._block} samples")
         self._sink.write(block)
 
     def _close(self) -> None:

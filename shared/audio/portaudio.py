@@ -275,7 +275,7 @@ class PortAudioOutput(_Stream):
     def _rendered(self, samples: int, dac_ns: int) -> bytes:
         block = self._render(samples, dac_ns)
         if len(block) != samples * pcm.SAMPLE_BYTES:
-            raise ValueError(f"render gave {len(block)} bytes for {samples} samples")
+            raise ValueError(f"render returned {len(block)} bytes for {samples} samples")
         return block
 
     def _resampled(self, frames: int, dac_ns: int) -> bytes:
@@ -285,8 +285,9 @@ class PortAudioOutput(_Stream):
         samples = resampler.needed(frames - left)
         block = self._left
         if samples:
-            # The first rendered sample is heard after what is left over, and by the resampler's
-            # delay later, less the place of the next output between two rendered samples.
+            # The device first plays the samples that are left over. The first rendered sample comes
+            # out later by the resampler's delay. The next output lies ``next_input`` samples after
+            # the input so far, so the rendered samples are heard that much sooner.
             dac_ns += left * 1_000_000_000 // self.rate
             dac_ns -= round((resampler.next_input - resampler.delay) * 1e9 / pcm.RATE)
             fresh = self._rendered(samples, dac_ns)

@@ -261,7 +261,7 @@ def test_what_a_callback_raises_is_told() -> None:
 def test_a_render_of_the_wrong_length_is_told(tmp_path: Path) -> None:
     speaker = files.file_output(str(tmp_path / "a.wav"))
     speaker.start(lambda _samples, _dac: b"abc")
-    assert _wait_for_failure(speaker) == "ValueError: render gave 3 bytes for 240 samples"
+    assert _wait_for_failure(speaker) == "ValueError: render returned 3 bytes for 240 samples"
     speaker.stop()
     assert soundfile.info(tmp_path / "a.wav").frames == 0
 

@@ -267,7 +267,7 @@ def test_a_render_of_the_wrong_length_is_told(fake: FakePortAudio) -> None:
     device.start(lambda samples, _dac_ns: bytes(samples))
     assert fake.stream is not None
     fake.stream.callback(None, 64, times(), 0)
-    assert device.failure() == "ValueError: render gave 64 bytes for 64 samples"
+    assert device.failure() == "ValueError: render returned 64 bytes for 64 samples"
     device.stop()
 
 
