@@ -17,7 +17,7 @@ TEXT = config.FILE.read_text("utf-8")
 KNOBS = {key: (kind, default) for key, kind, default in tuple(config.keys())}
 every_knob = pytest.mark.parametrize("key", KNOBS)
 
-#: The unit that the end of a key stands for, and how the comment that names it begins.
+#: How a setting's comment has to begin, by the suffix of the setting's key: with the unit.
 UNITS = {"_ms": "ms, ", "_s": "s, "}
 
 
@@ -79,7 +79,7 @@ def test_every_section_has_a_comment() -> None:
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """Return the names that a setting accepts, if it only accepts some names."""
+    """Return the names that a setting accepts, or () if the setting accepts other values."""
     if get_origin(kind) is Annotated:
         return choices(get_args(kind)[0])
     return get_args(kind) if get_origin(kind) is Literal else ()

@@ -60,7 +60,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
         record = pipeline.bus.wait_for(messages.Interruption).message
         [report] = record.reports
         playhead = [item.heard for h in pipeline.bus.all(messages.Heard) for item in h.items]
-        # Interrupt now: the reply was reported already, so uplink does not report it again.
+        # A later interruption does not report the reply again.
         pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
         pipeline.bus.wait_for(messages.FlushReport, lambda s: s.cause == "control")
         pipeline.bus.health("uplink", since=pipeline.bus.now)

@@ -20,8 +20,8 @@ from tests.support.servers import Connection, Script, Server
 
 pytestmark = pytest.mark.process
 
-#: The session's time limit, and how long before it the renewal begins, in seconds. Short, so that
-#: the test is.
+#: The session's time limit, and how long before the limit the renewal begins, in seconds. The real
+#: limit of 60 minutes would be too long for a test.
 LIMIT_S, BEFORE_S = 3.0, 2.0
 SAID = {"type": "input_text", "text": "Hello."}
 ITEM = {"id": "item_a", "type": "message", "role": "user", "status": "completed", "content": [SAID]}

@@ -60,7 +60,7 @@ def test_every_frame_is_sent_in_its_order_or_accounted_for(
     }
     with Server(servers.serve) as server:
         pipeline.settings["link.url"] = server.url
-        # Downlink runs because uplink waits for its history before it sends the microphone.
+        # Downlink runs because uplink waits for downlink's history before sending the microphone.
         uplink = pipeline.all_up("echo", "uplink", "downlink", "link")["uplink"]
         connection = server.wait()
         connection.wait("session.update")

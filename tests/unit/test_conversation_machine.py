@@ -97,7 +97,7 @@ class Item:
     number: int
     name: str
     reply: Reply
-    sent: int = 0  # bytes
+    sent: int = 0  # bytes that the server sent
     length: int = 0  # bytes that the server counts: not those sent after the cancellation
     open: bool = True  # the server may send more audio of it
     kept_ms: int | None = None  # the end of the last truncation; None: not truncated
@@ -313,9 +313,9 @@ class Conversation(RuleBasedStateMachine):
         self.newest = 1000  # downlink's generation
         # uplink
         self.reports = Reports(server_cancels=cancels)
-        self.unanswered: dict[int, messages.Flush] = {}
-        self.answered: set[int] = set()
-        self.reported: set[Item] = set()
+        self.unanswered: dict[int, messages.Flush] = {}  # flushes without a report, by generation
+        self.answered: set[int] = set()  # generations whose flush was reported to uplink
+        self.reported: set[Item] = set()  # items about which uplink has decided
         self.unsure: set[Item] = set()  # a restarted uplink may report these items again
         self.told: dict[Item, int] = {}  # furthest published playhead, in samples
         self.requests: deque[bytes] = deque()
@@ -414,9 +414,10 @@ class Conversation(RuleBasedStateMachine):
         arrives=st.sampled_from(["flush", "event", ""]),
     )
     def interrupt(self, how: str, short_of: int | None, arrives: str) -> None:
-        """The person speaks or presses "interrupt", or judge interrupts the reply.
+        """The person speaks, sends the command "interrupt", or is judged to interrupt the reply.
 
-        ``short_of``: first play the current item up to this many samples before its end.
+        ``short_of``: before the interruption, play the current item up to this many samples
+        before the item's end. None: play nothing.
         """
         if short_of is not None:
             self._render_to_the_end(short_of)
@@ -833,7 +834,7 @@ class Conversation(RuleBasedStateMachine):
         loud = np.flatnonzero(out)
         rendered = int(loud[-1]) + 1 if len(loud) else 0
         faded = min(sum(s.samples for s in self.tail), samples)
-        # A fade-in begins with the factor 0: its first sample counts as heard but is silent.
+        # A fade-in begins with the factor 0, so its first sample counts as heard but is silent.
         claimed = faded + self._advanced(before)
         if ducked or (self.fade and not self.since_silence and claimed == rendered + 1):
             # The last samples of a fade-out can be silent as well.

@@ -1,4 +1,4 @@
-"""Messages as bytes: what is encoded, what is decoded, and what is refused."""
+"""The codec encodes messages as bytes, decodes them, and refuses bytes that are no message."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def most(kind: inspect.Type) -> Any:
             assert limit is not None, "a list without a limit"
             return [most(item)] * limit
         case inspect.DictType(key_type=key, value_type=value):
-            # Only the health has maps, with some dozens of counters or topics.
+            # Only Health has maps, with a few dozen counters or topics each.
             return {f"{n:03d}{most(key)[3:]}": most(value) for n in range(100)}
         case inspect.StructType(cls=cls, fields=fields):
             return cls(**{field.name: most(field.type) for field in fields})
@@ -129,7 +129,8 @@ def test_the_header_is_one_map_without_the_payload(kind: type[messages.Message])
 def test_a_message_with_every_field_at_its_limit_is_read(kind: type[messages.Message]) -> None:
     fields = {f.name: most(f.type) for f in info(kind).fields if f.name != "payload"}
     if kind is messages.Interruption:
-        # Not every item of a reply can have the longest text: a reply is shorter than that.
+        # Only one item has the longest text: if every item had it, the header would exceed its own
+        # limit. A real reply is much shorter.
         first, *others = fields["reports"]
         fields["reports"] = [first, *(msgspec.structs.replace(o, heard_text="") for o in others)]
     message = kind(payload=bytes(kind.payload_limit), **fields)
@@ -221,7 +222,10 @@ WRONG: tuple[Any, ...] = (
 
 
 def same(kind: inspect.Type, value: Any) -> bool:
-    """Return whether a value is of a field's type. True is no int, but a whole float is one."""
+    """Return whether a value is accepted for a field's type.
+
+    An integer field accepts a whole-number float, but neither True nor False.
+    """
     match kind:
         case inspect.BoolType():
             return type(value) is bool
@@ -316,7 +320,7 @@ def test_a_key_that_comes_twice_further_down_is_refused() -> None:
 
 
 def floating(value: Any) -> Any:
-    """Return a value with each whole number in it as a float, as some languages write them."""
+    """Return a value with each integer in it as a float, as some languages send integers."""
     match value:
         case bool():
             return value
@@ -334,7 +338,7 @@ def test_a_whole_number_may_be_a_float(kind: type[messages.Message]) -> None:
     fields = header(kind, epoch=1_700_000_000_000_000, t=2**53)
     found = codec.decode(kind, msgpack.packb(floating(fields)), b"")
     assert found == codec.decode(kind, msgpack.packb(fields), b"")
-    # They are integers from here on: equality alone does not tell.
+    # Both decode to integers. Equality does not show this, because 1 == 1.0, but the bytes do.
     assert codec.encode(*found) == codec.encode(*codec.decode(kind, msgpack.packb(fields), b""))
 
 
@@ -350,7 +354,7 @@ GOOD = msgpack.packb(header(messages.Control))
     "packed",
     [
         b"",
-        b"\xc1",  # the one byte that msgpack never uses
+        b"\xc1",  # the only byte that msgpack never uses
         b"\x81\xa1v",
         GOOD[:-1],
         GOOD + b"\x01",
@@ -360,7 +364,7 @@ GOOD = msgpack.packb(header(messages.Control))
         msgpack.packb([1, 2]),
         msgpack.packb({1: 2}),
         msgpack.packb({None: 2}),
-        b"\x81\x90\x01",  # a list for a key
+        b"\x81\x90\x01",  # a list as a key
         b"\x91" * 100_000,
         struct.pack(">BI", 0xDF, 2**32 - 1),  # a map of 2^32 - 1 entries, without the entries
         struct.pack(">BI", 0xDD, 2**32 - 1),

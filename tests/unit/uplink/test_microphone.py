@@ -37,7 +37,7 @@ def give(mic: Microphone, *numbers: int) -> None:
 
 
 def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
-    """Return downlink's state: a turn that began at ``begun_ms``, or no turn if it is negative."""
+    """Return downlink's state: the person's turn began at ``begun_ms``, or -1: there is no turn."""
     return messages.ReplyState(
         generation=1,
         session=session,
@@ -134,7 +134,7 @@ def test_what_is_missing_is_told_of_the_same_stream_only(mic: Microphone) -> Non
     assert mic.missing_before(frame(7)) == 0
     assert mic.missing_before(frame(8)) == 0
     assert mic.missing_before(frame(11)) == 2 * pcm.FRAME
-    # A frame that comes twice is no gap, and neither is a frame of another stream: capture begins a
-    # new stream whenever it opens the device.
+    # Neither a repeated frame nor a frame of another stream counts as a gap. Capture begins a new
+    # stream whenever capture opens the device.
     assert mic.missing_before(frame(9)) == 0
     assert mic.missing_before(frame(50, stream=2)) == 0
