@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.downlink import events, history
+from services.downlink import events, history, history_item
 from services.downlink.history import History
 from shared import codec, messages
 from shared.audio.pcm import RATE
@@ -433,13 +433,13 @@ def test_a_long_text_is_cut_and_takes_no_more_than_its_share() -> None:
     rig.person("a", "First.")
     rig.call("b", "call_1")
     rig.output("c", "call_1", "x" * 1_000_000)
-    assert len(rig.said("c")) == history.MAX_TEXT
+    assert len(rig.said("c")) == history_item.MAX_TEXT
     assert list(rig.turns()) == ["a", "b", "c"]
 
 
 def test_a_call_with_endless_arguments_is_left_out_with_its_output() -> None:
     rig = Rig()
-    endless = {"call_id": "call_1", "arguments": '"' + "x" * history.MAX_TEXT + '"'}
+    endless = {"call_id": "call_1", "arguments": '"' + "x" * history_item.MAX_TEXT + '"'}
     call = item("a", None, "function_call", name="f", status="completed", **endless)
     rig.history.item_done(events.ItemDone(call))
     rig.output("b", "call_1")
@@ -507,7 +507,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
         found = [turn.item_id for turn in turns]
         assert len(set(found)) == len(found) <= history.MAX_TURNS
         assert sum(len(turn.text) for turn in turns) <= history.MAX_CHARS
-        assert all(len(turn.text) <= history.MAX_TEXT for turn in turns)
+        assert all(len(turn.text) <= history_item.MAX_TEXT for turn in turns)
         assert len({turn.new_id for turn in turns}) == len(turns)
         # items that stay keep their order, and new ones follow
         assert [name for name in order if name in found] == [n for n in found if n in order]
