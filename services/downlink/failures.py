@@ -1,4 +1,4 @@
-"""What an error of the server means, and what a person is told about it. Pure."""
+"""Classify the server's errors, and choose a counter and a log line for each. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_CODES = 50
 
 
 class Kind(enum.Enum):
-    """What an error means for the conversation."""
+    """The kinds of errors, by their consequence for the conversation."""
 
     BENIGN = "a race that loses nothing"
     FATAL = "the server closes the connection, and link logs why"
@@ -40,14 +40,14 @@ class Kind(enum.Enum):
 
 
 class Report(NamedTuple):
-    """How an error is counted and logged."""
+    """The counter and the log line of an error."""
 
     counter: str
     line: str  # for a person; "": nothing is logged
 
 
 def kind(error: events.Failure) -> Kind:
-    """Return what an error means for the conversation."""
+    """Return the kind of an error."""
     if (error.event_id or "").startswith(RESTORES) and "already exists" in error.text:
         # uplink was restarted while it restored the conversation, and began again.
         return Kind.BENIGN
@@ -57,10 +57,10 @@ def kind(error: events.Failure) -> Kind:
 
 
 class Failures:
-    """The errors of one process: how each is counted and logged."""
+    """Choose the counter and the log line of each error, with at most MAX_CODES counters."""
 
     def __init__(self) -> None:
-        self._codes: set[str] = set()  # those that have a counter of their own
+        self._codes: set[str] = set()  # codes that have a counter of their own
 
     def report(self, error: events.Failure) -> Report:
         """Return the counter of an error, and the line about it for a person."""
