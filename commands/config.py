@@ -10,12 +10,13 @@ import os
 import sys
 from typing import Any
 
+from commands import description
 from shared.config import ConfigError, add_arguments, bus_directory, load, masked
 
 
 def main() -> int:
     """Print the settings in force; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein config", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein config", description=description(__doc__))
     add_arguments(parser)
     arguments = parser.parse_args()
     try:

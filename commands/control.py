@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 
+from commands import description
 from shared import bus, config, messages, registry
 from shared.directory import BusError, prepare_directory
 from shared.exit_codes import RUNNING
@@ -28,7 +29,7 @@ LINGER_MS = 500
 
 def main() -> int:
     """Send one command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein control", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein control", description=description(__doc__))
     parser.add_argument(
         "command",
         choices=["interrupt", "talk", "release"],

@@ -19,6 +19,7 @@ import msgspec
 from honcho import environ
 from honcho.printer import Printer
 
+from commands import description
 from commands.launcher import Launcher
 from shared import config
 from shared.audio import devices
@@ -140,7 +141,7 @@ def table(record: Record) -> str:
 
 def main() -> int:
     """Run the demo; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein demo", description=description(__doc__))
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
     parser.add_argument(
         "--out",

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from commands import description
 from shared import network
 
 DEFAULT = "~/.config/bargein/bus.key"
@@ -13,7 +14,7 @@ DEFAULT = "~/.config/bargein/bus.key"
 
 def main() -> int:
     """Make a key; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein keys", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein keys", description=description(__doc__))
     parser.add_argument(
         "file", nargs="?", default=DEFAULT, help=f"the new key file (default: {DEFAULT})"
     )

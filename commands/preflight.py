@@ -13,6 +13,7 @@ from pathlib import Path
 
 from honcho import environ
 
+from commands import description
 from shared import config, registry
 from shared.realtime import endpoint
 from shared.run import KEY_STAGE
@@ -55,7 +56,7 @@ def main() -> int:
     """Check what can be checked before a stage starts; return the exit code."""
     arguments = sys.argv[1:]
     if arguments[:1] in (["-h"], ["--help"]):
-        print(f"usage: bargein preflight [STAGE …]\n\n{__doc__}")
+        print(f"usage: bargein preflight [STAGE …]\n\n{description(__doc__)}")
         return 0
     return check(arguments)
 

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from commands import description
 from commands.running import LOOK_S, holder
 from shared import config, registry
 from shared.signals import RESTART_SIGNAL
@@ -46,7 +47,7 @@ def restart(directory: Path, stage: str) -> tuple[int, int]:
 
 def main() -> int:
     """Restart a stage; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein restart", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein restart", description=description(__doc__))
     known = (*registry.STAGES, *registry.LISTENERS)
     parser.add_argument("stage", choices=known, metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from commands import description
 from commands.running import LOOK_S, holder
 from shared import config, registry
 from shared.signals import SHUTDOWN_S
@@ -44,7 +45,7 @@ def end(directory: Path, stages: Sequence[str]) -> dict[str, int]:
 
 def main() -> int:
     """End stages; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein stop", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein stop", description=description(__doc__))
     known = (*registry.STAGES, *registry.LISTENERS)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)
