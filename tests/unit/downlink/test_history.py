@@ -1,4 +1,4 @@
-"""The conversation as heard: what is kept of it, in which order, and within which limits."""
+"""The conversation as heard: what is in it, in which order, and how long it may become."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def heard_item(name: str, heard: int, received: int, *, done: bool = True) -> me
 
 
 class Rig:
-    """A history, and what happens to it."""
+    """A history, and methods that let things happen to it."""
 
     def __init__(self, session: int = 1) -> None:
         self.history = History()
         self.history.begin_session(session)
 
     def person(self, name: str, text: str | None = None, ms: int = 0) -> None:
-        """Let the person speak; the words come where they are transcribed."""
+        """Let the person speak, for ``ms``. ``text``: the server's transcript, if there is one."""
         if ms:
             self.history.speech_started(events.SpeechStarted(1000, name))
             self.history.speech_stopped(events.SpeechStopped(1000 + ms, name))
@@ -54,7 +54,7 @@ class Rig:
     def reply(
         self, name: str, text: str = TEXT, seconds: float = 10, *, final: bool = True
     ) -> None:
-        """Let the assistant speak; all of it has come, or with ``final`` false some of it."""
+        """Let the assistant speak. With ``final`` false, more audio and words may come."""
         self.history.item_added(events.ItemAdded(item(name, "assistant", content=[])))
         self.words(name, text, final=final)
         self.received(name, seconds, done=final)
@@ -108,7 +108,7 @@ class Rig:
         self.history.item_added(events.ItemAdded(given))
 
     def turns(self) -> dict[str, messages.Turn]:
-        """Give the turns that are told, by name; they can be sent over the bus."""
+        """Return the turns that a session gets, by item, after a way over the bus."""
         turns = self.history.turns()
         assert codec.read_turns(codec.write_turns(turns)) == turns
         return {turn.item_id: turn for turn in turns if turn.told}
@@ -134,7 +134,7 @@ def test_where_there_are_no_words_it_is_said_that_somebody_spoke() -> None:
     rig.person("b")
     assert rig.said("a") == "[the person spoke for 2.3 s; no transcript]"
     assert rig.said("b") == "[the person spoke; no transcript]"
-    # and the words take its place, if they come after all
+    # A transcript that comes later replaces the placeholder.
     rig.words("a", "Hello.", role="user")
     assert rig.said("a") == "Hello."
 
@@ -194,7 +194,7 @@ def test_of_a_reply_that_was_not_heard_nothing_is_told() -> None:
     rig.reply("b")
     rig.received("b", 10, done=True, late=True)
     assert rig.turns() == {}
-    # but that they are not to be there is known, for a session that was given them before
+    # Both are listed as not told, so that uplink can take them out of a session.
     assert [turn.item_id for turn in rig.history.turns()] == ["a", "b"]
 
 
@@ -203,7 +203,7 @@ def test_a_reply_that_plays_is_told_as_far_as_it_has_come() -> None:
     rig.reply("a")
     rig.heard("a", 2)
     assert rig.said("a") == TEXT
-    # cut, and not yet said where: what playback has told before
+    # After a flush and before its report, what playback reported last counts.
     rig.flush("a")
     assert 0 < len(rig.said("a")) < len(TEXT) / 2
     rig.flush_report("a", 9)
@@ -212,10 +212,10 @@ def test_a_reply_that_plays_is_told_as_far_as_it_has_come() -> None:
 
 def test_a_reply_the_loss_cut_short_is_told_to_where_its_audio_ends() -> None:
     rig = Rig()
-    # the text ran ahead: 1 s of audio came, and what may be spoken in 4 s
+    # 1 s of audio came, and the text ran ahead of it.
     rig.reply("a", TEXT, 1, final=False)
     rig.history.begin_session(2)
-    # playback is told that there will be no more, and plays it to its end
+    # Playback learns that no more will come, and plays the item to its end.
     rig.heard("a", 1, of=1)
     assert 0 < len(rig.said("a")) < len(TEXT) / 2
 
@@ -227,7 +227,7 @@ def test_a_reply_of_an_older_session_can_still_be_talked_over() -> None:
     rig.history.begin_session(2)
     assert rig.said("a") == TEXT
     before = rig.turns()["a"].new_id
-    # the new session's downlink knows of no items: the flush names none
+    # Turns of the new session has no items, so the flush lists none.
     rig.flush(session=2)
     rig.flush_report("a", 5)
     assert len(rig.said("a")) == pytest.approx(len(TEXT) / 2, abs=7)
@@ -326,7 +326,7 @@ def test_what_is_deleted_is_gone() -> None:
 
 
 def restored(rig: Rig, session: int) -> None:
-    """Let another session be given the turns."""
+    """Put the turns into another session, as uplink does."""
     turns = rig.turns().values()
     rig.history.begin_session(session)
     for turn in turns:
@@ -343,7 +343,7 @@ def test_what_a_new_session_was_given_is_the_same_turn() -> None:
     assert list(turns) == before
     for turn in turns.values():
         assert (turn.session, turn.held_as) == (2, turn.new_id)
-    # and what follows there, follows
+    # An item that follows a restored one is placed after it.
     rig.history.item_added(
         events.ItemAdded(item("c", content=[events.Content("input_audio")]), turns["b"].new_id)
     )
@@ -373,15 +373,15 @@ def test_another_process_learns_it_all_again() -> None:
     rig.flush_report("h", 0)
     kept = rig.history.turns()
     again = Rig()
-    # what it has seen itself since it began follows
+    # The turns that this downlink read itself come after the saved ones.
     again.person("i", "Later.")
     again.history.relearn(kept)
     assert again.history.turns()[:-1] == kept
     assert list(again.turns()) == ["a", "b", "c", "d", "e", "f", "i"]
-    # what still plays can still be cut
+    # A reply that still plays can be cut.
     again.flush_report("d", 5)
     assert len(again.said("d")) == pytest.approx(len(TEXT) / 2, abs=7)
-    # what uplink puts into a new session is known by it as well
+    # Turns that uplink puts into a new session are recognised.
     restored(again, 2)
     assert {turn.session for turn in again.turns().values()} == {2}
 
@@ -405,7 +405,7 @@ def test_the_same_words_of_the_same_item_get_the_same_id() -> None:
     ids = [turn.new_id for turn in one.turns().values()]
     assert [turn.new_id for turn in two.turns().values()] == ids
     assert len(set(ids)) == 2
-    # the service takes no id of more than 32 characters
+    # The server accepts ids of up to 32 characters.
     assert all(len(each) <= 32 for each in ids)
 
 
@@ -501,7 +501,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
             getattr(rig, step)(*arguments)
         changed = rig.history.changed
         turns = rig.history.turns()
-        # whoever publishes it need not look when nothing has changed
+        # Without a change there is nothing to publish.
         assert changed or turns == before
         before = turns
         found = [turn.item_id for turn in turns]
@@ -509,7 +509,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
         assert sum(len(turn.text) for turn in turns) <= history.MAX_CHARS
         assert all(len(turn.text) <= history_item.MAX_TEXT for turn in turns)
         assert len({turn.new_id for turn in turns}) == len(turns)
-        # items that stay keep their order, and new ones follow
+        # The items that stay keep their order, and new items come after them.
         assert [name for name in order if name in found] == [n for n in found if n in order]
         assert found[: len([n for n in found if n in order])] == [n for n in found if n in order]
         order = found

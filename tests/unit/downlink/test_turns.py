@@ -1,4 +1,4 @@
-"""Turn-taking: what is published, what is not any more, and what a flush says."""
+"""Turn-taking: which audio is published, and what a flush says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def done(response: str = "resp_1", status: str = "completed") -> events.Event:
 def delta(
     pcm: bytes | int, item: str = "item_1", response: str = "resp_1", part: int = 0
 ) -> events.Event:
-    """Give a delta; of so many samples, where it is a number."""
+    """Return a delta with this audio, or with silence of this many samples."""
     data = bytes(2 * pcm) if isinstance(pcm, int) else pcm
     return events.AudioDelta(response, item, base64.b64encode(data).decode(), part)
 
@@ -42,14 +42,14 @@ def ended(item: str = "item_1", response: str = "resp_1", part: int = 0) -> even
 
 
 class Rig:
-    """Turns, and the audio it gave."""
+    """Turns behind downlink's own dispatch of events."""
 
     def __init__(self, generation: int = 100, session: int = 1) -> None:
         self.turns = Turns(generation, session)
         self.reader = Reader(self.turns)
 
     def read(self, *events: events.Event) -> list[messages.Message]:
-        """Read events; what comes of them can be sent over the bus."""
+        """Read events. Return the messages that follow, each of which can be sent over the bus."""
         out = [message for event in events for message in self.reader.read(event, 7)]
         for message in [*out, self.turns.state()]:
             assert sent(message) == message
@@ -69,13 +69,13 @@ class Rig:
 
 
 def sent(message: messages.Message) -> messages.Message:
-    """Give what comes out at the bus's other end."""
+    """Return what a reader of the bus gets."""
     header, payload = codec.encode(message, STAMP)
     return codec.decode(type(message), header, payload)[0]
 
 
 def pcm_of(frames: list[messages.ReplyAudio]) -> bytes:
-    """Join frames of one item, which must follow on one another."""
+    """Join the frames of one item, in which no sample may be missing."""
     at = frames[0].start if frames else 0
     for frame in frames:
         assert frame.start == at
@@ -175,7 +175,7 @@ def test_an_empty_delta_is_nothing() -> None:
 def test_several_items_of_a_response() -> None:
     rig = Rig()
     rig.read(created())
-    # the end of the first may come after the second has begun
+    # The end of the first item may come after the second item began.
     frames = rig.audio(delta(4, "item_1"), delta(2, "item_2"), ended("item_1"), delta(3, "item_2"))
     assert [(f.item_id, f.start, f.last) for f in frames] == [
         ("item_1", 0, False),
@@ -183,7 +183,7 @@ def test_several_items_of_a_response() -> None:
         ("item_1", 4, True),
         ("item_2", 2, False),
     ]
-    # a response that is done ends what is not ended yet
+    # The end of a response ends its items.
     assert [(f.item_id, f.start, f.last) for f in rig.audio(done())] == [("item_2", 5, True)]
     assert [(i.item_id, i.received, i.done) for i in rig.turns.state().items] == [
         ("item_1", 4, True),
@@ -231,7 +231,8 @@ def test_a_flush_with_nothing_said_yet() -> None:
         interrupted=[],
         active=[],
     )
-    rig.read(created("resp_1"))  # as when a function is called, or before the first sample
+    # A response without audio: a function call, or the time before the first sample.
+    rig.read(created("resp_1"))
     flush = rig.flush()
     assert (flush.received, flush.interrupted, flush.active) == ([], ["resp_1"], ["resp_1"])
 
@@ -260,7 +261,8 @@ def test_a_second_flush_names_what_is_still_under_way() -> None:
     assert rig.flush().interrupted == ["resp_1", "resp_2"]
     again = rig.flush()
     assert (again.interrupted, again.active) == (["resp_2"], ["resp_2"])
-    assert [i.item_id for i in again.received] == ["item_1"]  # not known to be settled
+    # The server has not confirmed the truncation yet.
+    assert [i.item_id for i in again.received] == ["item_1"]
     rig.read(done("resp_2", "cancelled"))
     assert (rig.flush().interrupted, rig.flush().active) == ([], [])
 
@@ -272,7 +274,7 @@ def test_what_was_heard_is_not_counted() -> None:
     assert [i.item_id for i in rig.turns.flush("control", 0).received] == ["item_1", "item_2"]
     rig.heard(
         messages.HeardItem("item_1", 0, 10, 10, True),
-        messages.HeardItem("item_2", 0, 20, 20, False),  # there may be more
+        messages.HeardItem("item_2", 0, 20, 20, False),  # more may come
         messages.HeardItem("item_9", 0, 20, 20, True),
     )
     assert [i.item_id for i in rig.turns.flush("control", 0).received] == ["item_2"]
@@ -290,7 +292,7 @@ def test_what_the_server_has_settled_is_not_counted(confirmation: events.Event) 
     assert [i.item_id for i in rig.flush().received] == ["item_2"]
 
 
-# nothing stale
+# no stale audio
 
 
 LATE = [delta(6), ended(), done(status="cancelled"), delta(5, "item_2"), created("resp_2")]
@@ -298,14 +300,14 @@ LATE = [delta(6), ended(), done(status="cancelled"), delta(5, "item_2"), created
 
 @pytest.mark.parametrize("order", list(permutations(range(len(LATE)))))
 def test_an_interrupted_response_is_never_published_again(order: tuple[int, ...]) -> None:
-    """However late its audio comes, before and after its end and the next one's beginning."""
+    """However late its audio comes, before or after its end and the next response's start."""
     rig = Rig()
     rig.read(created(), delta(4))
     rig.flush()
     for at in order:
         assert rig.audio(LATE[at]) == []
     assert rig.turns.stale == 11
-    # what came is counted all the same
+    # The audio that came is counted all the same.
     counted = {i.item_id: i.received for i in rig.turns.state().items}
     assert counted == {"item_1": 10, "item_2": 5}
     [frame] = rig.audio(delta(3, "item_3", "resp_2"))
@@ -324,7 +326,7 @@ def test_a_response_interrupted_before_its_first_sample() -> None:
     rig.read(created())
     assert rig.flush().interrupted == ["resp_1"]
     assert rig.audio(delta(4), delta(4), ended(), done(status="cancelled")) == []
-    # no flush has met its item: uplink learns of it from the state
+    # No flush lists the item: uplink deletes it because of the state.
     [item] = rig.turns.state().items
     assert (item.late, item.done, item.received) == (True, True, 8)
 
@@ -396,14 +398,14 @@ def test_what_is_active_is_what_is_not_done() -> None:
     assert rig.turns.state().active == ["aside", "resp_2"]
 
 
-# another connection, another downlink
+# a new session, a restarted downlink
 
 
 def test_another_connection_begins_anew() -> None:
     rig = Rig(session=1)
     rig.read(created("resp_1"), delta(b"abc"), delta(4, "item_2"), ended("item_2"))
     frames = [f for f in rig.turns.begin_session(2) if isinstance(f, messages.ReplyAudio)]
-    # what had come may play to its end, which is known now
+    # The audio that came may play to its end, and the end is known now.
     assert [(f.session, f.item_id, f.start, f.last) for f in frames] == [(1, "item_1", 1, True)]
     assert rig.turns.begin_session(2) == []
     state = rig.turns.state()
@@ -453,13 +455,13 @@ def test_the_end_of_an_item_begun_before_this_downlink_is_told() -> None:
 def test_only_where_an_item_begins_that_nobody_has_seen_begin_is_not_known() -> None:
     rig = Rig()
     [frame] = rig.audio(delta(4))
-    # it begins behind a gap, so that nothing of it counts as heard
+    # The item starts behind a gap, so that playback counts none of it as heard.
     assert frame.start == 1
     rig.read(ended())
     assert rig.flush().received == [messages.Received("item_1", 0, 0, False)]
     rig = Rig()
-    # all of the response is read; of the response the end, but the item from its beginning on; and
-    # what playback has of it is known
+    # Downlink read all of the first item's response, the second item from its beginning, and
+    # knows how much of the third one playback has.
     rig.read(created("resp_1"), events.ItemAdded(events.Item("item_2")))
     rig.heard(messages.HeardItem("item_3", 0, 300, 1000, False))
     for number in (1, 2, 3):
@@ -503,7 +505,7 @@ def test_words_are_marked_with_the_audio_that_came_before_them() -> None:
 
 
 def test_marks_of_the_end_alone_are_those_of_the_end() -> None:
-    # another downlink read how it began
+    # An earlier downlink read the first words.
     rig = Rig()
     rig.read(
         created(), delta(12_000), events.TextDelta("resp_1", "item_1", " three"), delta(12_000)
@@ -511,7 +513,7 @@ def test_marks_of_the_end_alone_are_those_of_the_end() -> None:
     rig.read(events.TextDelta("resp_1", "item_1", " four"))
     said = words(rig.read(events.TextDone("resp_1", "item_1", "One two three four")))
     assert said.marks == [messages.Mark(7, 12_000), messages.Mark(13, 24_000)]
-    # where what came is no end of it, nothing is known of its places
+    # If the words are not the last ones, their places are unknown.
     rig.read(events.TextDelta("resp_1", "item_2", " five"))
     assert words(rig.read(events.TextDone("resp_1", "item_2", "Hm, no."))).marks == []
 
@@ -539,13 +541,13 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
     said = words(rig.turns.flush_report(flush_report))
     assert (said.heard, said.unheard) == ("One two", " three four")
     assert rig.turns.flush_report(flush_report) == []
-    # and stays so when the rest of the words comes
+    # The split stays when the rest of the words comes.
     said = words(rig.read(events.TextDelta("resp_1", "item_1", " five")))
     assert (said.heard, said.unheard) == ("One two", " three four five")
 
 
 def test_what_was_heard_but_for_its_end_is_counted_still() -> None:
-    """Playback has not read yet that there is no more: the flush tells it."""
+    """Playback does not know yet that no more will come: the flush says it."""
     rig = Rig()
     rig.read(created(), delta(10), ended())
     rig.heard(messages.HeardItem("item_1", 0, 10, 10, False))
@@ -556,14 +558,14 @@ def test_what_was_wholly_heard_is_told_once() -> None:
     rig = Rig()
     rig.read(created(), delta(10), events.TranscriptDone("resp_1", "item_1", "All of it."))
     whole = messages.HeardItem("item_1", 0, 10, 10, True)
-    assert rig.heard(whole) == []  # there may be more
+    assert rig.heard(whole) == []  # more may come
     rig.read(ended())
     said = words(rig.heard(whole))
     assert (said.heard, said.unheard) == ("All of it.", "")
     assert rig.heard(whole) == []
 
 
-# for ever
+# limits
 
 
 def test_memory_is_bounded_and_what_is_sent_has_its_limits() -> None:
@@ -611,7 +613,7 @@ def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
     assert sent(said) == said
 
 
-# what nobody should say
+# values that cannot be
 
 
 @pytest.mark.parametrize("generation", [messages.LAST_GENERATION, 2**63 - 1])
@@ -640,7 +642,7 @@ def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
             events.ItemTruncated(f"gone_{n}", 5),
         ):
             reader.read(event, 7)
-        # one item and its text, in ever more pieces
+        # One item and its transcript, in more and more pieces.
         reader.read(events.TextDelta("resp", "item", "x" * 100), 7)
         reader.read(delta(5, "item", "resp"), 7)
     kept = {name: len(value) for name, value in vars(made).items() if hasattr(value, "__len__")}
@@ -652,7 +654,7 @@ def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
     assert len(longest.marks) <= turns.MAX_MARKS
 
 
-# for whoever decides that the person's speech interrupts
+# what the judge needs to know
 
 
 def test_where_another_decides_the_servers_word_ends_nothing() -> None:
@@ -695,7 +697,7 @@ def test_what_playback_says_of_before_a_flush_is_over() -> None:
     rig.heard(messages.HeardItem("item_1", 0, 50, 100, False))
     flush = rig.flush()
     assert not rig.turns.playing
-    # it has not read of it yet
+    # Playback has not read the flush yet.
     rig.heard(messages.HeardItem("item_1", 0, 60, 100, False))
     assert not rig.turns.playing
     rig.heard(messages.HeardItem("item_2", 0, 60, 100, False), generation=flush.generation)
