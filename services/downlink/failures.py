@@ -57,7 +57,10 @@ def kind(error: events.Failure) -> Kind:
 
 
 class Failures:
-    """Choose the counter and the log line of each error, with at most MAX_CODES counters."""
+    """The errors that one process counts and logs.
+
+    At most MAX_CODES codes of logged errors get a counter of their own.
+    """
 
     def __init__(self) -> None:
         self._codes: set[str] = set()  # codes that have a counter of their own

@@ -1,4 +1,4 @@
-"""A session is replaced before its time limit, at a quiet moment, and no audio is lost."""
+"""A session is replaced before its time limit, if possible at a quiet moment. No audio is lost."""
 
 from __future__ import annotations
 
