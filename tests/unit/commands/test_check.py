@@ -1,4 +1,4 @@
-"""The parts of ``bargein check`` that need no process: verdicts, and messages that are malformed."""
+"""The parts of ``bargein check`` that need no process: verdicts and malformed messages."""
 
 from __future__ import annotations
 
