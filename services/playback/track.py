@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from shared import messages
 
-#: No item has so many samples. A place beyond this is an error of the sender, and sums of such
-#: places would not fit into a message.
+#: No item has so many samples. A place beyond this is an error of the sender, and the sums of
+#: these places would not fit into a message.
 MAX_ITEM_SAMPLES = 2**48
 
 #: An item's id and the index of its content part.
