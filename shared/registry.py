@@ -151,6 +151,7 @@ class Topic:
     type: type[messages.Message]
     queue: Queue
     #: The nominal rate during a conversation, Hz; 0: a message is published when something happens.
+    #: A stage judges the live and the state topics that it reads by this rate: shared/arrivals.py.
     rate_hz: float
     #: LIVE only: the reader drops messages older than this, ms; 0: no limit.
     max_age_ms: int = 0
