@@ -188,7 +188,7 @@ class Echo(Microphone):
         def back() -> list[messages.MicClean]:
             return [f for f in self.bench.all(messages.MicClean, since) if f.stream == self._stream]
 
-        if not self.bench.until(lambda: len(back()) >= count - 5, 2):
+        if not self.bench.until(lambda: len(back()) >= count - 5):
             self.bench.alive()
             raise Broken(f"{len(back())} frames came back of {count}")
         return back()
@@ -268,8 +268,12 @@ class Vad(Microphone):
         self._pass(np.zeros(60 * FRAME, np.int16))
         self._speak()
         self._pass(np.zeros(60 * FRAME, np.int16))
-        told = [speech.onsets for speech in self.bench.all(messages.Speech, since)]
-        if not told or told[-1] == told[0]:
+
+        def again() -> bool:
+            told = [speech.onsets for speech in self.bench.all(messages.Speech, since)]
+            return bool(told) and told[-1] != told[0]
+
+        if not self.bench.until(again, self.told_s):
             self.bench.alive()
             raise Broken("it told no onset of a person who spoke")
         return "it hears the next speech"

@@ -300,7 +300,7 @@ class Playback(Check):
 
     def _report(self) -> str:
         flush, item = needed(self._cut_flush), needed(self._cut)
-        self.bench.until(lambda: self._reports(flush), 2)
+        self.bench.until(lambda: self._reports(flush), PATIENCE_S)
         reports = self._reports(flush)
         if not reports:
             raise Broken("no report.flush came for the flush")
@@ -373,9 +373,13 @@ class Playback(Check):
         late = self._sound(since, older.sign, at_ns + int(SILENT_S * 1e9))
         if late:
             raise Broken(f"{late / RATE:.2f} s of the older reply were played after newer audio")
-        reports = [
-            r for r in bench.all(messages.FlushReport, since) if r.generation == self.generation
-        ]
+
+        def found() -> list[messages.FlushReport]:
+            told = bench.all(messages.FlushReport, since)
+            return [report for report in told if report.generation == self.generation]
+
+        bench.until(found, PATIENCE_S)
+        reports = found()
         if [i.item_id for r in reports for i in r.items] != [older.item_id]:
             raise Broken(f"{len(reports)} reports came for what the newer audio cut")
         return f"cause {reports[0].cause!r}"
@@ -419,7 +423,7 @@ class Playback(Check):
         self._wait_sound(item, since, 1)
         self._quiet(item, self.bench.now)
         flush = self._flush(item)
-        self.bench.until(lambda: self._reports(flush), 2)
+        self.bench.until(lambda: self._reports(flush), PATIENCE_S)
         told = [i for r in self._reports(flush) for i in r.items if i.item_id == item.item_id]
         if not told:
             raise Broken("the report of the next flush does not name the item")

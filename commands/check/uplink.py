@@ -161,7 +161,11 @@ class Uplink(Check):
     def _until_appends(self) -> None:
         since = self.bench.now
         began = time.monotonic()
-        while not self._of("input_audio_buffer.append", since):
+        # Frames go to the session before until uplink has read that another one is open.
+        while not any(
+            session == self.session and event["type"] == "input_audio_buffer.append"
+            for session, event in self._events(since)
+        ):
             self._mic(2)
             if time.monotonic() - began > 5:
                 self.bench.alive()
