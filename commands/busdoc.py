@@ -230,9 +230,9 @@ def limits() -> Iterator[str]:
     yield f"- A header has at most {codec.MAX_HEADER} bytes. The payload's limit is in each topic."
     yield (
         "- Integers are from 0 to 2^63 - 1. All but the times (`t` and `*_ns`) stay below 2^53, so"
-        " that a language whose numbers are doubles holds them exactly. Such a language may send"
-        " them as whole floats (2.0): a reader takes these for integers. A double rounds a time by"
-        " 1 ns, 104 days after the machine has started."
+        " that a language whose numbers are doubles holds them exactly. A program in that"
+        " language may send an integer as a whole float (2.0): a reader accepts it. From 104 days"
+        " after the start of the machine on, a double rounds a time by 1 ns."
     )
     yield "- A field that may be left out has the value given for it. Unknown fields are ignored."
     yield "- Audio is mono, s16le, at 24 kHz, so a payload of audio has an even number of bytes."

@@ -47,8 +47,10 @@ def check(
 def main() -> int:
     """Run one check. Return 0 if no rule was broken."""
     parser = argparse.ArgumentParser(prog="bargein check", description=__doc__)
-    parser.add_argument("stage", choices=CHECKS, help="the stage that COMMAND is to be")
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after --: what to start")
+    parser.add_argument("stage", choices=CHECKS, help="the stage whose place COMMAND takes")
+    parser.add_argument(
+        "command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --"
+    )
     arguments = parser.parse_args()
     failed = 0
     try:

@@ -24,7 +24,8 @@ from commands.check.rules import Broken, NotTried
 from shared import codec, messages, registry
 from shared.realtime import endpoint
 
-#: How long a stage may take to start, and to do what it has to do, s: a busy machine's patience.
+#: How long the kit waits for a stage to start, and for each thing that the stage has to do, s: long
+#: enough for a busy machine.
 START_S, PATIENCE_S = 10.0, 4.0
 #: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
 END_S = 3.0
@@ -67,7 +68,7 @@ class Arrival:
 
 
 class Place:
-    """One stage's place on the bus, taken by the kit."""
+    """The sockets of one stage in whose place the kit publishes."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], directory: Path, stage: str):
         self.epoch = time.time_ns() // 1000
@@ -121,7 +122,7 @@ class Place:
             self.publish(registry.BY_NAME[name], message)
 
     def close(self) -> None:
-        """Give the place back."""
+        """Close the sockets, so that the stage itself can bind them."""
         for socket in self.sockets.values():
             socket.close()
 
@@ -227,7 +228,7 @@ class Bench:
             self._ears.append(socket)
 
     def listen_anew(self) -> None:
-        """Go away as a reader, and come back."""
+        """Disconnect as a reader, and connect again."""
         for socket in self._ears:
             socket.close()
         self._ears.clear()
@@ -239,7 +240,7 @@ class Bench:
             self.places[stage] = Place(self._context, self.directory, stage)
 
     def give_back(self, *stages: str) -> None:
-        """Give places back: to the stage under test, these stages have ended."""
+        """Close the sockets of stages: the stage under test sees these stages end."""
         for stage in stages:
             self.places.pop(stage).close()
 
@@ -315,7 +316,7 @@ class Bench:
 
     @property
     def now(self) -> int:
-        """A mark: what arrives from here on is not yet heard."""
+        """A mark for ``since``: the number of messages that have arrived."""
         return len(self.heard)
 
     def arrivals(self, topic: str, since: int = 0) -> list[Arrival]:

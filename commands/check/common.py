@@ -21,7 +21,8 @@ from shared import codec, messages, registry
 
 #: A check takes no longer than about this, s, however much is broken.
 LIMIT_S = 20.0
-#: A topic that is published once a second may be late by this much: a busy machine's patience.
+#: The longest time between two messages of a topic that is due each second, s: a busy machine may
+#: delay a message by some seconds.
 SECOND_S = 4.0
 #: Integers beyond this are not exact in a language whose only numbers are doubles.
 EXACT = 2**53
@@ -46,7 +47,7 @@ class Check:
         return ()
 
     def probe(self) -> str:
-        """Return what shows that the stage does its work. Raise Broken if it does not."""
+        """Let the stage do some of its work, and return what was seen. Raise Broken if it fails."""
         raise NotImplementedError
 
     def rules(self) -> list[Rule]:
@@ -91,7 +92,7 @@ class Check:
                 self._conversation = Conversation(self.stage, self.bench.command)
             for rule in self.own_rules() if own_only else self.rules():
                 if not why and not self.bench.running and rule.name != "conversation":
-                    # so that a stage that died at one rule can still show that it keeps the others
+                    # Start a stage again that died at one rule, to try the other rules.
                     self.bench.start()
                     why = "" if self._ready() else "the stage does not start again"
                 if time.monotonic() > deadline:
@@ -277,7 +278,7 @@ class Check:
 
 
 def minimal(kind: type[messages.Message]) -> messages.Message:
-    """Return a message of a type, every field at its least."""
+    """Return a valid message of a type: each number 0, each text and each list empty."""
 
     def least(described: inspect.Type) -> object:
         match described:
@@ -303,7 +304,7 @@ def minimal(kind: type[messages.Message]) -> messages.Message:
 
 
 def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
-    """Return the frames after the topic's name of messages that are not of a type."""
+    """Return malformed messages of a type, each as the frames that follow the topic's name."""
     header, payload = codec.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
     fields = msgpack.unpackb(header)
     chance = random.Random(1)

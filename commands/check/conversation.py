@@ -40,12 +40,12 @@ class Conversation:
         return self._future.result()
 
     def close(self) -> None:
-        """Wait until it is over."""
+        """Wait until the conversation is over."""
         self._pool.shutdown()
 
     def _hold(self) -> str:
         others = [name for name in registry.STAGES if name != self._stage]
-        # it only observes: what it consumed, the stages would miss
+        # The kit only observes: it would take away from the stages what it consumed.
         with Bench(self._stage, self._command, SETTINGS, observes=("playback", "uplink")) as bench:
             started: list[subprocess.Popen[bytes]] = []
             try:
@@ -54,7 +54,7 @@ class Conversation:
                 started += running.values()
                 bench.start()
                 heard = self._reply(bench, 0, BEGIN_S)
-                # link holds the session: without it the reply would be gone
+                # Link is not restarted: it holds the session, and with it the reply.
                 again = [name for name in others if name != "link"]
                 for name in again:
                     end(running[name])

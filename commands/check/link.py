@@ -137,7 +137,7 @@ class Link(Check):
         return self._only(good, late)
 
     def _only(self, good: bytes, *bad: bytes) -> str:
-        """Send one that has to arrive; when it has, the others must not have."""
+        """Send an event that has to arrive. Raise Broken if an event of ``bad`` arrived before."""
         self._publish(good, self._open().session)
         self.bench.until(lambda: good in self._server.texts, 3)
         arrived = sum(text in self._server.texts for text in bad)

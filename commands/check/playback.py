@@ -64,7 +64,7 @@ class Playback(Check):
 
     def own_rules(self) -> Iterable[Rule]:
         """Return the rules of playback."""
-        # the clock, as downlink does it: a restarted downlink is never behind
+        # From the clock, as in downlink, so that a second check is not behind the first.
         self.generation = time.time_ns() // 1_000_000
         self.session = time.time_ns() // 1000
         self.bench.pump(0)
@@ -288,7 +288,7 @@ class Playback(Check):
         flushed_ns = time.monotonic_ns()
         bench.rest(SILENT_S + 0.3)
         late = self._sound(since, 0, flushed_ns + int(SILENT_S * 1e9))
-        # what a stage goes on with must not be taken for the next rule's sound
+        # Wait: the next rule must not hear the end of this item.
         self._quiet(item, bench.now)
         if late:
             raise Broken(f"it still played {SILENT_S:g} s after the flush")
@@ -342,7 +342,7 @@ class Playback(Check):
         return self._silent_but_for(since, "an older generation")
 
     def _interrupted(self) -> str:
-        # with nothing of it played before: playback learns of it from the flush alone
+        # None of the response was played before, so only the flush tells playback about it.
         never = self._item(0.4)
         self._flush(never)
         since = self.bench.now
@@ -352,7 +352,7 @@ class Playback(Check):
     def _state(self) -> str:
         before, self.generation = self.generation, self.generation + 1
         self._publish_state()
-        # on one socket: the state is read before the audio
+        # Both are on one socket, so playback reads the state before the audio.
         since = self.bench.now
         self._say(0.4, generation=before)
         return self._silent_but_for(since, "audio older than reply.state's generation")

@@ -1,4 +1,4 @@
-"""The rules of a check, and what came of each of them."""
+"""A rule of a check, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 
 class Broken(Exception):
-    """Raised by a rule that the stage broke; the text says what was seen."""
+    """Raised when the stage broke a rule; the text says what was seen."""
 
 
 class NotTried(Exception):
-    """Raised by a rule that could not be tried; the text says why."""
+    """Raised when a rule could not be tried; the text says why."""
 
 
 class Outcome(enum.Enum):
-    """What came of a rule."""
+    """The three verdicts on a rule."""
 
     OK = "ok"
     FAILED = "FAILED"
@@ -32,14 +32,14 @@ class Rule:
 
     name: str
     promise: str
-    """What a stage that follows the rule does, as one clause without its subject."""
+    """What a stage that follows the rule does: a clause without its subject, for the report."""
     check: Callable[[], str]
     """Return what was seen. Raise Broken or NotTried."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one rule."""
+    """The verdict on one rule, with what was seen."""
 
     rule: str
     promise: str
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def needed(value: T | None) -> T:
-    """Return what an earlier rule found. Raise NotTried if that rule did not come so far."""
+    """Return what an earlier rule found. Raise NotTried if that rule found nothing."""
     if value is None:
         raise NotTried("an earlier rule failed, and this one goes on from there")
     return value
@@ -65,7 +65,7 @@ def not_tried(rule: Rule, why: str) -> Verdict:
 
 
 def judge(rule: Rule) -> Verdict:
-    """Try one rule."""
+    """Try one rule, and return the verdict."""
     try:
         outcome, seen = Outcome.OK, rule.check()
     except Broken as error:
