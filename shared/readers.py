@@ -72,8 +72,8 @@ class Hold:
 class Audience:
     """The subscriptions to the topics of one endpoint.
 
-    A reader that subscribes twice and leaves once still counts: then nothing is held for the next
-    reader.
+    A reader that subscribed twice must leave twice. Until then it counts, and nothing is held for
+    the next reader.
     """
 
     def __init__(self, rows: Iterable[Topic]) -> None:

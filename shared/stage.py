@@ -113,7 +113,10 @@ class Stage:
             self._poller.unwatch(descriptor)
 
     def on_wake(self, handler: Callable[[], None]) -> None:
-        """Call ``handler`` on the loop after ``wake``: so a device's thread hands over its data."""
+        """Call ``handler`` on the loop after each ``wake``.
+
+        A device's thread calls ``wake``; the handler then takes the device's data on the loop.
+        """
         self._on_wake = handler
 
     def wake(self) -> None:

@@ -37,7 +37,7 @@ class Capture:
         self._framer = Framer()
         self._stream = 0  # wall clock when the device was opened, µs
         self._overflows = 0
-        self._pending = 0  # samples from the device since the loop was woken last
+        self._pending = 0  # samples that have not woken the loop yet: less than one frame
         self._levels = Levels()
         stage.on_wake(self._take_blocks)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(

@@ -77,8 +77,8 @@ class Downlink:
     def flush(self, cause: str, event_ns: int) -> None:
         """End the reply: the one way to flush, whatever the cause.
 
-        ``event_ns`` is when somebody caused the flush; 0: nobody did. The flush is published before
-        anything else is done, because the person hears each ms that it is late.
+        ``event_ns``: see Flush. The flush is published before anything else, because the person
+        hears each ms that it is late.
         """
         flush = self._turns.flush(cause, event_ns)
         self._stage.publish(flush)

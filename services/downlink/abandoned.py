@@ -33,10 +33,11 @@ class Abandoned:
         self._reported: OrderedDict[Key, None] = OrderedDict()
 
     def look(self, unfinished: AbstractSet[Key], now_ns: int) -> bool:
-        """Take the items that are not heard to their end while nothing plays or is generated.
+        """Return whether the rest of the unfinished items is abandoned.
 
-        Call this each time playback has published the playhead. Return whether the rest of these
-        items, without those that were reported before, is abandoned.
+        ``unfinished``: the items that were not heard to their end; empty while anything plays or is
+        generated. Items that were reported before do not count. Call this each time playback has
+        published the playhead.
         """
         unfinished = unfinished - self._reported.keys()
         if unfinished != self._unfinished or now_ns - self._looked_ns > MAX_SILENCE_NS:

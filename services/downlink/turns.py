@@ -1,4 +1,4 @@
-"""Turn-taking: which audio from the server may be played, and which reply a flush ends. Pure.
+"""The replies: which audio from the server may be played, and what a flush ends. Pure.
 
 ``Turns`` is fed with server events and with what playback reports, and returns the messages to
 publish. It knows no clock, no socket and no device.
@@ -57,7 +57,7 @@ class _Item:
         return (self.item_id, self.content_index)
 
     def counted(self) -> messages.Received:
-        """Return how much of the item a flush can say there is.
+        """Return what a flush states about the item.
 
         Where the beginning is missing, that is nothing: playback then reports the item as cut, and
         uplink never takes it for heard to its end.
@@ -118,7 +118,7 @@ class Turns:
         return ended
 
     def heard(self, heard: messages.Heard) -> list[messages.Message]:
-        """Take playback's report of the playhead. A flush no longer counts items heard whole."""
+        """Take playback's report of the playhead. Later flushes do not list items heard whole."""
         if heard.generation < messages.LAST_GENERATION:
             self.generation = max(self.generation, heard.generation)
         # A report of an older generation was sent before playback read the flush: what plays there

@@ -57,7 +57,7 @@ class Connection:
         self.descriptor: int = socket.fileno()
         opened.settimeout(0)
         self._wire = Wire(socket)
-        # websocket-client sends each frame through here, its answers to pings included
+        # websocket-client calls Wire.send instead of the socket, also for its answers to pings.
         opened.dispatcher = self._wire  # type: ignore[assignment]
         inflow.limit(opened, time.monotonic)
         self._readable, self._writable = select.poll(), select.poll()

@@ -137,7 +137,7 @@ class Callback:
         """Return whether `heard` is due to be published."""
         if not self._heard_changed:
             return False
-        # Reset only what was set: the other thread may set it at any time.
+        # Clear the flag before `heard` is read: the device's thread may set it again at any time.
         self._heard_changed = False
         return True
 
@@ -219,6 +219,7 @@ class Callback:
         items: list[messages.HeardItem],
     ) -> None:
         now_ns = self._clock()
+        onset_ns = self._duck.onset_ns(flush.cause, received_ns)
         # Set before the report is appended: the loop publishes `heard` before each report.
         self.heard = self._heard_now()
         self._reports.append(
@@ -232,8 +233,8 @@ class Callback:
                 silent_ns=now_ns + (self._fade_ns if self.player.fading else 0),
                 latency_ns=max(0, dac_ns - now_ns),
                 items=items[-MAX_REPORTED_ITEMS:],
-                onset_ns=self._duck.onset_ns(flush.cause, received_ns),
-                ducked_ns=self._duck.ducked_ns,
+                onset_ns=onset_ns,
+                ducked_ns=self._duck.ducked_ns if onset_ns else 0,
             )
         )
 

@@ -62,7 +62,8 @@ class Duck:
         """Take vad's report that the person speaks, or no longer speaks.
 
         ``playing``: the person can hear the assistant. Return for how many ns to lower the reply, 0
-        if it is not to be lowered because of this report. The caller then calls `bring_back`.
+        if it is not to be lowered because of this report. After that time the caller calls
+        `bring_back`.
         """
         self._report = report
         if not report.speaking:

@@ -55,6 +55,6 @@ class Flushes:
         return generation in self._reported
 
     def report(self, generation: int) -> Waiting | None:
-        """Take a flush for reported. Return it, or None if uplink has not seen the flush."""
+        """Mark a flush as reported. Return it, or None if uplink has not seen the flush."""
         self._reported.append(generation)
         return self._waiting.pop(generation, None)

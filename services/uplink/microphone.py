@@ -29,8 +29,8 @@ class Microphone:
 
     def __init__(self, max_age_ns: int) -> None:
         self._max_age_ns = max_age_ns
-        # Audio, each with its place in the session's audio, samples. The place of audio that was
-        # not sent is the place of the next audio that is.
+        # Audio, each with its place in the session's audio, samples. Audio that was not sent has
+        # the place that the next sent audio gets.
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_samples = 0
         self._sent = 0  # samples that the session got

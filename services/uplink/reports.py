@@ -163,8 +163,8 @@ class Reports:
         to_its_end = final and near and not item.broken
         if key not in self._reported and not (item.whole or to_its_end):
             end = max(0, min(heard, received - MARGIN_MS))
-            # There is nothing to keep of an item if less than 1 ms was heard, or no more than the
-            # server may lack.
+            # Nothing of the item can be kept if less than 1 ms was heard, or if the server may lack
+            # all that came (MARGIN_MS).
             action = "truncate" if end else "delete"
         self._mark_reported(key)
         said = ""

@@ -1,4 +1,4 @@
-"""What downlink's TurnDecision makes uplink ask of the server, each thing once. Pure."""
+"""The requests that downlink's TurnDecision leads to, each made once. Pure."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Wishes:
         return decision if decision and decision.answer not in (0, self._answered) else None
 
     def answered(self, number: int) -> None:
-        """Take a response for asked for."""
+        """Note that a response was asked for."""
         self._answered = number

@@ -1,1 +1,1 @@
-"""What two or more packages need of the Realtime protocol: where, words, ids."""
+"""Shared parts of the Realtime protocol: the endpoint with its key, words, event ids."""
