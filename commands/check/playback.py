@@ -286,7 +286,13 @@ class Playback(Check):
         self._wait_sound(item, since, RATE // 2)
         self._cut_flush = self._flush(item)
         flushed_ns = time.monotonic_ns()
-        bench.rest(SILENT_S + 0.3)
+
+        def ended() -> bool:
+            """Return whether the speaker has got nothing but silence for 0.2 s."""
+            frames = bench.all(messages.SpeakerFrame, since)[-10:]
+            return not any(any(frame.payload) for frame in frames)
+
+        bench.until(ended, SILENT_S + 0.3)
         late = self._sound(since, 0, flushed_ns + int(SILENT_S * 1e9))
         # Wait: the next rule must not hear the end of this item.
         self._quiet(item, bench.now)

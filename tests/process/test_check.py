@@ -29,8 +29,8 @@ from tests.support.pipeline import ROOT, Pipeline
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
 
 #: Checks at once: more would make the stages late on a machine with two processors.
-AT_ONCE = 8
-#: A check may take this long, s, on a machine that is busy with eight of them.
+AT_ONCE = 10
+#: A check may take this long, s, on a machine that is busy with ten of them.
 LIMIT_S = 60.0
 
 NODE, NPM = shutil.which("node"), shutil.which("npm")
@@ -65,7 +65,7 @@ class Reports:
     def of(self, stage: str, special: str, failed: Sequence[str] = ()) -> list[Verdict]:
         """Return the verdicts of a check, in which just these rules are to have failed.
 
-        The rules are about real time. Where others failed while eight checks ran at once, the check
+        The rules are about real time. Where others failed while ten checks ran at once, the check
         is repeated alone, and only that one is believed.
         """
         found = self._futures[stage, special].result()
