@@ -38,6 +38,8 @@ QUEUES = {
 }
 #: What the payload of a type is; the others have none.
 AUDIO, JSON = "audio", "JSON text"
+#: The fields of Health that list names of topics, not ids.
+TOPIC_LISTS = ("silent", "off_rate")
 #: Units that a name tells, and those that the text below a field tells.
 NAMED_UNITS = {"_ns": "ns", "_ms": "ms", "_db": "dB"}
 TOLD_UNIT = re.compile(r", (µs since 1970|samples|characters)\b")
@@ -116,8 +118,12 @@ def fields(kind: type) -> Iterator[str]:
         if field.name == "cause" and isinstance(field.type, types.LiteralType):
             meaning += " " + "; ".join(f'`"{n}"`: {text}' for n, text in causes().items()) + "."
         kind_told = told(field.type)
+        if kind is messages.Health and field.name in TOPIC_LISTS:
+            kind_told = kind_told.replace("ids", "topic names")
         if not field.required:
-            default = field.default if field.default is not msgspec.NODEFAULT else []
+            default = field.default
+            if default is msgspec.NODEFAULT:
+                default = field.default_factory()
             kind_told += f"; may be left out: `{msgspec.json.encode(default).decode()}`"
         yield f"| `{field.name}` | {kind_told} | {unit(field.name, meaning)} | {meaning} |"
     yield ""

@@ -17,11 +17,11 @@ directory = os.environ.get("BARGEIN_BUS__DIRECTORY") or usual
 subscriber: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
 subscriber.subscribe(b"transcript")  # the bare name observes; "!transcript" would consume
 subscriber.connect(f"ipc://{directory}/downlink.ipc")
-printed = ""
+printed: set[str] = set()  # ids of items
 while True:
     topic, header, _ = subscriber.recv_multipart()
     said = msgpack.unpackb(header)
     # a final text is published again once it is known which of its words were heard
-    if topic == b"transcript" and said["final"] and said["item_id"] != printed:
-        printed = said["item_id"]
+    if topic == b"transcript" and said["final"] and said["item_id"] not in printed:
+        printed.add(said["item_id"])
         print(f"{said['role']}: {said['text']}", flush=True)

@@ -49,7 +49,7 @@ Cause = Literal[
     "stalled",  # the server took no more data
     "unresolved",  # the server's name was not found
     "unreachable",  # nobody answered at the server's address, or not in time
-    "busy",  # the server or a proxy cannot take a connection now (HTTP 5xx, 429)
+    "busy",  # the server or a proxy cannot take a connection now (HTTP 5xx, 408, 425, 429)
     "garbled",  # the answer was in another protocol
     "refused",  # the server does not accept us: another try is of no use
 ]
@@ -136,7 +136,10 @@ class ClientEvent(Message, frozen=True, kw_only=True):
 
 
 class ServerEvent(Message, frozen=True, kw_only=True):
-    """One event from the server: its JSON text, unchanged, in the payload."""
+    """One event from the server: its JSON text in the payload.
+
+    The text is unchanged, except that the API key is replaced by ``****``.
+    """
 
     payload_limit: ClassVar[int] = MAX_TEXT
     session: Count
@@ -359,10 +362,12 @@ class Flush(Message, frozen=True, kw_only=True):
     """The session that the flushed replies belong to."""
     cause: Name
     """``speech_started``: the server heard the person; ``judged``: downlink decided so;
-    ``control``: a command; ``abandoned``: nothing plays, and some of the audio that has come will
-    never be heard."""
+    ``control``: a command, or the button of push to talk; ``abandoned``: nothing plays, and some of
+    the audio that has come will never be heard."""
     event_ns: Count
-    """When link received the event that caused the flush, or when downlink decided it, ns."""
+    """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:
+    when downlink decided; ``control``: when the command was published, or when downlink decided if
+    the button was pressed before the answer came; ``abandoned``: 0."""
     received: Annotated[list[Received], Meta(max_length=64)]
     """The items of which it is not known that they were heard to their end."""
     interrupted: Annotated[list[Name], Meta(max_length=64)]
@@ -379,7 +384,8 @@ class HeardItem(msgspec.Struct, frozen=True):
     content_index: Count
     """The index of the audio in the item's content."""
     heard: Count
-    """The audio from the item's start to the playhead, samples."""
+    """The audio that counts as heard, samples: up to the playhead, or to the first gap if that is
+    sooner."""
     received: Count
     """The audio that playback knows of, samples."""
     done: bool
@@ -401,7 +407,7 @@ class Heard(Message, frozen=True, kw_only=True):
     generation: Count
     """The generation that plays: see Flush."""
     session: Count
-    """The session that the items belong to."""
+    """The session of the last chunk that came; 0 before the first."""
     playing: bool
     """Whether audio plays now."""
     items: Annotated[list[HeardItem], Meta(max_length=64)]
@@ -416,28 +422,34 @@ class FlushTimes(Message, frozen=True, kw_only=True):
     session: Count
     """The session that the interrupted reply belongs to."""
     cause: Name
-    """The flush's cause, or ``lost flush`` if newer audio arrived without its flush."""
+    """The flush's cause, or ``lost flush`` if newer audio arrived without its flush. In an
+    Interruption also ``told late``: a restarted uplink told the server about an earlier flush."""
     event_ns: Count
-    """When link received the event that caused the flush, ns: as in Flush."""
+    """When the flush was caused, ns: as in Flush; 0: not known, as for a lost flush."""
     flush_ns: Count
-    """When downlink published the flush, ns."""
+    """When downlink published the flush, ns; 0: not known, as for a lost flush."""
     received_ns: Count
-    """When playback received the flush, ns."""
+    """When playback received the flush, or noticed that it was lost, ns; 0: playback did not report
+    it."""
     silent_ns: Count
-    """When playback gave the device the first silence, ns."""
+    """When playback gave, or will give, the device the first silence, ns."""
     latency_ns: Count
     """The device's own delay, ns: the silence can be heard this much later. A length, no time."""
     onset_ns: Count = 0
-    """When the person began to speak, as in Speech, ns; 0: vad did not hear it."""
+    """When the person began to speak, as in Speech, ns; 0: vad did not hear it, or the cause is not
+    ``speech_started`` or ``judged``."""
     ducked_ns: Count = 0
     """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
 
 
 class FlushReport(FlushTimes, frozen=True, kw_only=True):
-    """What playback did for a flush, with the time of each hop. Published once for each flush."""
+    """What playback did for a flush, with the time of each hop.
+
+    Published once for each flush that was not ignored, and for a lost flush that cut something.
+    """
 
     items: Annotated[list[HeardItem], Meta(max_length=64)]
-    """The items that the flush ended, playing or not yet begun, in playing order."""
+    """The items that were cut and not whole, in playing order."""
 
 
 class SpeakerFrame(Message, frozen=True, kw_only=True):

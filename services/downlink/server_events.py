@@ -107,7 +107,7 @@ class ServerEvents:
     def _speech_started(self, event: events.SpeechStarted) -> None:
         self._turns.speech_started(event)
         if self._server_decides:
-            # The flush leaves before anything else is done: from here on each ms is heard.
+            # The flush leaves before anything else is published: from here on each ms is heard.
             self._actions.flush("speech_started", self._received_ns)
         self._history.speech_started(event)
         self._renewal.speech_started(self._received_ns)

@@ -10,6 +10,7 @@ a new file. A ``diff`` block changes the file that its first line names.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -409,6 +410,34 @@ def test_the_functions_that_documents_name_exist() -> None:
             named = re.findall(r"\w+", functions)
             assert set(named) <= set(there), f"{name_of(path)}: {name}: {functions}"
             found += len(named)
+    assert found
+
+
+def members() -> set[str]:
+    """Return what the classes of the code define, as ``Class.name``."""
+    found = set()
+    for place in ("services", "shared", "commands"):
+        for path in (ROOT / place).rglob("*.py"):
+            for kind in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(kind, ast.ClassDef):
+                    for part in kind.body:
+                        match part:
+                            case ast.FunctionDef(name=name):
+                                found.add(f"{kind.name}.{name}")
+                            case ast.AnnAssign(target=ast.Name(id=name)):
+                                found.add(f"{kind.name}.{name}")
+    return found
+
+
+def test_the_methods_and_fields_that_documents_name_exist() -> None:
+    there = members()
+    found = 0
+    for path in DOCUMENTS:
+        # "`Class.name`", and not a file such as "`Procfile.demo`"
+        named = set(re.findall(r"`([A-Z]\w*[a-z]\w*\.\w+)`", path.read_text("utf-8")))
+        named = {name for name in named if not (ROOT / name).exists()}
+        assert named - there == set(), name_of(path)
+        found += len(named)
     assert found
 
 
