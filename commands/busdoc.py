@@ -176,7 +176,7 @@ def parts() -> list[type]:
         assert isinstance(info, types.StructType)
         for field in info.fields:
             look(field.type)
-    return [*found, messages.Turn]
+    return [*found, messages.HistoryTurn]
 
 
 def reference() -> str:

@@ -6,8 +6,8 @@ from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
+from services.downlink.replies import Replies
 from services.downlink.server_events import ServerEvents
-from services.downlink.turns import Turns
 from shared import messages
 from shared.config import Config
 
@@ -16,16 +16,16 @@ class Reader:
     """Reads server events as downlink does if the server decides, and returns the messages."""
 
     def __init__(
-        self, turns: Turns, history: History | None = None, renewal: Renewal | None = None
+        self, replies: Replies, history: History | None = None, renewal: Renewal | None = None
     ) -> None:
-        self.turns = turns
+        self.replies = replies
         self.history = history or History()
         self._out: list[messages.Message] = []
         hour_ms = 3_600_000
         decisions = Decisions(Config(), 0)
         self._events = ServerEvents(
             self,
-            turns,
+            replies,
             self.history,
             renewal or Renewal(hour_ms, 1),
             decisions,
@@ -41,7 +41,7 @@ class Reader:
     # The methods of server_events.Actions.
 
     def flush(self, cause: str, event_ns: int) -> None:
-        flush = self.turns.flush(cause, event_ns)
+        flush = self.replies.flush(cause, event_ns)
         self.history.flushed(flush)
         self._out.append(flush)
 
@@ -52,7 +52,7 @@ class Reader:
         self._out += outcome
 
     def publish_state(self) -> None:
-        """Do nothing: a caller that needs the state reads ``turns``."""
+        """Do nothing: a caller that needs the state reads ``replies``."""
 
     def decided(self, interrupts: bool) -> None:
         assert not interrupts

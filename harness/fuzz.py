@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from harness.downlink import Reader
 from services.downlink import events
-from services.downlink.turns import BadAudio, Turns
+from services.downlink.replies import BadAudio, Replies
 from shared import codec, config, messages, network
 
 KINDS = messages.kinds()
@@ -55,7 +55,7 @@ def read_bus(data: bytes) -> bool:
 
 def read_server(data: bytes) -> bool:
     """Read a server event per line, and encode everything that downlink makes of the events."""
-    reader, accepted = Reader(Turns(generation=1, session=1)), True
+    reader, accepted = Reader(Replies(generation=1, session=1)), True
     for line in data.split(b"\n"):
         try:
             out = reader.read(events.read(line), 7)
@@ -63,7 +63,7 @@ def read_server(data: bytes) -> bool:
             _told(error, 400)
             accepted = False
             continue
-        for message in (*out, reader.turns.state()):
+        for message in (*out, reader.replies.state()):
             if codec.decode(type(message), *codec.encode(message, STAMP)) != (message, STAMP):
                 raise AssertionError(f"{type(message).__name__} is not what was sent")
     return accepted

@@ -15,7 +15,7 @@ import msgpack
 import msgspec
 from msgspec.structs import astuple
 
-from shared.messages import Message, Stamp, Turn
+from shared.messages import HistoryTurn, Message, Stamp
 
 #: The version of the bus: a reader refuses every other one.
 VERSION = 2
@@ -128,17 +128,17 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def write_turns(turns: Sequence[Turn]) -> bytes:
+def write_turns(turns: Sequence[HistoryTurn]) -> bytes:
     """Return the payload of a History."""
     return msgspec.json.encode(turns)
 
 
-def read_turns(payload: bytes) -> list[Turn]:
+def read_turns(payload: bytes) -> list[HistoryTurn]:
     """Return the turns in the payload of a History. No bytes: no turns.
 
     Raises BadMessage.
     """
     try:
-        return msgspec.json.decode(payload or b"[]", type=list[Turn])
+        return msgspec.json.decode(payload or b"[]", type=list[HistoryTurn])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not a history: {str(error)[:MAX_ERROR]}") from None

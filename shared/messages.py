@@ -276,7 +276,7 @@ class Transcript(Message, frozen=True, kw_only=True):
     """Where the words are in the audio."""
 
 
-class Turn(msgspec.Struct, frozen=True):
+class HistoryTurn(msgspec.Struct, frozen=True):
     """One item of the conversation as the person heard it, and which session has it."""
 
     item_id: Name
@@ -304,7 +304,7 @@ class Turn(msgspec.Struct, frozen=True):
 class History(Message, frozen=True, kw_only=True):
     """The conversation as the person heard it, which a new session is given.
 
-    The payload is a JSON list of Turn in the order of the conversation.
+    The payload is a JSON list of HistoryTurn in the order of the conversation.
     """
 
     payload_limit: ClassVar[int] = MAX_TURNS

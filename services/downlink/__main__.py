@@ -16,8 +16,8 @@ from services.downlink.history import History
 from services.downlink.history_file import HistoryFile, Saved
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
+from services.downlink.replies import BadAudio, Replies
 from services.downlink.server_events import ServerEvents
-from services.downlink.turns import BadAudio, Turns
 from shared import messages
 from shared.bus import Delivery
 from shared.config import masked_text
@@ -37,7 +37,7 @@ class Downlink:
         # Generations count from the clock, in ms, so that a restarted downlink is never behind the
         # one before it.
         first = time.time_ns() // 1_000_000
-        self._turns = Turns(generation=first)
+        self._replies = Replies(generation=first)
         self._history = History()
         self._file = HistoryFile(stage.directory, config.downlink.keep_history)
         # What an earlier downlink wrote, until link says whether its conversation still goes on.
@@ -51,10 +51,10 @@ class Downlink:
         self._decision: messages.TurnDecision | None = None
         self._decision_due_ns = 0
         self._failures = failures.Failures()
-        self._publishing = Publishing(stage, self._turns, self._history)
+        self._publishing = Publishing(stage, self._replies, self._history)
         self._server_events = ServerEvents(
             self,
-            self._turns,
+            self._replies,
             self._history,
             self._renewal,
             self._decisions,
@@ -80,7 +80,7 @@ class Downlink:
         ``event_ns``: see Flush. The flush is published before anything else, because the person
         hears each ms that it is late.
         """
-        flush = self._turns.flush(cause, event_ns)
+        flush = self._replies.flush(cause, event_ns)
         self._stage.publish(flush)
         self._history.flushed(flush)
         if event_ns:
@@ -121,12 +121,12 @@ class Downlink:
 
     def weigh(self) -> None:
         """Decide what the assistant's state, or time alone, allows to decide by now."""
-        turns = self._turns
+        replies = self._replies
         self.decided(
             self._decisions.assistant(
-                playing=turns.playing,
-                generating=turns.generating,
-                active=turns.active,
+                playing=replies.playing,
+                generating=replies.generating,
+                active=replies.active,
                 now_ns=time.monotonic_ns(),
             )
         )
@@ -151,7 +151,7 @@ class Downlink:
 
     def _on_event(self, delivery: Delivery[messages.ServerEvent]) -> None:
         message = delivery.message
-        if message.session < self._turns.session:
+        if message.session < self._replies.session:
             self._stage.count("events_of_older_sessions")
             return
         self._switch_session(message.session)
@@ -162,23 +162,23 @@ class Downlink:
             self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
             return
         self._stage.counters["events"] += 1
-        self._stage.counters["stale_samples"] = self._turns.stale
+        self._stage.counters["stale_samples"] = self._replies.stale
         self._publishing.publish_soon()
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
         heard = delivery.message
         self._history.heard(heard)
         self._renewal.playing(time.monotonic_ns(), playing=heard.playing)
-        if heard.generation > self._turns.generation:
+        if heard.generation > self._replies.generation:
             self._publishing.publish_soon()
-        self.publish(self._turns.heard(heard))
-        if self._abandoned.look(self._turns.unfinished(heard), time.monotonic_ns()):
+        self.publish(self._replies.heard(heard))
+        if self._abandoned.look(self._replies.unfinished(heard), time.monotonic_ns()):
             self.flush("abandoned", 0)
         self.weigh()
 
     def _on_flush_report(self, delivery: Delivery[messages.FlushReport]) -> None:
         self._history.flush_report(delivery.message)
-        self.publish(self._turns.flush_report(delivery.message))
+        self.publish(self._replies.flush_report(delivery.message))
         self._publish_history()
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
@@ -210,12 +210,12 @@ class Downlink:
             self._publish_history()
 
     def _switch_session(self, session: int) -> None:
-        if session <= self._turns.session:
+        if session <= self._replies.session:
             return
-        self._history.state(self._turns.state())
+        self._history.state(self._replies.state())
         self._decisions.begin_session(session)
         self._publishing.publish_soon()
-        self.publish(self._turns.begin_session(session))
+        self.publish(self._replies.begin_session(session))
         self._history.begin_session(session)
         self._publish_history()
 
@@ -234,7 +234,7 @@ class Downlink:
         turns = self._publishing.publish_history()
         if turns is not None:
             try:
-                self._file.write(self._turns.session, turns)
+                self._file.write(self._replies.session, turns)
             except OSError as error:
                 self._stage.count("history_unsaved", warning=f"history.json: {error.strerror}")
 
@@ -254,7 +254,7 @@ class Downlink:
 
 def main() -> int:
     """Run the stage."""
-    return run("downlink", Downlink, "Turns server events into audio, transcripts and flushes.")
+    return run("downlink", Downlink, "Replies server events into audio, transcripts and flushes.")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class History:
             self.session, self.changed = session, True
             self._onsets.clear()
 
-    def relearn(self, saved: Sequence[messages.Turn]) -> None:
+    def relearn(self, saved: Sequence[messages.HistoryTurn]) -> None:
         """Put the turns of an earlier downlink before what this one knows, which is newer."""
         self.changed = True
         known, self._items = self._items, OrderedDict()
@@ -149,13 +149,13 @@ class History:
 
     # what follows
 
-    def turns(self) -> list[messages.Turn]:
+    def turns(self) -> list[messages.HistoryTurn]:
         """Return the turns as they are now, each output after its call."""
         self.changed = False
         self._trim()
         turns = [entry.turn() for entry in self._items.values()]
         calls: set[str] = set()
-        told: list[messages.Turn] = []
+        told: list[messages.HistoryTurn] = []
         for turn in turns:
             if turn.kind == "function_call" and turn.told:
                 calls.add(turn.call_id)

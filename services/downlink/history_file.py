@@ -25,7 +25,7 @@ class Saved(msgspec.Struct, frozen=True):
     """The content of the file."""
 
     session: int
-    turns: list[messages.Turn]
+    turns: list[messages.HistoryTurn]
 
 
 @dataclass
@@ -54,7 +54,7 @@ class HistoryFile:
             self.remove()
             return None
 
-    def write(self, session: int, turns: Sequence[messages.Turn]) -> None:
+    def write(self, session: int, turns: Sequence[messages.HistoryTurn]) -> None:
         """Replace the file at once, so that it is never half written. Raises OSError."""
         if not self.keep:
             return

@@ -51,11 +51,11 @@ class HistoryItem:
     settled: bool = False  # the playhead stopped for good
     flushed: bool = False  # a flush cut the item, and playback has not reported where
     # The last turn that was made of the item, and the values that the turn was made of.
-    _turn: messages.Turn | None = None
+    _turn: messages.HistoryTurn | None = None
     _made_of: tuple[object, ...] = ()
 
     @classmethod
-    def of_turn(cls, turn: messages.Turn) -> HistoryItem:
+    def of_turn(cls, turn: messages.HistoryTurn) -> HistoryItem:
         """Return the item of a turn that an earlier downlink published.
 
         Its text is what was heard by then. Nothing else is known of the item, and more may come.
@@ -98,7 +98,7 @@ class HistoryItem:
             # The person sent something without words and without speech: a picture.
             self.final = True
 
-    def turn(self) -> messages.Turn:
+    def turn(self) -> messages.HistoryTurn:
         """Return the turn to publish."""
         made_of = (
             *(self.text, self.final, len(self.marks), self.speech_ms, self.session, self.held_as),
@@ -127,13 +127,13 @@ class HistoryItem:
             return said.strip() or None
         return self.text.strip() or None
 
-    def _make(self, said: str | None) -> messages.Turn:
+    def _make(self, said: str | None) -> messages.HistoryTurn:
         text = said or ""
         if len(text) > MAX_TEXT:
             text = f"{text[: MAX_TEXT - 2]} …"
         # The id depends only on the item and its words, so that two processes make the same one.
         digest = hashlib.blake2b(f"{self.item_id}\0{text}".encode(), digest_size=10)
-        return messages.Turn(
+        return messages.HistoryTurn(
             item_id=self.item_id,
             kind=self.kind,
             role=self.role,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from services.downlink.history import History
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from shared import codec, messages
 
 #: The state and growing transcripts are at most this old when they are published.
@@ -34,9 +34,9 @@ class Owner(Protocol):
 class Publishing:
     """Publishes for the downlink stage, and tells the history what was published."""
 
-    def __init__(self, stage: Owner, turns: Turns, history: History) -> None:
+    def __init__(self, stage: Owner, replies: Replies, history: History) -> None:
         self._stage = stage
-        self._turns = turns
+        self._replies = replies
         self._history = history
         self._state: messages.ReplyState | None = None  # as last published
         self._heard: messages.History | None = None  # as last published
@@ -63,7 +63,7 @@ class Publishing:
 
     def publish_state(self) -> None:
         """Publish the state of the replies if it changed."""
-        state = self._turns.state()
+        state = self._replies.state()
         if state != self._state:
             self._state = state
             self._history.state(state)
@@ -82,13 +82,13 @@ class Publishing:
         if self._texts:
             self.publish_soon()
 
-    def publish_history(self) -> list[messages.Turn] | None:
+    def publish_history(self) -> list[messages.HistoryTurn] | None:
         """Publish the conversation as heard if it changed. Return its turns then, else None."""
         if not self._history.changed:
             return None
         turns = self._history.turns()
         text = codec.write_turns(turns)
-        message = messages.History(session=self._turns.session, payload=text)
+        message = messages.History(session=self._replies.session, payload=text)
         if message == self._heard:
             return None
         self._heard = message

@@ -1,8 +1,8 @@
 """What each server event changes: the one place where downlink dispatches events. Pure.
 
 ``ServerEvents.read`` looks up the method for the event's type. That method calls, in order, each
-part that the event concerns: turns, history, decisions, renewal. Whatever has to reach the bus goes
-through ``Actions``, which the stage implements.
+part that the event concerns: replies, history, decisions, renewal. Whatever has to reach the bus
+goes through ``Actions``, which the stage implements.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from services.downlink import events, failures
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from shared import messages
 
 
@@ -55,7 +55,7 @@ class ServerEvents:
     def __init__(
         self,
         actions: Actions,
-        turns: Turns,
+        replies: Replies,
         history: History,
         renewal: Renewal,
         decisions: Decisions,
@@ -63,7 +63,7 @@ class ServerEvents:
         server_decides: bool,
     ) -> None:
         self._actions = actions
-        self._turns = turns
+        self._replies = replies
         self._history = history
         self._renewal = renewal
         self._decisions = decisions
@@ -105,7 +105,7 @@ class ServerEvents:
     # the person
 
     def _speech_started(self, event: events.SpeechStarted) -> None:
-        self._turns.speech_started(event)
+        self._replies.speech_started(event)
         if self._server_decides:
             # The flush leaves before anything else is published: from here on each ms is heard.
             self._actions.flush("speech_started", self._received_ns)
@@ -115,38 +115,38 @@ class ServerEvents:
         self._actions.publish_state()
 
     def _speech_stopped(self, event: events.SpeechStopped) -> None:
-        self._turns.speech_ended()
+        self._replies.speech_ended()
         self._history.speech_stopped(event)
         self._renewal.speech_stopped(self._received_ns)
         self._actions.decided(self._decisions.speech_stopped(event, self._now_ns))
 
     def _committed(self, event: events.Committed) -> None:
-        self._turns.speech_ended()
+        self._replies.speech_ended()
         self._actions.decided(self._decisions.committed(event, self._now_ns))
 
     def _silence_timed_out(self, event: events.TimeoutTriggered) -> None:
         self._actions.decided(self._decisions.silence_timed_out(event, self._now_ns))
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
-        self._actions.publish(self._turns.words_added(event.item_id, "user", event.delta or ""))
+        self._actions.publish(self._replies.words_added(event.item_id, "user", event.delta or ""))
         self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_added(event, self._now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
-        self._actions.publish(self._turns.words_final(event.item_id, "user", event.transcript))
+        self._actions.publish(self._replies.words_final(event.item_id, "user", event.transcript))
         self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_final(event, self._now_ns))
 
     # the assistant
 
     def _response_created(self, event: events.ResponseCreated) -> None:
-        self._turns.response_created(event.response)
+        self._replies.response_created(event.response)
         self._renewal.response_created(event.response.id, self._received_ns)
         self._actions.decided(self._decisions.response_created(event, self._now_ns))
         self._reply_changed()
 
     def _response_done(self, event: events.ResponseDone) -> None:
-        self._actions.publish(self._turns.response_done(event.response))
+        self._actions.publish(self._replies.response_done(event.response))
         self._renewal.response_done(event.response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
@@ -154,20 +154,22 @@ class ServerEvents:
             self._actions.show(failure)
 
     def _audio(self, event: events.AudioDelta) -> None:
-        self._actions.publish(self._turns.audio(event))
+        self._actions.publish(self._replies.audio(event))
 
     def _audio_done(self, event: events.AudioDone) -> None:
-        self._actions.publish(self._turns.audio_done(event))
+        self._actions.publish(self._replies.audio_done(event))
         self._reply_changed()
 
     def _words_added(self, event: events.TextDelta) -> None:
-        self._actions.publish(self._turns.words_added(event.item_id, "assistant", event.delta))
+        self._actions.publish(self._replies.words_added(event.item_id, "assistant", event.delta))
 
     def _transcript_done(self, event: events.TranscriptDone) -> None:
-        self._actions.publish(self._turns.words_final(event.item_id, "assistant", event.transcript))
+        self._actions.publish(
+            self._replies.words_final(event.item_id, "assistant", event.transcript)
+        )
 
     def _text_done(self, event: events.TextDone) -> None:
-        self._actions.publish(self._turns.words_final(event.item_id, "assistant", event.text))
+        self._actions.publish(self._replies.words_final(event.item_id, "assistant", event.text))
 
     def _reply_changed(self) -> None:
         self._actions.weigh()
@@ -176,7 +178,7 @@ class ServerEvents:
     # items
 
     def _item_added(self, event: events.ItemAdded) -> None:
-        self._turns.item_added(event)
+        self._replies.item_added(event)
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
 
@@ -186,11 +188,11 @@ class ServerEvents:
             self._renewal.function_called(self._received_ns)
 
     def _item_truncated(self, event: events.ItemTruncated) -> None:
-        self._turns.confirmed(event.item_id)
+        self._replies.confirmed(event.item_id)
         self._actions.publish_state()
 
     def _item_deleted(self, event: events.ItemDeleted) -> None:
-        self._turns.confirmed(event.item_id)
+        self._replies.confirmed(event.item_id)
         self._history.item_deleted(event)
         self._actions.decided(self._decisions.item_deleted(event, self._now_ns))
         self._actions.publish_state()

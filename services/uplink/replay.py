@@ -14,7 +14,9 @@ class Replay:
     """Compares the history with what the session has."""
 
     def __init__(self) -> None:
-        self.turns: list[messages.Turn] | None = None  # the newest history; None: none has come
+        self.turns: list[messages.HistoryTurn] | None = (
+            None  # the newest history; None: none has come
+        )
         self._session = 0
         # The id under which this process put each turn into the session; "": it took the turn out.
         self._sent: dict[str, str] = {}
@@ -30,7 +32,7 @@ class Replay:
             self._session = session
             self._sent.clear()
 
-    def update(self, turns: list[messages.Turn]) -> None:
+    def update(self, turns: list[messages.HistoryTurn]) -> None:
         """Replace the history."""
         self.turns = turns
         names = {turn.item_id for turn in turns}
@@ -61,7 +63,7 @@ class Replay:
             previous = wants or previous
         return out
 
-    def _held(self, turn: messages.Turn) -> str:
+    def _held(self, turn: messages.HistoryTurn) -> str:
         """Return the id under which the session has a turn, or "" if it has not."""
         known = turn.held_as if turn.session == self._session else ""
         return self._sent.get(turn.item_id, known)

@@ -115,7 +115,7 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> bytes:
     )
 
 
-def create(turn: messages.Turn, previous: str = "") -> bytes:
+def create(turn: messages.HistoryTurn, previous: str = "") -> bytes:
     """Return ``conversation.item.create`` for a turn of an earlier session, under its new id.
 
     ``previous`` is the id of the item before the turn, or ``root`` for the beginning; "" puts the

@@ -204,7 +204,7 @@ def test_the_saved_history_is_that_of_a_conversation_that_goes_on(
     kept: Keeper, *, goes_on: bool
 ) -> None:
     """A session that link opened before link itself was started belongs to another conversation."""
-    turn = messages.Turn(
+    turn = messages.HistoryTurn(
         item_id="a", kind="message", role="user", text="Hi.", session=5, held_as="a", new_id="n"
     )
     with Pipeline(kept, UNHELD) as pipeline, contextlib.ExitStack() as stack:

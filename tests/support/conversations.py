@@ -73,13 +73,13 @@ def start(pipeline: Pipeline) -> tuple[dict[str, Child], int]:
     return stages | pipeline.all_up("capture"), session
 
 
-def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[messages.Turn]:
+def history(pipeline: Pipeline, until_ns: int = 2**63) -> list[messages.HistoryTurn]:
     """Return the history as it was at a time, by default now."""
     sent = [d.message for d in pipeline.bus.deliveries(messages.History) if d.stamp.t < until_ns]
     return codec.read_turns(sent[-1].payload)
 
 
-def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[messages.Turn]:
+def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[messages.HistoryTurn]:
     """Wait until the server's conversation begins with the history; return the restored turns."""
     deadline = time.monotonic() + PATIENCE_S
     while True:

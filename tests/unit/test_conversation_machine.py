@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from harness.downlink import Reader
 from services.downlink import events
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from services.playback.duck import Duck
 from services.playback.player import Player
 from services.uplink import requests
@@ -308,7 +308,7 @@ class Conversation(RuleBasedStateMachine):
         self.replies: dict[str, Reply] = {}
         self.items: dict[str, Item] = {}
         self.downlink = 1  # the number of the downlink process, from 1
-        self.turns = Turns(generation=1000, session=1)
+        self.turns = Replies(generation=1000, session=1)
         self.reader = Reader(self.turns)
         self.newest = 1000  # downlink's generation
         # uplink
@@ -912,7 +912,7 @@ class Conversation(RuleBasedStateMachine):
         """
         self.downlink += 1
         self.newest = self.downlink * 1000
-        self.turns = Turns(generation=self.newest, session=self.server.session)
+        self.turns = Replies(generation=self.newest, session=self.server.session)
         self.reader = Reader(self.turns)
         for item in self.items.values():
             if item.read:

@@ -11,7 +11,7 @@ from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.failures import Kind, kind
 from services.downlink.history import History
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from services.emulator.options import Options
 from services.uplink.replay import Replay
 from shared import messages
@@ -32,7 +32,7 @@ class Client:
 
     def __init__(self) -> None:
         self.history = History()
-        self.turns = Turns(generation=1)
+        self.turns = Replies(generation=1)
         self.reader = Reader(self.turns, self.history)
         self.replay = Replay()
         self.session = 0

@@ -7,7 +7,7 @@ import pytest
 from harness.downlink import Reader
 from services.downlink import events
 from services.downlink.abandoned import MAX_REMEMBERED, MAX_SILENCE_NS, QUIET_NS, Abandoned
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from shared import messages
 
 pytestmark = pytest.mark.unit
@@ -53,9 +53,9 @@ def heard(*items: messages.HeardItem, playing: bool = False) -> messages.Heard:
     return messages.Heard(generation=1, session=1, playing=playing, items=list(items))
 
 
-def spoken(*, until: str = "response.done") -> Turns:
+def spoken(*, until: str = "response.done") -> Replies:
     """Return turns that have read a reply of one item of 10 samples, up to an event."""
-    reader = Reader(Turns(generation=1, session=1))
+    reader = Reader(Replies(generation=1, session=1))
     item = b'"response_id":"resp","item_id":"item_a","content_index":0'
     said = [
         b'{"type":"response.created","response":{"id":"resp"}}',
@@ -67,7 +67,7 @@ def spoken(*, until: str = "response.done") -> Turns:
         reader.read(events.read(text))
         if until in text.decode():
             break
-    return reader.turns
+    return reader.replies
 
 
 def test_a_reply_of_which_playback_knows_nothing_is_unheard_once_it_is_over() -> None:
@@ -99,7 +99,7 @@ def test_what_plays_behind_a_hole_is_unheard() -> None:
 
 
 def test_another_downlinks_reply_is_unheard_where_its_end_is_missing() -> None:
-    turns = Turns(generation=2, session=1)
+    turns = Replies(generation=2, session=1)
     assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=False))) == {B}
     assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=False, cut=True))) == set()
     assert turns.unfinished(heard(messages.HeardItem(*B, 5, 5, done=True))) == set()

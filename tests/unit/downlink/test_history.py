@@ -107,7 +107,7 @@ class Rig:
         given = item(name, None, "function_call_output", call_id=call_id, output=output)
         self.history.item_added(events.ItemAdded(given))
 
-    def turns(self) -> dict[str, messages.Turn]:
+    def turns(self) -> dict[str, messages.HistoryTurn]:
         """Return the turns that a session gets, by item, after a way over the bus."""
         turns = self.history.turns()
         assert codec.read_turns(codec.write_turns(turns)) == turns
@@ -227,7 +227,7 @@ def test_a_reply_of_an_older_session_can_still_be_talked_over() -> None:
     rig.history.begin_session(2)
     assert rig.said("a") == TEXT
     before = rig.turns()["a"].new_id
-    # Turns of the new session has no items, so the flush lists none.
+    # Replies of the new session has no items, so the flush lists none.
     rig.flush(session=2)
     rig.flush_report("a", 5)
     assert len(rig.said("a")) == pytest.approx(len(TEXT) / 2, abs=7)
@@ -381,7 +381,7 @@ def test_another_process_learns_it_all_again() -> None:
     # A reply that still plays can be cut.
     again.flush_report("d", 5)
     assert len(again.said("d")) == pytest.approx(len(TEXT) / 2, abs=7)
-    # Turns that uplink puts into a new session are recognised.
+    # Replies that uplink puts into a new session are recognised.
     restored(again, 2)
     assert {turn.session for turn in again.turns().values()} == {2}
 
@@ -485,7 +485,7 @@ def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limit
 ) -> None:
     rig = Rig()
     order: list[str] = []
-    before: list[messages.Turn] = []
+    before: list[messages.HistoryTurn] = []
     for step, arguments in came:
         if step == "received":
             rig.received(*arguments, done=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harness.downlink import Reader
 from services.downlink import events, renewal
 from services.downlink.renewal import Moment, Renewal
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 
 pytestmark = pytest.mark.unit
 
@@ -28,7 +28,7 @@ CALLED = events.ItemDone(events.Item("c", "function_call"))
 
 def happen(made: Renewal, *happened: events.Event, at: int) -> None:
     """Let downlink read server events at a time, ns."""
-    reader = Reader(Turns(generation=1, session=1), renewal=made)
+    reader = Reader(Replies(generation=1, session=1), renewal=made)
     for event in happened:
         reader.read(event, at)
 

@@ -19,9 +19,9 @@ from tests.support.openai_types import client_events, unknown_fields
 pytestmark = pytest.mark.unit
 
 
-def turn(item_id: str, text: str = "Yes.", **fields: Any) -> messages.Turn:
+def turn(item_id: str, text: str = "Yes.", **fields: Any) -> messages.HistoryTurn:
     given = {"kind": "message", "role": "user", "new_id": f"{item_id}:{text}"} | fields
-    return messages.Turn(item_id=item_id, text=text, **given)
+    return messages.HistoryTurn(item_id=item_id, text=text, **given)
 
 
 CALL = turn("c", "{}", kind="function_call", role="", name="weather", call_id="call_1")
@@ -60,11 +60,11 @@ class Server:
         return [item["id"] for item in self.items]
 
 
-def ids(turns: list[messages.Turn]) -> list[str]:
+def ids(turns: list[messages.HistoryTurn]) -> list[str]:
     return [turn.new_id for turn in turns if turn.told]
 
 
-def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]:
+def begun(turns: list[messages.HistoryTurn], session: int = 2) -> tuple[Replay, Server]:
     """Begin a session with these turns, and return the replay and the server."""
     replay, server = Replay(), Server()
     replay.update(turns)
@@ -73,7 +73,9 @@ def begun(turns: list[messages.Turn], session: int = 2) -> tuple[Replay, Server]
     return replay, server
 
 
-def held(turns: list[messages.Turn], server: Server, session: int = 2) -> list[messages.Turn]:
+def held(
+    turns: list[messages.HistoryTurn], server: Server, session: int = 2
+) -> list[messages.HistoryTurn]:
     """Return the turns as downlink publishes them once it has read which items the server has."""
     return [
         msgspec.structs.replace(t, session=session, held_as=t.new_id)
@@ -190,7 +192,7 @@ def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
 def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
     changes: list[tuple[list[int], int]],
 ) -> None:
-    """Turns lose words, or all of them, because less was heard. Their order does not change."""
+    """Replies lose words, or all of them, because less was heard. Their order does not change."""
     replay, server = begun([turn(f"{n}") for n in range(8)])
     said = ["Yes."] * 8
     for which, length in changes:

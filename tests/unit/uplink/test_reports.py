@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.downlink import events
-from services.downlink.turns import Turns
+from services.downlink.replies import Replies
 from services.playback.player import Player
 from services.uplink.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
 from shared import messages
@@ -113,7 +113,7 @@ def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["by the next playback", "by nobody"])
 def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answered: bool) -> None:
-    reports, turns, player = Reports(server_cancels=True), Turns(1000, session=3), Player(0, 0, 0)
+    reports, turns, player = Reports(server_cancels=True), Replies(1000, session=3), Player(0, 0, 0)
 
     def said(seconds: float) -> None:
         delta = base64.b64encode(bytes(2 * round(seconds * RATE))).decode()
@@ -126,7 +126,7 @@ def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answe
     player.render(RATE // 5)
     reports.heard(messages.Heard(generation=1000, session=3, playing=True, items=player.items()))
     reports.reply_state(turns.state())
-    turns, player = Turns(2000, session=3), Player(0, 0, 0)
+    turns, player = Replies(2000, session=3), Player(0, 0, 0)
     said(0.25)
     turns.audio_done(events.AudioDone("resp_1", "item_1", 0))
     player.render(RATE // 4)

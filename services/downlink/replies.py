@@ -1,6 +1,6 @@
 """The replies: which audio from the server may be played, and what a flush ends. Pure.
 
-``Turns`` is fed with server events and with what playback reports, and returns the messages to
+``Replies`` is fed with server events and with what playback reports, and returns the messages to
 publish. It knows no clock, no socket and no device.
 """
 
@@ -85,7 +85,7 @@ class _Text:
 
 
 @dataclass
-class Turns:
+class Replies:
     """The responses, their items, and the generation that decides which of them may be played."""
 
     generation: int

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.downlink import Reader
-from services.downlink import events, turns
-from services.downlink.turns import BadAudio, Turns
+from services.downlink import events, replies
+from services.downlink.replies import BadAudio, Replies
 from shared import codec, messages
 
 STAMP = messages.Stamp(0, 0, 0)
@@ -42,16 +42,16 @@ def ended(item: str = "item_1", response: str = "resp_1", part: int = 0) -> even
 
 
 class Rig:
-    """Turns behind downlink's own dispatch of events."""
+    """Replies behind downlink's own dispatch of events."""
 
     def __init__(self, generation: int = 100, session: int = 1) -> None:
-        self.turns = Turns(generation, session)
-        self.reader = Reader(self.turns)
+        self.replies = Replies(generation, session)
+        self.reader = Reader(self.replies)
 
     def read(self, *events: events.Event) -> list[messages.Message]:
         """Read events. Return the messages that follow, each of which can be sent over the bus."""
         out = [message for event in events for message in self.reader.read(event, 7)]
-        for message in [*out, self.turns.state()]:
+        for message in [*out, self.replies.state()]:
             assert sent(message) == message
         return out
 
@@ -65,7 +65,7 @@ class Rig:
 
     def heard(self, *items: messages.HeardItem, generation: int = 100) -> list[messages.Message]:
         heard = messages.Heard(generation=generation, session=1, playing=True, items=list(items))
-        return self.turns.heard(heard)
+        return self.replies.heard(heard)
 
 
 def sent(message: messages.Message) -> messages.Message:
@@ -146,13 +146,13 @@ def test_each_item_joins_its_own_halves() -> None:
 def test_half_a_sample_at_the_end_is_let_go() -> None:
     rig = Rig()
     assert [f.payload for f in rig.audio(created(), delta(b"abc"), ended())] == [b"ab", b""]
-    assert rig.turns.state().items[0].received == 1
+    assert rig.replies.state().items[0].received == 1
 
 
 def test_a_long_delta_is_published_in_stretches() -> None:
-    pcm = bytes(index % 251 for index in range(3 * turns.CHUNK_BYTES + 10))
+    pcm = bytes(index % 251 for index in range(3 * replies.CHUNK_BYTES + 10))
     frames = Rig().audio(delta(pcm))
-    assert [len(frame.payload) for frame in frames] == [turns.CHUNK_BYTES] * 3 + [10]
+    assert [len(frame.payload) for frame in frames] == [replies.CHUNK_BYTES] * 3 + [10]
     assert pcm_of(frames) == pcm
     assert not any(frame.last for frame in frames)
 
@@ -161,10 +161,10 @@ def test_a_long_delta_is_published_in_stretches() -> None:
 def test_what_is_not_base64_is_refused_and_changes_nothing(data: str) -> None:
     rig = Rig()
     rig.read(created(), delta(b"abc"))
-    before = rig.turns.state()
+    before = rig.replies.state()
     with pytest.raises(BadAudio, match="item_1 is not base64"):
         rig.reader.read(events.AudioDelta("resp_1", "item_1", data), 0)
-    assert rig.turns.state() == before
+    assert rig.replies.state() == before
     assert rig.audio(delta(b"d"))[0].payload == b"cd"
 
 
@@ -185,7 +185,7 @@ def test_several_items_of_a_response() -> None:
     ]
     # The end of a response ends its items.
     assert [(f.item_id, f.start, f.last) for f in rig.audio(done())] == [("item_2", 5, True)]
-    assert [(i.item_id, i.received, i.done) for i in rig.turns.state().items] == [
+    assert [(i.item_id, i.received, i.done) for i in rig.replies.state().items] == [
         ("item_1", 4, True),
         ("item_2", 5, True),
     ]
@@ -242,8 +242,8 @@ def test_every_flush_is_a_newer_generation() -> None:
     rig.read(created(), delta(4))
     generations = [rig.flush().generation for _ in range(3)]
     assert generations == [101, 102, 103]
-    assert rig.turns.flush("control", 9).generation == 104
-    assert rig.turns.state().generation == 104
+    assert rig.replies.flush("control", 9).generation == 104
+    assert rig.replies.state().generation == 104
     assert rig.audio(created("resp_2"), delta(2, "item_2", "resp_2"))[0].generation == 104
 
 
@@ -271,13 +271,13 @@ def test_what_was_heard_is_not_counted() -> None:
     rig = Rig()
     rig.read(created(), delta(10), ended(), delta(20, "item_2"))
     rig.heard(messages.HeardItem("item_1", 0, 9, 10, True))
-    assert [i.item_id for i in rig.turns.flush("control", 0).received] == ["item_1", "item_2"]
+    assert [i.item_id for i in rig.replies.flush("control", 0).received] == ["item_1", "item_2"]
     rig.heard(
         messages.HeardItem("item_1", 0, 10, 10, True),
         messages.HeardItem("item_2", 0, 20, 20, False),  # more may come
         messages.HeardItem("item_9", 0, 20, 20, True),
     )
-    assert [i.item_id for i in rig.turns.flush("control", 0).received] == ["item_2"]
+    assert [i.item_id for i in rig.replies.flush("control", 0).received] == ["item_2"]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_what_was_heard_is_not_counted() -> None:
 def test_what_the_server_has_settled_is_not_counted(confirmation: events.Event) -> None:
     rig = Rig()
     rig.read(created(), delta(10), delta(20, "item_2"), confirmation)
-    assert [i.truncated for i in rig.turns.state().items] == [True, False]
+    assert [i.truncated for i in rig.replies.state().items] == [True, False]
     assert [i.item_id for i in rig.flush().received] == ["item_2"]
 
 
@@ -306,9 +306,9 @@ def test_an_interrupted_response_is_never_published_again(order: tuple[int, ...]
     rig.flush()
     for at in order:
         assert rig.audio(LATE[at]) == []
-    assert rig.turns.stale == 11
+    assert rig.replies.stale == 11
     # The audio that came is counted all the same.
-    counted = {i.item_id: i.received for i in rig.turns.state().items}
+    counted = {i.item_id: i.received for i in rig.replies.state().items}
     assert counted == {"item_1": 10, "item_2": 5}
     [frame] = rig.audio(delta(3, "item_3", "resp_2"))
     assert (frame.generation, frame.item_id, frame.start) == (101, "item_3", 0)
@@ -327,7 +327,7 @@ def test_a_response_interrupted_before_its_first_sample() -> None:
     assert rig.flush().interrupted == ["resp_1"]
     assert rig.audio(delta(4), delta(4), ended(), done(status="cancelled")) == []
     # No flush lists the item: uplink deletes it because of the state.
-    [item] = rig.turns.state().items
+    [item] = rig.replies.state().items
     assert (item.late, item.done, item.received) == (True, True, 8)
 
 
@@ -337,7 +337,7 @@ def test_only_what_begins_after_its_interruption_is_late() -> None:
     rig.flush()
     rig.read(delta(4, "item_1", "resp_1"), delta(4, "item_2", "resp_1"))
     rig.read(created("resp_2"), delta(4, "item_3", "resp_2"))
-    assert [(i.item_id, i.late) for i in rig.turns.state().items] == [
+    assert [(i.item_id, i.late) for i in rig.replies.state().items] == [
         ("item_1", False),
         ("item_2", True),
         ("item_3", False),
@@ -366,8 +366,8 @@ def test_half_a_sample_waits_through_an_interruption() -> None:
     rig.read(created(), delta(b"abc"))
     rig.flush()
     rig.read(delta(b"d"))
-    assert rig.turns.state().items[0].received == 2
-    assert rig.turns.stale == 1
+    assert rig.replies.state().items[0].received == 2
+    assert rig.replies.stale == 1
 
 
 def test_a_reply_outside_the_conversation_is_not_interrupted() -> None:
@@ -382,7 +382,7 @@ def test_a_reply_outside_the_conversation_is_not_interrupted() -> None:
         (101, 4, False, True),
         (101, 10, True, True),
     ]
-    assert [(i.item_id, i.out_of_band) for i in rig.turns.state().items] == [
+    assert [(i.item_id, i.out_of_band) for i in rig.replies.state().items] == [
         ("item_a", True),
         ("item_1", False),
     ]
@@ -391,11 +391,11 @@ def test_a_reply_outside_the_conversation_is_not_interrupted() -> None:
 def test_what_is_active_is_what_is_not_done() -> None:
     rig = Rig()
     rig.read(created("resp_1"), created("aside", out_of_band=True), created("resp_2"))
-    assert rig.turns.state().active == ["resp_1", "aside", "resp_2"]
+    assert rig.replies.state().active == ["resp_1", "aside", "resp_2"]
     rig.read(done("resp_1"))
     flush = rig.flush()
     assert flush.active == ["resp_2"]
-    assert rig.turns.state().active == ["aside", "resp_2"]
+    assert rig.replies.state().active == ["aside", "resp_2"]
 
 
 # a new session, a restarted downlink
@@ -404,11 +404,11 @@ def test_what_is_active_is_what_is_not_done() -> None:
 def test_another_connection_begins_anew() -> None:
     rig = Rig(session=1)
     rig.read(created("resp_1"), delta(b"abc"), delta(4, "item_2"), ended("item_2"))
-    frames = [f for f in rig.turns.begin_session(2) if isinstance(f, messages.ReplyAudio)]
+    frames = [f for f in rig.replies.begin_session(2) if isinstance(f, messages.ReplyAudio)]
     # The audio that came may play to its end, and the end is known now.
     assert [(f.session, f.item_id, f.start, f.last) for f in frames] == [(1, "item_1", 1, True)]
-    assert rig.turns.begin_session(2) == []
-    state = rig.turns.state()
+    assert rig.replies.begin_session(2) == []
+    state = rig.replies.state()
     assert (state.session, state.active, state.items) == (2, [], [])
     flush = rig.flush()
     assert (flush.session, flush.received, flush.interrupted) == (2, [], [])
@@ -420,7 +420,7 @@ def test_another_connection_does_not_end_aloud_what_was_interrupted() -> None:
     rig = Rig()
     rig.read(created(), delta(4))
     rig.flush()
-    assert rig.turns.begin_session(2) == []
+    assert rig.replies.begin_session(2) == []
 
 
 def test_a_response_begun_before_this_downlink_goes_on() -> None:
@@ -430,7 +430,7 @@ def test_a_response_begun_before_this_downlink_goes_on() -> None:
         (5000, 1, False, False),
         (5000, 5, True, False),
     ]
-    assert rig.turns.state().active == ["resp_1"]
+    assert rig.replies.state().active == ["resp_1"]
     assert rig.flush().active == ["resp_1"]
 
 
@@ -538,9 +538,9 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
             messages.HeardItem("x", 0, 1, 2, True),
         ],
     )
-    said = words(rig.turns.flush_report(flush_report))
+    said = words(rig.replies.flush_report(flush_report))
     assert (said.heard, said.unheard) == ("One two", " three four")
-    assert rig.turns.flush_report(flush_report) == []
+    assert rig.replies.flush_report(flush_report) == []
     # The split stays when the rest of the words comes.
     said = words(rig.read(events.TextDelta("resp_1", "item_1", " five")))
     assert (said.heard, said.unheard) == ("One two", " three four five")
@@ -576,9 +576,9 @@ def test_memory_is_bounded_and_what_is_sent_has_its_limits() -> None:
         rig.reader.read(events.TextDelta(f"resp_{n}", f"item_{n}", "x"), 0)
         if n % 3 == 0:
             rig.reader.read(done(f"resp_{n}"), 0)
-    assert len(rig.turns._items) <= turns.REMEMBERED
-    assert len(rig.turns._responses) <= turns.REMEMBERED_RESPONSES
-    assert len(rig.turns._texts) <= turns.REMEMBERED
+    assert len(rig.replies._items) <= replies.REMEMBERED
+    assert len(rig.replies._responses) <= replies.REMEMBERED_RESPONSES
+    assert len(rig.replies._texts) <= replies.REMEMBERED
     flush = rig.flush()
     assert flush.interrupted[-1] == "resp_999"
     assert flush.active[-1] == "resp_998"
@@ -595,21 +595,21 @@ def test_the_longest_names_and_words_can_be_sent() -> None:
         ):
             rig.reader.read(event, 0)
     flush = rig.flush()
-    assert len(flush.received) == len(flush.interrupted) == len(flush.active) == turns.REMEMBERED
+    assert len(flush.received) == len(flush.interrupted) == len(flush.active) == replies.REMEMBERED
     assert flush.active[-1].startswith("0099")
     said = words(rig.read(events.TranscriptDone(name, name, "🙂" * 70_000)))
-    assert len(said.text) == turns.MAX_TRANSCRIPT
+    assert len(said.text) == replies.MAX_TRANSCRIPT
 
 
 def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
     rig = Rig()
     quarter_second = base64.b64encode(bytes(2 * 6000)).decode()
     said: Any = None
-    for _ in range(turns.MAX_MARKS + 500):
+    for _ in range(replies.MAX_MARKS + 500):
         rig.reader.read(events.AudioDelta("resp_1", "item_1", quarter_second), 0)
         [said] = rig.reader.read(events.TextDelta("resp_1", "item_1", " word"), 0)
-    assert said.text == " word" * (turns.MAX_MARKS + 500)
-    assert len(said.marks) == turns.MAX_MARKS
+    assert said.text == " word" * (replies.MAX_MARKS + 500)
+    assert len(said.marks) == replies.MAX_MARKS
     assert sent(said) == said
 
 
@@ -619,19 +619,19 @@ def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
 @pytest.mark.parametrize("generation", [messages.LAST_GENERATION, 2**63 - 1])
 def test_a_generation_that_cannot_be_is_not_followed(generation: int) -> None:
     rig = Rig(generation=100)
-    rig.turns.heard(messages.Heard(generation=generation, session=1, playing=True, items=[]))
+    rig.replies.heard(messages.Heard(generation=generation, session=1, playing=True, items=[]))
     assert rig.flush().generation == 101
 
 
 def test_a_place_that_cannot_be_is_not_gone_on_from() -> None:
     rig = Rig()
     item = messages.HeardItem("item_1", 0, 5, 2**63 - 1, False)
-    rig.turns.heard(messages.Heard(generation=1, session=1, playing=True, items=[item]))
+    rig.replies.heard(messages.Heard(generation=1, session=1, playing=True, items=[item]))
     assert [out.start for out in rig.audio(delta(10))] == [1]
 
 
 def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
-    made = Turns(1, 1)
+    made = Replies(1, 1)
     reader = Reader(made)
     for n in range(3000):
         for event in (
@@ -646,12 +646,12 @@ def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
         reader.read(events.TextDelta("resp", "item", "x" * 100), 7)
         reader.read(delta(5, "item", "resp"), 7)
     kept = {name: len(value) for name, value in vars(made).items() if hasattr(value, "__len__")}
-    assert max(kept.values()) <= turns.REMEMBERED_RESPONSES
+    assert max(kept.values()) <= replies.REMEMBERED_RESPONSES
     for message in [made.state(), made.flush("control", 1)]:
         assert sent(message) == message
     longest = max(made._texts.values(), key=lambda text: len(text.text))
-    assert len(longest.text) <= turns.MAX_TRANSCRIPT
-    assert len(longest.marks) <= turns.MAX_MARKS
+    assert len(longest.text) <= replies.MAX_TRANSCRIPT
+    assert len(longest.marks) <= replies.MAX_MARKS
 
 
 # what the judge needs to know
@@ -660,35 +660,35 @@ def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
 def test_where_another_decides_the_servers_word_ends_nothing() -> None:
     rig = Rig()
     rig.read(created(), delta(100))
-    rig.turns.speech_started(SPEECH)
+    rig.replies.speech_started(SPEECH)
     assert len(rig.audio(delta(100))) == 1
 
 
 def test_a_response_is_generating_until_it_is_interrupted_and_active_until_it_is_done() -> None:
     rig = Rig()
     rig.read(created())
-    assert (rig.turns.generating, rig.turns.active) == (True, True)
+    assert (rig.replies.generating, rig.replies.active) == (True, True)
     rig.flush()
-    assert (rig.turns.generating, rig.turns.active) == (False, True)
+    assert (rig.replies.generating, rig.replies.active) == (False, True)
     rig.read(done())
-    assert (rig.turns.generating, rig.turns.active) == (False, False)
+    assert (rig.replies.generating, rig.replies.active) == (False, False)
 
 
 def test_what_is_outside_the_conversation_is_neither() -> None:
     rig = Rig()
     rig.read(created("aside", out_of_band=True), delta(100, "item_a", "aside"))
-    assert (rig.turns.generating, rig.turns.active) == (False, False)
+    assert (rig.replies.generating, rig.replies.active) == (False, False)
     rig.heard(messages.HeardItem("item_a", 0, 50, 100, False))
-    assert not rig.turns.playing
+    assert not rig.replies.playing
 
 
 def test_it_plays_while_an_item_is_heard_that_is_not_over() -> None:
     rig = Rig()
     rig.read(created(), delta(100), ended())
     rig.heard(messages.HeardItem("item_1", 0, 50, 100, False))
-    assert rig.turns.playing
+    assert rig.replies.playing
     rig.heard(messages.HeardItem("item_1", 0, 100, 100, True))
-    assert not rig.turns.playing
+    assert not rig.replies.playing
 
 
 def test_what_playback_says_of_before_a_flush_is_over() -> None:
@@ -696,9 +696,9 @@ def test_what_playback_says_of_before_a_flush_is_over() -> None:
     rig.read(created(), delta(100))
     rig.heard(messages.HeardItem("item_1", 0, 50, 100, False))
     flush = rig.flush()
-    assert not rig.turns.playing
+    assert not rig.replies.playing
     # Playback has not read the flush yet.
     rig.heard(messages.HeardItem("item_1", 0, 60, 100, False))
-    assert not rig.turns.playing
+    assert not rig.replies.playing
     rig.heard(messages.HeardItem("item_2", 0, 60, 100, False), generation=flush.generation)
-    assert rig.turns.playing
+    assert rig.replies.playing
