@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect as types
 
 from shared import codec, messages, readers, registry
+from shared.bus import AHEAD
 from shared.config import ROOT
 
 DOCUMENT = ROOT / "docs" / "bus.md"
@@ -143,6 +144,8 @@ def topic(row: registry.Topic) -> Iterator[str]:
     yield ""
     yield from described(row.type)
     rate = f"{row.rate_hz:g} a second" if row.rate_hz else "when something happens"
+    if row.rate_hz and row.queue is registry.Queue.STATE:
+        rate = f"at least {rate}"
     yield f"- Published by {row.publisher} on `{row.endpoint}.ipc`, {rate}."
     yield f"- Read by {read_by or 'tools'}."
     if row.queue is registry.Queue.LOSSLESS:
@@ -199,7 +202,12 @@ def _reference() -> Iterator[str]:
             f"| `{row.name}` | {row.publisher} | {row.type.__name__} | {row.queue.name.lower()}"
             f" | {row.rate_hz:g} |"
         )
-    yield from ("", "The rate is in messages a second, nominally; 0: when something happens.", "")
+    yield ""
+    yield (
+        "The rate is in messages a second. A state's rate is a minimum: the publisher sends it also"
+        " whenever the rules say. 0: when something happens."
+    )
+    yield ""
     for queue, text in QUEUES.items():
         yield f"- *{queue.name.lower()}*: {text}"
     yield from ("", "## The header", "")
@@ -241,13 +249,19 @@ def limits() -> Iterator[str]:
         " after the start of the machine on, a double rounds a time by 1 ns."
     )
     yield "- A field that may be left out has the value given for it. Unknown fields are ignored."
+    yield (
+        "- A text is a msgpack string, not binary. A part of a message is a map, except that a Mark"
+        " is an array. No map has a key twice."
+    )
     yield "- Audio is mono, s16le, at 24 kHz, so a payload of audio has an even number of bytes."
     yield f"- A publisher holds a lossless message for at most {hold} of each topic."
-    for queue in registry.Queue:
-        yield (
-            f"- At most {queue.value} messages of a *{queue.name.lower()}* topic wait for a reader"
-            " that does not read."
-        )
+    lengths = ", ".join(f"{queue.value} (*{queue.name.lower()}*)" for queue in registry.Queue)
+    yield (
+        "- Each reader of a socket has one queue at the publisher, for all topics of the socket. It"
+        " holds as many messages as the topic with the longest queue allows (the socket option"
+        f" SNDHWM): {lengths}. Further messages to a reader that does not read are dropped. Our"
+        f" readers hold {AHEAD} more in their own process (RCVHWM)."
+    )
     yield "- A reader drops live messages that are older than the topic's limit."
     yield ""
 
