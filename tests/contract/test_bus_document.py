@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from commands import busdoc
 from commands.check.__main__ import CHECKS
 from shared import registry
+from shared.config import Config
 
 pytestmark = pytest.mark.contract
 
@@ -22,6 +25,17 @@ def test_a_reference_that_was_changed_is_stale(piece: str) -> None:
     changed = written.replace(piece, "x")
     assert changed != written
     assert busdoc.replaced(changed) == written
+
+
+def test_the_defaults_that_it_names_are_those_of_the_configuration() -> None:
+    _, _, text = busdoc.DOCUMENT.read_text("utf-8").partition("A playback's are")
+    text, _, _ = text.partition("\n\n")
+    named = re.findall(r"`(\w+)\.(\w+)`\s+`?(\w+)", text)
+    assert len(named) == 7
+    config = Config()
+    for section, key, said in named:
+        default = getattr(getattr(config, section), key)
+        assert str(default).lower() == said, f"{section}.{key}"
 
 
 def test_a_document_without_the_marks_is_refused() -> None:
