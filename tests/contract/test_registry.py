@@ -164,11 +164,7 @@ def packages() -> list[str]:
     ("listed", "others"),
     [
         (lambda: procfile("Procfile"), []),
-        # A listener may be left out of the demo.
-        (
-            lambda: list({*procfile("Procfile.demo"), *registry.LISTENERS}),
-            [*registry.LISTENERS, EMULATOR],
-        ),
+        (lambda: procfile("Procfile.demo"), [*registry.LISTENERS, EMULATOR]),
         (target, []),
         (lambda: [row[0] for row in table("stage", "reads", "publishes")], []),
         (packages, [*registry.LISTENERS, EMULATOR]),
