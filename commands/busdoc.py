@@ -26,7 +26,7 @@ DOCUMENT = ROOT / "docs" / "bus.md"
 BEGIN = "<!-- The reference: written by python -m commands.busdoc. Do not edit. -->"
 END = "<!-- The end of the reference. -->"
 
-#: What a queue does, for a reader of the document.
+#: The effect of each kind of queue, for a reader of the document.
 QUEUES = {
     registry.Queue.LIVE: "Only the newest messages matter. Nothing waits for a reader.",
     registry.Queue.LOSSLESS: (
@@ -37,7 +37,7 @@ QUEUES = {
         " and to each new reader."
     ),
 }
-#: What the payload of a type is; the others have none.
+#: The payload of each type that has one.
 AUDIO, JSON = "audio", "JSON text"
 #: The fields of Health that list names of topics, not ids.
 TOPIC_LISTS = ("silent", "off_rate")

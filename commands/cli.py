@@ -22,7 +22,7 @@ class Row(NamedTuple):
     """One command of ``bargein``."""
 
     module: str
-    #: What the command does, for the help text. A stage has none: its own help describes it.
+    #: The help text of the command. A stage has none: its own help describes it.
     summary: str = ""
 
 

@@ -1,3 +1,3 @@
-"""What the tests and the benchmarks both need: recorded and made sound, a sound server, real
+"""The parts that the tests and the benchmarks share: recorded and made sound, a sound server, real
 stages on it, and what measures how they fared.
 """

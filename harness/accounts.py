@@ -136,7 +136,7 @@ class Tones:
 
 @dataclass
 class _Count:
-    """What a stage's process counted between two of its health messages."""
+    """The counts of a stage's process between two of its health messages."""
 
     first_ns: int = 0
     last_ns: int = 0

@@ -57,7 +57,7 @@ class Interruption:
 
     @property
     def belief_ms(self) -> float | None:
-        """What the server believed minus what was heard, ms."""
+        """The audio that the server believed was heard minus the audio heard, ms."""
         if self.believed_ms is None or self.heard_ms is None:
             return None
         return self.believed_ms - self.heard_ms

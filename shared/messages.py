@@ -209,7 +209,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class ItemState(msgspec.Struct, frozen=True):
-    """What downlink knows about one item with audio."""
+    """Downlink's knowledge about one item with audio."""
 
     response_id: Name
     """The server's id of the response."""
@@ -329,7 +329,7 @@ class Control(Message, frozen=True, kw_only=True):
 
 
 class TurnDecision(Message, frozen=True, kw_only=True):
-    """What downlink has decided about the person's speech, and what uplink has to do."""
+    """Downlink's decision about the person's speech, and its requests to uplink."""
 
     session: Count
     """The session that the decision is about."""
@@ -443,7 +443,7 @@ class FlushTimes(Message, frozen=True, kw_only=True):
 
 
 class FlushReport(FlushTimes, frozen=True, kw_only=True):
-    """What playback did for a flush, with the time of each hop.
+    """The result of a flush at playback, with the time of each hop.
 
     Published once for each flush that was not ignored, and for a lost flush that cut something.
     """
@@ -466,7 +466,7 @@ class SpeakerFrame(Message, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What uplink told the server about one item of an interrupted reply."""
+    """Uplink's report to the server about one item of an interrupted reply."""
 
     item_id: Name
     """The server's id of the item."""

@@ -32,7 +32,7 @@ END_S = 3.0
 #: The kit repeats its own state topics this often, s: as every stage does.
 REPEAT_S = 1.0
 
-#: What the kit sets for the stage under test, whatever config.toml says.
+#: The settings that the kit gives to the stage under test, whatever config.toml says.
 SETTINGS: Mapping[str, str] = {
     "BARGEIN_BUS__MACHINES": "[]",
     "BARGEIN_CAPTURE__DEVICE": "null",

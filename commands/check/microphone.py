@@ -44,7 +44,7 @@ def noise(frames: int, level: int) -> Samples:
 
 
 class Microphone(Check):
-    """What the three checks share: the frames that the kit sends, and those that come back."""
+    """The parts that the three checks share: the frames that the kit sends and gets back."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)

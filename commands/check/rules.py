@@ -32,7 +32,7 @@ class Rule:
 
     name: str
     promise: str
-    """What a stage that follows the rule does: a clause without its subject, for the report."""
+    """The rule as a clause without its subject, for the report: "plays a reply as it came"."""
     check: Callable[[], str]
     """Return what was seen. Raise Broken or NotTried."""
 

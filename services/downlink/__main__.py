@@ -40,7 +40,7 @@ class Downlink:
         self._replies = Replies(generation=first)
         self._history = History()
         self._file = HistoryFile(stage.directory, config.downlink.keep_history)
-        # What an earlier downlink wrote, until link says whether its conversation still goes on.
+        # The file of an earlier downlink, until link says whether its conversation still goes on.
         self._saved = self._file.read()
         self._renewal = Renewal(
             int(config.link.session_limit_s * 1000), int(config.link.renew_before_s * 1000)

@@ -1,4 +1,4 @@
-"""What downlink decides about the person's turns, as one TurnDecision. Pure.
+"""Downlink's decisions about the person's turns, as one TurnDecision. Pure.
 
 `Decisions` passes each event to the part that needs it (the speech log, the floor, the judge, the
 requests for answers), and runs the parts in the one order that works: first judge the speech, then

@@ -35,7 +35,7 @@ class History:
     _items: OrderedDict[str, HistoryItem] = field(default_factory=OrderedDict)
     # The item of each id that uplink may give a turn in another session.
     _published: OrderedDict[str, str] = field(default_factory=OrderedDict)
-    # Of items that have not come yet: where the speech began, how long it was (ms), and its words.
+    # For items that have not come yet: where the speech began, how long it was (ms), and its words.
     _onsets: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _lengths: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _waiting: OrderedDict[str, messages.Transcript] = field(default_factory=OrderedDict)

@@ -20,7 +20,7 @@ CHARACTERS_AT_ONCE = 60_000
 
 
 class Owner(Protocol):
-    """What publishing needs of the stage that owns it."""
+    """The part of a stage that publishing uses."""
 
     state: str  # what the stage's health says
 

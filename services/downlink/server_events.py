@@ -1,4 +1,4 @@
-"""What each server event changes: the one place where downlink dispatches events. Pure.
+"""The one place where downlink dispatches server events. Pure.
 
 ``ServerEvents.read`` looks up the method for the event's type. That method calls, in order, each
 part that the event concerns: replies, history, decisions, renewal. Whatever has to reach the bus
@@ -19,7 +19,7 @@ from shared import messages
 
 
 class Actions(Protocol):
-    """What a server event can make the stage do."""
+    """The actions of the stage that a server event can lead to."""
 
     def flush(self, cause: str, event_ns: int) -> None:
         """End the reply. Every flush of the stage goes through this method."""
@@ -68,7 +68,7 @@ class ServerEvents:
         self._renewal = renewal
         self._decisions = decisions
         self._server_decides = server_decides
-        # Of the event that is being read: when link received it, and when downlink reads it.
+        # When link received the event that is being read, and when downlink reads it.
         self._received_ns = self._now_ns = 0
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
             events.SessionCreated: self._session_created,

@@ -36,7 +36,7 @@ MAX_TURNS = 16
 
 
 class SpeechOutcome(enum.Enum):
-    """What a piece of speech turned out to be."""
+    """The outcome of a piece of speech."""
 
     INTERRUPT = "the speech ended the assistant's reply"
     TURN = "the speech is meant for the assistant, and there was no reply to interrupt"
@@ -44,7 +44,7 @@ class SpeechOutcome(enum.Enum):
 
 
 class TurnOutcome(enum.Enum):
-    """What becomes of a turn that the server put into the conversation."""
+    """The outcome of a turn that the server put into the conversation."""
 
     ANSWER = "the turn is to be answered"
     SCRAP = "the turn is to be deleted from the conversation"

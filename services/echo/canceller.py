@@ -91,7 +91,7 @@ class Canceller:
         if aligned.realigned:
             self.restart()
         if aligned.far_unknown:
-            # What was played before this frame can still be heard.
+            # Audio that was played before this frame can still be heard.
             self.double_talk.close_for(self.filter.delay + PARTITIONS)
         clean = self.process(aligned.frame.payload, aligned.far)
         if self.drift:
