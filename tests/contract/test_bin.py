@@ -347,7 +347,13 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     done = checkout.run("test", UNIT_STATUS="3")
     assert done.returncode == 3
     rings = [call for call in checkout.calls if call.startswith("argument tests/")]
-    assert rings == [f"argument tests/{ring}" for ring in ("unit", "contract", "process", "sound")]
+    crowded = ("process/test_check.py", "process/test_freeze.py")
+    assert rings == [
+        f"argument tests/{ring}" for ring in ("unit", "contract", "process", *crowded, "sound")
+    ]
+    assert [call for call in checkout.calls if "--ignore" in call] == [
+        f"argument --ignore=tests/{file}" for file in crowded
+    ]
     checkout.forget()
     # A test that is named runs alone.
     assert checkout.run("test", "-k", "playhead", UNIT_STATUS="3").returncode == 0

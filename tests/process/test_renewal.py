@@ -63,7 +63,9 @@ def test_another_session_takes_over_between_two_frames(
             "link.session_limit_s": LIMIT_S,
             "link.renew_before_s": BEFORE_S,
         }
-        stages = pipeline.all_up("echo", "uplink", "downlink", "link", "capture")
+        # link last: the session's time is short, and the microphone is to be heard during all of it
+        stages = pipeline.all_up("echo", "uplink", "downlink", "capture")
+        stages["link"] = pipeline.up("link")
         opened = pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open").message
         renew = pipeline.bus.wait_for(messages.Renew)
         asked_s = (renew.stamp.t - opened.opened_ns) / 1e9
