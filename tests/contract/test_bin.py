@@ -351,7 +351,7 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     assert rings == [
         f"argument tests/{ring}" for ring in ("unit", "contract", "process", *crowded, "sound")
     ]
-    assert [call for call in checkout.calls if "--ignore" in call] == [
+    assert [call for call in checkout.calls if call.startswith("argument --ignore")] == [
         f"argument --ignore=tests/{file}" for file in crowded
     ]
     checkout.forget()
