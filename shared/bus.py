@@ -108,6 +108,12 @@ class _Outlet:
         self.observed = False
 
 
+#: A publisher that closes lets its sockets send for this long what is queued already, ms. With 0
+#: libzmq aborted a process once (session_base.cpp:233): a reader had disconnected while half of a
+#: message was on its way to it. A reader that reads needs less than 1 ms.
+LINGER_MS = 20
+
+
 class Publisher:
     """The topics of one stage. Not thread-safe: it belongs to the stage's loop.
 
@@ -272,7 +278,7 @@ class Publisher:
                     _send(socket, frames)
                 outlet.hold = None
 
-    def close(self, linger_ms: int = 0) -> None:
+    def close(self, linger_ms: int = LINGER_MS) -> None:
         """Close the sockets; drop messages that are not sent within ``linger_ms``."""
         for socket in self._sockets.values():
             socket.close(linger_ms)
