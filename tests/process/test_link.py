@@ -526,6 +526,8 @@ def test_a_server_that_stops_reading_delays_nothing_that_it_sends(pipeline: Pipe
     flushed_ms: list[float] = []
     ready, over = threading.Event(), threading.Event()
     pipeline.settings["link.ping_interval_s"] = PING_S
+    # The server answers no ping while it does not read. That is another test's subject.
+    pipeline.settings["link.pong_timeout_s"] = 2 * PATIENCE_S
     with Server(stalling) as server:
         pipeline.settings["link.url"] = server.url
         pipeline.up("downlink")
