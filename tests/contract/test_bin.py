@@ -348,9 +348,12 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     assert done.returncode == 3
     rings = [call for call in checkout.calls if call.startswith("argument tests/")]
     crowded = ("process/test_check.py", "process/test_freeze.py")
+    # What failed runs again, alone.
+    pure = ("unit", "contract")
     assert rings == [
-        f"argument tests/{ring}" for ring in ("unit", "contract", "process", *crowded, "sound")
+        f"argument tests/{ring}" for ring in (*pure, *pure, "process", *crowded, "sound")
     ]
+    assert checkout.calls.count("argument --last-failed") == 1
     assert [call for call in checkout.calls if call.startswith("argument --ignore")] == [
         f"argument --ignore=tests/{file}" for file in crowded
     ]
