@@ -18,8 +18,7 @@ from harness.rooms import (
     decibels,
     render,
 )
-from services.echo.aligner import Aligner
-from services.echo.canceller import Canceller
+from services.echo.chain import Chain
 from services.emulator.ears import Detection, Ears, Started
 from services.vad.voice import Voice
 from shared import config, messages
@@ -99,13 +98,7 @@ def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m
 def run(scene: Scene, settings: config.Config) -> Outcome:
     """Run one scene; return its results."""
     room = render(scene)
-    aligner = Aligner()
-    echo = settings.echo
-    canceller = (
-        Canceller(high_pass=echo.high_pass, noise_suppression=echo.noise_suppression)
-        if echo.enabled
-        else None
-    )
+    chain = Chain(settings.echo)
     client = Conversation(settings)
     voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
     server = Ears(Silero())
@@ -118,19 +111,16 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
     for now, message in frames(room, np.random.default_rng(scene.seed)):
         begun = time.process_time()
         if isinstance(message, messages.SpeakerFrame):
-            aligner.speaker(message, now)
+            chain.speaker(message, now)
         elif isinstance(message, messages.MicFrame):
-            aligner.microphone(message)
+            chain.microphone(message)
         done: list[tuple[int, bytes]] = []
-        for aligned in aligner.take(now):
-            payload = aligned.frame.payload
-            if canceller is not None:
-                payload = canceller.cancel(aligned, aligner)
-            changes = voice.take(payload, aligned.frame.captured_ns)
-            ends = aligned.frame.position + pcm.FRAME
+        for _, clean_frame in chain.take(now):
+            changes = voice.take(clean_frame.payload, clean_frame.captured_ns)
+            ends = clean_frame.position + pcm.FRAME
             onsets += [(ends, now) for c in changes if c.speaking]
             client.hear(voice, changes, ends, now)
-            done.append((aligned.frame.position, payload))
+            done.append((clean_frame.position, clean_frame.payload))
         spent += time.process_time() - begun
         for position, payload in done:
             clean[position : position + pcm.FRAME] = np.frombuffer(payload, np.int16)

@@ -1,16 +1,15 @@
 """Removes the assistant's echo from the microphone: reads ``mic.frame``, publishes ``mic.clean``.
 
 The far end is what playback gave to the speaker (``speaker.frame``). ``Aligner`` finds what was
-played while a microphone frame was captured, and ``Canceller`` removes its echo.
+played while a microphone frame was captured, and ``Canceller`` removes its echo. ``Chain`` joins
+the two.
 """
 
 from __future__ import annotations
 
 import time
 
-from services.echo.aligner import Aligned, Aligner
-from services.echo.canceller import Canceller
-from services.echo.halfduplex import HalfDuplex
+from services.echo.chain import Chain
 from shared import messages
 from shared.bus import Delivery
 from shared.run import run
@@ -26,17 +25,11 @@ class Echo:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         settings = stage.config.echo
-        self._aligner = Aligner()
-        self._canceller = (
-            Canceller(high_pass=settings.high_pass, noise_suppression=settings.noise_suppression)
-            if settings.enabled
-            else None
-        )
-        self._half_duplex = HalfDuplex(settings.hangover_ms) if settings.half_duplex else None
+        self._chain = Chain(settings)
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
         stage.subscribe(messages.MicFrame, self._on_mic)
-        if self._canceller or self._half_duplex:
+        if self._chain.needs_far:
             stage.subscribe(messages.SpeakerFrame, self._on_speaker)
             stage.every(REPORT_S, self._report)
         stage.state = "listening" if settings.enabled else "off: the microphone passes through"
@@ -48,44 +41,23 @@ class Echo:
 
     def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
         now_ns = time.monotonic_ns()
-        self._aligner.speaker(delivery.message, now_ns)
+        self._chain.speaker(delivery.message, now_ns)
         self._publish_ready(now_ns)
 
     def _on_mic(self, delivery: Delivery[messages.MicFrame]) -> None:
-        self._aligner.microphone(delivery.message)
+        self._chain.microphone(delivery.message)
         self._publish_ready(time.monotonic_ns())
 
     def _publish_ready(self, now_ns: int) -> None:
-        for aligned in self._aligner.take(now_ns):
-            self._publish(aligned)
-
-    def _publish(self, aligned: Aligned) -> None:
-        frame, clean = aligned.frame, aligned.frame.payload
-        far, removed_db = False, 0
-        if aligned.lost:
-            self._stage.count("silent_frames")
-        canceller = self._canceller
-        if canceller is not None:
-            clean = canceller.cancel(aligned, self._aligner)
-            far, removed_db = canceller.far, canceller.removed_db
-            if far:
-                self._removed_db.append(removed_db)
-        if self._half_duplex is not None:
-            clean = self._half_duplex.apply(clean, aligned.far)
-        self._stage.publish(
-            messages.MicClean(
-                stream=frame.stream,
-                position=frame.position,
-                captured_ns=frame.captured_ns,
-                overflows=frame.overflows,
-                far=far,
-                removed_db=removed_db,
-                payload=clean,
-            )
-        )
+        for aligned, clean in self._chain.take(now_ns):
+            if aligned.lost:
+                self._stage.count("silent_frames")
+            if clean.far:
+                self._removed_db.append(clean.removed_db)
+            self._stage.publish(clean)
 
     def _report(self) -> None:
-        canceller = self._canceller
+        canceller = self._chain.canceller
         if canceller is None:
             return
         self._stage.counters["moved"] = canceller.moved

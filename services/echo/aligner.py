@@ -75,6 +75,11 @@ class Aligner:
         self._elsewhere = 0  # frames in a row whose stamps put the far end elsewhere
         self._realigned = False  # the next frame is the first one of a new alignment
 
+    @property
+    def step(self) -> float:
+        """How many samples of the far end pass while the microphone takes one."""
+        return self._step
+
     def speaker(self, frame: messages.SpeakerFrame, now_ns: int) -> None:
         """Add a frame that the speaker was given. ``now_ns`` is the current monotonic time."""
         self._speaker_ns = now_ns
