@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
@@ -63,7 +63,7 @@ class Reader:
     def session_expires(self, at_s: int) -> None:
         """Do nothing: no session is renewed."""
 
-    def show(self, error: events.Failure) -> None:
+    def show(self, error: objects.Failure) -> None:
         """Do nothing: no log is kept."""
 
     def unknown(self, event: events.Unknown) -> None:

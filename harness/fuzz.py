@@ -18,7 +18,8 @@ from msgspec import inspect
 
 from harness.downlink import Reader
 from services.downlink import events
-from services.downlink.replies import BadAudio, Replies
+from services.downlink.audio_item import BadAudio
+from services.downlink.replies import Replies
 from shared import codec, config, messages, network
 
 KINDS = messages.kinds()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.decisions import Decisions
 from services.emulator.ears import Started, Stopped
 from services.playback.duck import Duck
@@ -93,7 +93,7 @@ class Conversation:
         if decision.answer > self._answers:
             self._answers = decision.answer
             self._playing = True
-            created = events.ResponseCreated(events.Response(f"resp_{decision.answer}"))
+            created = events.ResponseCreated(objects.Response(f"resp_{decision.answer}"))
             self._decisions.response_created(created, now_ns)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 
-from services.downlink import commands, events, failures
+from services.downlink import commands, events, failures, objects
 from services.downlink.abandoned import Abandoned
+from services.downlink.audio_item import BadAudio
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.history_file import HistoryFile, Saved
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
-from services.downlink.replies import BadAudio, Replies
+from services.downlink.replies import Replies
 from services.downlink.server_events import ServerEvents
 from shared import messages
 from shared.bus import Delivery
@@ -136,7 +137,7 @@ class Downlink:
         left_ns = int((at_s - time.time()) * 1e9)
         self._renewal.expires(time.monotonic_ns() + left_ns)
 
-    def show(self, error: events.Failure) -> None:
+    def show(self, error: objects.Failure) -> None:
         """Count an error of the server, and log it if a person should know."""
         counter, line = self._failures.report(error)
         self._stage.count(counter, warning=masked_text(line))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.downlink import events
+from services.downlink import objects
 
 MS = 1_000_000
 #: A response that was asked for begins within 5 s, or an error says why it does not. After that
@@ -71,7 +71,7 @@ class Answers:
         """Note that a response ended."""
         self._blocked_until_ns = 0
 
-    def refused(self, error: events.Failure, now_ns: int) -> bool:
+    def refused(self, error: objects.Failure, now_ns: int) -> bool:
         """Note an error. Return whether it refuses our request because of another response."""
         if error.code != ACTIVE_CODE or not self._requested:
             return False

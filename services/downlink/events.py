@@ -6,14 +6,9 @@ them. A field that downlink does not need is not read.
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
-Id = Annotated[str, Meta(max_length=512)]
-Millis = Annotated[int, Meta(ge=0, le=2**53)]
-Index = Annotated[int, Meta(ge=0, le=2**31)]
+from services.downlink.objects import Failure, Id, Index, Item, Millis, Response, SessionTerms
 
 
 class BadEvent(ValueError):
@@ -24,44 +19,10 @@ class Event(msgspec.Struct, frozen=True):
     """Base of every event."""
 
 
-class SessionTerms(msgspec.Struct, frozen=True):
-    """The part of a session object that downlink needs."""
-
-    expires_at: int | None = None  # when the server ends the session, s since 1970
-
-
 class SessionCreated(Event, frozen=True):
     """``session.created``: the first event of a connection."""
 
     session: SessionTerms = SessionTerms()
-
-
-class Content(msgspec.Struct, frozen=True):
-    """The words of one part of an item's content."""
-
-    type: str = ""
-    text: str | None = None
-    transcript: str | None = None
-
-
-class Item(msgspec.Struct, frozen=True):
-    """The part of an item that downlink needs."""
-
-    id: Id = ""
-    type: str = ""
-    role: str | None = None
-    status: str | None = None
-    content: list[Content] | None = None
-    name: str | None = None
-    call_id: Id | None = None
-    arguments: str | None = None
-    output: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The item's words, as far as they are known; "" if none are."""
-        parts = (part.text or part.transcript or "" for part in self.content or ())
-        return " ".join(part for part in parts if part)
 
 
 class ItemAdded(Event, frozen=True):
@@ -105,46 +66,6 @@ class TimeoutTriggered(Event, frozen=True):
     """
 
     item_id: Id
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The server's description of an error."""
-
-    message: str | None = None
-    type: str | None = None
-    code: str | None = None
-    param: str | None = None
-    event_id: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The message, or "" if there is none."""
-        return self.message or ""
-
-
-class StatusDetails(msgspec.Struct, frozen=True):
-    """Why a response ended as it did."""
-
-    type: str | None = None
-    reason: str | None = None
-    error: Failure | None = None
-
-
-class Response(msgspec.Struct, frozen=True):
-    """The part of a response object that downlink needs."""
-
-    id: Id
-    status: str | None = None
-    conversation_id: str | msgspec.UnsetType | None = msgspec.UNSET
-    status_details: StatusDetails | None = None
-
-    @property
-    def out_of_band(self) -> bool:
-        """Whether the response is outside the conversation, so that no flush ends it.
-
-        The server then sends ``conversation_id: null``.
-        """
-        return self.conversation_id is None
 
 
 class ResponseCreated(Event, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from services.downlink import events
+from services.downlink import objects
 from shared.realtime.event_ids import RESTORES
 
 #: Errors that are races of a healthy conversation: they lose nothing, and are only counted.
@@ -46,7 +46,7 @@ class Report(NamedTuple):
     line: str  # for a person; "": nothing is logged
 
 
-def kind(error: events.Failure) -> Kind:
+def kind(error: objects.Failure) -> Kind:
     """Return the kind of an error."""
     if (error.event_id or "").startswith(RESTORES) and "already exists" in error.text:
         # uplink was restarted while it restored the conversation, and began again.
@@ -65,7 +65,7 @@ class Failures:
     def __init__(self) -> None:
         self._codes: set[str] = set()  # codes that have a counter of their own
 
-    def report(self, error: events.Failure) -> Report:
+    def report(self, error: objects.Failure) -> Report:
         """Return the counter of an error, and the line about it for a person."""
         code = (error.code or error.type or "error")[:100]
         match kind(error):
@@ -80,9 +80,9 @@ class Failures:
         return Report(counter, f"the server says {code}{where}: {error.text[:500]}")
 
 
-def failure(response: events.Response) -> events.Failure | None:
+def failure(response: objects.Response) -> objects.Failure | None:
     """Return why a response failed, or None if it did not fail."""
     if response.status != "failed":
         return None
     details = response.status_details
-    return (details and details.error) or events.Failure("the response failed")
+    return (details and details.error) or objects.Failure("the response failed")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.history_item import KINDS, ROLES, HistoryItem
 from shared import messages
 
@@ -166,7 +166,7 @@ class History:
 
     # helpers
 
-    def _take(self, item: events.Item, previous: str | None, *, done: bool) -> None:
+    def _take(self, item: objects.Item, previous: str | None, *, done: bool) -> None:
         kind = KINDS.get(item.type)
         role = ROLES.get(item.role, "") if kind == "message" else ""
         if kind is None or (kind == "message" and not role) or not item.id:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from services.downlink import events
+from services.downlink import objects
 from shared import messages
 from shared.realtime import words
 
@@ -82,7 +82,7 @@ class HistoryItem:
         """How much the item counts, characters."""
         return max(SMALLEST, min(len(self.text), MAX_TEXT))
 
-    def update(self, item: events.Item, *, done: bool) -> None:
+    def update(self, item: objects.Item, *, done: bool) -> None:
         """Take the server's account of the item. ``done``: it is the final one."""
         if self.kind == "function_call":
             self.name, self.call_id = (item.name or "")[:512], item.call_id or ""

@@ -6,82 +6,21 @@ publish. It knows no clock, no socket and no device.
 
 from __future__ import annotations
 
-import binascii
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal
 
-from services.downlink import events
+from services.downlink import events, objects
+from services.downlink.audio_item import AudioItem, Key, decode
+from services.downlink.responses import Responses
+from services.downlink.transcripts import Role, Transcripts
 from shared import messages
-from shared.realtime import words
 
 #: The longest chunk of audio in one message: 8192 samples, a third of a second.
 CHUNK_BYTES = 16384
-#: How many items and responses are remembered. The oldest is forgotten first.
+#: How many items are remembered. The oldest is forgotten first.
 REMEMBERED = 64
-REMEMBERED_RESPONSES = 512
-#: The longest transcript (characters) and the most marks that fit into one message.
-MAX_TRANSCRIPT = 60_000
-MAX_MARKS = 4096
 #: No item is longer than this, in samples: sums of larger numbers would not fit into a message.
 LARGEST = 2**48
-
-_Key = tuple[str, int]  # item id and content index
-
-
-class BadAudio(ValueError):
-    """Raised when a delta is not base64."""
-
-
-@dataclass
-class _Item:
-    """One audio content part of an assistant's item."""
-
-    response_id: str
-    item_id: str
-    content_index: int
-    out_of_band: bool
-    late: bool = False  # the item began after its response was interrupted
-    received: int = 0  # samples that came from the server
-    #: The audio before the first delta that this process read went to an earlier downlink, and
-    #: playback has none of it: nobody knows how much it was.
-    beginning_missing: bool = False
-    odd: bytes = b""  # the first half of a sample that was cut in two
-    done: bool = False
-    truncated: bool = False
-    heard: bool = False  # the person heard all of the item
-    stopped_at: int = -1  # where the playhead stopped for good, in samples; -1: it may still move
-
-    @property
-    def key(self) -> _Key:
-        return (self.item_id, self.content_index)
-
-    def counted(self) -> messages.Received:
-        """Return what a flush states about the item.
-
-        Where the beginning is missing, that is nothing: playback then reports the item as cut, and
-        uplink never takes it for heard to its end.
-        """
-        if self.beginning_missing:
-            return messages.Received(*self.key, 0, False)
-        return messages.Received(*self.key, self.received, self.done)
-
-
-@dataclass
-class _Response:
-    out_of_band: bool
-    active: bool = True
-    interrupted: bool = False
-
-
-@dataclass
-class _Text:
-    """The transcript of an item so far."""
-
-    role: Literal["user", "assistant"]
-    text: str = ""
-    final: bool = False
-    marks: list[messages.Mark] = field(default_factory=list)
 
 
 @dataclass
@@ -93,12 +32,12 @@ class Replies:
     stale: int = 0  # samples that were not published because their response was interrupted
     playing: bool = False  # the person hears a reply of the conversation
     speech_ms: int = -1  # where the person's turn begins in the session's audio; -1: nobody speaks
-    _items: OrderedDict[_Key, _Item] = field(default_factory=OrderedDict)
-    _responses: OrderedDict[str, _Response] = field(default_factory=OrderedDict)
-    _texts: OrderedDict[str, _Text] = field(default_factory=OrderedDict)
+    _items: OrderedDict[Key, AudioItem] = field(default_factory=OrderedDict)
+    _responses: Responses = field(default_factory=Responses)
+    _texts: Transcripts = field(default_factory=Transcripts)
     # How much playback has of each item, in samples: an item that an earlier downlink began goes on
     # from there.
-    _at_playback: dict[_Key, int] = field(default_factory=dict)
+    _at_playback: dict[Key, int] = field(default_factory=dict)
     # Items whose beginning this process read.
     _begun: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
@@ -142,9 +81,9 @@ class Replies:
                 texts += self._transcript(item.item_id)
         return texts
 
-    def unfinished(self, heard: messages.Heard) -> frozenset[_Key]:
+    def unfinished(self, heard: messages.Heard) -> frozenset[Key]:
         """Return the items that are over, as playback reports it, and were not heard to the end."""
-        if heard.playing or any(r.active for r in self._responses.values()):
+        if heard.playing or self._responses.under_way():
             return frozenset()
         ours = {
             key
@@ -183,73 +122,49 @@ class Replies:
 
     def audio(self, event: events.AudioDelta) -> list[messages.Message]:
         """Return the audio to publish. Raises BadAudio for a delta that is not base64."""
-        try:
-            pcm = binascii.a2b_base64(event.delta, strict_mode=True)
-        except ValueError as error:
-            raise BadAudio(f"audio of item {event.item_id[:80]} is not base64: {error}") from None
+        data = decode(event.delta, event.item_id)
         item = self._item(event)
-        if item.odd:
-            pcm = item.odd + pcm
-        even = len(pcm) & ~1
-        item.odd = pcm[even:]
         start = item.received
-        item.received += even // 2
+        pcm = item.take(data)
         if self._interrupted(item):
-            self.stale += even // 2
+            self.stale += len(pcm) // 2
             return []
         return [
-            self._chunk(item, start + at // 2, pcm[at : min(at + CHUNK_BYTES, even)])
-            for at in range(0, even, CHUNK_BYTES)
+            self._chunk(item, start + at // 2, pcm[at : at + CHUNK_BYTES])
+            for at in range(0, len(pcm), CHUNK_BYTES)
         ]
 
     def audio_done(self, event: events.AudioDone) -> list[messages.Message]:
         """Return what marks the end of an item's audio."""
         return self._end(self._item(event))
 
-    def response_created(self, response: events.Response) -> None:
+    def response_created(self, response: objects.Response) -> None:
         """Note that a response is under way."""
-        self._response(response.id, response.out_of_band)
+        self._responses.get(response.id, out_of_band=response.out_of_band)
 
-    def response_done(self, done: events.Response) -> list[messages.Message]:
+    def response_done(self, done: objects.Response) -> list[messages.Message]:
         """Note that a response is over. Return what marks the end of its items.
 
         A server that sends no ``output_audio.done`` still ends the items with the response.
         """
-        self._response(done.id, done.out_of_band).active = False
+        self._responses.get(done.id, out_of_band=done.out_of_band).active = False
         ended: list[messages.Message] = []
         for item in self._items.values():
             if item.response_id == done.id:
                 ended += self._end(item)
         return ended
 
-    def words_added(
-        self, item_id: str, role: Literal["user", "assistant"], delta: str
-    ) -> list[messages.Message]:
+    def words_added(self, item_id: str, role: Role, delta: str) -> list[messages.Message]:
         """Add words to an item's transcript, and return the transcript."""
-        text = self._text(item_id, role)
-        if len(text.text) + len(delta) > MAX_TRANSCRIPT:
-            return []
         received = max(
             (i.received for i in self._items.values() if i.item_id == item_id), default=0
         )
-        near = text.marks and received - text.marks[-1].samples < words.SPACING
-        if not near and len(text.marks) < MAX_MARKS:
-            text.marks.append(messages.Mark(len(text.text), received))
-        text.text += delta
-        return self._transcript(item_id)
+        added = self._texts.add(item_id, role, delta, received)
+        return self._transcript(item_id) if added else []
 
-    def words_final(
-        self, item_id: str, role: Literal["user", "assistant"], transcript: str
-    ) -> list[messages.Message]:
+    def words_final(self, item_id: str, role: Role, transcript: str) -> list[messages.Message]:
         """Replace an item's transcript by the final one, and return that."""
-        text = self._text(item_id, role)
-        if not transcript.startswith(text.text):
-            # An earlier downlink read the first words. If the words that came here are the last
-            # ones, their marks move along with them; otherwise their place is unknown.
-            behind = len(transcript) - len(text.text)
-            ends = transcript.endswith(text.text)
-            text.marks = [messages.Mark(k.chars + behind, k.samples) for k in text.marks if ends]
-        text.text, text.final = transcript[:MAX_TRANSCRIPT], True
+        self._texts.finish(item_id, role, transcript)
         return self._transcript(item_id)
 
     def confirmed(self, item_id: str) -> None:
@@ -264,15 +179,7 @@ class Replies:
         """Advance the generation, so that nothing of the conversation so far is played any more."""
         self.generation += 1
         self.playing = False
-        interrupted: list[str] = []
-        active: list[str] = []
-        for name, response in self._responses.items():
-            if not response.out_of_band:
-                if response.active or not response.interrupted:
-                    interrupted.append(name)
-                if response.active:
-                    active.append(name)
-                response.interrupted = True
+        interrupted, active = self._responses.interrupt()
         return messages.Flush(
             generation=self.generation,
             session=self.session,
@@ -292,20 +199,8 @@ class Replies:
         return messages.ReplyState(
             generation=self.generation,
             session=self.session,
-            active=[n for n, r in self._responses.items() if r.active][-REMEMBERED:],
-            items=[
-                messages.ItemState(
-                    i.response_id,
-                    i.item_id,
-                    i.content_index,
-                    i.received,
-                    i.done,
-                    i.truncated,
-                    i.out_of_band,
-                    i.late,
-                )
-                for i in self._items.values()
-            ],
+            active=self._responses.under_way()[-REMEMBERED:],
+            items=[item.state() for item in self._items.values()],
             speaking=self.speech_ms >= 0,
             speech_ms=max(0, self.speech_ms),
         )
@@ -313,14 +208,12 @@ class Replies:
     @property
     def active(self) -> bool:
         """Whether a response of the conversation is under way, so that none can be asked for."""
-        return any(r.active and not r.out_of_band for r in self._responses.values())
+        return self._responses.active
 
     @property
     def generating(self) -> bool:
         """Whether a response of the conversation is under way that was not interrupted."""
-        return any(
-            r.active and not (r.out_of_band or r.interrupted) for r in self._responses.values()
-        )
+        return self._responses.generating
 
     # helpers
 
@@ -328,26 +221,16 @@ class Replies:
         item = self._items.get((seen.item_id, seen.content_index))
         return item is not None and item.out_of_band
 
-    def _interrupted(self, item: _Item) -> bool:
-        response = self._responses.get(item.response_id)
-        return response is not None and response.interrupted
+    def _interrupted(self, item: AudioItem) -> bool:
+        return self._responses.interrupted(item.response_id)
 
-    def _response(self, name: str, out_of_band: bool = False) -> _Response:
-        """Return a response. One that is not known began before this process did."""
-        response = self._responses.get(name)
-        if response is None:
-            response = self._responses[name] = _Response(out_of_band)
-            while len(self._responses) > REMEMBERED_RESPONSES:
-                self._responses.popitem(last=False)
-        return response
-
-    def _item(self, event: events.AudioDelta | events.AudioDone) -> _Item:
+    def _item(self, event: events.AudioDelta | events.AudioDone) -> AudioItem:
         key = (event.item_id, event.content_index)
         item = self._items.get(key)
         if item is None:
             from_beginning = event.response_id in self._responses or event.item_id in self._begun
-            response = self._response(event.response_id)
-            item = self._items[key] = _Item(
+            response = self._responses.get(event.response_id)
+            item = self._items[key] = AudioItem(
                 event.response_id, *key, response.out_of_band, response.interrupted
             )
             item.received = self._at_playback.get(key, 0)
@@ -360,7 +243,7 @@ class Replies:
         return item
 
     def _chunk(
-        self, item: _Item, start: int, pcm: bytes, *, last: bool = False
+        self, item: AudioItem, start: int, pcm: bytes, *, last: bool = False
     ) -> messages.Message:
         return messages.ReplyAudio(
             generation=self.generation,
@@ -374,7 +257,7 @@ class Replies:
             payload=pcm,
         )
 
-    def _end(self, item: _Item) -> list[messages.Message]:
+    def _end(self, item: AudioItem) -> list[messages.Message]:
         if item.done:
             return []
         item.done = True
@@ -383,34 +266,7 @@ class Replies:
             return []
         return [self._chunk(item, item.received, b"", last=True)]
 
-    def _text(self, item_id: str, role: Literal["user", "assistant"]) -> _Text:
-        text = self._texts.get(item_id)
-        if text is None:
-            text = self._texts[item_id] = _Text(role)
-            while len(self._texts) > REMEMBERED:
-                self._texts.popitem(last=False)
-        return text
-
     def _transcript(self, item_id: str) -> list[messages.Message]:
         """Return an item's transcript, split into heard and unheard once the playhead stopped."""
-        text = self._texts.get(item_id)
-        if text is None:
-            return []
-        heard = unheard = ""
         item = next((i for i in self._items.values() if i.item_id == item_id), None)
-        if item is not None and item.stopped_at >= 0:
-            heard, unheard = words.split(
-                text.text, text.marks, item.stopped_at, item.received, done=item.done
-            )
-        return [
-            messages.Transcript(
-                session=self.session,
-                item_id=item_id,
-                role=text.role,
-                text=text.text,
-                final=text.final,
-                heard=heard,
-                unheard=unheard,
-                marks=text.marks,
-            )
-        ]
+        return self._texts.message(self.session, item_id, item)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from services.downlink import events, failures
+from services.downlink import events, failures, objects
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
@@ -39,7 +39,7 @@ class Actions(Protocol):
     def session_expires(self, at_s: int) -> None:
         """Note when the server ends the session, in seconds since 1970."""
 
-    def show(self, error: events.Failure) -> None:
+    def show(self, error: objects.Failure) -> None:
         """Count an error of the server, and log it if a person should know."""
 
     def unknown(self, event: events.Unknown) -> None:

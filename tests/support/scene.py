@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.decisions import Decisions
 from shared import messages
 from shared.config import Config, Interruption, Session, TurnDetection
@@ -177,21 +177,21 @@ class Scene:
     def create(self, name: str) -> None:
         """Let the server begin a response."""
         self.active, self.generating = name, True
-        self.read(events.ResponseCreated(events.Response(name)))
+        self.read(events.ResponseCreated(objects.Response(name)))
         self.look()
 
     def done(self, name: str) -> None:
         """Let a response end, unless it is no longer the one under way."""
         if self.active == name:
             self.active, self.generating = "", False
-            self.read(events.ResponseDone(events.Response(name)))
+            self.read(events.ResponseDone(objects.Response(name)))
             self.look()
 
     def _answer(self) -> None:
         if self.active:
             self.errors += 1
             self.read(
-                events.ErrorEvent(events.Failure(code="conversation_already_has_active_response"))
+                events.ErrorEvent(objects.Failure(code="conversation_already_has_active_response"))
             )
             return
         name = f"resp_{next(self._responses)}"

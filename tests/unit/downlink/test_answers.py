@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.answers import ANSWER_TIMEOUT_NS
 from tests.support.scene import LAG_MS, MS, SILENCE_MS, Scene
 
@@ -64,14 +64,14 @@ def test_a_server_that_has_another_response_is_asked_again_when_that_is_done() -
     scene = Scene()
     scene.says(1000, 2000)
     scene.answers = False
-    error = events.ErrorEvent(events.Failure(code="conversation_already_has_active_response"))
+    error = events.ErrorEvent(objects.Failure(code="conversation_already_has_active_response"))
     asked = 2000 + SILENCE_MS + LAG_MS
     scene.at(asked + 50, lambda: scene.read(error))
     scene.at(asked + 60, scene.look)
     scene.run(asked + 900)
     assert scene.asked == [asked]
     scene.answers = True
-    scene.at(asked + 1000, lambda: scene.read(events.ResponseDone(events.Response("unknown"))))
+    scene.at(asked + 1000, lambda: scene.read(events.ResponseDone(objects.Response("unknown"))))
     scene.run()
     assert scene.asked == [asked, asked + 1000]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.downlink import events
+from services.downlink import events, objects
 from tests.support.openai_types import server_events, unknown_fields
 
 AT = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
@@ -56,12 +56,12 @@ ACTED_ON: list[Case] = [
     ({"type": "session.created", "session": SESSION}, events.SessionCreated()),
     (
         {"type": "conversation.item.added", "item": ITEM, "previous_item_id": None},
-        events.ItemAdded(events.Item("item_1", "message", "assistant", "in_progress", [])),
+        events.ItemAdded(objects.Item("item_1", "message", "assistant", "in_progress", [])),
     ),
     (
         {"type": "conversation.item.created", "item": ITEM, "previous_item_id": "item_0"},
         events.ItemAdded(
-            events.Item("item_1", "message", "assistant", "in_progress", []), "item_0"
+            objects.Item("item_1", "message", "assistant", "in_progress", []), "item_0"
         ),
     ),
     (
@@ -71,9 +71,9 @@ ACTED_ON: list[Case] = [
             "previous_item_id": "item_0",
         },
         events.ItemDone(
-            events.Item(
+            objects.Item(
                 *("item_1", "message", "assistant", "completed"),
-                [events.Content("output_audio", None, "Good day.")],
+                [objects.Content("output_audio", None, "Good day.")],
             ),
             "item_0",
         ),
@@ -81,7 +81,7 @@ ACTED_ON: list[Case] = [
     (
         {"type": "conversation.item.done", "item": CALLED, "previous_item_id": "item_1"},
         events.ItemDone(
-            events.Item(
+            objects.Item(
                 *("item_3", "function_call", None, "completed", None),
                 *("weather", "call_1", '{"city":"Bern"}'),
             ),
@@ -115,7 +115,7 @@ ACTED_ON: list[Case] = [
     ),
     (
         {"type": "response.created", "response": RESPONSE},
-        events.ResponseCreated(events.Response("resp_1", "in_progress", "conv_1")),
+        events.ResponseCreated(objects.Response("resp_1", "in_progress", "conv_1")),
     ),
     (
         {
@@ -123,8 +123,8 @@ ACTED_ON: list[Case] = [
             "response": {**RESPONSE, "status": "cancelled", "status_details": CANCELLED},
         },
         events.ResponseDone(
-            events.Response(
-                "resp_1", "cancelled", "conv_1", events.StatusDetails("cancelled", "turn_detected")
+            objects.Response(
+                "resp_1", "cancelled", "conv_1", objects.StatusDetails("cancelled", "turn_detected")
             )
         ),
     ),
@@ -134,12 +134,12 @@ ACTED_ON: list[Case] = [
             "response": {**RESPONSE, "status": "failed", "status_details": FAILED},
         },
         events.ResponseDone(
-            events.Response(
+            objects.Response(
                 "resp_1",
                 "failed",
                 "conv_1",
-                events.StatusDetails(
-                    "failed", error=events.Failure(type="server_error", code="insufficient_quota")
+                objects.StatusDetails(
+                    "failed", error=objects.Failure(type="server_error", code="insufficient_quota")
                 ),
             )
         ),
@@ -206,7 +206,7 @@ ACTED_ON: list[Case] = [
             },
         },
         events.ErrorEvent(
-            events.Failure(
+            objects.Failure(
                 "Cancellation failed: no active response found",
                 "invalid_request_error",
                 "response_cancel_not_active",
@@ -296,7 +296,7 @@ def test_what_is_acted_on_is_read(event: dict[str, Any], expected: events.Event)
 
 def test_the_end_of_a_session_is_read_though_the_package_has_no_type_for_it() -> None:
     event = {"type": "session.created", "session": {**SESSION, "expires_at": 1_795_555_000}}
-    assert events.read(wire(event)) == events.SessionCreated(events.SessionTerms(1_795_555_000))
+    assert events.read(wire(event)) == events.SessionCreated(objects.SessionTerms(1_795_555_000))
 
 
 @pytest.mark.parametrize("event", PASSED_OVER, ids=name)
@@ -344,7 +344,7 @@ def test_fields_left_out_have_their_defaults() -> None:
     assert events.read(wire({**delta, "delta": ""})) == events.AudioDelta("r", "i", "", 0)
     error = events.read(b'{"type":"error","error":{"message":null,"code":null}}')
     assert (
-        error == events.read(b'{"type":"error","error":{}}') == events.ErrorEvent(events.Failure())
+        error == events.read(b'{"type":"error","error":{}}') == events.ErrorEvent(objects.Failure())
     )
     assert isinstance(error, events.ErrorEvent)
     assert error.error.text == ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.downlink import events, history, history_item
+from services.downlink import events, history, history_item, objects
 from services.downlink.history import History
 from shared import codec, messages
 from shared.audio.pcm import RATE
@@ -20,8 +20,8 @@ TEXT = "one two three four five six seven eight nine ten"
 
 def item(
     item_id: str, role: str | None = "user", kind: str = "message", **fields: Any
-) -> events.Item:
-    return events.Item(item_id, kind, role if kind == "message" else None, **fields)
+) -> objects.Item:
+    return objects.Item(item_id, kind, role if kind == "message" else None, **fields)
 
 
 def heard_item(name: str, heard: int, received: int, *, done: bool = True) -> messages.HeardItem:
@@ -40,7 +40,7 @@ class Rig:
         if ms:
             self.history.speech_started(events.SpeechStarted(1000, name))
             self.history.speech_stopped(events.SpeechStopped(1000 + ms, name))
-        content = [events.Content("input_audio")]
+        content = [objects.Content("input_audio")]
         self.history.item_added(events.ItemAdded(item(name, content=content)))
         self.history.item_done(events.ItemDone(item(name, content=content)))
         if text is not None:
@@ -155,12 +155,12 @@ def test_words_that_come_before_their_item_are_kept_for_it() -> None:
 def test_what_was_written_is_kept_and_a_picture_is_not_told_of() -> None:
     rig = Rig()
     rig.history.item_done(
-        events.ItemDone(item("a", content=[events.Content("input_text", "Hello")]))
+        events.ItemDone(item("a", content=[objects.Content("input_text", "Hello")]))
     )
     rig.history.item_done(
-        events.ItemDone(item("b", "system", content=[events.Content("input_text", "Be")]))
+        events.ItemDone(item("b", "system", content=[objects.Content("input_text", "Be")]))
     )
-    rig.history.item_done(events.ItemDone(item("c", content=[events.Content("input_image")])))
+    rig.history.item_done(events.ItemDone(item("c", content=[objects.Content("input_image")])))
     assert {name: (t.role, t.text) for name, t in rig.turns().items()} == {
         "a": ("user", "Hello"),
         "b": ("system", "Be"),
@@ -294,7 +294,7 @@ def test_items_are_where_the_server_has_them() -> None:
     rig = Rig()
     for name, previous in [("a", None), ("c", "a"), ("b", "a"), ("d", "c"), ("e", "unknown")]:
         rig.history.item_added(
-            events.ItemAdded(item(name, content=[events.Content("input_audio")]), previous)
+            events.ItemAdded(item(name, content=[objects.Content("input_audio")]), previous)
         )
     assert list(rig.turns()) == ["a", "b", "c", "d", "e"]
 
@@ -308,7 +308,7 @@ def test_what_another_session_lacks_came_before_what_is_said_there() -> None:
     held_as = rig.turns()["a"].held_as
     for name in ("c", "d"):
         rig.history.item_added(
-            events.ItemAdded(item(name, content=[events.Content("input_audio")]), held_as)
+            events.ItemAdded(item(name, content=[objects.Content("input_audio")]), held_as)
         )
         held_as = name
     assert [turn.item_id for turn in rig.history.turns()] == ["a", "b", "c", "d"]
@@ -345,7 +345,7 @@ def test_what_a_new_session_was_given_is_the_same_turn() -> None:
         assert (turn.session, turn.held_as) == (2, turn.new_id)
     # An item that follows a restored one is placed after it.
     rig.history.item_added(
-        events.ItemAdded(item("c", content=[events.Content("input_audio")]), turns["b"].new_id)
+        events.ItemAdded(item("c", content=[objects.Content("input_audio")]), turns["b"].new_id)
     )
     assert list(rig.turns()) == ["a", "b", "c"]
     assert (rig.turns()["c"].session, rig.turns()["c"].held_as) == (2, "c")

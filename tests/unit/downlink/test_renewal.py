@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.downlink import Reader
-from services.downlink import events, renewal
+from services.downlink import events, objects, renewal
 from services.downlink.renewal import Moment, Renewal
 from services.downlink.replies import Replies
 
@@ -21,9 +21,9 @@ URGENT = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.IGNORE_PLAYING_SHARE
 FORCED = OPENED + LIMIT_S * S - BEFORE_S * S // renewal.FORCED_SHARE
 
 STARTED, STOPPED = events.SpeechStarted(0, "a"), events.SpeechStopped(1, "a")
-CREATED = events.ResponseCreated(events.Response("resp_1"))
-DONE = events.ResponseDone(events.Response("resp_1"))
-CALLED = events.ItemDone(events.Item("c", "function_call"))
+CREATED = events.ResponseCreated(objects.Response("resp_1"))
+DONE = events.ResponseDone(objects.Response("resp_1"))
+CALLED = events.ItemDone(objects.Item("c", "function_call"))
 
 
 def happen(made: Renewal, *happened: events.Event, at: int) -> None:

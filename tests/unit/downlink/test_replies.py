@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.downlink import Reader
-from services.downlink import events, replies
-from services.downlink.replies import BadAudio, Replies
+from services.downlink import events, objects, replies, responses, transcripts
+from services.downlink.audio_item import BadAudio
+from services.downlink.replies import Replies
 from shared import codec, messages
 
 STAMP = messages.Stamp(0, 0, 0)
@@ -21,12 +22,12 @@ SPEECH = events.SpeechStarted(0, "item_person")
 
 def created(response: str = "resp_1", *, out_of_band: bool = False) -> events.Event:
     return events.ResponseCreated(
-        events.Response(response, "in_progress", None if out_of_band else "conv")
+        objects.Response(response, "in_progress", None if out_of_band else "conv")
     )
 
 
 def done(response: str = "resp_1", status: str = "completed") -> events.Event:
-    return events.ResponseDone(events.Response(response, status, "conv"))
+    return events.ResponseDone(objects.Response(response, status, "conv"))
 
 
 def delta(
@@ -462,7 +463,7 @@ def test_only_where_an_item_begins_that_nobody_has_seen_begin_is_not_known() -> 
     rig = Rig()
     # Downlink read all of the first item's response, the second item from its beginning, and
     # knows how much of the third one playback has.
-    rig.read(created("resp_1"), events.ItemAdded(events.Item("item_2")))
+    rig.read(created("resp_1"), events.ItemAdded(objects.Item("item_2")))
     rig.heard(messages.HeardItem("item_3", 0, 300, 1000, False))
     for number in (1, 2, 3):
         frames = rig.audio(delta(4, f"item_{number}", f"resp_{number}"), ended(f"item_{number}"))
@@ -577,8 +578,8 @@ def test_memory_is_bounded_and_what_is_sent_has_its_limits() -> None:
         if n % 3 == 0:
             rig.reader.read(done(f"resp_{n}"), 0)
     assert len(rig.replies._items) <= replies.REMEMBERED
-    assert len(rig.replies._responses) <= replies.REMEMBERED_RESPONSES
-    assert len(rig.replies._texts) <= replies.REMEMBERED
+    assert len(rig.replies._responses) <= responses.REMEMBERED
+    assert len(rig.replies._texts._texts) <= transcripts.REMEMBERED
     flush = rig.flush()
     assert flush.interrupted[-1] == "resp_999"
     assert flush.active[-1] == "resp_998"
@@ -598,18 +599,18 @@ def test_the_longest_names_and_words_can_be_sent() -> None:
     assert len(flush.received) == len(flush.interrupted) == len(flush.active) == replies.REMEMBERED
     assert flush.active[-1].startswith("0099")
     said = words(rig.read(events.TranscriptDone(name, name, "🙂" * 70_000)))
-    assert len(said.text) == replies.MAX_TRANSCRIPT
+    assert len(said.text) == transcripts.MAX_TRANSCRIPT
 
 
 def test_an_hour_in_one_item_has_a_transcript_to_its_end() -> None:
     rig = Rig()
     quarter_second = base64.b64encode(bytes(2 * 6000)).decode()
     said: Any = None
-    for _ in range(replies.MAX_MARKS + 500):
+    for _ in range(transcripts.MAX_MARKS + 500):
         rig.reader.read(events.AudioDelta("resp_1", "item_1", quarter_second), 0)
         [said] = rig.reader.read(events.TextDelta("resp_1", "item_1", " word"), 0)
-    assert said.text == " word" * (replies.MAX_MARKS + 500)
-    assert len(said.marks) == replies.MAX_MARKS
+    assert said.text == " word" * (transcripts.MAX_MARKS + 500)
+    assert len(said.marks) == transcripts.MAX_MARKS
     assert sent(said) == said
 
 
@@ -645,13 +646,14 @@ def test_nothing_that_a_server_makes_up_is_remembered_without_end() -> None:
         # One item and its transcript, in more and more pieces.
         reader.read(events.TextDelta("resp", "item", "x" * 100), 7)
         reader.read(delta(5, "item", "resp"), 7)
-    kept = {name: len(value) for name, value in vars(made).items() if hasattr(value, "__len__")}
-    assert max(kept.values()) <= replies.REMEMBERED_RESPONSES
+    held = {**vars(made), **vars(made._texts)}
+    kept = {name: len(value) for name, value in held.items() if hasattr(value, "__len__")}
+    assert max(kept.values()) <= responses.REMEMBERED
     for message in [made.state(), made.flush("control", 1)]:
         assert sent(message) == message
-    longest = max(made._texts.values(), key=lambda text: len(text.text))
-    assert len(longest.text) <= replies.MAX_TRANSCRIPT
-    assert len(longest.marks) <= replies.MAX_MARKS
+    longest = max(made._texts._texts.values(), key=lambda text: len(text.text))
+    assert len(longest.text) <= transcripts.MAX_TRANSCRIPT
+    assert len(longest.marks) <= transcripts.MAX_MARKS
 
 
 # what the judge needs to know

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.downlink import events
+from services.downlink import events, objects
 from services.downlink.replies import Replies
 from services.playback.player import Player
 from services.uplink.reports import MARGIN_MS, REMEMBERED, REMEMBERED_TEXTS, Reports
@@ -121,7 +121,7 @@ def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answe
             assert isinstance(out, messages.ReplyAudio)
             player.push(out)
 
-    turns.response_created(events.Response("resp_1"))
+    turns.response_created(objects.Response("resp_1"))
     said(1.0)
     player.render(RATE // 5)
     reports.heard(messages.Heard(generation=1000, session=3, playing=True, items=player.items()))

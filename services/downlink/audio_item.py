@@ -1,0 +1,80 @@
+"""One audio part of an assistant's item: how much of it came, and how far it was heard. Pure."""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+
+from shared import messages
+
+#: An item's id and the index of its content part.
+Key = tuple[str, int]
+
+
+class BadAudio(ValueError):
+    """Raised when a delta is not base64."""
+
+
+@dataclass
+class AudioItem:
+    """One audio content part of an assistant's item."""
+
+    response_id: str
+    item_id: str
+    content_index: int
+    out_of_band: bool
+    late: bool = False  # the item began after its response was interrupted
+    received: int = 0  # samples that came from the server
+    #: The audio before the first delta that this process read went to an earlier downlink, and
+    #: playback has none of it: nobody knows how much it was.
+    beginning_missing: bool = False
+    odd: bytes = b""  # the first half of a sample that was cut in two
+    done: bool = False
+    truncated: bool = False
+    heard: bool = False  # the person heard all of the item
+    stopped_at: int = -1  # where the playhead stopped for good, in samples; -1: it may still move
+
+    @property
+    def key(self) -> Key:
+        """The item's id and the index of its content part."""
+        return (self.item_id, self.content_index)
+
+    def take(self, pcm: bytes) -> bytes:
+        """Count more audio, which may end within a sample. Return its whole samples."""
+        if self.odd:
+            pcm = self.odd + pcm
+        even = len(pcm) & ~1
+        self.odd = pcm[even:]
+        self.received += even // 2
+        return pcm[:even] if self.odd else pcm
+
+    def counted(self) -> messages.Received:
+        """Return what a flush states about the item.
+
+        Where the beginning is missing, that is nothing: playback then reports the item as cut, and
+        uplink never takes it for heard to its end.
+        """
+        if self.beginning_missing:
+            return messages.Received(*self.key, 0, False)
+        return messages.Received(*self.key, self.received, self.done)
+
+    def state(self) -> messages.ItemState:
+        """Return what ReplyState says about the item."""
+        return messages.ItemState(
+            self.response_id,
+            self.item_id,
+            self.content_index,
+            self.received,
+            self.done,
+            self.truncated,
+            self.out_of_band,
+            self.late,
+        )
+
+
+def decode(delta: str, item_id: str) -> bytes:
+    """Return the bytes of an audio delta. Raises BadAudio if the delta is not base64."""
+    try:
+        return binascii.a2b_base64(delta, strict_mode=True)
+    except ValueError as error:
+        raise BadAudio(f"audio of item {item_id[:80]} is not base64: {error}") from None

@@ -1,0 +1,80 @@
+"""The responses that are known: which are under way, interrupted or out of band. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+#: How many responses are remembered. The oldest is forgotten first.
+REMEMBERED = 512
+
+
+@dataclass
+class Response:
+    """One response of the server."""
+
+    out_of_band: bool
+    active: bool = True
+    interrupted: bool = False
+
+
+class Responses:
+    """The responses of a session, by id."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Response] = OrderedDict()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def clear(self) -> None:
+        """Forget all responses."""
+        self._known.clear()
+
+    def get(self, name: str, *, out_of_band: bool = False) -> Response:
+        """Return a response. One that is not known began before this process did."""
+        response = self._known.get(name)
+        if response is None:
+            response = self._known[name] = Response(out_of_band)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return response
+
+    def interrupted(self, name: str) -> bool:
+        """Return whether a response is known and was interrupted."""
+        response = self._known.get(name)
+        return response is not None and response.interrupted
+
+    def interrupt(self) -> tuple[list[str], list[str]]:
+        """Interrupt the conversation's responses.
+
+        Return the ids of those that are never played again, and the ids of those of them that are
+        under way.
+        """
+        interrupted: list[str] = []
+        active: list[str] = []
+        for name, response in self._known.items():
+            if not response.out_of_band:
+                if response.active or not response.interrupted:
+                    interrupted.append(name)
+                if response.active:
+                    active.append(name)
+                response.interrupted = True
+        return interrupted, active
+
+    def under_way(self) -> list[str]:
+        """Return the ids of the responses that are not done."""
+        return [name for name, response in self._known.items() if response.active]
+
+    @property
+    def active(self) -> bool:
+        """Whether a response of the conversation is under way, so that none can be asked for."""
+        return any(r.active and not r.out_of_band for r in self._known.values())
+
+    @property
+    def generating(self) -> bool:
+        """Whether a response of the conversation is under way that was not interrupted."""
+        return any(r.active and not (r.out_of_band or r.interrupted) for r in self._known.values())
