@@ -12,6 +12,7 @@ from typing import Any
 
 from commands import description
 from shared.config import ConfigError, add_arguments, bus_directory, load, masked
+from shared.directory import default
 
 
 def main() -> int:
@@ -35,6 +36,8 @@ def main() -> int:
             value = getattr(value, part)
         print(f"{name} = {masked(value)}".ljust(60) + f"  # {loaded.sources[key]}")
     print(f"\n# bus directory in force: {bus_directory(loaded.config)}")
+    if not loaded.config.bus.directory and (note := default().note):
+        print(f"# {note}")
     key = "set, ****" if os.environ.get("OPENAI_API_KEY") else "not set"
     print(f"# OPENAI_API_KEY: {key}")
     return 0

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from honcho.printer import Printer
 
 from commands import description
 from commands.launcher import Launcher
+from commands.preflight import check_directory
 from shared import config
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.directory import BusError
 from shared.realtime import endpoint
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
@@ -79,24 +82,25 @@ def has_sound() -> str | None:
 def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str], list[str]]:
     """Return the environment for the stages, and the lines to print for the person.
 
-    Raises config.ConfigError if a setting is wrong.
+    Raises config.ConfigError if a setting is wrong, and BusError if the bus cannot be used.
     """
     settings = config.resolve(None, os.environ, []).config
+    told = check_directory(settings)
     env = {k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     env["BARGEIN_LINK__URL"] = f"ws://127.0.0.1:{free_port()}/v1/realtime"
     env["BARGEIN_LINK__KEY_FILE"] = ""
+    env["BARGEIN_BUS__DIRECTORY"] = str(config.bus_directory(settings))
     env["BARGEIN_SESSION__GREETING"] = "Greet the person in one sentence."
     env["BARGEIN_LINK__RETRY_FIRST_MS"] = "50"
     env["BARGEIN_RECORDER__DIRECTORY"] = str(directory)
     live = settings.capture.device == settings.playback.device == "auto"
     why = has_sound() if live else "devices are configured"
     if why is None:
-        told = ["live: speak into your microphone, and talk over the answer whenever you like"]
+        told += ["live: speak into your microphone, and talk over the answer whenever you like"]
         told += [f"it ends after {seconds or LIVE_S:g} s, or with Ctrl-C"]
         env["BARGEIN_RECORDER__SECONDS"] = str(seconds or LIVE_S)
         return env, told
-    told = []
     if settings.capture.device == "auto":
         env["BARGEIN_CAPTURE__DEVICE"] = f"file:{PERSON}"
         told += [f"no live conversation ({why}): a recorded person speaks instead"]
@@ -156,6 +160,8 @@ def main() -> int:
     directory = arguments.out.expanduser().absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass  # a recording can be written there
         (directory / "conversation.json").unlink(missing_ok=True)
         env, told = environment(directory, arguments.seconds)
     except OSError as error:
@@ -166,6 +172,9 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except BusError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
     for line in told:
         print(f"demo: {line}", flush=True)
     code = start(env)

@@ -22,7 +22,10 @@ from honcho.manager import KILL_WAIT, SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 from honcho.process import Process
 
+from commands import envfile
+from shared import parent
 from shared.exit_codes import CRASHED, RESTART
+from shared.signals import ending_signals
 
 #: The delay before a crashed stage is started again, s, after its first crash: a person hardly
 #: notices it. Each further crash doubles the delay, up to the second number: a stage that cannot
@@ -67,7 +70,7 @@ class _Keeper(Process):  # type: ignore[misc]  # honcho has no types
         # keeper ignores them with an empty handler, because the stage would inherit SIG_IGN. A
         # SIG_IGN that nohup has set is left alone: the stage has to inherit it.
         for number in (signal.SIGHUP, signal.SIGTSTP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            if not parent.ignored(number):
                 signal.signal(number, lambda *_: None)
         super().run(events, ignore_signals)
 
@@ -88,11 +91,9 @@ class Launcher(Manager):  # type: ignore[misc]
 
     def loop(self) -> None:
         """Run the stages until one ends on purpose, or until a signal asks this process to end."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_signal)
-        if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGTSTP, self._on_signal)
+        suspends = [] if parent.ignored(signal.SIGTSTP) else [signal.SIGTSTP]
+        for number in (*ending_signals(), *suspends):
+            signal.signal(number, self._on_signal)
         self._delays = {name: Delays() for name in self._processes}
         self._start()
         self._began = dict.fromkeys(self._processes, time.monotonic())
@@ -214,8 +215,12 @@ class Launcher(Manager):  # type: ignore[misc]
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run ``honcho start`` with these arguments and with this manager; return the exit code."""
+    """Run ``honcho start`` with these arguments, this manager and our parser of the file .env.
+
+    Return the exit code. Raises envfile.EnvFileError.
+    """
     command.Manager = Launcher
+    command._read_env = lambda root, files: envfile.read_files(files, root)[0]  # noqa: SLF001
     try:
         command.main(["start", *arguments])
     except SystemExit as ended:

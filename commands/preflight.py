@@ -1,20 +1,19 @@
-"""``bargein preflight [STAGE …]``: check the settings and the API key, and start nothing.
+"""``bargein preflight [STAGE …]``: check the settings, the API key and the bus directory.
 
-Each fault is one line. The arguments may be those of ``bargein start``: with stages named, the API
-key is only required if link is one of them.
+It starts nothing. Each fault is one line. The arguments may be those of ``bargein start``: with
+stages named, the API key is only required if link is one of them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from honcho import environ
-
-from commands import description
+from commands import description, envfile
 from shared import config, registry
+from shared.directory import BusError, check_room, default, prepare_directory
 from shared.realtime import endpoint
 from shared.run import KEY_STAGE
 
@@ -22,34 +21,61 @@ from shared.run import KEY_STAGE
 def check(arguments: Sequence[str]) -> int:
     """Check the settings for the stages that these arguments name; return the exit code.
 
-    A file .env in the current directory counts as part of the environment: honcho gives its
+    A file .env in the current directory counts as part of the environment: the launcher gives its
     variables to the stages. This process's own environment is as before when the check returns, so
     that the key of the file stays out of it.
     """
     before = dict(os.environ)
     try:
-        os.environ.update(environ.parse(Path(".env").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        print(f"bargein: .env: {error}: put lines of NAME=value in it", file=sys.stderr)
-        return 2
-    try:
+        values, oddities = envfile.read_files(*envfile.named_on(arguments))
+        _say(oddities)
+        _say(
+            f"{name} is not a setting: did you mean {meant}?"
+            for name in sorted(before)
+            if (meant := config.meant_by(name))
+        )
+        os.environ.update(values)
         settings = config.resolve(None, os.environ, []).config
         config.bus_network(settings)
         named = {name for argument in arguments for name in argument.split(",")}
         if KEY_STAGE in named or not named & set(registry.STAGES):
             endpoint.read_key(settings.link)
-    except config.ConfigError as error:
-        print(f"bargein: {error}", file=sys.stderr)
+        _say(check_directory(settings))
+    except (config.ConfigError, envfile.EnvFileError) as error:
+        _say([error])
         return 2
-    except endpoint.KeyProblem as error:
-        print(f"bargein: {error}", file=sys.stderr)
+    except (endpoint.KeyProblem, BusError) as error:
+        _say([error])
         return 1
     finally:
         os.environ.clear()
         os.environ.update(before)
     return 0
+
+
+def bus_directory(arguments: Sequence[str]) -> Path:
+    """Return the bus directory of the stages that these arguments start.
+
+    Raises config.ConfigError and envfile.EnvFileError.
+    """
+    values, _ = envfile.read_files(*envfile.named_on(arguments))
+    return config.bus_directory(config.resolve(None, {**os.environ, **values}, []).config)
+
+
+def _say(lines: Iterable[object]) -> None:
+    for line in lines:
+        print(f"bargein: {line}", file=sys.stderr)
+
+
+def check_directory(settings: config.Config) -> list[str]:
+    """Make the bus directory. Return a line that says why it is not the usual one, if it is not.
+
+    Raises BusError if the directory is not safe, or if nothing can be written to it.
+    """
+    directory = prepare_directory(config.bus_directory(settings))
+    check_room(directory)
+    note = default().note
+    return [note] if note and not settings.bus.directory else []
 
 
 def main() -> int:

@@ -37,6 +37,8 @@ def main() -> int:
     # A wrong setting is reported once here, instead of once by each stage.
     if code := preflight.check(arguments):
         return code
+    # A stage that is started again later has to find the directory that the others use.
+    os.environ["BARGEIN_BUS__DIRECTORY"] = str(preflight.bus_directory(arguments))
     return launcher.run(["-f", "Procfile", *arguments])
 
 

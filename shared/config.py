@@ -23,12 +23,13 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from shared import network
-from shared.directory import default_directory
+from shared import directory, network
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "config.toml"
 PREFIX = "BARGEIN_"
+#: The dot of a setting's name, in the name of its variable.
+SEPARATOR = "__"
 
 Ms = Annotated[int, Meta(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
@@ -217,6 +218,14 @@ def _known() -> dict[str, tuple[Any, Any]]:
     return {key: (kind, default) for key, kind, default in keys()}
 
 
+def meant_by(name: str) -> str:
+    """Return the variable that was meant by a name with single underscores; "" if none was."""
+    if not name.startswith(PREFIX) or SEPARATOR in name[len(PREFIX) :]:
+        return ""
+    variables = (f"{PREFIX}{key.upper().replace('.', SEPARATOR)}" for key in _known())
+    return next((v for v in variables if v.replace(SEPARATOR, "_") == name), "")
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         if isinstance(value, dict):
@@ -265,9 +274,11 @@ def resolve(
 ) -> Loaded:
     """Return the configuration that a file, the environment and ``settings`` result in.
 
-    ``file``: None means the project's own config.toml, if it exists. ``environment``: its
-    ``BARGEIN_*`` variables count. ``settings``: texts of the form ``section.key=value``. Raises
-    ConfigError with every unknown key, wrong type and value out of range.
+    ``file``: None means the project's own config.toml, if it exists. ``environment``: its variables
+    with ``BARGEIN_`` and two more underscores count; others, such as BARGEIN_PORT, are not ours:
+    Kubernetes sets them for a service of that name. ``settings``: texts of the form
+    ``section.key=value``. Raises ConfigError with every unknown key, wrong type and value out of
+    range.
     """
     known = _known()
     errors: list[str] = []
@@ -285,8 +296,8 @@ def resolve(
         except (ValueError, RecursionError) as error:
             errors.append(f"{path}: not valid TOML: {error}")
     for name in sorted(environment):
-        if name.startswith(PREFIX):
-            key = name[len(PREFIX) :].lower().replace("__", ".")
+        if name.startswith(PREFIX) and SEPARATOR in name[len(PREFIX) :]:
+            key = name[len(PREFIX) :].lower().replace(SEPARATOR, ".")
             kind = known[key][0] if key in known else None
             given.append((key, _from_text(environment[name], kind), name))
     for setting in settings:
@@ -422,7 +433,7 @@ def bus_directory(settings: Config) -> Path:
     """Return the bus directory."""
     if settings.bus.directory:
         return Path(settings.bus.directory).expanduser().absolute()
-    return default_directory()
+    return directory.default().directory
 
 
 def bus_network(settings: Config) -> network.Network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from shared import registry
@@ -19,13 +20,33 @@ class BusError(Exception):
     """
 
 
-def default_directory() -> Path:
-    """Return ``bargein`` in the user's runtime directory, or a directory in the temporary one."""
+@dataclass(frozen=True)
+class Default:
+    """The bus directory where no setting names one."""
+
+    directory: Path
+    #: Why it is not the one in $XDG_RUNTIME_DIR, and the command that repairs that; "" if it is,
+    #: or if there is no such variable.
+    note: str = ""
+
+
+def default() -> Default:
+    """Return ``bargein`` in the user's runtime directory, or a directory in the temporary one.
+
+    The second one is used if the first one is not safe or cannot be used, as after ``su`` or
+    ``sudo``, which leave the variable of another user.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    # The XDG specification says to ignore a relative path. Each stage would find another place.
-    if Path(runtime).is_absolute():
-        return Path(runtime) / "bargein"
-    return Path(tempfile.gettempdir()) / f"bargein-{os.getuid()}"
+    second = Path(tempfile.gettempdir()) / f"bargein-{os.getuid()}"
+    if not runtime:
+        return Default(second)
+    first = Path(runtime) / "bargein"
+    why = _runtime_fault(Path(runtime)) or _fault(first)
+    if not why:
+        return Default(first)
+    if first.is_absolute() and _fault(second):
+        return Default(first)  # prepare_directory reports why it cannot be used
+    return Default(second, f"bus directory {first}: {why}. Until then, {second} is used")
 
 
 def prepare_directory(directory: Path) -> Path:
@@ -34,12 +55,8 @@ def prepare_directory(directory: Path) -> Path:
     Return the directory. Raises BusError if it is a link, belongs to another user, is open to
     others, can be replaced by others, or has a path that is too long for a socket.
     """
-    longest = max(len(t.endpoint) for t in registry.TOPICS) + len("/.ipc")
-    if len(os.fsencode(str(directory))) + longest > MAX_PATH:
-        raise BusError(
-            f"bus directory {directory}: the path is too long for a socket"
-            f" (at most {MAX_PATH - longest} bytes): set bus.directory to a shorter one"
-        )
+    if too_long := _too_long(directory):
+        raise BusError(f"bus directory {directory}: {too_long}")
     try:
         for above in reversed(directory.parents):
             if not above.exists():
@@ -48,32 +65,102 @@ def prepare_directory(directory: Path) -> Path:
             directory.mkdir(mode=0o700)
         except FileExistsError:
             pass  # checked below
-        found = directory.lstat()
+        fault = _fault(directory)
     except OSError as error:
         raise BusError(
             f"bus directory {directory}: {error.strerror}:"
             " set bus.directory to one you can write to"
         ) from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise BusError(
-            f"bus directory {directory}: not a directory: remove it or set bus.directory"
-        )
+    if fault:
+        raise BusError(f"bus directory {directory}: {fault}")
+    return directory
+
+
+def check_room(directory: Path) -> None:
+    """Raise BusError if nothing can be written to the bus directory: its file system is full."""
+    try:
+        with tempfile.TemporaryFile(dir=directory, buffering=0) as probe:
+            probe.write(b"0")
+    except OSError as error:
+        raise unwritable(directory, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> BusError:
+    """Return the error to raise if a file of the bus cannot be written."""
+    return BusError(
+        f"{path}: {error.strerror}: make room there, or set bus.directory to another directory"
+    )
+
+
+def _runtime_fault(runtime: Path) -> str:
+    """Return why the user's runtime directory cannot hold the bus, and the repair; else ""."""
+    own = Path(f"/run/user/{os.getuid()}")
+    repair = "unset XDG_RUNTIME_DIR"
+    if own != runtime and own.is_dir() and own.stat().st_uid == os.getuid():
+        repair = f"export XDG_RUNTIME_DIR={own}"
+    # The XDG specification says to ignore a relative path. Each stage would find another place.
+    if not runtime.is_absolute():
+        return f"XDG_RUNTIME_DIR is no absolute path: run '{repair}'"
+    try:
+        found = runtime.stat()
+    except OSError as error:
+        return f"XDG_RUNTIME_DIR: {error.strerror}: run '{repair}'"
     if found.st_uid != os.getuid():
-        raise BusError(
-            f"bus directory {directory}: belongs to user {found.st_uid}, who could listen in:"
-            " set bus.directory to one of your own"
+        return f"XDG_RUNTIME_DIR belongs to user {found.st_uid}: run '{repair}'"
+    if not stat.S_ISDIR(found.st_mode) or not os.access(runtime, os.W_OK | os.X_OK):
+        return f"XDG_RUNTIME_DIR cannot be written to: run '{repair}'"
+    if _too_long(runtime / "bargein"):
+        return f"XDG_RUNTIME_DIR is too long for a socket's path: run '{repair}'"
+    return ""
+
+
+def _too_long(directory: Path) -> str:
+    longest = max(len(t.endpoint) for t in registry.TOPICS) + len("/.ipc")
+    if len(os.fsencode(str(directory))) + longest <= MAX_PATH:
+        return ""
+    return (
+        f"the path is too long for a socket (at most {MAX_PATH - longest} bytes):"
+        " set bus.directory to a shorter one"
+    )
+
+
+def _fault(directory: Path) -> str:
+    """Return why a bus directory is not safe, and the repair; "" if it is, or is not there yet."""
+    try:
+        return _own_fault(directory) or _fault_above(directory)
+    except OSError as error:
+        return f"{error.strerror}: set bus.directory to one you can write to"
+
+
+def _own_fault(directory: Path) -> str:
+    try:
+        found = directory.lstat()
+    except FileNotFoundError:
+        return ""
+    if not stat.S_ISDIR(found.st_mode):
+        return "not a directory: remove it or set bus.directory"
+    if found.st_uid != os.getuid():
+        # A run with sudo leaves a directory of root's.
+        repair = f"run 'sudo rm -r {directory}' or " if found.st_uid == 0 else ""
+        return (
+            f"belongs to user {found.st_uid}, who could listen in:"
+            f" {repair}set bus.directory to one of your own"
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise BusError(
-            f"bus directory {directory}: open to other users (mode"
-            f" {stat.S_IMODE(found.st_mode):04o}): run chmod 700 {directory}"
+        return (
+            f"open to other users (mode {stat.S_IMODE(found.st_mode):04o}):"
+            f" run chmod 700 {directory}"
         )
+    return ""
+
+
+def _fault_above(directory: Path) -> str:
     for above in directory.resolve().parents:
-        mode = above.stat().st_mode
+        mode = above.stat().st_mode if above.exists() else 0
         # In a directory with the sticky bit, such as /tmp, only we can rename our directory.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            raise BusError(
-                f"bus directory {directory}: anyone could put another in its place, since all can"
+            return (
+                "anyone could put another in its place, since all can"
                 f" write to {above}: run chmod o-w {above} or set bus.directory to another"
             )
-    return directory
+    return ""

@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from shared.directory import BusError
+from shared.directory import BusError, unwritable
 
 
 class AlreadyRunning(Exception):
@@ -39,6 +39,10 @@ def take_lock(stage: str, directory: Path) -> int:
             f"{stage} is already running (pid {holder}): end it with 'bargein stop {stage}'"
             " (bin/bargein in a checkout), or set another bus.directory"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(descriptor)
+        raise unwritable(path, error) from None
     return descriptor

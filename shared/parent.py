@@ -33,13 +33,21 @@ LOOK_S = 1.0
 PR_SET_PDEATHSIG = 1
 
 
+def ignored(number: signal.Signals) -> bool:
+    """Return whether a signal was to be ignored when this process started (SIGHUP: by nohup).
+
+    To be called before this process sets a handler for the signal.
+    """
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
 def in_background() -> bool:
     """Return whether a shell started this process in the background.
 
     To be called before this process sets handlers for signals.
     """
     # POSIX: a shell without job control (a script) lets what it starts with "&" ignore SIGINT.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    if ignored(signal.SIGINT):
         return True
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
@@ -60,9 +68,7 @@ def stays() -> bool:
     """
     if HONCHO_VARIABLE in os.environ:
         return False
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return True
-    return in_background() or _is_init(os.getppid())
+    return ignored(signal.SIGHUP) or in_background() or _is_init(os.getppid())
 
 
 def _is_init(pid: int) -> bool:
@@ -79,6 +85,14 @@ def signal_at_its_end() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(LOOK))
+
+
+def to_watch() -> Parent | None:
+    """Return the processes above this one, or None if this one was started to stay.
+
+    To be called before this process sets handlers for signals.
+    """
+    return None if stays() else Parent()
 
 
 class Parent:

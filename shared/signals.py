@@ -27,22 +27,28 @@ SHUTDOWN_S = 0.8
 _ARMED: list[socket.socket] = []
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end this process: SIGHUP is not one of them under nohup.
+
+    To be called before this process sets handlers for signals.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    return numbers if parent.ignored(signal.SIGHUP) else [*numbers, signal.SIGHUP]
+
+
 def arm_signals(stop: Callable[[str, int], None]) -> None:
     """Call ``stop`` when this process has to end, and end the process if it is then stuck.
 
     ``stop`` is called on a thread of its own, with the reason ("" if somebody asked for the end)
-    and the exit code. It is called on SIGINT, SIGTERM and SIGHUP (but not on a SIGHUP that was
-    ignored when the process started: nohup), on SIGUSR1 with the code RESTART, and when the process
-    that started this one is gone or stopped; see shared/parent.py.
+    and the exit code. It is called on the signals of `ending_signals`, on SIGUSR1 with the code
+    RESTART, and when the process that started this one is gone or stopped; see shared/parent.py.
 
     A loop that waits in C does not see a flag that a handler sets. But the interpreter writes to
     its wake-up descriptor whatever the main thread does, so a thread that reads the descriptor can
     act.
     """
-    watched = None if parent.stays() else parent.Parent()
-    ends = {signal.SIGINT, signal.SIGTERM, RESTART_SIGNAL}
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        ends.add(signal.SIGHUP)
+    watched = parent.to_watch()
+    ends = {*ending_signals(), RESTART_SIGNAL}
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     reader.settimeout(None if watched is None else parent.LOOK_S)

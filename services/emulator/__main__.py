@@ -13,7 +13,7 @@ from services.emulator.arguments import parse
 from services.emulator.clips import VoiceError
 from services.emulator.options import BadOption, Options
 from services.emulator.server import Emulator
-from shared import parent
+from shared import parent, signals
 
 log = logging.getLogger("emulator")
 
@@ -44,8 +44,9 @@ def main(argv: Sequence[str]) -> int:
 
 async def _run(options: Options) -> int:
     asked_to_stop = asyncio.Event()
-    watched = None if parent.stays() else parent.Parent()
-    _stop_on_signals(asked_to_stop)
+    watched = parent.to_watch()
+    for number in signals.ending_signals():
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     try:
         emulator = Emulator(options)
         await emulator.start()
@@ -70,15 +71,6 @@ async def _run(options: Options) -> int:
     except TimeoutError:
         log.warning("a client did not close its connection within %g s", SHUTDOWN_S)
     return DONE
-
-
-def _stop_on_signals(asked_to_stop: asyncio.Event) -> None:
-    """Set the event on SIGINT, SIGTERM, and SIGHUP unless nohup has told us to ignore it."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
 
 
 async def _watch(watched: parent.Parent, asked_to_stop: asyncio.Event) -> None:

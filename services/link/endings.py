@@ -120,7 +120,10 @@ def http_is_final(status: int) -> bool:
 def advice(reason: str, status: int = 0) -> str:
     """Return what a person can do about a refusal."""
     if status in (401, 403):
-        return "check OPENAI_API_KEY (or link.key_file), and that it may use link.model"
+        return (
+            "check OPENAI_API_KEY (or link.key_file), that it may use link.model, and link.auth"
+            " (the header that carries the key)"
+        )
     return next(
         (text for part, text in _ADVICE if part in reason),
         "check link.url, link.model and the key",

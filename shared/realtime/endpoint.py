@@ -2,12 +2,14 @@
 
 OpenAI and compatible servers expect the header ``Authorization: Bearer``. Azure OpenAI expects the
 header ``api-key`` on its GA path,
-``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``.
+``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``. So do Azure's clouds
+for the US government and for China, and its API Management.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -16,6 +18,12 @@ from shared.config import is_loopback
 
 #: The environment variable that holds the API key, unless link.key_file is set.
 KEY_VARIABLE = "OPENAI_API_KEY"
+#: The ends of the names of the hosts that expect the header ``api-key``.
+AZURE = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
+#: Quotation marks, also those that a word processor writes.
+_QUOTES = "\"'`“”„‘’«»"
+#: A key with the name of its variable in front. A key may end with "=", but has none in its midst.
+_NAMED = re.compile(r"(?:export\s+)?[A-Za-z_]\w*\s*=\s*[^=\s]")
 
 
 class KeyProblem(Exception):
@@ -30,7 +38,7 @@ def read_key(settings: Settings) -> str:
     if settings.key_file:
         path = Path(settings.key_file).expanduser()
         try:
-            key = path.read_text("ascii").strip()
+            key = path.read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "not plain text"
             raise KeyProblem(f"link.key_file {path}: {why}: put the API key alone in it") from None
@@ -42,6 +50,10 @@ def read_key(settings: Settings) -> str:
             "no API key: set OPENAI_API_KEY, or link.key_file to a file that holds it"
             " (without one, bin/demo runs the emulator)"
         )
+    if key and (key[0] in _QUOTES or key[-1] in _QUOTES):
+        raise KeyProblem(f"the API key in {source} is in quotes: remove the quotes")
+    if _NAMED.match(key):
+        raise KeyProblem(f"the API key in {source} has 'NAME=' in front: put the key alone in it")
     if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
         raise KeyProblem(f"the API key in {source} has blanks or odd characters in it: set it anew")
     return key
@@ -54,7 +66,7 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
     if settings.model and not {"model", "call_id", "deployment", "intent"} & set(query):
         query["model"] = [settings.model]
     url = urlunsplit(parts._replace(query=urlencode(query, doseq=True)))
-    azure = (parts.hostname or "").endswith(".azure.com")
+    azure = (parts.hostname or "").endswith(AZURE)
     scheme = settings.auth
     if scheme == "auto":
         scheme = "api-key" if azure else "bearer"

@@ -255,6 +255,48 @@ def test_arguments_arrive(checkout: Checkout, tmp_path: Path) -> None:
     assert checkout.calls[-1] == "python -m commands start capture link"
 
 
+def test_a_read_only_checkout_is_reported_at_once_and_the_files_go_elsewhere(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+
+    def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # Without its capabilities, root cannot write to a read-only folder either.
+        powerless = [shutil.which("setpriv") or "", "--bounding-set=-all", "--inh-caps=-all"]
+        return subprocess.run(
+            [*(powerless if os.geteuid() == 0 else ()), checkout.root / "bin" / "demo", *arguments],
+            cwd=there,
+            env=checkout.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    checkout.root.chmod(0o555)
+    try:
+        fresh = demo()
+        assert fresh.returncode == 1
+        assert "not set up: set it up as its owner" in errors(fresh)[-1]
+        checkout.root.chmod(0o755)
+        checkout.run("demo")
+        checkout.root.chmod(0o555)
+        checkout.forget()
+        done = demo()
+        asked = demo("--out", "mine")
+    finally:
+        checkout.root.chmod(0o755)
+    assert done.returncode == asked.returncode == 0, done.stderr
+    assert done.stderr == (
+        f"bin/demo: the checkout ({checkout.root}) is read-only: the files go to {there}\n"
+    )
+    assert asked.stderr == f"bin/demo: the checkout ({checkout.root}) is read-only\n"
+    assert [call for call in checkout.calls if call.startswith("argument")] == [
+        *("argument --out", f"argument {there}", "argument --out", f"argument {there}/mine")
+    ]
+
+
 def test_bargein_sets_up_and_stays_in_the_directory_where_it_was_typed(
     checkout: Checkout, tmp_path: Path
 ) -> None:

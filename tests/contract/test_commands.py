@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,19 @@ def test_a_stage_gets_its_own_arguments_and_its_exit_code_is_passed_on() -> None
     done = run("vad", "--set", "vad.treshold=1")
     assert done.returncode == 2
     assert "vad.treshold: unknown: did you mean vad.threshold?" in done.stderr
+
+
+def test_the_launcher_gives_the_stages_what_python_dotenv_reads(tmp_path: Path) -> None:
+    show = "import os; print('got', os.environ['ASKED'], os.environ['OTHER'])"
+    (tmp_path / "Procfile").write_text(f'show: {sys.executable} -c "{show}"\n')
+    (tmp_path / "env").write_text("\ufeffexport ASKED=Don't say#1 please\nOTHER=a#b # c\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "commands.launcher", "-d", tmp_path, "-e", "env", "--no-prefix"],
+        cwd=config.ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "got Don't say" in done.stdout, done.stderr
+    assert "got Don't say#1 please a#b\n" in done.stdout

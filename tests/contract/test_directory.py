@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shared import bus, registry
-from shared.directory import MAX_PATH, BusError, prepare_directory
+from commands import preflight
+from shared import bus, config, registry
+from shared.directory import MAX_PATH, BusError, Default, default, prepare_directory
 from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
@@ -105,3 +110,131 @@ def test_a_path_too_long_for_a_socket_is_refused(place: Path) -> None:
     # Sockets can really be bound there.
     for stage in registry.STAGES:
         bus.Publisher(stage, fits).close()
+
+
+# the default, and what preflight says about it
+
+
+@pytest.fixture(name="second")
+def _second(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the default directory without a runtime directory; it is not there yet."""
+    monkeypatch.setattr(tempfile, "tempdir", str(wires.directory))
+    monkeypatch.delenv("BARGEIN_BUS__DIRECTORY", raising=False)
+    monkeypatch.setenv("BARGEIN_LINK__AUTH", "none")
+    monkeypatch.chdir(wires.directory)  # without a file .env
+    return wires.directory / f"bargein-{os.getuid()}"
+
+
+def test_without_a_runtime_directory_it_is_in_the_temporary_one(
+    second: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert default() == Default(second)
+    assert preflight.check([]) == 0
+    assert capsys.readouterr().err == ""
+    assert second.is_dir()
+
+
+def test_it_is_in_the_runtime_directory(
+    second: Path, wires: Wires, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(wires.directory))
+    assert default() == Default(wires.directory / "bargein")
+
+
+def foreign(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, 12345)
+
+
+def left_by_sudo(runtime: Path) -> None:
+    runtime.mkdir(mode=0o700)
+    foreign(runtime / "bargein")
+
+
+def open_to_all(runtime: Path) -> None:
+    (runtime / "bargein").mkdir(mode=0o700, parents=True)
+    runtime.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda _: None, "XDG_RUNTIME_DIR: No such file or directory: run 'unset XDG_RUNTIME_DIR'"),
+        (Path.touch, "XDG_RUNTIME_DIR cannot be written to: run 'unset XDG_RUNTIME_DIR'"),
+        (foreign, "XDG_RUNTIME_DIR belongs to user 12345: run 'unset XDG_RUNTIME_DIR'"),
+        (left_by_sudo, "belongs to user 12345, who could listen in"),
+        (open_to_all, "anyone could put another in its place"),
+    ],
+    ids=["missing", "a file", "foreign", "left by sudo", "open"],
+)
+def test_an_unusable_runtime_directory_is_replaced_and_reported_once(
+    second: Path,
+    wires: Wires,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], None],
+    why: str,
+) -> None:
+    if os.getuid() and make in (foreign, left_by_sudo):
+        pytest.skip("only root can make a directory of another user")
+    runtime = wires.directory / "run"
+    make(runtime)
+    before = os.umask(0o077)
+    try:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        assert default().directory == second
+        assert preflight.check([]) == 0
+    finally:
+        os.umask(before)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"bargein: bus directory {runtime}/bargein: ")
+    assert why in line
+    assert line.endswith(f". Until then, {second} is used")
+
+
+@pytest.mark.parametrize("runtime", ["run", "/tmp/" + 90 * "x"])
+def test_a_path_that_cannot_hold_a_socket_is_replaced(
+    second: Path, monkeypatch: pytest.MonkeyPatch, runtime: str
+) -> None:
+    if runtime.startswith("/"):
+        Path(runtime).mkdir(exist_ok=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+    try:
+        assert default().directory == second
+        assert "XDG_RUNTIME_DIR is " in default().note
+    finally:
+        if runtime.startswith("/"):
+            Path(runtime).rmdir()
+
+
+def test_where_both_are_unsafe_the_stages_are_refused_once(
+    second: Path,
+    wires: Wires,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(wires.directory))
+    for directory in (second, wires.directory / "bargein"):
+        directory.touch()
+    assert preflight.check([]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "not a directory: remove it or set bus.directory" in line
+
+
+@pytest.mark.parametrize("command", ["preflight", "vad"])
+def test_a_full_file_system_is_one_line(second: Path, command: str) -> None:
+    # With this limit, a write to a file fails as on a full file system.
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -f 0; exec '{sys.executable}' -m commands {command}"],
+        cwd=config.ROOT,
+        env={**os.environ, "BARGEIN_BUS__DIRECTORY": str(second)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    [line] = done.stderr.splitlines()
+    assert f"{second}" in line
+    assert "File too large: make room there, or set bus.directory to another directory" in line

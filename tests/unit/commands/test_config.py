@@ -15,7 +15,7 @@ import pytest
 from commands import preflight
 from commands.config import main
 from shared import config
-from shared.directory import default_directory
+from shared.directory import default
 from shared.realtime import endpoint
 
 pytestmark = pytest.mark.unit
@@ -79,7 +79,7 @@ def test_what_is_in_force_is_printed_with_its_source(
         k: (v, "default") for k, v in KNOBS.items() if k not in changed
     }
     assert "# OPENAI_API_KEY: set, ****" in lines
-    assert f"# bus directory in force: {default_directory()}" in lines
+    assert f"# bus directory in force: {default().directory}" in lines
     assert "abcdefgh" not in out
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import config
-from shared.directory import default_directory
+from shared.directory import default
 
 pytestmark = pytest.mark.unit
 
@@ -156,7 +156,19 @@ def test_a_file_that_is_named_stands_alone(
 
 def test_what_others_keep_in_the_environment_is_left_alone(file: Path) -> None:
     environment = {"OPENAI_API_KEY": "x", "PATH": "/bin", "XBARGEIN_LINK__URL": "x", "BARGEIN": "1"}
+    # Kubernetes sets these for services that are called bargein, bargein-link and bargein--link.
+    environment |= {"BARGEIN_PORT": "tcp://10.0.0.1:80", "BARGEIN_SERVICE_HOST": "10.0.0.1"}
+    environment |= {"BARGEIN_LINK_PORT_80_TCP": "tcp://10.0.0.1:80", "BARGEIN__LINK_PORT": "80"}
     assert config.resolve(file, environment, []).config == config.Config()
+
+
+def test_a_setting_with_a_missing_underscore_is_recognised() -> None:
+    assert config.meant_by("BARGEIN_SESSION_VOICE") == "BARGEIN_SESSION__VOICE"
+    assert config.meant_by("BARGEIN_SESSION_TURN_DETECTION_TYPE") == (
+        "BARGEIN_SESSION__TURN_DETECTION__TYPE"
+    )
+    for other in ("BARGEIN_PORT", "BARGEIN_LINK_PORT", "BARGEIN_SESSION__VOICE", "PATH"):
+        assert config.meant_by(other) == ""
 
 
 # text
@@ -225,7 +237,10 @@ def test_text_that_does_not_fit(file: Path, key: str, text: str, why: str) -> No
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 
 
-@given(st.sampled_from([*KNOBS, "nonsense", "link", ""]), text | st.from_regex(r"[-\d.e_x\[{'\"]*"))
+@given(
+    st.sampled_from([*KNOBS, "nonsense.key", "link.", "."]),
+    text | st.from_regex(r"[-\d.e_x\[{'\"]*"),
+)
 def test_whatever_is_said_it_is_taken_or_refused_in_one_line(key: str, said: str) -> None:
     file = config.ROOT / "config.toml"
     for environment, settings in (({variable(key): said}, []), ({}, [f"{key}={said}"])):
@@ -451,13 +466,13 @@ def test_where_the_stages_meet(monkeypatch: pytest.MonkeyPatch, file: Path, tmp_
     monkeypatch.chdir(tmp_path)
     assert config.bus_directory(accepted(file, "bus.directory=~/b")) == tmp_path / "b"
     assert config.bus_directory(accepted(file, "bus.directory=b")) == tmp_path / "b"
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/9")
-    assert config.bus_directory(accepted(file)) == Path("/run/user/9/bargein")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert config.bus_directory(accepted(file)) == tmp_path / "bargein"
     # The XDG specification says to ignore a relative path.
     for runtime in ("run", ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
-        assert config.bus_directory(accepted(file)) == default_directory()
-        assert default_directory().name == f"bargein-{os.getuid()}"
+        assert config.bus_directory(accepted(file)) == default().directory
+        assert default().directory.name == f"bargein-{os.getuid()}"
 
 
 # secrets

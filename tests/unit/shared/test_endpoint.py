@@ -29,6 +29,9 @@ KEY = "sk-1234567890abcdef"
         ({"url": AZURE}, [f"api-key: {KEY}"]),
         ({"url": "wss://MINE.OpenAI.Azure.COM/openai/v1/realtime"}, [f"api-key: {KEY}"]),
         ({"url": "wss://mine.services.ai.azure.com/openai/v1/realtime"}, [f"api-key: {KEY}"]),
+        ({"url": "wss://mine.openai.azure.us/openai/v1/realtime"}, [f"api-key: {KEY}"]),
+        ({"url": "wss://mine.openai.azure.cn/openai/v1/realtime"}, [f"api-key: {KEY}"]),
+        ({"url": "wss://mine.azure-api.net/openai/v1/realtime"}, [f"api-key: {KEY}"]),
         ({"url": "wss://azure.com.example.org/v1/realtime"}, [f"Authorization: Bearer {KEY}"]),
         ({"url": "wss://notazure.com/v1/realtime"}, [f"Authorization: Bearer {KEY}"]),
         ({"url": AZURE, "auth": "bearer"}, [f"Authorization: Bearer {KEY}"]),
@@ -137,6 +140,42 @@ def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(" \n")
     assert "no API key" in problem(Link(key_file=str(file)))
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (f'"{KEY}"', "is in quotes: remove the quotes"),
+        (f"'{KEY}'", "is in quotes"),
+        (f"“{KEY}”", "is in quotes"),
+        (f"{KEY}'", "is in quotes"),
+        (f"OPENAI_API_KEY={KEY}", "has 'NAME=' in front: put the key alone in it"),
+        (f"export KEY = {KEY}", "has 'NAME=' in front"),
+        (f'OPENAI_API_KEY="{KEY}"', "is in quotes"),
+    ],
+)
+def test_a_key_that_was_copied_with_its_wrapping_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: str, why: str
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(written, encoding="utf-8")
+    monkeypatch.setenv(endpoint.KEY_VARIABLE, written)
+    for settings, source in (
+        (Link(key_file=str(file)), f"link.key_file {file}"),
+        (Link(), "OPENAI_API_KEY"),
+    ):
+        said = problem(settings)
+        assert said.startswith(f"the API key in {source} {why}")
+        assert KEY not in said
+
+
+@pytest.mark.parametrize("key", [KEY, "QmFzZTY0IQ==", "1a=b", f"\ufeff{KEY}"])
+def test_a_key_may_end_with_the_padding_of_base64_and_its_file_may_have_a_mark(
+    tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "key").write_text(key, encoding="utf-8")
+    settings = Link(key_file=str(tmp_path / "key"))
+    assert endpoint.read_key(settings) == key.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize(

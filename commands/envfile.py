@@ -1,0 +1,116 @@
+"""The file .env: read as python-dotenv reads it, with a line for each oddity.
+
+honcho has a parser of its own, which drops blanks and cuts a value off at ``#``. The launcher gives
+honcho the values that this module reads, so that preflight and the stages see the same values.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
+
+from shared import config
+from shared.realtime import endpoint
+
+#: The file that is read if the command line names no other.
+DEFAULT = ".env"
+#: A line in a value in quotes that looks like the next variable: the quote before it is not closed.
+_NEXT_VARIABLE = re.compile(r"\n\s*(?:export\s+)?[A-Z_][A-Z0-9_]*=")
+#: A line that gives one of Bargein's own variables.
+_OURS = re.compile(
+    rf"^\s*(?:export\s+)?({endpoint.KEY_VARIABLE}|{config.PREFIX}\w*__\w+)\b", re.MULTILINE
+)
+
+# This module reports what python-dotenv cannot read, with the name of the file.
+logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)
+
+
+class EnvFileError(Exception):
+    """Raised when a file cannot be used. Its text is one line, without the values."""
+
+
+def read(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Return the variables of a file, and one line for each oddity. A missing file has none.
+
+    Raises EnvFileError if the file cannot be read, or if a line that gives the key or a setting has
+    no value that can be read.
+    """
+    try:
+        # Editors on Windows put a byte order mark at the beginning.
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}, []
+    except OSError as error:
+        raise EnvFileError(f"{path}: {error.strerror}: make it readable, or remove it") from None
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise EnvFileError(f"{path}: line {line}: not UTF-8: save the file as UTF-8") from None
+    oddities = [
+        f"{path}: line {_line(each)}: {oddity}"
+        for each in parse_stream(io.StringIO(text))
+        if (oddity := _oddity(each, path))
+    ]
+    values = dotenv_values(stream=io.StringIO(text))
+    return {n: v for n, v in values.items() if v is not None and "\0" not in v}, oddities
+
+
+def read_files(names: str, root: str = ".") -> tuple[dict[str, str], list[str]]:
+    """Return what the files of honcho's option ``--env`` hold: a list with commas between."""
+    values: dict[str, str] = {}
+    oddities: list[str] = []
+    for name in names.split(","):
+        more, odd = read(Path(root) / name.strip())
+        values |= more
+        oddities += odd
+    return values, oddities
+
+
+def named_on(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return the files and the folder that the arguments of ``honcho start`` name."""
+    files, root = DEFAULT, "."
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=False):
+        if option in ("-e", "--env"):
+            files = value
+        elif option in ("-d", "--app-root"):
+            root = value
+        elif option.startswith("--env="):
+            files = option.removeprefix("--env=")
+        elif option.startswith("--app-root="):
+            root = option.removeprefix("--app-root=")
+    return files, root
+
+
+def _line(binding: Binding) -> int:
+    """Return the number of the line in which a binding begins; its text may begin with blanks."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+
+
+def _oddity(binding: Binding, path: Path) -> str:
+    """Return what is odd about one binding, without its value; "" if nothing is."""
+    text, key = binding.original.string, binding.key
+    if binding.error or "\0" in text:
+        why = "cannot be read: write NAME=value, and put a value with quotes in other quotes"
+        # A quote that is not closed takes the lines up to the next quote with it.
+        if ours := _OURS.search(text):
+            raise EnvFileError(f"{path}: line {_line(binding)}: {ours[1]} {why}")
+        return f"{why}; ignored"
+    if key is None:
+        return ""
+    given = text.partition("=")[2].strip()
+    quoted = given[:1] in ("'", '"')
+    if binding.value is None:
+        return f"{key} has no value: write {key}=value"
+    if quoted and _NEXT_VARIABLE.search(given):
+        return f"the value of {key} goes on over the next variable: is its closing quote missing?"
+    if not quoted and re.search(r"\s#", given):
+        return f"the value of {key} ends before '#': put it in quotes if '#' belongs to it"
+    if meant := config.meant_by(key):
+        return f"{key} is not a setting: did you mean {meant}?"
+    return ""
