@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.downlink import events, objects
+from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
@@ -20,6 +20,7 @@ class Reader:
     ) -> None:
         self.replies = replies
         self.history = history or History()
+        self.reported: list[tuple[str, str]] = []  # counters and log lines
         self._out: list[messages.Message] = []
         hour_ms = 3_600_000
         decisions = Decisions(Config(), 0)
@@ -63,8 +64,5 @@ class Reader:
     def session_expires(self, at_s: int) -> None:
         """Do nothing: no session is renewed."""
 
-    def show(self, error: objects.Failure) -> None:
-        """Do nothing: no log is kept."""
-
-    def unknown(self, event: events.Unknown) -> None:
-        """Do nothing: no log is kept."""
+    def report(self, counter: str, line: str, *, once: bool = False) -> None:  # noqa: ARG002
+        self.reported.append((counter, line))

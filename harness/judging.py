@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.downlink import events, objects
+from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.emulator.ears import Started, Stopped
 from services.playback.duck import Duck
@@ -93,8 +93,7 @@ class Conversation:
         if decision.answer > self._answers:
             self._answers = decision.answer
             self._playing = True
-            created = events.ResponseCreated(objects.Response(f"resp_{decision.answer}"))
-            self._decisions.response_created(created, now_ns)
+            self._decisions.response_created(out_of_band=False, now_ns=now_ns)
 
 
 def _ms(samples: int) -> int:

@@ -76,6 +76,8 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     greeting: str = ""
     transcription_model: str = ""
     language: str = ""
+    answer_after: Literal["auto", "commit", "transcript"] = "auto"
+    transcript_limit_ms: Annotated[int, Meta(ge=0, le=60_000)] = 3000
     noise_reduction: Literal["none", "near_field", "far_field"] = "none"
     turn_detection: TurnDetection = TurnDetection()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from services.downlink import commands, events, failures, objects
+from services.downlink import commands, events
 from services.downlink.abandoned import Abandoned
 from services.downlink.audio_item import BadAudio
 from services.downlink.decisions import Decisions
@@ -51,7 +51,6 @@ class Downlink:
         self._decisions = Decisions(config, first)
         self._decision: messages.TurnDecision | None = None
         self._decision_due_ns = 0
-        self._failures = failures.Failures()
         self._publishing = Publishing(stage, self._replies, self._history)
         self._server_events = ServerEvents(
             self,
@@ -137,16 +136,14 @@ class Downlink:
         left_ns = int((at_s - time.time()) * 1e9)
         self._renewal.expires(time.monotonic_ns() + left_ns)
 
-    def show(self, error: objects.Failure) -> None:
-        """Count an error of the server, and log it if a person should know."""
-        counter, line = self._failures.report(error)
-        self._stage.count(counter, warning=masked_text(line))
+    def report(self, counter: str, line: str, *, once: bool = False) -> None:
+        """Count what the server did, and log a line about it unless the line is empty.
 
-    def unknown(self, event: events.Unknown) -> None:
-        """Count and log an event whose name is not known."""
-        self._stage.count(
-            "unknown_events", warning=f"unknown event {event.type!r} from the server, skipped"
-        )
+        ``once``: the line comes only once, so it is logged however recent the last one is.
+        """
+        self._stage.count(counter, warning="" if once else masked_text(line))
+        if once:
+            self._stage.log.warning("%s", masked_text(line))
 
     # what comes over the bus
 

@@ -12,7 +12,7 @@ ANSWER_TIMEOUT_NS = 5000 * MS
 #: response then has to wait for that report, so that the server knows how much was heard.
 RECENT_FLUSH_NS = 1000 * MS
 #: The server's error where a response is asked for while another one is under way.
-ACTIVE_CODE = "conversation_already_has_active_response"
+ACTIVE_NAME = "conversation_already_has_active_response"
 
 
 class Answers:
@@ -73,7 +73,7 @@ class Answers:
 
     def refused(self, error: objects.Failure, now_ns: int) -> bool:
         """Note an error. Return whether it refuses our request because of another response."""
-        if error.code != ACTIVE_CODE or not self._requested:
+        if error.name != ACTIVE_NAME or not self._requested:
             return False
         self._wanted, self._requested = True, 0
         self._blocked_until_ns = now_ns + ANSWER_TIMEOUT_NS

@@ -11,6 +11,10 @@ from shared import messages
 Key = tuple[str, int]
 
 
+#: Replaces the URL-safe alphabet by the standard one, and removes line breaks and blanks.
+_VARIANTS = str.maketrans("-_", "+/", " \t\r\n")
+
+
 class BadAudio(ValueError):
     """Raised when a delta is not base64."""
 
@@ -73,8 +77,16 @@ class AudioItem:
 
 
 def decode(delta: str, item_id: str) -> bytes:
-    """Return the bytes of an audio delta. Raises BadAudio if the delta is not base64."""
+    """Return the bytes of an audio delta. Raises BadAudio if the delta is not base64.
+
+    RFC 4648 lets a protocol leave out the padding (3.2), use the URL-safe alphabet (5) and break
+    lines (3.1), and servers do all three. Any other character is an error (3.3).
+    """
     try:
         return binascii.a2b_base64(delta, strict_mode=True)
+    except ValueError:
+        bare = delta.translate(_VARIANTS)
+    try:
+        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
     except ValueError as error:
         raise BadAudio(f"audio of item {item_id[:80]} is not base64: {error}") from None

@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal
 
-from services.downlink import events
+from services.downlink import events, turn_names
 from services.downlink.answers import Answers
 from services.downlink.commands import Button
 from services.downlink.floor import Floor
 from services.downlink.judge import Judge
 from services.downlink.speech import SpeechLog, SpeechOutcome, TurnOutcome
+from services.downlink.transcript_wait import TranscriptWait
 from shared import messages
 from shared.config import Config
 
@@ -46,6 +47,7 @@ class Decisions:
         # Only with "client" is speech judged. With the other settings every turn is a turn.
         self._judge = Judge(config, self._log, self._floor) if decide == "client" else None
         self._answers = Answers(first, enabled=_asks_for_answers(config))
+        self._wait = TranscriptWait(config)
         self._button = Button()
         self._session = 0
         self._unwanted: OrderedDict[str, None] = OrderedDict()
@@ -79,12 +81,18 @@ class Decisions:
         """Take a press or a release of the push-to-talk button. A press interrupts."""
         self._button = Button(pressed, at_ns)
         if pressed:
+            # The person goes on: the answer to the next turn answers the earlier ones too.
             self._answers.withdraw()
+            for turn in self._log.unanswered_turns():
+                turn.answered = True
         return pressed
 
     def flushed(self, generation: int, now_ns: int) -> None:
         """Note a flush: the next answer is asked for after the flush's report."""
         self._answers.flushed(generation, now_ns)
+        for turn in self._log.undecided_turns():
+            # If a response has answered the turn meanwhile, the flush has ended it.
+            turn.answered = False
         self._floor.silence()
         self.weigh(now_ns)
 
@@ -114,9 +122,10 @@ class Decisions:
         self._log.add_words(event)
         return self.weigh(now_ns)
 
-    def words_final(self, event: events.UserTranscript, now_ns: int) -> bool:
-        """The server transcribed all words of a turn."""
-        self._log.set_words(event)
+    def words_final(self, item_id: str, text: str, now_ns: int) -> bool:
+        """The server transcribed all words of a turn, or failed to: then there are none."""
+        self._log.set_words(item_id, text)
+        self._wait.transcript_came()
         return self.weigh(now_ns)
 
     def item_deleted(self, event: events.ItemDeleted, now_ns: int) -> bool:
@@ -124,11 +133,16 @@ class Decisions:
         self._unwanted.pop(event.item_id, None)
         return self.weigh(now_ns)
 
-    def response_created(self, event: events.ResponseCreated, now_ns: int) -> bool:
+    def response_created(self, *, out_of_band: bool, now_ns: int) -> bool:
         """A response began. Responses outside the conversation change nothing."""
-        if event.response.out_of_band:
+        if out_of_band:
             return False
-        return self._answers.response_created() or self.weigh(now_ns)
+        if self._answers.response_created():
+            return True
+        for turn in self._log.unanswered_turns():
+            # The response answers this turn too, unless the server does not know its words yet.
+            turn.answered = not self._wait.lasts(turn, now_ns)
+        return self.weigh(now_ns)
 
     def response_done(self, now_ns: int) -> bool:
         """A response ended, in or outside the conversation."""
@@ -158,7 +172,8 @@ class Decisions:
     def due_ns(self, now_ns: int) -> int:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
-        deadlines_ns = (*judge_ns, *self._answers.deadlines_ns())
+        waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
+        deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns())
         return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
 
     def weigh(self, now_ns: int) -> bool:
@@ -176,16 +191,20 @@ class Decisions:
             turn.outcome = TurnOutcome.ANSWER
             if self._judge is not None:
                 turn.outcome = self._judge.turn_outcome(turn, now_ns)
-            if turn.outcome is TurnOutcome.ANSWER:
-                self._answers.turn_committed()
-            elif turn.outcome is TurnOutcome.SCRAP:
+            if turn.outcome is TurnOutcome.SCRAP:
                 self._delete(turn.item_id)
+        for turn in self._log.unanswered_turns():
+            if turn.outcome is TurnOutcome.ANSWER and not self._wait.lasts(turn, now_ns):
+                turn.answered = True
+                self._answers.turn_committed()
         self._answers.ask(now_ns)
         if self._judge is not None:
             self._floor.update(now_ns, awaited=self._answers.awaited)
         return False
 
     def _delete(self, item_id: str) -> None:
+        if item_id.startswith(turn_names.OURS):
+            return  # Only the server could say which item this is.
         self._unwanted[item_id] = None
         while len(self._unwanted) > MAX_UNWANTED:
             self._unwanted.popitem(last=False)

@@ -42,21 +42,24 @@ class ItemDone(Event, frozen=True):
 class SpeechStarted(Event, frozen=True):
     """``input_audio_buffer.speech_started``: the person began to speak."""
 
-    audio_start_ms: Millis  # the place in the session's input audio, prefix padding included
-    item_id: Id
+    #: The place in the session's input audio, prefix padding included; None: not known.
+    audio_start_ms: Millis | None = None
+    item_id: Id = ""  # some servers do not name the item
 
 
 class SpeechStopped(Event, frozen=True):
     """``input_audio_buffer.speech_stopped``: the person stopped speaking."""
 
-    audio_end_ms: Millis  # the place in the session's input audio
-    item_id: Id
+    #: The place in the session's input audio; None: not known.
+    audio_end_ms: Millis | None = None
+    item_id: Id = ""
 
 
 class Committed(Event, frozen=True):
     """``input_audio_buffer.committed``: the person's turn is in the conversation."""
 
-    item_id: Id
+    item_id: Id = ""
+    previous_item_id: Id | None = None
 
 
 class TimeoutTriggered(Event, frozen=True):
@@ -65,7 +68,7 @@ class TimeoutTriggered(Event, frozen=True):
     The server makes a turn of the silence, and answers that turn by itself.
     """
 
-    item_id: Id
+    item_id: Id = ""
 
 
 class ResponseCreated(Event, frozen=True):
@@ -80,8 +83,41 @@ class ResponseDone(Event, frozen=True):
     response: Response
 
 
+class ResponseCancelled(Event, frozen=True):
+    """``response.cancelled``: some servers send it where the API has ``response.done``."""
+
+    response_id: Id = ""
+
+
+class OutputItemAdded(Event, frozen=True):
+    """``response.output_item.added``: a response has a new item.
+
+    Some servers announce the assistant's items by this event only.
+    """
+
+    response_id: Id
+    item: Item
+
+
+class OutputItemDone(Event, frozen=True):
+    """``response.output_item.done``: an item of a response is complete, or was cut off."""
+
+    response_id: Id
+    item: Item
+
+
+class CallDone(Event, frozen=True):
+    """``response.function_call_arguments.done``: all arguments of a function call."""
+
+    response_id: Id
+    item_id: Id
+    call_id: Id | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
 class AudioDelta(Event, frozen=True):
-    """``response.output_audio.delta``: base64 of mono s16le at 24 kHz.
+    """``response.output_audio.delta``: base64 of mono audio in the session's output format.
 
     A delta can end within a sample.
     """
@@ -135,7 +171,14 @@ class UserTranscript(Event, frozen=True):
     """``conversation.item.input_audio_transcription.completed``: all words of a turn."""
 
     item_id: Id
-    transcript: str
+    transcript: str | None = None
+
+
+class TranscriptionFailed(Event, frozen=True):
+    """``conversation.item.input_audio_transcription.failed``: a turn has no transcript."""
+
+    item_id: Id = ""
+    error: Failure | None = None
 
 
 class ItemTruncated(Event, frozen=True):
@@ -182,6 +225,9 @@ TYPES: dict[str, type[Event]] = {
     "input_audio_buffer.timeout_triggered": TimeoutTriggered,
     "response.created": ResponseCreated,
     "response.done": ResponseDone,
+    "response.output_item.added": OutputItemAdded,
+    "response.output_item.done": OutputItemDone,
+    "response.function_call_arguments.done": CallDone,
     "response.output_audio.delta": AudioDelta,
     "response.output_audio.done": AudioDone,
     "response.output_audio_transcript.delta": TextDelta,
@@ -190,6 +236,7 @@ TYPES: dict[str, type[Event]] = {
     "response.output_text.done": TextDone,
     "conversation.item.input_audio_transcription.delta": UserTranscriptDelta,
     "conversation.item.input_audio_transcription.completed": UserTranscript,
+    "conversation.item.input_audio_transcription.failed": TranscriptionFailed,
     "conversation.item.truncated": ItemTruncated,
     "conversation.item.deleted": ItemDeleted,
     "error": ErrorEvent,
@@ -200,6 +247,8 @@ TYPES: dict[str, type[Event]] = {
     "response.audio_transcript.done": TranscriptDone,
     "response.text.delta": TextDelta,
     "response.text.done": TextDone,
+    # names of other servers
+    "response.cancelled": ResponseCancelled,
 }
 
 #: Events for which there is nothing to do.
@@ -208,15 +257,11 @@ IGNORED = frozenset(
         "session.updated",
         "conversation.created",
         "conversation.item.retrieved",
-        "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
         "input_audio_buffer.cleared",
-        "response.output_item.added",
-        "response.output_item.done",
         "response.content_part.added",
         "response.content_part.done",
         "response.function_call_arguments.delta",
-        "response.function_call_arguments.done",
         "rate_limits.updated",
     }
 )

@@ -6,19 +6,24 @@ import enum
 from typing import NamedTuple
 
 from services.downlink import objects
-from shared.realtime.event_ids import RESTORES
+from shared.realtime.event_ids import CLEARS, RESTORES
 
 #: Errors that are races of a healthy conversation: they lose nothing, and are only counted.
-BENIGN_CODES = frozenset(
+BENIGN_NAMES = frozenset(
     {
         "response_cancel_not_active",
         "item_truncate_invalid_item_id",
         "item_delete_invalid_item_id",
+        # names of other servers
+        "conversation_item_not_found",
+        "item_already_truncated",
     }
 )
+#: The name of the error with which some servers answer a request that they do not know.
+UNKNOWN_REQUEST = "unknown_or_invalid_event"
 BENIGN_TEXTS = ("is already shorter than", "Only model output audio messages can be truncated")
 #: Errors after which the server closes the connection. link logs what to do about them.
-FATAL_CODES = frozenset(
+FATAL_NAMES = frozenset(
     {
         "invalid_api_key",
         "missing_model",
@@ -27,8 +32,8 @@ FATAL_CODES = frozenset(
         "session_expired",
     }
 )
-#: How many codes have a counter of their own. A server can invent new codes without end.
-MAX_CODES = 50
+#: How many errors have a counter of their own. A server can invent new names without end.
+MAX_NAMES = 50
 
 
 class Kind(enum.Enum):
@@ -51,38 +56,50 @@ def kind(error: objects.Failure) -> Kind:
     if (error.event_id or "").startswith(RESTORES) and "already exists" in error.text:
         # uplink was restarted while it restored the conversation, and began again.
         return Kind.BENIGN
-    if error.code in BENIGN_CODES or any(text in error.text for text in BENIGN_TEXTS):
+    if error.name == UNKNOWN_REQUEST and _answers_clear(error):
+        # The button empties a buffer that is empty already.
         return Kind.BENIGN
-    return Kind.FATAL if error.code in FATAL_CODES else Kind.REPORTED
+    if error.name in BENIGN_NAMES or any(text in error.text for text in BENIGN_TEXTS):
+        return Kind.BENIGN
+    return Kind.FATAL if error.name in FATAL_NAMES else Kind.REPORTED
+
+
+def _answers_clear(error: objects.Failure) -> bool:
+    return (error.event_id or "").startswith(CLEARS) or "input_audio_buffer.clear" in error.text
 
 
 class Failures:
     """The errors that one process counts and logs.
 
-    At most MAX_CODES codes of logged errors get a counter of their own.
+    At most MAX_NAMES names of logged errors get a counter of their own.
     """
 
     def __init__(self) -> None:
-        self._codes: set[str] = set()  # codes that have a counter of their own
+        self._names: set[str] = set()  # names that have a counter of their own
 
     def report(self, error: objects.Failure) -> Report:
         """Return the counter of an error, and the line about it for a person."""
-        code = (error.code or error.type or "error")[:100]
+        name = (error.name or "error")[:100]
         match kind(error):
             case Kind.BENIGN:
                 return Report("benign_errors", "")
             case Kind.FATAL:
-                return Report(f"error.{code}", "")
-        if len(self._codes) < MAX_CODES:
-            self._codes.add(code)
-        counter = f"error.{code if code in self._codes else 'other'}"
+                return Report(f"error.{name}", "")
         where = f" ({error.param[:100]})" if error.param else ""
-        return Report(counter, f"the server says {code}{where}: {error.text[:500]}")
+        return Report(
+            f"error.{self._counted_name(name)}",
+            f"the server says {name}{where}: {error.text[:500]}",
+        )
 
+    def transcription(self, error: objects.Failure) -> Report:
+        """Return the counter of a turn that the server could not transcribe, and the line."""
+        name = (error.name or "error")[:100]
+        return Report(
+            "transcriptions_failed",
+            f"the server could not transcribe what the person said: {name}: {error.text[:500]}",
+        )
 
-def failure(response: objects.Response) -> objects.Failure | None:
-    """Return why a response failed, or None if it did not fail."""
-    if response.status != "failed":
-        return None
-    details = response.status_details
-    return (details and details.error) or objects.Failure("the response failed")
+    def _counted_name(self, name: str) -> str:
+        if len(self._names) < MAX_NAMES:
+            self._names.add(name)
+        return name if name in self._names else "other"

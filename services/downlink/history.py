@@ -62,10 +62,13 @@ class History:
 
     def speech_started(self, event: events.SpeechStarted) -> None:
         """Note where the speech of a turn begins."""
-        _remember(self._onsets, event.item_id, event.audio_start_ms)
+        if event.audio_start_ms is not None:
+            _remember(self._onsets, event.item_id, event.audio_start_ms)
 
     def speech_stopped(self, event: events.SpeechStopped) -> None:
         """Note how long the speech of a turn lasted."""
+        if event.audio_end_ms is None:
+            return
         onset = self._onsets.pop(event.item_id, event.audio_end_ms)
         _remember(self._lengths, event.item_id, max(0, event.audio_end_ms - onset))
 
@@ -76,6 +79,22 @@ class History:
     def item_done(self, event: events.ItemDone) -> None:
         """Take the final form of an item."""
         self._take(event.item, event.previous_item_id, done=True)
+
+    def knows(self, item_id: str) -> bool:
+        """Return whether the conversation has an item."""
+        return item_id in self._items
+
+    def mentioned(
+        self, item: objects.Item, previous: str | None = None, *, done: bool = False
+    ) -> None:
+        """Add an item that the server has only mentioned, unless the item is known.
+
+        Some servers add items without ``conversation.item.added``. If that event follows, it says
+        where the item belongs.
+        """
+        entry = self._items.get(item.id)
+        if entry is None or entry.provisional:
+            self._take(item, previous, done=done, provisional=True)
 
     def item_deleted(self, event: events.ItemDeleted) -> None:
         """Take an item out of the session's conversation."""
@@ -166,7 +185,9 @@ class History:
 
     # helpers
 
-    def _take(self, item: objects.Item, previous: str | None, *, done: bool) -> None:
+    def _take(
+        self, item: objects.Item, previous: str | None, *, done: bool, provisional: bool = False
+    ) -> None:
         kind = KINDS.get(item.type)
         role = ROLES.get(item.role, "") if kind == "message" else ""
         if kind is None or (kind == "message" and not role) or not item.id:
@@ -180,10 +201,16 @@ class History:
         entry = self._items.get(item.id)
         if entry is None:
             entry = HistoryItem(item.id, kind, role, self.session, item.id)
+            entry.provisional = provisional
             self._place(entry, previous)
             entry.speech_ms = self._lengths.pop(item.id, -1)
         elif entry.kind != kind:
             return
+        elif entry.provisional and not provisional:
+            entry.provisional = False
+            if previous is not None:
+                del self._items[item.id]
+                self._place(entry, previous)
         entry.update(item, done=done)
         waiting = self._waiting.pop(item.id, None)
         if waiting is not None:

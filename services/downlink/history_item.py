@@ -50,6 +50,7 @@ class HistoryItem:
     done: bool = False  # all of the audio came
     settled: bool = False  # the playhead stopped for good
     flushed: bool = False  # a flush cut the item, and playback has not reported where
+    provisional: bool = False  # the server mentioned the item, but has not said where it belongs
     # The last turn that was made of the item, and the values that the turn was made of.
     _turn: messages.HistoryTurn | None = None
     _made_of: tuple[object, ...] = ()

@@ -5,10 +5,12 @@ Their shapes are the GA Realtime API's. A field that downlink does not need is n
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
+from shared.realtime.event_ids import OUT_OF_BAND
 
 Id = Annotated[str, Meta(max_length=512)]
 Millis = Annotated[int, Meta(ge=0, le=2**53)]
@@ -59,6 +61,11 @@ class Failure(msgspec.Struct, frozen=True):
     event_id: str | None = None
 
     @property
+    def name(self) -> str:
+        """The error's name: its code, or its type on servers that put the name there."""
+        return self.code or self.type or ""
+
+    @property
     def text(self) -> str:
         """The message, or "" if there is none."""
         return self.message or ""
@@ -79,11 +86,22 @@ class Response(msgspec.Struct, frozen=True):
     status: str | None = None
     conversation_id: str | msgspec.UnsetType | None = msgspec.UNSET
     status_details: StatusDetails | None = None
+    metadata: Any = None  # what the response.create had, unchanged
 
     @property
-    def out_of_band(self) -> bool:
-        """Whether the response is outside the conversation, so that no flush ends it.
+    def asked_out_of_band(self) -> bool:
+        """Whether our request marked the response as outside the conversation."""
+        return isinstance(self.metadata, dict) and OUT_OF_BAND in self.metadata
 
-        The server then sends ``conversation_id: null``.
+    @property
+    def without_conversation(self) -> bool:
+        """Whether the server says that the response belongs to no conversation.
+
+        Some servers say so of every response: see ``Responses.is_out_of_band``.
         """
         return self.conversation_id is None
+
+    @property
+    def names_conversation(self) -> bool:
+        """Whether the server says which conversation the response belongs to."""
+        return isinstance(self.conversation_id, str)

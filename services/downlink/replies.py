@@ -108,7 +108,8 @@ class Replies:
 
     def speech_started(self, event: events.SpeechStarted) -> None:
         """Note that the person began to speak. Whether that ends the reply, the caller decides."""
-        self.speech_ms = event.audio_start_ms
+        if event.audio_start_ms is not None:
+            self.speech_ms = event.audio_start_ms
 
     def speech_ended(self) -> None:
         """Note that the person's turn is over."""
@@ -140,14 +141,14 @@ class Replies:
 
     def response_created(self, response: objects.Response) -> None:
         """Note that a response is under way."""
-        self._responses.get(response.id, out_of_band=response.out_of_band)
+        self._responses.take(response)
 
     def response_done(self, done: objects.Response) -> list[messages.Message]:
         """Note that a response is over. Return what marks the end of its items.
 
         A server that sends no ``output_audio.done`` still ends the items with the response.
         """
-        self._responses.get(done.id, out_of_band=done.out_of_band).active = False
+        self._responses.take(done).active = False
         ended: list[messages.Message] = []
         for item in self._items.values():
             if item.response_id == done.id:
@@ -174,6 +175,20 @@ class Replies:
                 item.truncated = True
 
     # what follows
+
+    def is_out_of_band(self, response_id: str) -> bool:
+        """Return whether a response is outside the conversation."""
+        return self._responses.is_out_of_band(response_id)
+
+    def was_interrupted(self, response_id: str) -> bool:
+        """Return whether a flush interrupted a response."""
+        return self._responses.interrupted(response_id)
+
+    def speaks(self, response_id: str) -> bool:
+        """Return whether a response of the conversation is known and was not interrupted."""
+        responses = self._responses
+        outside = responses.is_out_of_band(response_id) or responses.interrupted(response_id)
+        return response_id in responses and not outside
 
     def flush(self, cause: str, event_ns: int) -> messages.Flush:
         """Advance the generation, so that nothing of the conversation so far is played any more."""
@@ -231,7 +246,10 @@ class Replies:
             from_beginning = event.response_id in self._responses or event.item_id in self._begun
             response = self._responses.get(event.response_id)
             item = self._items[key] = AudioItem(
-                event.response_id, *key, response.out_of_band, response.interrupted
+                event.response_id,
+                *key,
+                self._responses.is_out_of_band(event.response_id),
+                response.interrupted,
             )
             item.received = self._at_playback.get(key, 0)
             if not (from_beginning or key in self._at_playback):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from services.downlink import objects
+
 #: How many responses are remembered. The oldest is forgotten first.
 REMEMBERED = 512
 
@@ -13,7 +15,8 @@ REMEMBERED = 512
 class Response:
     """One response of the server."""
 
-    out_of_band: bool
+    asked_out_of_band: bool = False  # our request said so
+    without_conversation: bool = False  # the server says so
     active: bool = True
     interrupted: bool = False
 
@@ -23,6 +26,8 @@ class Responses:
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, Response] = OrderedDict()
+        # The server has said of a response which conversation it belongs to.
+        self._conversations_named = False
 
     def __contains__(self, name: str) -> bool:
         return name in self._known
@@ -34,14 +39,31 @@ class Responses:
         """Forget all responses."""
         self._known.clear()
 
-    def get(self, name: str, *, out_of_band: bool = False) -> Response:
+    def take(self, told: objects.Response) -> Response:
+        """Return the response that the server tells about."""
+        self._conversations_named = self._conversations_named or told.names_conversation
+        response = self.get(told.id)
+        response.asked_out_of_band = response.asked_out_of_band or told.asked_out_of_band
+        response.without_conversation = told.without_conversation
+        return response
+
+    def get(self, name: str) -> Response:
         """Return a response. One that is not known began before this process did."""
         response = self._known.get(name)
         if response is None:
-            response = self._known[name] = Response(out_of_band)
+            response = self._known[name] = Response()
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return response
+
+    def is_out_of_band(self, name: str) -> bool:
+        """Return whether a response is outside the conversation, so that no flush ends it.
+
+        Our request said so, or the server says so and names the conversation of other responses.
+        A server that names none says nothing.
+        """
+        response = self._known.get(name)
+        return response is not None and self._out_of_band(response)
 
     def interrupted(self, name: str) -> bool:
         """Return whether a response is known and was interrupted."""
@@ -57,7 +79,7 @@ class Responses:
         interrupted: list[str] = []
         active: list[str] = []
         for name, response in self._known.items():
-            if not response.out_of_band:
+            if not self._out_of_band(response):
                 if response.active or not response.interrupted:
                     interrupted.append(name)
                 if response.active:
@@ -72,9 +94,15 @@ class Responses:
     @property
     def active(self) -> bool:
         """Whether a response of the conversation is under way, so that none can be asked for."""
-        return any(r.active and not r.out_of_band for r in self._known.values())
+        return any(r.active and not self._out_of_band(r) for r in self._known.values())
 
     @property
     def generating(self) -> bool:
         """Whether a response of the conversation is under way that was not interrupted."""
-        return any(r.active and not (r.out_of_band or r.interrupted) for r in self._known.values())
+        return any(
+            r.active and not (self._out_of_band(r) or r.interrupted) for r in self._known.values()
+        )
+
+    def _out_of_band(self, response: Response) -> bool:
+        told = response.without_conversation and self._conversations_named
+        return response.asked_out_of_band or told

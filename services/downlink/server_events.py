@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from services.downlink import events, failures, objects
+from msgspec.structs import replace
+
+from services.downlink import events, objects, reply_endings
 from services.downlink.decisions import Decisions
+from services.downlink.failures import Failures
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
+from services.downlink.turn_names import TurnNames
 from shared import messages
+
+#: How many unknown types of events are reported. A server can invent new ones without end.
+MAX_UNKNOWN = 50
 
 
 class Actions(Protocol):
@@ -39,11 +46,11 @@ class Actions(Protocol):
     def session_expires(self, at_s: int) -> None:
         """Note when the server ends the session, in seconds since 1970."""
 
-    def show(self, error: objects.Failure) -> None:
-        """Count an error of the server, and log it if a person should know."""
+    def report(self, counter: str, line: str, *, once: bool = False) -> None:
+        """Count what the server did, and log a line about it unless the line is empty.
 
-    def unknown(self, event: events.Unknown) -> None:
-        """Count and log an event whose name is not known."""
+        ``once``: the line comes only once, so it is logged however recent the last one is.
+        """
 
 
 class ServerEvents:
@@ -68,6 +75,9 @@ class ServerEvents:
         self._renewal = renewal
         self._decisions = decisions
         self._server_decides = server_decides
+        self._failures = Failures()
+        self._turn_names = TurnNames()
+        self._unknown_types: set[str] = set()  # those that were reported
         # When link received the event that is being read, and when downlink reads it.
         self._received_ns = self._now_ns = 0
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
@@ -82,6 +92,10 @@ class ServerEvents:
             events.ItemDeleted: self._item_deleted,
             events.ResponseCreated: self._response_created,
             events.ResponseDone: self._response_done,
+            events.ResponseCancelled: self._response_cancelled,
+            events.OutputItemAdded: self._output_item_added,
+            events.OutputItemDone: self._output_item_done,
+            events.CallDone: self._call_done,
             events.AudioDelta: self._audio,
             events.AudioDone: self._audio_done,
             events.TextDelta: self._words_added,
@@ -89,6 +103,7 @@ class ServerEvents:
             events.TextDone: self._text_done,
             events.UserTranscriptDelta: self._person_words_added,
             events.UserTranscript: self._person_words_final,
+            events.TranscriptionFailed: self._transcription_failed,
             events.ErrorEvent: self._error,
             events.Unknown: self._unknown,
         }
@@ -105,6 +120,7 @@ class ServerEvents:
     # the person
 
     def _speech_started(self, event: events.SpeechStarted) -> None:
+        event = replace(event, item_id=self._turn_names.begin(event.item_id))
         self._replies.speech_started(event)
         if self._server_decides:
             # The flush leaves before anything else is published: from here on each ms is heard.
@@ -115,6 +131,7 @@ class ServerEvents:
         self._actions.publish_state()
 
     def _speech_stopped(self, event: events.SpeechStopped) -> None:
+        event = replace(event, item_id=self._turn_names.go_on(event.item_id))
         self._replies.speech_ended()
         self._history.speech_stopped(event)
         self._renewal.speech_stopped(self._received_ns)
@@ -122,9 +139,14 @@ class ServerEvents:
 
     def _committed(self, event: events.Committed) -> None:
         self._replies.speech_ended()
+        if event.item_id:
+            said = objects.Item(event.item_id, "message", "user")
+            self._history.mentioned(said, event.previous_item_id)
+        event = replace(event, item_id=self._turn_names.end(event.item_id))
         self._actions.decided(self._decisions.committed(event, self._now_ns))
 
     def _silence_timed_out(self, event: events.TimeoutTriggered) -> None:
+        event = replace(event, item_id=self._turn_names.begin(event.item_id))
         self._actions.decided(self._decisions.silence_timed_out(event, self._now_ns))
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
@@ -133,27 +155,47 @@ class ServerEvents:
         self._actions.decided(self._decisions.words_added(event, self._now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
-        self._actions.publish(self._replies.words_final(event.item_id, "user", event.transcript))
+        text = event.transcript or ""
+        self._actions.publish(self._replies.words_final(event.item_id, "user", text))
         self._renewal.conversation_changed(self._received_ns)
-        self._actions.decided(self._decisions.words_final(event, self._now_ns))
+        self._actions.decided(self._decisions.words_final(event.item_id, text, self._now_ns))
+
+    def _transcription_failed(self, event: events.TranscriptionFailed) -> None:
+        self._renewal.conversation_changed(self._received_ns)
+        self._actions.decided(self._decisions.words_final(event.item_id, "", self._now_ns))
+        self._actions.report(*self._failures.transcription(event.error or objects.Failure()))
 
     # the assistant
 
     def _response_created(self, event: events.ResponseCreated) -> None:
         self._replies.response_created(event.response)
         self._renewal.response_created(event.response.id, self._received_ns)
-        self._actions.decided(self._decisions.response_created(event, self._now_ns))
+        aside = self._replies.is_out_of_band(event.response.id)
+        self._actions.decided(
+            self._decisions.response_created(out_of_band=aside, now_ns=self._now_ns)
+        )
         self._reply_changed()
 
     def _response_done(self, event: events.ResponseDone) -> None:
-        self._actions.publish(self._replies.response_done(event.response))
-        self._renewal.response_done(event.response.id, self._received_ns)
+        response = event.response
+        interrupted = self._replies.was_interrupted(response.id)
+        self._actions.publish(self._replies.response_done(response))
+        self._renewal.response_done(response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
-        if failure := failures.failure(event.response):
-            self._actions.show(failure)
+        if ending := reply_endings.report(response, interrupted=interrupted):
+            self._actions.report(*ending)
+        if failure := reply_endings.failure(response):
+            self._actions.report(*self._failures.report(failure))
+
+    def _response_cancelled(self, event: events.ResponseCancelled) -> None:
+        if event.response_id:
+            reason = objects.StatusDetails("cancelled", "client_cancelled")
+            cancelled = objects.Response(event.response_id, "cancelled", status_details=reason)
+            self._response_done(events.ResponseDone(cancelled))
 
     def _audio(self, event: events.AudioDelta) -> None:
+        self._spoken(event)
         self._actions.publish(self._replies.audio(event))
 
     def _audio_done(self, event: events.AudioDone) -> None:
@@ -161,15 +203,25 @@ class ServerEvents:
         self._reply_changed()
 
     def _words_added(self, event: events.TextDelta) -> None:
+        self._spoken(event)
         self._actions.publish(self._replies.words_added(event.item_id, "assistant", event.delta))
 
     def _transcript_done(self, event: events.TranscriptDone) -> None:
+        self._spoken(event)
         self._actions.publish(
             self._replies.words_final(event.item_id, "assistant", event.transcript)
         )
 
     def _text_done(self, event: events.TextDone) -> None:
+        self._spoken(event)
         self._actions.publish(self._replies.words_final(event.item_id, "assistant", event.text))
+
+    def _spoken(
+        self, event: events.AudioDelta | events.TextDelta | events.TranscriptDone | events.TextDone
+    ) -> None:
+        """Add an item that the server speaks without having announced it to the conversation."""
+        if not self._history.knows(event.item_id) and self._replies.speaks(event.response_id):
+            self._history.mentioned(objects.Item(event.item_id, "message", "assistant"))
 
     def _reply_changed(self) -> None:
         self._actions.weigh()
@@ -184,7 +236,38 @@ class ServerEvents:
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)
-        if event.item.type == "function_call":
+        self._called(event.item)
+
+    def _output_item_added(self, event: events.OutputItemAdded) -> None:
+        self._mentioned(event.response_id, event.item, done=False)
+
+    def _output_item_done(self, event: events.OutputItemDone) -> None:
+        self._mentioned(event.response_id, event.item, done=True)
+
+    def _call_done(self, event: events.CallDone) -> None:
+        call = objects.Item(
+            event.item_id,
+            "function_call",
+            status="completed",
+            name=event.name,
+            call_id=event.call_id,
+            arguments=event.arguments,
+        )
+        if event.name and not self._history.knows(event.item_id):
+            self._mentioned(event.response_id, call, done=True)
+
+    def _mentioned(self, response_id: str, item: objects.Item, *, done: bool) -> None:
+        """Add an item of a response to the conversation, unless it is known."""
+        if self._replies.is_out_of_band(response_id):
+            return
+        if item.type == "message" and item.role is None:
+            item = replace(item, role="assistant")
+        self._history.mentioned(item, done=done)
+        if done:
+            self._called(item)
+
+    def _called(self, item: objects.Item) -> None:
+        if item.type == "function_call":
             self._renewal.function_called(self._received_ns)
 
     def _item_truncated(self, event: events.ItemTruncated) -> None:
@@ -205,7 +288,11 @@ class ServerEvents:
 
     def _error(self, event: events.ErrorEvent) -> None:
         self._actions.decided(self._decisions.error(event, self._now_ns))
-        self._actions.show(event.error)
+        self._actions.report(*self._failures.report(event.error))
 
     def _unknown(self, event: events.Unknown) -> None:
-        self._actions.unknown(event)
+        known = self._unknown_types
+        if event.type not in known and len(known) < MAX_UNKNOWN:
+            known.add(event.type)
+            line = f"the server sends {event.type!r}, which Bargein does not know: skipped"
+            self._actions.report("unknown_events", line, once=True)

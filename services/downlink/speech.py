@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from services.downlink import events
+from services.downlink import events, turn_names
 from shared import messages
 from shared.config import Config
 
@@ -99,6 +99,8 @@ class Turn:
     final: bool = False
     #: None: not decided yet.
     outcome: TurnOutcome | None = None
+    #: Whether an answer to the turn was asked for, or has begun.
+    answered: bool = False
 
 
 class SpeechLog:
@@ -155,12 +157,15 @@ class SpeechLog:
     def speech_started(self, event: events.SpeechStarted, now_ns: int) -> None:
         """Record that the server heard the start of a turn."""
         account = Speech(now_ns, self._server_silence_ms * MS, local=False)
-        self._remember(Turn(event.item_id, now_ns, account, event.audio_start_ms))
+        self._remember(Turn(event.item_id, now_ns, account, event.audio_start_ms or 0))
 
     def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> None:
         """Record that the server heard the end of a turn."""
         turn = self._turn(event.item_id, now_ns)
         turn.stopped_ns = now_ns
+        if event.audio_end_ms is None:
+            turn.server_speech.end_after(now_ns - turn.server_speech.hangover_ns)
+            return
         around_ms = self._padding_ms + self._server_silence_ms
         lasted_ms = event.audio_end_ms - turn.start_ms - around_ms
         turn.server_speech.end_after(turn.server_speech.onset_ns + lasted_ms * MS)
@@ -183,10 +188,15 @@ class SpeechLog:
         if (turn := self._turns.get(event.item_id)) is not None:
             turn.text += event.delta or ""
 
-    def set_words(self, event: events.UserTranscript) -> None:
-        """Set all of a turn's words. Words of an unknown turn are dropped."""
-        if (turn := self._turns.get(event.item_id)) is not None:
-            turn.text, turn.final = event.transcript, True
+    def set_words(self, item_id: str, text: str) -> None:
+        """Set all of a turn's words.
+
+        Words of an unknown turn are those of the oldest turn that the server did not name, if there
+        is one without words. Otherwise they are dropped.
+        """
+        turn = self._turns.get(item_id) or next(self._unnamed_without_words(), None)
+        if turn is not None:
+            turn.text, turn.final = text, True
 
     # questions
 
@@ -203,6 +213,13 @@ class SpeechLog:
         """Yield the turns that are committed and have no outcome yet, oldest first."""
         for turn in self._turns.values():
             if turn.committed_ns and turn.outcome is None:
+                yield turn
+
+    def unanswered_turns(self) -> Iterator[Turn]:
+        """Yield the turns that are committed, no scraps, and not answered, oldest first."""
+        for turn in self._turns.values():
+            scrap = turn.outcome is TurnOutcome.SCRAP
+            if turn.committed_ns and not (turn.answered or scrap):
                 yield turn
 
     def speech_in(self, turn: Turn) -> list[Speech]:
@@ -249,6 +266,11 @@ class SpeechLog:
             and (not s.ended or s.end_ns > turn.started_ns - SERVER_LAG_NS)
             and (not before_ns or s.onset_ns < before_ns)
         ]
+
+    def _unnamed_without_words(self) -> Iterator[Turn]:
+        for name, turn in self._turns.items():
+            if name.startswith(turn_names.OURS) and turn.committed_ns and not turn.final:
+                yield turn
 
     def _turn(self, item_id: str, now_ns: int) -> Turn:
         """Return a turn. An unknown turn began before this process did, or without speech."""

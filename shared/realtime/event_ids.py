@@ -1,7 +1,15 @@
-"""Prefixes of the event ids that uplink sends and that downlink recognizes in the answers."""
+"""The marks that a request carries, and by which downlink recognizes the server's answer."""
 
 from __future__ import annotations
 
 #: Prefix of the event ids with which uplink restores the turns of an earlier session. An error
 #: with such an event id concerns the restoring.
 RESTORES = "restore_"
+
+#: Prefix of the event ids of ``input_audio_buffer.clear``. A server that does not know the request
+#: answers with an error, which loses nothing.
+CLEARS = "clear_"
+
+#: The key in the ``metadata`` of a response.create that asks for a response outside the
+#: conversation. The server returns the metadata with the response.
+OUT_OF_BAND = "bargein_out_of_band"

@@ -225,11 +225,12 @@ def server_event(decisions: Decisions, event: events.Event, now_ns: int) -> bool
         case events.UserTranscriptDelta():
             return decisions.words_added(event, now_ns)
         case events.UserTranscript():
-            return decisions.words_final(event, now_ns)
+            return decisions.words_final(event.item_id, event.transcript or "", now_ns)
         case events.ItemDeleted():
             return decisions.item_deleted(event, now_ns)
         case events.ResponseCreated():
-            return decisions.response_created(event, now_ns)
+            aside = event.response.without_conversation
+            return decisions.response_created(out_of_band=aside, now_ns=now_ns)
         case events.ResponseDone():
             return decisions.response_done(now_ns)
         case events.ErrorEvent():

@@ -122,3 +122,15 @@ def test_whatever_is_said_each_turn_is_answered_or_removed(
     decision = scene.decisions.decision()
     assert (decision.answer, decision.unwanted) == (0, [])
     assert scene.decisions.due_ns(scene.now * MS) == 0
+
+
+def test_a_turn_that_interrupts_the_response_which_answered_it_is_answered_again() -> None:
+    scene = Scene(words=True)
+    scene.reply(1000, 6000)
+    scene.turn(3000, 3200, "item")
+    scene.at(4000, lambda: scene.create("another"))
+    scene.at(4500, lambda: scene.read(events.UserTranscript("item", "Stop, tell me of the tide.")))
+    scene.at(5000, lambda: scene.done("another"))
+    scene.run()
+    assert scene.interrupted
+    assert len(scene.asked) == 1

@@ -1,0 +1,267 @@
+"""The dispatch of server events: what other servers leave out, name otherwise, or do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.downlink import Reader
+from services.downlink import events, objects
+from services.downlink.replies import Replies
+from shared import messages
+
+DELTA = "AAAA"
+
+
+class Server:
+    """A server whose events are read, and the conversation that follows from them."""
+
+    def __init__(self) -> None:
+        self.replies = Replies(100, 1)
+        self.reader = Reader(self.replies)
+
+    def send(self, *sent: events.Event) -> list[messages.Message]:
+        return [message for event in sent for message in self.reader.read(event, 7)]
+
+    def ends(self, status: str | None, reason: str | None = None, **details: Any) -> None:
+        why = objects.StatusDetails(status, reason, **details) if status else None
+        self.send(events.ResponseDone(objects.Response("resp_1", status, "conv", why)))
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that were logged so far."""
+        return [line for _, line in self.reader.reported if line]
+
+    def turns(self) -> list[tuple[str, str, str, str]]:
+        """Return the id, the kind, the role and the text of each turn of the conversation."""
+        turns = self.reader.history.turns()
+        return [(turn.item_id, turn.kind, turn.role, turn.text) for turn in turns]
+
+
+def created(name: str = "resp_1", conversation: str | None = "conv") -> events.Event:
+    return events.ResponseCreated(objects.Response(name, "in_progress", conversation))
+
+
+def message(name: str, role: str | None = "assistant", text: str = "") -> objects.Item:
+    content = [objects.Content("output_audio", transcript=text)] if text else []
+    return objects.Item(name, "message", role, "completed", content)
+
+
+# how a response ends
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "line"),
+    [
+        ("completed", None, ""),
+        (None, None, ""),
+        ("cancelled", "turn_detected", ""),
+        ("cancelled", "client_cancelled", ""),
+        ("cancelled", "overload", "the server cancelled a reply: overload"),
+        ("cancelled", None, "the server cancelled a reply: it does not say why"),
+        ("incomplete", "content_filter", "the server's content filter cut a reply off"),
+        ("incomplete", "max_output_tokens", "limit for its length (max_output_tokens)"),
+        ("incomplete", "turn_detected", ""),
+        ("incomplete", "sleepy", "the server left a reply incomplete: sleepy"),
+        ("incomplete", None, "the server left a reply incomplete: it does not say why"),
+        ("melted", None, "a reply ended as 'melted'"),
+    ],
+)
+def test_an_ending_that_nobody_wanted_is_reported_in_words(
+    status: str | None, reason: str | None, line: str
+) -> None:
+    server = Server()
+    server.send(created())
+    server.ends(status, reason)
+    if line:
+        [said] = server.said
+        assert line in said
+    else:
+        assert server.said == []
+
+
+def test_an_ending_without_a_reason_is_ours_after_an_interruption() -> None:
+    server = Server()
+    server.send(created(), events.SpeechStarted(0, "item_2"))
+    server.ends("cancelled")
+    assert server.said == []
+
+
+def test_a_content_filter_is_reported_although_the_person_interrupted() -> None:
+    server = Server()
+    server.send(created(), events.SpeechStarted(0, "item_2"))
+    server.ends("incomplete", "content_filter")
+    assert len(server.said) == 1
+
+
+def test_a_failed_response_is_reported_with_its_error() -> None:
+    server = Server()
+    server.send(created())
+    server.ends("failed", error=objects.Failure("Pay first.", code="insufficient_quota"))
+    assert server.said == ["the server says insufficient_quota: Pay first."]
+
+
+def test_a_failed_transcription_is_reported() -> None:
+    server = Server()
+    server.send(events.TranscriptionFailed("item_2", objects.Failure("too short", "odd_audio")))
+    server.send(events.TranscriptionFailed())
+    said = "the server could not transcribe what the person said"
+    assert server.said == [f"{said}: odd_audio: too short", f"{said}: error: "]
+
+
+def test_a_server_that_says_cancelled_where_the_api_says_done_has_ended_the_response() -> None:
+    server = Server()
+    server.send(created(), events.ResponseCancelled("resp_1"), events.ResponseCancelled())
+    assert not server.replies.active
+    assert server.said == []
+
+
+# errors and unknown events
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        objects.Failure("no such item", code="conversation_item_not_found"),
+        objects.Failure("again", type="item_already_truncated"),
+        objects.Failure("nothing", type="response_cancel_not_active"),
+        objects.Failure(
+            "Unknown or invalid event: input_audio_buffer.clear", "unknown_or_invalid_event"
+        ),
+        objects.Failure("?", "unknown_or_invalid_event", event_id="clear_1"),
+    ],
+)
+def test_the_races_of_other_servers_are_counted_and_not_logged(error: objects.Failure) -> None:
+    server = Server()
+    server.send(events.ErrorEvent(error))
+    assert server.reader.reported == [("benign_errors", "")]
+
+
+def test_an_error_has_the_name_that_stands_in_its_type() -> None:
+    server = Server()
+    server.send(events.ErrorEvent(objects.Failure("Really?", "unknown_or_invalid_event")))
+    assert server.reader.reported == [
+        ("error.unknown_or_invalid_event", "the server says unknown_or_invalid_event: Really?")
+    ]
+
+
+def test_an_unknown_event_is_reported_once_for_each_type() -> None:
+    server = Server()
+    for name in ("response.mind", "response.mind", "session.mood", "response.mind"):
+        server.send(events.Unknown(name))
+    assert [counter for counter, _ in server.reader.reported] == ["unknown_events"] * 2
+    assert "'response.mind'" in server.said[0]
+    assert "'session.mood'" in server.said[1]
+
+
+def test_the_types_that_a_server_invents_are_not_reported_without_end() -> None:
+    server = Server()
+    for number in range(1000):
+        server.send(events.Unknown(f"type_{number}"))
+    assert len(server.said) == 50
+
+
+# items that no event adds to the conversation
+
+
+def test_items_that_only_the_response_announces_are_in_the_conversation() -> None:
+    server = Server()
+    call = objects.Item("item_3", "function_call", None, "completed", None, "weather", "c1", "{}")
+    server.send(
+        created(),
+        events.OutputItemAdded("resp_1", message("item_2")),
+        events.OutputItemDone("resp_1", message("item_2", text="Good day.")),
+        events.OutputItemAdded("resp_1", objects.Item("item_3", "function_call")),
+        events.OutputItemDone("resp_1", call),
+    )
+    assert server.turns() == [
+        ("item_2", "message", "assistant", "Good day."),
+        ("item_3", "function_call", "", "{}"),
+    ]
+
+
+def test_an_item_that_is_only_spoken_is_in_the_conversation() -> None:
+    server = Server()
+    server.send(
+        created(),
+        events.AudioDelta("resp_1", "item_2", DELTA),
+        events.TranscriptDone("resp_1", "item_2", "Good day."),
+        events.CallDone("resp_1", "item_3", "c1", "weather", "{}"),
+    )
+    assert [turn[:3] for turn in server.turns()] == [
+        ("item_2", "message", "assistant"),
+        ("item_3", "function_call", ""),
+    ]
+
+
+def test_an_item_without_a_role_is_the_assistants() -> None:
+    server = Server()
+    server.send(created(), events.OutputItemDone("resp_1", message("item_2", None, "Yes.")))
+    assert server.turns() == [("item_2", "message", "assistant", "Yes.")]
+
+
+def test_an_item_out_of_band_is_not_in_the_conversation() -> None:
+    server = Server()
+    server.send(
+        created("reply"),
+        created("aside", None),
+        events.OutputItemAdded("aside", message("item_2")),
+        events.AudioDelta("aside", "item_2", DELTA),
+        events.OutputItemDone("aside", message("item_2", text="Aside.")),
+    )
+    assert server.turns() == []
+
+
+def test_a_deleted_item_does_not_come_back_with_late_audio() -> None:
+    server = Server()
+    server.send(
+        created(),
+        events.ItemAdded(message("item_2")),
+        events.AudioDelta("resp_1", "item_2", DELTA),
+        events.SpeechStarted(0, "item_3"),
+        events.ItemDeleted("item_2"),
+        events.AudioDelta("resp_1", "item_2", DELTA),
+        events.TextDelta("resp_1", "item_2", "Good"),
+    )
+    assert server.turns() == []
+
+
+def test_an_item_of_a_response_that_nobody_saw_begin_is_not_made_up() -> None:
+    server = Server()
+    server.send(events.AudioDelta("resp_0", "item_2", DELTA))
+    assert server.turns() == []
+
+
+def test_the_place_that_the_server_names_afterwards_counts() -> None:
+    server = Server()
+    server.send(
+        events.ItemAdded(message("item_1", "user")),
+        created(),
+        events.OutputItemAdded("resp_1", message("item_2")),
+        events.Committed("item_3", "item_1"),
+        events.ItemAdded(message("item_3", "user"), "item_1"),
+        events.ItemAdded(message("item_2"), "item_3"),
+        events.OutputItemDone("resp_1", message("item_2", text="Good day.")),
+        events.ItemDone(message("item_2", text="Good day."), "item_3"),
+    )
+    assert [turn[0] for turn in server.turns()] == ["item_1", "item_3", "item_2"]
+
+
+def test_a_turn_that_is_only_committed_is_in_the_conversation() -> None:
+    server = Server()
+    server.send(events.Committed("item_1"), events.UserTranscript("item_1", "What is the tide?"))
+    assert server.turns() == [("item_1", "message", "user", "What is the tide?")]
+
+
+# turns without a name
+
+
+def test_speech_without_a_place_or_a_name_interrupts() -> None:
+    server = Server()
+    server.send(created(), events.AudioDelta("resp_1", "item_2", DELTA))
+    [flush] = [m for m in server.send(events.SpeechStarted()) if isinstance(m, messages.Flush)]
+    assert flush.cause == "speech_started"
+    assert not server.replies.state().speaking
+    server.send(events.SpeechStopped(), events.Committed())
+    assert [turn[0] for turn in server.turns()] == ["item_2"]
