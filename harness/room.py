@@ -8,24 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness import driving
+from harness.driving import BUS_NS, OUTPUT_NS, Detectors
 from harness.judging import Conversation
-from harness.rooms import (
-    INPUT_NS,
-    OUTPUT_NS,
-    STAMPS_NS,
-    Rendered,
-    Scene,
-    decibels,
-    render,
-)
+from harness.rooms import Rendered, Scene, decibels, render
 from services.echo.chain import Chain
-from services.emulator.ears import Detection, Ears, Started
-from services.vad.voice import Voice
 from shared import config, messages
 from shared.audio import pcm
-from shared.audio.silero import Silero
 
-BUS_NS = 1_000_000
 #: A person who is detected this long after falling silent still counts as detected.
 GRACE = pcm.RATE // 2
 SETTLED = 2 * pcm.RATE
@@ -60,53 +50,15 @@ class Outcome:
 
 def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, messages.Message]]:
     """Yield the frames of both devices in the order in which echo gets them, with their times."""
-    far = np.rint(room.far * 32767).astype(np.int16)
-    near = np.rint(room.microphone * 32767).astype(np.int16)
-    ppm = room.scene.drift_ppm * 1e-6
-    step = pcm.samples_to_ns(pcm.FRAME)
-    events: list[tuple[int, messages.Message]] = []
-    for at in range(0, len(far) - pcm.FRAME + 1, pcm.FRAME):
-        played = 10**9 + pcm.samples_to_ns(at)
-        stamp = played + int(chance.normal() * STAMPS_NS)
-        # A speaker.frame is published when its last sample was handed to the device.
-        events.append(
-            (
-                played + step - OUTPUT_NS + BUS_NS,
-                messages.SpeakerFrame(
-                    stream=1, position=at, played_ns=stamp, payload=far[at : at + 480].tobytes()
-                ),
-            )
-        )
-    for at in range(0, len(near) - pcm.FRAME + 1, pcm.FRAME):
-        captured = 10**9 + round(at * 1e9 / pcm.RATE / (1 - ppm))
-        stamp = captured + int(chance.normal() * STAMPS_NS)
-        events.append(
-            (
-                captured + step + INPUT_NS + BUS_NS,
-                messages.MicFrame(
-                    stream=2,
-                    position=at,
-                    captured_ns=stamp,
-                    overflows=0,
-                    payload=near[at : at + 480].tobytes(),
-                ),
-            )
-        )
-    return iter(sorted(events, key=lambda event: event[0]))
+    return driving.frames(room.far, room.microphone, room.scene.drift_ppm, chance)
 
 
 def run(scene: Scene, settings: config.Config) -> Outcome:
     """Run one scene; return its results."""
     room = render(scene)
     chain = Chain(settings.echo)
-    client = Conversation(settings)
-    voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
-    server = Ears(Silero())
-    turns = settings.session.turn_detection
-    server.configure(Detection(turns.threshold, turns.prefix_padding_ms, turns.silence_duration_ms))
+    detectors = Detectors(settings)
     clean = np.zeros(len(room.microphone), np.int16)
-    onsets: list[tuple[int, int]] = []  # vad's onsets: the sample, and the ns at which vad knew
-    turns_begun: list[int] = []
     spent = 0.0
     for now, message in frames(room, np.random.default_rng(scene.seed)):
         begun = time.process_time()
@@ -114,22 +66,17 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
             chain.speaker(message, now)
         elif isinstance(message, messages.MicFrame):
             chain.microphone(message)
-        done: list[tuple[int, bytes]] = []
-        for _, clean_frame in chain.take(now):
-            changes = voice.take(clean_frame.payload, clean_frame.captured_ns)
-            ends = clean_frame.position + pcm.FRAME
-            onsets += [(ends, now) for c in changes if c.speaking]
-            client.hear(voice, changes, ends, now)
-            done.append((clean_frame.position, clean_frame.payload))
+        done = [frame for _, frame in chain.take(now)]
+        for frame in done:
+            detectors.vad(frame, now)
         spent += time.process_time() - begun
-        for position, payload in done:
-            clean[position : position + pcm.FRAME] = np.frombuffer(payload, np.int16)
-            server.append(payload)
-            heard = server.hear(8)
-            turns_begun += [server.clock for found in heard if isinstance(found, Started)]
-            client.server(heard, server.clock, now)
-    outcome = judged(room, clean, onsets, turns_begun, spent)
-    return replace(outcome, client=client_judged(room, client))
+        for frame in done:
+            here = slice(frame.position, frame.position + pcm.FRAME)
+            clean[here] = np.frombuffer(frame.payload, np.int16)
+            detectors.server(frame, now)
+    heard = detectors.heard
+    outcome = judged(room, clean, heard.onsets, heard.turns, spent)
+    return replace(outcome, client=client_judged(room, detectors.client))
 
 
 def client_judged(room: Rendered, client: Conversation) -> Client:

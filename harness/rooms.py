@@ -28,9 +28,6 @@ NEAR_DBFS = -26.0
 ONSET = 10 ** (-30 / 20)
 #: In rooms with noises: when the noises begin and how often they come, s. People speak after them.
 NOISES_S, EVERY_S, REST_S = 5.0, 1.8, 2.0
-#: How the two devices' time stamps scatter, ns, and the delay that each device states.
-STAMPS_NS = 300_000
-INPUT_NS, OUTPUT_NS = 12_000_000, 10_000_000
 
 
 @dataclass(frozen=True)
