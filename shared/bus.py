@@ -22,6 +22,7 @@ from shared import codec, messages, registry
 from shared.clocks import Clock
 from shared.directory import BusError
 from shared.network import LOCAL, Network
+from shared.peers import Peers
 from shared.poller import Ready
 from shared.readers import Audience, Frames, Hold, subscription
 from shared.registry import Queue, Topic
@@ -36,9 +37,20 @@ EVENTS = int(zmq.EVENTS)
 RCVMORE = int(zmq.RCVMORE)
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 LAST = int(zmq.NOBLOCK)
-#: ZeroMQ closes the connection to a peer that sends a longer frame, for good. So this limit, in
-#: bytes, only protects the memory: a message over its own limit is refused when it is read.
+#: The longest frame that a reader takes, bytes. ZeroMQ closes the connection to a peer that sends a
+#: longer one, for good. So this limit only protects the memory: a message over its own limit is
+#: refused when it is read.
 MAX_FRAME = 10 * messages.MAX_TEXT
+#: The longest frame that a publisher takes, bytes: a subscription, which is a topic's name, or a
+#: message of the handshake, at most 400 bytes. For each byte of a subscription libzmq takes up to
+#: 40 bytes of memory.
+MAX_REQUEST = 1024
+#: Subscriptions that libzmq reads ahead for each connection, and how many a publisher takes from an
+#: endpoint in one turn of the loop: a flood of them must not keep a stage from its work.
+REQUESTS_AHEAD, REQUESTS_AT_ONCE = 64, 256
+#: How long a peer may take for the handshake, ms. It takes milliseconds, and a peer that was
+#: stopped meanwhile tries again. Until then, a stranger's connection holds a descriptor.
+HANDSHAKE_MS = 2000
 #: Messages that wait in the reader's own process. All others wait at the publisher, whose queue is
 #: longer and takes less memory.
 AHEAD = 64
@@ -49,10 +61,10 @@ GONE_S = 20
 URGENT_AT_ONCE = 64
 
 
-def _socket(kind: int) -> zmq.Socket[bytes]:
+def _socket(kind: int, longest: int) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.linger = 0
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
+    socket.setsockopt(zmq.MAXMSGSIZE, longest)
     # ZeroMQ's own heartbeats (HEARTBEAT_IVL) stay off: with them, libzmq aborts a process that was
     # stopped for longer than the timeout, or that has not read for a while when its peer ends
     # (stream_engine_base.cpp:310; libzmq's issue 4364). The kernel's keep-alive notices a peer that
@@ -126,6 +138,7 @@ class Publisher:
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
+        self._peers: dict[zmq.Socket[bytes], Peers] = {}
         # The ipc files that we bound, with their inodes.
         self._files: dict[Path, int] = {}
         self.addresses: list[str] = []
@@ -142,7 +155,9 @@ class Publisher:
     def _bind(
         self, endpoint: str, topics: Sequence[Topic], directory: Path, network: Network
     ) -> zmq.Socket[bytes]:
-        socket = _socket(zmq.XPUB)
+        socket = _socket(zmq.XPUB, MAX_REQUEST)
+        socket.setsockopt(zmq.RCVHWM, REQUESTS_AHEAD)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         # Each reader has a queue of its own, shared by the endpoint's topics: the longest applies.
         socket.setsockopt(zmq.SNDHWM, max(topic.queue.value for topic in topics))
         # Report every subscription and every end of one, also when the reader's process dies.
@@ -150,22 +165,29 @@ class Publisher:
         where = network.where(directory, endpoint)
         try:
             network.prepare(socket, endpoint, listens=True)
+            self._peers[socket] = Peers(where, socket, time.monotonic)
             socket.bind(where)
             if where.startswith("ipc://"):
                 path = Path(where.removeprefix("ipc://"))
                 path.chmod(0o600)
                 self._files[path] = path.stat().st_ino
         except (zmq.ZMQError, OSError) as error:
-            socket.close()
             self.close()
+            socket.close()
             raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None
         self.addresses.append(where)
         return socket
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
-        """The sockets to poll for new subscriptions."""
-        return list(self._sockets.values())
+        """The sockets to poll for new subscriptions and, over tcp, for new connections."""
+        news = [peers.news for peers in self._peers.values() if peers.news is not None]
+        return [*self._sockets.values(), *news]
+
+    @property
+    def cut(self) -> int:
+        """How many peers were cut off because they took too much; see shared/peers.py."""
+        return sum(peers.cut for peers in self._peers.values())
 
     @property
     def held(self) -> frozenset[str]:
@@ -242,6 +264,7 @@ class Publisher:
         """
         taken: list[str] = []
         for socket in self._sockets.values():
+            self._peers[socket].read_news()
             if among is None or socket in among:
                 new = self._subscriptions(socket)
                 self._repeat(socket, new)
@@ -249,12 +272,16 @@ class Publisher:
         return taken
 
     def _subscriptions(self, socket: zmq.Socket[bytes]) -> list[str]:
-        audience = self._audiences[socket]
+        audience, peers = self._audiences[socket], self._peers[socket]
         new: list[str] = []
         changed = False
-        while _readable(socket):
+        for _ in range(REQUESTS_AT_ONCE):
+            if not _readable(socket):
+                break
             changed = True
-            prefix = audience.update(socket.recv(zmq.NOBLOCK))
+            request = socket.recv(zmq.NOBLOCK, copy=False)
+            peers.count(request)
+            prefix = audience.update(request.bytes)
             if prefix is not None:
                 new.append(prefix)
         if changed:
@@ -280,6 +307,9 @@ class Publisher:
 
     def close(self, linger_ms: int = LINGER_MS) -> None:
         """Close the sockets; drop messages that are not sent within ``linger_ms``."""
+        for peers in self._peers.values():
+            peers.close()
+        self._peers.clear()
         for socket in self._sockets.values():
             socket.close(linger_ms)
         self._sockets.clear()
@@ -354,7 +384,7 @@ class Subscriber:
         urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
         for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
             here = [topic for topic in rows if topic.endpoint == endpoint]
-            socket = _socket(zmq.SUB)
+            socket = _socket(zmq.SUB, MAX_FRAME)
             socket.setsockopt(zmq.RCVHWM, min(AHEAD, *(topic.queue.value for topic in here)))
             socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
             for topic in here:

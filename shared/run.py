@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from shared import config
 from shared.directory import BusError
@@ -25,6 +27,12 @@ KEY_STAGE = "link"
 SWITCH_S = 0.0005
 
 
+#: The most open files of a stage. The usual limit is 1024. Connections from strangers could use
+#: that up before they are cut off (shared/peers.py), and then link could not connect. systemd/ has
+#: the same number.
+DESCRIPTORS = 8192
+
+
 class _OneLine(logging.Formatter):
     """Formats a record as one printable line: a text may come from a server or from a person."""
 
@@ -40,6 +48,15 @@ def set_up_log(level: str) -> logging.Logger:
     )
     logging.basicConfig(level=getattr(logging, level.upper()), handlers=[handler], force=True)
     return logging.getLogger("bargein")
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process DESCRIPTORS open files, or as many as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a second limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -66,6 +83,7 @@ def run(
         os.environ.pop(endpoint.KEY_VARIABLE, None)
     # Nobody else may read a lock, a socket or a recording.
     os.umask(0o077)
+    _raise_descriptor_limit()
     started: list[Stage] = []
 
     def stop(reason: str, code: int) -> None:

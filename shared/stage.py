@@ -243,6 +243,13 @@ class Stage:
                 strangers,
                 "a peer with another key tried to connect and was refused: has it this bus's key?",
             )
+        if cut := self.publisher.cut - self.counters["peers_cut"]:
+            self.count(
+                "peers_cut",
+                cut,
+                "a reader with too many subscriptions, or one of too many connections without any,"
+                " was cut off",
+            )
         if lost := self.publisher.lost_endpoint():
             raise Failure(lost)
         self.publisher.repeat_state()

@@ -533,8 +533,8 @@ def test_what_is_too_large_is_refused_and_the_next_one_is_read(
 
 def test_memory_has_a_limit(wires: Wires) -> None:
     sockets = [*wires.publisher("link").sockets, *wires.subscriber(messages.ServerEvent).sockets]
-    limits = {each.get(zmq.MAXMSGSIZE) for each in sockets}
-    assert limits == {bus.MAX_FRAME}
+    limits = [each.get(zmq.MAXMSGSIZE) for each in sockets]
+    assert limits == [bus.MAX_REQUEST, bus.MAX_FRAME]
     # ZeroMQ closes the connection at this limit for good, so no message may come near it.
     assert max(kind.payload_limit for kind in messages.kinds()) * 2 < bus.MAX_FRAME
 
@@ -641,7 +641,7 @@ def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
 def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
     publisher = wires.publisher("link")
     stranger = wires.bare(zmq.XSUB, "link", bind=False)
-    for number in range(2000):
+    for number in range(100):
         stranger.send(b"\x01nothing.%d" % number)
         stranger.send(b"\x00gone.%d" % number)
     # The end of a subscription that never began is not counted.
@@ -651,6 +651,52 @@ def test_subscriptions_to_what_is_not_here_are_not_kept(wires: Wires) -> None:
     assert [audience.counts for audience in publisher._audiences.values()] == [{"link.state": 1}]
     assert publisher.subscribed == {"link.state"}
     assert "server.event" in publisher.held
+
+
+def test_a_reader_with_too_many_subscriptions_is_cut_off_and_no_other(wires: Wires) -> None:
+    publisher, reader = wires.publisher("link"), wires.subscriber(messages.LinkState)
+    wires.join(publisher, "link.state")
+    stranger = wires.bare(zmq.XSUB, "link", bind=False)
+    for number in range(20_000):
+        stranger.send(b"\x01nothing.%d" % number)
+    came: list[str] = []
+    wires.wait(publisher, lambda: publisher.cut > 0, came)
+    # The second call meets the limit.
+    assert len(came) <= 2 * bus.REQUESTS_AT_ONCE
+    publisher.publish(link())
+    assert wires.next(reader).message == link()
+    assert publisher.subscribed == {"link.state"}
+
+
+def test_one_call_takes_a_limited_number_of_subscriptions(wires: Wires) -> None:
+    publisher = wires.publisher("link")
+    for _ in range(3):
+        stranger = wires.bare(zmq.XSUB, "link", bind=False)
+        for number in range(200):
+            stranger.send(b"\x01nothing.%d" % number)
+    poller = Poller()
+    calls: list[int] = []
+    poller.watch(publisher.sockets[0])
+    end = time.monotonic() + 20
+    while sum(calls) < 600:
+        assert time.monotonic() < end, calls
+        calls.append(len(publisher.welcome(poller.wait(0.5))))
+    assert max(calls) <= bus.REQUESTS_AT_ONCE
+
+
+@pytest.mark.parametrize("request_", [b"\x01" + bytes(bus.MAX_REQUEST), b"x" * 1_000_000])
+def test_a_long_subscription_ends_its_connection(wires: Wires, request_: bytes) -> None:
+    publisher = wires.publisher("link")
+    stranger = wires.bare(zmq.XSUB, "link", bind=False)
+    watch = stranger.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    stranger.send(request_)
+    assert watch.poll(20_000)
+    stranger.disable_monitor()
+    watch.close(0)
+    reader = wires.subscriber(messages.LinkState)
+    assert wires.join(publisher, "link.state") == ["link.state"]
+    publisher.publish(link())
+    assert wires.next(reader).message == link()
 
 
 def test_a_socket_is_for_us_alone(wires: Wires) -> None:

