@@ -86,6 +86,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[capture]: the microphone."""
 
     device: str = "auto"
+    channel: Annotated[int, Meta(ge=0, le=64)] = 0
 
 
 class Echo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
+from services.capture.condition import Condition, Fault
 from services.capture.levels import Levels
 from shared import messages
 from shared.audio import devices, pcm
@@ -18,14 +19,8 @@ from shared.audio.reopening import ReopeningDevice
 from shared.run import run
 from shared.stage import Stage
 
-#: Seconds between two reports of the microphone's level.
+#: Seconds between two reports of the microphone's level and condition.
 LEVELS_S = 1.0
-#: A microphone whose samples were all zero for 3 s gives no sound: even a quiet room has noise.
-DEAD_S = 3
-DEAD = (
-    "the microphone gives no sound at all. Is it muted, or did you mean another one? See the"
-    " system's sound and privacy settings, or --list-devices and capture.device"
-)
 
 
 class Capture:
@@ -39,6 +34,8 @@ class Capture:
         self._overflows = 0
         self._pending = 0  # samples that have not woken the loop yet: less than one frame
         self._levels = Levels()
+        self._condition = Condition()
+        self._fault: Fault | None = None  # what is wrong with the open microphone
         stage.on_wake(self._take_blocks)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
             stage, "microphone", self._open
@@ -46,8 +43,10 @@ class Capture:
         stage.every(LEVELS_S, self._report_levels)
 
     def _open(self) -> InputDevice:
-        device = devices.open_input(self._stage.config.capture.device)
+        settings = self._stage.config.capture
+        device = devices.open_input(settings.device, settings.channel)
         self._stream, self._overflows = time.time_ns() // 1000, 0
+        self._condition, self._fault = Condition(), None
         self._framer.restart()
         self._pending = 0
         device.start(self._on_block)
@@ -88,21 +87,23 @@ class Capture:
         if device is None or level is None:
             return
         if level.clipped:
-            self._stage.count(
-                "clipped_samples",
-                level.clipped,
-                "the microphone is too loud, it clips: lower its level in the system's settings",
-            )
-        # A file may be silent for as long as it likes.
-        dead = level.silent_s >= DEAD_S and not device.description.startswith(("file", "null"))
-        if dead:
-            self._stage.count("dead_s", warning=DEAD)
-        elif not self._stage.ok:
-            self._stage.log.info("the microphone is heard again")
-        self._stage.ok = not dead
-        self._stage.state = (
-            "no sound from the microphone, " if dead else f"{level}, "
-        ) + device.description
+            self._stage.count("clipped_samples", level.clipped)
+        before, fault = (
+            self._fault,
+            self._condition.judge(
+                level,
+                device.fault(),
+                may_be_silent=device.description.startswith(("file", "null")),
+            ),
+        )
+        if before is not None and fault != before:
+            self._stage.log.info(before.over)
+        if fault is not None:
+            self._stage.count(fault.counter, warning=fault.advice if fault != before else "")
+        self._fault, self._stage.ok = fault, fault is None
+        self._stage.state = ", ".join(
+            [*([fault.state] if fault else []), str(level), device.description]
+        )
 
 
 def main() -> int:

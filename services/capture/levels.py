@@ -14,6 +14,10 @@ from operator import mul
 from shared.audio import pcm
 
 HIGHEST, LOWEST = 32767, -32768
+#: Where a microphone clips, its wave has flat tops: 8 or more samples in a row at its peak, at full
+#: scale or below it (a limit before the volume control). Peaks below -30 dBFS are not looked at: a
+#: hum of 50 Hz stays at a peak of -30 dBFS for 7 samples, and less long at a higher one.
+_FLAT, _LEAST_LIMIT = 8, 1036
 #: The power is measured on every fourth sample: a quarter of the work, and the same result.
 THINNED = 4
 #: Bytes that are measured together: ten frames, 200 ms.
@@ -28,7 +32,7 @@ class Level:
 
     peak: int  # the loudest sample, dBFS
     rms: int  # dBFS
-    clipped: int  # samples at full scale
+    clipped: int  # samples at full scale, and in flat tops below it
     silent_s: int  # seconds for which every sample has been zero, up to now
 
     def __str__(self) -> str:
@@ -83,8 +87,14 @@ class Levels:
         self._peak = max(self._peak, high, -low)
         thinned = samples[::THINNED]
         self._power += sum(map(mul, thinned, thinned))
-        if high == HIGHEST or low == LOWEST:
-            self._clipped += sum(sample in (HIGHEST, LOWEST) for sample in samples)
+        for peak in (high, low):
+            if peak in (HIGHEST, LOWEST) or (abs(peak) > _LEAST_LIMIT and _is_flat(frames, peak)):
+                self._clipped += samples.count(peak)
+
+
+def _is_flat(frames: bytes, peak: int) -> bool:
+    """Return whether ``peak`` comes _FLAT times in a row."""
+    return peak.to_bytes(pcm.SAMPLE_BYTES, "little", signed=True) * _FLAT in frames
 
 
 def _dbfs(amplitude: float) -> int:

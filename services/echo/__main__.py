@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from services.echo.chain import Chain
+from services.echo.monitor import ADVICE, MonitorCheck
 from shared import messages
 from shared.bus import Delivery
 from shared.run import run
@@ -26,6 +27,7 @@ class Echo:
         self._stage = stage
         settings = stage.config.echo
         self._chain = Chain(settings)
+        self._monitor = MonitorCheck()
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
         stage.subscribe(messages.MicFrame, self._on_mic)
@@ -50,6 +52,7 @@ class Echo:
 
     def _publish_ready(self, now_ns: int) -> None:
         for aligned, clean in self._chain.take(now_ns):
+            self._monitor.add(aligned)
             if aligned.lost:
                 self._stage.count("silent_frames")
             if clean.far:
@@ -57,6 +60,17 @@ class Echo:
             self._stage.publish(clean)
 
     def _report(self) -> None:
+        self._report_echo()
+        stage, monitor = self._stage, self._monitor.found
+        if monitor:
+            stage.state = "the microphone is the speaker's own monitor"
+            stage.count("monitor_s", warning=ADVICE if stage.ok else "")
+        elif not stage.ok:
+            stage.log.info("the microphone is no longer the speaker's monitor")
+            stage.state = "listening"
+        stage.ok = not monitor
+
+    def _report_echo(self) -> None:
         canceller = self._chain.canceller
         if canceller is None:
             return

@@ -44,6 +44,9 @@ class InputDevice(Protocol):
     def failure(self) -> str | None:
         """Return why the device gives no sound, in one line; None while it works or is stopped."""
 
+    def fault(self) -> str | None:
+        """Return in one line what is wrong with the sound that it gives; None if nothing is."""
+
 
 class OutputDevice(Protocol):
     """A speaker, or its stand-in."""

@@ -9,23 +9,25 @@ from __future__ import annotations
 from shared.audio.device import DeviceError, InputDevice, Kind, OutputDevice
 
 
-def open_input(spec: str) -> InputDevice:
+def open_input(spec: str, channel: int = 0) -> InputDevice:
     """Open the microphone ``spec``. Raises DeviceError.
 
-    ``spec`` is auto, portaudio:<index or part of a name>, file:<path>, or null.
+    ``spec`` is auto, portaudio:<index or part of a name>, file:<path>, or null. ``channel`` is the
+    number of the one channel that is wanted, counted from 1; 0 is the mix.
     """
     scheme, rest = _parse(spec)
     if scheme == "file":
         from shared.audio import files
 
-        return files.file_input(rest)
+        return files.file_input(rest, channel)
     if scheme == "null":
-        from shared.audio import paced
+        from shared.audio import channels, paced
 
+        channels.check_channel(channel, 1, "null")
         return paced.null_input()
     from shared.audio import portaudio
 
-    return portaudio.PortAudioInput(rest)
+    return portaudio.PortAudioInput(rest, channel)
 
 
 def open_output(spec: str) -> OutputDevice:

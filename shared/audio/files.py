@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from shared.audio import pcm
+from shared.audio import channels, pcm
 from shared.audio.device import DeviceError
 from shared.audio.paced import INPUT_BLOCK, OUTPUT_BLOCK, PacedInput, PacedOutput
 
@@ -21,11 +21,15 @@ _HEADER_BYTES = 10 * _WRITE_BYTES
 _LONGEST = 0xFFFFFFFF - 36
 
 
-def file_input(name: str) -> PacedInput:
-    """Return a microphone that hears a file. Raises DeviceError if the file holds no sound."""
-    recording = Recording(name)
-    channels = f"{recording.channels} channel" + "s" * (recording.channels > 1)
-    return PacedInput(recording, f"file {name!r}, {recording.rate} Hz, {channels}")
+def file_input(name: str, channel: int = 0) -> PacedInput:
+    """Return a microphone that hears a file. Raises DeviceError if the file holds no sound.
+
+    ``channel`` is the number of the channel that is heard, counted from 1; 0 is the mix.
+    """
+    recording = Recording(name, channel)
+    count = f"{recording.channels} channel" + "s" * (recording.channels > 1)
+    heard = f"channel {channel} of {recording.channels}" if channel else count
+    return PacedInput(recording, f"file {name!r}, {recording.rate} Hz, {heard}")
 
 
 def file_output(name: str) -> PacedOutput:
@@ -36,11 +40,11 @@ def file_output(name: str) -> PacedOutput:
 class Recording:
     """A source that reads any sound file that libsndfile knows, and returns zeros after its end.
 
-    The file is resampled to 24 kHz and its channels are mixed. Raises DeviceError if the file
-    cannot be read as sound.
+    The file is resampled to 24 kHz. ``channel`` is the number of the channel that is read, counted
+    from 1; 0 is the mix of the first two. Raises DeviceError if the file cannot be read as sound.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, channel: int = 0) -> None:
         path = Path(name).expanduser()
         self._name = str(path)
         try:
@@ -57,6 +61,8 @@ class Recording:
             self._file = soundfile.SoundFile(self._name)
             self.rate = int(self._file.samplerate)
             self.channels = int(self._file.channels)
+            channels.check_channel(channel, self.channels, f"file {self._name!r}")
+            self._channel, self._phase = channel, channels.Phase()
             self._resampler: Any = None
             if self.rate != pcm.RATE:
                 import soxr
@@ -86,6 +92,10 @@ class Recording:
         if self._file is not None:
             self._file.close()
 
+    def fault(self) -> str | None:
+        """Return in one line what is wrong with the file's channels; None if nothing is known."""
+        return channels.OPPOSITE if self._phase.opposite else None
+
     def _fill(self, wanted: int) -> None:
         import numpy as np
 
@@ -95,7 +105,12 @@ class Recording:
             self._ended = len(block) == 0
             # A float file may hold any value, and one NaN would stay in the resampler.
             block = np.nan_to_num(block, posinf=1, neginf=-1).clip(-1, 1)
-            mono = block[:, 0] if self.channels == 1 else block.mean(axis=1)
+            if self._channel or self.channels == 1:
+                mono = block[:, max(0, self._channel - 1)]
+            else:
+                mono = block[:, :2].mean(axis=1)
+                left, right = (block[:: channels.THINNED, at] * 32768 for at in (0, 1))
+                self._phase.add(left.tolist(), right.tolist())
             if self._resampler is not None:
                 # soxr compensates its own delay: the first sample out is the first one in.
                 mono = self._resampler.resample_chunk(np.ascontiguousarray(mono), self._ended)

@@ -48,6 +48,9 @@ class Source(Protocol):
     def read(self, samples: int) -> bytes:
         """Return exactly so many samples, s16le."""
 
+    def fault(self) -> str | None:
+        """Return in one line what is wrong with the sound; None if nothing is."""
+
     def close(self) -> None:
         """Close the source; calling it twice is harmless."""
 
@@ -74,6 +77,10 @@ class Silence:
     def read(self, samples: int) -> bytes:
         """Return zeros."""
         return bytes(samples * pcm.SAMPLE_BYTES)
+
+    def fault(self) -> str | None:
+        """Return None."""
+        return None
 
     def close(self) -> None:
         """Do nothing."""
@@ -179,6 +186,10 @@ class PacedInput(_Paced):
         """Start calling ``on_block`` every 20 ms, each block when its last sample was heard."""
         self._on_block = on_block
         self._begin()
+
+    def fault(self) -> str | None:
+        """Return in one line what is wrong with the source's sound; None if nothing is."""
+        return self._source.fault()
 
     def _process(self, begins_ns: int, skipped: int) -> None:
         for _ in range(skipped):

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from shared.audio import pcm, portaudio_library
+from shared.audio import channels, pcm, portaudio_library
 from shared.audio.device import DeviceError, Kind, OnBlock, Render
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def offset_ns(current_s: float, converter_s: float, fallback_ns: int, allowed_ns
 class _Stream:
     """What a microphone and a speaker share: opening, watching and closing a stream."""
 
-    def __init__(self, kind: Kind, wanted: str) -> None:
+    def __init__(self, kind: Kind, wanted: str, channel: int = 0) -> None:
         self._lock = threading.Lock()
         self._started = False
         self._stopped = False
@@ -60,18 +60,15 @@ class _Stream:
         self._begun_ns = 0
         # since when the device has seemed to hang, and ``_called_ns`` at that time
         self._suspected: tuple[int, int] | None = None
-        device = portaudio_library.call(lambda: self._open(kind, wanted))
+        device = portaudio_library.call(lambda: self._open(kind, wanted, channel))
         self._name = f"{device.index} {device.name!r}"
         latency_s: float = getattr(self._stream, f"get_{kind}_latency")()
         self._latency_ns = max(0, round(latency_s * 1e9))
-        if self.channels > 1:
-            # Import NumPy now: in the first callback it would take a tenth of a second.
-            import numpy as np  # noqa: F401
         self.latency_ns = self._latency_ns + self._prepare()
         self.description = (
             f"portaudio {self._name} at {self.rate} Hz"
             + (", resampled" if self.rate != pcm.RATE else "")
-            + (f", {self.channels} channels" if self.channels > 1 else "")
+            + self._channels_used(channel)
             + f", latency {self.latency_ns / 1e6:.0f} ms"
         )
 
@@ -123,12 +120,18 @@ class _Stream:
             ) from None
         self._started = True
 
-    def _open(self, kind: Kind, wanted: str) -> portaudio_library.Device:
+    def _channels_used(self, channel: int) -> str:
+        if channel:
+            return f", channel {channel} of {self.channels}"
+        return f", {self.channels} channels" if self.channels > 1 else ""
+
+    def _open(self, kind: Kind, wanted: str, channel: int) -> portaudio_library.Device:
         self._session = portaudio_library.Session()
         try:
             device = portaudio_library.choose(self._session.devices(kind), kind, wanted)
+            channels.check_channel(channel, device.channels, f"microphone {device.name!r}")
             self._stream, self.rate, self.channels = self._session.open(
-                kind, device, self._callback
+                kind, device, self._callback, channel
             )
         except BaseException:
             self._session.close()
@@ -149,14 +152,23 @@ class _Stream:
 
 
 class PortAudioInput(_Stream):
-    """A microphone. ``wanted``: its index, its name or a part of it; "" for the default."""
+    """A microphone. ``wanted``: its index, its name or a part of it; "" for the default.
 
-    def __init__(self, wanted: str) -> None:
+    ``channel`` is the number of the one channel that is heard, counted from 1; 0 is the mix.
+    """
+
+    def __init__(self, wanted: str, channel: int = 0) -> None:
         self._lost = False  # an overflow that was not reported yet
         self._resampler: Inward | None = None
-        super().__init__("input", wanted)
+        self._channel = channel
+        super().__init__("input", wanted, channel)
+
+    def fault(self) -> str | None:
+        """Return in one line what is wrong with the sound; None if nothing is."""
+        return self._mono.fault()
 
     def _prepare(self) -> int:
+        self._mono = channels.Channels(self.channels, self._channel)
         if self.rate != pcm.RATE:
             from shared.audio.resample import Inward
 
@@ -184,9 +196,10 @@ class PortAudioInput(_Stream):
             )
             # The buffer's last sample was captured before now, too.
             adc_ns = min(adc_ns, now - length_ns)
-            block = data or b""
-            if self._resampler is not None or self.channels > 1:
-                block, shift_ns = self._convert(block)
+            block = self._mono.mono(data or b"")
+            if self._resampler is not None:
+                samples, shift_ns = self._resampler.process(pcm.to_array(block))
+                block = pcm.from_array(samples)
                 adc_ns += shift_ns
             # The resampler may return nothing yet: then the next block reports the overflow.
             self._lost |= bool(status & portaudio_library.INPUT_OVERFLOW)
@@ -197,21 +210,6 @@ class PortAudioInput(_Stream):
             self._broken(error)
             return None, portaudio_library.ABORT
         return None, portaudio_library.CONTINUE
-
-    def _convert(self, data: bytes) -> tuple[bytes, int]:
-        """Return the block, and by how many ns its first sample is later than the buffer's."""
-        import numpy as np
-
-        samples = pcm.to_array(data)
-        if self.channels > 1:
-            # Mix the first two channels. A device with more has its microphones there; the other
-            # channels are often empty, or carry what the computer plays.
-            pair = samples.reshape(-1, self.channels)[:, :2]
-            samples = (pair.sum(axis=1, dtype=np.int32) >> 1).astype(np.int16)
-        if self._resampler is None:
-            return pcm.from_array(samples), 0
-        made, shift_ns = self._resampler.process(samples)
-        return pcm.from_array(made), shift_ns
 
 
 class PortAudioOutput(_Stream):
@@ -226,6 +224,9 @@ class PortAudioOutput(_Stream):
         super().__init__("output", wanted)
 
     def _prepare(self) -> int:
+        if self.channels > 1:
+            # Import NumPy now: in the first callback it would take a tenth of a second.
+            import numpy as np  # noqa: F401
         if self.rate == pcm.RATE:
             return 0
         from shared.audio.resample import Resampler

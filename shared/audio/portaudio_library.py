@@ -222,14 +222,26 @@ class Session:
                 )
         return devices
 
-    def open(self, kind: Kind, device: Device, callback: Any) -> tuple[Any, int, int]:
+    def open(
+        self, kind: Kind, device: Device, callback: Any, channel: int = 0
+    ) -> tuple[Any, int, int]:
         """Open a stream that is not started yet; return it, its rate in Hz and its channels.
 
+        ``channel`` is the one channel of a microphone that is wanted, counted from 1; 0 is the mix.
         Raises DeviceError if the device refuses every format.
         """
-        # Try 24 kHz mono first. Then try more channels, and then the device's own rate: to convert
-        # the rate adds latency, to convert the channels does not.
-        counts = dict.fromkeys((1, min(2, device.channels), device.channels))
+        # Try all numbers of channels at 24 kHz, and then at the device's own rate: to convert the
+        # rate adds latency, to convert the channels does not.
+        pair = min(2, device.channels)
+        if kind == "output":
+            counts = dict.fromkeys((1, pair, device.channels))
+        elif not channel:
+            # Asked for one channel, a sound server mixes the device's two itself: then nobody could
+            # tell two channels in opposite phase from silence.
+            counts = dict.fromkeys((pair, 1, device.channels))
+        else:
+            # Asked for fewer channels than the device has, a sound server mixes them.
+            counts = dict.fromkeys((device.channels, max(channel, pair)))
         refused = None
         for rate in dict.fromkeys((pcm.RATE, device.rate)):
             frames = rate * _BUFFER[kind] // pcm.RATE

@@ -27,7 +27,8 @@ class Inward:
     """soxr's resampler, for a microphone: there nobody notices another 10 ms of delay."""
 
     def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="int16")
+        # As floats: to integers soxr adds dither, and a muted microphone would not be all zeros.
+        self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32")
         self._rate_in, self._rate_out = rate_in, rate_out
         self._taken = self._returned = 0  # samples, at the input's and the output's rate
 
@@ -39,10 +40,12 @@ class Inward:
         """
         begins_ns = self._returned * 1_000_000_000 // self._rate_out
         begins_ns -= self._taken * 1_000_000_000 // self._rate_in
-        made: NDArray[np.int16] = self._stream.resample_chunk(np.ascontiguousarray(samples))
+        made: NDArray[np.float32] = self._stream.resample_chunk(samples.astype(np.float32))
         self._taken += len(samples)
         self._returned += len(made)
-        return made, begins_ns
+        np.rint(made, out=made)
+        np.clip(made, -32768, 32767, out=made)
+        return made.astype(np.int16), begins_ns
 
 
 class Resampler:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -107,6 +108,29 @@ def test_a_microphone_that_comes_back_is_heard(pipeline: Pipeline) -> None:
     recordings.numbered(path, 100)
     pipeline.bus.wait_for(messages.MicFrame, lambda f: f.payload[:2] == b"\x05\x00")
     assert pipeline.bus.health("capture", since=pipeline.bus.now).ok
+
+
+def test_channels_that_cancel_each_other_are_told_of_and_one_of_them_is_heard(
+    pipeline: Pipeline,
+) -> None:
+    path = pipeline.directory / "balanced.wav"
+    left = np.random.default_rng(1).integers(-9000, 9000, 20 * pcm.RATE).astype(np.int16)
+    soundfile.write(path, np.stack((left, -left), axis=1), pcm.RATE)
+    settings = {"capture.device": f"file:{path}"}
+    mixed = pipeline.up("capture", settings)
+    health = pipeline.bus.health("capture", lambda h: not h.ok)
+    assert health.state.startswith("two channels in opposite phase, ")
+    assert mixed.end() == 0
+    [line] = mixed.matching(COMPLAINT)
+    assert "set capture.channel = 1" in line
+    since = pipeline.bus.now
+    third = pipeline.up("capture", settings | {"capture.channel": 3})
+    third.wait_line("capture.channel = 3: file .* has 2 channels, 1 to 2; 0 is the mix; trying")
+    assert not pipeline.bus.health("capture", since=since).ok
+    assert third.end() == 0
+    pipeline.up("capture", settings | {"capture.channel": 2})
+    expected = (-left[: pcm.FRAME]).tobytes()
+    pipeline.bus.wait_for(messages.MicFrame, lambda f: f.payload == expected)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from services.capture.__main__ import Capture
+from shared import config
 from shared.audio import devices, pcm
 from shared.stage import Stage
 from tests.support.standin import StandIn
@@ -24,6 +25,7 @@ class Microphone:
 
     def __init__(self, description: str) -> None:
         self.description = description
+        self.channels: str | None = None  # what is wrong with them
 
     def start(self, block: Callable[[bytes, int, bool], None]) -> None:
         self._block = block
@@ -37,13 +39,16 @@ class Microphone:
     def failure(self) -> str | None:
         return None
 
+    def fault(self) -> str | None:
+        return self.channels
+
 
 class Rig:
     """Capture with a microphone."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, description: str) -> None:
         self.microphone = Microphone(description)
-        monkeypatch.setattr(devices, "open_input", lambda _: self.microphone)
+        monkeypatch.setattr(devices, "open_input", lambda _spec, _channel: self.microphone)
         self.bus = StandIn()
         Capture(cast("Stage", self.bus))
 
@@ -67,12 +72,53 @@ def test_its_level_is_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(rig.bus.said) == 50
 
 
-def test_clipping_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clipping_is_counted_and_reported_once_when_it_is_more_than_occasional(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rig = Rig(monkeypatch, "portaudio 0 'loud'")
-    rig.second([32767, 0, 0, 0])
-    assert rig.bus.counters["clipped_samples"] == pcm.RATE // 4
-    assert "lower its level" in rig.bus.warnings[0]
-    assert rig.bus.ok
+    for _ in range(2):
+        rig.second([32767, 0, 0, 0])
+    assert rig.bus.counters["clipped_samples"] == pcm.RATE // 2
+    assert rig.bus.warnings == []
+    assert rig.well()
+    for _ in range(3):
+        rig.second([32767, 0, 0, 0])
+    (warning,) = rig.bus.warnings
+    assert "Lower its level" in warning
+    assert not rig.well()
+    assert rig.bus.state == "clips, 0 dBFS, peak 0, portaudio 0 'loud'"
+    for _ in range(10):
+        rig.second([3277, -3277])
+    assert rig.well()
+    assert rig.bus.logged[-1] == "the microphone has stopped clipping"
+
+
+@pytest.mark.parametrize("description", ["portaudio 0 'line'", "file '/tmp/a.wav', 24000 Hz"])
+def test_two_channels_in_opposite_phase_are_reported_as_that(
+    monkeypatch: pytest.MonkeyPatch, description: str
+) -> None:
+    rig = Rig(monkeypatch, description)
+    rig.microphone.channels = "the two channels cancel each other: set capture.channel = 1"
+    for _ in range(5):
+        rig.second([0])
+    assert not rig.well()
+    assert rig.bus.state.startswith("two channels in opposite phase, ")
+    assert rig.bus.warnings == [rig.microphone.channels]
+    assert rig.bus.counters["opposite_phase_s"] == 5
+    assert "dead_s" not in rig.bus.counters
+
+
+def test_the_channel_that_is_set_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def open_input(spec: str, channel: int) -> Microphone:
+        asked.append((spec, channel))
+        return Microphone(spec)
+
+    monkeypatch.setattr(devices, "open_input", open_input)
+    settings = config.Config(capture=config.Capture(device="portaudio:array", channel=5))
+    Capture(cast("Stage", StandIn(settings)))
+    assert asked == [("portaudio:array", 5)]
 
 
 def test_a_microphone_without_any_sound_is_not_well_until_there_is_some(

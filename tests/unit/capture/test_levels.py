@@ -58,6 +58,26 @@ def test_samples_at_full_scale_are_counted_both_ways() -> None:
     assert level.peak == 0
 
 
+@pytest.mark.parametrize("limit", [1100, 8000, 32000])
+def test_flat_tops_below_full_scale_are_clipped_too(limit: int) -> None:
+    levels = Levels()
+    frames(levels, np.clip(sine(1.5 * limit), -limit, limit))
+    level = levels.take()
+    assert level is not None
+    assert level.clipped > pcm.RATE // 3
+
+
+@pytest.mark.parametrize("amplitude", [900, 1040, 3277, 30_000])
+def test_a_hum_and_a_tone_have_no_flat_tops(amplitude: int) -> None:
+    levels = Levels()
+    at = np.arange(pcm.RATE) / pcm.RATE
+    for frequency in (50, 437, 6000):
+        frames(levels, np.rint(amplitude * np.sin(2 * np.pi * frequency * at)))
+        level = levels.take()
+        assert level is not None
+        assert level.clipped == 0
+
+
 def test_nothing_but_zeros_is_told_by_how_long_it_lasts() -> None:
     levels = Levels()
     frames(levels, np.ones(480))

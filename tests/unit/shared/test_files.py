@@ -77,6 +77,37 @@ def test_channels_are_mixed(tmp_path: Path) -> None:
     recording.close()
 
 
+@pytest.mark.parametrize(("channel", "value"), [(1, 16384), (2, 0), (3, 8192)])
+def test_one_channel_by_number(tmp_path: Path, channel: int, value: int) -> None:
+    columns = (np.full(480, 0.5), np.zeros(480), np.full(480, 0.25))
+    soundfile.write(tmp_path / "a.wav", np.stack(columns, axis=1), 24_000)
+    recording = files.Recording(str(tmp_path / "a.wav"), channel)
+    np.testing.assert_array_equal(pcm.to_array(recording.read(480)), value)
+    recording.close()
+    device = files.file_input(str(tmp_path / "a.wav"), channel)
+    assert f", 24000 Hz, channel {channel} of 3, latency" in device.description
+    device.stop()
+
+
+def test_a_channel_that_the_file_has_not_is_told(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros((480, 2)), 24_000)
+    with pytest.raises(DeviceError, match=r"capture\.channel = 3: file '.*a\.wav' has 2 channels"):
+        files.Recording(str(tmp_path / "a.wav"), 3)
+
+
+@pytest.mark.parametrize(("sign", "opposite"), [(1, False), (-1, True)])
+def test_a_file_with_two_channels_in_opposite_phase_says_so(
+    tmp_path: Path, sign: int, opposite: bool
+) -> None:
+    said = noise(24_000)
+    soundfile.write(tmp_path / "a.wav", np.stack((said, sign * said), axis=1), 24_000)
+    recording = files.Recording(str(tmp_path / "a.wav"))
+    heard = read_all(recording, 50)
+    recording.close()
+    assert bool(heard.any()) is not opposite
+    assert (recording.fault() is not None) is opposite
+
+
 @pytest.mark.parametrize(
     ("name", "subtype"),
     [("a.wav", "FLOAT"), ("a.wav", "PCM_24"), ("a.flac", "PCM_16"), ("a.ogg", "VORBIS")],

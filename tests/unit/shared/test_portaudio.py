@@ -49,8 +49,8 @@ class Speaker:
 class Microphone:
     """A started microphone and the blocks that it delivered."""
 
-    def __init__(self, fake: FakePortAudio) -> None:
-        self.device = PortAudioInput("")
+    def __init__(self, fake: FakePortAudio, channel: int = 0) -> None:
+        self.device = PortAudioInput("", channel)
         self.blocks: list[tuple[npt.NDArray[np.int16], int, bool]] = []
         self.device.start(
             lambda block, at, lost: self.blocks.append((pcm.to_array(block), at, lost))
@@ -275,6 +275,7 @@ def test_a_render_of_the_wrong_length_is_told(fake: FakePortAudio) -> None:
 
 
 def test_a_microphone_gives_what_it_hears(fake: FakePortAudio) -> None:
+    fake.devices = [fake.device("ears", inputs=1)]
     microphone = Microphone(fake)
     microphone.call(np.arange(240), adc=8.988)
     microphone.call(np.arange(48), pyaudio.paInputOverflow)
@@ -301,9 +302,74 @@ def test_a_microphone_mixes_the_first_two_channels(fake: FakePortAudio, channels
     microphone.device.stop()
 
 
+@pytest.mark.parametrize(
+    ("channel", "accepts", "tried"),
+    [
+        # Two, so that they can be mixed here; one or all where the device refuses two.
+        (0, {1, 2, 6}, [2]),
+        (0, {1, 6}, [2, 1]),
+        (0, {6}, [2, 1, 6]),
+        # All: a sound server mixes what it is not asked for into the others.
+        (1, {1, 2, 6}, [6]),
+        (5, {1, 2, 6}, [6]),
+        (1, {1, 2}, [6, 2]),
+    ],
+)
+def test_how_many_channels_a_microphone_is_opened_with(
+    fake: FakePortAudio, channel: int, accepts: set[int], tried: list[int]
+) -> None:
+    fake.devices = [fake.device("array", inputs=6)]
+    fake.accepts = lambda _rate, count: count in accepts
+    device = PortAudioInput("", channel)
+    assert fake.tried == [(24_000, count) for count in tried]
+    used = f", channel {channel} of {tried[-1]}" if channel else f", {tried[-1]} channels"
+    assert device.description == "portaudio 0 'array' at 24000 Hz" + (
+        (used if tried[-1] > 1 else "") + ", latency 8 ms"
+    )
+    device.stop()
+
+
+def test_one_channel_of_a_microphone_is_heard_alone(fake: FakePortAudio) -> None:
+    fake.devices = [fake.device("array", inputs=6)]
+    microphone = Microphone(fake, 5)
+    frames = np.tile(np.arange(100, 700, 100), (10, 1))
+    microphone.call(frames)
+    assert microphone.blocks[0][0].tolist() == [500] * 10
+    microphone.device.stop()
+
+
+def test_a_channel_that_the_microphone_has_not_is_told(fake: FakePortAudio) -> None:
+    with pytest.raises(DeviceError) as raised:
+        PortAudioInput("", 3)
+    assert str(raised.value) == (
+        "capture.channel = 3: microphone 'loud' has 2 channels, 1 to 2; 0 is the mix"
+    )
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_channels_in_opposite_phase_are_told(fake: FakePortAudio, rate: int) -> None:
+    fake.accepts = lambda asked, _channels: asked == rate
+    microphone = Microphone(fake)
+    said = np.random.default_rng(1).integers(-9000, 9000, 240)
+    for _ in range(30):
+        microphone.call(np.stack((said, -said), axis=1))
+    assert "opposite phase" in str(microphone.device.fault())
+    assert not any(block.any() for block, _, _ in microphone.blocks)
+    microphone.device.stop()
+
+
+def test_a_muted_microphone_is_all_zeros_when_it_is_resampled(fake: FakePortAudio) -> None:
+    fake.accepts = lambda asked, _channels: asked == 48_000
+    microphone = Microphone(fake)
+    for _ in range(30):
+        microphone.call(np.zeros((480, 2)))
+    assert not any(block.any() for block, _, _ in microphone.blocks)
+    microphone.device.stop()
+
+
 @pytest.mark.parametrize("rate", [48_000, 44_100, 16_000])
 def test_a_resampled_microphone_keeps_count_and_time(fake: FakePortAudio, rate: int) -> None:
-    fake.devices = [fake.device("ears", rate=rate)]
+    fake.devices = [fake.device("ears", inputs=1, rate=rate)]
     fake.accepts = lambda asked, _channels: asked == rate
     microphone = Microphone(fake)
     sound = np.zeros(rate // 2)
@@ -325,6 +391,7 @@ def test_a_resampled_microphone_keeps_count_and_time(fake: FakePortAudio, rate: 
 
 
 def test_an_overflow_is_told_even_when_there_is_nothing_to_give(fake: FakePortAudio) -> None:
+    fake.devices = [fake.device("ears", inputs=1)]
     fake.accepts = lambda asked, _channels: asked == 48_000
     microphone = Microphone(fake)
     while not microphone.blocks:

@@ -1,0 +1,114 @@
+"""Whether the microphone is none, but the speaker's own monitor. Pure.
+
+A sound server lists a source beside each speaker that records what the speaker plays, and such a
+source can be the default microphone. Then no person is ever heard. Two observations together prove
+a monitor: nothing but zeros while nothing is played, and the far end to the sample while something
+is. A microphone has noise. A microphone whose driver silences pauses hears the far end in a room,
+with reflections.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.echo.aligner import Aligned
+from shared.audio.pcm import FRAME, to_array
+
+Samples = NDArray[np.float32]
+
+#: The far end has been silent for so long that nothing of it can still come: 1 s, the longest delay
+#: that the canceller looks for.
+_LATEST = 50
+#: Frames of zeros that are believed, 0.5 s. A resampler that dithers makes zeros ±1.
+_BELIEVED, _DITHER = 25, 1
+#: Frames of the microphone that are compared with the far end, 1 s. They may come up to 0.1 s
+#: before it (the devices' stamps can be that far off), and up to _LATEST after it.
+_COMPARED, _SOONER = 50, 5
+_KEPT = _LATEST + _COMPARED + _SOONER
+#: The path of a monitor is a volume and a delay, with a resampler's few taps. So 16 taps around the
+#: delay, 0.7 ms, explain all but 0.3 % of the power (-25 dB).
+_TAPS, _REST = 16, 0.003
+#: A microphone whose mean power is below -70 dBFS, full scale 1, is not compared: it would be
+#: blurred by the rounding to 16 bits, -101 dBFS.
+_LOUD = 1e-7
+
+ADVICE = (
+    "the microphone is the speaker's own monitor: it hears what the speaker plays, and no person."
+    " Choose another one with capture.device (see bargein devices) or in the system's settings"
+)
+
+
+class MonitorCheck:
+    """Follows a microphone and the far end, frame by frame."""
+
+    def __init__(self) -> None:
+        #: Whether the microphone is the speaker's monitor.
+        self.found = False
+        self._silent = 0  # frames for which the far end has been silent
+        #: Whether each of the last frames with a silent far end was all zeros. They count if the
+        #: far end stays silent: a frame may be sooner than its far end.
+        self._quiet: deque[bool] = deque()
+        self._zeros = 0  # such frames in a row, up to _BELIEVED
+        self._sounds = 0  # frames with a far end since the last comparison
+        self._near: deque[Samples] = deque(maxlen=_KEPT)
+        self._far: deque[Samples] = deque(maxlen=_KEPT)
+
+    def add(self, aligned: Aligned) -> None:
+        """Add a frame of the microphone with its far end."""
+        if aligned.lost or aligned.realigned:
+            self._near.clear()
+            self._far.clear()
+            return
+        sounds = bool(aligned.far.any())
+        self._silent = 0 if sounds else self._silent + 1
+        if sounds:
+            self._quiet.clear()
+        elif self._silent > _LATEST:
+            samples = to_array(aligned.frame.payload)
+            self._quiet.append(bool(samples.max() <= _DITHER and samples.min() >= -_DITHER))
+        if len(self._quiet) > _SOONER:
+            zeros = self._quiet.popleft()
+            self._zeros = min(_BELIEVED, self._zeros + 1) if zeros else 0
+            self.found &= zeros
+        if self.found or self._zeros < _BELIEVED:
+            return
+        self._near.append(to_array(aligned.frame.payload).astype(np.float32) / np.float32(32768))
+        self._far.append(aligned.far)
+        self._sounds += sounds
+        if self._sounds >= _COMPARED and len(self._far) == _KEPT:
+            self._sounds = 0
+            self.found = is_copy(np.concatenate(self._near), np.concatenate(self._far))
+
+
+def is_copy(near: Samples, far: Samples) -> bool:
+    """Return whether the middle second of ``near`` is the far end, delayed and with one gain.
+
+    Both are _KEPT frames of the same time.
+    """
+    begin, length = _LATEST * FRAME, _COMPARED * FRAME
+    near = near[begin : begin + length]
+    power = float(np.dot(near, near))
+    if power < _LOUD * length:
+        return False
+    at = _place(near, far)
+    taps = np.lib.stride_tricks.sliding_window_view(far, _TAPS)
+    first = at - _TAPS // 2
+    if not 0 <= first <= len(taps) - length:
+        return False
+    taps = taps[first : first + length].astype(np.float64)
+    path, *_ = np.linalg.lstsq(taps.T @ taps, taps.T @ near, rcond=1e-9)
+    rest = near - taps @ path
+    return float(np.dot(rest, rest)) < _REST * power
+
+
+def _place(near: Samples, far: Samples) -> int:
+    """Return where in ``far`` the samples ``near`` are found, or most likely are."""
+    size = 1 << (len(far) + len(near)).bit_length()
+    products = np.fft.irfft(np.fft.rfft(far, size) * np.conj(np.fft.rfft(near, size)), size)
+    sums = np.concatenate(([0.0], np.cumsum(np.square(far, dtype=np.float64))))
+    powers = sums[len(near) :] - sums[: -len(near)]
+    powers = np.maximum(powers, 1e-3 * float(powers.max()) + 1e-12)
+    return int(np.argmax(np.square(products[: len(powers)]) / powers))
