@@ -52,12 +52,12 @@ class Echo:
 
     def _publish_ready(self, now_ns: int) -> None:
         for aligned, clean in self._chain.take(now_ns):
-            self._monitor.add(aligned)
             if aligned.lost:
                 self._stage.count("silent_frames")
             if clean.far:
                 self._removed_db.append(clean.removed_db)
             self._stage.publish(clean)
+            self._monitor.add(aligned)
 
     def _report(self) -> None:
         self._report_echo()

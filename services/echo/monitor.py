@@ -24,9 +24,9 @@ Samples = NDArray[np.float32]
 _LATEST = 50
 #: Frames of zeros that are believed, 0.5 s. A resampler that dithers makes zeros ±1.
 _BELIEVED, _DITHER = 25, 1
-#: Frames of the microphone that are compared with the far end, 1 s. They may come up to 0.1 s
-#: before it (the devices' stamps can be that far off), and up to _LATEST after it.
-_COMPARED, _SOONER = 50, 5
+#: Frames of the microphone that are compared with the far end, 0.5 s: some syllables. They may come
+#: up to 0.1 s before it (the devices' stamps can be that far off), and up to _LATEST after it.
+_COMPARED, _SOONER = 25, 5
 _KEPT = _LATEST + _COMPARED + _SOONER
 #: The path of a monitor is a volume and a delay, with a resampler's few taps. So 16 taps around the
 #: delay, 0.7 ms, explain all but 0.3 % of the power (-25 dB).
@@ -45,9 +45,9 @@ class MonitorCheck:
     """Follows a microphone and the far end, frame by frame."""
 
     def __init__(self) -> None:
-        #: Whether the microphone is the speaker's monitor.
-        self.found = False
-        self._silent = 0  # frames for which the far end has been silent
+        self._copies = False  # whether the far end was found to the sample, since the last noise
+        self._noisy = False  # whether the last frame with a silent far end was not all zeros
+        self._silent = _LATEST  # frames for which the far end has been silent
         #: Whether each of the last frames with a silent far end was all zeros. They count if the
         #: far end stays silent: a frame may be sooner than its far end.
         self._quiet: deque[bool] = deque()
@@ -55,6 +55,11 @@ class MonitorCheck:
         self._sounds = 0  # frames with a far end since the last comparison
         self._near: deque[Samples] = deque(maxlen=_KEPT)
         self._far: deque[Samples] = deque(maxlen=_KEPT)
+
+    @property
+    def found(self) -> bool:
+        """Whether the microphone is the speaker's monitor."""
+        return self._copies and self._zeros >= _BELIEVED
 
     def add(self, aligned: Aligned) -> None:
         """Add a frame of the microphone with its far end."""
@@ -70,23 +75,24 @@ class MonitorCheck:
             samples = to_array(aligned.frame.payload)
             self._quiet.append(bool(samples.max() <= _DITHER and samples.min() >= -_DITHER))
         if len(self._quiet) > _SOONER:
-            zeros = self._quiet.popleft()
-            self._zeros = min(_BELIEVED, self._zeros + 1) if zeros else 0
-            self.found &= zeros
-        if self.found or self._zeros < _BELIEVED:
+            self._noisy = not self._quiet.popleft()
+            self._zeros = 0 if self._noisy else min(_BELIEVED, self._zeros + 1)
+            self._copies &= not self._noisy
+        if self._noisy or self.found:
             return
         self._near.append(to_array(aligned.frame.payload).astype(np.float32) / np.float32(32768))
         self._far.append(aligned.far)
         self._sounds += sounds
         if self._sounds >= _COMPARED and len(self._far) == _KEPT:
             self._sounds = 0
-            self.found = is_copy(np.concatenate(self._near), np.concatenate(self._far))
+            self._copies = is_copy(np.concatenate(self._near), np.concatenate(self._far))
 
 
 def is_copy(near: Samples, far: Samples) -> bool:
-    """Return whether the middle second of ``near`` is the far end, delayed and with one gain.
+    """Return whether ``near`` holds the far end, delayed and with one gain.
 
-    Both are _KEPT frames of the same time.
+    Both are _KEPT frames of the same time. All but the first _LATEST and the last _SOONER frames of
+    ``near`` are compared.
     """
     begin, length = _LATEST * FRAME, _COMPARED * FRAME
     near = near[begin : begin + length]
