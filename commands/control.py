@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import time
+
+import zmq
 
 from commands import description
 from shared import bus, config, messages, registry
@@ -23,8 +26,8 @@ NAME = registry.of(messages.Control).publisher
 WAIT_S = 3.0
 #: How long to wait after that for observers such as the tap to subscribe as well, s.
 OBSERVERS_S = 0.1
-#: How long to wait at the end until the message has left this process, ms.
-LINGER_MS = 500
+#: How long to wait at the end until the message has left this process, s.
+LINGER_S = 0.5
 
 
 def main() -> int:
@@ -65,7 +68,10 @@ def main() -> int:
         print(f"control: no downlink reads from {directory}: is it running?", file=sys.stderr)
         return 1
     finally:
-        publisher.close(linger_ms=LINGER_MS)
+        publisher.close()
+        sent = threading.Thread(target=zmq.Context.instance().term, daemon=True)
+        sent.start()
+        sent.join(LINGER_S)
 
 
 if __name__ == "__main__":

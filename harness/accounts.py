@@ -46,8 +46,8 @@ HOLE_MS = 40
 SILENT_S = 2.0
 #: If a stage's last message is older than this, the stage may have messages to read, ns.
 BEHIND_NS = 100_000_000
-#: The frames that may be under way while they are counted, and the frames that a killed stage may
-#: lose.
+#: The frames that may be under way while they are counted, and the frames that a killed publisher
+#: may lose.
 UNDER_WAY, OF_A_RESTART = 12, 12
 
 
@@ -159,8 +159,11 @@ class Ledger:
     keep_sound: bool  # the samples that the device was given
     items: dict[str, Item] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)  # faults, such as more heard than received
-    _frames: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
-    _events: list[tuple[int, int, int]] = field(default_factory=list)
+    # What uplink and link had to read: when it was published, ns, and its place in its sequence. A
+    # frame's sequence is its stream. Frames that the microphone or echo lost leave a gap in the
+    # stream, and uplink accounts for the gap.
+    _frames: list[tuple[int, int, int]] = field(default_factory=list)  # ns, stream, frame
+    _events: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
     _uplinks: dict[int, _Count] = field(default_factory=dict)  # by pid
     _links: dict[int, _Count] = field(default_factory=dict)
     _sent: dict[int, int] = field(default_factory=dict)  # by session
@@ -218,7 +221,7 @@ class Ledger:
 
     def _listen(self) -> None:
         kinds: list[type[messages.Message]] = [
-            messages.MicFrame,
+            messages.MicClean,
             messages.ClientEvent,
             messages.LinkState,
             messages.Heard,
@@ -242,12 +245,13 @@ class Ledger:
     def _take(self, delivery: bus.Delivery[messages.Message]) -> None:
         stamp = delivery.stamp
         match delivery.message:
-            case messages.MicFrame():
-                self._frames.append((stamp.t, stamp.epoch, stamp.seq))
+            case messages.MicClean() as frame:
+                self._frames.append((stamp.t, frame.stream, frame.position // pcm.FRAME))
             case messages.ClientEvent():
                 self._events.append((stamp.t, stamp.epoch, stamp.seq))
-            case messages.SpeakerFrame() as frame:
-                self._sound[frame.stream].append((frame.played_ns, frame.position, frame.payload))
+            case messages.SpeakerFrame() as played:
+                sound = (played.played_ns, played.position, played.payload)
+                self._sound[played.stream].append(sound)
                 self._sound_ns = stamp.t
             case messages.LinkState() as link:
                 self._sent[link.session] = max(self._sent.get(link.session, 0), link.sent)
@@ -285,11 +289,11 @@ class Ledger:
 def _between(
     passed: Sequence[tuple[int, int, int]], first_ns: int, last_ns: int
 ) -> tuple[int, int]:
-    """Return how many messages were published in a time, and by how many processes."""
+    """Return how many places passed in a time, gaps included, and in how many sequences."""
     numbers: dict[int, list[int]] = defaultdict(list)
-    for at, epoch, seq in passed:
+    for at, sequence, place in passed:
         if first_ns <= at < last_ns:
-            numbers[epoch].append(seq)
+            numbers[sequence].append(place)
     total = sum(max(found) - min(found) + 1 for found in numbers.values())
     return total, max(1, len(numbers))
 

@@ -120,10 +120,10 @@ class _Outlet:
         self.observed = False
 
 
-#: A publisher that closes lets its sockets send for this long what is queued already, ms. With 0
-#: libzmq aborted a process once (session_base.cpp:233): a reader had disconnected while half of a
-#: message was on its way to it. A reader that reads needs less than 1 ms.
-LINGER_MS = 20
+#: A closed publisher goes on sending what is queued, until its process ends. If libzmq has to drop
+#: the queue instead (LINGER of 0 or more), and a reader that does not read disconnects at that
+#: moment, libzmq aborts the process (session_base.cpp:233).
+LINGER = -1
 
 
 class Publisher:
@@ -156,6 +156,7 @@ class Publisher:
         self, endpoint: str, topics: Sequence[Topic], directory: Path, network: Network
     ) -> zmq.Socket[bytes]:
         socket = _socket(zmq.XPUB, MAX_REQUEST)
+        socket.linger = LINGER
         socket.setsockopt(zmq.RCVHWM, REQUESTS_AHEAD)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         # Each reader has a queue of its own, shared by the endpoint's topics: the longest applies.
@@ -305,13 +306,13 @@ class Publisher:
                     _send(socket, frames)
                 outlet.hold = None
 
-    def close(self, linger_ms: int = LINGER_MS) -> None:
-        """Close the sockets; drop messages that are not sent within ``linger_ms``."""
+    def close(self) -> None:
+        """Close the sockets. Messages in their queues are sent while the process goes on."""
         for peers in self._peers.values():
             peers.close()
         self._peers.clear()
         for socket in self._sockets.values():
-            socket.close(linger_ms)
+            socket.close()
         self._sockets.clear()
 
 

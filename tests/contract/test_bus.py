@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -707,6 +709,12 @@ def test_a_socket_is_for_us_alone(wires: Wires) -> None:
         os.umask(before)
     for address in publisher.addresses:
         assert Path(address.removeprefix("ipc://")).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_publisher_that_ends_beside_a_reader_that_did_not_read(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.support.leaving", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_subscription_is_seen_while_frames_are_published(wires: Wires) -> None:

@@ -133,6 +133,6 @@ class Wires:
         """Close every publisher, subscriber and socket."""
         for opened in self._opened:
             if isinstance(opened, zmq.Socket):
-                opened.close(0)
+                opened.close(bus.LINGER if opened.type == zmq.XPUB else 0)
             else:
                 opened.close()
