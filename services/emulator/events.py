@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from services.emulator import settings
+from services.emulator import session_fields
 from services.emulator.schema import (
     Check,
     Refused,
@@ -122,18 +122,20 @@ def _input(value: Any, path: str) -> None:
 
 RESPONSE: Final[Check] = fields(
     {
-        "output_modalities": settings.MODALITIES,
-        "audio": fields({"output": fields({"voice": settings.VOICE, "format": settings.FORMAT})}),
+        "output_modalities": session_fields.MODALITIES,
+        "audio": fields(
+            {"output": fields({"voice": session_fields.VOICE, "format": session_fields.FORMAT})}
+        ),
         "instructions": text(),
-        "tools": settings.TOOLS,
-        "tool_choice": settings.TOOL_CHOICE,
+        "tools": session_fields.TOOLS,
+        "tool_choice": session_fields.TOOL_CHOICE,
         "parallel_tool_calls": flag,
-        "max_output_tokens": settings.MAX_OUTPUT_TOKENS,
+        "max_output_tokens": session_fields.MAX_OUTPUT_TOKENS,
         "metadata": mapping(text(512), most=16, longest_key=64),
         "conversation": choice("auto", "none"),
         "input": array(_input),
-        "prompt": settings.PROMPT,
-        "reasoning": settings.REASONING,
+        "prompt": session_fields.PROMPT,
+        "reasoning": session_fields.REASONING,
     }
 )
 

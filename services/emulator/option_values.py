@@ -1,0 +1,78 @@
+"""Readers of the values on the command line.
+
+A reader takes the text of a value and returns the value. argparse turns a ValueError into one line
+that contains the reader's ``__name__``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from services.emulator.options import GARBAGE, Stall
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a reader of numbers from ``low`` to ``high``."""
+
+    def read(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def count(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``low`` to ``high``."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
+        return value
+
+    read.__name__ = "whole number"
+    return read
+
+
+#: Reads a time in ms, of at most an hour.
+milliseconds = count(0, 3_600_000)
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Return the sizes in a list of byte counts."""
+    return tuple(count(1, 1 << 20)(part) for part in text.split(","))
+
+
+sizes.__name__ = "list of byte counts"
+
+
+def stall(text: str) -> Stall:
+    """Return the pause that ``AFTER:FOR`` describes."""
+    after, _, duration = text.partition(":")
+    return Stall(milliseconds(after), milliseconds(duration))
+
+
+stall.__name__ = "AFTER:FOR in ms"
+
+
+def garbage(text: str) -> tuple[str, ...]:
+    """Return the kinds of garbage in a list; all of them for ``all``."""
+    kinds = GARBAGE if text == "all" else tuple(text.split(","))
+    for kind in kinds:
+        if kind not in GARBAGE:
+            raise argparse.ArgumentTypeError(f"{kind!r} is none of all, {', '.join(GARBAGE)}")
+    return kinds
+
+
+def reply(text: str) -> str:
+    """Return what the assistant says, after a check."""
+    kind, _, argument = text.partition(":")
+    if kind == "tone":
+        number(0.1, 600)(argument)
+    elif not (text == "speech" or (kind == "clip" and argument)):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of speech, tone:<seconds>, clip:<name>")
+    return text
