@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared import registry
+from shared.printable import filter_output
 
 #: The exit code for a command line that cannot be read, as argparse has it.
 BAD_COMMAND_LINE = 2
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A command usually ends by raising SystemExit with its exit code.
     """
+    filter_output()
     line = list(sys.argv[1:] if arguments is None else arguments)
     if not line:
         print(usage(), file=sys.stderr)

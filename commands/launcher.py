@@ -25,6 +25,7 @@ from honcho.process import Process
 from commands import envfile
 from shared import parent
 from shared.exit_codes import CRASHED, RESTART
+from shared.printable import printable_lines
 from shared.signals import ending_signals
 
 #: The delay before a crashed stage is started again, s, after its first crash: a person hardly
@@ -82,6 +83,8 @@ class Launcher(Manager):  # type: ignore[misc]
 
     def __init__(self, printer: Any = None) -> None:
         super().__init__(printer)
+        # The printer's own escape sequences make the colours. ``_write`` filters the text.
+        self._printer.output = getattr(self._printer.output, "unfiltered", self._printer.output)
         self._process_ctor = _Keeper
         self._delays: dict[str, Delays] = {}
         self._began: dict[str, float] = {}
@@ -199,8 +202,11 @@ class Launcher(Manager):  # type: ignore[misc]
         self._system_print(f"{text}\n")
 
     def _write(self, message: Any) -> None:
+        text = message.data
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
         try:
-            self._printer.write(message)
+            self._printer.write(message._replace(data=printable_lines(text)))
         except OSError as error:
             # EIO: the terminal is gone. SIGHUP reports that too, unless SIGHUP is ignored. EPIPE:
             # the program that showed the output is gone, which was the conversation's window.

@@ -24,4 +24,6 @@ while True:
     # a final text is published again once it is known which of its words were heard
     if topic == b"transcript" and said["final"] and said["item_id"] not in printed:
         printed.add(said["item_id"])
-        print(f"{said['role']}: {said['text']}", flush=True)
+        # a terminal obeys control characters, so leave them out
+        text = "".join(c for c in said["text"] if c.isprintable())
+        print(f"{said['role']}: {text}", flush=True)

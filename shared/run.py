@@ -15,7 +15,7 @@ from shared import config
 from shared.directory import BusError
 from shared.exit_codes import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING
 from shared.lock import AlreadyRunning
-from shared.printable import printable
+from shared.printable import OneLine, filter_output
 from shared.realtime import endpoint
 from shared.signals import arm_signals
 from shared.stage import Failure, Stage
@@ -25,27 +25,16 @@ KEY_STAGE = "link"
 #: How long a thread may compute before another one gets the interpreter, s. The default of 5 ms
 #: would delay the callback of a sound device.
 SWITCH_S = 0.0005
-
-
 #: The most open files of a stage. The usual limit is 1024. Connections from strangers could use
 #: that up before they are cut off (shared/peers.py), and then link could not connect. systemd/ has
 #: the same number.
 DESCRIPTORS = 8192
 
 
-class _OneLine(logging.Formatter):
-    """Formats a record as one printable line: a text may come from a server or from a person."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(" ".join(super().format(record).split()))
-
-
 def set_up_log(level: str) -> logging.Logger:
     """Send the log to standard error, one line per record, and return it."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        _OneLine("%(asctime)s.%(msecs)03d %(levelname).1s %(message)s", "%H:%M:%S")
-    )
+    handler.setFormatter(OneLine("%(asctime)s.%(msecs)03d %(levelname).1s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=getattr(logging, level.upper()), handlers=[handler], force=True)
     return logging.getLogger("bargein")
 
@@ -79,6 +68,7 @@ def run(
     ``set_up`` subscribes, opens the stage's device and registers its timers. ``list_devices``
     returns the text that ``--list-devices`` prints; None: the stage has no such option.
     """
+    filter_output()
     if name != KEY_STAGE:
         os.environ.pop(endpoint.KEY_VARIABLE, None)
     # Nobody else may read a lock, a socket or a recording.

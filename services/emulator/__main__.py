@@ -14,6 +14,7 @@ from services.emulator.clips import VoiceError
 from services.emulator.options import BadOption, Options
 from services.emulator.server import Emulator
 from shared import parent, signals
+from shared.printable import OneLine, filter_output
 
 log = logging.getLogger("emulator")
 
@@ -26,17 +27,15 @@ SHUTDOWN_S = 0.8
 
 def main(argv: Sequence[str]) -> int:
     """Run with these arguments until a signal arrives, and return the exit code."""
+    filter_output()
     try:
         options = parse(argv)
     except BadOption as error:
         print(f"emulator: {error}", file=sys.stderr)
         return BAD_OPTIONS
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=options.log_level.upper(),
-        format="%(asctime)s.%(msecs)03d emulator  %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s.%(msecs)03d emulator %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
     # The library logs every connection, and a traceback for each connection that breaks.
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
     return asyncio.run(_run(options))

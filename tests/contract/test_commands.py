@@ -72,3 +72,25 @@ def test_the_launcher_gives_the_stages_what_python_dotenv_reads(tmp_path: Path) 
     )
     assert "got Don't say" in done.stdout, done.stderr
     assert "got Don't say#1 please a#b\n" in done.stdout
+
+
+def test_no_command_prints_what_a_terminal_obeys() -> None:
+    """Each command refuses this option, and most of them print it."""
+    odd = "--\x1b]0;title\x07\u202e\x9b2J"
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", "commands", name, odd],
+            cwd=config.ROOT,
+            env={**os.environ, "BARGEIN_BUS__DIRECTORY": "/nowhere/bus"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for name in (*cli.ROWS, odd)
+    }
+    printed = {name: one.communicate()[0].decode() for name, one in running.items()}
+    for name, text in printed.items():
+        assert running[name].returncode != 0, name
+        assert text.replace("\n", "").isprintable(), name
+    showing = [name for name, text in printed.items() if "title" in text]
+    assert len(showing) > len(printed) / 2, printed

@@ -71,7 +71,7 @@ def end(running: Running, number: signal.Signals) -> tuple[int, str]:
 def test_the_first_lines_say_where_what_and_which_faults() -> None:
     with emulator("--reply", "tone:3", "--late", "600", "--stall", "1000:800") as running:
         first, second, third = running.lines
-        stamp = r"^\d\d:\d\d:\d\d\.\d{3} emulator  "
+        stamp = r"^\d\d:\d\d:\d\d\.\d{3} emulator "
         assert re.match(
             stamp + r"listens at ws://127\.0\.0\.1:[1-9]\d*/v1/realtime, accepts", first
         )

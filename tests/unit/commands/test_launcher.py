@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import signal
 
 import pytest
+from honcho.printer import Message, Printer
 
 from commands import launcher
 from shared import exit_codes
+from shared.printable import Filtered
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,18 @@ def test_a_restart_that_somebody_asked_for_is_at_once_and_counts_as_no_crash() -
     delays = launcher.Delays()
     assert delays.after(exit_codes.RESTART, 1.0) == 0.0
     assert delays.after(exit_codes.CRASHED, 1.0) == launcher.FIRST_S
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("text", [b"said \x1b[2J\xe2\x80\xae\xff\n", "said \x1b[2J\u202e\ufffd\n"])
+def test_a_line_of_a_stage_is_filtered_and_the_colours_stay(text: bytes | str) -> None:
+    terminal = _Terminal()
+    stages = launcher.Launcher(Printer(Filtered(terminal)))
+    stages._write(Message("line", text, dt.datetime.now(dt.UTC), "link", "31"))
+    written = terminal.getvalue()
+    assert written.startswith("\x1b[0m\x1b[31m")
+    assert written.endswith("| \x1b[0msaid \\u001b[2J\\u202e\ufffd\n")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 
 import pytest
 
-from shared.printable import printable
+from shared.printable import Filtered, filter_output, printable
 
 pytestmark = pytest.mark.unit
 
@@ -37,3 +38,22 @@ def test_every_character_prints_and_json_keeps_its_meaning() -> None:
         assert (shown := printable(character)).isprintable()
         if not character.isprintable():
             assert json.loads(f'"{shown}"') == character
+
+
+def test_a_filtered_stream_keeps_lines_and_nothing_else() -> None:
+    inner = io.StringIO()
+    stream = Filtered(inner)
+    print("one\n\ttwo\x1b[2J", "\u202ethree\r", file=stream, flush=True)
+    assert inner.getvalue() == "one\n\ttwo\\u001b[2J \\u202ethree\\u000d\n"
+    assert stream.write("\x9b") == 1
+    assert not stream.isatty()
+
+
+def test_output_is_filtered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", inner)
+    monkeypatch.setattr(sys, "stderr", None)
+    filter_output()
+    filter_output()
+    print("\x1b")
+    assert inner.getvalue() == "\\u001b\n"
