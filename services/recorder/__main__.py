@@ -2,7 +2,7 @@
 
 A conversation does not need this stage, and nothing is recorded unless it is started. It writes
 ``conversation.wav`` and ``conversation.json`` to ``recorder.directory``, and ends by itself after
-``recorder.seconds``.
+``recorder.seconds``. After twelve hours it goes on in ``conversation-2.wav``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import soundfile
 
+from services.recorder.sound_files import SoundFiles, create_private
 from services.recorder.timeline import Timeline
 from shared import messages
 from shared.audio import pcm
@@ -51,13 +52,13 @@ class Recorder:
         #: Role and text of each item, by the item's id, oldest first.
         self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._characters = 0  # in these texts
-        self._file: soundfile.SoundFile | None = None
+        self._files: SoundFiles | None = None  # None: they cannot be written any more
+        self._paths: list[Path] = []  # of these files
         path = self._directory / "conversation.wav"
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._file = soundfile.SoundFile(
-                _create_private(path), "w", pcm.RATE, 2, "PCM_16", format="WAV"
-            )
+            self._files = SoundFiles(self._directory)
+            self._paths = self._files.paths
         except (OSError, soundfile.SoundFileError) as error:
             raise Failure(f"cannot write {path}: {error}: choose another directory") from None
         stage.subscribe(messages.MicClean, self._on_mic)
@@ -112,11 +113,13 @@ class Recorder:
 
     def _write(self, keep: int) -> None:
         """Write all sound but the newest ``keep`` samples."""
-        if self._file is None:
+        if self._files is None:
             return
         try:
-            self._file.write(self._timeline.take(keep))
-            self._file.flush()
+            if self._files.write(self._timeline.take(keep)):
+                path = self._paths[-1]
+                self._stage.state = f"recording {path}"
+                self._stage.log.info("the last file is full: recording %s", path)
         except (OSError, soundfile.SoundFileError) as error:
             self._give_up(error)
 
@@ -127,19 +130,21 @@ class Recorder:
             " directory; the conversation goes on, its recording ends here",
         )
         self._stage.ok = False
-        file, self._file = self._file, None
-        if file is not None:
+        files, self._files = self._files, None
+        if files is not None:
             try:
-                file.close()
+                files.close()
             except (OSError, soundfile.SoundFileError):
                 pass  # the warning above says why
 
     def _close(self) -> None:
         self._write(0)
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._files is not None:
+            self._files.close()
+            self._files = None
         record = {
+            # of this recording: a file of an earlier one may be beside them
+            "files": [path.name for path in self._paths],
             "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "interruptions": list(self._interruptions),
             "transcripts": [
@@ -149,17 +154,10 @@ class Recorder:
         }
         path = self._directory / "conversation.json"
         try:
-            with os.fdopen(_create_private(path), "wb") as file:
+            with os.fdopen(create_private(path), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
         except OSError as error:
             self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")
-
-
-def _create_private(path: Path) -> int:
-    """Create or empty a file that only its owner can read; return its descriptor."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return descriptor
 
 
 def main() -> int:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import cast
 
 import msgspec
+import numpy as np
 import pytest
+import soundfile
 
 from services.recorder import __main__ as recorder
+from services.recorder import sound_files
 from shared import messages
+from shared.audio import pcm
 from shared.config import Config
 from shared.config import Recorder as Settings
 from shared.stage import Stage
@@ -53,3 +58,40 @@ def test_the_last_of_all_that_was_said_is_kept(
         ("item_19", 15),
         ("item_100", 80),
     ]
+
+
+def test_a_full_file_is_followed_by_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A WAV file holds 4 GiB: the header of a longer one would have a wrong length."""
+    assert sound_files.MOST_SAMPLES * sound_files.CHANNELS * pcm.SAMPLE_BYTES < 2**32 - 100
+    monkeypatch.setattr(sound_files, "MOST_SAMPLES", 1000)
+    config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
+    bus = StandIn(config)
+    recorder.Recorder(cast("Stage", bus))
+    now = time.monotonic_ns()
+    count = 10 * pcm.FRAME
+    sound = np.arange(count, dtype="<i2")
+    for n, frame in enumerate(sound.reshape(10, -1)):
+        at_ns = now + n * 20_000_000
+        bus.deliver(
+            messages.MicClean(
+                stream=1,
+                position=n * pcm.FRAME,
+                captured_ns=at_ns,
+                overflows=0,
+                payload=frame.tobytes(),
+            )
+        )
+    bus.tick()
+    bus.close()
+    record = json.loads((tmp_path / "conversation.json").read_bytes())
+    assert record["files"] == ["conversation.wav", *(f"conversation-{n}.wav" for n in range(2, 6))]
+    parts = []
+    for name in record["files"]:
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        parts.append(soundfile.read(tmp_path / name, dtype="int16")[0])
+    assert [len(part) for part in parts] == [1000, 1000, 1000, 1000, count - 4000]
+    assert np.concatenate(parts)[:, 0].tolist() == sound.tolist()
+    assert bus.state == f"recording {tmp_path}/conversation-5.wav"
+    assert bus.logged[-1].startswith("the last file is full: recording ")
