@@ -22,6 +22,7 @@ from shared import codec, messages, registry
 from shared.clocks import Clock
 from shared.directory import BusError
 from shared.network import LOCAL, Network
+from shared.numbers import Numbers
 from shared.peers import Peers
 from shared.poller import Ready
 from shared.readers import Audience, Frames, Hold, subscription
@@ -134,7 +135,9 @@ class Publisher:
 
     def __init__(self, stage: str, directory: Path, network: Network = LOCAL) -> None:
         self.stage = stage
-        self._epoch = time.time_ns() // 1000
+        #: The epoch and the stage's other numbers that only grow.
+        self.numbers = Numbers(directory, stage)
+        self._epoch = self.numbers.next()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
@@ -142,6 +145,7 @@ class Publisher:
         # The ipc files that we bound, with their inodes.
         self._files: dict[Path, int] = {}
         self.addresses: list[str] = []
+        self._bound: dict[str, zmq.Socket[bytes]] = {}  # by address
         #: The names of the topics that somebody consumes or observes.
         self.subscribed: frozenset[str] = frozenset()
         rows = registry.published_by(stage)
@@ -168,16 +172,20 @@ class Publisher:
             network.prepare(socket, endpoint, listens=True)
             self._peers[socket] = Peers(where, socket, time.monotonic)
             socket.bind(where)
-            if where.startswith("ipc://"):
-                path = Path(where.removeprefix("ipc://"))
-                path.chmod(0o600)
-                self._files[path] = path.stat().st_ino
+            self._note_file(where)
         except (zmq.ZMQError, OSError) as error:
             self.close()
             socket.close()
             raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None
         self.addresses.append(where)
+        self._bound[where] = socket
         return socket
+
+    def _note_file(self, where: str) -> None:
+        if where.startswith("ipc://"):
+            path = Path(where.removeprefix("ipc://"))
+            path.chmod(0o600)
+            self._files[path] = path.stat().st_ino
 
     @property
     def sockets(self) -> list[zmq.Socket[bytes]]:
@@ -225,25 +233,43 @@ class Publisher:
             _send(socket, (outlet.name, header, payload))
         return now
 
-    def lost_endpoint(self) -> str:
-        """Return what has happened to an endpoint, and how to repair it, or "" if all is well.
+    @property
+    def removed(self) -> list[Path]:
+        """The files of endpoints that were removed: no new reader finds them.
 
-        Binding an ipc address replaces the file of its owner without an error. Then new readers
-        connect to the other process, and nobody notices that two processes run as one stage.
+        Raises BusError if another process has taken an endpoint. Binding an ipc address replaces
+        the file of its owner without an error. Then new readers connect to the other process, and
+        nobody notices that two processes run as one stage.
         """
+        removed = []
         for path, inode in self._files.items():
             try:
                 found = path.stat().st_ino
             except FileNotFoundError:
-                return f"{path}: the endpoint was removed: start {self.stage} again"
+                removed.append(path)
+                continue
             except OSError:
                 continue  # It is there, but cannot be looked at now.
             if found != inode:
-                return (
+                raise BusError(
                     f"{path}: another process runs as {self.stage} and has taken the endpoint:"
                     f" end that process or this one (each process must hold {self.stage}.lock)"
                 )
-        return ""
+        return removed
+
+    def bind_again(self, removed: Iterable[Path]) -> None:
+        """Bind endpoints whose files were removed. The readers that have connected stay connected.
+
+        Raises BusError if an endpoint cannot be bound.
+        """
+        for path in removed:
+            where = f"ipc://{path}"
+            try:
+                self._bound[where].bind(where)
+                self._note_file(where)
+            except (zmq.ZMQError, OSError) as error:
+                raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None
+        self.numbers.keep()
 
     def repeat_state(self) -> None:
         """Send every state topic's last message again, except the health; drop expired holds.

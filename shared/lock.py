@@ -18,6 +18,29 @@ class AlreadyRunning(Exception):
     """Raised when another process holds a stage's lock."""
 
 
+def is_held(stage: str, directory: Path, descriptor: int) -> bool:
+    """Return whether a stage's lock is still in its place in the directory.
+
+    Without its file, a lock does not keep a second copy of the stage out.
+    """
+    try:
+        return os.path.samestat((directory / f"{stage}.lock").stat(), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def keep_lock(stage: str, directory: Path, descriptor: int) -> int:
+    """Return the descriptor of a stage's lock: a new one if the lock's file was removed.
+
+    Raises as take_lock does: AlreadyRunning if a second copy of the stage has taken the lock.
+    """
+    if is_held(stage, directory, descriptor):
+        return descriptor
+    again = take_lock(stage, directory)
+    os.close(descriptor)
+    return again
+
+
 def take_lock(stage: str, directory: Path) -> int:
     """Take a stage's lock for as long as this process lives. Return the lock's file descriptor.
 

@@ -5,8 +5,9 @@ decibels. Positions and lengths of audio are in samples at 24 kHz. Audio is mono
 field is a float, so no reader has to guard against NaN.
 
 A language whose numbers are doubles can hold every field. Counts that start from the wall clock
-(``epoch``, ``session``, ``stream``) are microseconds since 1970, which stay below 2^53. Times stay
-below it for 104 days after the machine has started; then a double rounds them by 1 ns.
+(``epoch``, ``session``, ``stream``) are microseconds since 1970, which stay below 2^53. Each is
+larger than the one before, even if the clock was set back: see shared/numbers.py. Times stay below
+2^53 for 104 days after the machine has started; then a double rounds them by 1 ns.
 """
 
 from __future__ import annotations

@@ -114,6 +114,11 @@ def run(
     try:
         set_up(stage)
         return stage.loop()
+    except AlreadyRunning as error:
+        # The bus directory was emptied, and a second copy has taken this stage's place.
+        log.error("%s", error)
+        stage.close()
+        return RUNNING
     except Failure as error:
         log.error("%s", error)
         stage.close()

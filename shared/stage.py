@@ -18,9 +18,9 @@ from typing import Any, TypeVar, cast
 
 from shared import bus, config, messages, network, registry
 from shared.arrivals import Arrivals
-from shared.directory import prepare_directory
+from shared.directory import BusError, prepare_directory
 from shared.exit_codes import DONE
-from shared.lock import take_lock
+from shared.lock import is_held, keep_lock, take_lock
 from shared.poller import Poller, Ready
 
 #: Seconds between two healths of a stage. State topics are repeated as often.
@@ -92,6 +92,10 @@ class Stage:
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
         return self.publisher.publish(message)
+
+    def number(self) -> int:
+        """Return a number that is larger than each one before it, also those before a restart."""
+        return self.publisher.numbers.next()
 
     def every(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` every ``seconds``, for the first time after ``seconds``."""
@@ -250,8 +254,7 @@ class Stage:
                 "a reader with too many subscriptions, or one of too many connections without any,"
                 " was cut off",
             )
-        if lost := self.publisher.lost_endpoint():
-            raise Failure(lost)
+        self._keep_place()
         self.publisher.repeat_state()
         silent, off_rate = self._arrivals.judge(time.monotonic())
         health = messages.Health(
@@ -264,6 +267,27 @@ class Stage:
             off_rate=off_rate,
         )
         self.publisher.publish(health, registry.health(self.name))
+
+    def _keep_place(self) -> None:
+        """Make what was removed from the bus directory again: by a logout, or by a cleaner of /tmp.
+
+        Otherwise new readers would not find this stage, and a second copy would not be refused.
+        Raises AlreadyRunning if a second copy runs, and Failure if the place cannot be kept.
+        """
+        try:
+            removed = self.publisher.removed
+            if removed or not is_held(self.name, self.directory, self._lock):
+                # Somebody else may have made a directory of this name.
+                prepare_directory(self.directory)
+                self._lock = keep_lock(self.name, self.directory, self._lock)
+                self.publisher.bind_again(removed)
+                self.count(
+                    "removed",
+                    warning=f"{self.directory} was emptied, {self.name} has made its files again:"
+                    " set bus.directory to a place that nobody cleans",
+                )
+        except BusError as error:
+            raise Failure(str(error)) from None
 
     def close(self) -> None:
         """Close what the stage opened, then the bus. Calls after the first do nothing."""

@@ -6,7 +6,6 @@ frames and publishes them.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 from services.capture.condition import Condition, Fault
@@ -30,7 +29,7 @@ class Capture:
         self._stage = stage
         self._blocks: deque[tuple[bytes, int, bool]] = deque()  # from the device's thread
         self._framer = Framer()
-        self._stream = 0  # wall clock when the device was opened, µs
+        self._stream = 0  # the number of the device's opening
         self._overflows = 0
         self._pending = 0  # samples that have not woken the loop yet: less than one frame
         self._levels = Levels()
@@ -45,7 +44,7 @@ class Capture:
     def _open(self) -> InputDevice:
         settings = self._stage.config.capture
         device = devices.open_input(settings.device, settings.channel)
-        self._stream, self._overflows = time.time_ns() // 1000, 0
+        self._stream, self._overflows = self._stage.number(), 0
         self._condition, self._fault = Condition(), None
         self._framer.restart()
         self._pending = 0

@@ -22,6 +22,7 @@ from services.downlink.server_events import ServerEvents
 from shared import messages
 from shared.bus import Delivery
 from shared.config import masked_text
+from shared.numbers import Numbers
 from shared.run import run
 from shared.stage import Stage
 
@@ -35,9 +36,9 @@ class Downlink:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         config = stage.config
-        # Generations count from the clock, in ms, so that a restarted downlink is never behind the
-        # one before it.
-        first = time.time_ns() // 1_000_000
+        # Of generations and answers: a restarted downlink is never behind the one before it.
+        self._numbers = Numbers(stage.directory, "generation", unit_ns=1_000_000)
+        first = self._numbers.next()
         self._replies = Replies(generation=first)
         self._history = History()
         self._file = HistoryFile(stage.directory, config.downlink.keep_history)
@@ -82,6 +83,7 @@ class Downlink:
         """
         flush = self._replies.flush(cause, event_ns)
         self._stage.publish(flush)
+        self._numbers.reached(flush.generation)
         self._history.flushed(flush)
         if event_ns:
             self._decisions.flushed(flush.generation, time.monotonic_ns())
@@ -113,6 +115,7 @@ class Downlink:
                 self._stage.counters["resumes"] += 1
             self._decision = decision
             self._stage.publish(decision)
+            self._numbers.reached(decision.answer)
         now_ns = time.monotonic_ns()
         due_ns = self._decisions.due_ns(now_ns)
         if due_ns and due_ns != self._decision_due_ns:
@@ -170,6 +173,7 @@ class Downlink:
         if heard.generation > self._replies.generation:
             self._publishing.publish_soon()
         self.publish(self._replies.heard(heard))
+        self._numbers.reached(self._replies.generation)
         if self._abandoned.look(self._replies.unfinished(heard), time.monotonic_ns()):
             self.flush("abandoned", 0)
         self.weigh()

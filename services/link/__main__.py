@@ -85,8 +85,7 @@ class Link:
         if isinstance(outcome, endings.Lost | endings.Refused):
             self._on_ending(outcome)
         elif outcome is not None:
-            # later than every session before it, even if the clock was set back
-            session = max(self._session + 1, time.time_ns() // 1000)
+            session = self._stage.number()
             try:
                 self._use(Connection(outcome, session))
             except Ended as ended:

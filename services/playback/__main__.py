@@ -41,7 +41,7 @@ class Playback:
         # another socket, so reply.state can be the first to name a new generation.
         self._generation = 0
         self._framer = Framer()
-        self._stream = 0  # when the device was opened, microseconds since 1970
+        self._stream = 0  # the number of the device's opening
         self._published: messages.Heard | None = None
         stage.subscribe(messages.Flush, self._on_flush)
         stage.subscribe(messages.ReplyAudio, self._on_audio)
@@ -63,7 +63,7 @@ class Playback:
 
     def _open_device(self) -> OutputDevice:
         device = devices.open_output(self._stage.config.playback.device)
-        self._stream = time.time_ns() // 1000
+        self._stream = self._stage.number()
         self._framer.restart()
         self._callback.restart()
         device.start(self._callback.render)

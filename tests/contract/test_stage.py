@@ -19,7 +19,7 @@ import shared.stage
 from shared import bus, config, messages, registry
 from shared.directory import BusError
 from shared.exit_codes import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING
-from shared.lock import AlreadyRunning
+from shared.lock import AlreadyRunning, take_lock
 from shared.realtime import endpoint
 from shared.stage import Failure, Stage
 from tests.support.frames import audio, frames, mic
@@ -273,13 +273,98 @@ def test_it_ends_when_another_process_takes_its_endpoint(
     assert (wires.directory / f"{endpoint}.ipc").is_socket()
 
 
+def flush() -> messages.Flush:
+    return messages.Flush(
+        generation=1, session=1, cause="control", event_ns=0, received=[], interrupted=[], active=[]
+    )
+
+
+def empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        path.unlink()
+
+
+def remove(directory: Path) -> None:
+    empty(directory)
+    directory.rmdir()
+
+
 @pytest.mark.usefixtures("quick")
-def test_it_ends_when_its_endpoint_is_removed(open_stage: Open, wires: Wires) -> None:
+@pytest.mark.parametrize(
+    "clean",
+    [
+        lambda directory: (directory / "downlink.ipc").unlink(),
+        lambda directory: (directory / "downlink.lock").unlink(),
+        lambda directory: (directory / "flush.ipc").unlink(),
+        empty,
+        remove,
+    ],
+    ids=["endpoint", "lock", "second endpoint", "emptied", "directory"],
+)
+def test_it_makes_again_what_was_removed(
+    open_stage: Open,
+    wires: Wires,
+    caplog: pytest.LogCaptureFixture,
+    clean: Callable[[Path], None],
+) -> None:
+    stage = open_stage("downlink")
+    before = wires.subscriber(messages.Flush, registry.health("downlink"), observer=True)
+    later: list[bus.Subscriber] = []
+    seen: dict[str, bus.Delivery[messages.Message]] = {}
+    flushes: list[int] = []
+
+    def look() -> None:
+        """Clean the directory when the first reader is there, then wait for a second one."""
+        while (old := before.receive()) is not None:
+            if isinstance(old.message, messages.Flush):
+                flushes.append(old.message.generation)
+            elif not later and "flush" in stage.publisher.subscribed:
+                clean(wires.directory)
+                later.append(wires.subscriber(messages.Flush, registry.health("downlink")))
+        if later and (new := later[0].receive()) is not None:
+            seen[new.topic.name] = new
+            stage.publish(flush())
+        if len(seen) == 2 and flushes:
+            # A second copy is refused again.
+            with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
+                take_lock("downlink", wires.directory)
+            assert wires.directory.stat().st_mode & 0o777 == 0o700
+            stage.stop()
+
+    stage.every(0.01, look)
+    assert stage.loop() == DONE
+    # The reader that had connected has missed nothing.
+    assert before.faults.lost == {}
+    assert flushes[0] == 1
+    assert stage.counters["removed"] == 1
+    assert f"{wires.directory} was emptied" in caplog.text
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_ends_if_a_second_copy_has_come_before(
+    run: Run, wires: Wires, caplog: pytest.LogCaptureFixture
+) -> None:
+    def come(stage: Stage) -> None:
+        empty(wires.directory)
+        taken.append(take_lock("capture", wires.directory))
+
+    taken: list[int] = []
+    assert run(set_up=lambda stage: stage.after(0.1, lambda: come(stage))) == RUNNING
+    os.close(taken[0])
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith("capture is already running (pid ")
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_ends_if_its_place_is_no_longer_safe(open_stage: Open, wires: Wires) -> None:
+    def replace() -> None:
+        remove(wires.directory)
+        wires.directory.mkdir()
+        wires.directory.chmod(0o777)
+
     stage = open_stage("capture")
-    stage.after(0.1, (wires.directory / "capture.ipc").unlink)
-    with pytest.raises(
-        Failure, match=r"capture\.ipc: the endpoint was removed: start capture again"
-    ):
+    stage.after(0.1, replace)
+    with pytest.raises(Failure, match="open to other users"):
         stage.loop()
 
 

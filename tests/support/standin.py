@@ -24,6 +24,7 @@ class StandIn:
         self.counters: Counter[str] = Counter()
         self.warnings: list[str] = []
         self.ok, self.state = True, ""
+        self._number = 0
         self.said: list[messages.Message] = []
         self.handlers: dict[type[messages.Message], Callable[[Delivery[Any]], None]] = {}
         self.timers: list[Callable[[], None]] = []
@@ -32,6 +33,10 @@ class StandIn:
         self._close: list[Callable[[], None]] = []
 
     # The methods of Stage that a stage's logic calls.
+
+    def number(self) -> int:
+        self._number += 1
+        return self._number
 
     def subscribe(
         self, kind: type[messages.Message], handler: Callable[[Delivery[Any]], None]
