@@ -124,15 +124,24 @@ def start(env: dict[str, str]) -> int:
     return launcher.returncode or 0
 
 
+def _silence(each: Interruption) -> str:
+    """Return how long after the event the speaker was silent, or why nobody knows."""
+    if each.event_ns and each.silent_ns:
+        return f"{(each.silent_ns + each.latency_ns - each.event_ns) / 1e6:.1f} ms"
+    if each.event_ns:
+        return "not reported"
+    return {"abandoned": "nothing played", "lost flush": "flush was lost"}.get(
+        each.cause, "not known"
+    )
+
+
 def table(record: Record) -> str:
     """Return the interruptions as a table."""
     if not record.interruptions:
         return "no interruptions"
     rows = [f"{'when':>9}  {'event to silence':>16}  heard"]
     for each in record.interruptions:
-        silence = f"{(each.silent_ns + each.latency_ns - each.event_ns) / 1e6:.1f} ms"
-        if not each.event_ns:
-            silence = "nothing played" if each.cause == "abandoned" else "flush was lost"
+        silence = _silence(each)
         when = f"{each.at_ms // 60000:d}:{each.at_ms % 60000 / 1000:06.3f}"
         heard = ", ".join(
             f"{r['heard_ms'] / 1000:.2f} s of {r['received_ms'] / 1000:.2f} s ({r['action']}"

@@ -2,8 +2,8 @@
 
 A topic is judged by its row in the registry:
 
-- *live* topics are published all the time, at their rate: they are silent without a message for ten
-  periods, and off their rate outside 0.8 to 1.2 of it;
+- *live* topics are published all the time, at their rate. A live topic is silent after ten periods
+  without a message, but not before 3 s. It is off its rate outside 0.8 to 1.2 of the rate;
 - *state* topics are repeated at their rate from their first message on: they are silent without a
   message for ten periods after that;
 - other topics are published when something happens, so their silence says nothing.
@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 
 from shared.registry import Queue, Topic
 
-#: A topic is silent after this many periods without a message,
-PERIODS = 10
-#: but not before this time, s: a restarted publisher is back within it.
-PATIENCE_S = 3.0
+#: A topic is silent after this many periods without a message, but not before PATIENCE_S, s: a
+#: restarted publisher is back within that time.
+PERIODS, PATIENCE_S = 10, 3.0
 #: The rate is measured over this many calls of ``judge``: 5 s at one per second.
 WINDOW = 5
 #: The rates that are accepted, as parts of the nominal rate.

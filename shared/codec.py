@@ -59,11 +59,12 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
 def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
     """Return the message of type ``kind`` that the bytes are, and its stamp.
 
-    A missing field gets its default. Fields that ``kind`` does not have are ignored. A whole number
-    may be written as a float, as some languages do.
+    A missing field gets its default. A missing field without a default is an error. Fields that
+    ``kind`` does not have are ignored. A whole number may be written as a float, as some languages
+    do.
 
-    Raises BadMessage, with the reason, for a message of another bus version, a field that is
-    missing or of the wrong type, and a header or payload over its limit.
+    Raises BadMessage, with the reason, for a message of another bus version, a missing field
+    that has no default, a field of the wrong type, and a header or payload over its limit.
     """
     if len(header) > MAX_HEADER:
         raise BadMessage(f"header of {len(header)} bytes, at most {MAX_HEADER} allowed")

@@ -156,8 +156,8 @@ class LinkState(Message, frozen=True, kw_only=True):
     """``waiting``: until the next try; ``refused``: the server does not accept us, and link has
     stopped trying."""
     session: Count = 0
-    """The session, now or last: when it was opened, µs since 1970; it grows with each. 0: there was
-    none."""
+    """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
+    new session has a larger number. 0: there was none."""
     opened_ns: Count = 0
     """When the session was opened, ns."""
     cause: Cause = ""
@@ -367,8 +367,9 @@ class Flush(Message, frozen=True, kw_only=True):
     the audio that has come will never be heard."""
     event_ns: Count
     """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:
-    when downlink decided; ``control``: when the command was published, or when downlink decided if
-    the button was pressed before the answer came; ``abandoned``: 0."""
+    when downlink decided; ``control``: when the command was published. If the flush ends an answer
+    that had not come at the command or the button: when downlink decided (with ``client`` the cause
+    is then ``judged``). ``abandoned``: 0."""
     received: Annotated[list[Received], Meta(max_length=64)]
     """The items of which it is not known that they were heard to their end."""
     interrupted: Annotated[list[Name], Meta(max_length=64)]
@@ -406,11 +407,12 @@ class Heard(Message, frozen=True, kw_only=True):
     """The playhead: how much of which item was given to the device."""
 
     generation: Count
-    """The generation that plays: see Flush."""
+    """The newest generation that playback knows of: see Flush. 0 at the start."""
     session: Count
     """The session of the last chunk that came; 0 before the first."""
     playing: bool
-    """Whether audio plays now."""
+    """Whether anything is left to give to the device: queued audio (also while it waits), or a
+    fade."""
     items: Annotated[list[HeardItem], Meta(max_length=64)]
     """The last items, in playing order."""
 
@@ -433,9 +435,11 @@ class FlushTimes(Message, frozen=True, kw_only=True):
     """When playback received the flush, or noticed that it was lost, ns; 0: playback did not report
     it."""
     silent_ns: Count
-    """When playback gave, or will give, the device the first silence, ns."""
+    """When playback gave, or will give, the device the first silence, ns; 0: playback did not
+    report it."""
     latency_ns: Count
-    """The device's own delay, ns: the silence can be heard this much later. A length, no time."""
+    """The device's own delay, ns: the silence can be heard this much later. A length, no time. 0:
+    not known."""
     onset_ns: Count = 0
     """When the person began to speak, as in Speech, ns; 0: vad did not hear it, or the cause is not
     ``speech_started`` or ``judged``."""

@@ -1,8 +1,9 @@
 """The part of playback that runs on the device's thread.
 
 The device calls `Callback.render` on a thread of its own. That thread alone uses the player and
-lowers the audio. The loop hands in flushes, audio and tones, and takes out what was played and
-reported. All of that goes through deques, so the two threads never wait for each other.
+lowers the audio; while no device is open, the loop does it. The loop hands in flushes, audio and
+tones, and takes out what was played and reported. All of that goes through deques, so the two
+threads never wait for each other.
 
 Pure: the clock and the list of subscribed topics are arguments.
 """
@@ -23,9 +24,9 @@ from shared.config import Config
 #: Publish the playhead after this many samples (100 ms). Ten times a second is exact enough for a
 #: reader that has to know what was heard before playback died.
 HEARD_EVERY = 5 * FRAME
-#: How many frames of audio one callback takes from the loop at most. More of them could take longer
+#: How many chunks of audio one callback takes from the loop at most. More of them could take longer
 #: than the device's buffer lasts, so a long reply in one burst takes several callbacks.
-FRAMES_PER_CALLBACK = 128
+CHUNKS_PER_CALLBACK = 128
 #: How many bytes of audio may wait for the callback. The callback normally takes all of it within
 #: a second, so more means that the device is stuck.
 MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -108,12 +109,12 @@ class Callback:
         """Hand in a flush: when it was published, and when this process read it, ns."""
         self._flushes.append(_Flush(flush, sent_ns, received_ns))
 
-    def audio(self, frame: messages.ReplyAudio) -> bool:
-        """Hand in a frame of audio. Return False, and drop it, if too much audio waits."""
+    def audio(self, chunk: messages.ReplyAudio) -> bool:
+        """Hand in a chunk of audio. Return False, and drop it, if too much audio waits."""
         if self._bytes_in - self._bytes_taken > MAX_WAITING_BYTES:
             return False
-        self._audio.append(frame)
-        self._bytes_in += len(frame.payload)
+        self._audio.append(chunk)
+        self._bytes_in += len(chunk.payload)
         return True
 
     def tone(self, tone: bytes) -> None:
@@ -155,14 +156,14 @@ class Callback:
             cut = player.flush(message.generation, message.received, message.interrupted)
             if cut is not None:
                 self._report(message, flush.sent_ns, flush.received_ns, dac_ns, cut)
-        for _ in range(min(len(self._audio), FRAMES_PER_CALLBACK)):
-            frame = self._audio.popleft()
-            self._bytes_taken += len(frame.payload)
-            cut = player.push(frame)
+        for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):
+            chunk = self._audio.popleft()
+            self._bytes_taken += len(chunk.payload)
+            cut = player.push(chunk)
             if cut:
                 # Audio of a newer generation came before its flush.
                 lost = messages.Flush(
-                    generation=frame.generation,
+                    generation=chunk.generation,
                     session=player.session,
                     cause="lost flush",
                     event_ns=0,

@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def playing(self) -> bool:
-        """Whether the person can hear anything."""
+        """Whether anything is left to give to the device."""
 
     def render(self, samples: int, /) -> bytes:
         """Return the next samples, s16le; each call counts them as heard."""
@@ -61,8 +61,8 @@ class Duck:
     def vad_reported(self, report: messages.Speech, *, playing: bool, now_ns: int) -> int:
         """Take vad's report that the person speaks, or no longer speaks.
 
-        ``playing``: the person can hear the assistant. Return for how many ns to lower the reply, 0
-        if it is not to be lowered because of this report. After that time the caller calls
+        ``playing``: audio is left to give to the device. Return for how many ns to lower the reply,
+        0 if it is not to be lowered because of this report. After that time the caller calls
         `bring_back`.
         """
         self._report = report

@@ -47,7 +47,7 @@ class Output:
         self._tail: bytes = b""
         self._running = False  # the queue is being played; False while audio gathers
         self._waited = 0  # samples of silence given to the device while audio gathers
-        # The next sample follows a silence. If it is in the middle of its item, it is faded in.
+        # Whether the next sample follows a silence. It then fades in, unless its item begins there.
         self._after_silence = True
         self._last: Track | None = None  # the item whose samples were given last
         self._cue: bytes = b""  # what is left of a tone that belongs to no item

@@ -38,7 +38,8 @@ class Player:
         self.generation = generation
         #: The session of the last audio that came; 0 before that.
         self.session = 0
-        #: Samples that were refused because a flush had ended their generation or response.
+        #: Samples that were refused: a flush had ended their generation, response or item, or their
+        #: place was beyond the longest item.
         self.stale_samples = 0
         #: Samples that never came, though later ones of the same item did.
         self.gap_samples = 0
@@ -83,45 +84,45 @@ class Player:
         """
         self.output.cue(pcm)
 
-    def push(self, frame: messages.ReplyAudio) -> list[messages.HeardItem] | None:
+    def push(self, chunk: messages.ReplyAudio) -> list[messages.HeardItem] | None:
         """Queue a chunk of an item's audio, unless it is stale or there is no room for it.
 
-        A frame of a newer generation shows that a flush was lost: everything older is cut. Return
-        the items that were cut, as `flush` does, or None if the frame is of no newer generation.
+        A chunk of a newer generation shows that a flush was lost: everything older is cut. Return
+        the items that were cut, as `flush` does, or None if the chunk is of no newer generation.
         """
         cut = None
-        if self.generation < frame.generation <= messages.LAST_GENERATION:
-            cut = self.flush(frame.generation, spared=frame.response_id)
-        self.session = frame.session
-        samples = len(frame.payload) // 2
-        if self._is_stale(frame):
+        if self.generation < chunk.generation <= messages.LAST_GENERATION:
+            cut = self.flush(chunk.generation, spared=chunk.response_id)
+        self.session = chunk.session
+        samples = len(chunk.payload) // 2
+        if self._is_stale(chunk):
             self.stale_samples += samples
             return cut
-        track = self._track((frame.item_id, frame.content_index), frame)
+        track = self._track((chunk.item_id, chunk.content_index), chunk)
         if track is None:
             self.overflow_samples += samples
             return cut
         if track.cut:
             self.stale_samples += samples
             return cut
-        start = track.place(frame)
+        start = track.place(chunk)
         end = start + samples
         if end > MAX_ITEM_SAMPLES:
             self.stale_samples += samples
             return cut
         if end > track.received:
             if start > track.received:
-                # If nothing came before this frame, the missing part went to a playback that is
+                # If nothing came before this chunk, the missing part went to a playback that is
                 # gone, or downlink did not read it: no audio was lost on the way here.
                 if track.received:
                     self.gap_samples += start - track.received
                 track.break_here()
             known = max(0, track.received - start)
-            audio = memoryview(frame.payload)[known * 2 : samples * 2]
+            audio = memoryview(chunk.payload)[known * 2 : samples * 2]
             if audio and not self.output.enqueue(track, start + known, audio):
                 self.overflow_samples += samples - known
             track.received = end
-        track.done = track.done or frame.last
+        track.done = track.done or chunk.last
         return cut
 
     def flush(
@@ -162,15 +163,15 @@ class Player:
 
     # helpers
 
-    def _is_stale(self, frame: messages.ReplyAudio) -> bool:
-        """Return whether a flush ended the frame's generation or response."""
-        if frame.generation > messages.LAST_GENERATION:
+    def _is_stale(self, chunk: messages.ReplyAudio) -> bool:
+        """Return whether a flush ended the chunk's generation or response."""
+        if chunk.generation > messages.LAST_GENERATION:
             return True
-        return not frame.out_of_band and (
-            frame.generation < self.generation or frame.response_id in self._refused
+        return not chunk.out_of_band and (
+            chunk.generation < self.generation or chunk.response_id in self._refused
         )
 
-    def _track(self, key: Key, frame: messages.ReplyAudio) -> Track | None:
+    def _track(self, key: Key, chunk: messages.ReplyAudio) -> Track | None:
         """Return an item's track, made if the item is new, or None if too many items are known."""
         track = self._tracks.get(key)
         if track is not None:
@@ -179,7 +180,7 @@ class Player:
             self._forget()
             if len(self._tracks) >= MAX_ITEMS:
                 return None
-        return self._remember(Track(key, frame.response_id, frame.out_of_band))
+        return self._remember(Track(key, chunk.response_id, chunk.out_of_band))
 
     def _remember(self, track: Track) -> Track:
         self._tracks[track.key] = track

@@ -38,9 +38,9 @@ class Track:
     #: A chunk did not fit into the queue. No more of the item is queued, so that what is heard of
     #: it stays a beginning.
     overflowed: bool = False
-    #: The generation of the item's last frame.
+    #: The generation of the item's last chunk.
     generation: int = 0
-    #: What to add to the place in a frame: a restarted downlink may count from 0 again.
+    #: What to add to the place in a chunk, if another downlink counts from less than `received`.
     shift: int = 0
     #: How many of the item's chunks wait in the player's queue.
     queued_chunks: int = 0
@@ -54,7 +54,7 @@ class Track:
     def heard(self) -> int:
         """How much of the item counts as heard.
 
-        Audio behind a hole is played, but never counts: the server truncates an item to a
+        Audio after a hole is played, but never counts: the server truncates an item to a
         beginning, and would keep the hole's words as heard.
         """
         return min(self.playhead, self.hole)
@@ -72,17 +72,17 @@ class Track:
         """Return whether a flush leaves the item alone. ``spared_response``: "" for none."""
         return self.out_of_band or (spared_response != "" and self.response_id == spared_response)
 
-    def place(self, frame: messages.ReplyAudio) -> int:
-        """Return where a frame's audio begins in the item, and note which audio is missing."""
-        if frame.generation > self.generation and not frame.out_of_band:
-            # A reply does not outlive its generation, so another downlink continues it. A downlink
-            # that does not know how much came before counts from 0: its audio is appended.
-            self.shift = max(0, self.received - frame.start)
+    def place(self, chunk: messages.ReplyAudio) -> int:
+        """Return where a chunk's audio begins in the item, and note which audio is missing."""
+        if chunk.generation > self.generation and not chunk.out_of_band:
+            # One downlink publishes all chunks of an item in one generation, so another downlink
+            # continues the item. If it counts from less than `received`, its audio is appended.
+            self.shift = max(0, self.received - chunk.start)
             if self.received:
                 # The audio that came while no downlink ran is lost.
                 self.break_here()
-        self.generation = frame.generation
-        return frame.start + self.shift
+        self.generation = chunk.generation
+        return chunk.start + self.shift
 
     def report(self) -> messages.HeardItem:
         """Return the track as `heard` and `report.flush` publish it."""

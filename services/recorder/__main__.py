@@ -94,10 +94,11 @@ class Recorder:
 
     def _on_interruption(self, delivery: Delivery[messages.Interruption]) -> None:
         record = delivery.message
+        # A record that lacks both times has at least the time at which it was published.
+        at_ns = record.event_ns or record.silent_ns or delivery.stamp.t
         self._interruptions.append(
             {
-                # Without an event (its flush was lost), show when it fell silent.
-                "at_ms": ((record.event_ns or record.silent_ns) - self._zero_ns) // 1_000_000,
+                "at_ms": (at_ns - self._zero_ns) // 1_000_000,
                 **msgspec.to_builtins(record),
             }
         )

@@ -33,9 +33,9 @@ class Inward:
         self._taken = self._returned = 0  # samples, at the input's and the output's rate
 
     def process(self, samples: NDArray[np.int16]) -> tuple[NDArray[np.int16], int]:
-        """Take samples. Return those that are ready, and by how many ns the first of them is later.
+        """Take samples. Return the ready samples, and how many ns after the first input they begin.
 
-        Later than the first sample of ``samples``, that is; a negative number means sooner. soxr
+        The first input is the first sample of ``samples``; a negative number means before it. soxr
         compensates its delay: its n-th sample lies n / rate_out s after the stream's beginning.
         """
         begins_ns = self._returned * 1_000_000_000 // self._rate_out

@@ -78,10 +78,21 @@ def test_when(at_ms: int, when: str) -> None:
     assert rows(interruption(at_ms=at_ms))[0].split()[0] == when
 
 
-def test_a_flush_that_was_lost_has_no_time_to_silence() -> None:
-    (row,) = rows(interruption(report(), event_ns=0, cause="lost flush"))
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        ({"event_ns": 0, "cause": "lost flush"}, "flush was lost"),
+        ({"event_ns": 0, "cause": "abandoned"}, "nothing played"),
+        ({"silent_ns": 0, "latency_ns": 0}, "not reported"),
+        ({"event_ns": 0, "silent_ns": 0, "latency_ns": 0, "cause": "told late"}, "not known"),
+    ],
+)
+def test_an_interruption_without_both_times_has_no_time_to_silence(
+    known: dict[str, Any], why: str
+) -> None:
+    (row,) = rows(interruption(report(), **known))
     assert " ms  " not in row
-    assert "flush was lost" in row
+    assert why in row
 
 
 def test_the_record_is_read_as_the_recorder_writes_it() -> None:

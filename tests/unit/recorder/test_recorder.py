@@ -95,3 +95,19 @@ def test_a_full_file_is_followed_by_another_one(
     assert np.concatenate(parts)[:, 0].tolist() == sound.tolist()
     assert bus.state == f"recording {tmp_path}/conversation-5.wav"
     assert bus.logged[-1].startswith("the last file is full: recording ")
+
+
+def test_an_interruption_without_times_is_placed_where_it_was_published(tmp_path: Path) -> None:
+    """A restarted uplink tells the server late, and has none of the times."""
+    config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
+    bus = StandIn(config)
+    recorder.Recorder(cast("Stage", bus))
+    late = msgspec.structs.replace(
+        cut(1), cause="told late", event_ns=0, flush_ns=0, received_ns=0, silent_ns=0
+    )
+    before_ms = time.monotonic_ns() // 1_000_000
+    bus.deliver(late)
+    after_ms = time.monotonic_ns() // 1_000_000
+    bus.close()
+    (written,) = json.loads((tmp_path / "conversation.json").read_bytes())["interruptions"]
+    assert before_ms <= written["at_ms"] <= after_ms
