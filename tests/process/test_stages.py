@@ -136,7 +136,7 @@ def block():
     print("blocked", flush=True)
     os.read(os.pipe()[0], 1)
 
-devices.open_input = devices.open_output = lambda spec: Stuck()
+devices.open_input = devices.open_output = lambda *_: Stuck()
 sys.argv[1:] = options
 raise SystemExit(importlib.import_module(f"services.{name}.__main__").main())
 """
