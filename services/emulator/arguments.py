@@ -74,6 +74,16 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
                 " accept any key, and clients without one)",
             },
         ),
+        (
+            "--origin",
+            "origins",
+            {
+                "action": "append",
+                "metavar": "ORIGIN",
+                "help": "also accept web pages of this origin, for example http://localhost:3000;"
+                " repeat the option for several (default: no page of another address)",
+            },
+        ),
         _one(
             "--ping",
             "ping_s",
@@ -244,8 +254,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     environ = os.environ if environ is None else environ
     given.setdefault("url", environ.get(URL_VARIABLE) or DEFAULT_URL)
     loopback_address(given["url"])
-    if "keys" in given:
-        given["keys"] = tuple(given["keys"])
+    for several in {"keys", "origins"} & given.keys():
+        given[several] = tuple(given[several])
     if given.pop("burst", False):
         given["pace"] = 0.0
     if given.pop("odd_deltas", False):

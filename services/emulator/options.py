@@ -82,6 +82,8 @@ class Options:
     url: str = DEFAULT_URL
     #: The keys that the emulator accepts. If there are none, it accepts any key and no key.
     keys: tuple[str, ...] = field(default=(), repr=False)
+    #: The origins of web pages that may connect, for example ``http://localhost:3000``.
+    origins: tuple[str, ...] = ()
     #: What the assistant says: ``speech``, ``tone:<seconds>`` or ``clip:<name>``.
     reply: str = "speech"
     #: The directory with index.json and the clips.

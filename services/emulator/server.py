@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from services.emulator.admission import refusal
 from services.emulator.clips import Utterance, Voice, VoiceError
 from services.emulator.driver import Driver
 from services.emulator.options import BadOption, Options
@@ -115,10 +116,16 @@ class Emulator:
         return f"ws://{host}:{self._port}{self.options.path}"
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Refuse a wrong path with an HTTP status, as the service does. Return None to go on.
+        """Return an HTTP error to refuse a connection, or None to go on.
 
-        The service reports all other errors after the upgrade: see ``_authenticate``.
+        A page in a browser is refused, and a wrong path, as the service does. The service reports
+        all other errors after the upgrade: see ``_authenticate``.
         """
+        headers = request.headers
+        origin = headers.get("Origin")
+        if why := refusal(headers.get("Host", ""), origin, self.options.origins):
+            log.warning("refused a connection: %s", why)
+            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
         parts = urlsplit(request.path)
         if parts.path not in (self.options.path, AZURE_PATH):
             return connection.respond(

@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
-from websockets.typing import Subprotocol
+from websockets.typing import Origin, Subprotocol
 
 from services.emulator.options import BadOption, Faults, Options
 from services.emulator.server import Emulator, serve
@@ -104,6 +104,23 @@ async def test_other_paths_are_refused_at_the_upgrade() -> None:
             with pytest.raises(InvalidStatus) as refused:
                 await connect(f"ws://127.0.0.1:{it.port}{path}")
             assert refused.value.response.status_code == status
+
+
+@asynchronous
+async def test_a_page_in_a_browser_is_refused_unless_it_is_named() -> None:
+    async with emulator(origins=("https://mine.example",)) as it:
+        for page in ("https://evil.example", "null", f"http://localhost:{it.port + 1}"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(model(it), origin=Origin(page))
+            assert refused.value.response.status_code == 403
+        # The browser resolves a name of the page's own to this machine.
+        there = model(it).replace("127.0.0.1", "evil.example")
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(there, host="127.0.0.1", port=it.port)
+        assert refused.value.response.status_code == 403
+        for origin in ("https://mine.example", f"http://127.0.0.1:{it.port}"):
+            async with connect(model(it), origin=Origin(origin)) as client:
+                await events(client, "session.created")
 
 
 @asynchronous
