@@ -209,7 +209,7 @@ def created(given: dict[str, Any], item_id: str, call_ids: Container[str], kind:
         return Item(head)
     content, audio = [], b""
     for part in given["content"]:
-        new_part = dict(part)
+        new_part = {key: value for key, value in part.items() if value is not None}
         if part["type"] == "input_audio":
             audio += formats.Decoder(kind).decode(new_part.pop("audio"), "item.content")
             new_part.setdefault("transcript", None)

@@ -62,7 +62,7 @@ def _no_assistant_audio(_: Any, path: str) -> None:
 
 
 def _content(**variants: Check) -> Check:
-    return array(tagged(variants))
+    return array(tagged(variants, nulls=frozenset({"audio", "transcript"})))
 
 
 _TEXT = fields({"type": anything, "text": text()}, required=["text"])

@@ -158,42 +158,58 @@ def mapping(check: Check, most: int, longest_key: int) -> Check:
     return checked
 
 
-def fields(checks: Mapping[str, Check], required: Sequence[str] = ()) -> Check:
-    """Return a check that accepts an object with these fields and no others.
+class fields:  # noqa: N801 (made and called like the other checks)
+    """A check that accepts an object with these fields and no others.
 
     A field that is not required may also be null.
     """
 
-    def check(value: Any, path: str) -> None:
+    def __init__(self, checks: Mapping[str, Check], required: Sequence[str] = ()) -> None:
+        #: The names of the fields.
+        self.names = frozenset(checks)
+        self._checks = checks
+        self._required = required
+
+    def __call__(self, value: Any, path: str) -> None:
+        """Check an object. Raises Refused."""
         if not isinstance(value, dict):
             raise _wrong_type(value, path, "an object")
         dot = f"{path}." if path else ""
         for key in value:
-            if key not in checks:
+            if key not in self._checks:
                 raise Refused(
                     "unknown_parameter", f"Unknown parameter: '{dot}{key}'.", f"{dot}{key}"
                 )
-        for key in required:
+        for key in self._required:
             if key not in value:
                 raise missing(f"{dot}{key}")
         for key, element in value.items():
-            if element is not None or key in required:
-                checks[key](element, f"{dot}{key}")
-
-    return check
+            if element is not None or key in self._required:
+                self._checks[key](element, f"{dot}{key}")
 
 
-def tagged(variants: Mapping[str, Check], tag: str = "type") -> Check:
-    """Return a check that applies the check which the object's field ``tag`` names."""
+def tagged(
+    variants: Mapping[str, Check], tag: str = "type", nulls: frozenset[str] = frozenset()
+) -> Check:
+    """Return a check that applies the check which the object's field ``tag`` names.
+
+    The published types have one type for all variants of some objects, and a client that dumps such
+    a type sends null in the fields of the other variants. So these may be null as well, and so may
+    the fields ``nulls``.
+    """
+    names = nulls.union(*(v.names for v in variants.values() if isinstance(v, fields)))
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise _wrong_type(value, path, "an object")
         where = f"{path}.{tag}" if path else tag
-        if tag not in value:
+        if value.get(tag) is None:
             raise missing(where)
         choice(*variants)(value[tag], where)
-        variants[value[tag]](value, path)
+        variant = variants[value[tag]]
+        others = names - variant.names if isinstance(variant, fields) else ()
+        given = {key: v for key, v in value.items() if v is not None or key not in others}
+        variant(given, path)
 
     return check
 
