@@ -240,6 +240,13 @@ _GROUPS: Final[Mapping[str, Sequence[_Option]]] = {
             "CODE",
             "make every response fail with this error code, for example insufficient_quota",
         ),
+        _one(
+            "--fail-transcription",
+            "fail_transcription",
+            str,
+            "CODE",
+            "make every transcription fail with this error code, for example audio_unintelligible",
+        ),
     ],
 }
 

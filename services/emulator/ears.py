@@ -115,6 +115,16 @@ class Ears:
         return self._start is not None
 
     @property
+    def turn(self) -> int:
+        """The number of samples of the turn that goes on, 0 if there is none.
+
+        Without turn detection, the turn is what a commit would take.
+        """
+        if self._detection is None:
+            return self.buffered
+        return 0 if self._start is None else self._clock - self._start
+
+    @property
     def waiting(self) -> bool:
         """Whether there is appended audio that ``hear`` has not processed."""
         return len(self._waiting) > self._waiting_from

@@ -51,6 +51,8 @@ class Faults:
     garbage: tuple[str, ...] = ()
     #: Every response fails with this error code, for example ``insufficient_quota``.
     fail: str | None = None
+    #: Every transcription fails with this error code, for example ``audio_unintelligible``.
+    fail_transcription: str | None = None
 
     def describe(self) -> list[str]:
         """Return a short description of each fault that is on."""
@@ -71,6 +73,8 @@ class Faults:
             faults.append(f"garbage ({', '.join(self.garbage)})")
         if self.fail:
             faults.append(f"every response fails with {self.fail}")
+        if self.fail_transcription:
+            faults.append(f"every transcription fails with {self.fail_transcription}")
         return faults
 
 

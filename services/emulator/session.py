@@ -51,7 +51,15 @@ class Session:
         self._answers = Answers(
             options, conversation, planner, diary, new_id, outbox.emit, self._response_done
         )
-        self._turns = Turns(probability, conversation, self._answers, outbox, diary, self._settings)
+        self._turns = Turns(
+            probability,
+            conversation,
+            self._answers,
+            outbox,
+            diary,
+            self._settings,
+            options.faults,
+        )
         self._handlers: dict[str, Callable[[Event], None]] = {
             "session.update": self._update_session,
             "session.close": self._close_session,

@@ -9,6 +9,7 @@ from services.emulator.answers import Answers
 from services.emulator.clips import RATE
 from services.emulator.conversation import Conversation, Item
 from services.emulator.diary import Diary
+from services.emulator.options import Faults
 from services.emulator.outbox import Outbox, new_id
 from services.emulator.responses import Response
 from services.emulator.schema import Refused
@@ -36,12 +37,15 @@ class Turns:
         outbox: Outbox,
         diary: Diary,
         session: dict[str, Any],
+        faults: Faults,
     ) -> None:
         self._conversation = conversation
         self._answers = answers
         self._outbox = outbox
         self._diary = diary
         self._session = session
+        self._faults = faults
+        self._live = transcription.Live()
         self._ears = ears.Ears(probability)
         self._decoder = formats.Decoder(formats.PCM)
         #: The number of turns so far.
@@ -52,7 +56,7 @@ class Turns:
         self.idle_at: float | None = None
         #: Where in the audio this silence begins, samples.
         self._idle_from = 0
-        #: The id that speech_started announced for the turn that the person speaks now.
+        #: The id that speech_started, or a live word, announced for the turn that goes on.
         self._item_id: str | None = None
         #: Whether a turn will be answered after the response.done of the cancelled response.
         self._answer_waits = False
@@ -62,6 +66,11 @@ class Turns:
     def listening(self) -> bool:
         """Whether there is appended audio that ``listen`` has not processed."""
         return self._ears.waiting
+
+    @property
+    def _transcription(self) -> dict[str, Any] | None:
+        wanted: dict[str, Any] | None = self._session["audio"]["input"]["transcription"]
+        return wanted
 
     @property
     def _turn_detection(self) -> dict[str, Any]:
@@ -120,6 +129,17 @@ class Turns:
                 self._speech_started(found)
             else:
                 self._speech_stopped(found)
+        if self._faults.fail_transcription is None and transcription.is_live(self._transcription):
+            self._hear_words()
+
+    def _hear_words(self) -> None:
+        """Send the words of the turn that goes on, before its commit."""
+        samples = self._ears.turn
+        if not samples:
+            return
+        self._item_id = self._item_id or new_id("item")
+        for event in self._live.hear(self._item_id, samples):
+            self._outbox.emit(event)
 
     def _speech_started(self, found: ears.Started) -> None:
         self._item_id = new_id("item")
@@ -171,13 +191,18 @@ class Turns:
             }
         )
         self._outbox.announce(item, previous)
-        wanted = self._session["audio"]["input"]["transcription"]
+        wanted = self._transcription
         if wanted is not None:
             now = self._outbox.now
             self._outbox.at(now + TRANSCRIPTION_S, lambda: self._transcribe(item, wanted))
 
     def _transcribe(self, item: Item, wanted: dict[str, Any]) -> None:
-        for event in transcription.transcribe(item, wanted):
+        if self._faults.fail_transcription is not None:
+            self._outbox.emit(transcription.failed(item, self._faults.fail_transcription))
+            return
+        live = transcription.is_live(wanted)
+        transcribe = self._live.end if live else transcription.transcribe
+        for event in transcribe(item, wanted):
             self._outbox.emit(event)
 
     def _answer(self) -> None:

@@ -36,7 +36,7 @@ def test_everything_can_be_set() -> None:
         "--key a --key b --reply tone:2.5 --pace 8 --delta-bytes 960,1920 --latency 300 --skew 0"
         " --call-every 2 --call 500 --ping 5 --journal j.jsonl --log-level debug --late 600"
         " --late-after 50 --stall 1000:800 --commentary --drop-after 1500 --expire 60"
-        " --garbage json,binary --fail insufficient_quota"
+        " --garbage json,binary --fail insufficient_quota --fail-transcription x"
     )
     assert parse(line.split(), {}) == Options(
         keys=("a", "b"),
@@ -59,6 +59,7 @@ def test_everything_can_be_set() -> None:
             drop_after_ms=1500,
             garbage=("json", "binary"),
             fail="insufficient_quota",
+            fail_transcription="x",
         ),
     )
     short = parse(["--burst", "--odd-deltas", "--garbage", "all"], {})
@@ -100,5 +101,5 @@ def test_a_key_is_never_shown() -> None:
 
 def test_faults_describe_themselves() -> None:
     assert Faults().describe() == []
-    on = Faults(1, 2, Stall(3, 4), True, 5, ("json",), "x")
+    on = Faults(1, 2, Stall(3, 4), True, 5, ("json",), "x", "y")
     assert len(on.describe()) == len(Faults.__dataclass_fields__)

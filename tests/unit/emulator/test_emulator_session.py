@@ -592,7 +592,6 @@ def test_g711_counts_the_same_time(kind: str) -> None:
     [
         ("whisper-1", "duration"),
         ("gpt-transcribe", "duration"),
-        ("gpt-live-transcribe", "duration"),
         ("gpt-4o-transcribe", "tokens"),
         ("gpt-x", "tokens"),
     ],
@@ -610,6 +609,59 @@ def test_a_transcription_says_how_much_speech_there_was(model: str, usage: str) 
     deltas = [event["delta"] for event in of(events, f"{base}.delta")]
     assert "".join(deltas) == completed["transcript"]
     assert (len(deltas) == 1) == (model == "whisper-1")
+
+
+DELTA = "conversation.item.input_audio_transcription.delta"
+COMPLETED = "conversation.item.input_audio_transcription.completed"
+LIVE = {"model": "gpt-live-transcribe"}
+
+
+def test_a_live_model_transcribes_while_the_person_speaks() -> None:
+    rig = Rig(TONE, (992, 3008))
+    rig.update(audio={"input": {"transcription": LIVE}})
+    speaking = rig.speak(2500)
+    started = one(speaking, STARTED)
+    assert [event["delta"] for event in of(speaking, DELTA)] == ["1", " 2", " 3"]
+    assert {event["item_id"] for event in of(speaking, DELTA)} == {started["item_id"]}
+    assert not of(speaking, TURN[0]), "the turn is not committed yet"
+    after = rig.speak(2500)
+    names = kinds(after)
+    assert names.index(STOPPED) < names.index(COMPLETED)
+    completed = one(after, COMPLETED)
+    said = "".join(event["delta"] for event in of([*speaking, *after], DELTA))
+    assert completed["transcript"] == said == "1 2 3 4 5"
+    assert completed["item_id"] == started["item_id"] == one(after, TURN[0])["item_id"]
+    assert completed["usage"] == {"type": "duration", "seconds": pytest.approx(2.5, abs=0.1)}
+
+
+def test_a_live_model_names_the_item_of_a_turn_that_the_client_commits() -> None:
+    rig = push_to_talk()
+    rig.update(audio={"input": {"transcription": LIVE}})
+    words = of(rig.speak(1200), DELTA)
+    assert [word["delta"] for word in words] == ["1", " 2"]
+    rig.send("input_audio_buffer.commit")
+    events = rig.run(2)
+    assert {word["item_id"] for word in words} == {one(events, TURN[0])["item_id"]}
+    assert one(events, COMPLETED)["transcript"] == "1 2"
+    rig.speak(300)
+    rig.send("input_audio_buffer.commit")
+    events = rig.run(2)
+    assert one(events, DELTA)["delta"] == one(events, COMPLETED)["transcript"] == "1"
+
+
+@pytest.mark.parametrize("model", ["gpt-transcribe", "gpt-live-transcribe"])
+def test_a_transcription_can_fail(model: str) -> None:
+    rig = Rig(Options(faults=Faults(fail_transcription="audio_unintelligible")))
+    rig.detect(None)
+    rig.update(audio={"input": {"transcription": {"model": model}}})
+    rig.speak(1000)
+    rig.send("input_audio_buffer.commit")
+    events = rig.run(2)
+    failed = one(events, "conversation.item.input_audio_transcription.failed")
+    assert failed["error"]["code"] == "audio_unintelligible"
+    assert failed["item_id"] == one(events, TURN[0])["item_id"]
+    assert not of(events, COMPLETED)
+    assert not of(events, DELTA)
 
 
 def test_an_idle_timeout_commits_the_silence_and_answers_it() -> None:
