@@ -86,6 +86,7 @@ def describe(emulator: Emulator) -> list[str]:
     """Return the first lines of the log: the address, the replies, and the faults."""
     options = emulator.options
     faults = options.faults.describe()
+    faults += [f"twist {name}" for name in options.twists]
     if options.cycle_deltas:
         faults.append("odd-sized deltas")
     if options.expire_s != Options.expire_s:

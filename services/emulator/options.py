@@ -116,6 +116,8 @@ class Options:
     journal: Path | None = None
     log_level: str = "info"
     faults: Faults = Faults()
+    #: The names of the twists that are on; see ``twists``.
+    twists: tuple[str, ...] = ()
 
     @property
     def address(self) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from services.emulator.conversation import Item
 from services.emulator.diary import Diary
 from services.emulator.pacing import Event
 from services.emulator.schema import Refused
+from services.emulator.twists import Twists
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 
@@ -43,10 +44,11 @@ def new_id(prefix: str) -> str:
 class Outbox:
     """The messages to send, in order, and the timers of a session."""
 
-    def __init__(self, diary: Diary, now: float) -> None:
+    def __init__(self, diary: Diary, now: float, twists: Twists) -> None:
         #: The time of the call that is being handled, s. The session sets it.
         self.now = now
         self._diary = diary
+        self._twists = twists
         self._messages: deque[Outgoing] = deque()
         #: The timers: when each is due, the order in which they were set, and what to do.
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -66,10 +68,12 @@ class Outbox:
 
     def emit(self, outgoing: Outgoing) -> None:
         """Send a message. An event gets its ``event_id`` here."""
-        if isinstance(outgoing, dict):
+        if not isinstance(outgoing, dict):
+            self._messages.append(outgoing)
+            return
+        for event in self._twists.outgoing(outgoing):
             # Events of the service begin with these two fields.
-            outgoing = {"type": outgoing["type"], "event_id": new_id("event"), **outgoing}
-        self._messages.append(outgoing)
+            self._messages.append({"type": event["type"], "event_id": new_id("event"), **event})
 
     def announce(self, item: Item, previous: str | None) -> None:
         """Send the two events that announce a new item, which follows ``previous``."""

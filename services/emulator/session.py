@@ -22,6 +22,7 @@ from services.emulator.replies import Replies
 from services.emulator.responses import Response
 from services.emulator.schema import Refused
 from services.emulator.turns import Turns
+from services.emulator.twists import Twists
 
 #: Time from response.done to the rate limits, s, as observed on the live service.
 RATE_LIMITS_S: Final = 0.043
@@ -46,7 +47,8 @@ class Session:
         self._settings = settings.default(self.id, model, int(wall + options.expire_s))
         self._conversation = conversation = Conversation(new_id("conv"))
         self._diary = diary = Diary(self.id, journal)
-        self._outbox = outbox = Outbox(diary, now)
+        self._twists = Twists(options.twists)
+        self._outbox = outbox = Outbox(diary, now, self._twists)
         self._planner = planner = Planner(options, replies, conversation, new_id)
         self._answers = Answers(
             options, conversation, planner, diary, new_id, outbox.emit, self._response_done
@@ -135,7 +137,8 @@ class Session:
             self._outbox.at(self._turns.committing_until, lambda: self._handle(event))
             return
         try:
-            self._handlers[event["type"]](event)
+            if not self._twists.swallows(event):
+                self._handlers[event["type"]](event)
         except Refused as refused:
             self._outbox.refuse(refused, event.get("event_id"))
 

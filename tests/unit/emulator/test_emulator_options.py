@@ -36,7 +36,8 @@ def test_everything_can_be_set() -> None:
         "--key a --key b --reply tone:2.5 --pace 8 --delta-bytes 960,1920 --latency 300 --skew 0"
         " --call-every 2 --call 500 --ping 5 --journal j.jsonl --log-level debug --late 600"
         " --late-after 50 --stall 1000:800 --commentary --drop-after 1500 --expire 60"
-        " --garbage json,binary --fail insufficient_quota --fail-transcription x"
+        " --twist no-clear --twist own-events --garbage json,binary --fail insufficient_quota"
+        " --fail-transcription x"
     )
     assert parse(line.split(), {}) == Options(
         keys=("a", "b"),
@@ -51,6 +52,7 @@ def test_everything_can_be_set() -> None:
         ping_s=5,
         journal=Path("j.jsonl"),
         log_level="debug",
+        twists=("no-clear", "own-events"),
         faults=Faults(
             late_ms=600,
             late_after_ms=50,
