@@ -8,11 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from commands import description
+from shared import private
 from shared.config import ConfigError, add_arguments, bus_directory, load, masked
 from shared.directory import default
+
+#: The settings that name a file with a key.
+KEY_FILES = ("link.key_file", "bus.key_file")
 
 
 def main() -> int:
@@ -34,6 +39,8 @@ def main() -> int:
         value: Any = loaded.config
         for part in key.split("."):
             value = getattr(value, part)
+        if key in KEY_FILES and value and not private.name_of(Path(value).expanduser()):
+            value = "****"  # no file has this name: it may be the key itself
         print(f"{name} = {masked(value)}".ljust(60) + f"  # {loaded.sources[key]}")
     print(f"\n# bus directory in force: {bus_directory(loaded.config)}")
     if not loaded.config.bus.directory and (note := default().note):

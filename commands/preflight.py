@@ -40,6 +40,7 @@ def check(arguments: Sequence[str]) -> int:
         named = {name for argument in arguments for name in argument.split(",")}
         if KEY_STAGE in named or not named & set(registry.STAGES):
             endpoint.read_key(settings.link)
+            _say(filter(None, [endpoint.exposed(settings.link)]))
         _say(check_directory(settings))
     except (config.ConfigError, envfile.EnvFileError) as error:
         _say([error])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from shared import registry
 
 #: The longest path of a socket, bytes: macOS allows 104 with the final zero byte, Linux 108.
 MAX_PATH = 103
+#: ``/proc/self/uid_map`` where every user has its own number.
+_ALL = ["0", "0", "4294967295"]
 
 
 class BusError(Exception):
@@ -156,11 +160,48 @@ def _own_fault(directory: Path) -> str:
 
 def _fault_above(directory: Path) -> str:
     for above in directory.resolve().parents:
-        mode = above.stat().st_mode if above.exists() else 0
-        # In a directory with the sticky bit, such as /tmp, only we can rename our directory.
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        if not above.exists():
+            continue
+        found = above.stat()
+        replace = "could put another in its place, "
+        if not _is_trusted(found.st_uid):
             return (
-                "anyone could put another in its place, since all can"
-                f" write to {above}: run chmod o-w {above} or set bus.directory to another"
+                f"user {found.st_uid} {replace}since {above} is theirs:"
+                " set bus.directory to another"
+            )
+        # In a directory with the sticky bit, such as /tmp, only we can rename our directory.
+        if found.st_mode & stat.S_ISVTX:
+            continue
+        if found.st_mode & stat.S_IWOTH:
+            return (
+                f"anyone {replace}since all can write to {above}: run chmod o-w {above} or set"
+                " bus.directory to another"
+            )
+        if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
+            return (
+                f"group {found.st_gid} {replace}since it can write to {above}: run chmod g-w"
+                f" {above} or set bus.directory to another"
             )
     return ""
+
+
+def _is_trusted(user: int) -> bool:
+    """Return whether a user is this one or root, or root outside of a container."""
+    if user in (os.getuid(), 0):
+        return True
+    try:
+        # In a user namespace, all users of the outside have this number.
+        unknown = int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))
+        return user == unknown and Path("/proc/self/uid_map").read_text("ascii").split() != _ALL
+    except OSError:
+        return False
+
+
+def _is_own_group(group: int) -> bool:
+    """Return whether nobody but this user and root is in a group, as in a user's private group."""
+    try:
+        me = pwd.getpwuid(os.getuid()).pw_name
+        found = grp.getgrgid(group)
+    except KeyError:
+        return False
+    return group == 0 or (found.gr_name == me and set(found.gr_mem) <= {me, "root"})

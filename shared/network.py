@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import stat
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 import zmq
 from zmq.utils import z85
 
-from shared import registry
+from shared import private, registry
 
 #: The longest time between two attempts to reach a publisher, ms: its machine may be off.
 RECONNECT_MAX_MS = 500
@@ -98,31 +97,27 @@ def read_key(path: Path) -> bytes:
 
     Raises NetworkError if the file has no key, or if others can read or replace the file.
     """
+    source = f"bus.key_file{private.name_of(path)}"
     try:
-        # O_NONBLOCK: opening a pipe would wait for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise NetworkError(f"bus.key_file {path}: not a file: {_HOW}")
-            if found.st_uid not in (os.getuid(), 0):
-                raise NetworkError(f"bus.key_file {path}: belongs to user {found.st_uid}: {_HOW}")
-            if stat.S_IMODE(found.st_mode) & 0o077:
-                raise NetworkError(
-                    f"bus.key_file {path}: others can read it (mode"
-                    f" {stat.S_IMODE(found.st_mode):04o}): run chmod 600 {path},"
-                    " and make a new key if somebody may have read it"
-                )
-            key = file.read(1000).strip()
+        text, found = private.read_secret(path)
     except FileNotFoundError:
-        raise NetworkError(f"bus.key_file {path}: there is none: {_HOW}") from None
-    except OSError as error:
-        raise NetworkError(f"bus.key_file {path}: {error.strerror}: {_HOW}") from None
+        raise NetworkError(f"{source}: there is no such file: {_HOW}") from None
+    except (OSError, ValueError) as error:
+        raise NetworkError(
+            f"{source}: {getattr(error, 'strerror', 'not a path')}: {_HOW}"
+        ) from None
+    if who := private.exposed(found):
+        raise NetworkError(
+            f"{source}: {who}: run chmod 600 {path},"
+            " and make a new key if somebody may have read it"
+        )
+    key = text.strip()
     try:
         if len(key) != KEY_LENGTH:
             raise ValueError
         zmq.curve_public(key)
     except (ValueError, zmq.ZMQError):
-        raise NetworkError(f"bus.key_file {path}: holds no key: {_HOW}") from None
+        raise NetworkError(f"{source}: holds no key: {_HOW}") from None
     return key
 
 

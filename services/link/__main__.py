@@ -62,6 +62,8 @@ class Link:
         stage.on_close(self._hang_up)
         stage.every(TICK_S, self._tick)
         stage.every(HEARTBEAT_S, self._beat)
+        if exposed := endpoint.exposed(self._settings):
+            stage.log.warning("%s", exposed)
         key = "set" if self._dialer.has_key else "none"
         stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
         self._connect()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import websocket
 
 from services.link import endings
+from services.link.masking import Mask
 from shared.config import Link as Settings
 from shared.realtime import endpoint
 
@@ -33,7 +34,7 @@ class Dialer:
         self._timeout_s = settings.connect_timeout_s
         self._wake = wake
         self._key = endpoint.read_key(settings)
-        self._key_bytes = self._key.encode()
+        self._mask = Mask(self._key)
         self._url, self._headers = endpoint.request(settings, self._key)
         #: The server's address without the parts that must not be shown.
         self.where = endpoint.where(self._url)
@@ -58,14 +59,12 @@ class Dialer:
         return outcome
 
     def without_key(self, text: bytes) -> bytes:
-        """Return a text with the key masked."""
-        key = self._key_bytes
-        return text.replace(key, b"****") if key and key in text else text
+        """Return a server event with the key masked."""
+        return self._mask.event(text)
 
     def line(self, text: str) -> str:
         """Return a server's text as one line of limited length, with the key masked."""
-        text = " ".join(text.split())[:MOST_SHOWN]
-        return text.replace(self._key, "****") if self._key else text
+        return self._mask.text(" ".join(text.split()))[:MOST_SHOWN]
 
     def _open(self) -> None:
         ws = websocket.WebSocket(

@@ -16,11 +16,12 @@ from typing import Any
 import msgspec
 import soundfile
 
-from services.recorder.sound_files import SoundFiles, create_private
+from services.recorder.sound_files import SoundFiles
 from services.recorder.timeline import Timeline
 from shared import messages
 from shared.audio import pcm
 from shared.bus import Delivery
+from shared.private import open_own
 from shared.run import run
 from shared.stage import Failure, Stage
 
@@ -155,7 +156,7 @@ class Recorder:
         }
         path = self._directory / "conversation.json"
         try:
-            with os.fdopen(create_private(path), "wb") as file:
+            with os.fdopen(open_own(path), "wb") as file:
                 file.write(msgspec.json.format(msgspec.json.encode(record), indent=1))
         except OSError as error:
             self._stage.count("unwritable", warning=f"cannot write {path}: {error.strerror}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from shared.audio import pcm
+from shared.private import open_own
 
 CHANNELS = 2
 #: A WAV file holds at most 4 GiB, because its header has 32 bits for the length. Half a day in
@@ -52,17 +52,10 @@ class SoundFiles:
         path = self._directory / f"conversation{'' if number == 1 else f'-{number}'}.wav"
         self._written = 0  # samples in this file
         self._file = soundfile.SoundFile(
-            create_private(path), "w", pcm.RATE, CHANNELS, "PCM_16", format="WAV"
+            open_own(path), "w", pcm.RATE, CHANNELS, "PCM_16", format="WAV"
         )
         self.paths.append(path)
 
     def _append(self, samples: NDArray[np.int16]) -> None:
         self._file.write(samples)
         self._written += len(samples)
-
-
-def create_private(path: Path) -> int:
-    """Create or empty a file that only its owner can read; return its descriptor."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return descriptor

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 from pathlib import Path
@@ -233,15 +234,17 @@ class WavFile:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise OSError unless ``path`` is new, a WAV file, empty, or a character device."""
+    """Raise OSError unless ``path`` is new, our own WAV file, empty, or a character device."""
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         return
-    if stat.S_ISCHR(mode):
+    if stat.S_ISCHR(found.st_mode):
         return
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(0, "not a regular file")
+    if found.st_uid != os.getuid():
+        raise OSError(0, f"it belongs to user {found.st_uid}, who could listen")
     with path.open("rb") as file:
         if file.read(4) not in (b"", b"RIFF"):
             raise OSError(0, "it exists and is not a WAV file, and is not replaced")

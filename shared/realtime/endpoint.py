@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
+from shared import private
 from shared.config import Link as Settings
 from shared.config import is_loopback
 
@@ -37,12 +38,13 @@ def read_key(settings: Settings) -> str:
     """
     if settings.key_file:
         path = Path(settings.key_file).expanduser()
+        source = f"link.key_file{private.name_of(path)}"
         try:
-            key = path.read_text("utf-8-sig").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not plain text"
-            raise KeyProblem(f"link.key_file {path}: {why}: put the API key alone in it") from None
-        source = f"link.key_file {path}"
+            key = private.read_secret(path)[0].decode("utf-8-sig").strip()
+        except UnicodeDecodeError:
+            raise KeyProblem(f"{source}: not plain text: put the API key alone in it") from None
+        except (OSError, ValueError) as error:
+            raise KeyProblem(f"{source}: {_why(error)}") from None
     else:
         key, source = os.environ.get(KEY_VARIABLE, "").strip(), KEY_VARIABLE
     if not key and not is_loopback(settings.url) and settings.auth != "none":
@@ -57,6 +59,25 @@ def read_key(settings: Settings) -> str:
     if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):
         raise KeyProblem(f"the API key in {source} has blanks or odd characters in it: set it anew")
     return key
+
+
+def exposed(settings: Settings) -> str:
+    """Return a warning if others can read or change the file that holds the API key, else ""."""
+    if not settings.key_file:
+        return ""
+    path = Path(settings.key_file).expanduser()
+    try:
+        who = private.exposed(path.stat())
+    except OSError:
+        return ""
+    return f"link.key_file {path}: {who}: run chmod 600 {path}" if who else ""
+
+
+def _why(error: OSError | ValueError) -> str:
+    why = getattr(error, "strerror", None) or "not a path"
+    if isinstance(error, FileNotFoundError):
+        return f"{why}: set it to the path of a file, and put the API key alone into that file"
+    return f"{why}: put the API key alone in it"
 
 
 def request(settings: Settings, key: str) -> tuple[str, list[str]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
+import grp
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -11,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import shared.directory
 from commands import preflight
 from shared import bus, config, registry
 from shared.directory import MAX_PATH, BusError, Default, default, prepare_directory
@@ -35,6 +39,55 @@ def test_one_that_anybody_could_replace_is_refused(place: Path, deep: int) -> No
         assert prepare_directory(directory) == directory
     finally:
         above.chmod(before)
+
+
+def test_one_that_a_group_could_replace_is_refused(place: Path) -> None:
+    directory = place / "above" / "bus"
+    directory.mkdir(parents=True, mode=0o700)
+    directory.chmod(0o700)
+    # Only a group of several people counts: a private group has the name of its user.
+    os.chown(directory.parent, -1, grp.getgrnam("users").gr_gid) if os.getuid() == 0 else None
+    group = directory.parent.stat().st_gid
+    directory.parent.chmod(0o775)
+    if os.getuid() == 0 or grp.getgrgid(group).gr_name != getpass.getuser():
+        said = refusal(directory)
+        assert f"group {group} could put another in its place" in said
+        assert f"run chmod g-w {directory.parent}" in said
+    directory.parent.chmod(0o1775)
+    assert prepare_directory(directory) == directory
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "own"),
+    [
+        ("ada", [], True),
+        ("ada", ["ada", "root"], True),
+        ("ada", ["bob"], False),
+        ("users", [], False),
+        ("users", ["ada"], False),
+    ],
+)
+def test_only_a_private_group_is_nobody_else(
+    name: str, members: list[str], own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = pwd.struct_passwd(("ada", "x", 1000, 1000, "", "/", ""))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: user)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group((name, "x", gid, members)))
+    assert shared.directory._is_own_group(1000) == own
+    assert shared.directory._is_own_group(0)
+
+
+def test_one_below_the_directory_of_another_user_is_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can give a directory away")
+    directory = place / "above" / "bus"
+    directory.mkdir(parents=True, mode=0o700)
+    os.chown(directory.parent, 12345, -1)
+    assert f"user 12345 could put another in its place, since {directory.parent}" in refusal(
+        directory
+    )
 
 
 @pytest.fixture(name="place")

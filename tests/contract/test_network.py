@@ -163,8 +163,7 @@ def _pipe(path: Path) -> None:
         (_short, "holds no key: make one with 'bargein keys'"),
         (_odd, "holds no key"),
         (_directory, "Is a directory"),
-        (_pipe, "not a file"),
-        (Path.unlink, "there is none: make one with 'bargein keys'"),
+        (_pipe, "not a regular file"),
     ],
 )
 def test_a_key_that_is_none_of_ours(made: Path, change: Callable[[Path], object], why: str) -> None:
@@ -174,6 +173,14 @@ def test_a_key_that_is_none_of_ours(made: Path, change: Callable[[Path], object]
     assert str(caught.value).startswith(f"bus.key_file {made}: ")
     assert why in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_a_key_that_was_put_where_its_file_belongs_is_not_shown(made: Path) -> None:
+    key = made.read_text().strip()
+    with pytest.raises(network.NetworkError) as caught:
+        network.read_key(Path(key))
+    assert str(caught.value).startswith("bus.key_file: there is no such file: make one with")
+    assert key not in str(caught.value)
 
 
 def test_a_key_of_another_user_is_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

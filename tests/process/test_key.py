@@ -49,14 +49,15 @@ def unreadable(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda path: None, "No such file or directory: put the API key alone in it"),
+        (lambda path: None, "No such file or directory: set it to the path of a file, and put"),
         (Path.mkdir, "Is a directory: put the API key alone in it"),
+        (os.mkfifo, "not a regular file: put the API key alone in it"),
         (unreadable, "not plain text: put the API key alone in it"),
         (Path.touch, "no API key: set OPENAI_API_KEY, or link.key_file to a file that holds it"),
         (lambda path: path.write_text(f"{KEY} {OTHER}"), "has blanks or odd characters in it"),
         (lambda path: path.write_text(f"{KEY}\nhost: evil"), "has blanks or odd characters in it"),
     ],
-    ids=["missing", "a directory", "no text", "empty", "two keys", "two lines"],
+    ids=["missing", "a directory", "a pipe", "no text", "empty", "two keys", "two lines"],
 )
 def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
     pipeline: Pipeline, make: object, told: str
@@ -69,6 +70,38 @@ def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
     [line] = child.lines
     assert told in line
     assert "SECRET" not in line
+
+
+@pytest.mark.parametrize("key", [KEY, "9f3c" * 8, "x" * 5000], ids=["sk", "hex", "long"])
+def test_a_key_in_the_place_of_its_file_is_not_shown(pipeline: Pipeline, key: str) -> None:
+    env = {"BARGEIN_LINK__KEY_FILE": key, "BARGEIN_LINK__URL": REMOTE}
+    children = [
+        pipeline.stage("link", settings={"link.url": REMOTE, "link.key_file": key}),
+        pipeline.python("commands", "preflight", env=env),
+        pipeline.python("commands", "config", env=env),
+    ]
+    assert [child.wait() for child in children] == [1, 1, 0]
+    assert not [child.output for child in children if key in child.output]
+    assert children[0].lines[0].count("link.key_file") == 1
+
+
+def test_a_key_file_that_others_can_read_is_told_of(pipeline: Pipeline) -> None:
+    path = pipeline.directory / "key"
+    path.write_text(KEY)
+    path.chmod(0o644)
+    with Server(servers.serve) as server:
+        settings = {"link.url": server.url, "link.key_file": path}
+        child = pipeline.stage("link", settings=settings)
+        told = f"link.key_file {path}: others can read it (mode 0644): run chmod 600 {path}"
+        assert told in child.wait_line("others can read it")
+        env = {"BARGEIN_LINK__KEY_FILE": str(path), "BARGEIN_LINK__URL": server.url}
+        check = pipeline.python("commands", "preflight", env=env)
+        assert check.wait() == 0
+        assert told in check.output
+        path.chmod(0o600)
+        check = pipeline.python("commands", "preflight", env=env)
+        assert check.wait() == 0
+        assert "others can read it" not in check.output
 
 
 @pytest.mark.parametrize("key", ["", " ", "sk-test-SECRET\nx: y"], ids=["none", "blank", "odd"])
@@ -103,6 +136,10 @@ def test_the_key_is_in_nothing_that_is_said_written_or_shown(
         # The server sends the key back in every place that it can.
         given = connection.headers["authorization"]
         connection.send("error", error={"code": given, "message": given, "param": given})
+        # JSON can write the same key with an escape.
+        odd = f"\\u{ord(given[7]):04x}{given[8:]}"
+        text = f'{{"type":"error","error":{{"code":"{odd}","message":"\\n{odd}"}}}}'
+        connection.frame(servers.TEXT, text.encode())
         connection.send("response.output_text.done", item_id=given, response_id="r", text=given)
         connection.read()
 

@@ -132,8 +132,10 @@ def test_a_key_file_that_cannot_be_read(tmp_path: Path) -> None:
         (binary, "not plain"),
     ):
         said = problem(Link(key_file=str(path)))
-        assert said.startswith(f"link.key_file {path}: {why}")
-        assert "put the API key alone in it" in said
+        # The name of a file that is not there could be the key itself.
+        name = f" {path}" if path.exists() else ""
+        assert said.startswith(f"link.key_file{name}: {why}")
+        assert "put the API key alone in" in said
 
 
 def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Files for our eyes only: keys, and what Bargein writes about a conversation."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+#: The most bytes of a secret that are read: the longest key is shorter.
+LONGEST_SECRET = 4096
+
+
+def open_own(path: Path) -> int:
+    """Create or empty a file that only its owner can read; return its descriptor.
+
+    Raises OSError if the path is a link, or leads to another user's file or to no regular file: in
+    a directory where others can write, one of them may have put it there.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        if found.st_uid != os.getuid():
+            raise OSError(errno.EPERM, f"it belongs to user {found.st_uid}", str(path))
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, 0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_secret(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the beginning of a file, and what the system says about the file.
+
+    Raises OSError, also if the path leads to no regular file. Never waits for a pipe's writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(LONGEST_SECRET), found
+
+
+def name_of(path: Path) -> str:
+    """Return a blank and the name of a secret's file, or "" if there is no such file.
+
+    Somebody may have put the secret itself where the file's name belongs.
+    """
+    return f" {path}" if os.path.lexists(path) else ""
+
+
+def exposed(found: os.stat_result) -> str:
+    """Return who else can read or change a secret's file; "" if nobody can."""
+    if found.st_uid not in (os.getuid(), 0):
+        return f"belongs to user {found.st_uid}"
+    mode = stat.S_IMODE(found.st_mode)
+    return f"others can read it (mode {mode:04o})" if mode & 0o077 else ""
