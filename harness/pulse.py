@@ -142,6 +142,16 @@ class SoundServer:
             self._daemon = None
         self._socket.unlink(missing_ok=True)
 
+    def stop_clock(self) -> None:
+        """Stop the daemon as a debugger does: it answers nobody, until ``go_on``."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a stopped daemon go on."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGCONT)
+
     def hush(self) -> None:
         """Stop every mouth."""
         for mouth in self._mouths:

@@ -9,6 +9,7 @@ A device runs from ``start`` to ``stop`` and is not started again: open another 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -26,6 +27,15 @@ Render = Callable[[int, int], bytes]
 
 class DeviceError(Exception):
     """Raised when a device cannot be opened or started. Its text is one line: what to do."""
+
+
+class DeviceHangs(DeviceError):
+    """Raised when the sound system does not answer. Another try only helps when it does again."""
+
+    def __init__(self, text: str, over: threading.Event) -> None:
+        super().__init__(text)
+        #: Set when the sound system answers again. What was opened late is closed by then.
+        self.over = over
 
 
 class InputDevice(Protocol):

@@ -60,7 +60,9 @@ class _Stream:
         self._begun_ns = 0
         # since when the device has seemed to hang, and ``_called_ns`` at that time
         self._suspected: tuple[int, int] | None = None
-        device = portaudio_library.call(lambda: self._open(kind, wanted, channel))
+        device = portaudio_library.call(
+            lambda: self._open(kind, wanted, channel), undo=lambda _: self._session.close()
+        )
         self._name = f"{device.index} {device.name!r}"
         latency_s: float = getattr(self._stream, f"get_{kind}_latency")()
         self._latency_ns = max(0, round(latency_s * 1e9))
@@ -114,7 +116,11 @@ class _Stream:
         self._begun_ns = time.monotonic_ns()
         try:
             portaudio_library.call(self._stream.start_stream)
+        except DeviceError:
+            self.stop()
+            raise
         except OSError as error:
+            self.stop()
             raise DeviceError(
                 f"portaudio {self._name} does not start: {portaudio_library.error_text(error)}"
             ) from None
@@ -176,7 +182,7 @@ class PortAudioInput(_Stream):
         return 0
 
     def start(self, on_block: OnBlock) -> None:
-        """Start. Raises DeviceError if the device does not start."""
+        """Start. Raises DeviceError if the device does not start; then it is closed."""
         self._on_block = on_block
         self._start()
 
@@ -235,7 +241,7 @@ class PortAudioOutput(_Stream):
         return self._resampler.delay_ns
 
     def start(self, render: Render) -> None:
-        """Start. Raises DeviceError if the device does not start."""
+        """Start. Raises DeviceError if the device does not start; then it is closed."""
         self._render = render
         self._start()
 

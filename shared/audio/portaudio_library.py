@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from shared.audio import pcm
-from shared.audio.device import DeviceError, Kind
+from shared.audio.device import DeviceError, DeviceHangs, Kind
+from shared.audio.jobs import JobThread, StillRunning
 
 try:
     import pyaudio
@@ -35,7 +34,7 @@ except ImportError as error:
 #: 10 ms: a frame of 20 ms is complete just as early, at half the cost and with fewer overflows.
 _BUFFER: Mapping[Kind, int] = {"input": 240, "output": 128}
 #: Seconds that PortAudio may take to look for devices, and to open or start one. After that the
-#: stage goes on without a device, and tries again.
+#: stage goes on without a device, until the sound system answers again.
 _OPEN_S = 8.0
 #: Seconds that a device may take to close. A device that takes longer closes in the background: a
 #: stage that was asked to stop is gone after 0.8 s.
@@ -116,71 +115,29 @@ def choose(devices: Sequence[Device], kind: Kind, wanted: str) -> Device:
     return found[0]
 
 
-class LibraryThread:
-    """The one thread from which PortAudio is called; only ``is_active`` is called from others.
-
-    PortAudio keeps counts and links in globals without a lock. On Windows it is bound to the thread
-    that initialised it. And a sound server that hangs must not block the stage or its signals.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._start = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def call(self, work: Callable[[], _T], seconds: float) -> _T:
-        """Call ``work`` on the thread; return its result, or raise what it raises.
-
-        Raises TimeoutError after ``seconds``. Then ``work`` goes on in the background.
-        """
-        done: queue.SimpleQueue[tuple[list[_T], BaseException | None]] = queue.SimpleQueue()
-
-        def job() -> None:
-            try:
-                done.put(([work()], None))
-            except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
-                done.put(([], error))
-
-        self._jobs.put(job)
-        with self._start:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="portaudio", daemon=True)
-                self._thread.start()
-        try:
-            result, error = done.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError from None
-        if error is not None:
-            raise error
-        return result[0]
-
-    def _run(self) -> None:
-        while True:
-            self._jobs.get()()
+#: The one thread from which PortAudio is called; only ``is_active`` is called from others.
+#: PortAudio keeps counts and links in globals without a lock, and on Windows it is bound to the
+#: thread that initialised it. And a sound server that hangs must not block the stage.
+_THREAD = JobThread("portaudio")
 
 
-_THREAD = LibraryThread()
-
-
-def call(work: Callable[[], _T]) -> _T:
+def call(work: Callable[[], _T], undo: Callable[[_T], object] = lambda _: None) -> _T:
     """Call ``work`` on PortAudio's thread and return its result.
 
-    Raises DeviceError if the sound system does not answer within 8 s, and what ``work`` raises.
+    Raises DeviceHangs if the sound system does not answer within 8 s, and what ``work`` raises. If
+    ``work`` ends after that, ``undo`` gets its result.
     """
     try:
-        return _THREAD.call(work, _OPEN_S)
-    except TimeoutError:
-        raise DeviceError(
-            f"the sound system has not answered for {_OPEN_S:.0f} s: restart the sound server"
+        return _THREAD.call(work, _OPEN_S, undo)
+    except StillRunning as hangs:
+        raise DeviceHangs(
+            "the sound system does not answer: restart the sound server", hangs.over
         ) from None
 
 
 def close(session: Session) -> None:
     """Close a session from any thread. Wait at most 0.4 s: after that it closes when it can."""
-    try:
-        _THREAD.call(session.close, _CLOSE_S)
-    except TimeoutError:
-        pass  # the process can end without it
+    _THREAD.finish(session.close, _CLOSE_S)
 
 
 class Session:

@@ -6,15 +6,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyaudio
 import pytest
 
 from harness.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, spans, tone
-from shared.audio import devices, pcm
+from shared.audio import devices, pcm, portaudio_library
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
+from shared.audio.reopening import ReopeningDevice
+from shared.stage import Stage
+from tests.support.standin import StandIn
 
 SOON = 10.0  # s: how long a busy machine may take for something that normally takes no time
 FORMATS = [(24_000, 1), (24_000, 2), (48_000, 1), (48_000, 2), (44_100, 1), (16_000, 1)]
@@ -295,6 +299,54 @@ def test_a_sound_server_that_goes_is_told_and_its_return_is_seen(
         speaker.say(tone(1000, 0.2))
         ear.wait_for_sound()
     speaker.device.stop()
+
+
+def started_microphone() -> InputDevice:
+    device = devices.open_input("auto")
+    device.start(lambda *_: None)
+    return device
+
+
+def started_speaker() -> OutputDevice:
+    device = devices.open_output("auto")
+    device.start(lambda samples, _: bytes(samples * pcm.SAMPLE_BYTES))
+    return device
+
+
+def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_found(
+    sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portaudio_library, "_OPEN_S", 0.3)
+    owner = StandIn()
+    stage = cast("Stage", owner)
+    sound_server.stop_clock()
+    try:
+        microphone = ReopeningDevice[InputDevice](stage, "microphone", started_microphone)
+        speaker = ReopeningDevice[OutputDevice](stage, "speaker", started_speaker)
+        for _ in range(5):
+            owner.tick()
+        assert (microphone.device, speaker.device) == (None, None)
+        assert owner.counters["no_device"] == 2
+    finally:
+        sound_server.go_on()
+    monkeypatch.setattr(portaudio_library, "_OPEN_S", SOON)
+    deadline = time.monotonic() + SOON
+    while microphone.device is None or speaker.device is None:
+        assert time.monotonic() < deadline, owner.warnings
+        owner.tick()
+        time.sleep(0.01)
+    for streams in ("source-outputs", "sink-inputs"):
+        assert len(sound_server.pactl("list", "short", streams).splitlines()) == 1
+    owner.close()
+    # PortAudio looks for devices when its first user in a process begins. So the last one has gone.
+    config = Path(os.environ["ALSA_CONFIG_PATH"])
+    before = config.read_text()
+    assert "headset" not in devices.list_devices("output")
+    try:
+        config.write_text(before.replace('"pulse"', '"headset"').replace(".pulse", ".headset"))
+        assert "headset" in devices.list_devices("output")
+    finally:
+        config.write_text(before)
 
 
 def test_devices_are_listed_and_found_by_name() -> None:

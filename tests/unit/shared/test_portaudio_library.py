@@ -9,7 +9,8 @@ import pyaudio
 import pytest
 
 from shared.audio import portaudio_library
-from shared.audio.device import DeviceError
+from shared.audio.device import DeviceError, DeviceHangs
+from shared.audio.jobs import JobThread
 from shared.audio.portaudio import PortAudioInput, PortAudioOutput
 from shared.audio.portaudio_library import Device, choose
 from tests.support.fake_portaudio import FakePortAudio
@@ -86,18 +87,30 @@ def test_a_sound_system_that_hangs_hangs_nobody(
 ) -> None:
     monkeypatch.setattr(portaudio_library, "_OPEN_S", 0.05)
     monkeypatch.setattr(portaudio_library, "_CLOSE_S", 0.05)
-    monkeypatch.setattr(portaudio_library, "_THREAD", portaudio_library.LibraryThread())
+    monkeypatch.setattr(portaudio_library, "_THREAD", JobThread("portaudio"))
     device = PortAudioOutput("")
     fake.hangs = threading.Event()
-    with pytest.raises(DeviceError, match="has not answered for 0 s: restart the sound server"):
-        PortAudioOutput("")
+    for _ in range(3):
+        with pytest.raises(DeviceHangs, match="does not answer: restart the sound server") as hung:
+            PortAudioOutput("")
     device.stop()  # it waits behind the opening that hangs, is given up, and is done later
     assert fake.initialised == 1
     fake.hangs.set()
-    portaudio_library._THREAD.call(lambda: None, 5)
-    # The opening that timed out succeeded later, and nobody closes it.
-    assert fake.initialised == 1
-    fake.initialised = 0
+    assert hung.value.over.wait(5)
+    portaudio_library._THREAD.finish(lambda: None, 5)
+    # What was opened late is closed again, and the two other openings were never tried.
+    assert fake.initialised == 0
+    assert len(fake.tried) == 2
+
+
+def test_a_device_that_does_not_start_is_closed(fake: FakePortAudio) -> None:
+    device = PortAudioOutput("")
+    assert fake.stream is not None
+    fake.stream.refuses = OSError(-9999, "Unanticipated host error")
+    with pytest.raises(DeviceError, match="does not start: Unanticipated host error"):
+        device.start(lambda samples, _: bytes(2 * samples))
+    assert fake.initialised == 0
+    device.stop()
 
 
 def test_alsa_is_not_heard_on_stderr(

@@ -1,0 +1,61 @@
+"""A device that is missing or that hangs is opened again, and never twice at once."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+import pytest
+
+from shared.audio.device import DeviceError, DeviceHangs
+from shared.audio.paced import PacedInput, null_input
+from shared.audio.reopening import ReopeningDevice
+from shared.stage import Stage
+from tests.support.standin import StandIn
+
+pytestmark = pytest.mark.unit
+
+
+class Attempts:
+    """Opens a device, or raises the error that the test has set."""
+
+    def __init__(self, error: DeviceError | None) -> None:
+        self.error = error
+        self.number = 0
+
+    def __call__(self) -> PacedInput:
+        self.number += 1
+        if self.error is not None:
+            raise self.error
+        return null_input()
+
+
+def test_a_missing_device_is_tried_again_and_again() -> None:
+    owner, attempts = StandIn(), Attempts(DeviceError("no microphone"))
+    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts)
+    owner.later.pop()()
+    assert (attempts.number, device.device, owner.ok) == (2, None, False)
+    attempts.error = None
+    owner.later.pop()()
+    assert device.device is not None
+    assert owner.ok
+    owner.close()
+
+
+def test_a_sound_system_that_hangs_is_asked_once_until_it_answers() -> None:
+    over = threading.Event()
+    owner, attempts = StandIn(), Attempts(DeviceHangs("does not answer", over))
+    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts)
+    assert owner.later == []  # no timer tries again
+    for _ in range(5):
+        owner.tick()
+    assert (attempts.number, owner.ok) == (1, False)
+    assert owner.warnings == ["does not answer; opening it when the sound system answers"]
+    over.set()
+    attempts.error = None
+    owner.tick()
+    owner.tick()
+    assert (attempts.number, owner.ok) == (2, True)
+    assert device.device is not None
+    assert "microphone: the sound system answers again" in owner.logged
+    owner.close()
