@@ -1,4 +1,4 @@
-"""``bargein preflight [STAGE …]``: check the settings, the API key and the bus directory.
+"""``bargein preflight [STAGE …]``: check the settings, the key, the proxy and the bus directory.
 
 It starts nothing. Each fault is one line. The arguments may be those of ``bargein start``: with
 stages named, the API key is only required if link is one of them.
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from commands import description, envfile
-from shared import config, registry
+from shared import config, proxy, registry
 from shared.directory import BusError, check_room, default, prepare_directory
 from shared.realtime import endpoint
 from shared.run import KEY_STAGE
@@ -39,13 +39,14 @@ def check(arguments: Sequence[str]) -> int:
         config.bus_network(settings)
         named = {name for argument in arguments for name in argument.split(",")}
         if KEY_STAGE in named or not named & set(registry.STAGES):
-            endpoint.read_key(settings.link)
+            key = endpoint.read_key(settings.link)
+            proxy.choose(endpoint.request(settings.link, key)[0], settings.link.proxy, os.environ)
             _say(filter(None, [endpoint.exposed(settings.link)]))
         _say(check_directory(settings))
     except (config.ConfigError, envfile.EnvFileError) as error:
         _say([error])
         return 2
-    except (endpoint.KeyProblem, BusError) as error:
+    except (endpoint.KeyProblem, proxy.ProxyProblem, BusError) as error:
         _say([error])
         return 1
     finally:

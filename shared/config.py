@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from shared import directory, network
+from shared import directory, network, proxy
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "config.toml"
@@ -42,6 +42,7 @@ class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = "gpt-realtime-2.1"
     key_file: str = ""
     auth: Literal["auto", "bearer", "api-key", "none"] = "auto"
+    proxy: str = ""
     allow_insecure: bool = False
     connect_timeout_s: Seconds = 10.0
     ping_interval_s: Seconds = 15.0
@@ -369,6 +370,11 @@ def _check(config: Config) -> Iterator[tuple[str, str]]:
             "link.url",
             "would send key and voice in the clear: use wss://, or link.allow_insecure = true",
         )
+    if link.proxy not in ("", proxy.NONE):
+        try:
+            proxy.parse(link.proxy)
+        except proxy.ProxyProblem as error:
+            yield "link.proxy", str(error)
     if link.retry_max_ms < link.retry_first_ms:
         yield "link.retry_max_ms", "less than link.retry_first_ms"
     if link.renew_before_s >= link.session_limit_s:
@@ -460,7 +466,9 @@ def masked_text(text: str) -> str:
     """
     secret = r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&#\s'\"]*"
     text = re.sub(secret, r"\1****", text)
-    text = re.sub(r"//[^/@\s]*@", "//****@", text)
+    text = re.sub(r"//([^/@\s]*|[^\s/@:]*:[^\s@'\"]*)@", "//****@", text)
+    # The address of a proxy may have no scheme.
+    text = re.sub(r"(?<![\w/])[^\s/@:'\"=]+:(?!/)[^\s@'\"]+@", "****@", text)
     return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
 
 

@@ -1,1 +1,1 @@
-"""The stage that holds the WebSocket to the server. It moves text and never reads the JSON."""
+"""The stage that holds the WebSocket to the server. It moves text."""

@@ -1,9 +1,9 @@
 """The WebSocket to the server: text messages up and down, and nothing else.
 
-link connects, authenticates, pings, connects again and moves text. It never reads the JSON, so that
-the stages that people edit can be restarted while the session lasts. To renew the session, link
-opens a second connection beside the first one and then changes over. link is the only stage that
-holds the API key.
+link connects, authenticates, pings, connects again and moves text. It reads the JSON only to see
+that a session begins, so that the stages that people edit can be restarted while the session lasts.
+To renew the session, link opens a second connection beside the first one, and changes over when the
+server has begun a session there. link is the only stage that holds the API key.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+import websocket
+
 from services.link import endings
+from services.link.candidate import Candidate
 from services.link.connection import Connection, Ended, Other
 from services.link.dialer import Dialer
-from services.link.outbox import Outbox
-from services.link.reconnect import Backoff
+from services.link.reconnect import GOOD_AFTER_S, Backoff
 from services.link.retired import Retired
+from services.link.sending import Sending
+from services.link.worked import Worked
 from shared import messages
 from shared.bus import Delivery
 from shared.exit_codes import FAILED
+from shared.proxy import ProxyProblem
 from shared.realtime import endpoint
 from shared.run import run
 from shared.stage import HEARTBEAT_S, Failure, Stage
@@ -31,6 +36,9 @@ STALLED_S = 5.0
 AT_ONCE = 64
 #: How often link looks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25
+#: A session that has lasted this long, s, shows that the server accepts us: a server that does not
+#: closes the connection sooner.
+ACCEPTED_S = 1.0
 
 State = Literal["connecting", "open", "waiting", "refused"]
 
@@ -42,57 +50,90 @@ class Link:
         self._stage = stage
         self._settings = stage.config.link
         try:
-            self._dialer = Dialer(self._settings, stage.wake)
-        except endpoint.KeyProblem as error:
+            self._dialer = Dialer(self._settings, stage.wake, stage.after)
+        except (endpoint.KeyProblem, ProxyProblem) as error:
             raise Failure(str(error)) from None
         self._where = self._dialer.where
+        self._worked = Worked(stage.directory, self._dialer.url, self._dialer.key)
         self._backoff = Backoff(self._settings.retry_first_ms, self._settings.retry_max_ms)
-        self._outbox = Outbox()
+        self._sending = Sending(stage, self._on_socket, self._beat, self._lose)
         self._connection: Connection | None = None
+        self._candidate: Candidate | None = None
         self._retired: Retired | None = None
-        self._watches_room = False  # whether the loop waits for the socket to take more
         self._renew_after_s = 0.0  # after a failed renewal, the next one is not tried before
         # what link.state says of the last session, also after its end
-        self._session = self._sent = 0
+        self._session = 0
         self._opened_s = 0.0
         self._cause: messages.Cause = ""
+        self._reason = ""
         stage.subscribe(messages.ClientEvent, self._on_client_event)
         stage.subscribe(messages.Renew, self._on_renew)
         stage.on_wake(self._on_wake)
-        stage.on_close(self._hang_up)
+        stage.on_close(self._close)
         stage.every(TICK_S, self._tick)
         stage.every(HEARTBEAT_S, self._beat)
         if exposed := endpoint.exposed(self._settings):
             stage.log.warning("%s", exposed)
-        key = "set" if self._dialer.has_key else "none"
+        key = "set" if self._dialer.key else "none"
         stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
+        if (proxy := self._dialer.proxy) is not None:
+            stage.log.info("goes through the proxy %s (%s)", proxy, proxy.source)
         self._connect()
 
     # connecting
 
     def _connect(self) -> None:
-        self._publish_state("connecting")
+        self._publish_state("connecting", self._reason)
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
 
     def _on_renew(self, delivery: Delivery[messages.Renew]) -> None:
         due = delivery.message.session == self._session and time.monotonic() > self._renew_after_s
-        if self._connection is not None and not self._dialer.busy and due:
+        if self._connection is not None and not self._opening and due:
             when = "though somebody speaks" if delivery.message.forced else "at a quiet moment"
             self._stage.log.info("renewing session %d %s", self._session, when)
             self._dialer.dial()
 
+    @property
+    def _opening(self) -> bool:
+        """Whether a connection is being opened."""
+        return self._dialer.busy or self._candidate is not None
+
     def _on_wake(self) -> None:
         outcome = self._dialer.take()
-        if isinstance(outcome, endings.Lost | endings.Refused):
-            self._on_ending(outcome)
-        elif outcome is not None:
+        if isinstance(outcome, websocket.WebSocket):
             session = self._stage.number()
             try:
-                self._use(Connection(outcome, session))
+                self._consider(Connection(outcome, session))
             except Ended as ended:
                 self._on_ending(ended.ending)
+        elif outcome is not None:
+            self._on_ending(outcome)
         self._read()
+
+    def _consider(self, opened: Connection) -> None:
+        """Use a connection that was just opened: at once, or when its session has begun.
+
+        The session in use goes on until then. A server that never says that a session begins did
+        not say it for the session in use either.
+        """
+        if self._connection is None or not self._connection.greeting.begun:
+            self._use(opened)
+            return
+        limit_s = self._settings.connect_timeout_s
+        self._candidate = Candidate(self._stage, opened, limit_s, self._on_decision)
+        self._candidate.read()
+
+    def _on_decision(self, ending: endings.Ending | None) -> None:
+        candidate, self._candidate = self._candidate, None
+        if ending is not None:
+            self._on_ending(ending)
+        elif candidate is not None:
+            self._use(candidate.connection)
+            for text in candidate.texts:
+                self._publish_event(text.data, text.read_ns)
+            # There may be more messages, and TLS may hold some that the poller cannot see.
+            self._stage.wake()
 
     def _use(self, opened: Connection) -> None:
         """Use a connection that was just opened, in place of the one before."""
@@ -101,32 +142,27 @@ class Link:
             self._cause = "renewed"
             self._stage.counters["renewals"] += 1
         self._connection = opened
-        self._session, self._sent = opened.session, 0
-        self._opened_s = opened.opened_s
-        self._drop_unsent()
-        self._watches_room = False
-        self._stage.watch(opened.descriptor, self._on_socket)
+        self._session, self._opened_s, self._reason = opened.session, opened.opened_s, ""
+        self._sending.use(opened)
         self._stage.log.info("open: session %d", self._session)
         self._publish_state("open")
 
     def _on_ending(self, ending: endings.Ending) -> None:
         """React to the end of the connection, or to an attempt to connect that failed."""
-        why = self._dialer.line(ending.why)
+        why = self._dialer.line(endings.reason(ending))
         now = time.monotonic()
         if self._connection is not None:
             # A renewal failed. The connection in use still has some time left.
             self._renew_after_s = now + self._backoff.after(ending, 0) / 1000
             self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
             return
-        self._cause = ending.cause
-        if isinstance(ending, endings.Refused):
+        self._cause, self._reason = ending.cause, why
+        if endings.is_final(ending, worked=self._worked.ever):
             self._publish_state("refused", why)
-            self._stage.log.error(
-                "%s refused the connection: %s: %s", self._where, why, ending.advice
-            )
+            self._stage.log.error("%s refused the connection: %s", self._where, why)
             self._stage.stop(FAILED)
             return
-        if self._dialer.busy:
+        if self._opening:
             # The connection ended during its renewal: the new one is already being opened.
             self._publish_state("connecting", why)
             return
@@ -146,8 +182,8 @@ class Link:
                 session=self._session,
                 opened_ns=int(self._opened_s * 1e9),
                 cause=self._cause,
-                sent=self._sent,
-                expired=self._outbox.expired,
+                sent=self._sending.sent,
+                expired=self._sending.expired,
                 retry_ms=retry_ms,
                 reason=reason[:1024],
             )
@@ -164,44 +200,13 @@ class Link:
         if self._connection is None or event.session != self._session:
             self._stage.count("events_unsent")
             return
-        self._outbox.put(event)
-        self._pump()
-
-    def _pump(self) -> None:
-        """Send the events that wait, as long as the socket takes them at once."""
-        try:
-            while self._connection is not None:
-                self._connection.flush()
-                event = self._outbox.first(time.monotonic_ns())
-                blocked = self._connection.waits or (
-                    event is not None and not self._connection.takes_more
-                )
-                self._watch_room(blocked)
-                if event is None or blocked:
-                    break
-                self._outbox.sent()
-                self._connection.send(event.payload)
-                self._sent += 1
-                if self._sent == 1:
-                    # Publish it at once: an uplink that was restarted must not greet again.
-                    self._publish_state("open")
-        except Ended as ended:
-            self._lose(ended.ending)
-        new = self._outbox.expired - self._stage.counters["events_expired"]
-        if new:
-            self._stage.count("events_expired", new, "the network is slow: old speech was dropped")
-
-    def _watch_room(self, blocked: bool) -> None:
-        """Have the loop call ``_on_socket`` when the socket takes more, if it is blocked now."""
-        if self._connection is not None and blocked != self._watches_room:
-            self._watches_room = blocked
-            self._stage.watch(self._connection.descriptor, self._on_socket, write=blocked)
+        self._sending.put(event)
 
     # from the server
 
     def _on_socket(self) -> None:
         self._read()
-        self._pump()
+        self._sending.pump()
 
     def _read(self) -> None:
         for count in range(AT_ONCE):
@@ -236,6 +241,9 @@ class Link:
     # the end of a connection
 
     def _lose(self, ending: endings.Ending) -> None:
+        begun = self._connection is not None and self._connection.greeting.begun
+        if begun and isinstance(ending, endings.Lost):
+            self._worked.remember()
         self._hang_up()
         self._stage.counters["connections_lost"] += 1
         self._on_ending(ending)
@@ -248,21 +256,22 @@ class Link:
     def _hang_up(self) -> None:
         self._close_retired()
         if self._connection is not None:
-            self._stage.unwatch(self._connection.descriptor)
-            self._drop_unsent()
+            self._sending.stop()
             self._connection.close()
             self._connection = None
 
-    def _drop_unsent(self) -> None:
-        """Drop the events that the last connection did not take: they would arrive late."""
-        unsent = self._outbox.clear()
-        if unsent:
-            self._stage.count("events_unsent", unsent)
+    def _close(self) -> None:
+        if self._candidate is not None:
+            self._candidate.close()
+        self._hang_up()
 
     def _tick(self) -> None:
         if self._connection is None:
             return
         now, settings = time.monotonic(), self._settings
+        accepted_s = ACCEPTED_S if self._connection.greeting.begun else GOOD_AFTER_S
+        if now - self._connection.opened_s > accepted_s:
+            self._worked.remember()
         try:
             if now - self._connection.alive_s > settings.ping_interval_s + settings.pong_timeout_s:
                 raise Ended(endings.SILENT)
@@ -272,7 +281,7 @@ class Link:
                 self._connection.ping()
         except Ended as ended:
             self._lose(ended.ending)
-        self._pump()
+        self._sending.pump()
 
     def _beat(self) -> None:
         if self._connection is not None:

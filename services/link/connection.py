@@ -12,6 +12,7 @@ import websocket
 from websocket import ABNF
 
 from services.link import endings, inflow
+from services.link.greeting import Greeting
 from services.link.wire import Wire
 
 #: The code of a close frame without a code (RFC 6455).
@@ -50,6 +51,8 @@ class Connection:
         #: s of CLOCK_MONOTONIC: when the connection was opened, when the last ping was sent, and
         #: when the last frame came.
         self.opened_s = self.pinged_s = self.alive_s = time.monotonic()
+        #: The server's first messages.
+        self.greeting = Greeting()
         self._websocket = opened
         socket = opened.sock
         if socket is None:
@@ -115,16 +118,19 @@ class Connection:
         now_ns = time.monotonic_ns()
         self.alive_s = now_ns / 1e9
         if opcode == ABNF.OPCODE_TEXT:
+            self.greeting.read(frame.data)
             return Text(frame.data, now_ns)
         if opcode == ABNF.OPCODE_CLOSE:
             code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else NO_CODE
-            raise Ended(endings.of_close(code, frame.data[2:].decode("utf-8", "replace")))
+            reason = frame.data[2:].decode("utf-8", "replace")
+            raise Ended(endings.of_close(code, reason, self.greeting.error))
         return Other(binary=opcode == ABNF.OPCODE_BINARY)
 
     def has_more(self) -> bool:
         """Return whether ``receive`` has something to read. Cheaper than to read in vain."""
         socket = self._websocket.sock
-        if socket is None or (isinstance(socket, ssl.SSLSocket) and socket.pending()):
+        # TLS may hold a message that the poller cannot see.
+        if socket is None or (hasattr(socket, "pending") and socket.pending()):
             return True
         return bool(self._readable.poll(0))
 

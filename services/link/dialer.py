@@ -5,57 +5,85 @@ A thread of its own does it: looking up a name cannot be interrupted, and the lo
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import os
 import threading
 from collections.abc import Callable
 
 import websocket
 
 from services.link import endings
+from services.link.connection import Ended
 from services.link.masking import Mask
+from services.link.opening import Opening
+from shared import proxy
 from shared.config import Link as Settings
 from shared.realtime import endpoint
 
-#: The size of the kernel's send buffer, bytes: about one second of microphone audio. When the
-#: network stalls, a larger buffer would collect speech that then arrives late.
-SEND_BUFFER = 64 * 1024
 #: The longest part of a server's text that is shown, characters.
 MOST_SHOWN = 400
+#: The most attempts whose lookup of a name never came back. Each keeps a thread.
+MOST_HUNG = 4
+#: What it means that this many lookups have not come back.
+HUNG = endings.Lost("unresolved", f"{MOST_HUNG} lookups of a name have not come back: is DNS up?")
+
+Outcome = websocket.WebSocket | endings.Ending
 
 
 class Dialer:
-    """Opens connections, one at a time. Its thread calls ``wake`` when an attempt has an outcome.
+    """Opens connections, one at a time. ``wake`` is called when an attempt has an outcome.
 
-    Raises KeyProblem if the settings name no usable key.
+    ``after`` calls a function on the loop after a time. Raises KeyProblem if the settings name no
+    usable key, and ProxyProblem if they or the environment name no usable proxy.
     """
 
-    def __init__(self, settings: Settings, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        wake: Callable[[], None],
+        after: Callable[[float, Callable[[], None]], None],
+    ) -> None:
         self._timeout_s = settings.connect_timeout_s
-        self._wake = wake
+        self._wake, self._after = wake, after
         self._key = endpoint.read_key(settings)
         self._mask = Mask(self._key)
-        self._url, self._headers = endpoint.request(settings, self._key)
+        self.url, self._headers = endpoint.request(settings, self._key)
         #: The server's address without the parts that must not be shown.
-        self.where = endpoint.where(self._url)
-        #: Whether an attempt has begun and its outcome was not taken yet.
-        self.busy = False
-        self._outcome: websocket.WebSocket | endings.Ending | None = None
+        self.where = endpoint.where(self.url)
+        #: The proxy between us and the server.
+        self.proxy = proxy.choose(self.url, settings.proxy, os.environ)
+        self._slow: set[object] = set()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._opening: Opening | None = None
+        self._outcome: Outcome | None = None
 
     @property
-    def has_key(self) -> bool:
-        """Whether there is a key."""
-        return bool(self._key)
+    def key(self) -> str:
+        """The key; "" if there is none."""
+        return self._key
+
+    @property
+    def busy(self) -> bool:
+        """Whether an attempt has begun and its outcome was not taken yet."""
+        return self._opening is not None or self._outcome is not None
 
     def dial(self) -> None:
         """Start an attempt to connect."""
-        self.busy = True
-        threading.Thread(target=self._open, name="connect", daemon=True).start()
+        opening = Opening(self.url, self._headers, self.proxy, self._timeout_s, self._slow)
+        self._opening = opening
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= MOST_HUNG:
+            self._end(opening, HUNG)
+            return
+        thread = threading.Thread(target=self._open, args=(opening,), name="connect", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        self._after(self._timeout_s, lambda: self._expire(opening))
 
-    def take(self) -> websocket.WebSocket | endings.Ending | None:
+    def take(self) -> Outcome | None:
         """Return the outcome of the attempt, once; None while there is no new outcome."""
-        outcome, self._outcome = self._outcome, None
-        self.busy = self.busy and outcome is None
+        with self._lock:
+            outcome, self._outcome = self._outcome, None
         return outcome
 
     def without_key(self, text: bytes) -> bytes:
@@ -66,40 +94,31 @@ class Dialer:
         """Return a server's text as one line of limited length, with the key masked."""
         return self._mask.text(" ".join(text.split()))[:MOST_SHOWN]
 
-    def _open(self) -> None:
-        ws = websocket.WebSocket(
-            # The reader of the JSON checks the text. A check in Python would cost more than the
-            # rest of this stage.
-            skip_utf8_validation=True,
-            sockopt=[
-                (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
-                (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-            ],
-        )
-        ended, late = threading.Event(), threading.Event()
-        watch = threading.Thread(target=self._watch, args=(ws, ended, late), daemon=True)
-        watch.start()
+    def _open(self, opening: Opening) -> None:
+        outcome: Outcome
         try:
-            ws.settimeout(self._timeout_s)
-            # A redirect would send the key to another address.
-            ws.connect(self._url, header=self._headers, suppress_origin=True, redirect_limit=0)
-            self._outcome = ws
+            outcome = opening.open()
+        except Ended as ended:
+            outcome = ended.ending
         except Exception as error:  # noqa: BLE001 - the loop gets what it means
-            why = TimeoutError(f"not open within {self._timeout_s:g} s")
-            self._outcome = endings.of_error(why if late.is_set() else error)
-        ended.set()
-        self._wake()
+            outcome = endings.of_error(error)
+        self._end(opening, outcome)
 
-    def _watch(
-        self, ws: websocket.WebSocket, ended: threading.Event, late: threading.Event
-    ) -> None:
-        """Close the socket of an attempt that takes too long, even if the server keeps sending.
+    def _expire(self, opening: Opening) -> None:
+        """End an attempt that has no outcome in time, whatever its thread waits for."""
+        if self._end(opening, opening.late()):
+            opening.abandon()
 
-        A socket's own timeout applies to each read: a server could send headers without end.
-        """
-        while not ended.wait(self._timeout_s):
-            # While a name is looked up there is no socket yet.
-            if (sock := ws.sock) is not None:
-                late.set()
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+    def _end(self, opening: Opening, outcome: Outcome) -> bool:
+        """Leave the outcome of an attempt to ``take``; return whether it was the first outcome."""
+        with self._lock:
+            first = self._opening is opening
+            if first:
+                # The loop asks for ``busy`` without the lock: it is never false in between.
+                self._outcome = outcome
+                self._opening = None
+        if first:
+            self._wake()
+        elif isinstance(outcome, websocket.WebSocket):
+            outcome.shutdown()
+        return first

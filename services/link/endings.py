@@ -1,35 +1,49 @@
 """Why a connection to the server ended, or could not be made. Pure.
 
-After ``Lost`` another attempt may work, after ``Refused`` it would not. Each ending has a cause,
-which link publishes in ``link.state``.
+After ``Lost`` another attempt may work. ``Refused`` means that the server, or something in its
+place, does not let this client in. Whether a refusal is final depends on what has worked before:
+see ``is_final``. Each ending has a cause, which link publishes in ``link.state``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.link.greeting import passes
 from shared.messages import Cause
+from shared.proxy import Proxy
+from shared.realtime import endpoint
 
-#: Close codes after which another attempt would not work: a refused key (3000), a refused model or
-#: header (4000 and up), a policy (1008). Any other code may be temporary; with 1001 the server also
-#: ends a session after 60 minutes.
+#: Close codes that refuse the client: a refused key (3000), a refused model or header (4000 and
+#: up), a policy (1008). Any other code may be temporary; with 1001 the server also ends a session
+#: after 60 minutes.
 REFUSED_FROM, POLICY = 3000, 1008
 #: A part of the server's reason when a session's time is over.
 EXPIRED = "maximum duration"
-#: HTTP answers to the upgrade that are temporary, beside all of 500 and above: the server, or a
-#: proxy, is too slow (408), not ready (425) or has too many requests (429).
+#: HTTP answers that are temporary, beside all of 500 and above: the server, or a proxy, is too slow
+#: (408), not ready (425) or has too many requests (429).
 TEMPORARY_HTTP = frozenset({408, 425, 429})
 #: The longest Retry-After that is read, in digits: three years are enough.
 RETRY_AFTER_DIGITS = 8
+#: OpenSSL's codes for a certificate that is not valid yet, and for one that is not valid any more.
+TOO_EARLY, TOO_LATE = 9, 10
+#: A reply code of SOCKS 5 (RFC 1928): the proxy's rules forbid the connection.
+NOT_ALLOWED = 2
 
 #: What a person can do about a refusal, by a part of the server's reason.
 _ADVICE = (
     ("api_key", "check OPENAI_API_KEY (or link.key_file)"),
+    ("quota", "check the plan and the billing of the key's account"),
     ("model", "check link.model"),
     ("beta", "this server no longer speaks the beta protocol: check link.url"),
 )
+#: The advice after a refusal that passes, unless its words tell more.
+_WAIT = "the server takes no more sessions now: wait, or end another session"
+#: What answers instead of the server where a network wants a login: a hotel, a train.
+_PORTAL = "if this network wants a login, log in with a browser"
 #: The cause by the name of the exception's class. The first class in the exception's order of base
-#: classes counts. Names, because only two modules import websocket-client.
+#: classes counts. Names, because this module is pure and imports no websocket-client.
 _CAUSES: dict[str, Cause] = {
     "WebSocketAddressException": "unresolved",
     "gaierror": "unresolved",
@@ -38,7 +52,6 @@ _CAUSES: dict[str, Cause] = {
     "ConnectionAbortedError": "reset",
     "BrokenPipeError": "reset",
     "WebSocketTimeoutException": "unreachable",
-    "WebSocketProxyException": "unreachable",
     "WebSocketException": "garbled",
     "OSError": "unreachable",
 }
@@ -56,12 +69,15 @@ class Lost:
 
 @dataclass(frozen=True)
 class Refused:
-    """The server does not let this client in. Another attempt would not work."""
+    """The server, or something in its place, does not let this client in."""
 
     why: str
     #: What a person can do about it.
     advice: str
     cause: Cause = "refused"
+    #: Whether the refusal ends by itself: a slot, a quota, a clock. Another attempt may work then,
+    #: even if none has worked before.
+    passes: bool = False
 
 
 Ending = Lost | Refused
@@ -70,26 +86,104 @@ Ending = Lost | Refused
 SILENT = Lost("silent", "no answer to pings")
 #: The socket takes no data any more.
 STALLED = Lost("stalled", "could not send: the connection takes no more data")
+#: The server accepted the upgrade, and then began no session.
+NO_SESSION = Lost("silent", "connected, but the server began no session")
+
+
+def is_final(ending: Ending, *, worked: bool) -> bool:
+    """Return whether another attempt would be of no use.
+
+    ``worked``: whether this server has accepted this key before. If it has, the address and the key
+    are right, so the fault is somebody else's and may pass: a captive portal, a proxy, a server.
+    """
+    return isinstance(ending, Refused) and not (worked or ending.passes)
+
+
+def reason(ending: Ending) -> str:
+    """Return an ending in words, with what a person can do about it."""
+    return f"{ending.why}: {ending.advice}" if isinstance(ending, Refused) else ending.why
 
 
 def of_error(error: BaseException) -> Ending:
     """Return what an exception means that ended a connection, or an attempt to make one."""
     status = getattr(error, "status_code", None)
     if status is not None:
-        why = f"HTTP {status} at the upgrade"
-        if http_is_final(status):
-            return Refused(why, advice("", status))
-        return Lost("busy", why, _retry_after(getattr(error, "resp_headers", None)))
+        headers = getattr(error, "resp_headers", None)
+        return of_status(status, headers, _json_body(headers, getattr(error, "resp_body", None)))
     text = str(error) or type(error).__name__
     names = [kind.__name__ for kind in type(error).__mro__]
     cause: Cause = next((_CAUSES[name] for name in names if name in _CAUSES), "unreachable")
     if "SSLCertVerificationError" in names:
-        text = f"certificate not trusted: {getattr(error, 'verify_message', text)}"
-        return Refused(text, "check link.url and the clock")
-    if cause == "garbled" and "Redirect" in text:
-        why = "a redirect: link does not send the key to another address"
-        return Refused(why, "set link.url to the redirect's target")
+        return of_certificate(
+            getattr(error, "verify_message", text), getattr(error, "verify_code", 0)
+        )
     return Lost(cause, text)
+
+
+def of_status(status: int, headers: object = None, body: str = "") -> Ending:
+    """Return what an HTTP answer to the upgrade means that is not the upgrade.
+
+    ``body``: the answer's text if it is JSON, which a portal's page is not.
+    """
+    why = f"HTTP {status} at the upgrade"
+    location = headers.get("location", "") if isinstance(headers, dict) else ""
+    if 300 <= status < 400:
+        # The target's query may hold a secret, or a portal's whole request.
+        target = f" to {_where(location)}" if location else ""
+        why = f"{why}: a redirect{target}, where link does not send the key"
+        return Refused(why, f"set link.url to the redirect's target, or {_PORTAL}")
+    if not http_is_final(status):
+        why += ": the network wants a login" if status == 511 else ""
+        return Lost("busy", why, _retry_after(headers))
+    if passes(body):
+        return Refused(why, advice(body, default=_WAIT), "busy", passes=True)
+    return Refused(why, advice(body, status))
+
+
+def of_certificate(message: str, code: int) -> Refused:
+    """Return what it means that OpenSSL does not trust the server's certificate."""
+    why = f"certificate not trusted: {message}"
+    if code in (TOO_EARLY, TOO_LATE):
+        return Refused(why, "check the date of this machine's clock", passes=True)
+    return Refused(why, f"check link.url and the clock; {_PORTAL}")
+
+
+def of_connect(proxy: Proxy, target: str, status: int, schemes: Sequence[str]) -> Ending:
+    """Return what a proxy's answer to CONNECT means that is not 2xx.
+
+    ``schemes``: the ways to log in that the proxy offers with 407.
+    """
+    if status == 407:
+        return Refused(*_login(proxy, schemes))
+    why = f"the proxy {proxy} ({proxy.source}) does not connect to {target}: HTTP {status}"
+    if status >= 500 or status in TEMPORARY_HTTP:
+        return Lost("busy", why)
+    return Refused(why, f"allow {target} in the proxy, or name another proxy in link.proxy")
+
+
+def _login(proxy: Proxy, schemes: Sequence[str]) -> tuple[str, str]:
+    """Return why a proxy does not let us in without a login, and what to do."""
+    why = f"the proxy {proxy} ({proxy.source}) wants a user and a password (HTTP 407)"
+    if schemes and "basic" not in [scheme.lower() for scheme in schemes]:
+        return (
+            f"{why} by {' or '.join(schemes)}, and Bargein only knows Basic",
+            "run a local proxy that logs in there (cntlm, px), and name it in link.proxy",
+        )
+    if proxy.user:
+        why = f"the proxy {proxy} does not accept the user and the password of {proxy.source}"
+        why += " (HTTP 407)"
+    return why, f'set link.proxy = "{proxy.scheme}://USER:PASSWORD@{str(proxy).split("://")[1]}"'
+
+
+def of_socks(proxy: Proxy, target: str, text: str, code: int | None) -> Ending:
+    """Return what it means that a SOCKS proxy refuses. ``code``: its reply code, if it sent one."""
+    why = f"the proxy {proxy} ({proxy.source}) does not connect to {target}: {text}"
+    if "authentication" in text.lower():
+        _, todo = _login(proxy, ())
+        return Refused(why, todo)
+    if code == NOT_ALLOWED:
+        return Refused(why, f"allow {target} in the proxy, or name another proxy in link.proxy")
+    return Lost("unreachable", why)
 
 
 def of_send_error(error: BaseException) -> Lost:
@@ -99,34 +193,57 @@ def of_send_error(error: BaseException) -> Lost:
     return Lost(cause, f"could not send: {ending.why}")
 
 
-def of_close(code: int, reason: str) -> Ending:
-    """Return what a close frame from the server means."""
+def of_close(code: int, reason: str, error: str = "") -> Ending:
+    """Return what a close frame from the server means.
+
+    ``error``: the words of the server's last error event, if it began no session.
+    """
     why = f"closed by the server ({code}{' ' if reason else ''}{reason})"
-    if close_is_final(code):
-        return Refused(why, advice(reason))
-    return Lost("expired" if EXPIRED in reason else "closed", why)
+    if error:
+        why = f"{why}: {error}"
+    said = f"{reason} {error}"
+    if not close_is_final(code):
+        return Lost("expired" if EXPIRED in reason else "closed", why)
+    if passes(said):
+        return Refused(why, advice(said, default=_WAIT), "busy", passes=True)
+    return Refused(why, advice(said))
 
 
 def close_is_final(code: int) -> bool:
-    """Return whether another attempt would not work after this WebSocket close code."""
+    """Return whether a WebSocket close code refuses the client."""
     return code == POLICY or code >= REFUSED_FROM
 
 
 def http_is_final(status: int) -> bool:
-    """Return whether another attempt would not work after this HTTP answer to the upgrade."""
+    """Return whether an HTTP answer to the upgrade refuses the client."""
     return status < 500 and status not in TEMPORARY_HTTP
 
 
-def advice(reason: str, status: int = 0) -> str:
+def advice(
+    reason: str, status: int = 0, default: str = "check link.url, link.model and the key"
+) -> str:
     """Return what a person can do about a refusal."""
     if status in (401, 403):
-        return (
+        found = (
             "check OPENAI_API_KEY (or link.key_file), that it may use link.model, and link.auth"
             " (the header that carries the key)"
         )
-    return next(
-        (text for part, text in _ADVICE if part in reason),
-        "check link.url, link.model and the key",
+        return f"{found}; {_PORTAL}" if status == 403 else found
+    found = next((text for part, text in _ADVICE if part in reason), default)
+    return f"{found}; {_PORTAL}" if status in (200, 404) else found
+
+
+def _where(location: object) -> str:
+    try:
+        return endpoint.where(str(location))
+    except ValueError:
+        return "an invalid address"
+
+
+def _json_body(headers: object, body: object) -> str:
+    kind = headers.get("content-type", "") if isinstance(headers, dict) else ""
+    return (
+        body[:4096].decode("utf-8", "replace") if isinstance(body, bytes) and "json" in kind else ""
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from services.link.endings import Ending, Lost
+from services.link.endings import Ending, Lost, Refused
 from shared.messages import Cause
 
 #: A connection that lasted this long, s, was a good one: the next delay is the first one again.
@@ -16,6 +16,9 @@ GOOD_AFTER_S = 5.0
 #: After a good connection, the first attempt is made within this time, ms. The moment is random, so
 #: that the many clients of one server do not come back at the same time.
 AT_ONCE_MS = 100
+#: After a refusal, a delay is this many times as long, up to the longest one. A refusal that may
+#: pass (a portal, a slot, a clock) takes a while, and many attempts would look like an attack.
+SLOWER = 4
 #: The causes after which the server is likely to be reachable at once.
 AT_ONCE = frozenset[Cause]({"expired", "closed", "reset", "silent", "stalled"})
 
@@ -38,18 +41,20 @@ class Backoff:
 
         ``lasted_s`` is how long the connection had lasted, s; 0 if there was none. If a good
         connection ended, the next attempt is made at once. Otherwise the delay is the next of the
-        doubling delays, or longer if the server asked for it, but never longer than ``max_ms``.
+        doubling delays, or longer after a refusal or if the server asked for it, but never longer
+        than ``max_ms``.
         """
         if lasted_s > GOOD_AFTER_S:
             self.worked()
             if ending.cause in AT_ONCE:
                 return int(min(AT_ONCE_MS, self.max_ms) * self.chance.random())
+        delay_ms = self.next_ms(SLOWER if isinstance(ending, Refused) else 1)
         asked_ms = ending.asked_ms if isinstance(ending, Lost) else 0
-        return max(self.next_ms(), min(asked_ms, self.max_ms))
+        return max(delay_ms, min(asked_ms, self.max_ms))
 
-    def next_ms(self) -> int:
-        """Return the next of the doubling delays, ms."""
-        full = min(self.max_ms, self.first_ms << min(self._tries, 30))
+    def next_ms(self, times: int = 1) -> int:
+        """Return the next of the doubling delays, ms, multiplied by ``times``."""
+        full = min(self.max_ms, times * self.first_ms << min(self._tries, 30))
         self._tries += 1
         return int(full * (0.5 + self.chance.random() / 2))
 

@@ -27,6 +27,8 @@ LONGEST_LOOP, LONGEST = 300, 420
 #: Packages that only some modules may import, and these modules.
 ONLY = {
     "websocket": ("services.link",),
+    "aiohappyeyeballs": ("services.link.opening",),
+    "python_socks": ("services.link.tunnel",),
     "websockets": ("services.emulator",),
     "pyaudio": ("shared.audio.portaudio_library",),
     "zmq": (
@@ -44,8 +46,12 @@ ONLY = {
 OUTSIDE = (
     "services.echo.webrtc",
     "services.link.connection",
+    "services.link.candidate",
     "services.link.dialer",
+    "services.link.opening",
+    "services.link.tunnel",
     "services.link.retired",
+    "services.link.sending",
     "services.link.wire",
     "services.emulator",
 )

@@ -10,6 +10,7 @@ import websocket
 
 from services.link import endings
 from shared import messages
+from shared.proxy import Proxy, parse
 
 pytestmark = pytest.mark.unit
 
@@ -57,12 +58,15 @@ def test_a_refusal_says_what_to_do(reason: str, status: int, what: str) -> None:
 class BadStatus(websocket.WebSocketBadStatusException):
     """An HTTP answer to the upgrade that is not 101."""
 
-    def __init__(self, status: int, headers: dict[str, str] | None = None) -> None:
-        super().__init__("Handshake status", status, resp_headers=headers)
+    def __init__(
+        self, status: int, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> None:
+        super().__init__("Handshake status", status, resp_headers=headers, resp_body=body)
 
 
 CERTIFICATE = ssl.SSLCertVerificationError("no")
 CERTIFICATE.verify_message = "self-signed certificate"
+CERTIFICATE.verify_code = 18
 
 ENDINGS: list[tuple[Exception, messages.Cause, str]] = [
     (websocket.WebSocketAddressException("Name or service not known"), "unresolved", "Name"),
@@ -74,7 +78,6 @@ ENDINGS: list[tuple[Exception, messages.Cause, str]] = [
     (OSError(101, "Network is unreachable"), "unreachable", "Network"),
     (websocket.WebSocketTimeoutException("timed out"), "unreachable", "timed out"),
     (TimeoutError(), "unreachable", "TimeoutError"),
-    (websocket.WebSocketProxyException("failed CONNECT"), "unreachable", "CONNECT"),
     (websocket.WebSocketException("Invalid status line: 'SSH-2.0'"), "garbled", "SSH"),
     (websocket.WebSocketProtocolException("rsv is not implemented"), "garbled", "rsv"),
     (ssl.SSLError("wrong version number"), "unreachable", "wrong version"),
@@ -100,7 +103,11 @@ def test_an_ending_that_may_pass_has_a_name(
         (BadStatus(401), "HTTP 401", "OPENAI_API_KEY"),
         (BadStatus(404), "HTTP 404", "link.url"),
         (CERTIFICATE, "certificate not trusted: self-signed certificate", "clock"),
-        (websocket.WebSocketException("Redirect limit exhausted"), "a redirect", "target"),
+        (
+            BadStatus(302, {"location": "http://portal.test/?k=v"}),
+            "redirect to http://portal.test,",
+            "target",
+        ),
     ],
     ids=["key", "path", "certificate", "redirect"],
 )
@@ -144,3 +151,111 @@ def test_a_retry_after_that_is_no_number_of_seconds_is_ignored() -> None:
         assert ending.asked_ms == 0
     ending = endings.of_error(BadStatus(503, {"retry-after": "7"}))
     assert ending == endings.Lost("busy", "HTTP 503 at the upgrade", 7000)
+
+
+# which refusals are final
+
+PORTAL = [
+    endings.of_certificate("self-signed certificate", 18),
+    *(endings.of_status(status) for status in (200, 302, 400, 401, 403, 404)),
+    endings.of_close(1008, ""),
+    endings.of_close(4000, "invalid_request_error.invalid_model"),
+    endings.of_close(3000, "invalid_request_error.invalid_api_key"),
+]
+
+
+@pytest.mark.parametrize("ending", PORTAL, ids=lambda ending: str(ending.why)[:30])
+def test_a_refusal_is_final_only_if_nothing_worked_before(ending: endings.Ending) -> None:
+    assert endings.is_final(ending, worked=False)
+    assert not endings.is_final(ending, worked=True)
+
+
+PASSING = [
+    endings.of_certificate("certificate is not yet valid", endings.TOO_EARLY),
+    endings.of_certificate("certificate has expired", endings.TOO_LATE),
+    endings.of_close(1008, "", "session_limit_reached: One session only."),
+    endings.of_close(1008, "no free slot"),
+    endings.of_close(4000, "invalid_request_error.insufficient_quota"),
+    endings.of_error(BadStatus(403, {"content-type": "application/json"}, b'{"code":"quota"}')),
+    endings.of_status(511),
+    endings.of_status(429),
+    endings.of_status(502),
+    endings.of_close(1013, ""),
+    endings.SILENT,
+    endings.NO_SESSION,
+]
+
+
+@pytest.mark.parametrize("ending", PASSING, ids=lambda ending: str(ending.why)[:30])
+def test_a_fault_that_passes_by_itself_is_never_final(ending: endings.Ending) -> None:
+    assert not endings.is_final(ending, worked=False)
+    assert not endings.is_final(ending, worked=True)
+
+
+def test_a_reason_says_what_happened_and_what_to_do() -> None:
+    early = endings.of_certificate("certificate is not yet valid", 9)
+    assert endings.reason(early) == (
+        "certificate not trusted: certificate is not yet valid:"
+        " check the date of this machine's clock"
+    )
+    full = endings.reason(endings.of_close(1008, "", "session_limit_reached: One only."))
+    assert "closed by the server (1008): session_limit_reached: One only.: the server" in full
+    assert "takes no more sessions now" in full
+    for status in (200, 302, 403, 404):
+        assert "if this network wants a login" in endings.reason(endings.of_status(status))
+    assert "billing" in endings.reason(endings.of_close(4000, "x.insufficient_quota"))
+    assert endings.reason(endings.SILENT) == "no answer to pings"
+
+
+def test_a_page_of_a_portal_is_no_answer_of_the_server() -> None:
+    page = BadStatus(403, {"content-type": "text/html"}, b"Your time limit is over")
+    assert endings.is_final(endings.of_error(page), worked=False)
+
+
+# proxies
+
+PROXY = parse("http://proxy:3128", "https_proxy")
+LOGIN = parse("http://me:secret@proxy:3128", "https_proxy")
+TARGET = "api.openai.com:443"
+
+
+def connect(proxy: Proxy, status: int, *schemes: str) -> endings.Ending:
+    return endings.of_connect(proxy, TARGET, status, schemes)
+
+
+def test_a_proxy_that_wants_a_login_says_what_to_do() -> None:
+    ending = connect(PROXY, 407, "Basic")
+    assert endings.is_final(ending, worked=False)
+    assert endings.reason(ending) == (
+        "the proxy http://proxy:3128 (https_proxy) wants a user and a password (HTTP 407):"
+        ' set link.proxy = "http://USER:PASSWORD@proxy:3128"'
+    )
+    assert "does not accept the user and the password" in endings.reason(connect(LOGIN, 407))
+    assert "secret" not in endings.reason(connect(LOGIN, 407))
+    for schemes in (("Negotiate", "NTLM"), ("Negotiate",)):
+        assert "cntlm" in endings.reason(connect(LOGIN, 407, *schemes))
+    assert "cntlm" not in endings.reason(connect(PROXY, 407, "Negotiate", "basic"))
+
+
+def test_a_proxy_that_does_not_connect() -> None:
+    refused = connect(PROXY, 403)
+    assert endings.is_final(refused, worked=False)
+    assert "does not connect to api.openai.com:443: HTTP 403: allow" in endings.reason(refused)
+    for status in (500, 502, 503, 504, 408, 429):
+        assert connect(PROXY, status).cause == "busy"
+        assert isinstance(connect(PROXY, status), endings.Lost)
+
+
+def test_a_socks_proxy_that_does_not_connect() -> None:
+    socks = parse("socks5://proxy")
+    login = endings.of_socks(socks, TARGET, "Username and password authentication failure", None)
+    assert endings.is_final(login, worked=False)
+    assert 'link.proxy = "socks5://USER:PASSWORD@proxy:1080"' in endings.reason(login)
+    rules = endings.of_socks(socks, TARGET, "Connection not allowed by ruleset", 2)
+    assert endings.is_final(rules, worked=False)
+    down = endings.of_socks(socks, TARGET, "Host unreachable", 4)
+    assert down == endings.Lost(
+        "unreachable",
+        "the proxy socks5://proxy:1080 (link.proxy) does not connect to api.openai.com:443:"
+        " Host unreachable",
+    )

@@ -104,7 +104,9 @@ def test_a_server_may_ask_for_a_longer_delay_but_not_for_any_delay() -> None:
     assert waits(backoff, "busy", 0, 86_400_000) == 10_000
 
 
-def test_after_a_refusal_the_delay_is_the_next_one() -> None:
+def test_after_a_refusal_the_delays_are_longer_up_to_the_longest() -> None:
     backoff = Backoff(100, 10_000, Chance(LONGEST))
     refused = endings.Refused("HTTP 401", "check the key")
-    assert [backoff.after(refused, 0) for _ in range(2)] == [100, 200]
+    slow = [backoff.after(refused, 0) for _ in range(8)]
+    assert slow == [400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]
+    assert slow[0] == reconnect.SLOWER * 100

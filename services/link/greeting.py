@@ -1,0 +1,67 @@
+"""The first messages of a connection: whether the server begins a session. Pure.
+
+link reads the JSON of these messages only, and changes none of them.
+"""
+
+from __future__ import annotations
+
+import json
+
+#: The messages that are looked at: a server begins a session with its first one.
+LOOKED_AT = 4
+#: The longest message that is looked at, bytes: a session with its instructions and tools.
+LONGEST = 256 * 1024
+#: Parts of a server's words for a refusal that ends by itself: a slot or a quota is free again.
+_PASSING = (
+    "limit", "quota", "capacity", "overload", "too many", "busy", "in use", "slot", "try again",
+    "already connected",
+)  # fmt: skip
+
+
+class Greeting:
+    """What the server has said since the connection was opened, until a session began."""
+
+    def __init__(self) -> None:
+        #: Whether the server has begun a session.
+        self.begun = False
+        #: The words of the last error event before that, for a person.
+        self.error = ""
+        self._left = LOOKED_AT
+
+    @property
+    def over(self) -> bool:
+        """Whether no further message is looked at."""
+        return self.begun or not self._left
+
+    def read(self, text: bytes) -> None:
+        """Look at a message of the server."""
+        if self.over:
+            return
+        self._left -= 1
+        if len(text) > LONGEST:
+            return
+        try:
+            event = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(event, dict):
+            return
+        kind = str(event.get("type"))
+        # A transcription session begins with transcription_session.created.
+        self.begun = kind.endswith("session.created")
+        if kind == "error":
+            self.error = _words(event.get("error"))
+
+
+def _words(error: object) -> str:
+    """Return the name and the message of an error. Some servers have the name in ``type``."""
+    if not isinstance(error, dict):
+        return str(error or "")
+    named = error.get("code") or error.get("type")
+    return ": ".join(str(part) for part in (named, error.get("message")) if part)
+
+
+def passes(words: str) -> bool:
+    """Return whether a server's words speak of a refusal that ends by itself."""
+    words = words.lower().replace("_", " ")
+    return any(part in words for part in _PASSING)

@@ -1,0 +1,72 @@
+"""Whether the server's first messages begin a session."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from services.link import greeting
+from services.link.greeting import Greeting, passes
+
+pytestmark = pytest.mark.unit
+
+
+def after(*texts: object) -> Greeting:
+    """Return the state after these messages."""
+    made = Greeting()
+    for text in texts:
+        made.read(text if isinstance(text, bytes) else json.dumps(text).encode())
+    return made
+
+
+@pytest.mark.parametrize("kind", ["session.created", "transcription_session.created"])
+def test_a_session_begins(kind: str) -> None:
+    assert after({"type": kind, "session": {}}).begun
+    assert after({"type": "error"}, {"type": kind}).begun
+
+
+def test_an_error_is_kept_in_words() -> None:
+    full = {"type": "error", "error": {"code": "session_limit_reached", "message": "One only."}}
+    assert after(full).error == "session_limit_reached: One only."
+    # Some servers have the name in the type.
+    named = {"type": "error", "error": {"type": "server_full", "code": None, "message": None}}
+    assert after(named).error == "server_full"
+    assert after({"type": "error", "error": "full"}).error == "full"
+    assert not after(full).begun
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, {"kind": "session.created"}, {}]
+)
+def test_garbage_begins_nothing(text: object) -> None:
+    made = after(text)
+    assert not made.begun
+    assert not made.error
+
+
+def test_only_the_first_messages_are_looked_at() -> None:
+    made = after(*[{"type": "other"}] * greeting.LOOKED_AT)
+    assert made.over
+    made.read(b'{"type":"session.created"}')
+    assert not made.begun
+    long = b'{"type":"session.created","pad":"%b"}' % (b"x" * greeting.LONGEST)
+    assert not after(long).begun
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["session_limit_reached", "insufficient_quota", "rate_limit_exceeded", "server is at capacity",
+     "Too many sessions", "the slot is in use", "Please try again later", "overloaded"],
+)  # fmt: skip
+def test_words_of_a_refusal_that_passes(words: str) -> None:
+    assert passes(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "invalid_api_key", "invalid_request_error.invalid_model", "beta_api_shape_disabled",
+     "missing_model", "unauthorized", "model_not_found"],
+)  # fmt: skip
+def test_words_of_a_refusal_that_does_not(words: str) -> None:
+    assert not passes(words)

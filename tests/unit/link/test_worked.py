@@ -1,0 +1,49 @@
+"""Which server has accepted which key, across a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.link.worked import NAME, Worked
+
+pytestmark = pytest.mark.unit
+
+URL, KEY = "wss://api.openai.com/v1/realtime?model=m", "sk-SECRET"
+
+
+def test_it_is_known_to_the_next_process(tmp_path: Path) -> None:
+    assert not Worked(tmp_path, URL, KEY).ever
+    worked = Worked(tmp_path, URL, KEY)
+    worked.remember()
+    assert worked.ever
+    assert Worked(tmp_path, URL, KEY).ever
+    assert not Worked(tmp_path, URL, "another key").ever
+    assert not Worked(tmp_path, f"{URL}2", KEY).ever
+    file = tmp_path / NAME
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert b"SECRET" not in file.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_the_last_one_counts(tmp_path: Path) -> None:
+    Worked(tmp_path, URL, KEY).remember()
+    Worked(tmp_path, URL, "new key").remember()
+    assert Worked(tmp_path, URL, "new key").ever
+    assert not Worked(tmp_path, URL, KEY).ever
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 64, b"x" * 10_000])
+def test_a_file_that_says_something_else(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / NAME).write_bytes(content)
+    worked = Worked(tmp_path, URL, KEY)
+    assert not worked.ever
+    worked.remember()
+    assert Worked(tmp_path, URL, KEY).ever
+
+
+def test_a_directory_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    worked = Worked(tmp_path / "gone", URL, KEY)
+    worked.remember()
+    assert worked.ever
