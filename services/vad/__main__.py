@@ -6,6 +6,7 @@ downlink judges the speech where the client decides. This stage interrupts nothi
 
 from __future__ import annotations
 
+from services.vad.balance import ADVICE, Balance
 from services.vad.voice import Voice
 from shared import messages
 from shared.audio import pcm
@@ -20,6 +21,8 @@ GAP_NS = 200_000_000
 #: While somebody speaks, publish how far the speech has gone each 60 ms: every second window of the
 #: detector. Downlink then knows that speech is long enough without waiting for its end.
 UPDATE_NS = 60_000_000
+#: Seconds between two looks at the levels of the person and of the echo.
+LEVELS_S = 1.0
 
 
 class Vad:
@@ -33,7 +36,11 @@ class Vad:
         self._onsets = 0
         self._published: messages.Speech | None = None
         self._next_ns = 0  # when the next frame should begin
+        self._balance = Balance()
         stage.subscribe(messages.MicClean, self._on_mic)
+        if not stage.config.echo.half_duplex:
+            # Half duplex silences frames, and nobody can talk over the assistant anyway.
+            stage.every(LEVELS_S, self._report_levels)
         stage.state = "waiting for mic.clean"
         stage.log.info("threshold %g; waiting for mic.clean", self._settings.threshold)
 
@@ -51,6 +58,12 @@ class Vad:
         self._next_ns = frame.captured_ns + pcm.samples_to_ns(samples)
         for change in self._voice.take(frame.payload, frame.captured_ns):
             self._publish(change.speaking, change.at_ns)
+        self._balance.add(
+            frame.payload,
+            far=frame.far,
+            removed_db=frame.removed_db,
+            speaking=self._voice.speaking,
+        )
         voice, published = self._voice, self._published
         if (
             published is not None
@@ -64,7 +77,6 @@ class Vad:
         was_speaking = self._published is not None and self._published.speaking
         self._onsets += speaking and not was_speaking
         self._stage.counters["onsets"] = self._onsets
-        self._stage.state = "someone speaks" if speaking else "nobody speaks"
         self._published = messages.Speech(
             speaking=speaking,
             at_ns=max(0, at_ns),
@@ -72,6 +84,24 @@ class Vad:
             until_ns=max(0, self._voice.until_ns) if speaking else 0,
         )
         self._stage.publish(self._published)
+        self._show()
+
+    def _report_levels(self) -> None:
+        stage, echo_db = self._stage, self._balance.echo_db
+        if echo_db is not None and self._balance.hidden:
+            stage.count("hidden_s", warning=ADVICE.format(echo_db) if stage.ok else "")
+        elif not stage.ok:
+            stage.log.info("the person can be heard beside the speaker again")
+        stage.ok = not self._balance.hidden
+        self._show()
+
+    def _show(self) -> None:
+        if self._published is None:
+            return
+        state = "someone speaks" if self._published.speaking else "nobody speaks"
+        if not self._stage.ok:
+            state += f"; the speaker is {self._balance.echo_db:.0f} dB louder than the person"
+        self._stage.state = state
 
 
 def main() -> int:
