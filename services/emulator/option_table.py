@@ -168,6 +168,15 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             },
         ),
         _one(
+            "--slots",
+            "slots",
+            read.count(0, 1000),
+            "N",
+            "have room for N sessions at once: a further client gets the upgrade, an error"
+            " session_limit_reached and the close code 1008. A slot is free again a moment"
+            " after its session has ended",
+        ),
+        _one(
             "--late",
             "late_ms",
             read.milliseconds,

@@ -49,6 +49,9 @@ class Faults:
     drop_after_ms: int | None = None
     #: Kinds out of GARBAGE, sent before the first audio of every reply.
     garbage: tuple[str, ...] = ()
+    #: How many sessions there may be at once; 0: any number. A further client is let in, and told
+    #: that there is no room (1008).
+    slots: int = 0
     #: Every response fails with this error code, for example ``insufficient_quota``.
     fail: str | None = None
     #: Every transcription fails with this error code, for example ``audio_unintelligible``.
@@ -71,6 +74,8 @@ class Faults:
             faults.append(f"connection reset after {self.drop_after_ms} ms of audio")
         if self.garbage:
             faults.append(f"garbage ({', '.join(self.garbage)})")
+        if self.slots:
+            faults.append(f"{self.slots} session{'s' * (self.slots > 1)} at once")
         if self.fail:
             faults.append(f"every response fails with {self.fail}")
         if self.fail_transcription:

@@ -41,6 +41,10 @@ AZURE_PATH = "/openai/v1/realtime"
 _KEY_PROTOCOL = "openai-insecure-api-key."
 #: How long the server waits for a client to answer a close, s.
 _CLOSE_S = 0.5
+#: How long after its session a slot is free again, s: some hundred ms with a local server.
+_SLOT_FREE_S = 0.3
+#: The codes that close a connection after an error. All others close with 4000.
+_CLOSES = {"invalid_api_key": 3000, "session_limit_reached": 1008}
 #: The number of journal entries in memory, which tests read.
 _JOURNAL = 10_000
 
@@ -68,6 +72,7 @@ class Emulator:
             self._file = options.journal.open("a", encoding="utf-8", buffering=1)
         self._server: Server | None = None
         self._sessions: list[Session] = []
+        self._taken = 0  # the number of slots that are not free
         self._warming: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
@@ -142,10 +147,19 @@ class Emulator:
         now, wall = asyncio.get_running_loop().time(), time.time()
         try:
             model = self._authenticate(connection.request)
+            self._take_slot()
         except Refused as refused:
             log.info("refused a connection: %s", refused.code)
             await _refuse(connection, refused)
             return
+        try:
+            await self._converse(connection, model, now, wall)
+        finally:
+            asyncio.get_running_loop().call_later(_SLOT_FREE_S, self._free_slot)
+
+    async def _converse(
+        self, connection: ServerConnection, model: str, now: float, wall: float
+    ) -> None:
         if self._warming is not None:
             # The warm-up decodes the greeting, and two threads must not use a decoder at once.
             await asyncio.wait([self._warming])
@@ -169,6 +183,16 @@ class Emulator:
             self._sessions.remove(session)
         code, reason = connection.close_code, connection.close_reason
         log.info("%s ends: closed with %s %s", session.id, code, reason)
+
+    def _take_slot(self) -> None:
+        """Take a slot for a session. Raises Refused if none is free."""
+        slots = self.options.faults.slots
+        if 0 < slots <= self._taken:
+            raise Refused("session_limit_reached", f"All slots are in use: {slots}.")
+        self._taken += 1
+
+    def _free_slot(self) -> None:
+        self._taken -= 1
 
     def _authenticate(self, request: Request) -> str:
         """Return the model that the client asks for.
@@ -226,7 +250,7 @@ async def serve(options: Options) -> AsyncIterator[Emulator]:
 async def _refuse(connection: ServerConnection, refused: Refused) -> None:
     """Send the error event and close the connection."""
     event = {**refused.event(), "event_id": new_id("event")}
-    code = 3000 if refused.code == "invalid_api_key" else 4000
+    code = _CLOSES.get(str(refused.code), 4000)
     try:
         await connection.send(msgspec.json.encode(event), text=True)
         await connection.close(code, f"{refused.kind}.{refused.code}")

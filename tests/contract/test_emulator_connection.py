@@ -152,6 +152,25 @@ def test_the_real_interval_is_that_of_the_service() -> None:
 
 
 @asynchronous
+async def test_a_server_with_one_slot_lets_the_second_client_in_and_closes() -> None:
+    full = ("session_limit_reached", 1008, "invalid_request_error.session_limit_reached")
+    async with emulator(faults=Faults(slots=1)) as running:
+        async with connect(model(running)) as client:
+            await events(client, "session.created")
+            assert await refusal(model(running)) == full
+            # The session that has the slot goes on.
+            await client.send(json.dumps({"type": "input_audio_buffer.clear"}))
+            await events(client, "input_audio_buffer.cleared")
+        # The slot is not free at once.
+        assert await refusal(model(running)) == full
+        begun = ""
+        async with asyncio.timeout(PATIENCE_S):
+            while begun != "session.created":
+                async with connect(model(running)) as client:
+                    begun = json.loads(await client.recv())["type"]
+
+
+@asynchronous
 async def test_a_session_expires_with_an_error_and_a_close() -> None:
     async with emulator(expire_s=0.2) as it, connect(model(it)) as client:
         *_, error = await events(client, "error")
