@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
         metavar="N",
         help="another seed makes other rooms of the same kinds: even to tune, odd to judge",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rooms of each kind")
+    parser.add_argument("--quick", action="store_true", help="two cases of each row")
     parser.add_argument("--cases", action="store_true", help="also print the figures of each case")
     parser.add_argument(
         "--voices",
@@ -111,8 +111,8 @@ def _independent(arguments: argparse.Namespace, settings: config.Config) -> int:
         trials = []
         for done in pool.map(trial.run, chosen, [settings] * count, [arguments.voices] * count):
             trials.append(done)
-            if sys.stderr.isatty():
-                print(f"\r{len(trials)} of {count} cases", end="", file=sys.stderr)
+            if sys.stderr.isatty() or not len(trials) % 20:
+                print(f"\r{len(trials)} of {count} cases", end="", file=sys.stderr, flush=True)
     if arguments.cases:
         print(table.text(table.EACH_HEAD, table.each(trials)), "\n")
     print(table.text(table.ROWS_HEAD, table.rows(trials)), "\n")

@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+#: Rooms that are drawn for each kind of case, and sentences in a case of the quick run.
+_ROOMS = 2
+_QUICK_SENTENCES = 4
+
 
 @dataclass(frozen=True)
 class Case:
@@ -37,6 +41,7 @@ class Case:
     volume: tuple[tuple[float, float], ...] = ()  # from when on the speaker is how much louder, dB
     agc_db: float = 0.0  # by how much the microphone's slow gain control goes up and down
     leveller: bool = False  # the speaker's own loudness control
+    jump_ms: float = 0.0  # by which the delay jumps half-way: a device's buffer grew or shrank
     drive: float = 0.0  # distortion of the speaker: 1 bends peaks, 3 squares them
     small: bool = False  # a small speaker: nothing below 300 Hz
     seed: int = 0
@@ -68,25 +73,25 @@ def every(first: float, step: float, count: int) -> tuple[float, ...]:
 
 
 def cases(seed: int, *, quick: bool = False) -> list[Case]:
-    """Return the cases of the table. ``quick``: fewer rooms of each kind."""
-    rooms = 1 if quick else 2
-    found: list[Case] = []
-    for make in _MAKERS:
-        found += make(rooms)
-    if quick:
-        found = [_shorter(case) for case in found]
-    return [replace(case, seed=seed) for case in found]
+    """Return the cases of the table. ``quick``: the first and the last of each row, shortened."""
+    found = [replace(case, seed=seed) for make in _MAKERS for case in make()]
+    if not quick:
+        return found
+    rows = [
+        [case for case in found if case.row == row] for row in dict.fromkeys(c.row for c in found)
+    ]
+    return [_shorter(case) for row in rows for case in (row[0], row[-1])]
 
 
 def _shorter(case: Case) -> Case:
-    """Return a case with half its sentences."""
-    if len(case.starts) < 4:
+    """Return a case with no more than four sentences."""
+    if len(case.starts) <= _QUICK_SENTENCES:
         return case
-    starts = case.starts[: (len(case.starts) + 1) // 2]
-    return replace(case, starts=starts, seconds=min(case.seconds, starts[-1] + 6))
+    starts = case.starts[:_QUICK_SENTENCES]
+    return replace(case, starts=starts, seconds=starts[-1] + 6)
 
 
-def _first_words(rooms: int) -> Iterator[Case]:
+def _first_words() -> Iterator[Case]:
     kinds = [
         Case("first words", "", 0.4, gain_db=-11, delay_ms=60, noise_dbfs=-63),
         Case("first words", "", 0.25, 0.3, gain_db=-4, delay_ms=25),
@@ -95,7 +100,7 @@ def _first_words(rooms: int) -> Iterator[Case]:
     for number, (at, person_db) in enumerate(
         (at, db) for at in (0.3, 0.5, 0.7, 1.0, 1.2, 1.6, 2.0) for db in (0.0, 5.0, 10.0)
     ):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             kind = kinds[(number + room) % len(kinds)]
             yield replace(
                 kind,
@@ -106,10 +111,10 @@ def _first_words(rooms: int) -> Iterator[Case]:
             )
 
 
-def _loud_echo(rooms: int) -> Iterator[Case]:
+def _loud_echo() -> Iterator[Case]:
     kind = Case("loud echo", "", 0.4, 0.5, starts=every(20, 5, 4), seconds=41)
     for gain_db, far_dbfs in ((5.0, -22.0), (10.0, -24.0), (15.0, -30.0)):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield replace(
                 kind,
                 name=f"gain {gain_db:+g} dB, room {room}",
@@ -120,13 +125,13 @@ def _loud_echo(rooms: int) -> Iterator[Case]:
             )
 
 
-def _late_echo(_: int) -> Iterator[Case]:
+def _late_echo() -> Iterator[Case]:
     kind = Case("late echo", "", 0.4, 0.5, gain_db=-6, starts=every(20, 5, 3), seconds=36)
     for delay_ms in (320, 340, 360, 450, 520, 600):
         yield replace(kind, name=f"delay {delay_ms} ms", delay_ms=delay_ms)
 
 
-def _equal(rooms: int) -> Iterator[Case]:
+def _equal() -> Iterator[Case]:
     kinds = [
         Case("person as loud", "", 0.2, 0.1, gain_db=-6, delay_ms=20),
         Case("person as loud", "", 0.3, 0.3, gain_db=-3, delay_ms=40),
@@ -136,7 +141,7 @@ def _equal(rooms: int) -> Iterator[Case]:
         Case("person as loud", "", 0.6, 3.0, gain_db=-15, delay_ms=80),
     ]
     for number, kind in enumerate(kinds):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield replace(
                 kind,
                 name=f"RT60 {kind.reverb_s:g} s, {kind.distance_m:g} m, room {room}",
@@ -146,8 +151,8 @@ def _equal(rooms: int) -> Iterator[Case]:
             )
 
 
-def _pauses(rooms: int) -> Iterator[Case]:
-    for room in range(2 * rooms):
+def _pauses() -> Iterator[Case]:
+    for room in range(2 * _ROOMS):
         gain_db = (-6.0, -11.0, -14.0, -3.0)[room % 4]
         yield Case(
             "far end with pauses",
@@ -163,9 +168,9 @@ def _pauses(rooms: int) -> Iterator[Case]:
         )
 
 
-def _leak(rooms: int) -> Iterator[Case]:
+def _leak() -> Iterator[Case]:
     for over_db in (0, 3, 6, 9, 12, 16):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield Case(
                 "leak",
                 f"{over_db} dB above the noise, room {room}",
@@ -175,19 +180,47 @@ def _leak(rooms: int) -> Iterator[Case]:
                 delay_ms=(30, 60)[room],
                 person_db=30,
                 noise_dbfs=-58 - over_db,
-                starts=every(60, 4.5, 3),
-                seconds=74,
+                starts=every(40, 4.5, 3),
+                seconds=54,
             )
 
 
-def _drift(_: int) -> Iterator[Case]:
+def _headphones() -> Iterator[Case]:
+    for number in range(_ROOMS):
+        yield Case(
+            "headphones",
+            f"no echo, room {number}",
+            (0.3, 0.5)[number],
+            gain_db=-80,
+            person_db=76,
+            noise_dbfs=-62,
+            starts=every(8, 5, 4),
+            seconds=29,
+        )
+
+
+def _jumps() -> Iterator[Case]:
+    for number, jump_ms in enumerate((80, -60)):
+        yield Case(
+            "delay jumps",
+            f"by {jump_ms:+d} ms",
+            (0.3, 0.4)[number],
+            gain_db=-8,
+            delay_ms=(60, 180)[number],
+            jump_ms=jump_ms,
+            starts=every(23, 5, 3),
+            seconds=40,
+        )
+
+
+def _drift() -> Iterator[Case]:
     kind = Case("drift", "", 0.3, 0.5, gain_db=-8, starts=every(40, 5, 3), seconds=56)
     for ppm in (100, -100, 200, -300, 500, -500):
         yield replace(kind, name=f"{ppm:+d} ppm", drift_ppm=ppm)
 
 
-def _clipping(rooms: int) -> Iterator[Case]:
-    for room in range(2 * rooms):
+def _clipping() -> Iterator[Case]:
+    for room in range(2 * _ROOMS):
         yield Case(
             "clipping microphone",
             f"echo {(-12, -9)[room % 2]} dBFS, room {room}",
@@ -200,9 +233,9 @@ def _clipping(rooms: int) -> Iterator[Case]:
         )
 
 
-def _laptop(rooms: int) -> Iterator[Case]:
+def _laptop() -> Iterator[Case]:
     for person_db in (0, -5, -10, -15, -20):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield Case(
                 "laptop",
                 f"person {person_db:+d} dB, room {room}",
@@ -218,9 +251,9 @@ def _laptop(rooms: int) -> Iterator[Case]:
             )
 
 
-def _long_reverb(rooms: int) -> Iterator[Case]:
+def _long_reverb() -> Iterator[Case]:
     for reverb_s in (1.2, 2.0):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield Case(
                 "long reverberation",
                 f"RT60 {reverb_s:g} s, room {room}",
@@ -233,9 +266,9 @@ def _long_reverb(rooms: int) -> Iterator[Case]:
             )
 
 
-def _quiet(rooms: int) -> Iterator[Case]:
+def _quiet() -> Iterator[Case]:
     for far_dbfs in (-40, -45, -50, -55):
-        for room in range(rooms):
+        for room in range(_ROOMS):
             yield Case(
                 "quiet far end",
                 f"far end {far_dbfs} dBFS, room {room}",
@@ -250,10 +283,10 @@ def _quiet(rooms: int) -> Iterator[Case]:
             )
 
 
-def _changes(rooms: int) -> Iterator[Case]:
+def _changes() -> Iterator[Case]:
     kind = Case("", "", 0.4, 0.5, gain_db=-8, person_db=3, starts=every(12, 5, 6), seconds=43)
     steps = ((8.0, 6.0), (20.5, -6.0), (30.5, 8.0))
-    for room in range(rooms):
+    for room in range(_ROOMS):
         here = replace(kind, name=f"room {room}", reverb_s=(0.4, 0.6)[room])
         yield replace(here, row="moving person", moves=True)
         yield replace(here, row="volume steps", volume=steps)
@@ -264,5 +297,5 @@ def _changes(rooms: int) -> Iterator[Case]:
 
 _MAKERS = (
     _first_words, _loud_echo, _late_echo, _equal, _pauses, _leak, _drift, _clipping, _laptop,
-    _long_reverb, _quiet, _changes,
+    _long_reverb, _quiet, _changes, _headphones, _jumps,
 )  # fmt: skip

@@ -64,6 +64,9 @@ def render(case: Case, room: Room, voices: Voices, chance: np.random.Generator) 
     scale = level(case.echo_dbfs) / active_rms(convolved(far, path))
     played = _played(case, far)
     echo = convolved(played, path * scale)
+    if case.jump_ms:
+        half = length // 2
+        echo[half:] = np.roll(echo, round(case.jump_ms * RATE / 1000))[half:]
     if case.moves:
         other = delayed(fitted(room.elsewhere, case.reverb_s), case.delay_ms)
         echo = _moving(echo, convolved(played, other * scale), chance)

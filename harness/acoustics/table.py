@@ -13,6 +13,10 @@ from harness.acoustics.trial import BARGEIN, HALF, IDEAL, SYSTEMS, WEBRTC, Resul
 Figure = tuple[str, bool | None]
 
 
+#: The share that counts as all: a sentence does not begin and end with a frame.
+_ALL = 0.99
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A figure of a row, and what is wanted of it."""
@@ -95,6 +99,20 @@ def _itself(trials: Sequence[Trial], system: str) -> Figure:
     return f"{count}", count == 0
 
 
+def _itself_and_heard(least: float) -> Callable[[Sequence[Trial], str], Figure]:
+    def figure(trials: Sequence[Trial], system: str) -> Figure:
+        count, met = _itself(trials, system)
+        found = share(trials, system, local=False)
+        return f"{count}; {found:.0%}", bool(met) and found >= least
+
+    return figure
+
+
+def _unchanged(trials: Sequence[Trial], system: str) -> Figure:
+    least = min(r.unchanged for r in _results(trials, system))
+    return f"{least:.0%}", least >= _ALL
+
+
 def _quiet(trials: Sequence[Trial], system: str) -> Figure:
     results = _results(trials, system)
     turns = sum(r.self_interruptions for r in results)
@@ -158,6 +176,14 @@ FIGURES = (
     Wanted("laptop", "detected, 0 to -10 dB", "≥ 85 %", _detected(0.85), "+0|-5|-10"),
     Wanted("long reverberation", "detected", "≥ 80 %", _detected(0.8)),
     Wanted("quiet far end", "turns; onsets by nobody", "0; 0", _quiet),
+    *(
+        Wanted(row, "self-interruptions; detected", "0; ≥ 95 %", _itself_and_heard(0.95))
+        for row in (
+            "moving person", "volume steps", "slow gain control", "loudness leveller", "mains hum",
+            "delay jumps",
+        )
+    ),
+    Wanted("headphones", "person passed unchanged", "100 %", _unchanged),
 )  # fmt: skip
 
 

@@ -36,6 +36,8 @@ _REVERB_OFF, _GAIN_OFF_DB = 0.1, 0.5
 #: A drift is learnt when the aligner is off by no more than this, or by a tenth of the drift.
 LEARNT_PPM = 20.0
 
+_SILENCE = np.zeros(pcm.FRAME, np.float32)
+
 BARGEIN, HALF, WEBRTC, IDEAL = "Bargein", "half duplex", "WebRTC alone", "no echo"
 SYSTEMS = (BARGEIN, HALF, WEBRTC, IDEAL)
 
@@ -52,6 +54,7 @@ class Result:
     client: int  # talk-overs that interrupt with decide = "client"
     client_false: int  # interruptions by nobody with decide = "client"
     raw_s: float  # for how long the microphone was passed unchanged although the echo is in it
+    unchanged: float  # the share of frames within talk-overs that were passed unchanged
     removed_db: float  # of the echo, from 2 s into the first reply on, while nobody speaks
     estoi: float | None = None
     echo_mos: float | None = None
@@ -106,6 +109,26 @@ class WebRTC:
             yield aligned, published(aligned.frame, clean)
 
 
+class Straight:
+    """Nothing at all between the microphone and the detectors: for a microphone without echo."""
+
+    def __init__(self) -> None:
+        self._frames: list[messages.MicFrame] = []
+
+    def speaker(self, frame: messages.SpeakerFrame, now_ns: int) -> None:
+        """Ignore what the speaker plays."""
+
+    def microphone(self, frame: messages.MicFrame) -> None:
+        """Add a frame of the microphone."""
+        self._frames.append(frame)
+
+    def take(self, now_ns: int) -> Iterator[tuple[Aligned, messages.MicClean]]:  # noqa: ARG002
+        """Yield the frames as they are."""
+        for frame in self._frames:
+            yield Aligned(frame, _SILENCE, False), published(frame, frame.payload)
+        self._frames.clear()
+
+
 def published(frame: messages.MicFrame, payload: bytes) -> messages.MicClean:
     """Return what echo would publish for a frame."""
     return messages.MicClean(
@@ -145,9 +168,13 @@ def run(case: Case, settings: config.Config, directory: Path | None = None) -> T
         BARGEIN: bargein,
         HALF: half,
         WEBRTC: _drive(rendered, rendered.microphone, WebRTC(settings.echo), settings)[0],
-        IDEAL: _drive(rendered, rendered.ideal, Chain(config.Echo(enabled=False)), settings)[0],
+        IDEAL: _drive(rendered, rendered.ideal, Straight(), settings)[0],
     }
-    results = {name: judged(rendered, output) for name, output in outputs.items() if output}
+    results = {
+        name: judged(rendered, output, scored=name != HALF)
+        for name, output in outputs.items()
+        if output
+    }
     return Trial(
         case,
         results,
@@ -211,8 +238,8 @@ def _drive(
     return made[0], made[1] if aligner else None
 
 
-def judged(rendered: Rendered, output: _Output) -> Result:
-    """Compare what a system made of a case with the case."""
+def judged(rendered: Rendered, output: _Output, *, scored: bool = True) -> Result:
+    """Compare what a system made of a case with the case. ``scored``: rate the voice too."""
     case, spoken, heard = rendered.case, rendered.spoken, output.heard
     local: list[float | None] = []
     server: list[bool] = []
@@ -225,8 +252,10 @@ def judged(rendered: Rendered, output: _Output) -> Result:
     def nobody(at: int) -> bool:
         return not any(begin <= at <= end + GRACE for begin, end in spoken)
 
-    estoi = scores.intelligibility(rendered.person, output.clean, spoken)
-    echo_mos, degradation_mos = _rated(rendered, output.clean)
+    estoi = echo_mos = degradation_mos = None
+    if scored:
+        estoi = scores.intelligibility(rendered.person, output.clean, spoken)
+        echo_mos, degradation_mos = _rated(rendered, output.clean)
     return Result(
         len(spoken),
         local,
@@ -238,6 +267,7 @@ def judged(rendered: Rendered, output: _Output) -> Result:
         ),
         sum(nobody(at) for at in output.interruptions),
         _raw_s(rendered, output.raw),
+        _unchanged(rendered, output.raw),
         _removed_db(rendered, output.clean),
         estoi,
         echo_mos,
@@ -253,6 +283,13 @@ def _raw_s(rendered: Rendered, raw: list[int]) -> float:
         float(np.square(rendered.echo[at : at + pcm.FRAME]).mean()) > least for at in raw
     )
     return frames_with_echo * pcm.FRAME / pcm.RATE
+
+
+def _unchanged(rendered: Rendered, raw: list[int]) -> float:
+    """Return the share of frames within talk-overs that were passed unchanged."""
+    total = sum((end - begin) // pcm.FRAME for begin, end in rendered.spoken)
+    inside = sum(any(begin <= at < end for begin, end in rendered.spoken) for at in raw)
+    return min(1.0, inside / total) if total else 0.0
 
 
 def _removed_db(rendered: Rendered, clean: Sound) -> float:

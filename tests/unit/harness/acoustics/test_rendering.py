@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.unit
 QUIET = Case("a row", "a case", 0.3, far_dbfs=-22, gain_db=-10, noise_dbfs=-75, seconds=12)
 
 
+@functools.cache
 def made(case: Case) -> Rendered:
     """Render a case in a room by arithmetic, whose reverberation is not the case's."""
     people = [decaying(0.5, lead=90, seed=seed) for seed in (4, 5, 6)]
@@ -75,15 +77,15 @@ def test_the_microphone_clips_and_the_ideal_does_not() -> None:
 
 @pytest.mark.parametrize("ppm", [-300.0, 500.0])
 def test_the_microphones_clock_drifts(ppm: float) -> None:
-    case = replace(QUIET, drift_ppm=ppm, seconds=31, gain_db=0, delay_ms=60)
+    case = replace(QUIET, drift_ppm=ppm, seconds=16, gain_db=0, delay_ms=60)
     room = made(case)
     piece = 2 * RATE
     late = [
         lateness(room.far[at : at + piece], room.microphone[at : at + piece])
-        for at in (2 * RATE, 28 * RATE)
+        for at in (2 * RATE, 13 * RATE)
     ]
     # A clock that is slower by 500 ppm counts 500 samples of a million less.
-    assert late[0] - late[1] == pytest.approx(26 * RATE * ppm * 1e-6, rel=0.05)
+    assert late[0] - late[1] == pytest.approx(11 * RATE * ppm * 1e-6, abs=6)
     assert len(room.microphone) in (len(room.far), round(len(room.far) * (1 - ppm * 1e-6)))
 
 
@@ -126,6 +128,13 @@ def test_a_moving_person_changes_the_echo_but_not_its_level() -> None:
     assert db(moving.echo) == pytest.approx(db(still.echo), abs=1)
 
 
+def test_the_delay_jumps_half_way() -> None:
+    room = made(replace(QUIET, jump_ms=-40, delay_ms=60, gain_db=0))
+    first, second = slice(RATE, 6 * RATE), slice(6 * RATE, 11 * RATE)
+    assert lateness(room.far[first], room.echo[first]) == 60 * RATE // 1000
+    assert lateness(room.far[second], room.echo[second]) == 20 * RATE // 1000
+
+
 def test_hum_and_a_small_speaker() -> None:
     hum = made(replace(QUIET, hum_dbfs=-50)).ideal
     assert db(hum) == pytest.approx(-50, abs=0.3)
@@ -152,7 +161,7 @@ def test_no_two_cases_have_one_name_and_each_row_is_in_the_quick_run() -> None:
     assert len({(case.row, case.name) for case in whole}) == len(whole)
     assert {case.row for case in quick} == {case.row for case in whole}
     assert {(c.row, c.name) for c in quick} <= {(c.row, c.name) for c in whole}
-    assert sum(c.seconds for c in quick) < sum(c.seconds for c in whole) / 2
+    assert sum(c.seconds for c in quick) < sum(c.seconds for c in whole) / 3
     assert all(start + 4 <= case.seconds for case in whole for start in case.starts)
     assert [judging(seed) for seed in (0, 1, 2, 3)] == [False, True, False, True]
 

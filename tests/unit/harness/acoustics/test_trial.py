@@ -9,6 +9,7 @@ from harness.acoustics import scores, table, trial
 from harness.acoustics.cases import Case, cases
 from harness.acoustics.rendering import Rendered
 from harness.driving import BEGIN_NS, Heard
+from shared import messages
 from shared.audio import pcm
 
 pytestmark = pytest.mark.unit
@@ -61,6 +62,22 @@ def test_what_is_heard_while_nobody_speaks_is_the_assistant(at: int) -> None:
 def test_only_a_frame_with_an_audible_echo_is_passed_raw() -> None:
     assert judged([], [], raw=(1.0, 2.0)).raw_s == 0
     assert judged([], [], raw=(1.0, 6.0, 7.0)).raw_s == pytest.approx(0.04)
+
+
+def test_the_persons_frames_that_were_passed_unchanged_are_counted() -> None:
+    sentence = tuple(np.arange(10, 12, 0.02))
+    assert judged([], [], raw=sentence).unchanged == pytest.approx(1)
+    assert judged([], [], raw=(5.0, *sentence[::2])).unchanged == pytest.approx(0.5)
+
+
+def test_without_a_canceller_the_detectors_get_the_microphone() -> None:
+    straight = trial.Straight()
+    frame = messages.MicFrame(stream=1, position=480, captured_ns=7, overflows=0, payload=b"ab")
+    straight.microphone(frame)
+    [(aligned, clean)] = straight.take(0)
+    assert (clean.payload, clean.position, clean.captured_ns) == (b"ab", 480, 7)
+    assert aligned.frame is frame
+    assert not list(straight.take(0))
 
 
 @pytest.mark.parametrize(("off_until_s", "learnt_s"), [(0.0, 0.0), (8.0, 7.0), (20.0, None)])
