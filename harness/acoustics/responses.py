@@ -15,8 +15,11 @@ Sound = NDArray[np.float64]
 #: The reverberation time is extrapolated from the decay between these levels, dB: the T30 of ISO
 #: 3382-1.
 _DECAY_DB = (-5.0, -35.0)
-#: The response is measured from its direct sound on.
-_FIRST_SOUND = 0.3  # of the largest amplitude
+#: The direct sound is the first value of at least this share of the largest one.
+_FIRST_SOUND = 0.3
+#: The decay is measured from 10 ms after the direct sound on. Near the speaker the direct sound
+#: alone holds most of the energy, and says nothing about the room.
+_DIRECT = RATE // 100
 
 
 def first_sound(response: Sound) -> int:
@@ -27,8 +30,10 @@ def first_sound(response: Sound) -> int:
 
 def reverb_time(response: Sound) -> float:
     """Return the reverberation time (RT60) of a response, s, by Schroeder's integration."""
-    energy = np.square(response[first_sound(response) :])
+    energy = np.square(response[first_sound(response) + _DIRECT :])
     left = np.cumsum(energy[::-1])[::-1]
+    if not len(left) or not left[0]:
+        return 0.0
     decay_db = 10 * np.log10(left / left[0] + 1e-30)
     begin, end = (int(np.argmax(decay_db <= level)) for level in _DECAY_DB)
     if end - begin < 2:
