@@ -16,6 +16,9 @@ stamp=.venv/set-up
 lock=.setup.lock
 log=.setup.log
 python=
+# A command that can do without sound devices sets this to "optional". Where PyAudio cannot be compiled,
+# its set-up then goes on without PyAudio ("none"), and writes "demo" into the stamp instead of "core".
+sound=needed
 
 say() { printf '%s: %s\n' "$command" "$*" >&2; }
 
@@ -50,7 +53,11 @@ is_set_up() {
     [ -x .venv/bin/python ] && [ -r "$stamp" ] || return 1
     made_from='' extras=''
     { read -r made_from && read -r extras; } <"$stamp" || return 1
-    case " $extras " in *" ${1:-core} "*) ;; *) return 1 ;; esac
+    case " $extras " in
+        *" ${1:-core} "*) ;;
+        *" demo "*) [ "$sound" = optional ] || return 1 ;;
+        *) return 1 ;;
+    esac
     [ "$made_from" = "$(fingerprint)" ]
 }
 
@@ -207,6 +214,14 @@ system_python_or_die() { # $1: what Python lacks
         "add them to it, or name another one with PYTHON=/path/to/python3 $command"
 }
 
+# Goes on without sound devices if this command can; fails if it cannot. $* says why.
+do_without_sound() {
+    [ "$sound" = optional ] && [ "$can_venv" = yes ] || return 1
+    sound=none
+    packages=
+    say "$*: going on without PortAudio, so without your microphone and speaker. Files take their place"
+}
+
 # Sets packages to the system packages that are missing on Linux. PyAudio has no wheel for Linux: pip
 # compiles it, which needs the headers of Python and of PortAudio.
 missing_on_linux() {
@@ -230,6 +245,7 @@ missing_on_linux() {
     fi
     if ! [ -r "$include/Python.h" ]; then
         missing="$missing${missing:+, }Python's headers"
+        if [ "$prefix" != /usr ] && do_without_sound "$python lacks its C headers"; then return; fi
         system_python_or_die "its C headers ($include/Python.h)"
         case $manager in
             apt-get) packages="$packages python$version-dev" ;;
@@ -252,6 +268,7 @@ missing_on_linux() {
         esac
     fi
     if [ -n "$missing" ] && [ -z "$manager" ]; then
+        if do_without_sound "this system lacks $missing"; then return; fi
         die "PyAudio must be compiled, and this system lacks $missing. It has none of apt-get, dnf" \
             "and pacman: install $missing, then run $command again"
     fi
@@ -262,18 +279,29 @@ set_up_linux() {
     if [ -z "$packages" ]; then return; fi
     # shellcheck disable=SC2086 # a list of names without spaces
     set -- $packages
-    find_root ask || die "system packages are missing, and sudo does not work here:" \
-        "run '$(install_command "$@")' as root, then $command again"
-    install_packages "$@" || die_with_log "$manager could not install $*:" \
-        "correct what the lines above report, then run $command again"
+    if ! find_root ask; then
+        why="system packages are missing, and sudo does not work here"
+        do_without_sound "$why (for sound, run '$(install_command "$@")' as root, then bin/start)" ||
+            die "$why: run '$(install_command "$@")' as root, then $command again"
+    elif ! install_packages "$@"; then
+        do_without_sound "$manager could not install $* (see $root/$log)" ||
+            die_with_log "$manager could not install $*:" \
+                "correct what the lines above report, then run $command again"
+    fi
 }
 
 set_up_macos() {
     if .venv/bin/python -c 'import pyaudio' 2>/dev/null; then return; fi
-    xcode-select -p >/dev/null 2>&1 || die "PyAudio must be compiled, and there is no compiler:" \
-        "run 'xcode-select --install', then $command again"
-    command -v brew >/dev/null || die "PyAudio needs PortAudio from Homebrew, and there is no" \
-        "Homebrew: install Homebrew, then run $command again"
+    if ! xcode-select -p >/dev/null 2>&1; then
+        do_without_sound "there is no compiler (for sound, run 'xcode-select --install')" && return
+        die "PyAudio must be compiled, and there is no compiler:" \
+            "run 'xcode-select --install', then $command again"
+    fi
+    if ! command -v brew >/dev/null; then
+        do_without_sound "PyAudio needs PortAudio from Homebrew, and there is no Homebrew" && return
+        die "PyAudio needs PortAudio from Homebrew, and there is no" \
+            "Homebrew: install Homebrew, then run $command again"
+    fi
     if brew --prefix --installed portaudio >/dev/null 2>&1; then return; fi
     say "installing portaudio with Homebrew"
     quietly brew install portaudio || die_with_log "Homebrew could not install portaudio:" \
@@ -293,6 +321,21 @@ venv_works() {
     fi
 }
 
+pip_install() {
+    quietly .venv/bin/python -m pip install --no-input --disable-pip-version-check "$@"
+}
+
+# Installs Bargein and what it needs, but PyAudio.
+install_without_sound() {
+    .venv/bin/python -c '
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    needed = tomllib.load(file)["project"]["dependencies"]
+print("\n".join(name for name in needed if not name.lower().startswith("pyaudio")))
+' >.venv/without-sound.txt && pip_install --requirement .venv/without-sound.txt &&
+        pip_install --no-deps --editable .
+}
+
 set_up_venv() { # $1: the extra, or nothing
     if ! venv_works; then
         say "making .venv with Python $version ($python)"
@@ -301,9 +344,18 @@ set_up_venv() { # $1: the extra, or nothing
     fi
     rm -f "$stamp" # from here on, the old set-up is no longer complete
     say "installing Bargein${1:+, its $1 tools} and the packages it uses into .venv"
-    quietly .venv/bin/python -m pip install --no-input --disable-pip-version-check \
-        --editable ".${1:+[$1]}" || die_with_log "pip could not install Bargein into .venv:" \
-        "correct what the lines above report, then run $command again"
+    if [ "$sound" = none ] || ! pip_install --editable ".${1:+[$1]}"; then
+        if [ "$sound" = none ] || do_without_sound "pip could not install everything"; then
+            install_without_sound
+        else
+            false
+        fi || die_with_log "pip could not install Bargein into .venv:" \
+            "correct what the lines above report, then run $command again"
+    fi
+    if [ "$sound" = none ]; then
+        printf '%s\ndemo\n' "$(fingerprint)" >"$stamp"
+        return
+    fi
     quietly .venv/bin/python -c 'import pyaudio' || die_with_log "PyAudio is installed but does not" \
         "load: remove $root/.venv and run $command again"
     printf '%s\n%s\n' "$(fingerprint)" "core${1:+ $1}" >"$stamp"

@@ -31,7 +31,7 @@ case "$*" in
     *base_prefix*)
         printf '%s\\n' "$PYTHON_VERSION" /usr "${{CAN_VENV:-yes}}" "$INCLUDE" gcc
         exit ;;
-    *"import pyaudio"*) exit ;;
+    *"import pyaudio"*) [ -e .venv/pyaudio ] && exit || exit 1 ;;
     -c*|-I*) exec '{sys.executable}' "$@" ;;
 esac
 echo "python $*" >>"$CALLS"
@@ -48,6 +48,8 @@ case "$1 $2 ${{3-}}" in
             read -r go <"$PIP_GATE.out"
         fi
         echo "a line that pip prints"
+        case "$*" in *"check ${{PIP_FAILS_WITH-nothing}}") exit 1 ;; esac
+        case "${{PIP_STATUS:-0}} $*" in "0 "*"check --editable"*) : >.venv/pyaudio ;; esac
         exit "${{PIP_STATUS:-0}}" ;;
     "-m commands start"*)
         exit "${{START_STATUS:-0}}" ;;
@@ -356,11 +358,11 @@ def test_missing_system_packages_are_installed(checkout: Checkout) -> None:
 
 
 def test_a_failed_apt_ends_with_one_line(checkout: Checkout) -> None:
-    done = checkout.run("demo", GCC_STATUS="1", APT_STATUS="100")
+    done = checkout.run("start", GCC_STATUS="1", APT_STATUS="100")
     assert done.returncode == 1
-    said = [line for line in errors(done) if line.startswith("bin/demo: ")]
+    said = [line for line in errors(done) if line.startswith("bin/start: ")]
     assert errors(done)[-1] == said[-1]
-    assert said[-1].startswith("bin/demo: apt-get could not install gcc libc6-dev")
+    assert said[-1].startswith("bin/start: apt-get could not install gcc libc6-dev")
     assert "    E: Unable to locate package" in errors(done), "apt's last lines are shown"
     assert (checkout.root / ".setup.log").exists()
     assert sum("update" in call for call in checkout.calls) == 1, "the list of packages may be old"
@@ -368,11 +370,46 @@ def test_a_failed_apt_ends_with_one_line(checkout: Checkout) -> None:
 
 
 def test_without_root_the_command_to_type_is_said(checkout: Checkout) -> None:
-    done = checkout.run("demo", GCC_STATUS="1", USER_ID="1000")
+    done = checkout.run("start", GCC_STATUS="1", USER_ID="1000")
     assert done.returncode == 1
     assert "run 'apt-get update && apt-get install gcc libc6-dev" in errors(done)[-1]
-    assert "' as root, then bin/demo again" in errors(done)[-1]
+    assert "' as root, then bin/start again" in errors(done)[-1]
     assert not any(call.startswith("apt-get") for call in checkout.calls)
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({"GCC_STATUS": "1", "USER_ID": "1000"}, "sudo does not work here"),
+        ({"GCC_STATUS": "1", "APT_STATUS": "100"}, "apt-get could not install gcc libc6-dev"),
+        ({"PIP_FAILS_WITH": "--editable ."}, "pip could not install everything"),
+    ],
+    ids=["no root", "no packages", "does not compile"],
+)
+def test_the_demo_does_without_sound_where_pyaudio_cannot_be_compiled(
+    checkout: Checkout, env: dict[str, str], why: str
+) -> None:
+    done = checkout.run("demo", **env)
+    assert done.returncode == 0, done.stderr
+    [said] = [line for line in errors(done) if "going on without PortAudio" in line]
+    assert why in said
+    assert "Files take their place" in said
+    needed = (checkout.root / ".venv" / "without-sound.txt").read_text(encoding="utf-8")
+    assert "pyzmq" in needed
+    assert "pyaudio" not in needed
+    assert any(call.endswith("--no-deps --editable .") for call in checkout.calls)
+    assert checkout.calls[-1] == "python -m commands demo"
+    # The next demo sets up nothing. The real conversation needs sound devices.
+    checkout.forget()
+    again = checkout.run("demo", **env)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert checkout.calls == ["python -m commands demo"]
+    checkout.forget()
+    assert checkout.run("start", **env).returncode == 1
+    assert not any("commands start" in call for call in checkout.calls)
+    checkout.forget()
+    assert checkout.run("start").returncode == 0
+    assert any(call.endswith("--editable .") for call in checkout.calls)
 
 
 def test_a_failed_pip_ends_with_one_line_and_is_tried_again(checkout: Checkout) -> None:
