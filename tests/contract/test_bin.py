@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -387,7 +388,7 @@ def test_without_root_the_command_to_type_is_said(checkout: Checkout) -> None:
     ids=["no root", "no packages", "does not compile"],
 )
 def test_the_demo_does_without_sound_where_pyaudio_cannot_be_compiled(
-    checkout: Checkout, env: dict[str, str], why: str
+    checkout: Checkout, env: dict[str, Any], why: str
 ) -> None:
     done = checkout.run("demo", **env)
     assert done.returncode == 0, done.stderr
