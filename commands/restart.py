@@ -21,28 +21,41 @@ from shared.signals import RESTART_SIGNAL
 
 #: How long to wait for the new process to take the stage's lock, s: Python has to start first.
 RESTARTED_S = 5.0
+#: A stage that still runs so long after RESTART_SIGNAL gets SIGTERM, s. Our own stages end within
+#: 0.8 s. A program in another language may not know RESTART_SIGNAL: Node opens its debugger on it.
+KNOWS_SIGNAL_S = 1.0
 
 
 def restart(directory: Path, stage: str) -> tuple[int, int]:
     """Ask a stage to end so that it is started again; return its old pid and its new pid.
 
-    The old pid is 0 if the stage is not running. The new pid is 0 if nothing started it again.
-    Raises PermissionError if the process belongs to another user.
+    The old pid is 0 if the stage is not running. The new pid is 0 if the stage has ended and
+    nothing started it again, and it is the old pid if the old process still runs. Raises
+    PermissionError if the process belongs to another user.
     """
     before = holder(directory, stage)
     if not before:
         return 0, 0
-    # A stopped process (Ctrl-Z) handles the first signal only after SIGCONT. Another process can
-    # have ended before SIGCONT is sent.
-    for number in (RESTART_SIGNAL, signal.SIGCONT):
-        with suppress(ProcessLookupError):
-            os.kill(before, number)
-    deadline = time.monotonic() + RESTARTED_S
+    _signal(before, RESTART_SIGNAL)
+    began, asked = time.monotonic(), False
     while (now := holder(directory, stage)) in (0, before):
-        if time.monotonic() > deadline:
-            return before, 0
+        waited_s = time.monotonic() - began
+        if waited_s > RESTARTED_S:
+            break
+        if waited_s > KNOWS_SIGNAL_S and now and not asked:
+            asked = True
+            _signal(before, signal.SIGTERM)
         time.sleep(LOOK_S)
     return before, now
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process, also to one that is stopped (Ctrl-Z)."""
+    # A stopped process handles the signal only after SIGCONT. Another process can have ended
+    # before SIGCONT is sent.
+    for each in (number, signal.SIGCONT):
+        with suppress(ProcessLookupError):
+            os.kill(pid, each)
 
 
 def main() -> int:
@@ -64,6 +77,13 @@ def main() -> int:
         return 1
     if not before:
         print(f"restart: {stage} is not running on {directory}", file=sys.stderr)
+        return 1
+    if after == before:
+        print(
+            f"restart: {stage} (pid {before}) still runs: it ended neither at SIGUSR1 nor at"
+            f" SIGTERM. End it with 'bargein stop {stage}'",
+            file=sys.stderr,
+        )
         return 1
     if not after:
         print(
