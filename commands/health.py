@@ -14,12 +14,21 @@ NAME = 10
 
 @dataclass
 class Watched:
-    """The first and the latest health that came from one stage, with their times."""
+    """The health of one stage from which its rates are counted, and the latest, with the times."""
 
     first: messages.Health
     first_ns: int
     last: messages.Health
     last_ns: int
+    #: Whether ``first`` can be the repetition that each new reader gets: its counts are then up to
+    #: a second older than its time.
+    repeated: bool = False
+
+    def take(self, health: messages.Health, at_ns: int) -> None:
+        """Take the next health. Count the rates from it if the one before can be a repetition."""
+        if self.repeated:
+            self.first, self.first_ns, self.repeated = health, at_ns, False
+        self.last, self.last_ns = health, at_ns
 
     def rate_hz(self, topic: str) -> float | None:
         """Return how often the stage has received messages of a topic; None if that is unknown."""

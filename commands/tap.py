@@ -41,8 +41,9 @@ TEXT = (messages.ClientEvent, messages.ServerEvent, messages.History)
 LONGEST = 2000
 #: The longest wait for a message, s: how soon the tap notices that it was asked to end.
 WAIT_S = 0.2
-#: How long a look lasts by default, s. Each stage publishes its health once a second: 2.5 s are
-#: enough for two of them, whose difference is the rate at which the stage receives a topic.
+#: How long a look lasts by default, s. Each stage sends its last health at once, and a new one each
+#: second: 2.5 s are enough for two new ones, whose difference is the rate at which the stage
+#: receives a topic.
 HEALTH_S, TABLE_S = 2.5, 3.0
 
 
@@ -142,10 +143,11 @@ def _health(deliveries: Iterator[bus.Delivery[messages.Message]]) -> int:
     for delivery in deliveries:
         message, at_ns = delivery.message, delivery.stamp.t
         if isinstance(message, messages.Health):
-            watched = found.setdefault(
-                delivery.topic.publisher, health.Watched(message, at_ns, message, at_ns)
-            )
-            watched.last, watched.last_ns = message, at_ns
+            stage = delivery.topic.publisher
+            if stage in found:
+                found[stage].take(message, at_ns)
+            else:
+                found[stage] = health.Watched(message, at_ns, message, at_ns, repeated=True)
     lines, well = health.report(found)
     print("\n".join(lines))
     return 0 if well else 1

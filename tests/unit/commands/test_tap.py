@@ -356,6 +356,18 @@ def test_a_rate_is_not_computed_across_a_restart_or_from_one_health() -> None:
     assert arrival("mic.clean", watched(counts, seconds=0)) == "5 messages"
 
 
+def test_rates_are_counted_from_the_second_health_on() -> None:
+    # A new reader gets the last health again, with counts that are 0.9 s older than its time.
+    repeated, second, third = (
+        watched(({}, {"mic.clean": count})).last for count in (100, 150, 200)
+    )
+    seen = health.Watched(repeated, 9 * 10**8, repeated, 9 * 10**8, repeated=True)
+    seen.take(second, 10**9)
+    assert arrival("mic.clean", seen) == "150 messages"
+    seen.take(third, 2 * 10**9)
+    assert arrival("mic.clean", seen) == "50.0 Hz"
+
+
 def test_a_stage_that_does_not_get_what_it_reads_is_not_well() -> None:
     stages = {name: watched(({}, {})) for name in registry.STAGES}
     lines, well = health.report(stages)
