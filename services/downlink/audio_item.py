@@ -36,6 +36,7 @@ class AudioItem:
     done: bool = False
     truncated: bool = False
     heard: bool = False  # the person heard all of the item
+    heard_samples: int = 0  # the most that a playback has reported as heard
     stopped_at: int = -1  # where the playhead stopped for good, in samples; -1: it may still move
 
     @property

@@ -73,6 +73,8 @@ class Replies:
         texts: list[messages.Message] = []
         for seen in heard.items:
             item = self._items.get((seen.item_id, seen.content_index))
+            if item is not None:
+                item.heard_samples = max(item.heard_samples, seen.heard)
             # As long as playback does not know that an item is over, a flush has to count the item.
             if item is None or item.heard or seen.broken or not (item.done and seen.done):
                 continue
@@ -100,7 +102,8 @@ class Replies:
         for seen in flush_report.items:
             item = self._items.get((seen.item_id, seen.content_index))
             if item is not None and item.stopped_at < 0:
-                item.stopped_at = seen.heard
+                # A restarted playback reports only what it played itself.
+                item.stopped_at = max(seen.heard, item.heard_samples)
                 texts += self._transcript(item.item_id)
         return texts
 

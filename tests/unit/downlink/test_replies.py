@@ -519,13 +519,8 @@ def test_marks_of_the_end_alone_are_those_of_the_end() -> None:
     assert words(rig.read(events.TextDone("resp_1", "item_2", "Hm, no."))).marks == []
 
 
-def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
-    rig = Rig()
-    rig.read(created())
-    for word in ("One", " two", " three", " four"):
-        rig.read(events.TextDelta("resp_1", "item_1", word), delta(12_000))
-    rig.flush()
-    flush_report = messages.FlushReport(
+def report(*items: messages.HeardItem) -> messages.FlushReport:
+    return messages.FlushReport(
         generation=101,
         session=1,
         cause="speech_started",
@@ -534,10 +529,19 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
         received_ns=0,
         silent_ns=0,
         latency_ns=0,
-        items=[
-            messages.HeardItem("item_1", 0, 30_000, 48_000, False),
-            messages.HeardItem("x", 0, 1, 2, True),
-        ],
+        items=list(items),
+    )
+
+
+def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
+    rig = Rig()
+    rig.read(created())
+    for word in ("One", " two", " three", " four"):
+        rig.read(events.TextDelta("resp_1", "item_1", word), delta(12_000))
+    rig.flush()
+    flush_report = report(
+        messages.HeardItem("item_1", 0, 30_000, 48_000, False),
+        messages.HeardItem("x", 0, 1, 2, True),
     )
     said = words(rig.replies.flush_report(flush_report))
     assert (said.heard, said.unheard) == ("One two", " three four")
@@ -545,6 +549,21 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
     # The split stays when the rest of the words comes.
     said = words(rig.read(events.TextDelta("resp_1", "item_1", " five")))
     assert (said.heard, said.unheard) == ("One two", " three four five")
+
+
+def test_what_a_playback_that_died_had_played_counts_as_heard() -> None:
+    rig = Rig()
+    rig.read(created())
+    for word in ("One", " two", " three", " four"):
+        rig.read(events.TextDelta("resp_1", "item_1", word), delta(12_000))
+    rig.heard(messages.HeardItem("item_1", 0, 30_000, 48_000, False))
+    # The next playback has none of the beginning, so it counts nothing of the item.
+    rig.heard()
+    later = messages.HeardItem("item_1", 0, 0, 48_000, False, broken=True)
+    rig.heard(later)
+    rig.flush()
+    said = words(rig.replies.flush_report(report(later)))
+    assert (said.heard, said.unheard) == ("One two", " three four")
 
 
 def test_what_was_heard_but_for_its_end_is_counted_still() -> None:
