@@ -160,6 +160,10 @@ class Callback:
             chunk = self._audio.popleft()
             self._bytes_taken += len(chunk.payload)
             cut = player.push(chunk)
+            if chunk.last and not self._output.playing:
+                # The item was played out before. Nothing else would publish that it is done.
+                self.heard = self._heard_now()
+                self._heard_changed = True
             if cut:
                 # Audio of a newer generation came before its flush.
                 lost = messages.Flush(

@@ -1,4 +1,4 @@
-"""The callback's flush reports."""
+"""The callback's flush reports, and when the playhead is published."""
 
 from __future__ import annotations
 
@@ -21,6 +21,32 @@ class Nobody:
     subscribed: frozenset[str] = frozenset()
 
 
+def audio(samples: int, *, start: int = 0, last: bool = False) -> messages.ReplyAudio:
+    return messages.ReplyAudio(
+        generation=7,
+        session=1,
+        response_id="resp",
+        item_id="item",
+        content_index=0,
+        start=start,
+        last=last,
+        payload=bytes(2 * samples),
+    )
+
+
+def test_the_end_of_an_item_that_was_played_out_is_published() -> None:
+    callback = Callback(Config(), Duck(Config().interruption), Nobody(), lambda: 0, lambda: None)
+    callback.audio(audio(pcm.FRAME * 4))
+    for _ in range(6):
+        callback.render(pcm.FRAME, 0)
+    assert callback.take_heard_changed()
+    assert (callback.heard.playing, callback.heard.items[0].done) == (False, False)
+    callback.audio(audio(0, start=pcm.FRAME * 4, last=True))
+    callback.render(pcm.FRAME, 0)
+    assert callback.take_heard_changed()
+    assert callback.heard.items[0].whole
+
+
 @pytest.mark.parametrize(("cause", "reported"), [("judged", True), ("control", False)])
 def test_only_a_flush_with_an_onset_reports_when_the_reply_was_ducked(
     cause: str, reported: bool
@@ -28,17 +54,7 @@ def test_only_a_flush_with_an_onset_reports_when_the_reply_was_ducked(
     now_ns = 1000 * MS
     duck = Duck(Config().interruption)
     callback = Callback(Config(), duck, Nobody(), lambda: now_ns, lambda: None)
-    callback.audio(
-        messages.ReplyAudio(
-            generation=7,
-            session=1,
-            response_id="resp",
-            item_id="item",
-            content_index=0,
-            start=0,
-            payload=bytes(2 * pcm.RATE),
-        )
-    )
+    callback.audio(audio(pcm.RATE))
     callback.render(pcm.FRAME * 4, now_ns)
     duck.vad_reported(messages.Speech(speaking=True, at_ns=now_ns), playing=True, now_ns=now_ns)
     callback.render(pcm.FRAME, now_ns)
