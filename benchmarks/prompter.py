@@ -12,7 +12,6 @@ import base64
 import contextlib
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Self
 
@@ -73,9 +72,6 @@ class Prompter:
         """Let the server hear the end of the turn."""
         asyncio.run_coroutine_threadsafe(self._say(self._silence), self._loop).result(10)
 
-    def forwards(self, message: str | bytes) -> None:
-        """Look at a message of the server just before the client gets it."""
-
     async def _say(self, messages: list[str]) -> None:
         assert self._upstream is not None, "no client is connected"
         for message in messages:
@@ -101,19 +97,16 @@ class Prompter:
         ) as server:
             self._upstream = server
             upward = asyncio.create_task(_move(client, server))
-            await _move(server, client, self.forwards)
+            await _move(server, client)
             upward.cancel()
         await client.close()
 
 
 async def _move(
-    source: ClientConnection | ServerConnection,
-    sink: ClientConnection | ServerConnection,
-    look: Callable[[str | bytes], object] = lambda _: None,
+    source: ClientConnection | ServerConnection, sink: ClientConnection | ServerConnection
 ) -> None:
     with contextlib.suppress(ConnectionClosed):
         async for message in source:
-            look(message)
             await sink.send(message)
         await sink.close()
 

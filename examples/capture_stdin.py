@@ -81,6 +81,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts it again
     try:
         main()
     except KeyboardInterrupt:

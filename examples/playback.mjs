@@ -196,6 +196,7 @@ const directory =
     : path.join(os.tmpdir(), `bargein-${process.getuid()}`));
 const address = (name) => `ipc://${path.join(directory, `${name}.ipc`)}`;
 
+// "allSubsUnsubs" is XPUB_VERBOSER: the socket reports every reader that comes or leaves.
 const socket = new XPublisher({ verbosity: "allSubsUnsubs", linger: 0 });
 await socket.bind(address("playback"));
 const out = new Publisher(socket);
@@ -258,25 +259,46 @@ const handlers = {
     const bytes = Uint8Array.from(frames[2]); // a copy, which begins at an even address
     const cut = player.audio(m, new Int16Array(bytes.buffer));
     if (cut?.length) publishReport(cut, m, false, at);
+    else if (m.last && !player.playing) publishHeard(); // the item was played out before its end was known
   },
 };
 
-/** Read a socket for ever. A message that cannot be read is dropped. */
-async function listen(name, topics) {
-  const socket = new Subscriber({ reconnectInterval: 20, linger: 0 });
+/** Connect to a publisher. With receiveTimeout 0, receive() fails at once where nothing waits. */
+function connect(name, topics) {
+  const socket = new Subscriber({ reconnectInterval: 20, linger: 0, receiveTimeout: 0 });
   socket.subscribe(...topics);
   socket.connect(address(name));
-  for await (const frames of socket) {
-    try {
-      handlers[frames[0].toString()]?.(frames, now());
-    } catch (error) {
-      console.error(`playback: message refused: ${error.message}`);
-    }
-  }
+  return socket;
 }
 
-listen("flush", ["!flush"]);
-listen("downlink", ["reply.state", "!reply.audio"]);
+/** Handle one message, if one waits. A message that cannot be read is dropped. */
+async function take(socket) {
+  let frames;
+  try {
+    frames = await socket.receive();
+  } catch (error) {
+    if (error.code === "EAGAIN") return false;
+    throw error;
+  }
+  try {
+    handlers[frames[0].toString()]?.(frames, now());
+  } catch (error) {
+    console.error(`playback: message refused: ${error.message}`);
+  }
+  return true;
+}
+
+const flushes = connect("flush", ["!flush"]);
+const replies = connect("downlink", ["reply.state", "!reply.audio"]);
+
+/** Read for ever. A flush must not wait behind audio, so look at it before each other message. */
+async function listen() {
+  for (;;)
+    if (!(await take(flushes)) && !(await take(replies)))
+      await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+listen();
 
 const file = process.argv[2];
 const speaker = file === "-" ? process.stdout : file ? fs.createWriteStream(file) : null;
@@ -308,3 +330,5 @@ beat();
 setInterval(beat, REPEAT_MS);
 setInterval(play, 5);
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(0));
+// bargein restart sends SIGUSR1, on which Node opens its debugger unless the program handles it.
+process.on("SIGUSR1", () => process.exit(75));

@@ -26,7 +26,9 @@ RATE, FRAME = 24_000, 480  # samples per second, and in one speaker.frame: 20 ms
 FADE = 48  # samples: 2 ms, which is short enough to be silence and long enough not to click
 LAST_GENERATION = 2**62
 HEARD_S, REPEAT_S = 0.1, 1.0  # how often heard is published while playing, and otherwise
+HOLD_S = 10.0  # how long a report waits for a consumer
 AUDIO, STATE, FLUSH = b"!reply.audio", b"reply.state", b"!flush"
+REPORT = "report.flush"
 
 
 @dataclass
@@ -183,9 +185,11 @@ class Stage:
         os.ftruncate(self.lock, 0)
         os.write(self.lock, f"{os.getpid()}\n".encode())
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self.out = context.socket(zmq.PUB)
+        self.out = context.socket(zmq.XPUB)
+        self.out.setsockopt(zmq.XPUB_VERBOSER, 1)  # report every reader that comes or leaves
         self.out.bind(f"ipc://{directory}/playback.ipc")
         self.poller = zmq.Poller()
+        self.poller.register(self.out, zmq.POLLIN)
         self.flushes = context.socket(zmq.SUB)
         self.replies = context.socket(zmq.SUB)
         for sock, name, topics in (
@@ -198,25 +202,53 @@ class Stage:
             self.poller.register(sock, zmq.POLLIN)
         self.epoch = time.time_ns() // 1000
         self.seq: Counter[str] = Counter()
+        self.states: dict[str, dict[str, Any]] = {}  # the last state of each topic
+        self.consumers = 0  # of reports
+        self.held: deque[tuple[float, list[bytes]]] = deque()  # when, and the frames
         self.player = Player()
         self.newest = 0  # downlink's generation, from reply.state
         self.last_heard = self.last_health = 0.0
         self.was_playing = False
 
-    def send(self, topic: str, payload: bytes = b"", lossless: bool = False, **own: Any) -> None:
-        """Publish a message; a lossless one also under the name that consumers subscribe to."""
+    def send(self, topic: str, payload: bytes = b"", **own: Any) -> None:
+        """Publish a message. Hold a report for its consumers if there are none."""
         stamp = {"v": VERSION, "seq": self.seq[topic], "epoch": self.epoch}
         header = msgpack.packb({**stamp, "t": time.monotonic_ns(), **own})
         self.seq[topic] += 1
         self.out.send_multipart([topic.encode(), header, payload])
-        if lossless:
-            self.out.send_multipart([f"!{topic}".encode(), header, payload])
+        if topic == REPORT:
+            self.held.append((time.monotonic(), [f"!{topic}".encode(), header, payload]))
+            self.release()
+
+    def release(self) -> None:
+        """Send the reports that were held, if there is a consumer."""
+        while self.consumers > 0 and self.held:
+            began, frames = self.held.popleft()
+            if time.monotonic() - began < HOLD_S:
+                self.out.send_multipart(frames)
+
+    def send_state(self, topic: str, **own: Any) -> None:
+        """Publish a state, and remember it for new readers."""
+        self.states[topic] = own
+        self.send(topic, **own)
+
+    def welcome(self) -> None:
+        """Take in who came and who left. A new reader gets the states, then held reports."""
+        while self.out.poll(0):
+            request = self.out.recv()
+            begins, name = request[:1] == b"\1", request[1:].decode("utf-8", "replace")
+            if name == f"!{REPORT}":
+                self.consumers += 1 if begins else -1
+            for topic, own in list(self.states.items()) if begins else ():
+                if topic.startswith(name):
+                    self.send(topic, **own)
+        self.release()
 
     def send_heard(self) -> None:
         """Publish the playhead."""
         player = self.player
         items = [item.report() for item in list(player.items.values())[-16:]]
-        self.send(
+        self.send_state(
             "heard",
             generation=player.generation,
             session=player.session,
@@ -230,8 +262,7 @@ class Stage:
         now = time.monotonic_ns()
         self.send_heard()
         self.send(
-            "report.flush",
-            lossless=True,
+            REPORT,
             generation=self.player.generation,
             session=m["session"],
             cause=m.get("cause", "lost flush"),
@@ -262,6 +293,8 @@ class Stage:
                 cut = self.player.audio(m, pcm)
                 if cut:
                     self.send_report(cut, {"session": m["session"]}, now)
+                elif m.get("last") and not self.player.playing:
+                    self.send_heard()  # the item was played out before its end was known
         except Exception as error:  # noqa: BLE001 - a bad message must not end the stage
             print(f"playback: message refused: {error!r}", file=sys.stderr)
 
@@ -270,6 +303,7 @@ class Stage:
         began, position = time.monotonic_ns(), 0
         while True:
             self.poller.poll(5)
+            self.welcome()
             # before every message: a flush must not wait behind audio
             while sock := next((s for s in (self.flushes, self.replies) if s.poll(0)), None):
                 self.read(sock)
@@ -291,7 +325,9 @@ class Stage:
                 self.send_heard()
             if now - self.last_health > REPEAT_S:
                 self.last_health = now
-                self.send("playback.health", pid=os.getpid(), ok=True, state="playing", counters={})
+                self.send_state(
+                    "playback.health", pid=os.getpid(), ok=True, state="playing", counters={}
+                )
 
 
 def bus_directory() -> Path:
@@ -305,6 +341,7 @@ def bus_directory() -> Path:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts it again
     try:
         Stage(bus_directory()).run()
     except KeyboardInterrupt:

@@ -52,7 +52,6 @@ Cause = Literal[
     "unreachable",  # nobody answered at the server's address, or not in time
     "busy",  # the server or a proxy cannot take a connection now (HTTP 5xx, 408, 425, 429)
     "garbled",  # the answer was in another protocol
-    "hostile",  # the server sent more than a conversation can contain
     "refused",  # the server does not accept us: another try is of no use
 ]
 

@@ -6,14 +6,17 @@ stage is measured by the document.
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -29,6 +32,11 @@ from shared.realtime import endpoint
 START_S, PATIENCE_S = 10.0, 4.0
 #: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
 END_S = 3.0
+#: How many lines of a stage's output a verdict shows at most.
+LINES = 8
+#: A line of a program's output that names an error: "ValueError: …", "Uncaught Error: …",
+#: "error: …", "panicked at …".
+ERROR = re.compile(r"^(Uncaught )?[\w.]*(Error|Exception)\b|\berror: |\bpanicked at ")
 #: The kit repeats its own state topics this often, s: as every stage does.
 REPEAT_S = 1.0
 
@@ -183,11 +191,14 @@ class Bench:
             raise NotTried(f"{command[0]}: {error.strerror}") from None
 
     def start(self) -> None:
-        """Start the stage under test, if it does not run."""
+        """Start the stage under test, if it does not run. Raise Broken if it cannot be started."""
         if not self.running:
             if self.process is not None:
                 end(self.process)
-            self.process = self.launch(self.command)
+            try:
+                self.process = self.launch(self.command)
+            except NotTried as error:
+                raise Broken(str(error)) from None
 
     @property
     def running(self) -> bool:
@@ -198,13 +209,13 @@ class Bench:
         """Raise Broken if the stage under test has ended."""
         if not self.running:
             code = self.process.returncode if self.process else "none"
-            raise Broken(f"the stage ended with exit code {code}: {self.last_line()}")
+            raise Broken(f"the stage ended with exit code {code}: {self.last_lines()}")
 
-    def last_line(self) -> str:
-        """Return the last line that the stage printed."""
+    def last_lines(self) -> str:
+        """Return the last lines that the stage printed, or those from its last error on."""
         self.output.flush()
-        printed = (self.directory / "output.txt").read_text("utf-8", "replace").strip()
-        return printed.rpartition("\n")[2][:200] or "it printed nothing"
+        printed = (self.directory / "output.txt").read_text("utf-8", "replace")
+        return excerpt(printed) or "it printed nothing"
 
     # the bus
 
@@ -215,6 +226,11 @@ class Bench:
         """
         stages = self._observes or (self.stage,)
         rows = [row for stage in stages for row in registry.published_by(stage)]
+        self._ears += self.connect(rows, consume=not self._observes)
+
+    def connect(self, rows: Sequence[registry.Topic], *, consume: bool) -> list[zmq.Socket[bytes]]:
+        """Return new sockets that observe topics, and also consume the lossless ones if asked."""
+        sockets = []
         for name in dict.fromkeys(row.endpoint for row in rows):
             socket = self._context.socket(zmq.SUB)
             socket.linger = 0
@@ -222,10 +238,11 @@ class Bench:
             for row in rows:
                 if row.endpoint == name:
                     socket.subscribe(row.name.encode())
-                    if row.queue is registry.Queue.LOSSLESS and not self._observes:
+                    if row.queue is registry.Queue.LOSSLESS and consume:
                         socket.subscribe(b"!" + row.name.encode())
             socket.connect(f"ipc://{self.directory}/{name}.ipc")
-            self._ears.append(socket)
+            sockets.append(socket)
+        return sockets
 
     def listen_anew(self) -> None:
         """Disconnect as a reader, and connect again."""
@@ -233,6 +250,31 @@ class Bench:
             socket.close()
         self._ears.clear()
         self.listen()
+
+    @contextmanager
+    def without(self, names: Iterable[str]) -> Iterator[None]:
+        """Unsubscribe from these names, and subscribe again afterwards."""
+        prefixes = [name.encode() for name in names]
+        for socket, prefix in itertools.product(self._ears, prefixes):
+            socket.unsubscribe(prefix)
+        try:
+            yield
+        finally:
+            for socket, prefix in itertools.product(self._ears, prefixes):
+                socket.subscribe(prefix)
+
+    def first_of_each(
+        self, sockets: Sequence[zmq.Socket[bytes]], names: Sequence[str], seconds: float
+    ) -> set[str]:
+        """Return which of these topics bring a message to sockets of `connect`, within seconds."""
+        missing = set(names)
+        deadline = time.monotonic() + seconds
+        while missing and time.monotonic() < deadline:
+            self.pump(0)
+            for socket in sockets:
+                while socket.poll(2):
+                    missing.discard(socket.recv_multipart()[0].decode("utf-8", "replace"))
+        return set(names) - missing
 
     def take(self, *stages: str) -> None:
         """Take the places of stages."""
@@ -323,9 +365,12 @@ class Bench:
         """Return the messages of a topic, each once, in their order, since a mark."""
         return [a for a in self.heard[since:] if a.topic == topic and not a.again]
 
-    def all(self, kind: type[M], since: int = 0) -> list[M]:
-        """Return the messages of a type, each once, in their order, since a mark."""
-        topic = registry.of(kind).name
+    def all(self, kind: type[M], since: int = 0, topic: str = "") -> list[M]:
+        """Return the messages of a type, each once, in their order, since a mark.
+
+        ``topic`` is needed for Health, which has many.
+        """
+        topic = topic or registry.of(kind).name
         return [a.message for a in self.arrivals(topic, since) if isinstance(a.message, kind)]
 
     def close(self) -> None:
@@ -339,6 +384,21 @@ class Bench:
         self._context.term()
         self.output.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def excerpt(printed: str) -> str:
+    """Return the LINES lines of a program's output that say most about its end.
+
+    These are the last ones. If none of them names an error, those from the last error on are
+    returned: Node prints the error first, then where it happened, and its version last.
+    """
+    lines = [line[:200].rstrip() for line in printed.splitlines() if line.strip()]
+    begin = max(0, len(lines) - LINES)
+    errors = [at for at, line in enumerate(lines) if ERROR.search(line)]
+    if errors:
+        begin = min(begin, errors[-1])
+    shown = lines[begin : begin + LINES]
+    return "\n    ".join(["", *shown]) if len(shown) > 1 else "".join(shown)
 
 
 def twin(name: str) -> str:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import msgpack
@@ -16,14 +17,30 @@ from msgspec import inspect
 
 from commands.check.bench import END_S, START_S, Bench, end
 from commands.check.conversation import Conversation
-from commands.check.rules import Broken, NotTried, Outcome, Rule, Verdict, judge, not_tried
+from commands.check.rules import (
+    Broken,
+    Doubtful,
+    NotTried,
+    Outcome,
+    Rule,
+    Verdict,
+    judge,
+    not_tried,
+)
+from commands.launcher import crashed
+from commands.running import holder
 from shared import codec, messages, registry
+from shared.exit_codes import RESTART
+from shared.signals import RESTART_SIGNAL
 
 #: A check takes no longer than about this, s, however much is broken.
-LIMIT_S = 20.0
+LIMIT_S = 28.0
 #: The longest time between two messages of a topic that is due each second, s: a busy machine may
 #: delay a message by some seconds.
 SECOND_S = 4.0
+#: A new reader is to get the states at once. On a busy machine that may take this long, s: less
+#: than the second between two repetitions, which would bring them as well.
+WELCOME_S = 0.6
 #: Integers beyond this are not exact in a language whose only numbers are doubles.
 EXACT = 2**53
 
@@ -41,6 +58,9 @@ class Check:
         self.bench = bench
         self._conversation: Conversation | None = None
         self._locked = False
+        self._health_told = False
+        #: Whether a reader that connects late gets the states at once; None: not known.
+        self.welcomes: bool | None = None
 
     def own_rules(self) -> Iterable[Rule]:
         """Return the rules of this stage alone."""
@@ -55,6 +75,9 @@ class Check:
         rules = [Rule("lock", "holds <stage>.lock, with its pid inside", self._lock)]
         if any(registry.BY_NAME[n].queue is registry.Queue.LOSSLESS for n in self.reads):
             rules.append(Rule("consumes", "consumes its lossless topics", self._consumes))
+        rules.append(
+            Rule("late readers", "sends its states at once to a new reader", self._late_readers)
+        )
         rules += self.own_rules()
         if self.reads:
             rules.append(Rule("malformed", "survives malformed messages", self._malformed))
@@ -69,6 +92,7 @@ class Check:
         rules += [
             Rule("stamps", "stamps each message", self._stamps),
             Rule("second copy", "refuses to start a second time", self._second_copy),
+            Rule("SIGUSR1", "ends so that it is started again", self._ends_for_restart),
             Rule("ends", "ends when it is asked to", self._ends),
         ]
         if conversation := self._conversation:
@@ -84,7 +108,7 @@ class Check:
         deadline = time.monotonic() + limit_s
         why = ""
         try:
-            first = judge(self._first)
+            first = self._judge(self._first)
             yield first
             if first.outcome is not Outcome.OK:
                 why = "the stage did not start"
@@ -97,7 +121,7 @@ class Check:
                     why = "" if self._ready() else "the stage does not start again"
                 if time.monotonic() > deadline:
                     why = f"{limit_s:g} s were over"
-                yield not_tried(rule, why) if why else judge(rule)
+                yield not_tried(rule, why) if why else self._judge(rule)
         finally:
             self.close()
             if self._conversation is not None:
@@ -105,6 +129,19 @@ class Check:
 
     def close(self) -> None:
         """End what the check itself has started."""
+
+    def _judge(self, rule: Rule) -> Verdict:
+        """Try a rule. The first verdict that is a failure has what the stage says of its health."""
+        verdict = judge(rule)
+        if verdict.outcome is not Outcome.FAILED or self._health_told:
+            return verdict
+        health = self.bench.all(messages.Health, topic=f"{self.stage}.health")
+        if not health:
+            return verdict
+        self._health_told = True
+        well = "ok" if health[-1].ok else "not ok"
+        seen = f"{verdict.seen} (the stage's health: {well}, {health[-1].state!r})"
+        return replace(verdict, seen=seen)
 
     @property
     def _first(self) -> Rule:
@@ -153,16 +190,16 @@ class Check:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 self._locked = True
-            holder = file.read(32).strip()
+            written = file.read(32).strip()
         if not self._locked:
             raise Broken(f"nobody holds {path.name} with flock")
         try:
-            os.kill(int(holder), 0)
+            os.kill(int(written), 0)
         except (ValueError, OverflowError, ProcessLookupError):
-            raise Broken(f"{path.name} holds {holder!r}, which is no running process") from None
+            raise Broken(f"{path.name} holds {written!r}, which is no running process") from None
         except PermissionError:
             pass
-        return f"pid {holder}"
+        return f"pid {written}"
 
     def _second_copy(self) -> str:
         if not self._locked:
@@ -184,6 +221,40 @@ class Check:
             names = " ".join(f"!{name}" for name in missing)
             raise Broken(f"it does not subscribe to {names}: nothing waits for it")
         return " ".join(f"!{name}" for name in lossless)
+
+    def _late_readers(self) -> str:
+        bench, health = self.bench, f"{self.stage}.health"
+        since = bench.now
+        # Right after a repetition: the next one is due in a second.
+        if not bench.until(lambda: bench.arrivals(health, since), SECOND_S):
+            raise NotTried(f"{SECOND_S:g} s passed without {health}")
+        repeated_s = bench.arrivals(health)[-1].at_ns / 1e9
+        rows = [
+            row
+            for row in registry.published_by(self.stage)
+            if row.queue is registry.Queue.STATE and bench.arrivals(row.name)
+        ]
+        names = [row.name for row in rows]
+        missing = set(names) - self._sent_at_once(rows)
+        self.welcomes = not missing
+        if not missing:
+            return " ".join(names)
+        # An XPUB socket without XPUB_VERBOSER reports only the first reader of each topic.
+        with bench.without(names):
+            bench.rest(1.1 - (time.monotonic() - repeated_s) % 1.0)
+            first = self._sent_at_once(rows)
+        said = f"a second reader did not get {' '.join(sorted(missing))} at once"
+        if first >= missing:
+            raise Broken(f"{said}, as the first one did: set XPUB_VERBOSER")
+        raise Doubtful(f"{said}: a stage with a PUB socket may leave that out")
+
+    def _sent_at_once(self, rows: list[registry.Topic]) -> set[str]:
+        """Connect as a reader of topics. Return those that bring a message at once."""
+        reader = self.bench.connect(rows, consume=False)
+        found = self.bench.first_of_each(reader, [row.name for row in rows], WELCOME_S)
+        for socket in reader:
+            socket.close()
+        return found
 
     def _malformed(self) -> str:
         sent = 0
@@ -266,6 +337,22 @@ class Check:
                         raise Broken(f"{topic.name}: t goes back at seq {stamp.seq}")
                 before = stamp
         return f"{self.bench.now} messages"
+
+    def _ends_for_restart(self) -> str:
+        process = self.bench.process
+        if process is None:
+            raise NotTried("it does not run")
+        # The process that holds the lock may be a child of the command.
+        os.kill(holder(self.bench.directory, self.stage) or process.pid, RESTART_SIGNAL)
+        if not self.bench.until(lambda: process.poll() is not None, END_S):
+            raise Broken(f"it still ran {END_S:g} s after SIGUSR1, which 'bargein restart' sends")
+        code = process.returncode
+        if not crashed(code):
+            raise Broken(
+                f"it ended with exit code {code}: bin/start then ends the conversation, and does"
+                f" not start the stage again; end with {RESTART}"
+            )
+        return f"exit code {code}"
 
     def _ends(self) -> str:
         process = self.bench.process

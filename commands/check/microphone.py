@@ -13,7 +13,7 @@ import soundfile
 
 from commands.check.bench import Arrival, Bench
 from commands.check.common import EXACT, Check
-from commands.check.rules import Broken, Rule, needed
+from commands.check.rules import Broken, Doubtful, NotTried, Rule, needed
 from shared import config, messages
 from shared.audio.pcm import FRAME, RATE
 
@@ -24,6 +24,10 @@ FRAME_NS = 20_000_000
 PACE = 0.2
 #: A frame of the microphone is late when it leaves a stage so long after its capture, s.
 LATE_S = 3.0
+#: The stamps of a microphone may be wrong by this much on average, ms: see echo's rules.
+WRONG_MS = 5
+#: Few microphones are slower than this, ms. Stamps that are so early are probably wrong.
+MUCH_MS = 200
 #: Where the emulator's voice and the recorded person are.
 VOICE = config.ROOT / "services" / "emulator" / "voice"
 
@@ -122,7 +126,27 @@ class Capture(Microphone):
         return [
             Rule("rate", "publishes 50 frames a second", self._rate),
             Rule("frames", "numbers and times its frames of 480 samples", self._frames),
+            Rule("captured_ns", "states when the first sample was captured", self._captured),
         ]
+
+    def _captured(self) -> str:
+        ages_ms = [
+            (arrival.stamp.t - arrival.message.captured_ns) / 1e6
+            for arrival in self.bench.arrivals("mic.frame")
+            if isinstance(arrival.message, messages.MicFrame)
+        ]
+        if not ages_ms:
+            raise NotTried("no frame came")
+        mean_ms = sum(ages_ms) / len(ages_ms)
+        said = f"captured_ns is {mean_ms:.0f} ms before t on average"
+        if mean_ms < FRAME_S * 1000 - WRONG_MS:
+            raise Broken(
+                f"{said}: a frame's first sample is captured {FRAME_S * 1000:.0f} ms before its"
+                " last one"
+            )
+        if mean_ms > MUCH_MS:
+            raise Doubtful(f"{said}: is the delay that long, or are the stamps early?")
+        return f"{mean_ms:.0f} ms before t on average"
 
     def _rate(self) -> str:
         since = self.bench.now

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from commands.check.bench import PATIENCE_S
 from commands.check.common import EXACT, Check
-from commands.check.rules import Broken, Rule, needed
-from shared import messages
+from commands.check.rules import Broken, Doubtful, NotTried, Rule, needed
+from shared import messages, registry
 from shared.audio.pcm import FRAME, RATE
 
 Samples = npt.NDArray[np.int16]
@@ -29,6 +29,11 @@ SILENT_S = 1.0
 LISTEN_S = 0.5
 #: The playhead is due every 0.1 s while something plays; it may be late by this much, s.
 HEARD_S = 1.0
+#: On average the playhead must be published after this much sound at the latest, s: twice the 0.1 s
+#: that the rules ask for, because a busy machine may delay a message.
+STEP_S = 0.2
+#: A smaller step of the playhead, samples, is that of a heard for another reason: 50 ms.
+LEAST_STEP = RATE // 20
 #: A speaker's clock may differ from the machine's by this share over the whole check.
 PACE = 0.2
 #: A fade that ends in a sample of zero cannot be told from the silence behind it, samples.
@@ -56,6 +61,7 @@ class Playback(Check):
     generation = 0
     session = 0
     _played: Item | None = None
+    _counted: Item | None = None  # the played item, if heard was right about it
     _cut: Item | None = None
     _cut_flush: messages.Flush | None = None
     _begun = 0
@@ -72,6 +78,7 @@ class Playback(Check):
             Rule("plays", "plays a reply as it came, without a gap", self._plays),
             Rule("heard", "publishes how far the reply was heard while it plays", self._heard),
             Rule("silence", "falls silent at a flush", self._silence),
+            Rule("playhead", "publishes heard after each 100 ms of sound", self._playhead),
             Rule("report", "reports to the sample what was heard of what was cut", self._report),
             Rule("once", "answers each new flush once, and an old one never", self._once),
             Rule("generation", "never plays audio of an older generation", self._generation),
@@ -81,6 +88,8 @@ class Playback(Check):
             Rule("out of band", "plays out-of-band audio through a flush", self._out_of_band),
             Rule("last", "takes an empty last chunk for the item's end", self._last),
             Rule("hole", "counts nothing as heard that follows a hole", self._hole),
+            Rule("heard first", "publishes heard before each flush report", self._heard_first),
+            Rule("held", "holds reports while no consumer is there", self._held),
             Rule("frames", "publishes all that the speaker gets in frames of 20 ms", self._frames),
         ]
 
@@ -255,10 +264,15 @@ class Playback(Check):
         if not told:
             raise Broken("heard never named the item")
         sounding = next(
-            a.stamp.t
-            for a in bench.arrivals("speaker.frame", self._begun)
-            if any(a.message.payload)
+            (
+                a.stamp.t
+                for a in bench.arrivals("speaker.frame", self._begun)
+                if any(a.message.payload)
+            ),
+            None,
         )
+        if sounding is None:
+            raise Broken(f"heard says {told[-1][1].heard} samples: nothing came from the speaker")
         ended = sounding + size * 1_000_000_000 // RATE
         before, last_ns = 0, sounding
         for arrival, seen in told:
@@ -277,6 +291,7 @@ class Playback(Check):
         final = told[-1][1]
         if (final.heard, final.received) != (size, size):
             raise Broken(f"heard {final.heard} of {final.received} samples at the end, not {size}")
+        self._counted = item
         return f"{len(moving)} times within {size / RATE:.1f} s"
 
     def _silence(self) -> str:
@@ -300,6 +315,28 @@ class Playback(Check):
             raise Broken(f"it still played {SILENT_S:g} s after the flush")
         after = self._sound(since, 0, flushed_ns) * 1000 // RATE
         return f"{after} ms of sound came after the flush, at most {SILENT_S * 1000:g} allowed"
+
+    def _playhead(self) -> str:
+        flush, sound, steps = needed(self._cut_flush), 0, 0
+        for since, item in (
+            (self._begun, needed(self._counted)),
+            (self._cut_since, needed(self._cut)),
+        ):
+            # The flush brings one more heard, whose place the report rule checks.
+            places = sorted(
+                seen.heard
+                for heard in self.bench.all(messages.Heard, since)
+                for seen in heard.items
+                if seen.item_id == item.item_id and heard.generation < flush.generation
+            )
+            before = 0
+            for place in places:
+                if place - before >= LEAST_STEP:
+                    steps, sound, before = steps + 1, sound + place - before, place
+        step_s = sound / RATE / max(1, steps)
+        if step_s > STEP_S:
+            raise Broken(f"heard moved {steps} times in {sound / RATE:.2f} s of sound")
+        return f"{step_s * 1000:.0f} ms on average"
 
     def _reports(self, flush: messages.Flush) -> list[messages.FlushReport]:
         return [r for r in self.bench.all(messages.FlushReport) if r.generation == flush.generation]
@@ -417,6 +454,16 @@ class Playback(Check):
         self.bench.until(lambda: any(i.done for i in self._items(since, item)), 1)
         if not any(i.done for i in self._items(since, item)):
             raise Broken("heard never said done")
+        # The end of the next item comes after the item was played out.
+        since = self.bench.now
+        item = self._item(0.2)
+        size = len(item.pcm)
+        self._chunk(item, 0, size)
+        self._wait_sound(item, since, size)
+        self._quiet(item, since)
+        self._chunk(item, size, size, last=True)
+        if not self.bench.until(lambda: any(i.done for i in self._items(since, item)), 2):
+            raise Broken("heard never said done of an item whose last came after its sound")
         return ""
 
     def _hole(self) -> str:
@@ -439,6 +486,46 @@ class Playback(Check):
                 f" the hole began at {before}"
             )
         return ""
+
+    def _heard_first(self) -> str:
+        heard: dict[int, int] = {}  # the generation of the last heard, by epoch
+        count = 0
+        for arrival in self.bench.heard:
+            message, epoch = arrival.message, arrival.stamp.epoch
+            if isinstance(message, messages.Heard):
+                heard[epoch] = max(heard.get(epoch, 0), message.generation)
+            # A report that was held comes under the consumers' name alone.
+            elif isinstance(message, messages.FlushReport) and not arrival.consumed:
+                count += 1
+                if heard.get(epoch, 0) < message.generation:
+                    raise Broken(
+                        f"the report of generation {message.generation} came before a heard of"
+                        " that generation"
+                    )
+        return f"{count} reports"
+
+    def _held(self) -> str:
+        bench = self.bench
+        if not any(a.consumed and a.topic == "report.flush" for a in bench.heard):
+            raise NotTried("no report came as !report.flush")
+        # One consumer more comes and leaves: a stage that notices only the first to come and the
+        # last to leave counts wrong.
+        rows = [registry.BY_NAME["report.flush"], registry.BY_NAME["heard"]]
+        other = bench.connect(rows, consume=True)
+        bench.first_of_each(other, ["heard"], 1.2)
+        for socket in other:
+            socket.close()
+        with bench.without(["!report.flush", "report.flush"]):
+            bench.rest(0.2)
+            flush = self._flush()
+            bench.rest(0.3)
+        bench.until(lambda: self._reports(flush), PATIENCE_S / 2)
+        if self._reports(flush):
+            return "a report of 0.3 s before"
+        why = "a report that was published while no consumer was there did not come"
+        if self.welcomes is False:
+            raise Doubtful(f"{why}: a stage with a PUB socket may leave that out")
+        raise Broken(why)
 
     def _frames(self) -> str:
         frames = [

@@ -9,9 +9,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+#: What the verdict says where the kit did not foresee what a stage published.
+STUMBLED = "the kit could not make sense of what came"
+
 
 class Broken(Exception):
     """Raised when the stage broke a rule; the text says what was seen."""
+
+
+class Doubtful(Exception):
+    """Raised when no rule was broken, but the stage's author should look; the text says at what."""
 
 
 class NotTried(Exception):
@@ -19,9 +26,10 @@ class NotTried(Exception):
 
 
 class Outcome(enum.Enum):
-    """The three verdicts on a rule."""
+    """The verdicts on a rule. Only FAILED means that the rule was broken."""
 
     OK = "ok"
+    WARNING = "warning"
     FAILED = "FAILED"
     NOT_TRIED = "not tried"
 
@@ -34,7 +42,7 @@ class Rule:
     promise: str
     """The rule as a clause without its subject, for the report: "plays a reply as it came"."""
     check: Callable[[], str]
-    """Return what was seen. Raise Broken or NotTried."""
+    """Return what was seen. Raise Broken, Doubtful or NotTried."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,19 @@ def not_tried(rule: Rule, why: str) -> Verdict:
 
 
 def judge(rule: Rule) -> Verdict:
-    """Try one rule, and return the verdict."""
+    """Try one rule, and return the verdict.
+
+    Whatever a stage publishes, the other rules are tried as well: where the kit itself stumbles
+    over what came, this rule has failed.
+    """
     try:
         outcome, seen = Outcome.OK, rule.check()
     except Broken as error:
         outcome, seen = Outcome.FAILED, str(error)
+    except Doubtful as error:
+        outcome, seen = Outcome.WARNING, str(error)
     except NotTried as error:
         outcome, seen = Outcome.NOT_TRIED, str(error)
+    except Exception as error:  # noqa: BLE001 - see above
+        outcome, seen = Outcome.FAILED, f"{STUMBLED}: {error!r}"
     return Verdict(rule.name, rule.promise, outcome, seen)

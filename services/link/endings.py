@@ -51,7 +51,6 @@ _CAUSES: dict[str, Cause] = {
     "ConnectionResetError": "reset",
     "ConnectionAbortedError": "reset",
     "BrokenPipeError": "reset",
-    "Flood": "hostile",
     "WebSocketTimeoutException": "unreachable",
     "WebSocketException": "garbled",
     "OSError": "unreachable",

@@ -19,7 +19,7 @@ import pytest
 
 from commands.check.__main__ import CHECKS, check
 from commands.check.bench import Bench
-from commands.check.rules import Outcome, Verdict
+from commands.check.rules import STUMBLED, Outcome, Verdict
 from shared import messages
 from tests.support import broken_playback, broken_stage
 from tests.support.forger import forging
@@ -151,6 +151,13 @@ def test_a_command_that_is_no_stage_fails_at_once(pipeline: Pipeline) -> None:
     assert all(line.startswith("not tried") for line in child.lines[1:])
 
 
+def test_a_command_that_does_not_exist_fails(pipeline: Pipeline) -> None:
+    child = pipeline.python("commands", "check", "vad", "--", "nosuchprogram")
+    assert child.wait() == 1
+    assert child.lines[0].startswith("FAILED     starts")
+    assert "nosuchprogram: No such file" in child.lines[0]
+
+
 @pytest.mark.parametrize("stage", CHECKS)
 def test_our_own_stage_follows_every_rule(reports: Reports, stage: str) -> None:
     found = reports.of(stage, "")
@@ -192,3 +199,4 @@ def test_a_stage_that_breaks_one_rule_fails_at_it_and_only_there(
     found = reports.of(stage, rule, [rule])
     failed = [verdict.rule for verdict in found if verdict.outcome is Outcome.FAILED]
     assert failed == [rule], "\n".join(verdict.line() for verdict in found)
+    assert not any(STUMBLED in verdict.seen for verdict in found)

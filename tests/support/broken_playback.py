@@ -15,6 +15,7 @@ BREAKS = {
         'b"!reply.audio", b"reply.state", b"!flush"',
         'b"reply.audio", b"reply.state", b"flush"',
     ),
+    "late readers": ("self.out.setsockopt(zmq.XPUB_VERBOSER, 1)", "pass"),
     "plays": (
         "out += part",
         'out += array.array("h", (s // 2 for s in array.array("h", part))).tobytes()',
@@ -27,6 +28,7 @@ BREAKS = {
         "self.tail += self.fade(self.take(FADE, self.queue[0][0]))",
         "self.tail += self.take(FADE if spared else RATE * 7 // 4, self.queue[0][0])",
     ),
+    "playhead": ("HEARD_S, REPEAT_S = 0.1, 1.0", "HEARD_S, REPEAT_S = 0.5, 1.0"),
     "report": (
         "[item.report() for item in cut]",
         '[i.report() | {"heard": i.report()["heard"] - (0 < i.heard < i.sure)} for i in cut]',
@@ -45,6 +47,8 @@ BREAKS = {
     ),
     "last": ('m.get("last", False)', '(m.get("last", False) and len(pcm) > 0)'),
     "hole": ("            item.sure = min(item.sure, item.received)\n", "            pass\n"),
+    "heard first": ("        self.send_heard()\n        self.send(", "        self.send("),
+    "held": ("while self.consumers > 0 and self.held:", "while self.held:"),
     "frames": ('"position": position,', '"position": position // 2,'),
     "malformed": ("except Exception as error:", "except ZeroDivisionError as error:"),
     "restart": (
@@ -53,13 +57,14 @@ BREAKS = {
     ),
     "health": ("if now - self.last_health > REPEAT_S:", "if now - self.last_health > 60:"),
     "repeats": ("(HEARD_S if playing else REPEAT_S)", "(HEARD_S if playing else 60)"),
-    "both names": ("if lossless:", "if False:"),
+    "both names": ("if topic == REPORT:", "if False:"),
     "stamps": ("self.seq[topic] += 1", "pass"),
     # The kit's own ids are short.
     "conversation": (
         'if m["generation"] > LAST_GENERATION:',
         'if len(m["response_id"]) > 12:',
     ),
+    "SIGUSR1": ("lambda *_: sys.exit(75)", "lambda *_: sys.exit(0)"),
     "ends": ("lambda *_: sys.exit(0)", "signal.SIG_IGN"),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,6 +116,9 @@ PUBLISHED: dict[tuple[str, str], Published] = {
     ("capture", "rate"): _rate,
     ("capture", "frames"): _is(
         messages.MicFrame, lambda m: replace(m, position=m.position + m.position // FRAME % 2)
+    ),
+    ("capture", "captured_ns"): _is(
+        messages.MicFrame, lambda m: replace(m, captured_ns=time.monotonic_ns())
     ),
     ("echo", "one for one"): _without(
         lambda m: isinstance(m, messages.MicClean) and m.position == 7 * FRAME

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from commands.check.bench import twin
+from commands.check.bench import LINES, Arrival, Bench, excerpt, twin
 from commands.check.common import malformed, minimal
-from commands.check.rules import Broken, NotTried, Outcome, Rule, judge, needed, not_tried
+from commands.check.playback import Playback
+from commands.check.rules import (
+    STUMBLED,
+    Broken,
+    Doubtful,
+    NotTried,
+    Outcome,
+    Rule,
+    judge,
+    needed,
+    not_tried,
+)
 from shared import codec, messages, registry
 
 pytestmark = pytest.mark.unit
@@ -23,11 +34,21 @@ def impossible() -> str:
     raise NotTried("it does not run")
 
 
+def doubtful() -> str:
+    raise Doubtful("its stamps are early")
+
+
+def stumbling() -> str:
+    return str(next(iter(())))
+
+
 @pytest.mark.parametrize(
     ("check", "outcome", "seen"),
     [
         (lambda: "1 s", Outcome.OK, "1 s"),
         (broken, Outcome.FAILED, "it was loud"),
+        (doubtful, Outcome.WARNING, "its stamps are early"),
+        (stumbling, Outcome.FAILED, STUMBLED),
         (impossible, Outcome.NOT_TRIED, "it does not run"),
         (lambda: needed(None), Outcome.NOT_TRIED, "an earlier rule failed, and this one goes on"),
         (lambda: needed("found"), Outcome.OK, "found"),
@@ -62,3 +83,47 @@ def test_a_malformed_message_is_refused_by_our_own_stages(kind: type[messages.Me
         if len(frames) == 2:
             with pytest.raises(codec.BadMessage):
                 codec.decode(kind, *frames)
+
+
+#: What Node prints when an error ends it: the error, where it happened, Node's version.
+NODE = [
+    "file:///playback.mjs:10",
+    'socket.connect("nowhere");',
+    "TypeError: Invalid URL",
+    *(f"    at function{n} (file:///playback.mjs:{n}:1)" for n in range(10)),
+    "",
+    "Node.js v20.20.2",
+]
+
+
+def test_an_excerpt_of_the_output_has_the_error() -> None:
+    shown = excerpt("\n".join(["playback: message refused: Error", *NODE]))
+    assert shown.split("\n    ")[1:][0] == "TypeError: Invalid URL"
+    assert len(shown.split("\n    ")[1:]) == LINES
+
+
+def test_an_excerpt_without_an_error_has_the_last_lines() -> None:
+    assert excerpt("") == ""
+    assert excerpt("one\n\n") == "one"
+    assert excerpt("\n".join(map(str, range(20)))).split("\n    ")[1:] == [
+        str(n) for n in range(20 - LINES, 20)
+    ]
+    traceback = ["Traceback (most recent call last):", "  File", "    line", "ValueError: x"]
+    assert excerpt("\n".join(traceback)).endswith("ValueError: x")
+
+
+def test_a_playback_without_a_device_fails_at_a_rule_and_not_in_the_kit() -> None:
+    with Bench("playback", ["true"]) as bench:
+        bench.take("downlink", "vad")
+        check = Playback(bench)
+        rules = {rule.name: rule for rule in check.own_rules()}
+        check._played = item = check._say(0.1)
+        seen = messages.HeardItem(item.item_id, 0, 0, 2400, True)
+        heard = messages.Heard(generation=1, session=1, playing=True, items=[seen])
+        bench.heard.append(Arrival("heard", False, heard, STAMP, 0, False))
+        verdict = judge(rules["heard"])
+        assert verdict.outcome is Outcome.FAILED
+        assert "nothing came from the speaker" in verdict.seen
+        # no rule that goes on from there stumbles over it
+        for name in ("playhead", "report", "heard first", "frames"):
+            assert STUMBLED not in judge(rules[name]).seen, name
