@@ -2,35 +2,80 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.server_events import ServerEvents
+from services.downlink.session_watch import SessionWatch
 from shared import messages
 from shared.config import Config
+
+
+class Stage:
+    """The part of a stage that watches the session, with a time that the caller lets pass."""
+
+    def __init__(self) -> None:
+        self.ok = True
+        self.log = logging.getLogger("bargein")
+        self.published: list[messages.Message] = []
+        self._timers: list[Callable[[], None]] = []
+
+    def publish(self, message: messages.Message) -> int:
+        self.published.append(message)
+        return 0
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:  # noqa: ARG002
+        self._timers.append(handler)
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        """Do nothing: nothing is counted."""
+
+    def pass_time(self) -> None:
+        """Let all timers ring."""
+        timers, self._timers = self._timers, []
+        for handler in timers:
+            handler()
 
 
 class Reader:
     """Reads server events as downlink does if the server decides, and returns the messages."""
 
     def __init__(
-        self, replies: Replies, history: History | None = None, renewal: Renewal | None = None
+        self,
+        replies: Replies,
+        history: History | None = None,
+        renewal: Renewal | None = None,
+        config: Config | None = None,
     ) -> None:
         self.replies = replies
         self.history = history or History()
         self.reported: list[tuple[str, str]] = []  # counters and log lines
         self._out: list[messages.Message] = []
         hour_ms = 3_600_000
-        decisions = Decisions(Config(), 0)
+        #: The stage, and what its health showed or its end said.
+        self.stage = Stage()
+        self.shown: list[str] = []
+        self.decisions = Decisions(config or Config(), 0)
+        self.session = SessionWatch(
+            self.stage,
+            config or Config(),
+            replies,
+            self.decisions,
+            show=self.shown.append,
+            end=self.shown.append,
+        )
         self._events = ServerEvents(
             self,
             replies,
             self.history,
             renewal or Renewal(hour_ms, 1),
-            decisions,
-            server_decides=True,
+            self.decisions,
+            self.session,
         )
 
     def read(self, event: events.Event, received_ns: int = 0) -> list[messages.Message]:
@@ -39,7 +84,7 @@ class Reader:
         self._events.read(event, received_ns, received_ns)
         return self._out
 
-    # The methods of server_events.Actions.
+    # The methods of actions.Actions.
 
     def flush(self, cause: str, event_ns: int) -> None:
         flush = self.replies.flush(cause, event_ns)

@@ -33,6 +33,7 @@ SEPARATOR = "__"
 
 Ms = Annotated[int, Meta(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+Rate = Annotated[int, Meta(ge=8000, le=48_000)]
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +81,9 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_after: Literal["auto", "commit", "transcript"] = "auto"
     transcript_limit_ms: Annotated[int, Meta(ge=0, le=60_000)] = 3000
     noise_reduction: Literal["none", "near_field", "far_field"] = "none"
+    input_rate: Rate = 24_000
+    output_rate: Rate = 24_000
+    resume_within_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
     turn_detection: TurnDetection = TurnDetection()
 
 

@@ -322,6 +322,24 @@ class Renew(Message, frozen=True, kw_only=True):
     """Whether somebody speaks: there was no quiet moment in time."""
 
 
+class SessionRequest(Message, frozen=True, kw_only=True):
+    """Downlink's requests to uplink that concern a session as a whole. Each is rare."""
+
+    session: Count
+    """The session that the requests concern."""
+    refused: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=64)] = []
+    """The fields of ``session.update`` that the server refuses, by their path: uplink leaves them
+    out. When the list grows, uplink sends the update again."""
+    apart: bool = False
+    """Whether uplink sends an update for each field, because the server has refused the whole
+    update and did not say why."""
+    input_rate: Count = 24_000
+    """The rate of the person's voice as the server takes it, Hz."""
+    resume: Literal["", "answer", "continue"] = ""
+    """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
+    it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
+
+
 class Control(Message, frozen=True, kw_only=True):
     """A person's command."""
 

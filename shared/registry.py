@@ -61,6 +61,7 @@ ROWS: tuple[Stage, ...] = (
             "heard",
             "turn.decision",
             "history.heard",
+            "session.request",
         ),
     ),
     Stage(
@@ -76,6 +77,7 @@ ROWS: tuple[Stage, ...] = (
             "transcript",
             "history.heard",
             "session.renew",
+            "session.request",
             "flush",
             "turn.decision",
         ),
@@ -188,6 +190,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("transcript", messages.Transcript, Queue.LOSSLESS, 0),
     Topic("history.heard", messages.History, Queue.STATE, 1),
     Topic("session.renew", messages.Renew, Queue.STATE, 0),
+    Topic("session.request", messages.SessionRequest, Queue.STATE, 0),
     Topic("flush", messages.Flush, Queue.LOSSLESS, 0, own_endpoint=True),
     Topic("turn.decision", messages.TurnDecision, Queue.STATE, 1),
     Topic("control", messages.Control, Queue.LOSSLESS, 0),

@@ -19,12 +19,13 @@ from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
 from services.downlink.replies import Replies
 from services.downlink.server_events import ServerEvents
+from services.downlink.session_watch import SessionWatch
 from shared import messages
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.numbers import Numbers
 from shared.run import run
-from shared.stage import Stage
+from shared.stage import Failure, Stage
 
 #: How often a changed history is published.
 HISTORY_S = 0.5
@@ -53,13 +54,12 @@ class Downlink:
         self._decision: messages.TurnDecision | None = None
         self._decision_due_ns = 0
         self._publishing = Publishing(stage, self._replies, self._history)
+        self._session = SessionWatch(
+            stage, config, self._replies, self._decisions, self._publishing.show, self._end
+        )
+        self._lost_ns = 0  # since when there is no connection, 0 while there is one
         self._server_events = ServerEvents(
-            self,
-            self._replies,
-            self._history,
-            self._renewal,
-            self._decisions,
-            server_decides=self._decide == "server",
+            self, self._replies, self._history, self._renewal, self._decisions, self._session
         )
         stage.subscribe(messages.ServerEvent, self._on_event)
         stage.subscribe(messages.Heard, self._on_heard)
@@ -208,18 +208,24 @@ class Downlink:
         if link.state == "open":
             self._renewal.begin_session(link.session, link.opened_ns)
         else:
+            self._lost_ns = self._lost_ns or time.monotonic_ns()
             # uplink has to know what was heard in this session before the next one opens.
             self._publish_history()
 
     def _switch_session(self, session: int) -> None:
         if session <= self._replies.session:
             return
+        lost_s = (time.monotonic_ns() - self._lost_ns) / 1e9 if self._lost_ns else 0.0
+        self._lost_ns = 0
+        owed = self._session.owes(lost_s)
         self._history.state(self._replies.state())
         self._decisions.begin_session(session)
         self._publishing.publish_soon()
         self.publish(self._replies.begin_session(session))
         self._history.begin_session(session)
+        # The history first: uplink asks for what is owed when the session has the conversation.
         self._publish_history()
+        self._session.begin_session(session, owed)
 
     # the history
 
@@ -240,6 +246,9 @@ class Downlink:
             except OSError as error:
                 self._stage.count("history_unsaved", warning=f"history.json: {error.strerror}")
 
+    def _end(self, why: str) -> None:
+        raise Failure(why)
+
     # by time
 
     def _on_decision_due(self) -> None:
@@ -248,6 +257,8 @@ class Downlink:
         self.weigh()
 
     def _look_after_session(self) -> None:
+        if not self._replies.nothing_begun:
+            self._session.resumed()
         self._publish_history()
         if moment := self._renewal.moment(time.monotonic_ns()):
             renew = messages.Renew(session=self._renewal.session, forced=moment is Moment.FORCED)

@@ -23,7 +23,7 @@ class Answers:
     """
 
     def __init__(self, first: int, *, enabled: bool) -> None:
-        self._enabled = enabled
+        self.enabled = enabled
         self._last_number = first
         # A committed turn has no answer yet, and no request is under way for it.
         self._wanted = False
@@ -48,7 +48,7 @@ class Answers:
 
     def turn_committed(self) -> None:
         """Note that a turn is to be answered. A response that begins later answers it as well."""
-        self._wanted, self._doomed = self._enabled, False
+        self._wanted, self._doomed = self.enabled, False
 
     def withdraw(self) -> None:
         """Ask for nothing more until the next turn is committed: the person goes on speaking."""

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared import messages
+from shared.audio import pcm
+
+if TYPE_CHECKING:
+    from shared.audio.resample import Resampler
 
 #: An item's id and the index of its content part.
 Key = tuple[str, int]
@@ -38,20 +43,41 @@ class AudioItem:
     heard: bool = False  # the person heard all of the item
     heard_samples: int = 0  # the most that a playback has reported as heard
     stopped_at: int = -1  # where the playhead stopped for good, in samples; -1: it may still move
+    rate: int = pcm.RATE  # of the audio as the server sends it, Hz
+    _resampler: Resampler | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate != pcm.RATE:
+            # NumPy costs 25 MB, and hardly any server needs the conversion.
+            from shared.audio.resample import Resampler  # noqa: PLC0415
+
+            self._resampler = Resampler(self.rate, pcm.RATE)
 
     @property
     def key(self) -> Key:
         """The item's id and the index of its content part."""
         return (self.item_id, self.content_index)
 
-    def take(self, pcm: bytes) -> bytes:
-        """Count more audio, which may end within a sample. Return its whole samples."""
+    def take(self, audio: bytes) -> bytes:
+        """Count more audio, which may end within a sample. Return its whole samples at 24 kHz."""
         if self.odd:
-            pcm = self.odd + pcm
-        even = len(pcm) & ~1
-        self.odd = pcm[even:]
-        self.received += even // 2
-        return pcm[:even] if self.odd else pcm
+            audio = self.odd + audio
+        even = len(audio) & ~1
+        audio, self.odd = audio[:even], audio[even:]
+        if self._resampler is not None:
+            audio = pcm.from_array(self._resampler.process(pcm.to_array(audio)))
+        self.received += len(audio) // pcm.SAMPLE_BYTES
+        return audio
+
+    def end(self) -> bytes:
+        """End the audio. Return the samples that the conversion of the rate held back."""
+        self.done, self.odd = True, b""
+        if self._resampler is None:
+            return b""
+        # The filter returns its last samples once as many samples of silence have followed.
+        rest = self.take(bytes(self._resampler.delay * pcm.SAMPLE_BYTES))
+        self._resampler = None
+        return rest
 
     def counted(self) -> messages.Received:
         """Return what a flush states about the item.
@@ -62,6 +88,22 @@ class AudioItem:
         if self.beginning_missing:
             return messages.Received(*self.key, 0, False)
         return messages.Received(*self.key, self.received, self.done)
+
+    def chunk(
+        self, generation: int, session: int, start: int, audio: bytes, *, last: bool = False
+    ) -> messages.Message:
+        """Return a chunk of the audio, which begins at the sample ``start``, as a message."""
+        return messages.ReplyAudio(
+            generation=generation,
+            session=session,
+            response_id=self.response_id,
+            item_id=self.item_id,
+            content_index=self.content_index,
+            start=start,
+            last=last,
+            out_of_band=self.out_of_band,
+            payload=audio,
+        )
 
     def state(self) -> messages.ItemState:
         """Return what ReplyState says about the item."""

@@ -46,7 +46,12 @@ class Decisions:
         self._floor = Floor()
         # Only with "client" is speech judged. With the other settings every turn is a turn.
         self._judge = Judge(config, self._log, self._floor) if decide == "client" else None
-        self._answers = Answers(first, enabled=_asks_for_answers(config))
+        self._configured_judge = self._judge
+        self._asks = _asks_for_answers(config)
+        self._answers_expected = self._asks or (
+            decide == "server" and config.session.turn_detection.create_response
+        )
+        self._answers = Answers(first, enabled=self._asks)
         self._wait = TranscriptWait(config)
         self._button = Button()
         self._session = 0
@@ -58,6 +63,26 @@ class Decisions:
         self._log.begin_session()
         self._answers.begin_session()
         self._unwanted.clear()
+
+    def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
+        """Follow what the server does by itself, although it was asked not to.
+
+        ``server_answers``: it answers each turn. ``follows_server``: it decides what interrupts.
+        ``transcribes``: it transcribes the turns although nobody asked for it.
+        """
+        self._answers.enabled = self._asks and not server_answers
+        self._judge = None if follows_server else self._configured_judge
+        if transcribes:
+            self._wait.transcript_came()
+
+    @property
+    def question_open(self) -> bool:
+        """Whether a turn is in the conversation to which no response has begun.
+
+        False if nobody was asked to answer it, or if the person holds the button.
+        """
+        open_turns = any(not turn.responded for turn in self._log.committed_turns())
+        return open_turns and self._answers_expected and not self._button.pressed
 
     # what vad, the assistant and the person do
 
@@ -137,6 +162,8 @@ class Decisions:
         """A response began. Responses outside the conversation change nothing."""
         if out_of_band:
             return False
+        for turn in self._log.committed_turns():
+            turn.responded = True
         if self._answers.response_created():
             return True
         for turn in self._log.unanswered_turns():

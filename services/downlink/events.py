@@ -6,9 +6,11 @@ them. A field that downlink does not need is not read.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from services.downlink.objects import Failure, Id, Index, Item, Millis, Response, SessionTerms
+from services.downlink.objects import Failure, Id, Index, Item, Millis, Response
 
 
 class BadEvent(ValueError):
@@ -20,9 +22,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class SessionCreated(Event, frozen=True):
-    """``session.created``: the first event of a connection."""
+    """``session.created``: the first event of a connection, with the server's defaults."""
 
-    session: SessionTerms = SessionTerms()
+    session: dict[str, Any] = {}
+
+
+class SessionUpdated(Event, frozen=True):
+    """``session.updated``: the session as it is after an update."""
+
+    session: dict[str, Any] = {}
 
 
 class ItemAdded(Event, frozen=True):
@@ -216,6 +224,7 @@ class Unknown(Event, frozen=True):
 #: The type of each event, by the event's name.
 TYPES: dict[str, type[Event]] = {
     "session.created": SessionCreated,
+    "session.updated": SessionUpdated,
     "conversation.item.added": ItemAdded,
     "conversation.item.created": ItemAdded,
     "conversation.item.done": ItemDone,
@@ -254,7 +263,6 @@ TYPES: dict[str, type[Event]] = {
 #: Events for which there is nothing to do.
 IGNORED = frozenset(
     {
-        "session.updated",
         "conversation.created",
         "conversation.item.retrieved",
         "conversation.item.input_audio_transcription.segment",

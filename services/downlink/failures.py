@@ -65,7 +65,7 @@ def kind(error: objects.Failure) -> Kind:
 
 
 def _answers_clear(error: objects.Failure) -> bool:
-    return (error.event_id or "").startswith(CLEARS) or "input_audio_buffer.clear" in error.text
+    return error.event_id == CLEARS or "input_audio_buffer.clear" in error.text
 
 
 class Failures:

@@ -17,12 +17,6 @@ Millis = Annotated[int, Meta(ge=0, le=2**53)]
 Index = Annotated[int, Meta(ge=0, le=2**31)]
 
 
-class SessionTerms(msgspec.Struct, frozen=True):
-    """The part of a session object that downlink needs."""
-
-    expires_at: int | None = None  # when the server ends the session, s since 1970
-
-
 class Content(msgspec.Struct, frozen=True):
     """The words of one part of an item's content."""
 

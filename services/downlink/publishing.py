@@ -42,6 +42,13 @@ class Publishing:
         self._heard: messages.History | None = None  # as last published
         self._texts: dict[str, messages.Transcript] = {}  # growing transcripts, by item
         self._timer_runs = False
+        self._activity = stage.state
+        self._trouble = ""
+
+    def show(self, trouble: str) -> None:
+        """Show in the health what is wrong with the session; "": nothing is."""
+        self._trouble = trouble
+        self._stage.state = "; ".join(filter(None, (self._activity, trouble)))
 
     def publish(self, outcome: list[messages.Message]) -> None:
         """Publish messages at once, but growing transcripts soon."""
@@ -68,7 +75,8 @@ class Publishing:
             self._state = state
             self._history.state(state)
             active = f"{len(state.active)} responses under way" if state.active else "listening"
-            self._stage.state = active if state.session else "waiting for the server"
+            self._activity = active if state.session else "waiting for the server"
+            self.show(self._trouble)
             self._stage.publish(state)
 
     def publish_texts(self) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Literal
 
 from services.downlink import events, objects
 from services.downlink.audio_item import AudioItem, Key, decode
 from services.downlink.responses import Responses
 from services.downlink.transcripts import Role, Transcripts
 from shared import messages
+from shared.audio.pcm import RATE
 
 #: The longest chunk of audio in one message: 8192 samples, a third of a second.
 CHUNK_BYTES = 16384
@@ -31,6 +33,7 @@ class Replies:
     session: int = 0
     stale: int = 0  # samples that were not published because their response was interrupted
     playing: bool = False  # the person hears a reply of the conversation
+    rate: int = RATE  # of the audio that the server sends, Hz
     speech_ms: int = -1  # where the person's turn begins in the session's audio; -1: nobody speaks
     _items: OrderedDict[Key, AudioItem] = field(default_factory=OrderedDict)
     _responses: Responses = field(default_factory=Responses)
@@ -134,7 +137,7 @@ class Replies:
             self.stale += len(pcm) // 2
             return []
         return [
-            self._chunk(item, start + at // 2, pcm[at : at + CHUNK_BYTES])
+            item.chunk(self.generation, self.session, start + at // 2, pcm[at : at + CHUNK_BYTES])
             for at in range(0, len(pcm), CHUNK_BYTES)
         ]
 
@@ -182,6 +185,23 @@ class Replies:
     def is_out_of_band(self, response_id: str) -> bool:
         """Return whether a response is outside the conversation."""
         return self._responses.is_out_of_band(response_id)
+
+    @property
+    def cut_off(self) -> Literal["", "answer", "continue"]:
+        """What is missing of the replies if the session is lost now: all of one, or its rest."""
+        missing: Literal["", "answer", "continue"] = ""
+        for name in self._responses.speaking():
+            items = [item for item in self._items.values() if item.response_id == name]
+            if not any(item.received for item in items):
+                missing = missing or "answer"
+            elif not all(item.done for item in items):
+                missing = "continue"
+        return missing
+
+    @property
+    def nothing_begun(self) -> bool:
+        """Whether no response has begun in this session."""
+        return len(self._responses) == 0
 
     def was_interrupted(self, response_id: str) -> bool:
         """Return whether a flush interrupted a response."""
@@ -253,6 +273,7 @@ class Replies:
                 *key,
                 self._responses.is_out_of_band(event.response_id),
                 response.interrupted,
+                rate=self.rate,
             )
             item.received = self._at_playback.get(key, 0)
             if not (from_beginning or key in self._at_playback):
@@ -263,29 +284,13 @@ class Replies:
                 self._items.popitem(last=False)
         return item
 
-    def _chunk(
-        self, item: AudioItem, start: int, pcm: bytes, *, last: bool = False
-    ) -> messages.Message:
-        return messages.ReplyAudio(
-            generation=self.generation,
-            session=self.session,
-            response_id=item.response_id,
-            item_id=item.item_id,
-            content_index=item.content_index,
-            start=start,
-            last=last,
-            out_of_band=item.out_of_band,
-            payload=pcm,
-        )
-
     def _end(self, item: AudioItem) -> list[messages.Message]:
         if item.done:
             return []
-        item.done = True
-        item.odd = b""
+        start, rest = item.received, item.end()
         if self._interrupted(item):
             return []
-        return [self._chunk(item, item.received, b"", last=True)]
+        return [item.chunk(self.generation, self.session, start, rest, last=True)]
 
     def _transcript(self, item_id: str) -> list[messages.Message]:
         """Return an item's transcript, split into heard and unheard once the playhead stopped."""

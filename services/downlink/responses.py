@@ -91,6 +91,14 @@ class Responses:
         """Return the ids of the responses that are not done."""
         return [name for name, response in self._known.items() if response.active]
 
+    def speaking(self) -> list[str]:
+        """Return the ids of the conversation's responses that are under way and not interrupted."""
+        return [
+            name
+            for name, response in self._known.items()
+            if response.active and not (self._out_of_band(response) or response.interrupted)
+        ]
+
     @property
     def active(self) -> bool:
         """Whether a response of the conversation is under way, so that none can be asked for."""
@@ -99,9 +107,7 @@ class Responses:
     @property
     def generating(self) -> bool:
         """Whether a response of the conversation is under way that was not interrupted."""
-        return any(
-            r.active and not (self._out_of_band(r) or r.interrupted) for r in self._known.values()
-        )
+        return bool(self.speaking())
 
     def _out_of_band(self, response: Response) -> bool:
         told = response.without_conversation and self._conversations_named

@@ -8,56 +8,26 @@ goes through ``Actions``, which the stage implements.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec.structs import replace
 
 from services.downlink import events, objects, reply_endings
+from services.downlink.actions import Actions
 from services.downlink.decisions import Decisions
 from services.downlink.failures import Failures
 from services.downlink.history import History
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
+from services.downlink.session_watch import SessionWatch
 from services.downlink.turn_names import TurnNames
-from shared import messages
 
 #: How many unknown types of events are reported. A server can invent new ones without end.
 MAX_UNKNOWN = 50
 
 
-class Actions(Protocol):
-    """The actions of the stage that a server event can lead to."""
-
-    def flush(self, cause: str, event_ns: int) -> None:
-        """End the reply. Every flush of the stage goes through this method."""
-
-    def publish(self, outcome: list[messages.Message]) -> None:
-        """Publish audio at once, and transcripts at once or soon."""
-
-    def publish_state(self) -> None:
-        """Publish the state of the replies at once, if it changed."""
-
-    def decided(self, interrupts: bool) -> None:
-        """Follow the decisions: flush if they interrupt, and publish them if they changed."""
-
-    def weigh(self) -> None:
-        """Decide what the assistant's state allows to decide by now."""
-
-    def session_expires(self, at_s: int) -> None:
-        """Note when the server ends the session, in seconds since 1970."""
-
-    def report(self, counter: str, line: str, *, once: bool = False) -> None:
-        """Count what the server did, and log a line about it unless the line is empty.
-
-        ``once``: the line comes only once, so it is logged however recent the last one is.
-        """
-
-
 class ServerEvents:
-    """Reads each server event once.
-
-    ``server_decides``: the server's report that the person began to speak ends the reply.
-    """
+    """Reads each server event once."""
 
     def __init__(
         self,
@@ -66,15 +36,14 @@ class ServerEvents:
         history: History,
         renewal: Renewal,
         decisions: Decisions,
-        *,
-        server_decides: bool,
+        session: SessionWatch,
     ) -> None:
         self._actions = actions
         self._replies = replies
         self._history = history
         self._renewal = renewal
         self._decisions = decisions
-        self._server_decides = server_decides
+        self._session = session
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._unknown_types: set[str] = set()  # those that were reported
@@ -82,6 +51,7 @@ class ServerEvents:
         self._received_ns = self._now_ns = 0
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
             events.SessionCreated: self._session_created,
+            events.SessionUpdated: self._session_updated,
             events.SpeechStarted: self._speech_started,
             events.SpeechStopped: self._speech_stopped,
             events.Committed: self._committed,
@@ -122,7 +92,7 @@ class ServerEvents:
     def _speech_started(self, event: events.SpeechStarted) -> None:
         event = replace(event, item_id=self._turn_names.begin(event.item_id))
         self._replies.speech_started(event)
-        if self._server_decides:
+        if self._session.server_decides:
             # The flush leaves before anything else is published: from here on each ms is heard.
             self._actions.flush("speech_started", self._received_ns)
         self._history.speech_started(event)
@@ -140,7 +110,8 @@ class ServerEvents:
     def _committed(self, event: events.Committed) -> None:
         self._replies.speech_ended()
         if event.item_id:
-            said = objects.Item(event.item_id, "message", "user")
+            speech = [objects.Content("input_audio")]
+            said = objects.Item(event.item_id, "message", "user", content=speech)
             self._history.mentioned(said, event.previous_item_id)
         event = replace(event, item_id=self._turn_names.end(event.item_id))
         self._actions.decided(self._decisions.committed(event, self._now_ns))
@@ -283,10 +254,17 @@ class ServerEvents:
     # the session
 
     def _session_created(self, event: events.SessionCreated) -> None:
-        if event.session.expires_at is not None:
-            self._actions.session_expires(event.session.expires_at)
+        expires_at = event.session.get("expires_at")  # s since 1970
+        if isinstance(expires_at, int):
+            self._actions.session_expires(expires_at)
+        self._session.created(event.session)
+
+    def _session_updated(self, event: events.SessionUpdated) -> None:
+        self._session.updated(event.session)
 
     def _error(self, event: events.ErrorEvent) -> None:
+        if self._session.refuses(event.error):
+            return
         self._actions.decided(self._decisions.error(event, self._now_ns))
         self._actions.report(*self._failures.report(event.error))
 

@@ -101,6 +101,8 @@ class Turn:
     outcome: TurnOutcome | None = None
     #: Whether an answer to the turn was asked for, or has begun.
     answered: bool = False
+    #: Whether a response has begun since the turn was committed.
+    responded: bool = False
 
 
 class SpeechLog:
@@ -215,12 +217,15 @@ class SpeechLog:
             if turn.committed_ns and turn.outcome is None:
                 yield turn
 
-    def unanswered_turns(self) -> Iterator[Turn]:
-        """Yield the turns that are committed, no scraps, and not answered, oldest first."""
+    def committed_turns(self) -> Iterator[Turn]:
+        """Yield the turns that are in the conversation and no scraps, oldest first."""
         for turn in self._turns.values():
-            scrap = turn.outcome is TurnOutcome.SCRAP
-            if turn.committed_ns and not (turn.answered or scrap):
+            if turn.committed_ns and turn.outcome is not TurnOutcome.SCRAP:
                 yield turn
+
+    def unanswered_turns(self) -> Iterator[Turn]:
+        """Yield the committed turns that are not answered, oldest first."""
+        return (turn for turn in self.committed_turns() if not turn.answered)
 
     def speech_in(self, turn: Turn) -> list[Speech]:
         """Return the speech by which a turn is judged: vad's, or else the server's account."""

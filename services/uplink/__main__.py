@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import time
 
-from services.uplink import requests
-from services.uplink.flushes import Flushes
+from services.uplink import advice, requests
+from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.replay import Replay
-from services.uplink.reports import Reports, summary
 from services.uplink.talk import Talk, TurnEnd
+from services.uplink.voice_rate import VoiceRate
 from services.uplink.wishes import Wishes
 from shared import codec, messages
 from shared.audio import pcm
 from shared.bus import Delivery
+from shared.realtime import session
 from shared.run import run
 from shared.stage import Stage
 
-#: How long uplink waits for playback's report of a flush. Playback reports within one device
-#: buffer, some 10 ms; a playback that has not done so by now does not run.
-REPORT_S = 0.5
 #: How long uplink waits for downlink's history, which a session gets before everything else.
 HISTORY_S = 0.5
 #: How long after the push-to-talk button's release the turn's last frame arrives at the latest.
@@ -35,34 +33,42 @@ class Uplink:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._session = requests.in_force(stage.config)
+        self._session = session.in_force(stage.config)
+        self._wanted = session.wanted(self._session)
+        self._request = messages.SessionRequest(session=0, input_rate=self._session.input_rate)
+        self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
+        self._voice_rate = VoiceRate(self._session.input_rate)
         self._link: messages.LinkState | None = None
         turn_detection = self._session.turn_detection
-        self._reports = Reports(
-            server_cancels=turn_detection.interrupt_response and turn_detection.type != "none"
+        self._interruptions = Interruptions(
+            stage,
+            self._send,
+            self._answer,
+            server_cancels=turn_detection.interrupt_response and turn_detection.type != "none",
         )
         self._replay = Replay()
-        self._flushes = Flushes()
         self._wishes = Wishes()
         self._ready_session = 0  # the session that has the history, and may get the microphone
+        self._resumed_session = 0  # the session that was asked again for an answer
         self._greet = False
-        self._playback_known = False  # whether playback has reported how far anything was heard
         self._history_payload = b""  # the newest history, as it came
         stage.subscribe(messages.MicClean, self._on_mic)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ReplyState, self._on_reply_state)
-        stage.subscribe(messages.Transcript, lambda d: self._reports.transcript(d.message))
-        stage.subscribe(messages.Flush, self._on_flush)
+        stage.subscribe(messages.Transcript, lambda d: self._interruptions.transcript(d.message))
+        stage.subscribe(messages.Flush, lambda d: self._interruptions.flush(d.message))
         stage.subscribe(messages.FlushReport, self._on_flush_report)
         stage.subscribe(messages.Heard, self._on_heard)
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
+        stage.subscribe(messages.SessionRequest, self._on_session_request)
         stage.state = "waiting for link"
-        wanted = (self._session.voice, turn_detection.type)
-        stage.log.info("voice %s, turn detection %s; waiting for link to open", *wanted)
+        asked = (self._session.voice, turn_detection.type)
+        stage.log.info("voice %s, turn detection %s; waiting for link to open", *asked)
+        advice.warn(stage.config, stage.log.warning)
 
     # the session
 
@@ -77,7 +83,7 @@ class Uplink:
         same = before is not None and before.session == link.session
         if not self._open or (same and before is not None and before.state == "open"):
             return
-        self._send(requests.session_update(self._session))
+        self._update_session()
         if self._talk is not None and not same:
             self._talk.begin_session()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
@@ -88,6 +94,33 @@ class Uplink:
             self._begin(link.session)
         else:
             self._stage.after(HISTORY_S, lambda: self._begin(link.session))
+
+    def _update_session(self) -> None:
+        """Tell the server what the session is to be, without what it refuses."""
+        self._asked = (self._request.refused, self._request.apart)
+        for update in requests.session_updates(
+            self._wanted, self._request.refused, apart=self._request.apart
+        ):
+            self._send(update)
+
+    def _on_session_request(self, delivery: Delivery[messages.SessionRequest]) -> None:
+        request = self._request = delivery.message
+        self._voice_rate.set(request.input_rate)
+        if self._link is None or not self._open or request.session != self._link.session:
+            return
+        if self._asked is not None and (request.refused, request.apart) != self._asked:
+            self._update_session()
+        self._resume()
+
+    def _resume(self) -> None:
+        """Ask again for an answer that the last session did not give, or not to its end."""
+        request = self._request
+        ready = request.session == self._ready_session
+        if request.resume and ready and self._resumed_session != request.session:
+            self._resumed_session = request.session
+            self._send(requests.resume(self._session.instructions, request.resume))
+            self._stage.counters["answers_resumed"] += 1
+            self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
 
     def _on_history(self, delivery: Delivery[messages.History]) -> None:
         payload = delivery.message.payload
@@ -113,11 +146,16 @@ class Uplink:
             self._send(requests.greet(self._session.greeting))
         again = self._mic.begin_session(session, time.monotonic_ns())
         for chunk in again:
-            self._send(requests.append(chunk))
+            self._send(requests.append(self._voice_rate.convert(chunk)))
+        if again:
+            # The person's turn is not over, and its answer is the one that counts.
+            self._resumed_session = session
         samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
         self._stage.counters["frames_again"] += samples // pcm.FRAME
         if self._talk is not None:
             self._talk.begin_session(samples)
+        self._resume()
+        self._ask()
 
     def _restore(self) -> None:
         events = self._replay.send()
@@ -167,7 +205,8 @@ class Uplink:
 
     def _append(self, captured: bytes, captured_ns: int) -> None:
         self._mic.keep(captured, captured_ns)
-        self._send(requests.append(captured), captured_ns + self._max_age_ns)
+        voice = self._voice_rate.convert(captured)
+        self._send(requests.append(voice), captured_ns + self._max_age_ns)
 
     def _talk_takes(self, talk: Talk, frame: messages.MicClean) -> bool:
         if talk.ends_with(frame.captured_ns):
@@ -185,64 +224,19 @@ class Uplink:
 
     def _on_reply_state(self, delivery: Delivery[messages.ReplyState]) -> None:
         self._mic.reply_state(delivery.message)
-        for request in self._reports.reply_state(delivery.message):
-            self._send(request)
-
-    def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
-        flush = delivery.message
-        cancelled = self._reports.cancels(flush)
-        for response_id in cancelled:
-            self._send(requests.cancel(response_id))
-        if self._flushes.add(flush, cancelled):
-            self._stage.after(REPORT_S, lambda: self._give_up(flush.generation))
-        if overdue := self._flushes.overdue():
-            self._give_up(overdue)
-
-    def _give_up(self, generation: int) -> None:
-        """Report a flush without playback's report: with what was heard before the flush."""
-        flush = self._flushes.waiting(generation)
-        if flush is not None:
-            self._stage.count(
-                "unanswered_flushes",
-                warning="playback did not answer a flush: the server is told what was heard before",
-            )
-            self._report(self._reports.unanswered(flush))
+        self._interruptions.reply_state(delivery.message)
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
-        heard = delivery.message
-        self._reports.heard(heard)
-        if not self._playback_known:
-            # The uplink before this one may have died before it reported an interruption.
-            self._playback_known = True
-            self._stage.after(REPORT_S, lambda: self._report_unreported(heard))
-
-    def _report_unreported(self, heard: messages.Heard) -> None:
-        if self._link is not None and self._open:
-            unreported = self._reports.unreported(heard, self._link.session)
-            if unreported is not None:
-                self._report(unreported)
+        self._interruptions.heard(
+            delivery.message, lambda: self._link.session if self._link and self._open else 0
+        )
 
     def _on_flush_report(self, delivery: Delivery[messages.FlushReport]) -> None:
         if self._link is None:
             # The report was held for this uplink, and arrived before link's state.
             self._stage.after(HISTORY_S, lambda: self._on_flush_report(delivery))
         else:
-            self._report(delivery.message)
-
-    def _report(self, flush_report: messages.FlushReport) -> None:
-        """Tell the server how far the items of a flush were heard, and publish the record, once."""
-        if self._flushes.reported(flush_report.generation):
-            return
-        waiting = self._flushes.report(flush_report.generation)
-        cancelled = waiting.cancelled if waiting else []
-        counted = waiting.counted if waiting else set()
-        sent, record = self._reports.flush_report(flush_report, cancelled, counted)
-        for request in sent:
-            self._send(request)
-        self._answer()
-        if record.reports or cancelled:
-            self._stage.publish(record)
-            self._stage.log.info("%s", summary(record))
+            self._interruptions.report(delivery.message)
 
     # turns
 
@@ -257,10 +251,7 @@ class Uplink:
         for item_id in self._wishes.to_delete():
             self._stage.counters["scraps"] += 1
             self._send(requests.delete(item_id))
-        if self._wishes.wanted() is not None:
-            self._answer()
-            # The report of a flush that this uplink has not seen may never come.
-            self._stage.after(REPORT_S, lambda: self._answer(decision.answer))
+        self._ask()
 
     def _move_button(
         self, talk: Talk, decision: messages.TurnDecision, published_ns: int, *, known: bool
@@ -276,15 +267,23 @@ class Uplink:
             talk.release(decision.talk_ns or published_ns)
             self._stage.after(CLOSE_S, self._close_turn)
 
+    def _ask(self) -> None:
+        """Ask for the response that is wanted, after REPORT_S at the latest."""
+        if (wanted := self._wishes.wanted()) is not None:
+            self._answer()
+            # The report of a flush that this uplink has not seen may never come.
+            self._stage.after(REPORT_S, lambda: self._answer(wanted.answer))
+
     def _answer(self, overdue: int = 0) -> None:
         """Ask for the response that is wanted, once the server knows how far the last was heard.
 
         ``overdue``: the number of a response that is asked for without waiting any longer.
         """
         decision = self._wishes.wanted()
-        if decision is None:
+        if decision is None or decision.session != self._ready_session:
+            # A session that does not have the conversation yet is asked once it has.
             return
-        told = not decision.after or self._flushes.reported(decision.after)
+        told = not decision.after or self._interruptions.reported(decision.after)
         if told or decision.answer == overdue:
             self._wishes.answered(decision.answer)
             self._send(requests.respond())

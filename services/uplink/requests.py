@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import binascii
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from shared import messages
-from shared.config import Config, Session
-from shared.realtime.event_ids import RESTORES
+from shared.realtime import session
+from shared.realtime.event_ids import ALL, CLEARS, RESTORES, UPDATES
+
+#: What the model has to know when it is asked again for an answer.
+RESUME: dict[Literal["answer", "continue"], str] = {
+    "answer": "The connection was lost before you answered. Answer the person's last message now."
+    " If you do not know its words, say that the connection was lost, and ask the person to repeat"
+    " them.",
+    "continue": "The connection was lost while you were speaking. The person has heard your last"
+    " message as far as it goes. Go on exactly where it ends: do not repeat any of it, do not greet"
+    " and do not mention the connection.",
+}
 
 _APPEND = b'{"type":"input_audio_buffer.append","audio":"%b"}'
 
@@ -24,60 +34,22 @@ def append(pcm: bytes) -> bytes:
     return _APPEND % binascii.b2a_base64(pcm, newline=False)
 
 
-def in_force(config: Config) -> Session:
-    """Return [session], with its turn detection adapted to ``interruption.decide``.
+def session_updates(
+    wanted: Mapping[str, Any], refused: Container[str] = (), *, apart: bool = False
+) -> list[bytes]:
+    """Return the ``session.update`` that asks for a session object without the refused fields.
 
-    ``interruption.decide`` says whether the server or the client decides about turns, answers and
-    interruptions.
+    ``apart``: return one update for each setting instead. A server discards an update as a whole
+    if it refuses one field of it.
     """
-    turns = config.session.turn_detection
-    if config.interruption.decide == "push_to_talk":
-        turns = replace(turns, type="none")
-    elif config.interruption.decide != "server":
-        # Also for "never": a server cannot start a response while another one is active, so
-        # downlink decides when uplink asks for each response.
-        turns = replace(turns, create_response=False, interrupt_response=False)
-    return replace(config.session, turn_detection=turns)
-
-
-def session_update(session: Session) -> bytes:
-    """Return the ``session.update`` that asks for the settings in [session]."""
-    turns = session.turn_detection
-    detection: dict[str, Any] | None = {
-        "type": turns.type,
-        "create_response": turns.create_response,
-        "interrupt_response": turns.interrupt_response,
-    }
-    if detection is not None and turns.type == "server_vad":
-        detection |= {
-            "threshold": turns.threshold,
-            "prefix_padding_ms": turns.prefix_padding_ms,
-            "silence_duration_ms": turns.silence_duration_ms,
-        }
-        if turns.idle_timeout_ms:
-            detection["idle_timeout_ms"] = turns.idle_timeout_ms
-    elif detection is not None and turns.type == "semantic_vad":
-        detection["eagerness"] = turns.eagerness
-    else:
-        detection = None
-    pcm = {"type": "audio/pcm", "rate": 24000}
-    hearing: dict[str, Any] = {"format": pcm, "turn_detection": detection}
-    if session.transcription_model:
-        hearing["transcription"] = {"model": session.transcription_model}
-        if session.language:
-            hearing["transcription"]["language"] = session.language
-    if session.noise_reduction != "none":
-        hearing["noise_reduction"] = {"type": session.noise_reduction}
-    return _text(
-        "session.update",
-        session={
-            "type": "realtime",
-            "instructions": session.instructions,
-            "output_modalities": ["audio"],
-            # Tools that the model may call belong here: each session needs them again.
-            "audio": {"input": hearing, "output": {"format": pcm, "voice": session.voice}},
-        },
-    )
+    asked = session.without(wanted, refused)
+    if not apart:
+        return [_text("session.update", event_id=f"{UPDATES}{ALL}", session=asked)]
+    return [
+        _text("session.update", event_id=f"{UPDATES}{path}", session=session.alone(path, value))
+        for path, value in session.fields(asked)
+        if path != "type"
+    ]
 
 
 def respond() -> bytes:
@@ -92,12 +64,21 @@ def commit() -> bytes:
 
 def clear() -> bytes:
     """Return ``input_audio_buffer.clear``: the server drops the appended audio."""
-    return _text("input_audio_buffer.clear")
+    return _text("input_audio_buffer.clear", event_id=CLEARS)
 
 
 def greet(instructions: str) -> bytes:
     """Return the ``response.create`` that makes the assistant speak first."""
     return _text("response.create", response={"instructions": instructions})
+
+
+def resume(instructions: str, what: Literal["answer", "continue"]) -> bytes:
+    """Return the ``response.create`` that asks for an answer which a lost connection cost.
+
+    The instructions of a response replace the session's, so they repeat ``instructions``.
+    """
+    said = f"{instructions}\n\n{RESUME[what]}".strip()
+    return _text("response.create", response={"instructions": said})
 
 
 def cancel(response_id: str) -> bytes:

@@ -6,9 +6,14 @@ from __future__ import annotations
 #: with such an event id concerns the restoring.
 RESTORES = "restore_"
 
-#: Prefix of the event ids of ``input_audio_buffer.clear``. A server that does not know the request
-#: answers with an error, which loses nothing.
-CLEARS = "clear_"
+#: Prefix of the event ids of ``session.update``. The path of a field follows if the update asks for
+#: this field only, and ALL otherwise.
+UPDATES = "update_"
+ALL = "all"
+
+#: The event id of ``input_audio_buffer.clear``. A server that does not know the request answers
+#: with an error, which loses nothing.
+CLEARS = "clear_buffer"
 
 #: The key in the ``metadata`` of a response.create that asks for a response outside the
 #: conversation. The server returns the metadata with the response.

@@ -10,6 +10,7 @@ from harness.downlink import Reader
 from services.downlink import events, objects
 from services.downlink.replies import Replies
 from shared import messages
+from shared.realtime.event_ids import CLEARS
 
 DELTA = "AAAA"
 
@@ -129,7 +130,7 @@ def test_a_server_that_says_cancelled_where_the_api_says_done_has_ended_the_resp
         objects.Failure(
             "Unknown or invalid event: input_audio_buffer.clear", "unknown_or_invalid_event"
         ),
-        objects.Failure("?", "unknown_or_invalid_event", event_id="clear_1"),
+        objects.Failure("?", "unknown_or_invalid_event", event_id=CLEARS),
     ],
 )
 def test_the_races_of_other_servers_are_counted_and_not_logged(error: objects.Failure) -> None:
@@ -252,6 +253,18 @@ def test_a_turn_that_is_only_committed_is_in_the_conversation() -> None:
     server = Server()
     server.send(events.Committed("item_1"), events.UserTranscript("item_1", "What is the tide?"))
     assert server.turns() == [("item_1", "message", "user", "What is the tide?")]
+
+
+def test_a_turn_that_is_only_committed_and_has_no_words_is_told_of() -> None:
+    server = Server()
+    server.send(
+        events.SpeechStarted(0, "item_1"),
+        events.SpeechStopped(1500, "item_1"),
+        events.Committed("item_1"),
+    )
+    [turn] = server.reader.history.turns()
+    assert turn.told
+    assert turn.text == "[the person spoke for 1.5 s; no transcript]"
 
 
 # turns without a name

@@ -14,6 +14,7 @@ from services.uplink import requests
 from services.uplink.replay import Replay
 from shared import messages
 from shared.config import Session
+from shared.realtime.session import wanted
 from tests.support.openai_types import client_events, unknown_fields
 
 pytestmark = pytest.mark.unit
@@ -214,5 +215,6 @@ def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
 
 
 def test_each_session_is_told_what_the_model_is_asked_to_be() -> None:
-    asked = json.loads(requests.session_update(Session(instructions="Be kind.")))
+    [update] = requests.session_updates(wanted(Session(instructions="Be kind.")))
+    asked = json.loads(update)
     assert asked["session"]["instructions"] == "Be kind."

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.uplink import requests
 from shared.config import Config, Interruption, Session, TurnDetection
+from shared.realtime.session import in_force, wanted
 from tests.support.openai_types import client_events, unknown_fields
 
 
@@ -25,8 +26,9 @@ def checked(text: bytes) -> dict[str, Any]:
 
 
 def session(**fields: Any) -> dict[str, Any]:
-    event = checked(requests.session_update(Session(**fields)))
-    assert event.keys() == {"type", "session"}
+    [update] = requests.session_updates(wanted(Session(**fields)))
+    event = checked(update)
+    assert event.keys() == {"type", "event_id", "session"}
     given: dict[str, Any] = event["session"]
     return given
 
@@ -179,7 +181,11 @@ def test_an_id_is_given_back_as_it_came(name: str, index: int, end: int) -> None
 
 
 def test_a_request_is_one_line_of_json() -> None:
-    for text in (requests.session_update(Session()), requests.greet("a\nb"), requests.append(b"")):
+    for text in (
+        *requests.session_updates(wanted(Session())),
+        requests.greet("a\nb"),
+        requests.append(b""),
+    ):
         assert b"\n" not in text
         assert msgspec.json.decode(text)
 
@@ -187,7 +193,10 @@ def test_a_request_is_one_line_of_json() -> None:
 def test_the_short_requests_are_those_of_the_service() -> None:
     assert checked(requests.respond()) == {"type": "response.create"}
     assert checked(requests.commit()) == {"type": "input_audio_buffer.commit"}
-    assert checked(requests.clear()) == {"type": "input_audio_buffer.clear"}
+    assert checked(requests.clear()) == {
+        "type": "input_audio_buffer.clear",
+        "event_id": "clear_buffer",
+    }
 
 
 @pytest.mark.parametrize(
@@ -203,8 +212,43 @@ def test_who_decides_is_what_the_server_may_do_by_itself(
     decide: Any, turns: dict[str, Any] | None
 ) -> None:
     configured = Session(voice="cedar", turn_detection=TurnDetection(type="semantic_vad"))
-    asked = requests.in_force(Config(session=configured, interruption=Interruption(decide=decide)))
-    event = checked(requests.session_update(asked))
+    asked = in_force(Config(session=configured, interruption=Interruption(decide=decide)))
+    [update] = requests.session_updates(wanted(asked))
+    event = checked(update)
     found = event["session"]["audio"]["input"]["turn_detection"]
     assert found == (turns and turns | {"eagerness": "auto"})
     assert event["session"]["audio"]["output"]["voice"] == "cedar"
+
+
+def test_a_refused_field_is_left_out_of_the_update() -> None:
+    [update] = requests.session_updates(wanted(Session()), ["audio.output.voice"])
+    event = checked(update)
+    assert event["event_id"] == "update_all"
+    assert event["session"]["audio"]["output"] == {"format": {"type": "audio/pcm", "rate": 24000}}
+
+
+def test_each_field_can_travel_alone_under_its_own_name() -> None:
+    updates = requests.session_updates(
+        wanted(Session(transcription_model="whisper-1")), ["instructions"], apart=True
+    )
+    events = {event["event_id"]: event["session"] for event in map(checked, updates)}
+    assert events.keys() == {
+        "update_output_modalities",
+        "update_audio.input.format",
+        "update_audio.input.turn_detection",
+        "update_audio.input.transcription",
+        "update_audio.output.format",
+        "update_audio.output.voice",
+    }
+    assert events["update_audio.output.voice"] == {
+        "type": "realtime",
+        "audio": {"output": {"voice": "marin"}},
+    }
+
+
+@pytest.mark.parametrize("what", ["answer", "continue"])
+def test_an_answer_is_asked_for_again_with_the_sessions_instructions(what: Any) -> None:
+    event = checked(requests.resume("Speak like a pirate.", what))
+    assert event["type"] == "response.create"
+    said = event["response"]["instructions"]
+    assert said.startswith("Speak like a pirate.\n\nThe connection was lost")

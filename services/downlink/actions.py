@@ -1,0 +1,35 @@
+"""The actions of the stage that a server event can lead to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from shared import messages
+
+
+class Actions(Protocol):
+    """The actions of the stage that a server event can lead to."""
+
+    def flush(self, cause: str, event_ns: int) -> None:
+        """End the reply. Every flush of the stage goes through this method."""
+
+    def publish(self, outcome: list[messages.Message]) -> None:
+        """Publish audio at once, and transcripts at once or soon."""
+
+    def publish_state(self) -> None:
+        """Publish the state of the replies at once, if it changed."""
+
+    def decided(self, interrupts: bool) -> None:
+        """Follow the decisions: flush if they interrupt, and publish them if they changed."""
+
+    def weigh(self) -> None:
+        """Decide what the assistant's state allows to decide by now."""
+
+    def session_expires(self, at_s: int) -> None:
+        """Note when the server ends the session, in seconds since 1970."""
+
+    def report(self, counter: str, line: str, *, once: bool = False) -> None:
+        """Count what the server did, and log a line about it unless the line is empty.
+
+        ``once``: the line comes only once, so it is logged however recent the last one is.
+        """

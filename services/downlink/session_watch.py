@@ -1,0 +1,172 @@
+"""Watches the server's session, and acts if it is not what was asked for. Pure.
+
+``Terms`` knows what is different. This module tells the parts of downlink that have to work
+otherwise, asks uplink to send the update again, and reports each difference once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+from services.downlink import objects
+from services.downlink.decisions import Decisions
+from services.downlink.replies import Replies
+from services.downlink.terms import Terms, Unusable
+from shared import messages
+from shared.config import Config, masked_text
+
+#: Differences are reported this long after the last answer to an update: uplink may be sending
+#: updates one by one, or again.
+CHECK_S = 0.5
+
+Resume = Literal["", "answer", "continue"]
+
+
+class Owner(Protocol):
+    """The part of a stage that the watch uses."""
+
+    ok: bool
+    log: logging.Logger
+
+    def publish(self, message: messages.Message) -> int:
+        """Publish a message, and return its time stamp, ns."""
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` once, in ``seconds``."""
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        """Add to a counter of the health, and log a warning."""
+
+
+class SessionWatch:
+    """Compares the session with the settings.
+
+    ``show`` shows a text in the health's state. ``end`` ends the stage for a reason.
+    """
+
+    def __init__(
+        self,
+        stage: Owner,
+        config: Config,
+        replies: Replies,
+        decisions: Decisions,
+        show: Callable[[str], None],
+        end: Callable[[str], None],
+    ) -> None:
+        self._stage = stage
+        self._replies = replies
+        self._decisions = decisions
+        self._show = show
+        self._end = end
+        self._terms = Terms(config)
+        self._decide = config.interruption.decide
+        self._resume_within_s = config.session.resume_within_s
+        self._session = 0
+        self._resume: Resume = ""
+        self._request: messages.SessionRequest | None = None  # as last published
+        self._answers = 0  # of the server to updates
+        replies.rate = self._terms.output_rate
+
+    @property
+    def server_decides(self) -> bool:
+        """Whether the server's report that the person began to speak ends the reply."""
+        return self._decide == "server" or self._terms.follows_server
+
+    def begin_session(self, session: int, resume: Resume) -> None:
+        """Begin with a new session. ``resume``: what the last one owed when it was lost."""
+        self._session, self._resume = session, resume
+        self._terms.begin_session()
+        self._publish()
+
+    def owes(self, lost_s: float) -> Resume:
+        """Return what the session owes the person, when it is lost or replaced.
+
+        ``lost_s``: how long there has been no connection, s. After a long time the person no longer
+        waits for the answer.
+        """
+        if lost_s > self._resume_within_s or not self._resume_within_s:
+            return ""
+        if self._replies.speech_ms >= 0:
+            return ""  # The new session hears the person's turn, and answers it.
+        if self._replies.nothing_begun and self._resume:
+            return self._resume  # The answer that was owed already has not begun either.
+        question: Resume = "answer" if self._decisions.question_open else ""
+        return self._replies.cut_off or question
+
+    def resumed(self) -> None:
+        """Note that a response has begun in the session: nothing is owed any more."""
+        if self._resume:
+            self._resume = ""
+            self._publish()
+
+    # what the server says
+
+    def created(self, told: Mapping[str, Any]) -> None:
+        """Take the session object of ``session.created``."""
+        self._terms.created(told)
+        self._adapt()
+
+    def updated(self, told: Mapping[str, Any]) -> None:
+        """Take the session object of ``session.updated``."""
+        self._terms.updated(told)
+        self._adapt()
+        self._check_soon()
+
+    def refuses(self, error: objects.Failure) -> bool:
+        """Return whether an error refuses an update, and report it then."""
+        line = self._terms.refuses(error)
+        if line is None:
+            return False
+        if line:
+            self._stage.count("session_refusals")
+            self._stage.log.warning("%s", masked_text(line))
+        self._publish()
+        self._check_soon()
+        return True
+
+    # what follows
+
+    def _adapt(self) -> None:
+        terms = self._terms
+        self._replies.rate = terms.output_rate
+        self._decisions.adapt(
+            server_answers=terms.server_answers,
+            follows_server=terms.follows_server,
+            transcribes=terms.transcribes,
+        )
+        self._publish()
+
+    def _publish(self) -> None:
+        """Publish the requests to uplink if they changed."""
+        request = messages.SessionRequest(
+            session=self._session,
+            refused=self._terms.refused,
+            apart=self._terms.apart,
+            input_rate=self._terms.input_rate,
+            resume=self._resume,
+        )
+        if request != self._request:
+            self._request = request
+            self._stage.publish(request)
+
+    def _check_soon(self) -> None:
+        self._answers += 1
+        number = self._answers
+        self._stage.after(CHECK_S, lambda: self._check(number))
+
+    def _check(self, number: int) -> None:
+        """Report what is different, unless the server has answered another update meanwhile."""
+        if number != self._answers:
+            return
+        try:
+            complaints, remedies = self._terms.complaints(), self._terms.remedies()
+        except Unusable as why:
+            self._end(masked_text(str(why)))
+            return
+        for line in self._terms.news([*complaints, *remedies]):
+            self._stage.count("session_differences")
+            self._stage.log.warning("%s", masked_text(line))
+        self._stage.ok = not complaints
+        self._show(masked_text("; ".join([*complaints, *remedies])))

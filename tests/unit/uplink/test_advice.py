@@ -1,0 +1,43 @@
+"""Settings without an effect are named at the start."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.uplink.advice import without_effect
+from shared.config import Config, Session, TurnDetection
+
+
+def test_the_defaults_need_no_advice() -> None:
+    assert without_effect(Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("session", "named"),
+    [
+        (Session(language="de"), "session.language = 'de' has no effect without"),
+        (
+            Session(turn_detection=TurnDetection(type="semantic_vad", idle_timeout_ms=5000)),
+            "session.turn_detection.idle_timeout_ms has no effect",
+        ),
+        (
+            Session(turn_detection=TurnDetection(eagerness="high")),
+            "session.turn_detection.eagerness has no effect",
+        ),
+    ],
+)
+def test_a_setting_without_an_effect_is_named(session: Session, named: str) -> None:
+    [line] = without_effect(Config(session=session))
+    assert line.startswith(named)
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        Session(language="de", transcription_model="gpt-transcribe"),
+        Session(turn_detection=TurnDetection(idle_timeout_ms=5000)),
+        Session(turn_detection=TurnDetection(type="semantic_vad", eagerness="high")),
+    ],
+)
+def test_a_setting_that_has_its_effect_is_not_named(session: Session) -> None:
+    assert without_effect(Config(session=session)) == []
