@@ -61,6 +61,7 @@ class Session:
             diary,
             self._settings,
             options.faults,
+            self._twists.transcript_late_s,
         )
         self._handlers: dict[str, Callable[[Event], None]] = {
             "session.update": self._update_session,

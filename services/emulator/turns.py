@@ -20,6 +20,8 @@ COMMIT_S: Final = 0.15
 COMMIT_ERROR_S: Final = 0.9
 #: Time from a commit to its transcription, s. The service promises no time.
 TRANSCRIPTION_S: Final = 0.3
+#: The transcription of a server that transcribes unasked.
+UNASKED: Final = {"model": "whisper-1"}
 #: The shortest audio that can be committed, ms: the service's limit.
 MIN_COMMIT_MS: Final = 100
 #: Windows of 32 ms that one call of ``listen`` processes, in about 4 ms.
@@ -38,13 +40,16 @@ class Turns:
         diary: Diary,
         session: dict[str, Any],
         faults: Faults,
+        late_s: float,
     ) -> None:
+        """``late_s``: if not 0, turns are transcribed unasked, and so much later than usual, s."""
         self._conversation = conversation
         self._answers = answers
         self._outbox = outbox
         self._diary = diary
         self._session = session
         self._faults = faults
+        self._late_s = late_s
         self._live = transcription.Live()
         self._ears = ears.Ears(probability)
         self._decoder = formats.Decoder(formats.PCM)
@@ -70,7 +75,7 @@ class Turns:
     @property
     def _transcription(self) -> dict[str, Any] | None:
         wanted: dict[str, Any] | None = self._session["audio"]["input"]["transcription"]
-        return wanted
+        return wanted or (UNASKED if self._late_s else None)
 
     @property
     def _turn_detection(self) -> dict[str, Any]:
@@ -194,7 +199,8 @@ class Turns:
         wanted = self._transcription
         if wanted is not None:
             now = self._outbox.now
-            self._outbox.at(now + TRANSCRIPTION_S, lambda: self._transcribe(item, wanted))
+            due = now + TRANSCRIPTION_S + self._late_s
+            self._outbox.at(due, lambda: self._transcribe(item, wanted))
 
     def _transcribe(self, item: Item, wanted: dict[str, Any]) -> None:
         if self._faults.fail_transcription is not None:

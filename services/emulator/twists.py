@@ -6,15 +6,24 @@ combine. ``docs/servers.md`` says which server has which of them.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from services.emulator.schema import Refused
+from shared.audio import pcm
+
+if TYPE_CHECKING:
+    from shared.audio.resample import Resampler
 
 Event = dict[str, Any]
 #: Yields the events to send in place of an event, given the ids of the items of responses.
 Twist = Callable[[Event, Container[str]], Iterator[Event]]
 
+#: How much later a transcript comes with "late-transcript", s.
+LATE_S: Final = 0.8
+#: The rate of the audio with "rate-16000", Hz.
+RATE: Final = 16_000
 #: The twists, with their descriptions for ``--help``.
 TWISTS: Final[Mapping[str, str]] = {
     "no-item-added": "announce the items of a response by response.output_item.added and"
@@ -30,6 +39,13 @@ TWISTS: Final[Mapping[str, str]] = {
     "response-cancelled": "also send response.cancelled, an event that the API does not have",
     "unpadded-base64": "leave the padding out of the audio's base64",
     "own-events": "send an event of an unknown type before each response and each turn",
+    "no-session-updated": "do not answer a session.update that is taken",
+    "refuse-voice": "refuse each session.update that sets a voice",
+    "refuse-unnamed": "refuse each session.update that sets a voice, and do not say why",
+    "keep-deciding": "keep server_vad, which answers and interrupts, whatever the client asks for",
+    "rate-16000": "speak at 16 kHz, and say so in the session",
+    "late-transcript": f"transcribe each turn unasked, {LATE_S:g} s later than usual",
+    "content-filter": "end each reply as incomplete because of the content filter",
     "no-answer-fields": "leave status_details, conversation_id, metadata and usage out of"
     " every response",
 }
@@ -46,12 +62,16 @@ class Twists:
         self._names = frozenset(names)
         self._answered: set[str] = set()  # the items of responses
         self._truncated: set[str] = set()  # the items that were truncated
+        self._resamplers: dict[str, Resampler] = {}  # with "rate-16000", by item
+        #: How much later than usual transcripts come, s, although no client asked for them; 0: they
+        #: come as the client asks.
+        self.transcript_late_s = LATE_S if "late-transcript" in self._names else 0.0
 
     def outgoing(self, event: Event) -> list[Event]:
         """Return the events to send in place of an event of the emulator."""
         if event["type"] == "response.output_item.added":
             self._answered.add(event["item"]["id"])
-        events = [event]
+        events = [self._slower(event) if "rate-16000" in self._names else event]
         for twist in self._on:
             events = [changed for one in events for changed in twist(one, self._answered)]
         return events
@@ -59,6 +79,8 @@ class Twists:
     def swallows(self, event: Event) -> bool:
         """Return whether a client's event is accepted without an effect. Raises Refused."""
         kind = event["type"]
+        if kind == "session.update":
+            self._update(event["session"])
         refused = ("input_audio_buffer.clear", "conversation.item.retrieve")
         if "no-clear" in self._names and kind in refused:
             raise Refused("unknown_or_invalid_event", f"Unknown or invalid event: {kind}")
@@ -68,6 +90,41 @@ class Twists:
             raise Refused("item_already_truncated", "The item was already truncated.")
         self._truncated.add(event["item_id"])
         return "silent-truncate" in self._names
+
+    def _update(self, session: Any) -> None:
+        """Change the session that a client asks for. Raises Refused."""
+        voice = _within(session, "output").get("voice")
+        if voice is not None and "refuse-voice" in self._names:
+            param = "session.audio.output.voice"
+            raise Refused("invalid_value", f"Invalid value: '{voice}'.", param)
+        if voice is not None and "refuse-unnamed" in self._names:
+            raise Refused("invalid_session", "The session is invalid.")
+        if "keep-deciding" in self._names:
+            _within(session, "input").pop("turn_detection", None)
+
+    def _slower(self, event: Event) -> Event:
+        """Return an event with its audio at RATE."""
+        if "session" in event:
+            audio = event["session"]["audio"]
+            slow = {**audio["output"], "format": {"type": "audio/pcm", "rate": RATE}}
+            return {**event, "session": {**event["session"], "audio": {**audio, "output": slow}}}
+        if event["type"] != "response.output_audio.delta":
+            return event
+        item_id = event["item_id"]
+        if item_id not in self._resamplers:
+            from shared.audio.resample import Resampler  # noqa: PLC0415 (slow to load)
+
+            self._resamplers[item_id] = Resampler(pcm.RATE, RATE)
+        samples = pcm.to_array(base64.b64decode(event["delta"]))
+        spoken = pcm.from_array(self._resamplers[item_id].process(samples))
+        return {**event, "delta": base64.b64encode(spoken).decode("ascii")}
+
+
+def _within(session: Any, side: str) -> dict[str, Any]:
+    """Return ``audio.input`` or ``audio.output`` of a session; {} if there is none."""
+    audio = session.get("audio") if isinstance(session, dict) else None
+    found = audio.get(side) if isinstance(audio, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _no_item_added(event: Event, answered: Container[str]) -> Iterator[Event]:
@@ -132,6 +189,19 @@ def _no_answer_fields(event: Event, _: Container[str]) -> Iterator[Event]:
     yield event
 
 
+def _no_session_updated(event: Event, _: Container[str]) -> Iterator[Event]:
+    if event["type"] != "session.updated":
+        yield event
+
+
+def _content_filter(event: Event, _: Container[str]) -> Iterator[Event]:
+    if event["type"] == "response.done" and event["response"]["status"] == "completed":
+        details = {"type": "incomplete", "reason": "content_filter"}
+        ended = {**event["response"], "status": "incomplete", "status_details": details}
+        event = {**event, "response": ended}
+    yield event
+
+
 def _without(event: Event, *names: str) -> Event:
     return {key: value for key, value in event.items() if key not in names}
 
@@ -146,5 +216,7 @@ _OUTGOING: Final[Mapping[str, Twist]] = {
     "response-cancelled": _response_cancelled,
     "unpadded-base64": _unpadded_base64,
     "own-events": _own_events,
+    "no-session-updated": _no_session_updated,
+    "content-filter": _content_filter,
     "no-answer-fields": _no_answer_fields,
 }

@@ -9,7 +9,7 @@ import pytest
 
 from services.emulator.arguments import parse
 from services.emulator.options import BadOption, Options
-from services.emulator.twists import TWISTS
+from services.emulator.twists import LATE_S, TWISTS
 from tests.support.emulator import Event, Rig, kinds, of, one
 
 pytestmark = pytest.mark.unit
@@ -116,6 +116,56 @@ def test_own_events() -> None:
     names = kinds(turn("own-events")[1], "")
     assert names[0] == "emulator.snapshot"
     assert [name for name in names if name != "emulator.snapshot"] == plain()
+
+
+def test_no_session_updated() -> None:
+    rig = Rig(Options(reply="tone:1", twists=("no-session-updated",)))
+    assert rig.update(instructions="Hm.") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "param"), [("refuse-voice", "session.audio.output.voice"), ("refuse-unnamed", None)]
+)
+def test_an_update_with_a_voice_is_refused_as_a_whole(name: str, param: str | None) -> None:
+    rig = Rig(Options(reply="tone:1", twists=(name,)))
+    error = one(rig.update(instructions="Hm.", audio={"output": {"voice": "alloy"}}), "error")
+    assert error["error"]["param"] == param
+    told = one(rig.update(audio={"input": {"turn_detection": None}}), "session.updated")
+    assert told["session"]["instructions"] != "Hm."
+    assert one(rig.send("session.update", session=5), "error")
+
+
+def test_keep_deciding() -> None:
+    rig = Rig(Options(reply="tone:1", twists=("keep-deciding",)))
+    told = one(rig.detect(None), "session.updated")
+    assert told["session"]["audio"]["input"]["turn_detection"]["create_response"] is True
+
+
+def test_rate_16000_is_announced_and_the_audio_is_shorter() -> None:
+    rig = Rig(Options(reply="tone:1", twists=("rate-16000",)))
+    told = one(rig.update(instructions="Hm."), "session.updated")
+    assert told["session"]["audio"]["output"]["format"] == {"type": "audio/pcm", "rate": 16_000}
+    events = [*rig.send("response.create"), *rig.run(3)]
+    deltas = of(events, "response.output_audio.delta")
+    assert sum(len(base64.b64decode(event["delta"])) for event in deltas) == 2 * 16_000
+
+
+def test_late_transcript() -> None:
+    rig, _ = turn("late-transcript")
+    rig.run(3)
+    name = "conversation.item.input_audio_transcription.completed"
+    times = {
+        kind: next(at for at, e in rig.sent if isinstance(e, dict) and e["type"] == kind)
+        for kind in ("input_audio_buffer.committed", name)
+    }
+    assert times[name] - times["input_audio_buffer.committed"] > LATE_S
+
+
+def test_content_filter() -> None:
+    rig = Rig(Options(reply="tone:1", twists=("content-filter",)))
+    rig.send("response.create")
+    done = one(rig.run(3), "response.done")["response"]
+    assert (done["status"], done["status_details"]["reason"]) == ("incomplete", "content_filter")
 
 
 @pytest.mark.parametrize("name", TWISTS)
