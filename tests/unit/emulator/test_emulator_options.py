@@ -103,5 +103,5 @@ def test_a_key_is_never_shown() -> None:
 
 def test_faults_describe_themselves() -> None:
     assert Faults().describe() == []
-    on = Faults(1, 2, Stall(3, 4), True, 5, ("json",), "x", "y")
+    on = Faults(1, 2, Stall(3, 4), True, 5, ("json",), 1, "x", "y")
     assert len(on.describe()) == len(Faults.__dataclass_fields__)
