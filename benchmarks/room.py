@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from harness import room
-from harness.acoustics import cases, scores, table, trial, voices
+from harness.acoustics import cases, scores, table, trial, voices, without
 from harness.rooms import noisy, scenes
 from shared import config
 
@@ -81,6 +82,13 @@ def _arguments() -> argparse.Namespace:
         " is the assistant",
     )
     parser.add_argument(
+        "--without",
+        choices=sorted(without.MECHANISMS),
+        metavar="MECHANISM",
+        help="switch off one mechanism of the canceller, and run only the row that needs it: "
+        + ", ".join(sorted(without.MECHANISMS)),
+    )
+    parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="processes (default: %(default)s)"
     )
     parser.add_argument(
@@ -100,6 +108,15 @@ def _independent(arguments: argparse.Namespace, settings: config.Config) -> int:
         except voices.NoVoicesError as error:
             print(error, file=sys.stderr)
             return 2
+    if arguments.without:
+        try:
+            without.switch_off(arguments.without)
+        except without.UnknownMechanismError as error:
+            print(error, file=sys.stderr)
+            return 2
+        mechanism = without.MECHANISMS[arguments.without]
+        arguments.only = arguments.only or mechanism.row
+        print(f"without {mechanism.what}:\n")
     begun = time.monotonic()
     chosen = [
         case
@@ -107,7 +124,9 @@ def _independent(arguments: argparse.Namespace, settings: config.Config) -> int:
         if arguments.only in f"{case.row}: {case.name}"
     ]
     count = len(chosen)
-    with ProcessPoolExecutor(arguments.workers) as pool:
+    # The workers are forked, so that what was switched off here is off there.
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(arguments.workers, context) as pool:
         trials = []
         for done in pool.map(trial.run, chosen, [settings] * count, [arguments.voices] * count):
             trials.append(done)
