@@ -9,89 +9,20 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from shared import bus, messages, registry
-from shared.poller import Poller
+from shared import messages
 from tests.support import servers
+from tests.support.links import COMPLAINT, KEY, Uplink, link, publisher, states, texts, wait_state
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
 from tests.support.servers import Connection, Script, Server
 
 pytestmark = pytest.mark.process
-
-KEY = "sk-test-SECRET-of-the-link-tests"
-#: How a warning or an error begins in a stage's log.
-COMPLAINT = r"^\d\d:\d\d:\d\d\.\d{3} [WE] "
-
-
-def link(pipeline: Pipeline, url: str, **env: str) -> Child:
-    """Start link with a server's URL."""
-    pipeline.settings["link.url"] = url
-    return pipeline.stage("link", env=env)
-
-
-def states(pipeline: Pipeline, state: str) -> list[messages.LinkState]:
-    """Return the messages of link.state with one state, without repetitions."""
-    found = [each for each in pipeline.bus.all(messages.LinkState) if each.state == state]
-    return [each for number, each in enumerate(found) if each not in found[:number]]
-
-
-def wait_state(
-    pipeline: Pipeline,
-    state: str,
-    holds: Callable[[messages.LinkState], object] = lambda _: True,
-    since: int = 0,
-) -> messages.LinkState:
-    """Wait for a message of link.state; return it."""
-    return pipeline.bus.wait_for(
-        messages.LinkState, lambda s: s.state == state and holds(s), since=since
-    ).message
-
-
-def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
-    """Publish in a stage's place, after link has subscribed to the topic."""
-    made = bus.Publisher(stage, pipeline.bus_directory)
-    poller = Poller()
-    for each in made.sockets:
-        poller.watch(each)
-    # The test's own listener consumes every topic as well.
-    wanted, name = 2, registry.BY_NAME[topic].consumed_name
-    while wanted:
-        if not poller.wait(PATIENCE_S):
-            made.close()
-            raise AssertionError(f"link did not subscribe to {topic}")
-        wanted -= made.welcome().count(name)
-    return made
-
-
-class Uplink:
-    """A publisher in place of uplink, to which link has subscribed."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._publisher = publisher(pipeline, "uplink", "client.event")
-
-    def __enter__(self) -> Uplink:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._publisher.close()
-
-    def say(self, text: object, session: int, expires_ns: int = 0, size: int = 0) -> None:
-        """Publish a client event, at least ``size`` bytes long."""
-        payload = b'{"type":"test","text":"%b","pad":"%b"}' % (str(text).encode(), b"x" * size)
-        self._publisher.publish(
-            messages.ClientEvent(session=session, expires_ns=expires_ns, payload=payload)
-        )
-
-
-def texts(connection: Connection) -> list[str]:
-    """Return the texts of the test's events that a server has read."""
-    return [arrival.event["text"] for arrival in connection.of("test")]
 
 
 def clock_s(line: str) -> float:

@@ -209,8 +209,7 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._tls: ssl.SSLContext | None = None
         if certificate is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(certificate)
+            self.show(certificate)
         self._listening = socket.socket()
         # Small, so that a connection from which a script does not read is soon full.
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -245,6 +244,12 @@ class Server:
             connection.socket.close()
         if self.failures:
             raise self.failures[0]
+
+    def show(self, certificate: Path) -> None:
+        """Use a certificate from the next connection on."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+        self._tls = tls
 
     def wait(self, count: int = 1) -> Connection:
         """Wait for the request of connection number ``count``, and return the connection."""
