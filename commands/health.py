@@ -10,6 +10,8 @@ from shared.printable import printable
 
 #: The width of the first column: the names of the stages. The lines below a stage are indented.
 NAME = 10
+#: A stage publishes its health once a second. After this long without, ns, its loop hangs.
+STUCK_NS = 3_000_000_000
 
 
 @dataclass
@@ -30,6 +32,10 @@ class Watched:
             self.first, self.first_ns, self.repeated = health, at_ns, False
         self.last, self.last_ns = health, at_ns
 
+    def is_stuck(self, now_ns: int) -> bool:
+        """Return whether the stage has stopped publishing its health."""
+        return now_ns - self.last_ns > STUCK_NS
+
     def rate_hz(self, topic: str) -> float | None:
         """Return how often the stage has received messages of a topic; None if that is unknown."""
         before, after = self.first.received.get(topic), self.last.received.get(topic)
@@ -39,16 +45,21 @@ class Watched:
         return (after - before) / seconds if seconds > 0 else None
 
 
-def report(stages: Mapping[str, Watched]) -> tuple[list[str], bool]:
+def report(
+    stages: Mapping[str, Watched], pids: Mapping[str, int], now_ns: int
+) -> tuple[list[str], bool]:
     """Return the lines to print, and whether every stage of a conversation is well.
 
-    A stage is well if it says so and receives the topics that it reads.
+    A stage is well if it says so, goes on saying so, and receives the topics that it reads.
+    ``pids``: the processes that hold the locks of the stages on this machine.
     """
     lines: list[str] = []
     for name in (*registry.STAGES, *registry.LISTENERS):
         watched = stages.get(name)
-        if watched is None:
-            lines.append(f"{name:<{NAME}} not running")
+        pid = pids.get(name, 0)
+        if watched is None or watched.is_stuck(now_ns):
+            stuck = f"STUCK   pid {pid:<7} publishes no health: run 'bargein restart {name}'"
+            lines.append(f"{name:<{NAME}} {stuck if pid else 'not running'}")
             continue
         health = watched.last
         mark = "ok" if health.ok else "NOT OK"
@@ -60,7 +71,11 @@ def report(stages: Mapping[str, Watched]) -> tuple[list[str], bool]:
             f"{'':<{NAME}} reads {topic.name:<16} {arrival(watched, topic)}"
             for topic in registry.read_by(name)
         ]
-    return lines, all(name in stages and is_well(stages[name].last) for name in registry.STAGES)
+    well = all(
+        name in stages and is_well(stages[name].last) and not stages[name].is_stuck(now_ns)
+        for name in registry.STAGES
+    )
+    return lines, well
 
 
 def is_well(health: messages.Health) -> bool:

@@ -12,21 +12,25 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import psutil
 from honcho import command
 from honcho.manager import KILL_WAIT, SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message
 from honcho.process import Process
 
 from commands import envfile
-from shared import parent
+from shared import parent, watchdog
 from shared.exit_codes import CRASHED, RESTART
 from shared.printable import printable_lines
 from shared.signals import ending_signals
+from shared.watchdog import Watch
 
 #: The delay before a crashed stage is started again, s, after its first crash: a person hardly
 #: notices it. Each further crash doubles the delay, up to the second number: a stage that cannot
@@ -34,6 +38,13 @@ from shared.signals import ending_signals
 FIRST_S, MOST_S = 0.2, 30.0
 #: A stage that ran for this long, s, had started well: its next crash counts as the first.
 STEADY_S = 60.0
+#: A stage that reported each second, and then not for this long, s, hangs: it is killed and started
+#: again. Even on a busy machine a stage gets the processor sooner.
+HANGS_S = 10.0
+#: The states of a process that somebody stopped.
+STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+#: If this process was itself stopped or blocked for longer, s, it knows nothing of the stages.
+AWAY_S = 5.0
 #: How often the loop looks for stages to start, s, while no process has anything to report.
 LOOK_S = 0.1
 
@@ -58,6 +69,14 @@ class Delays:
             self._next = FIRST_S
         delay, self._next = self._next, min(2 * self._next, MOST_S)
         return delay
+
+
+def _is_stopped(pid: int | None) -> bool:
+    """Return whether a process was stopped: by a debugger, or with SIGSTOP."""
+    try:
+        return pid is not None and psutil.Process(pid).status() in STOPPED
+    except psutil.Error:
+        return False
 
 
 class _Keeper(Process):  # type: ignore[misc]  # honcho has no types
@@ -91,6 +110,8 @@ class Launcher(Manager):  # type: ignore[misc]
         self._due: dict[str, float] = {}  # when to start a crashed stage again
         self._asked = 0  # the signal that asked this process to end; 0: none did
         self._suspend = False  # whether Ctrl-Z was pressed
+        self._watches: dict[str, Watch] = {}
+        self._looked_s = 0.0  # when the watches were last looked at
 
     def loop(self) -> None:
         """Run the stages until one ends on purpose, or until a signal asks this process to end."""
@@ -98,6 +119,21 @@ class Launcher(Manager):  # type: ignore[misc]
         for number in (*ending_signals(), *suspends):
             signal.signal(number, self._on_signal)
         self._delays = {name: Delays() for name in self._processes}
+        with tempfile.TemporaryDirectory(prefix="bargein-watch-") as place:
+            self._watch(Path(place))
+            try:
+                self._loop()
+            finally:
+                for watch in self._watches.values():
+                    watch.close()
+
+    def _watch(self, place: Path) -> None:
+        """Give each process a socket for its reports."""
+        for number, (name, row) in enumerate(self._processes.items()):
+            self._watches[name] = Watch(place / str(number), HANGS_S)
+            row["obj"].env[watchdog.VARIABLE] = self._watches[name].address
+
+    def _loop(self) -> None:
         self._start()
         self._began = dict.fromkeys(self._processes, time.monotonic())
         ending = 0.0
@@ -120,6 +156,7 @@ class Launcher(Manager):  # type: ignore[misc]
                 self.kill()
             self._find_lost()
             if not ending:
+                self._end_hanging(time.monotonic())
                 self._start_due()
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -160,6 +197,23 @@ class Launcher(Manager):  # type: ignore[misc]
                     os.killpg(row["pid"], signal.SIGKILL)
                 self._ended(name, -signal.SIGKILL)
 
+    def _end_hanging(self, now: float) -> None:
+        """Kill each stage whose loop no longer turns. Its end is then handled like a crash."""
+        if now - self._looked_s < 1.0:
+            return
+        away, self._looked_s = now - self._looked_s > AWAY_S, now
+        for name, watch in self._watches.items():
+            row = self._processes[name]
+            if not watch.hangs(now):
+                continue
+            if away or _is_stopped(row.get("pid")):
+                watch.begin(now)
+            elif "returncode" not in row:
+                self._say(f"{name} hangs: no report for {HANGS_S:g} s, so it is killed")
+                watch.forget()
+                with suppress(ProcessLookupError):
+                    os.killpg(row["pid"], signal.SIGKILL)
+
     def _start_due(self) -> None:
         now = time.monotonic()
         for name in [name for name, at in self._due.items() if at <= now]:
@@ -170,6 +224,7 @@ class Launcher(Manager):  # type: ignore[misc]
             row["process"] = multiprocessing.Process(
                 name=name, target=row["obj"].run, args=(self.events, True)
             )
+            self._watches[name].forget()
             row["process"].start()
             self._began[name] = now
 

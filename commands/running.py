@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 from pathlib import Path
 
+from shared import registry
+
 #: Time between two looks at a lock, s: a person does not notice it.
 LOOK_S = 0.02
 
@@ -20,3 +22,9 @@ def holder(directory: Path, stage: str) -> int:
     except (OSError, ValueError):
         pass  # There is no lock, or a process is just writing its pid into it.
     return 0
+
+
+def holders(directory: Path) -> dict[str, int]:
+    """Return the pid of the process that holds the lock of each stage that runs."""
+    found = {name: holder(directory, name) for name in (*registry.STAGES, *registry.LISTENERS)}
+    return {name: pid for name, pid in found.items() if pid}

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from commands import health
+from commands.running import holders
 from shared import bus, config, messages, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
@@ -138,7 +139,9 @@ def _echo(deliveries: Iterator[bus.Delivery[messages.Message]]) -> None:
         print(printable(msgspec.json.encode(_plain(delivery)).decode()), flush=True)
 
 
-def _health(deliveries: Iterator[bus.Delivery[messages.Message]]) -> int:
+def _health(
+    deliveries: Iterator[bus.Delivery[messages.Message]], pids: Callable[[], dict[str, int]]
+) -> int:
     found: dict[str, health.Watched] = {}
     for delivery in deliveries:
         message, at_ns = delivery.message, delivery.stamp.t
@@ -148,7 +151,7 @@ def _health(deliveries: Iterator[bus.Delivery[messages.Message]]) -> int:
                 found[stage].take(message, at_ns)
             else:
                 found[stage] = health.Watched(message, at_ns, message, at_ns, repeated=True)
-    lines, well = health.report(found)
+    lines, well = health.report(found, pids(), time.monotonic_ns())
     print("\n".join(lines))
     return 0 if well else 1
 
@@ -203,7 +206,8 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
             _echo(_deliveries(subscriber, arguments.seconds or 0, ended))
             return 0
         if arguments.look == "health":
-            return _health(_deliveries(subscriber, arguments.seconds or HEALTH_S, ended))
+            seconds = arguments.seconds or HEALTH_S
+            return _health(_deliveries(subscriber, seconds, ended), lambda: holders(directory))
         seen = _watch(_deliveries(subscriber, arguments.seconds or TABLE_S, ended))
         TABLES[arguments.look](seen)
         if seen:

@@ -22,6 +22,7 @@ from shared.directory import BusError, prepare_directory
 from shared.exit_codes import DONE
 from shared.lock import is_held, keep_lock, take_lock
 from shared.poller import Poller, Ready
+from shared.watchdog import ALIVE, READY, STOPPING, Reporter
 
 #: Seconds between two healths of a stage. State topics are repeated as often.
 HEARTBEAT_S = 1.0
@@ -67,6 +68,7 @@ class Stage:
         self._closed = False
         self._exit = DONE
         self._poller = Poller()
+        self._watchdog = Reporter()
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -177,6 +179,7 @@ class Stage:
             "listens for %s", " ".join(f"{t.name}({t.publisher})" for t in rows) or "nothing"
         )
         self.every(HEARTBEAT_S, self._heartbeat)
+        self._watchdog.say(READY)
         self._heartbeat()
         self.publisher.welcome()
         # The objects that exist now live as long as the stage: the collector need not visit them.
@@ -233,6 +236,7 @@ class Stage:
             self._on_wake()
 
     def _heartbeat(self) -> None:
+        self._watchdog.say(ALIVE)
         faults = cast("bus.Subscriber", self.subscriber).faults
         for what in ("refused", "lost", "stale"):
             for topic, number in getattr(faults, what).items():
@@ -294,6 +298,8 @@ class Stage:
         if self._closed:
             return
         self._closed = True
+        self._watchdog.say(STOPPING)
+        self._watchdog.close()
         for closer in reversed(self._closers):
             closer()
         self._closers.clear()

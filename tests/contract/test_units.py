@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared import config, exit_codes, registry, signals
+from shared.stage import HEARTBEAT_S
 
 pytestmark = pytest.mark.contract
 
@@ -84,6 +85,12 @@ def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     limits = read(TEMPLATE)["Unit"]
     assert int(limits["StartLimitBurst"][0]) <= 10
     assert float(settings["TimeoutStopSec"][0]) > signals.SHUTDOWN_S
+
+
+def test_a_stage_that_hangs_is_noticed() -> None:
+    settings = read(TEMPLATE)["Service"]
+    assert settings["Type"] == ["notify"]
+    assert float(settings["WatchdogSec"][0]) >= 10 * HEARTBEAT_S
 
 
 @pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])

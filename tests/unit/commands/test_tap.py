@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.unit
 def delivery(
     message: messages.Message, topic: registry.Topic | None = None
 ) -> Delivery[messages.Message]:
-    stamp = messages.Stamp(seq=5, epoch=1, t=2)
+    stamp = messages.Stamp(seq=5, epoch=1, t=time.monotonic_ns())
     row = topic or registry.of(type(message))
     return Delivery(row, message, stamp, restarted=False, lost=0)
 
@@ -370,7 +371,7 @@ def test_rates_are_counted_from_the_second_health_on() -> None:
 
 def test_a_stage_that_does_not_get_what_it_reads_is_not_well() -> None:
     stages = {name: watched(({}, {})) for name in registry.STAGES}
-    lines, well = health.report(stages)
+    lines, well = health.report(stages, {}, now_ns(stages))
     assert well
     for name in registry.STAGES:
         at = next(n for n, line in enumerate(lines) if line.startswith(f"{name} "))
@@ -378,10 +379,31 @@ def test_a_stage_that_does_not_get_what_it_reads_is_not_well() -> None:
         shown = [line.split()[:2] for line in lines[at + 1 : at + 1 + len(topics)]]
         assert shown == [["reads", topic.name] for topic in topics]
     stages["vad"] = watched(({}, {}), silent=["mic.clean"])
-    assert not health.report(stages)[1]
+    assert not health.report(stages, {}, now_ns(stages))[1]
+
+
+def test_a_stage_that_publishes_no_health_is_stuck_if_its_process_runs() -> None:
+    stages = {name: watched(({}, {})) for name in registry.STAGES if name != "echo"}
+    late = now_ns(stages) + health.STUCK_NS
+    lines, well = health.report(stages, {}, late)
+    assert not well
+    shown = {line.split()[0]: line for line in lines if not line.startswith(" ")}
+    # On the boundary, the others still count. Nobody knows of a process of echo's.
+    assert [n for n, line in shown.items() if "not running" in line] == ["echo", "recorder"]
+    lines, well = health.report(stages, {"echo": 7, "vad": 8}, late + 1)
+    assert not well
+    shown = {line.split()[0]: line for line in lines}
+    assert "STUCK   pid 7 " in shown["echo"]
+    assert shown["vad"].endswith("publishes no health: run 'bargein restart vad'")
+    assert "not running" in shown["link"]
+
+
+def now_ns(stages: dict[str, health.Watched]) -> int:
+    """Return the time of the latest health."""
+    return max(each.last_ns for each in stages.values())
 
 
 def test_the_state_of_a_stage_is_shown_without_control_characters() -> None:
     stages = {"link": watched(({}, {}), state="open \x1b[2J\u202e", counters={"a\x9b": 1})}
-    lines, _ = health.report(stages)
+    lines, _ = health.report(stages, {}, now_ns(stages))
     assert all(line.isprintable() for line in lines)
