@@ -128,8 +128,12 @@ END
 # Python takes the lock, because macOS has no flock(1). The lock lasts as long as file descriptor 9 of
 # this shell, so a set-up that is killed leaves no lock behind.
 take_lock() {
-    (: >>"$lock" && : >>"$log") 2>/dev/null || die "cannot write in $root, and it is" \
-        "not set up: set it up as its owner (ls -ld $root), or copy it to a folder of your own"
+    if ! (: >>"$lock" && : >>"$log") 2>/dev/null; then
+        # A run with sudo leaves files of root's in a folder of the user's.
+        if [ -w . ]; then die "cannot write to files in $root: run 'sudo chown -R $(id -u) $root'"; fi
+        die "cannot write in $root, and it is not set up: set it up as its owner (ls -ld $root)," \
+            "or copy it to a folder of your own"
+    fi
     exec 9>>"$lock"
     if ! "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null; then
         say "another set-up is running here; waiting until it has finished"

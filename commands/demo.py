@@ -172,6 +172,10 @@ def main() -> int:
         with tempfile.TemporaryFile(dir=directory):
             pass  # a recording can be written there
         (directory / "conversation.json").unlink(missing_ok=True)
+        for name in ("conversation.wav", "speaker.wav"):
+            if not os.access(directory / name, os.W_OK):
+                # There is none, or a run with sudo has left one that only root may replace.
+                (directory / name).unlink(missing_ok=True)
         env, told = environment(directory, arguments.seconds)
     except OSError as error:
         print(

@@ -277,6 +277,10 @@ def test_a_read_only_checkout_is_reported_at_once_and_the_files_go_elsewhere(
             check=False,
         )
 
+    (checkout.root / ".setup.lock").touch(mode=0o444)
+    left = demo()
+    assert errors(left)[-1].endswith(f": run 'sudo chown -R 0 {checkout.root}'")
+    (checkout.root / ".setup.lock").unlink()
     checkout.root.chmod(0o555)
     try:
         fresh = demo()
