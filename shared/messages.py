@@ -50,9 +50,9 @@ Cause = Literal[
     "stalled",  # the server took no more data
     "unresolved",  # the server's name was not found
     "unreachable",  # nobody answered at the server's address, or not in time
-    "busy",  # the server or a proxy cannot take a connection now (HTTP 5xx, 408, 425, 429)
+    "busy",  # no connection now: HTTP 5xx, 408, 425, 429, or no free slot, or no quota left
     "garbled",  # the answer was in another protocol
-    "refused",  # the server does not accept us: another try is of no use
+    "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
 ]
 
 
@@ -153,7 +153,7 @@ class LinkState(Message, frozen=True, kw_only=True):
     """Whether link has a session with the server: one WebSocket connection."""
 
     state: Literal["connecting", "open", "waiting", "refused"]
-    """``waiting``: until the next try; ``refused``: the server does not accept us, and link has
+    """``waiting``: until the next try; ``refused``: the server has never accepted us, and link has
     stopped trying."""
     session: Count = 0
     """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
@@ -170,7 +170,7 @@ class LinkState(Message, frozen=True, kw_only=True):
     retry_ms: Count = 0
     """While waiting: the time until the next try, ms."""
     reason: Line = ""
-    """The cause in words, for a person."""
+    """The cause in words, with what to do, for a person. Empty while a session is open."""
 
 
 class ReplyAudio(Message, frozen=True, kw_only=True):

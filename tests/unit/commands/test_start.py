@@ -59,3 +59,30 @@ def test_a_check_leaves_the_environment_as_it_was(
     before = dict(os.environ)
     assert preflight.check([]) == 0, capsys.readouterr().err
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("https_proxy=proxy:3128", 0),
+        ("https_proxy=ftp://me:secret@proxy", 1),
+        ("BARGEIN_LINK__PROXY=ftp://me:secret@proxy", 2),
+        ("BARGEIN_LINK__PROXY=none", 0),
+    ],
+)
+def test_a_check_says_what_is_no_proxy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    code: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BARGEIN_BUS__DIRECTORY", str(tmp_path / "bus"))
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY=sk-test-1234\n{line}\n")
+    (tmp_path / ".env").chmod(0o600)
+    assert preflight.check([]) == code
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == (code != 0)
+    assert all("is not the address of a proxy: expected [http" in each for each in said)
+    assert "secret" not in "".join(said)
