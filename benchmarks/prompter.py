@@ -12,6 +12,7 @@ import base64
 import contextlib
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Self
 
@@ -72,6 +73,9 @@ class Prompter:
         """Let the server hear the end of the turn."""
         asyncio.run_coroutine_threadsafe(self._say(self._silence), self._loop).result(10)
 
+    def forwards(self, message: str | bytes) -> None:
+        """Look at a message of the server just before the client gets it."""
+
     async def _say(self, messages: list[str]) -> None:
         assert self._upstream is not None, "no client is connected"
         for message in messages:
@@ -97,16 +101,19 @@ class Prompter:
         ) as server:
             self._upstream = server
             upward = asyncio.create_task(_move(client, server))
-            await _move(server, client)
+            await _move(server, client, self.forwards)
             upward.cancel()
         await client.close()
 
 
 async def _move(
-    source: ClientConnection | ServerConnection, sink: ClientConnection | ServerConnection
+    source: ClientConnection | ServerConnection,
+    sink: ClientConnection | ServerConnection,
+    look: Callable[[str | bytes], object] = lambda _: None,
 ) -> None:
     with contextlib.suppress(ConnectionClosed):
         async for message in source:
+            look(message)
             await sink.send(message)
         await sink.close()
 

@@ -52,6 +52,7 @@ Cause = Literal[
     "unreachable",  # nobody answered at the server's address, or not in time
     "busy",  # no connection now: HTTP 5xx, 408, 425, 429, or no free slot, or no quota left
     "garbled",  # the answer was in another protocol
+    "hostile",  # the server sent more than a conversation can contain
     "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
 ]
 

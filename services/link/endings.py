@@ -51,6 +51,7 @@ _CAUSES: dict[str, Cause] = {
     "ConnectionResetError": "reset",
     "ConnectionAbortedError": "reset",
     "BrokenPipeError": "reset",
+    "Flood": "hostile",
     "WebSocketTimeoutException": "unreachable",
     "WebSocketException": "garbled",
     "OSError": "unreachable",

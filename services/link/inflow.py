@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shared import messages
+from shared import messages, registry
 
 #: The longest message that is read, bytes. link skips a message longer than messages.MAX_TEXT; a
 #: message longer than this one would have to be held in memory just to skip it.
@@ -19,6 +19,13 @@ FRAMES = 1024
 #: How many bytes may come at once, and how many more each second. A conversation has 0.1 MB/s, and
 #: an hour of speech in one burst is 230 MB.
 BURST, RATE = 256_000_000, 8_000_000
+#: The same for messages. A conversation has about 50 a second. More in one burst than the bus's
+#: queues hold would be lost there.
+MESSAGES, MESSAGE_RATE = registry.Queue.LOSSLESS.value, 500
+#: The same for frames: a proxy may split each message into a few.
+FRAMES_AT_ONCE, FRAME_RATE = 4 * MESSAGES, 4 * MESSAGE_RATE
+#: The same for pings, pongs and closes. Servers ping once in twenty seconds or more.
+PINGS, PING_RATE = 500, 50
 #: The first opcode of the frames that are no part of a message: close, ping, pong.
 CONTROL = 8
 
@@ -27,12 +34,30 @@ class Flood(ConnectionError):
     """Raised when the server sends more than a conversation can contain."""
 
 
+class _Bucket:
+    """An amount that may come at once, and then at a rate."""
+
+    def __init__(self, burst: int, rate: int, what: str, now: float) -> None:
+        self._burst, self._rate, self._what = burst, rate, what
+        self._room = float(burst)
+        self._at = now
+
+    def take(self, amount: int, now: float) -> None:
+        """Count what has come. Raises Flood."""
+        self._room = min(self._room + (now - self._at) * self._rate, self._burst) - amount
+        self._at = now
+        if self._room < 0:
+            raise Flood(f"the server sends more than {self._rate} {self._what} a second")
+
+
 class Inflow:
-    """A count of the data that comes on one connection. Times are s of a clock that only grows."""
+    """A count of what comes on one connection. Times are s of a clock that only grows."""
 
     def __init__(self, now: float) -> None:
-        self._room = float(BURST)
-        self._at = now
+        self._all_bytes = _Bucket(BURST, RATE, "bytes", now)
+        self._messages = _Bucket(MESSAGES, MESSAGE_RATE, "messages", now)
+        self._all_frames = _Bucket(FRAMES_AT_ONCE, FRAME_RATE, "frames", now)
+        self._pings = _Bucket(PINGS, PING_RATE, "pings and pongs", now)
         # of the message that is being read
         self._bytes = self._frames = 0
 
@@ -47,16 +72,17 @@ class Inflow:
         ``last``: the frame is the last one of its message. ``control``: the frame is a close, ping
         or pong, and not part of a message.
         """
-        if not control:
-            self._bytes, self._frames = self._bytes + length, self._frames + 1
-            if self._frames > FRAMES:
-                raise Flood(f"a message in more than {FRAMES} frames")
-            if last:
-                self._bytes = self._frames = 0
-        self._room = min(self._room + (now - self._at) * RATE, BURST) - length
-        self._at = now
-        if self._room < 0:
-            raise Flood(f"more than {RATE} bytes a second")
+        self._all_bytes.take(length, now)
+        if control:
+            self._pings.take(1, now)
+            return
+        self._bytes, self._frames = self._bytes + length, self._frames + 1
+        if self._frames > FRAMES:
+            raise Flood(f"a message in more than {FRAMES} frames")
+        self._all_frames.take(1, now)
+        if last:
+            self._bytes = self._frames = 0
+            self._messages.take(1, now)
 
 
 def limit(connection: Any, clock: Callable[[], float]) -> None:

@@ -44,7 +44,7 @@ class Backoff:
         doubling delays, or longer after a refusal or if the server asked for it, but never longer
         than ``max_ms``.
         """
-        if lasted_s > GOOD_AFTER_S:
+        if lasted_s > GOOD_AFTER_S and ending.cause != "hostile":
             self.worked()
             if ending.cause in AT_ONCE:
                 return int(min(AT_ONCE_MS, self.max_ms) * self.chance.random())

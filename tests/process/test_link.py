@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import re
 import socket
@@ -314,6 +315,31 @@ def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipe
         idle.wait_pings(6)
         assert child.matching(COMPLAINT) == [lost]
         assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize(
+    ("opcode", "data", "what"),
+    [(9, b"", "50 pings"), (servers.TEXT, b'{"type":"x"}', "500 messages")],
+    ids=["pings", "messages"],
+)
+def test_a_flood_ends_the_connection_as_hostile(
+    pipeline: Pipeline, opcode: int, data: bytes, what: str
+) -> None:
+    def floods(connection: Connection) -> None:
+        servers.begin(connection)
+        end = time.monotonic() + PATIENCE_S
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                connection.frame(opcode, data)
+
+    with Server([floods, servers.serve]) as server:
+        child = link(pipeline, server.url)
+        child.wait_line(f"the server sends more than {what} a second|{what} and pongs a second")
+        wait_state(pipeline, "open", lambda s: s.cause == "hostile")
+        if opcode == 9:
+            # Without the flood of messages, no message to the test is lost.
+            assert what in wait_state(pipeline, "waiting").reason
+        assert child.running
 
 
 def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> None:

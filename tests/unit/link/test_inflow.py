@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from services.link.inflow import BURST, FRAMES, LONGEST, RATE, Flood, Inflow
+from services.link.endings import Lost, of_error
+from services.link.inflow import (
+    BURST,
+    FRAMES,
+    FRAMES_AT_ONCE,
+    LONGEST,
+    MESSAGE_RATE,
+    MESSAGES,
+    PING_RATE,
+    PINGS,
+    RATE,
+    Flood,
+    Inflow,
+)
 from shared import messages
 
 pytestmark = pytest.mark.unit
@@ -32,15 +47,16 @@ def test_a_message_in_parts_is_no_longer_than_one_in_one() -> None:
 
 def test_a_message_has_an_end() -> None:
     inflow = Inflow(0)
-    for _ in range(3):
-        for n in range(FRAMES):
+    for turn in range(3):
+        for frame in range(FRAMES):
+            n = turn * FRAMES + frame
             # A ping between the frames of a message is not one of them.
-            inflow.came(0, 0, last=n == FRAMES - 1)
-            inflow.came(0, 0, last=True, control=True)
+            inflow.came(0, n, last=frame == FRAMES - 1)
+            inflow.came(0, n, last=True, control=True)
     for _ in range(FRAMES):
-        inflow.came(0, 0, last=False)
+        inflow.came(0, 1e6, last=False)
     with pytest.raises(Flood, match="in more than"):
-        inflow.came(0, 0, last=False)
+        inflow.came(0, 1e6, last=False)
 
 
 def test_a_burst_is_borne_and_a_flood_is_not() -> None:
@@ -60,7 +76,45 @@ def test_an_hour_of_speech_at_ten_times_its_pace_is_no_flood() -> None:
     inflow = Inflow(0)
     of_a_second = 24000 * 2 * 4 // 3 + 300
     for second in range(3600):
-        inflow.came(of_a_second, second / 10, last=True)
+        for part in range(25):
+            inflow.came(of_a_second // 25, (second + part / 25) / 10, last=True)
+
+
+@pytest.mark.parametrize(
+    ("burst", "rate", "what", "frame"),
+    [
+        (MESSAGES, MESSAGE_RATE, "messages", {"last": True}),
+        (PINGS, PING_RATE, "pings", {"last": True, "control": True}),
+    ],
+)
+def test_many_small_frames_are_a_flood(
+    burst: int, rate: int, what: str, frame: dict[str, bool]
+) -> None:
+    inflow = Inflow(0)
+    for _ in range(burst):
+        inflow.came(10, 0, **frame)
+    # With time there is room again.
+    for n in range(10 * rate):
+        inflow.came(10, 1 + n / rate, **frame)
+    with pytest.raises(Flood, match=f"more than {rate} {what}"):
+        repeat(2 * rate, lambda: inflow.came(10, 11, **frame))
+
+
+def repeat(count: int, call: Callable[[], object]) -> None:
+    for _ in range(count):
+        call()
+
+
+def test_messages_in_many_parts_are_a_flood() -> None:
+    inflow = Inflow(0)
+    for n in range(FRAMES_AT_ONCE):
+        inflow.came(1, 0, last=n % 1000 == 0)
+    with pytest.raises(Flood, match="frames a second"):
+        inflow.came(1, 0, last=True)
+
+
+def test_a_flood_is_hostile() -> None:
+    assert of_error(Flood("too much")) == Lost("hostile", "too much")
 
 
 def test_what_is_skipped_is_less_than_what_is_not_read() -> None:

@@ -1,0 +1,317 @@
+"""What memory, processor time and a barge-in are while Bargein is attacked.
+
+    python -m benchmarks.siege                    # every attack
+    python -m benchmarks.siege --only pings       # one of them
+
+Each attack is made on a conversation of its own, with the emulator and on file devices. A proxy
+makes the server flood; other processes attack the bus. Everything is on loopback, seeded, and ends
+by itself.
+
+    barge-in  from the moment at which the proxy sends ``speech_started`` to the first silent buffer
+              at the speaker, ms: the median and the longest of those that came during the attack
+    memory    the stage that grew most: MB before the attack and at its end
+    CPU       all stages during the attack, % of a core
+    outcome   what link says if it closed the connection, and the bounds that stages counted
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+import soundfile
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from benchmarks.prompter import Prompter
+from harness.soundbench import Pipeline, PipelineError
+from shared import messages, registry
+
+SEED = 15
+#: How long an attack lasts by default, s.
+SECONDS = 20.0
+#: How long a reply is played before it is interrupted, and how long to wait for the silence, s.
+PLAYED_S, PATIENCE_S = 1.0, 10.0
+#: The counters of a health that say that a bound was reached.
+BOUNDS = ("peers_cut", "bad_events", "lost_messages", "oversized")
+
+Flood = Callable[[ServerConnection, random.Random], Awaitable[object]]
+
+
+class Hostile(Prompter):
+    """The proxy, which can also flood the client."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(server)
+        #: When ``speech_started`` was sent to the client, CLOCK_MONOTONIC ns.
+        self.spoke_ns: list[int] = []
+        self._client: ServerConnection | None = None
+
+    async def _serve(self, client: ServerConnection) -> None:
+        self._client = client
+        await super()._serve(client)
+
+    def __exit__(self, *_: object) -> None:
+        # A connection that was flooded may take long to close.
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(2)
+
+    def forwards(self, message: str | bytes) -> None:
+        """Note when ``speech_started`` is sent."""
+        if isinstance(message, str) and '"input_audio_buffer.speech_started"' in message[:200]:
+            self.spoke_ns.append(time.monotonic_ns())
+
+    def flood(self, flood: Flood, until: float) -> None:
+        """Send one part of a flood after the other, on whatever connection is open."""
+
+        async def run() -> None:
+            chance = random.Random(SEED)
+            while time.monotonic() < until:
+                try:
+                    if self._client is not None:
+                        await flood(self._client, chance)
+                except ConnectionClosed:
+                    self._client = None
+                await asyncio.sleep(0.005)
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+
+def created(size: int) -> Flood:
+    """Return a flood of ``response.created`` of this size, about 1 MB/s."""
+
+    async def flood(client: ServerConnection, chance: random.Random) -> None:
+        for _ in range(max(1, 5000 // size)):
+            event = {
+                "type": "response.created",
+                "response": {
+                    "id": f"resp_{chance.getrandbits(64):x}",
+                    "status": "in_progress",
+                    "metadata": {"pad": "x" * max(0, size - 150)},
+                },
+            }
+            await client.send(json.dumps(event))
+
+    return flood
+
+
+async def small(client: ServerConnection, _: random.Random) -> None:
+    """Send small events, 20,000 a second."""
+    for _number in range(100):
+        await client.send('{"type":"rate_limits.updated","event_id":"e"}')
+
+
+async def pings(client: ServerConnection, chance: random.Random) -> None:
+    """Send pings as fast as the connection takes them."""
+    for _ in range(100):
+        await client.ping(chance.randbytes(8))
+
+
+#: A program that subscribes to the endpoint that its first argument names.
+SUBSCRIBER = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.XSUB)
+socket.setsockopt(zmq.SNDHWM, 0)
+socket.connect(sys.argv[1])
+for n in range(int(sys.argv[2])):
+    socket.send(b"\\x01%012d" % n + bytes(int(sys.argv[3])))
+time.sleep(60)
+"""
+#: A program that subscribes to everything and reads nothing.
+DEAF = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.setsockopt(zmq.RCVHWM, 1)
+socket.subscribe(b"")
+socket.connect(sys.argv[1])
+time.sleep(60)
+"""
+
+
+def program(text: str, *arguments: object) -> Callable[[Path], list[list[str]]]:
+    """Return the commands that attack the endpoints of downlink and link."""
+
+    def commands(bus: Path) -> list[list[str]]:
+        return [
+            [sys.executable, "-c", text, f"ipc://{bus}/{name}.ipc", *map(str, arguments)]
+            for name in ("downlink", "link")
+        ]
+
+    return commands
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack: what the server sends, or which programs run, or how many strangers connect."""
+
+    flood: Flood | None = None
+    programs: Callable[[Path], list[list[str]]] | None = None
+    strangers: int = 0
+
+
+ATTACKS = {
+    "none": Attack(),
+    "responses of 400 bytes": Attack(flood=created(400)),
+    "responses of 4 kB": Attack(flood=created(4000)),
+    "small events": Attack(flood=small),
+    "pings": Attack(flood=pings),
+    "300,000 subscriptions": Attack(programs=program(SUBSCRIBER, 300_000, 0)),
+    "subscriptions of 20 MB": Attack(programs=program(SUBSCRIBER, 6, 20_000_000)),
+    "readers that do not read": Attack(programs=program(DEAF)),
+    "1,000 silent connections": Attack(strangers=1000),
+}
+
+
+@dataclass
+class Found:
+    """What was measured."""
+
+    barge_ms: list[float] = field(default_factory=list)
+    missed: int = 0
+    before_mb: float = 0.0
+    after_mb: float = 0.0
+    grown: str = ""
+    cpu: float = 0.0
+    outcome: list[str] = field(default_factory=list)
+
+    def row(self, name: str) -> str:
+        """Return a row of the table."""
+        barge = "none"
+        if self.barge_ms:
+            barge = f"{statistics.median(self.barge_ms):.0f} / {max(self.barge_ms):.0f}"
+        if self.missed:
+            barge += f", {self.missed} not within {PATIENCE_S:g} s"
+        memory = f"{self.grown} {self.before_mb:.0f} → {self.after_mb:.0f}"
+        return f"| {name} | {barge} | {memory} | {self.cpu:.0f} | {'; '.join(self.outcome)} |"
+
+
+@contextmanager
+def strangers(port: int, count: int) -> Iterator[None]:
+    """Hold silent connections to a port."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            with suppress(OSError):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
+        yield
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def measure(attack: Attack, seconds: float, directory: Path) -> Found:
+    """Hold a conversation, attack it, and interrupt it meanwhile."""
+    found = Found()
+    port = free_port()
+    settings: dict[str, object] = {
+        "capture.device": f"file:{directory / 'silence.wav'}",
+        "playback.device": f"file:{directory / 'speaker.wav'}",
+        "session.greeting": "Begin.",
+        "session.turn_detection.silence_duration_ms": 6000,
+    }
+    if attack.strangers:
+        settings["bus.machines"] = f"['tcp://127.0.0.1:{port} link']"
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            Pipeline(stages=(), emulator=["--reply", "tone:60", "--pace", "4"])
+        )
+        proxy = stack.enter_context(Hostile(server.url))
+        run = stack.enter_context(Pipeline(server=proxy.url, settings=settings))
+        stages = {name: psutil.Process(run.pid(name)) for name in registry.STAGES}
+        run.bus.wait_for(messages.Heard, lambda heard: heard.playing)
+        before = {name: one.memory_info().rss / 1e6 for name, one in stages.items()}
+        used = sum(sum(one.cpu_times()[:2]) for one in stages.values())
+        began = time.monotonic()
+        until = began + seconds
+        if attack.flood is not None:
+            proxy.flood(attack.flood, until)
+        for line in attack.programs(run.bus_directory) if attack.programs else []:
+            child = subprocess.Popen(line)
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+        if attack.strangers:
+            stack.enter_context(strangers(port, attack.strangers))
+        while time.monotonic() < until:
+            interrupt(run, proxy, found)
+        lasted = time.monotonic() - began
+        found.cpu = 100 * (sum(sum(o.cpu_times()[:2]) for o in stages.values()) - used) / lasted
+        after = {name: one.memory_info().rss / 1e6 for name, one in stages.items()}
+        found.grown = max(stages, key=lambda name: after[name] - before[name])
+        found.before_mb, found.after_mb = before[found.grown], after[found.grown]
+        found.outcome = outcome(run)
+    return found
+
+
+def interrupt(run: Pipeline, proxy: Hostile, found: Found) -> None:
+    """Let the person speak a while after a reply has begun, and note when the speaker is silent."""
+    time.sleep(PLAYED_S)
+    reports, spoken = len(run.bus.all(messages.FlushReport)), len(proxy.spoke_ns)
+    try:
+        proxy.speak()
+        report = run.bus.wait_for(
+            messages.FlushReport,
+            lambda report: report.cause == "speech_started",
+            after=reports,
+            timeout=PATIENCE_S,
+        )
+        if len(proxy.spoke_ns) > spoken:
+            found.barge_ms.append((report.silent_ns - proxy.spoke_ns[spoken]) / 1e6)
+        proxy.hush()
+    except (PipelineError, ConnectionClosed, AssertionError, TimeoutError):
+        found.missed += 1
+
+
+def outcome(run: Pipeline) -> list[str]:
+    """Return why link closed connections, and which bounds were reached, by stage."""
+    reasons = [
+        f"{state.cause}: {state.reason}"
+        for state in run.bus.all(messages.LinkState)
+        if state.state == "waiting"
+    ]
+    lines = [f"closed {len(reasons)} times ({reasons[0]})"] if reasons else []
+    for name in registry.STAGES:
+        counted = run.bus.all(messages.Health, f"{name}.health")[-1].counters
+        lines += [f"{name} {bound}={counted[bound]}" for bound in BOUNDS if counted.get(bound)]
+    return lines or ["nothing was lost"]
+
+
+def main() -> int:
+    """Run the benchmark; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.siege",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", action="append", choices=list(ATTACKS), metavar="ATTACK")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="length of each attack")
+    arguments = parser.parse_args()
+    print(
+        "| attack | barge-in, ms | memory, MB | CPU, % | outcome |\n| --- | --- | --- | --- | --- |"
+    )
+    for name in arguments.only or ATTACKS:
+        with tempfile.TemporaryDirectory(prefix="bargein-siege-", dir="/tmp") as place:
+            silence = np.zeros(24000 * 300, np.int16)
+            soundfile.write(Path(place) / "silence.wav", silence, 24000)
+            print(measure(ATTACKS[name], arguments.seconds, Path(place)).row(name), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
