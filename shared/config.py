@@ -295,7 +295,7 @@ def resolve(
     if path.exists() or file is not None:
         try:
             given += [
-                (k, v, path.name) for k, v in _flatten(tomllib.loads(path.read_text("utf-8")))
+                (k, v, path.name) for k, v in _flatten(tomllib.loads(path.read_text("utf-8-sig")))
             ]
         except OSError as error:
             errors.append(f"{path}: {error.strerror}: give an existing file with --config")

@@ -162,6 +162,11 @@ def test_what_others_keep_in_the_environment_is_left_alone(file: Path) -> None:
     assert config.resolve(file, environment, []).config == config.Config()
 
 
+def test_a_file_may_begin_with_the_mark_that_editors_on_windows_write(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbf[link]\r\nmodel = "m"\r\n')
+    assert config.resolve(file, {}, []).config.link.model == "m"
+
+
 def test_a_setting_with_a_missing_underscore_is_recognised() -> None:
     assert config.meant_by("BARGEIN_SESSION_VOICE") == "BARGEIN_SESSION__VOICE"
     assert config.meant_by("BARGEIN_SESSION_TURN_DETECTION_TYPE") == (
