@@ -22,8 +22,11 @@ from shared.realtime import session
 from shared.run import run
 from shared.stage import Stage
 
-#: How long uplink waits for downlink's history, which a session gets before everything else.
+#: How long uplink waits for downlink's history, which a session gets right after session.update.
 HISTORY_S = 0.5
+#: How long a report of playback waits for link's state, s. A report that was held can arrive before
+#: link's state, which comes as soon as uplink is connected to link.
+LINK_S = 0.5
 #: How long after the push-to-talk button's release the turn's last frame arrives at the latest.
 CLOSE_S = 0.2
 
@@ -33,20 +36,21 @@ class Uplink:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._session = session.in_force(stage.config)
-        self._wanted = session.wanted(self._session)
-        self._request = messages.SessionRequest(session=0, input_rate=self._session.input_rate)
+        self._settings = session.in_force(stage.config)
+        self._wanted = session.wanted(self._settings)
+        self._request = messages.SessionRequest(session=0, input_rate=self._settings.input_rate)
         self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
-        self._voice_rate = VoiceRate(self._session.input_rate)
+        self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
-        turn_detection = self._session.turn_detection
+        turn_detection = self._settings.turn_detection
         self._interruptions = Interruptions(
             stage,
             self._send,
-            self._answer,
+            self._ask,
+            lambda: self._link.session if self._link is not None and self._open else 0,
             server_cancels=turn_detection.interrupt_response and turn_detection.type != "none",
         )
         self._replay = Replay()
@@ -61,12 +65,12 @@ class Uplink:
         stage.subscribe(messages.Transcript, lambda d: self._interruptions.transcript(d.message))
         stage.subscribe(messages.Flush, lambda d: self._interruptions.flush(d.message))
         stage.subscribe(messages.FlushReport, self._on_flush_report)
-        stage.subscribe(messages.Heard, self._on_heard)
+        stage.subscribe(messages.Heard, lambda d: self._interruptions.heard(d.message))
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.SessionRequest, self._on_session_request)
         stage.state = "waiting for link"
-        asked = (self._session.voice, turn_detection.type)
+        asked = (self._settings.voice, turn_detection.type)
         stage.log.info("voice %s, turn detection %s; waiting for link to open", *asked)
         advice.warn(stage.config, stage.log.warning)
 
@@ -88,7 +92,7 @@ class Uplink:
             self._talk.begin_session()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         # An uplink that is restarted during a conversation must not greet again.
-        self._greet = bool(self._session.greeting) and link.sent == 0
+        self._greet = bool(self._settings.greeting) and link.sent == 0
         self._replay.begin_session(link.session)
         if self._replay.turns is not None:
             self._begin(link.session)
@@ -118,7 +122,7 @@ class Uplink:
         ready = request.session == self._ready_session
         if request.resume and ready and self._resumed_session != request.session:
             self._resumed_session = request.session
-            self._send(requests.resume(self._session.instructions, request.resume))
+            self._send(requests.resume(self._settings.instructions, request.resume))
             self._stage.counters["answers_resumed"] += 1
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
 
@@ -143,7 +147,7 @@ class Uplink:
         self._ready_session = session
         self._restore()
         if self._greet and not self._replay.conversation_begun:
-            self._send(requests.greet(self._session.greeting))
+            self._send(requests.greet(self._settings.greeting))
         again = self._mic.begin_session(session, time.monotonic_ns())
         for chunk in again:
             self._send(requests.append(self._voice_rate.convert(chunk)))
@@ -155,15 +159,15 @@ class Uplink:
         if self._talk is not None:
             self._talk.begin_session(samples)
         self._resume()
-        self._ask()
+        self._ask_in_time()
 
     def _restore(self) -> None:
         events = self._replay.send()
         for event in events:
             self._send(event)
         if events:
-            self._stage.counters["items_restored"] += len(events)
-            self._stage.log.info("put the conversation so far back: %d events", len(events))
+            self._stage.counters["restore_events"] += len(events)
+            self._stage.log.info("restored the conversation: %d events", len(events))
 
     def _send(self, event: bytes, expires_ns: int = 0) -> None:
         if self._link is None or not self._open:
@@ -226,15 +230,10 @@ class Uplink:
         self._mic.reply_state(delivery.message)
         self._interruptions.reply_state(delivery.message)
 
-    def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
-        self._interruptions.heard(
-            delivery.message, lambda: self._link.session if self._link and self._open else 0
-        )
-
     def _on_flush_report(self, delivery: Delivery[messages.FlushReport]) -> None:
         if self._link is None:
             # The report was held for this uplink, and arrived before link's state.
-            self._stage.after(HISTORY_S, lambda: self._on_flush_report(delivery))
+            self._stage.after(LINK_S, lambda: self._on_flush_report(delivery))
         else:
             self._interruptions.report(delivery.message)
 
@@ -251,7 +250,7 @@ class Uplink:
         for item_id in self._wishes.to_delete():
             self._stage.counters["scraps"] += 1
             self._send(requests.delete(item_id))
-        self._ask()
+        self._ask_in_time()
 
     def _move_button(
         self, talk: Talk, decision: messages.TurnDecision, published_ns: int, *, known: bool
@@ -267,14 +266,14 @@ class Uplink:
             talk.release(decision.talk_ns or published_ns)
             self._stage.after(CLOSE_S, self._close_turn)
 
-    def _ask(self) -> None:
+    def _ask_in_time(self) -> None:
         """Ask for the response that is wanted, after REPORT_S at the latest."""
         if (wanted := self._wishes.wanted()) is not None:
-            self._answer()
+            self._ask()
             # The report of a flush that this uplink has not seen may never come.
-            self._stage.after(REPORT_S, lambda: self._answer(wanted.answer))
+            self._stage.after(REPORT_S, lambda: self._ask(wanted.answer))
 
-    def _answer(self, overdue: int = 0) -> None:
+    def _ask(self, overdue: int = 0) -> None:
         """Ask for the response that is wanted, once the server knows how far the last was heard.
 
         ``overdue``: the number of a response that is asked for without waiting any longer.
@@ -285,7 +284,7 @@ class Uplink:
             return
         told = not decision.after or self._interruptions.reported(decision.after)
         if told or decision.answer == overdue:
-            self._wishes.answered(decision.answer)
+            self._wishes.asked(decision.answer)
             self._send(requests.respond())
 
 

@@ -38,8 +38,9 @@ class Owner(Protocol):
 class Interruptions:
     """Tells the server once about each interruption.
 
-    ``send`` sends a request to the server. ``told`` is called when the server knows how much was
-    heard at a flush. ``server_cancels``: see ``Reports``.
+    ``send`` sends a request to the server, and ``open_session`` returns the session that gets the
+    request, 0 if none is open. ``told`` is called when the server knows how much was heard at a
+    flush. ``server_cancels``: see ``Reports``.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Interruptions:
         stage: Owner,
         send: Callable[[bytes], None],
         told: Callable[[], None],
+        open_session: Callable[[], int],
         *,
         server_cancels: bool,
     ) -> None:
         self._stage = stage
         self._send = send
         self._told = told
+        self._open_session = open_session
         self._reports = Reports(server_cancels=server_cancels)
         self._flushes = Flushes()
         self._playback_known = False  # whether playback has reported how far anything was heard
@@ -64,25 +67,25 @@ class Interruptions:
     def reply_state(self, state: messages.ReplyState) -> None:
         """Take what the server confirmed, and delete items that no flush ends."""
         for request in self._reports.reply_state(state):
-            self._send(request)
+            self._send_to(state.session, request)
 
     def flush(self, flush: messages.Flush) -> None:
         """Cancel the responses that the server does not cancel, and wait for playback's report."""
         cancelled = self._reports.cancels(flush)
         for response_id in cancelled:
-            self._send(requests.cancel(response_id))
+            self._send_to(flush.session, requests.cancel(response_id))
         if self._flushes.add(flush, cancelled):
             self._stage.after(REPORT_S, lambda: self._give_up(flush.generation))
         if overdue := self._flushes.overdue():
             self._give_up(overdue)
 
-    def heard(self, heard: messages.Heard, session: Callable[[], int]) -> None:
-        """Take how far items were heard. ``session`` returns the open session, or 0."""
+    def heard(self, heard: messages.Heard) -> None:
+        """Take how far items were heard."""
         self._reports.heard(heard)
         if not self._playback_known:
             # The uplink before this one may have died before it reported an interruption.
             self._playback_known = True
-            self._stage.after(REPORT_S, lambda: self._report_unreported(heard, session()))
+            self._stage.after(REPORT_S, lambda: self._report_unreported(heard))
 
     def report(self, flush_report: messages.FlushReport) -> None:
         """Tell the server how far the items of a flush were heard, and publish the record, once."""
@@ -91,7 +94,9 @@ class Interruptions:
         waiting = self._flushes.report(flush_report.generation)
         cancelled = waiting.cancelled if waiting else []
         counted = waiting.counted if waiting else set()
-        sent, record = self._reports.flush_report(flush_report, cancelled, counted)
+        sent, record = self._reports.flush_report(
+            flush_report, cancelled, counted, self._open_session()
+        )
         for request in sent:
             self._send(request)
         self._told()
@@ -113,7 +118,13 @@ class Interruptions:
             )
             self.report(self._reports.unanswered(flush))
 
-    def _report_unreported(self, heard: messages.Heard, session: int) -> None:
+    def _send_to(self, session: int, request: bytes) -> None:
+        """Send a request if this session is open: no other one has the item or the response."""
+        if session == self._open_session():
+            self._send(request)
+
+    def _report_unreported(self, heard: messages.Heard) -> None:
+        session = self._open_session()
         unreported = self._reports.unreported(heard, session) if session else None
         if unreported is not None:
             self.report(unreported)

@@ -34,26 +34,29 @@ class Microphone:
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_samples = 0
         self._sent = 0  # samples that the session got
-        self._sent_ns = 0  # when the last of them were captured
+        self._captured_ns = 0  # when the last of them were captured
         self._session = 0
         self._speaking = False  # whether the session's server hears the person
         self._turn = -1  # where the turn begins that is under way, samples; -1: there is none
         self._stream = self._next = 0
 
     def missing_before(self, frame: messages.MicClean) -> int:
-        """Return how many samples of the frame's stream should have come before the frame."""
+        """Return how many samples are missing between a frame and the frame before it.
+
+        A frame of another stream has none before it, so nothing is missing there.
+        """
         gap = frame.position - self._next if frame.stream == self._stream else 0
         samples = len(frame.payload) // pcm.SAMPLE_BYTES
         self._stream, self._next = frame.stream, frame.position + samples
         return max(0, gap)
 
-    def keep(self, captured: bytes, sent_ns: int = 0) -> None:
-        """Keep audio, s16le. ``sent_ns``: when it was captured, if it was sent; else 0."""
+    def keep(self, captured: bytes, captured_ns: int = 0) -> None:
+        """Keep audio, s16le. ``captured_ns``: when it was captured; 0: it was not sent."""
         samples = len(captured) // pcm.SAMPLE_BYTES
         self._kept.append((self._sent, captured))
         self._kept_samples += samples
-        if sent_ns:
-            self._sent, self._sent_ns = self._sent + samples, sent_ns
+        if captured_ns:
+            self._sent, self._captured_ns = self._sent + samples, captured_ns
         while self._kept_samples > KEPT:
             self._kept_samples -= len(self._kept.popleft()[1]) // pcm.SAMPLE_BYTES
 
@@ -79,7 +82,7 @@ class Microphone:
         """Begin with a new session. Return the audio of a turn that it has to hear first."""
         self._session = session
         again: list[bytes] = []
-        if self._turn >= 0 and now_ns - self._sent_ns <= self._max_age_ns:
+        if self._turn >= 0 and now_ns - self._captured_ns <= self._max_age_ns:
             again = [
                 captured
                 for place, captured in self._kept
@@ -89,6 +92,6 @@ class Microphone:
         self._kept_samples = self._sent = 0
         self._turn = 0 if again else -1
         for captured in again:
-            self.keep(captured, self._sent_ns)
+            self.keep(captured, self._captured_ns)
         whole, size = b"".join(again), CHUNK * pcm.SAMPLE_BYTES
         return [whole[at : at + size] for at in range(0, len(whole), size)]

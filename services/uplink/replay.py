@@ -1,7 +1,7 @@
 """What a session lacks of the conversation, and the requests that put it there. Pure.
 
-A new session knows nothing. Each turn has one id of its own in every session that it is put into.
-So if an uplink dies and the next one sends a turn again, the server refuses the second one.
+A new session knows nothing of the conversation. A turn has the same new id in every session. So if
+an uplink dies, and the next one sends a turn again, the server refuses the copy.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Replay:
                 if has:
                     out.append(requests.delete(has))
                 if wants:
-                    # Without a turn behind it, the turn goes to the end and names no other turn:
+                    # Without a turn after it, the turn goes to the end and names no other turn:
                     # if the server refuses one turn, it still takes the ones after that.
                     out.append(requests.create(turn, previous if at < last else ""))
                 self._sent[turn.item_id] = wants

@@ -86,7 +86,9 @@ class Reports:
         items = [
             item
             for item in heard.items
-            if item.cut and not item.whole and self._is_open((item.item_id, item.content_index))
+            if item.cut
+            and not item.whole
+            and self._is_unreported((item.item_id, item.content_index))
         ]
         if not items:
             return None
@@ -121,20 +123,25 @@ class Reports:
         flush_report: messages.FlushReport,
         cancelled: Sequence[str] = (),
         counted: Container[_Key] | None = None,
+        open_session: int | None = None,
     ) -> tuple[list[bytes], messages.Interruption]:
         """Return the requests for a flush that playback reported, and the record of the flush.
 
         ``counted``: the items of which downlink knows how much came; None: all. Another downlink
-        began the other items, so they may be longer than anybody knows.
+        began the other items, so they may be longer than anybody knows. ``open_session``: the
+        session that gets the requests; None: the report's. A report can come after link has opened
+        another session, which has none of the items.
         """
+        if open_session is None:
+            open_session = flush_report.session
         sent: list[bytes] = []
         reports: list[messages.Report] = []
         # A server that cancels by itself sends nothing more of an item after it heard speech.
         final = flush_report.cause == "speech_started" and self._server_cancels
         for item in flush_report.items:
             key = (item.item_id, item.content_index)
-            if self._sessions.get(key, flush_report.session) != flush_report.session:
-                # The item is an older session's. The open session has its words as text, which
+            if self._sessions.get(key, flush_report.session) != open_session:
+                # The item is another session's. The open session has its words as text, which
                 # are corrected with the next history.
                 self._mark_reported(key)
             report = self._report(
@@ -177,7 +184,7 @@ class Reports:
         while len(self._reported) > REMEMBERED:
             self._reported.popitem(last=False)
 
-    def _is_open(self, key: _Key) -> bool:
+    def _is_unreported(self, key: _Key) -> bool:
         return key in self._sessions and key not in self._reported
 
 

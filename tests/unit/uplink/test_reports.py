@@ -453,3 +453,15 @@ def test_memory_is_bounded() -> None:
         )
     assert len(reports._reported) == len(reports._heard) == REMEMBERED
     assert len(reports._texts) == REMEMBERED_TEXTS
+
+
+def test_a_report_that_comes_after_another_session_has_opened_asks_for_nothing() -> None:
+    reports = Reports(server_cancels=True)
+    reports.reply_state(state(messages.ItemState("resp_1", "item_1", 0, SECOND, False, False)))
+    cut = flush_report(item(SECOND // 2, SECOND, done=False))
+    sent, record = reports.flush_report(cut, open_session=4)
+    assert sent == []
+    [report] = record.reports
+    assert (report.action, report.heard_ms) == ("none", 500)
+    # nor does a later flush ask for anything about the item
+    assert reports.flush_report(flush_report(item(SECOND // 2, SECOND), generation=3))[0] == []

@@ -34,7 +34,7 @@ def test_each_response_is_asked_for_once() -> None:
     first = decision(answer=3)
     assert wishes.update(first) == decision()
     assert wishes.wanted() is first
-    wishes.answered(3)
+    wishes.asked(3)
     assert wishes.wanted() is None
     wishes.update(decision(answer=4))
     assert wishes.wanted() is not None
