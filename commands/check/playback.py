@@ -36,7 +36,7 @@ STEP_S = 0.2
 LEAST_STEP = RATE // 20
 #: A speaker's clock may differ from the machine's by this share over the whole check.
 PACE = 0.2
-#: A fade that ends in a sample of zero cannot be told from the silence behind it, samples.
+#: A fade that ends in a sample of zero cannot be told from the silence after it, samples.
 UNSEEN = 1
 CHUNK = 4800  # samples: 0.2 s
 
@@ -470,9 +470,9 @@ class Playback(Check):
         since = self.bench.now
         item = self._item(0.8)
         size = len(item.pcm)
-        before, behind = size // 4, size // 2
+        before, after = size // 4, size // 2
         self._chunk(item, 0, before)
-        self._chunk(item, behind, size, last=True)
+        self._chunk(item, after, size, last=True)
         self._wait_sound(item, since, 1)
         self._quiet(item, self.bench.now)
         flush = self._flush(item)

@@ -85,7 +85,7 @@ class Downlink:
         self._stage.publish(flush)
         self._numbers.reached(flush.generation)
         self._history.flushed(flush)
-        if event_ns:
+        if cause != "abandoned":
             self._decisions.flushed(flush.generation, time.monotonic_ns())
         self._stage.counters["flushes"] += 1
         self.publish_state()
@@ -123,7 +123,7 @@ class Downlink:
             self._stage.after((due_ns - now_ns) / 1e9, self._on_decision_due)
 
     def weigh(self) -> None:
-        """Decide what the assistant's state, or time alone, allows to decide by now."""
+        """Decide what can be decided by now, from the assistant's state and the time."""
         replies = self._replies
         self.decided(
             self._decisions.assistant(
@@ -267,7 +267,7 @@ class Downlink:
 
 def main() -> int:
     """Run the stage."""
-    return run("downlink", Downlink, "Replies server events into audio, transcripts and flushes.")
+    return run("downlink", Downlink, "Turns server events into audio, transcripts and flushes.")
 
 
 if __name__ == "__main__":

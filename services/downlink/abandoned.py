@@ -1,8 +1,9 @@
 """When the rest of a reply that is over counts as abandoned: nobody will hear it any more. Pure.
 
-A stage that dies takes audio with it. Then a reply goes on behind a hole, or ends before its end.
-If the person interrupts it, the server is told how much was heard. If nobody interrupts, the server
-would take the whole reply for heard; downlink then flushes, with the cause "abandoned".
+A stage that dies takes audio with it. Then a part of the reply is missing, in its middle or at its
+end. If the person interrupts the reply, the server is told how much was heard. If nobody interrupts
+it, the server would take the whole reply for heard; downlink then flushes, with the cause
+"abandoned".
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Set as AbstractSet
 
 #: Quiet time after which no audio can still be on its way to the speaker.
 QUIET_NS = 2_000_000_000
-#: Playback publishes the playhead every second. After a longer silence playback was stopped, and
-#: publishes before it has read what waits for it: its first words are not believed.
+#: Playback publishes the playhead every second. A playback that was stopped for longer publishes
+#: the playhead before it has read the audio that waits for it, so that report does not count.
 MAX_SILENCE_NS = 1_500_000_000
 #: How many abandoned items are remembered, so that each is reported once.
 MAX_REMEMBERED = 256
@@ -26,8 +27,8 @@ class Abandoned:
     """Says when the rest of some items is abandoned, once for each item."""
 
     def __init__(self) -> None:
-        # The items that were unfinished at the last look, since when they have been, and when the
-        # last look was.
+        # The items that were unfinished at the last call of `look`, since when the same items have
+        # been unfinished, and when `look` was last called; ns.
         self._unfinished: AbstractSet[Key] = frozenset()
         self._since_ns = self._looked_ns = 0
         self._reported: OrderedDict[Key, None] = OrderedDict()

@@ -23,7 +23,7 @@ class Actions(Protocol):
         """Follow the decisions: flush if they interrupt, and publish them if they changed."""
 
     def weigh(self) -> None:
-        """Decide what the assistant's state allows to decide by now."""
+        """Decide what can be decided by now, from the assistant's state and the time."""
 
     def session_expires(self, at_s: int) -> None:
         """Note when the server ends the session, in seconds since 1970."""

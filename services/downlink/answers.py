@@ -25,17 +25,18 @@ class Answers:
     def __init__(self, first: int, *, enabled: bool) -> None:
         self.enabled = enabled
         self._last_number = first
-        # A committed turn has no answer yet, and no request is under way for it.
+        # Whether a committed turn has no answer yet, and no request is under way for it.
         self._wanted = False
         # The number of the request that is under way, 0 if none is, and when it was made.
         self._requested = 0
         self._requested_ns = 0
-        # The response that was asked for is already interrupted: flush it as soon as it exists.
+        # Whether the response that was asked for is interrupted before it exists: it is flushed as
+        # soon as it begins.
         self._doomed = False
-        # A response of the conversation is under way, as far as downlink knows.
+        # Whether a response of the conversation is under way, as far as downlink knows.
         self._active = False
-        # The server refused a request because of a response that downlink does not know of.
-        # Nothing is asked for until that response is done, or until this time.
+        # The server refused a request because of a response that downlink does not know of. Until
+        # this time (ns), or until that response is done, nothing is asked for. 0: nothing blocks.
         self._blocked_until_ns = 0
         self._flushed_generation = self._flushed_ns = 0
 

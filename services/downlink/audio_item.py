@@ -33,7 +33,9 @@ class AudioItem:
     content_index: int
     out_of_band: bool
     late: bool = False  # the item began after its response was interrupted
-    received: int = 0  # samples that came from the server
+    #: Where the next sample belongs in the item, samples: starts at 0, at what playback has of the
+    #: item, or at 1 if nobody knows.
+    received: int = 0
     #: The audio before the first delta that this process read went to an earlier downlink, and
     #: playback has none of it: nobody knows how much it was.
     beginning_missing: bool = False

@@ -87,12 +87,15 @@ class Decisions:
     # what vad, the assistant and the person do
 
     def vad_reported(self, report: messages.Speech, now_ns: int) -> bool:
-        """Take vad's report that the person speaks, or no longer speaks."""
+        """Take vad's report that the person speaks, or no longer speaks.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.vad_reported(report, now_ns)
         return self.weigh(now_ns)
 
     def assistant(self, *, playing: bool, generating: bool, active: bool, now_ns: int) -> bool:
-        """Take what the assistant does.
+        """Take what the assistant does. Return whether the assistant is interrupted.
 
         ``playing``: the person hears a reply. ``generating``: a response that was not interrupted
         is under way. ``active``: any response of the conversation is under way, so that the server
@@ -103,7 +106,10 @@ class Decisions:
         return self.weigh(now_ns)
 
     def set_button(self, *, pressed: bool, at_ns: int) -> bool:
-        """Take a press or a release of the push-to-talk button. A press interrupts."""
+        """Take a press or a release of the push-to-talk button.
+
+        Return whether the assistant is interrupted: a press interrupts.
+        """
         self._button = Button(pressed, at_ns)
         if pressed:
             # The person goes on: the answer to the next turn answers the earlier ones too.
@@ -124,42 +130,66 @@ class Decisions:
     # what the server reports
 
     def speech_started(self, event: events.SpeechStarted, now_ns: int) -> bool:
-        """The server heard the start of a turn."""
+        """Note that the server heard the start of a turn.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.speech_started(event, now_ns)
         return self.weigh(now_ns)
 
     def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> bool:
-        """The server heard the end of a turn."""
+        """Note that the server heard the end of a turn.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.speech_stopped(event, now_ns)
         return self.weigh(now_ns)
 
     def silence_timed_out(self, event: events.TimeoutTriggered, now_ns: int) -> bool:
-        """The server makes a turn of a silence, and answers it by itself."""
+        """Note that the server makes a turn of a silence, and answers it by itself.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.silence_timed_out(event)
         return self.weigh(now_ns)
 
     def committed(self, event: events.Committed, now_ns: int) -> bool:
-        """A turn is in the conversation."""
+        """Note that a turn is in the conversation.
+
+        Return whether the assistant is interrupted.
+        """
         return self._log.committed(event, now_ns) and self.weigh(now_ns)
 
     def words_added(self, event: events.UserTranscriptDelta, now_ns: int) -> bool:
-        """The server transcribed more words of a turn."""
+        """Note that the server transcribed more words of a turn.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.add_words(event)
         return self.weigh(now_ns)
 
     def words_final(self, item_id: str, text: str, now_ns: int) -> bool:
-        """The server transcribed all words of a turn, or failed to: then there are none."""
+        """Note all words of a turn; ``text`` is empty if the server failed to transcribe it.
+
+        Return whether the assistant is interrupted.
+        """
         self._log.set_words(item_id, text)
         self._wait.transcript_came()
         return self.weigh(now_ns)
 
     def item_deleted(self, event: events.ItemDeleted, now_ns: int) -> bool:
-        """The server deleted an item."""
+        """Note that the server deleted an item.
+
+        Return whether the assistant is interrupted.
+        """
         self._unwanted.pop(event.item_id, None)
         return self.weigh(now_ns)
 
     def response_created(self, *, out_of_band: bool, now_ns: int) -> bool:
-        """A response began. Responses outside the conversation change nothing."""
+        """Note that a response began. Responses outside the conversation change nothing.
+
+        Return whether the assistant is interrupted.
+        """
         if out_of_band:
             return False
         for turn in self._log.committed_turns():
@@ -172,12 +202,18 @@ class Decisions:
         return self.weigh(now_ns)
 
     def response_done(self, now_ns: int) -> bool:
-        """A response ended, in or outside the conversation."""
+        """Note that a response ended, in or outside the conversation.
+
+        Return whether the assistant is interrupted.
+        """
         self._answers.response_done()
         return self.weigh(now_ns)
 
     def error(self, event: events.ErrorEvent, now_ns: int) -> bool:
-        """The server reported an error."""
+        """Note that the server reported an error.
+
+        Return whether the assistant is interrupted.
+        """
         return self._answers.refused(event.error, now_ns) and self.weigh(now_ns)
 
     # what is decided

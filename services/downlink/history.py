@@ -174,14 +174,14 @@ class History:
         self._trim()
         turns = [entry.turn() for entry in self._items.values()]
         calls: set[str] = set()
-        told: list[messages.HistoryTurn] = []
+        listed: list[messages.HistoryTurn] = []
         for turn in turns:
             if turn.kind == "function_call" and turn.told:
                 calls.add(turn.call_id)
             if turn.kind != "function_call_output" or turn.call_id in calls:
-                told.append(turn)
+                listed.append(turn)
                 _remember(self._published, turn.new_id, turn.item_id, 2 * MAX_TURNS)
-        return told
+        return listed
 
     # helpers
 
@@ -222,13 +222,13 @@ class History:
         self._items[entry.item_id] = entry
         if previous is None:
             return
-        found = behind = False
+        found = after = False
         for name, known in list(self._items.items())[:-1]:
             here = known.session == self.session
             # Items between the two that the session does not have, because nothing of them was
             # heard, stay before the new one.
-            if found and (here or behind):
-                behind = True
+            if found and (here or after):
+                after = True
                 self._items.move_to_end(name)
             elif here and known.held_as == previous:
                 found = True

@@ -13,17 +13,20 @@ from services.downlink.floor import Floor
 from services.downlink.speech import (
     MS,
     SERVER_LAG_NS,
-    Speech,
     SpeechLog,
     SpeechOutcome,
     Turn,
     TurnOutcome,
+    Utterance,
 )
 from shared.config import Config
 
 
 class Judge:
-    """Decides the outcome of each piece of speech and of each turn, or when it will be decided."""
+    """Decides the outcome of each piece of speech and of each turn.
+
+    What cannot be decided yet is decided at one of the ``deadlines_ns``, or at the next report.
+    """
 
     def __init__(self, config: Config, log: SpeechLog, floor: Floor) -> None:
         rules = config.interruption
@@ -71,7 +74,7 @@ class Judge:
 
     # helpers
 
-    def _speech_outcome(self, speech: Speech, now_ns: int) -> SpeechOutcome | None:
+    def _speech_outcome(self, speech: Utterance, now_ns: int) -> SpeechOutcome | None:
         """Return the outcome of a piece of speech, or None if it cannot be decided yet."""
         floor = self._floor
         until_ns = speech.certain_until_ns(now_ns)
@@ -104,15 +107,18 @@ class Judge:
         """Return the outcome of speech that is meant for the assistant."""
         return SpeechOutcome.INTERRUPT if self._floor.held else SpeechOutcome.TURN
 
-    def _earlier_ns(self, speech: Speech) -> int:
+    def _earlier_ns(self, speech: Utterance) -> int:
         """Return how long the earlier pieces of the same sentence went on over the reply."""
         return sum(
             max(0, piece.end_ns - max(piece.onset_ns, self._floor.taken_ns))
             for piece in self._log.earlier_pieces(speech)
         )
 
-    def _outcome_so_far(self, speech: Speech) -> SpeechOutcome | None:
-        """Return TURN for undecided speech if the assistant is silent, and was at its onset."""
+    def _outcome_so_far(self, speech: Utterance) -> SpeechOutcome | None:
+        """Return TURN for undecided speech that began while the assistant did not have the floor.
+
+        Return None if the assistant has the floor, or had it when the speech began.
+        """
         silent = not self._floor.held and self._floor.left_ns <= speech.onset_ns
         return SpeechOutcome.TURN if silent else None
 

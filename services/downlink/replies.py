@@ -60,7 +60,10 @@ class Replies:
         return ended
 
     def heard(self, heard: messages.Heard) -> list[messages.Message]:
-        """Take playback's report of the playhead. Later flushes do not list items heard whole."""
+        """Take playback's report of the playhead. Return the transcripts of items heard whole.
+
+        Later flushes do not list these items.
+        """
         if heard.generation < messages.LAST_GENERATION:
             self.generation = max(self.generation, heard.generation)
         # A report of an older generation was sent before playback read the flush: what plays there
@@ -162,7 +165,7 @@ class Replies:
         return ended
 
     def words_added(self, item_id: str, role: Role, delta: str) -> list[messages.Message]:
-        """Add words to an item's transcript, and return the transcript."""
+        """Add words to an item's transcript. Return the transcript, or [] if it is too long."""
         received = max(
             (i.received for i in self._items.values() if i.item_id == item_id), default=0
         )

@@ -17,7 +17,9 @@ from shared.config import Config
 
 MS = 1_000_000
 #: The server reports the start of speech at most this much later than the speech began: the time
-#: of its own detection, plus the network.
+#: of its own detection, plus a slow network (an upper limit, which was not measured). vad's reports
+#: count as late by at most this time as well: after a stop that was longer than that, nobody knows
+#: how late the next report will be.
 SERVER_LAG_NS = 800 * MS
 #: vad reports every second whether somebody speaks. A vad that was silent for three of these
 #: reports is gone, and the speech that it reported last is taken for ended.
@@ -51,11 +53,11 @@ class TurnOutcome(enum.Enum):
 
 
 @dataclass(eq=False)
-class Speech:
+class Utterance:
     """One piece of speech without a pause, as one detector (vad or the server's) heard it."""
 
     onset_ns: int
-    #: A detector calls its input speech for this long after the speech ended.
+    #: How long the detector still reports speech after the speech has ended, ns.
     hangover_ns: int
     #: When the speech ended; 0 while it goes on.
     end_ns: int = 0
@@ -88,7 +90,7 @@ class Turn:
     #: When the server reported the start of the turn.
     started_ns: int
     #: The server's account of the speech in the turn.
-    server_speech: Speech
+    server_speech: Utterance
     #: Where the turn begins in the session's input audio, prefix padding included.
     start_ms: int = 0
     #: When the server reported the end of the turn, and the commit; 0 before that.
@@ -119,7 +121,7 @@ class SpeechLog:
         self._pause_ns = min(silence_ms, PAUSE_MS) * MS
         # Speech that begins this shortly before the server ends a turn belongs to the next turn.
         self._edge_ns = silence_ms * MS // 2 if server_vad else SEMANTIC_EDGE_MS * MS
-        self._local: deque[Speech] = deque(maxlen=MAX_LOCAL)
+        self._local: deque[Utterance] = deque(maxlen=MAX_LOCAL)
         self._vad_reported_ns = 0
         self._turns: OrderedDict[str, Turn] = OrderedDict()
         # The item that the server made of a silence. The server answers that item by itself.
@@ -140,7 +142,7 @@ class SpeechLog:
                 last.end_ns = report.at_ns
             # If the report of the onset is late, the report of the end will be as late.
             late_ns = min(max(0, now_ns - report.at_ns), SERVER_LAG_NS)
-            last = Speech(report.at_ns, self._vad_silence_ns + late_ns)
+            last = Utterance(report.at_ns, self._vad_silence_ns + late_ns)
             self._local.append(last)
         elif not report.speaking and last is not None and not last.ended:
             last.end_after(report.at_ns)
@@ -158,7 +160,7 @@ class SpeechLog:
 
     def speech_started(self, event: events.SpeechStarted, now_ns: int) -> None:
         """Record that the server heard the start of a turn."""
-        account = Speech(now_ns, self._server_silence_ms * MS, local=False)
+        account = Utterance(now_ns, self._server_silence_ms * MS, local=False)
         self._remember(Turn(event.item_id, now_ns, account, event.audio_start_ms or 0))
 
     def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> None:
@@ -202,7 +204,7 @@ class SpeechLog:
 
     # questions
 
-    def undecided_speech(self) -> list[Speech]:
+    def undecided_speech(self) -> list[Utterance]:
         """Return the speech without an outcome: vad's, and the server's where vad heard nothing."""
         heard_by_server = [
             turn.server_speech
@@ -227,15 +229,15 @@ class SpeechLog:
         """Yield the committed turns that are not answered, oldest first."""
         return (turn for turn in self.committed_turns() if not turn.answered)
 
-    def speech_in(self, turn: Turn) -> list[Speech]:
+    def speech_in(self, turn: Turn) -> list[Utterance]:
         """Return the speech by which a turn is judged: vad's, or else the server's account."""
         return self._local_speech_in(turn) or [turn.server_speech]
 
-    def turn_with(self, speech: Speech) -> Turn | None:
+    def turn_with(self, speech: Utterance) -> Turn | None:
         """Return the turn that contains a piece of speech, if the server has reported one."""
         return next((t for t in self._turns.values() if speech in self.speech_in(t)), None)
 
-    def earlier_pieces(self, speech: Speech) -> list[Speech]:
+    def earlier_pieces(self, speech: Utterance) -> list[Utterance]:
         """Return the pieces of the same sentence before ``speech``, the latest first.
 
         Over a loudspeaker the echo canceller leaves only the part of a voice that is louder than
@@ -244,7 +246,7 @@ class SpeechLog:
         if not speech.local:
             # The server's account of a turn covers the whole sentence.
             return []
-        pieces: list[Speech] = []
+        pieces: list[Utterance] = []
         onset_ns = speech.onset_ns
         before = [s for s in self._local if s.ended and s.end_ns <= onset_ns]
         for piece in reversed(before):
@@ -256,7 +258,7 @@ class SpeechLog:
 
     # helpers
 
-    def _local_speech_in(self, turn: Turn) -> list[Speech]:
+    def _local_speech_in(self, turn: Turn) -> list[Utterance]:
         """Return the pieces of speech that vad heard between the end of the turn before and the end
         of this turn.
         """
@@ -281,7 +283,7 @@ class SpeechLog:
         """Return a turn. An unknown turn began before this process did, or without speech."""
         turn = self._turns.get(item_id)
         if turn is None:
-            account = Speech(now_ns, 0, now_ns, local=False, outcome=SpeechOutcome.TURN)
+            account = Utterance(now_ns, 0, now_ns, local=False, outcome=SpeechOutcome.TURN)
             turn = self._remember(Turn(item_id, now_ns, account))
         return turn
 

@@ -59,9 +59,9 @@ class Transcripts:
         if not transcript.startswith(text.text):
             # An earlier downlink read the first words. If the words that came here are the last
             # ones, their marks move along with them; otherwise their place is unknown.
-            behind = len(transcript) - len(text.text)
+            before = len(transcript) - len(text.text)
             ends = transcript.endswith(text.text)
-            text.marks = [messages.Mark(k.chars + behind, k.samples) for k in text.marks if ends]
+            text.marks = [messages.Mark(k.chars + before, k.samples) for k in text.marks if ends]
         text.text, text.final = transcript[:MAX_TRANSCRIPT], True
 
     def message(

@@ -80,7 +80,7 @@ class Output:
 
     def cut(self, spared: str) -> None:
         """Fade out and drop the audio of all items that a flush ends (see `Track.survives`)."""
-        # While a fade is still to be given, nothing behind it has begun, and needs no fade.
+        # While a fade is still to be given, nothing after it has begun, and needs no fade.
         begun = self._running and bool(self._queue) and not self._tail
         if begun and not self._queue[0].track.survives(spared):
             self._tail = self._take_fade()
