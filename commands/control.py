@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-import threading
 import time
-
-import zmq
 
 from commands import description
 from shared import bus, config, messages, registry
@@ -69,9 +66,7 @@ def main() -> int:
         return 1
     finally:
         publisher.close()
-        sent = threading.Thread(target=zmq.Context.instance().term, daemon=True)
-        sent.start()
-        sent.join(LINGER_S)
+        bus.wait_until_sent(LINGER_S)
 
 
 if __name__ == "__main__":

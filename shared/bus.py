@@ -8,6 +8,7 @@ are there, and sends.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -340,6 +341,16 @@ class Publisher:
         for socket in self._sockets.values():
             socket.close()
         self._sockets.clear()
+
+
+def wait_until_sent(seconds: float) -> None:
+    """Wait until closed publishers have sent everything, at most so long.
+
+    The process can use no socket afterwards: call this at its end.
+    """
+    waiting = threading.Thread(target=zmq.Context.instance().term, daemon=True)
+    waiting.start()
+    waiting.join(seconds)
 
 
 M = TypeVar("M", bound=messages.Message)

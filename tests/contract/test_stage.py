@@ -678,7 +678,8 @@ def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
 ) -> None:
     assert run("--set", f"bus.key_file={tmp_path / 'none'}") == BAD_CONFIG
     [line] = [record.getMessage() for record in caplog.records]
-    assert f"bus.key_file {tmp_path / 'none'}: there is none: make one with" in line
+    # A path that leads nowhere is not shown: it may be the key itself.
+    assert "bus.key_file: there is no such file: make one with" in line
 
 
 def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wires) -> None:
