@@ -48,13 +48,15 @@ def _locally(least: float, median_ms: float) -> Callable[[Sequence[Trial], str],
         found = share(trials, system, local=True)
         median = float(np.median(times)) if times else float("inf")
         met = found >= least and median <= median_ms
-        return f"{found:.0%}, {median:.0f} ms", met
+        return f"{found:.0%}" + (f", {median:.0f} ms" if times else ""), met
 
     return figure
 
 
 def _never_raw(least_db: float) -> Callable[[Sequence[Trial], str], Figure]:
     def figure(trials: Sequence[Trial], system: str) -> Figure:
+        if system == IDEAL:
+            return "–", None
         results = _results(trials, system)
         raw = [r.raw_s for r in results if r.raw_s > 0]
         removed = min(r.removed_db for r in results)
@@ -125,8 +127,8 @@ def _learnt(most_s: float) -> Callable[[Sequence[Trial], str], Figure]:
         if system != BARGEIN:
             return "–", None
         times = [trial.learnt_s for trial in trials]
-        text = ", ".join("never" if s is None else f"{s:.0f}" for s in times)
-        return f"{text} s", all(s is not None and s < most_s for s in times)
+        text = ", ".join("never" if s is None else f"{s:.0f} s" for s in times)
+        return text, all(s is not None and s < most_s for s in times)
 
     return figure
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -122,6 +124,16 @@ def test_a_figure_is_met_or_not() -> None:
     assert good["detected, 0 to -10 dB"] == ("yes", "100%", "0%")
     assert bad["detected, 0 to -10 dB"] == ("no", "0%", "100%")
     assert "| laptop " in table.text(table.NAMED_HEAD, table.named([a_trial(case, heard, deaf)]))
+
+
+def test_a_drift_that_is_never_learnt_is_said_to_be() -> None:
+    case = next(case for case in cases(0) if "+200" in case.name)
+    found = judged([], [])
+    never = replace(a_trial(case, found, found), learnt_s=None)
+    [(_, _, _, met, ours, theirs, _)] = table.named([never])
+    assert (met, ours, theirs) == ("no", "never", "–")
+    [(_, _, _, met, ours, *_)] = table.named([replace(never, learnt_s=3.2)])
+    assert (met, ours) == ("yes", "3 s")
 
 
 def test_a_late_voice_is_known_to_be_late() -> None:
