@@ -44,6 +44,8 @@ MARKS = {
     "needs a key",
     "needs a second machine",
     "needs systemd",
+    "needs uv",
+    "needs pip-audit and its database",
     "takes half a minute",
     "takes minutes",
     "takes hours",
