@@ -111,6 +111,14 @@ def test_a_microphone_is_none(heard: object) -> None:
     assert not any(found(heard(played), played))  # type: ignore[operator]
 
 
+def test_a_reply_at_once_is_no_proof_before_a_pause_has_shown_what_the_microphone_is() -> None:
+    played = far()[QUIET:]
+    assert not any(found(played + hiss(played, -80), played))
+    result = found(played, played)
+    assert not any(result[: SPEAKS // pcm.FRAME])
+    assert result[-1]
+
+
 def test_the_stage_reports_it_once_in_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = StandIn()
     Echo(cast("Stage", bus))
