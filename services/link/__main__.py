@@ -112,17 +112,15 @@ class Link:
         self._read()
 
     def _consider(self, opened: Connection) -> None:
-        """Use a connection that was just opened: at once, or when its session has begun.
+        """Use a connection that was just opened when its session has begun.
 
         The session in use goes on until then. A server that never says that a session begins did
         not say it for the session in use either.
         """
-        if self._connection is None or not self._connection.greeting.begun:
-            self._use(opened)
-            return
-        limit_s = self._settings.connect_timeout_s
-        self._candidate = Candidate(self._stage, opened, limit_s, self._on_decision)
-        self._candidate.read()
+        renews = self._connection is not None and self._connection.greeting.begun
+        limit_s = self._settings.connect_timeout_s if renews else 0.0
+        self._candidate = candidate = Candidate(self._stage, opened, limit_s, self._on_decision)
+        candidate.read()
 
     def _on_decision(self, ending: endings.Ending | None) -> None:
         candidate, self._candidate = self._candidate, None

@@ -1,4 +1,4 @@
-"""A connection that is to replace the one in use, once the server has begun a session on it."""
+"""A connection that was just opened, until the server has begun a session on it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from services.link import endings
 from services.link.connection import Connection, Ended, Text
 from shared.stage import Stage
 
+#: How long a server may take to say that a session begins, s, before it counts as a server that
+#: never says so: OpenAI's says it at once.
+BEGIN_S = 1.0
+
 
 class Candidate:
-    """A connection until it is decided whether it replaces the one in use.
+    """A connection until it is decided whether it is used.
 
-    ``decided`` is called once: with None if the server has begun a session, else with the ending.
-    A server with one slot accepts the connection, and then closes it: the old session has the slot.
+    ``decided`` is called once: with None if the connection is used, else with the ending. A server
+    that refuses a key, or has no free slot, accepts the connection, and then closes it.
     """
 
     def __init__(
@@ -23,13 +27,18 @@ class Candidate:
         patience_s: float,
         decided: Callable[[endings.Ending | None], None],
     ) -> None:
+        """Without a session after ``patience_s``, the connection is not used.
+
+        If that is 0, a server is taken at its word that never says that a session begins.
+        """
         self.connection = connection
         #: What the server has said so far.
         self.texts: list[Text] = []
         self._stage = stage
         self._decided: Callable[[endings.Ending | None], None] | None = decided
+        self._without = endings.NO_SESSION if patience_s else None
         stage.watch(connection.descriptor, self.read)
-        stage.after(patience_s, lambda: self._decide(endings.NO_SESSION))
+        stage.after(patience_s or BEGIN_S, lambda: self._decide(self._without))
 
     def read(self) -> None:
         """Read what the server has said."""
@@ -40,7 +49,7 @@ class Candidate:
                 if self.connection.greeting.begun:
                     self._decide(None)
                 elif self.connection.greeting.over:
-                    self._decide(endings.NO_SESSION)
+                    self._decide(self._without)
         except Ended as ended:
             self._decide(ended.ending)
 

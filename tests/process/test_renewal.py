@@ -99,12 +99,12 @@ def test_another_session_takes_over_between_two_frames(
 
 def test_a_conversation_outlives_its_sessions(kept: Keeper, tmp_path: Path) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
-        emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst", "--expire", "6")
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst", "--expire", "9")
         # The person asks every 3.6 s, so that there are quiet moments between the questions.
         said = [(at, recordings.QUESTION) for at in (0.2, 3.8, 7.4)]
         pipeline.settings |= {
             "capture.device": recordings.microphone(tmp_path / "person.wav", said, 30),
-            "link.session_limit_s": 6,
+            "link.session_limit_s": 9,
             "link.renew_before_s": 3.5,
         }
         stages, session = start(pipeline)
