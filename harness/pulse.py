@@ -142,12 +142,12 @@ class SoundServer:
             self._daemon = None
         self._socket.unlink(missing_ok=True)
 
-    def stop_clock(self) -> None:
-        """Stop the daemon as a debugger does: it answers nobody, until ``go_on``."""
+    def freeze(self) -> None:
+        """Stop the daemon as a debugger does: it answers nobody, until ``thaw``."""
         assert self._daemon is not None
         self._daemon.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def thaw(self) -> None:
         """Let a stopped daemon go on."""
         assert self._daemon is not None
         self._daemon.send_signal(signal.SIGCONT)

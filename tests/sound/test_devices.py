@@ -319,7 +319,7 @@ def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_f
     monkeypatch.setattr(portaudio_library, "_OPEN_S", 0.3)
     owner = StandIn()
     stage = cast("Stage", owner)
-    sound_server.stop_clock()
+    sound_server.freeze()
     try:
         microphone = ReopeningDevice[InputDevice](stage, "microphone", started_microphone)
         speaker = ReopeningDevice[OutputDevice](stage, "speaker", started_speaker)
@@ -328,7 +328,7 @@ def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_f
         assert (microphone.device, speaker.device) == (None, None)
         assert owner.counters["no_device"] == 2
     finally:
-        sound_server.go_on()
+        sound_server.thaw()
     monkeypatch.setattr(portaudio_library, "_OPEN_S", SOON)
     deadline = time.monotonic() + SOON
     while microphone.device is None or speaker.device is None:
