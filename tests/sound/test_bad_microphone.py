@@ -18,9 +18,14 @@ def test_the_speakers_own_monitor(sound_server: SoundServer) -> None:
     with Pipeline(
         env=sound_server.env | {"PULSE_SOURCE": "speaker.monitor"},
         settings={"session.greeting": "Tell the story."},
-        emulator=("--reply", "clip:greeting"),
-        stages=("capture", "echo", "uplink", "link", "downlink", "playback"),
+        emulator=("--reply", "clip:long"),
+        stages=("capture", "echo", "link", "downlink", "playback"),
     ) as run:
+        # Uplink asks for the reply after 2 s of silence, in which the microphone gives zeros.
+        run.bus.wait_for(
+            messages.Health, lambda h: h.received["mic.frame"] > 100, topic="echo.health"
+        )
+        run.start_stage("uplink")
         health = run.bus.wait_for(messages.Health, lambda h: not h.ok, topic="echo.health")
         assert health.state == "the microphone is the speaker's own monitor"
         assert "Choose another one with capture.device" in run.log("echo")
