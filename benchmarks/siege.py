@@ -20,14 +20,13 @@ import argparse
 import asyncio
 import json
 import random
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +46,7 @@ SECONDS = 20.0
 #: How long a reply is played before it is interrupted, and how long to wait for the silence, s.
 PLAYED_S, PATIENCE_S = 1.0, 10.0
 #: The counters of a health that say that a bound was reached.
-BOUNDS = ("peers_cut", "bad_events", "lost_messages", "oversized")
+BOUNDS = ("peers_cut", "responses_dropped", "bad_events", "lost_messages", "oversized")
 
 Flood = Callable[[ServerConnection, random.Random], Awaitable[object]]
 
@@ -156,11 +155,10 @@ def program(text: str, *arguments: object) -> Callable[[Path], list[list[str]]]:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: what the server sends, or which programs run, or how many strangers connect."""
+    """One attack: what the server sends, or which programs run."""
 
     flood: Flood | None = None
     programs: Callable[[Path], list[list[str]]] | None = None
-    strangers: int = 0
 
 
 ATTACKS = {
@@ -172,7 +170,6 @@ ATTACKS = {
     "300,000 subscriptions": Attack(programs=program(SUBSCRIBER, 300_000, 0)),
     "subscriptions of 20 MB": Attack(programs=program(SUBSCRIBER, 6, 20_000_000)),
     "readers that do not read": Attack(programs=program(DEAF)),
-    "1,000 silent connections": Attack(strangers=1000),
 }
 
 
@@ -199,35 +196,15 @@ class Found:
         return f"| {name} | {barge} | {memory} | {self.cpu:.0f} | {'; '.join(self.outcome)} |"
 
 
-@contextmanager
-def strangers(port: int, count: int) -> Iterator[None]:
-    """Hold silent connections to a port."""
-    with ExitStack() as stack:
-        for _ in range(count):
-            with suppress(OSError):
-                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=1))
-        yield
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def measure(attack: Attack, seconds: float, directory: Path) -> Found:
     """Hold a conversation, attack it, and interrupt it meanwhile."""
     found = Found()
-    port = free_port()
     settings: dict[str, object] = {
         "capture.device": f"file:{directory / 'silence.wav'}",
         "playback.device": f"file:{directory / 'speaker.wav'}",
         "session.greeting": "Begin.",
         "session.turn_detection.silence_duration_ms": 6000,
     }
-    if attack.strangers:
-        settings["bus.machines"] = f"['tcp://127.0.0.1:{port} link']"
     with ExitStack() as stack:
         server = stack.enter_context(
             Pipeline(stages=(), emulator=["--reply", "tone:60", "--pace", "4"])
@@ -246,8 +223,6 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
             child = subprocess.Popen(line)
             stack.callback(child.wait)
             stack.callback(child.kill)
-        if attack.strangers:
-            stack.enter_context(strangers(port, attack.strangers))
         while time.monotonic() < until:
             interrupt(run, proxy, found)
         lasted = time.monotonic() - began

@@ -18,6 +18,7 @@ from services.downlink.history_file import HistoryFile, Saved
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
 from services.downlink.replies import Replies
+from services.downlink.responses import REMEMBERED
 from services.downlink.server_events import ServerEvents
 from services.downlink.session_watch import SessionWatch
 from shared import messages
@@ -164,6 +165,9 @@ class Downlink:
             return
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._replies.stale
+        if dropped := self._replies.responses_dropped - self._stage.counters["responses_dropped"]:
+            line = f"over {REMEMBERED} responses are under way: the oldest is ignored"
+            self._stage.count("responses_dropped", dropped, line)
         self._publishing.publish_soon()
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:

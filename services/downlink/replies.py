@@ -44,6 +44,11 @@ class Replies:
     # Items whose beginning this process read.
     _begun: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
+    @property
+    def responses_dropped(self) -> int:
+        """How many responses were forgotten although they were under way."""
+        return self._responses.dropped
+
     # sessions and playback
 
     def begin_session(self, session: int) -> list[messages.Message]:

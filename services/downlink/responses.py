@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from services.downlink import objects
 
-#: How many responses are remembered. The oldest is forgotten first.
-REMEMBERED = 512
+#: How many responses are remembered. The oldest is forgotten first. Each event looks at all of
+#: them, so a server that begins more and more must not make each event slower.
+REMEMBERED = 64
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Responses:
     """The responses of a session, by id."""
 
     def __init__(self) -> None:
+        #: How many responses were forgotten although they were under way.
+        self.dropped = 0
         self._known: OrderedDict[str, Response] = OrderedDict()
         # The server has said of a response which conversation it belongs to.
         self._conversations_named = False
@@ -53,7 +56,8 @@ class Responses:
         if response is None:
             response = self._known[name] = Response()
             while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+                _, forgotten = self._known.popitem(last=False)
+                self.dropped += forgotten.active
         return response
 
     def is_out_of_band(self, name: str) -> bool:

@@ -92,3 +92,18 @@ def test_our_own_mark_means_out_of_band_on_every_server() -> None:
     known.take(objects.Response("odd", metadata=[OUT_OF_BAND]))
     assert known.is_out_of_band("aside")
     assert not known.is_out_of_band("odd")
+
+
+def test_a_server_that_begins_more_and_more_does_not_make_each_event_slower() -> None:
+    known = Responses()
+    names = [f"resp_{number}" for number in range(10 * REMEMBERED)]
+    for name in names:
+        known.take(told(name, "conv"))
+    assert known.under_way() == names[-REMEMBERED:]
+    assert known.dropped == 9 * REMEMBERED
+    for name in names[-REMEMBERED:]:
+        known.get(name).active = False
+    for name in names:
+        known.take(told(f"done_{name}", "conv")).active = False
+    assert len(known) == REMEMBERED
+    assert known.dropped == 9 * REMEMBERED
