@@ -104,13 +104,13 @@ def _plain(delivery: bus.Delivery[messages.Message]) -> dict[str, Any]:
 
 
 def _list(seen: dict[str, _Seen]) -> None:
-    print(f"{'topic':<18} {'publisher':<10} {'type':<13} {'queue':<8} {'nominal':>8} {'now':>9}")
+    print(f"{'topic':<18} {'publisher':<10} {'type':<15} {'queue':<8} {'nominal':>8} {'now':>9}")
     for topic in registry.TOPICS:
         row = seen.get(topic.name)
         now = "-" if row is None else f"{row.rate:.1f} Hz" if row.messages > 1 else "1 message"
         nominal = f"{topic.rate_hz:g} Hz" if topic.rate_hz else "events"
         print(
-            f"{topic.name:<18} {topic.publisher:<10} {topic.type.__name__:<13}"
+            f"{topic.name:<18} {topic.publisher:<10} {topic.type.__name__:<15}"
             f" {topic.queue.name.lower():<8} {nominal:>8} {now:>9}"
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from typing import Any, Self, TypeVar
 
 import zmq
 
+from commands.check.output import excerpt
 from commands.check.rules import Broken, NotTried
 from shared import codec, messages, registry
 from shared.realtime import endpoint
@@ -32,11 +32,6 @@ from shared.realtime import endpoint
 START_S, PATIENCE_S = 10.0, 4.0
 #: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
 END_S = 3.0
-#: How many lines of a stage's output a verdict shows at most.
-LINES = 8
-#: A line of a program's output that names an error: "ValueError: …", "Uncaught Error: …",
-#: "error: …", "panicked at …".
-ERROR = re.compile(r"^(Uncaught )?[\w.]*(Error|Exception)\b|\berror: |\bpanicked at ")
 #: The kit repeats its own state topics this often, s: as every stage does.
 REPEAT_S = 1.0
 
@@ -209,13 +204,9 @@ class Bench:
         """Raise Broken if the stage under test has ended."""
         if not self.running:
             code = self.process.returncode if self.process else "none"
-            raise Broken(f"the stage ended with exit code {code}: {self.last_lines()}")
-
-    def last_lines(self) -> str:
-        """Return the last lines that the stage printed, or those from its last error on."""
-        self.output.flush()
-        printed = (self.directory / "output.txt").read_text("utf-8", "replace")
-        return excerpt(printed) or "it printed nothing"
+            self.output.flush()
+            printed = (self.directory / "output.txt").read_text("utf-8", "replace")
+            raise Broken(f"the stage ended with exit code {code}:{excerpt(printed)}")
 
     # the bus
 
@@ -384,21 +375,6 @@ class Bench:
         self._context.term()
         self.output.close()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def excerpt(printed: str) -> str:
-    """Return the LINES lines of a program's output that say most about its end.
-
-    These are the last ones. If none of them names an error, those from the last error on are
-    returned: Node prints the error first, then where it happened, and its version last.
-    """
-    lines = [line[:200].rstrip() for line in printed.splitlines() if line.strip()]
-    begin = max(0, len(lines) - LINES)
-    errors = [at for at, line in enumerate(lines) if ERROR.search(line)]
-    if errors:
-        begin = min(begin, errors[-1])
-    shown = lines[begin : begin + LINES]
-    return "\n    ".join(["", *shown]) if len(shown) > 1 else "".join(shown)
 
 
 def twin(name: str) -> str:

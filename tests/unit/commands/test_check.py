@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from commands.check.bench import LINES, Arrival, Bench, excerpt, twin
+from commands.check.bench import Arrival, Bench, twin
 from commands.check.common import malformed, minimal
+from commands.check.output import LINES, excerpt
 from commands.check.playback import Playback
 from commands.check.rules import (
     STUMBLED,
@@ -103,8 +104,8 @@ def test_an_excerpt_of_the_output_has_the_error() -> None:
 
 
 def test_an_excerpt_without_an_error_has_the_last_lines() -> None:
-    assert excerpt("") == ""
-    assert excerpt("one\n\n") == "one"
+    assert excerpt("") == " it printed nothing"
+    assert excerpt("one\n\n") == " one"
     assert excerpt("\n".join(map(str, range(20)))).split("\n    ")[1:] == [
         str(n) for n in range(20 - LINES, 20)
     ]
