@@ -21,12 +21,15 @@ import websocket
 from services.link import endings
 from services.link.connection import Ended
 from services.link.endings import Lost
+from services.link.inflow import Flood
 from services.link.tunnel import Inner, through
 from shared.proxy import Proxy
 
 #: The size of the kernel's send buffer, bytes: about one second of microphone audio. When the
 #: network stalls, a larger buffer would collect speech that then arrives late.
 SEND_BUFFER = 64 * 1024
+#: The longest answer to the upgrade that is read, bytes. A portal answers with a page.
+LONGEST_ANSWER = 1024 * 1024
 #: How long an address may take before the next one is tried beside it, s (RFC 8305, section 8).
 STAGGER_S = 0.25
 #: How much too early a timeout of asyncio or of a socket may come, s.
@@ -95,7 +98,7 @@ class Opening:
             # A redirect would send the key to another address.
             ws.connect(
                 self._url,
-                socket=connected,
+                socket=cast("socket.socket", _Answer(connected)),
                 header=self._headers,
                 suppress_origin=True,
                 redirect_limit=0,
@@ -105,6 +108,7 @@ class Opening:
             if answer is not None and answer.status != 101:
                 raise Ended(endings.of_status(answer.status, answer.headers)) from None
             raise
+        ws.sock = connected
         self._slow.clear()
         return ws
 
@@ -204,6 +208,27 @@ class Opening:
         if self._abandoned or left <= 0:
             raise TimeoutError
         return left
+
+
+class _Answer:
+    """A socket from which no more can be read than an answer to the upgrade may hold.
+
+    websocket-client reads the whole page that comes with another answer than the upgrade.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected, self._left = connected, LONGEST_ANSWER
+
+    def recv(self, size: int) -> bytes:
+        """Read from the socket. Raises Flood."""
+        if self._left <= 0:
+            raise Flood(f"an answer to the upgrade of more than {LONGEST_ANSWER} bytes")
+        data = self._connected.recv(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connected, name)
 
 
 def _socket(info: Found) -> socket.socket:

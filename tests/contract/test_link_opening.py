@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import websocket
 
-from services.link import dialer, endings, opening
+from services.link import dialer, endings, inflow, opening
 from services.link.connection import Connection, Ended, Text
 from services.link.dialer import Dialer
 from services.link.opening import Opening
@@ -349,3 +349,13 @@ def test_a_redirect_is_not_followed(status: int) -> None:
         assert elsewhere.connections == []
     assert f"HTTP {status} at the upgrade: a redirect to ws://127.0.0.1:" in ending.why
     assert "secret" not in ending.why
+
+
+def test_a_page_without_end_does_not_fill_the_memory() -> None:
+    def endless(connection: servers.Connection) -> None:
+        connection.respond("200 OK", f"Content-Length: {10**12}")
+        while True:
+            connection.socket.sendall(b"x" * 65536)
+
+    with Server(endless) as server, pytest.raises(inflow.Flood, match="more than 1048576 bytes"):
+        attempt(server.url).open()
