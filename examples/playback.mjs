@@ -158,7 +158,7 @@ class Publisher {
     if (topic !== "report.flush") return;
     const frames = [`!${topic}`, header, payload];
     if (this.consumers) this.send(frames);
-    else this.held.push([Date.now(), frames]);
+    else this.held = [...this.held.filter(([when]) => Date.now() - when < HOLD_MS), [Date.now(), frames]];
   }
 
   state(topic, own) {
@@ -293,9 +293,11 @@ const replies = connect("downlink", ["reply.state", "!reply.audio"]);
 
 /** Read for ever. A flush must not wait behind audio, so look at it before each other message. */
 async function listen() {
-  for (;;)
-    if (!(await take(flushes)) && !(await take(replies)))
-      await new Promise((resolve) => setTimeout(resolve, 2));
+  for (;;) {
+    const took = (await take(flushes)) || (await take(replies));
+    // The timers get their turn between two messages: a flood of messages must not stop the sound.
+    await new Promise((resolve) => (took ? setImmediate(resolve) : setTimeout(resolve, 2)));
+  }
 }
 
 listen();

@@ -221,10 +221,11 @@ class Stage:
             self.release()
 
     def release(self) -> None:
-        """Send the reports that were held, if there is a consumer."""
-        while self.consumers > 0 and self.held:
+        """Send the reports that were held, if there is a consumer. Drop those that are too old."""
+        now = time.monotonic()
+        while self.held and (self.consumers > 0 or now - self.held[0][0] > HOLD_S):
             began, frames = self.held.popleft()
-            if time.monotonic() - began < HOLD_S:
+            if now - began <= HOLD_S:
                 self.out.send_multipart(frames)
 
     def send_state(self, topic: str, **own: Any) -> None:

@@ -48,7 +48,10 @@ BREAKS = {
     "last": ('m.get("last", False)', '(m.get("last", False) and len(pcm) > 0)'),
     "hole": ("            item.sure = min(item.sure, item.received)\n", "            pass\n"),
     "heard first": ("        self.send_heard()\n        self.send(", "        self.send("),
-    "held": ("while self.consumers > 0 and self.held:", "while self.held:"),
+    "held": (
+        "while self.held and (self.consumers > 0 or now - self.held[0][0] > HOLD_S):",
+        "while self.held:",
+    ),
     "frames": ('"position": position,', '"position": position // 2,'),
     "malformed": ("except Exception as error:", "except ZeroDivisionError as error:"),
     "restart": (

@@ -6,6 +6,7 @@ import pytest
 
 from commands.check.bench import Arrival, Bench, twin
 from commands.check.common import malformed, minimal
+from commands.check.microphone import Capture
 from commands.check.output import LINES, excerpt
 from commands.check.playback import Playback
 from commands.check.rules import (
@@ -128,3 +129,24 @@ def test_a_playback_without_a_device_fails_at_a_rule_and_not_in_the_kit() -> Non
         # no rule that goes on from there stumbles over it
         for name in ("playhead", "report", "heard first", "frames"):
             assert STUMBLED not in judge(rules[name]).seen, name
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "outcome"),
+    [(0, Outcome.FAILED), (14, Outcome.FAILED), (25, Outcome.OK), (320, Outcome.WARNING)],
+)
+def test_a_microphone_says_when_its_frames_were_captured(age_ms: int, outcome: Outcome) -> None:
+    with Bench("capture", ["true"]) as bench:
+        [rule] = [rule for rule in Capture(bench).own_rules() if rule.name == "captured_ns"]
+        for at in range(50):
+            captured_ns = 10**9 + at * 20_000_000
+            stamp = messages.Stamp(seq=at, epoch=1, t=captured_ns + age_ms * 1_000_000)
+            frame = messages.MicFrame(
+                stream=1,
+                position=480 * at,
+                captured_ns=captured_ns,
+                overflows=0,
+                payload=bytes(960),
+            )
+            bench.heard.append(Arrival("mic.frame", False, frame, stamp, stamp.t, False))
+        assert judge(rule).outcome is outcome
