@@ -45,7 +45,10 @@ class Judge:
         self.last_onset_ns = 0
 
     def judge_speech(self, now_ns: int) -> bool:
-        """Decide about each piece of speech what can be decided. Return whether one interrupts."""
+        """Decide the outcome of each piece of speech, as far as that is possible by now.
+
+        Return whether the assistant is interrupted.
+        """
         self.deadlines_ns.clear()
         interrupts = False
         for speech in self._log.undecided_speech():

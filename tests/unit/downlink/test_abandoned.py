@@ -91,7 +91,7 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
     assert turns.unfinished(heard()) == set()
 
 
-def test_what_plays_behind_a_hole_is_unheard() -> None:
+def test_what_plays_after_a_hole_is_unheard() -> None:
     turns = spoken()
     hole = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
     turns.heard(hole)

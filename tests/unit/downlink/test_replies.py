@@ -456,7 +456,7 @@ def test_the_end_of_an_item_begun_before_this_downlink_is_told() -> None:
 def test_only_where_an_item_begins_that_nobody_has_seen_begin_is_not_known() -> None:
     rig = Rig()
     [frame] = rig.audio(delta(4))
-    # The item starts behind a gap, so that playback counts none of it as heard.
+    # The item starts after a gap, so that playback counts none of it as heard.
     assert frame.start == 1
     rig.read(ended())
     assert rig.flush().received == [messages.Received("item_1", 0, 0, False)]

@@ -256,7 +256,7 @@ def test_what_never_came_is_counted_and_nothing_after_it_is_heard() -> None:
     assert player.gap_samples == 100
     out = play(player, 100)
     assert np.array_equal(out, np.concatenate([counting(50, 51), counting(50, 201)]))
-    # the server truncates an item to a beginning, so nothing behind the hole counts
+    # the server truncates an item to a beginning, so nothing after the hole counts
     assert heard(player) == {"item_1": 100}
     assert player.items()[0].received == 300
     player.push(frame(start=300, last=True))
