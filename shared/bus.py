@@ -289,7 +289,7 @@ class Publisher:
         """Read new subscriptions and return them. To be called before each wait.
 
         ``among``: the sockets that a poller found ready; None: look at every socket. State topics
-        are repeated for a new reader. Then its held messages are sent to a new consumer.
+        are repeated for a new reader. Then the topic's held messages are sent to its new consumer.
         """
         taken: list[str] = []
         for socket in self._sockets.values():

@@ -18,7 +18,7 @@ class AlreadyRunning(Exception):
     """Raised when another process holds a stage's lock."""
 
 
-def is_held(stage: str, directory: Path, descriptor: int) -> bool:
+def is_in_place(stage: str, directory: Path, descriptor: int) -> bool:
     """Return whether a stage's lock is still in its place in the directory.
 
     Without its file, a lock does not keep a second copy of the stage out.
@@ -34,7 +34,7 @@ def keep_lock(stage: str, directory: Path, descriptor: int) -> int:
 
     Raises as take_lock does: AlreadyRunning if a second copy of the stage has taken the lock.
     """
-    if is_held(stage, directory, descriptor):
+    if is_in_place(stage, directory, descriptor):
         return descriptor
     again = take_lock(stage, directory)
     os.close(descriptor)

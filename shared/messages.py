@@ -134,7 +134,7 @@ class ClientEvent(Message, frozen=True, kw_only=True):
     """The session that the event is meant for (``LinkState.session``). Link drops it in any
     other."""
     expires_ns: Count = 0
-    """When link drops the event, and counts it, unless it was sent by then, ns; 0: never."""
+    """Link drops and counts the event if it is not sent by this time, ns; 0: never."""
 
 
 class ServerEvent(Message, frozen=True, kw_only=True):
@@ -386,9 +386,9 @@ class Flush(Message, frozen=True, kw_only=True):
     the audio that has come will never be heard."""
     event_ns: Count
     """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:
-    when downlink decided; ``control``: when the command was published. If the flush ends an answer
-    that had not come at the command or the button: when downlink decided (with ``client`` the cause
-    is then ``judged``). ``abandoned``: 0."""
+    when downlink decided; ``control``: when the command was published. A command or a button can
+    come before the answer that it ends. Downlink then flushes that answer when it begins, and this
+    is that time. With ``client`` the cause is then ``judged``. ``abandoned``: 0."""
     received: Annotated[list[Received], Meta(max_length=64)]
     """The items of which it is not known that they were heard to their end."""
     interrupted: Annotated[list[Name], Meta(max_length=64)]

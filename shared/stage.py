@@ -20,7 +20,7 @@ from shared import bus, config, messages, network, registry
 from shared.arrivals import Arrivals
 from shared.directory import BusError, prepare_directory
 from shared.exit_codes import DONE
-from shared.lock import is_held, keep_lock, take_lock
+from shared.lock import is_in_place, keep_lock, take_lock
 from shared.poller import Poller, Ready
 from shared.watchdog import ALIVE, READY, STOPPING, Reporter
 
@@ -109,7 +109,10 @@ class Stage:
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), 0.0, handler))
 
     def watch(self, descriptor: int, handler: Callable[[], None], *, write: bool = False) -> None:
-        """Call ``handler`` whenever a file descriptor is readable or, with ``write``, writable."""
+        """Call ``handler`` whenever a descriptor is readable; with ``write`` also when writable.
+
+        A second call for the same descriptor replaces the first.
+        """
         self._watched[descriptor] = handler
         self._poller.watch(descriptor, write=write)
 
@@ -160,7 +163,10 @@ class Stage:
     # the loop
 
     def loop(self) -> int:
-        """Run until the stage is stopped. Return the exit code."""
+        """Run until the stage is stopped. Return the exit code.
+
+        Raises AlreadyRunning if another copy has taken the lock, and Failure if the bus is gone.
+        """
         rows = [registry.BY_NAME[name] for name in self._handlers]
         self.subscriber = bus.Subscriber(
             rows, self.directory, self.network, observer=self.name in registry.LISTENERS
@@ -280,7 +286,7 @@ class Stage:
         """
         try:
             removed = self.publisher.removed
-            if removed or not is_held(self.name, self.directory, self._lock):
+            if removed or not is_in_place(self.name, self.directory, self._lock):
                 # Somebody else may have made a directory of this name.
                 prepare_directory(self.directory)
                 self._lock = keep_lock(self.name, self.directory, self._lock)

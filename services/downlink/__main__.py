@@ -28,7 +28,7 @@ from shared.numbers import Numbers
 from shared.run import run
 from shared.stage import Failure, Stage
 
-#: How often a changed history is published.
+#: How often a changed history is published, s.
 HISTORY_S = 0.5
 
 
@@ -38,7 +38,7 @@ class Downlink:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         config = stage.config
-        # Of generations and answers: a restarted downlink is never behind the one before it.
+        # Counts generations and answers. A restarted downlink is never behind the one before it.
         self._numbers = Numbers(stage.directory, "generation", unit_ns=1_000_000)
         first = self._numbers.next()
         self._replies = Replies(generation=first)

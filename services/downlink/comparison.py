@@ -30,7 +30,7 @@ FORMATS = {"g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
 
 
 class Difference(NamedTuple):
-    """A setting that the server has otherwise."""
+    """A setting for which the server has another value."""
 
     path: str
     asked: Any

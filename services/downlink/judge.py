@@ -25,7 +25,7 @@ from shared.config import Config
 class Judge:
     """Decides the outcome of each piece of speech and of each turn.
 
-    What cannot be decided yet is decided at one of the ``deadlines_ns``, or at the next report.
+    An open question is decided at one of the ``deadlines_ns``, or at the next report.
     """
 
     def __init__(self, config: Config, log: SpeechLog, floor: Floor) -> None:

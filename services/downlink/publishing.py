@@ -13,7 +13,7 @@ from services.downlink.history import History
 from services.downlink.replies import Replies
 from shared import codec, messages
 
-#: The state and growing transcripts are at most this old when they are published.
+#: The state and growing transcripts are at most this old when they are published, s.
 SOON_S = 0.2
 #: How many characters of growing transcripts are published in one go, so that audio does not wait.
 CHARACTERS_AT_ONCE = 60_000

@@ -17,8 +17,8 @@ QUIET_NS = 500_000_000
 #: up to a minute for its output.
 ANSWER_NS = 5_000_000_000
 CALL_NS = 60_000_000_000
-#: The search for a quiet moment lasts `before_ms`. What plays no longer counts in the last fifth of
-#: that time, and nothing counts in the last tenth.
+#: The search for a quiet moment lasts `before_ms`. In the last fifth of that time, a reply that
+#: plays does not count. In the last tenth, nothing counts. Both are divisors of that time.
 IGNORE_PLAYING_SHARE, FORCED_SHARE = 5, 10
 #: The end that the server names is ignored if the session would then last less than a quarter of
 #: the configured limit: more likely the two clocks differ.

@@ -86,7 +86,7 @@ class Replies:
             item = self._items.get((seen.item_id, seen.content_index))
             if item is not None:
                 item.heard_samples = max(item.heard_samples, seen.heard)
-            # As long as playback does not know that an item is over, a flush has to count the item.
+            # As long as playback does not know that an item is over, a flush has to list the item.
             if item is None or item.heard or seen.broken or not (item.done and seen.done):
                 continue
             if seen.heard >= item.received:

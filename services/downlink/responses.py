@@ -43,7 +43,7 @@ class Responses:
         self._known.clear()
 
     def take(self, told: objects.Response) -> Response:
-        """Return the response that the server tells about."""
+        """Update the response that the server tells about, and return it."""
         self._conversations_named = self._conversations_named or told.names_conversation
         response = self.get(told.id)
         response.asked_out_of_band = response.asked_out_of_band or told.asked_out_of_band

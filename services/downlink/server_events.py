@@ -190,7 +190,7 @@ class ServerEvents:
     def _spoken(
         self, event: events.AudioDelta | events.TextDelta | events.TranscriptDone | events.TextDone
     ) -> None:
-        """Add an item that the server speaks without having announced it to the conversation."""
+        """Add to the conversation an item that the server speaks and has not announced."""
         if not self._history.knows(event.item_id) and self._replies.speaks(event.response_id):
             self._history.mentioned(objects.Item(event.item_id, "message", "assistant"))
 

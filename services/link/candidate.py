@@ -29,7 +29,8 @@ class Candidate:
     ) -> None:
         """Without a session after ``patience_s``, the connection is not used.
 
-        If that is 0, a server is taken at its word that never says that a session begins.
+        If ``patience_s`` is 0, the connection is used after BEGIN_S even if the server has not said
+        that a session begins.
         """
         self.connection = connection
         #: What the server has said so far.

@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A message that is not text, or a ping or pong."""
+    """A binary message, a ping or a pong."""
 
     binary: bool
 

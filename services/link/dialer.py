@@ -23,7 +23,7 @@ from shared.realtime import endpoint
 MOST_SHOWN = 400
 #: The most attempts whose lookup of a name never came back. Each keeps a thread.
 MOST_HUNG = 4
-#: What it means that this many lookups have not come back.
+#: The ending if MOST_HUNG lookups have not come back.
 HUNG = endings.Lost("unresolved", f"{MOST_HUNG} lookups of a name have not come back: is DNS up?")
 
 Outcome = websocket.WebSocket | endings.Ending

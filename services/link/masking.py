@@ -21,7 +21,7 @@ class Mask:
     def __init__(self, key: str) -> None:
         self._key = key if len(key) >= SHORTEST else ""
         self._bytes = self._key.encode()
-        #: Without this in it, a text has only spellings of the key that are the key itself.
+        #: A text without these bytes contains no escaped spelling of the key.
         self._escape = b"\\" if any(c in self._key for c in _SHORT) else b"\\u00"
         spelled = "".join(map(_spellings, self._key))
         self._in_text, self._in_bytes = re.compile(spelled), re.compile(spelled.encode())

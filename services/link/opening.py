@@ -71,7 +71,7 @@ class Opening:
             raise
 
     def late(self) -> Lost:
-        """Return what it means that the attempt is not over when its time is."""
+        """Return the ending of an attempt whose time is over."""
         why = f"not open within {self._timeout_s:g} s"
         return Lost(self._late.cause, f"{why}{self._late.why}")
 

@@ -24,8 +24,8 @@ from shared.stage import Stage
 
 #: How long uplink waits for downlink's history, which a session gets right after session.update.
 HISTORY_S = 0.5
-#: How long a report of playback waits for link's state, s. A report that was held can arrive before
-#: link's state, which comes as soon as uplink is connected to link.
+#: How often uplink looks whether link's state has come for a report that waits, s. Link's state
+#: comes as soon as uplink is connected to link.
 LINK_S = 0.5
 #: How long after the push-to-talk button's release the turn's last frame arrives at the latest.
 CLOSE_S = 0.2
@@ -162,7 +162,7 @@ class Uplink:
         self._ask_in_time()
 
     def _restore(self) -> None:
-        events = self._replay.send()
+        events = self._replay.requests()
         for event in events:
             self._send(event)
         if events:

@@ -15,7 +15,7 @@ from services.uplink.flushes import Flushes
 from services.uplink.reports import Reports, summary
 from shared import messages
 
-#: How long uplink waits for playback's report of a flush. Playback reports within one device
+#: How long uplink waits for playback's report of a flush, s. Playback reports within one device
 #: buffer, some 10 ms; a playback that has not done so by now does not run.
 REPORT_S = 0.5
 

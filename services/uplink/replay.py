@@ -38,7 +38,7 @@ class Replay:
         names = {turn.item_id for turn in turns}
         self._sent = {name: held for name, held in self._sent.items() if name in names}
 
-    def send(self) -> list[bytes]:
+    def requests(self) -> list[bytes]:
         """Return the requests that bring the session up to date, and take them for sent.
 
         A turn whose words have changed since, because not all of them were heard in the end, is

@@ -30,7 +30,7 @@ def _text(kind: str, **fields: Any) -> bytes:
 
 
 def append(pcm: bytes) -> bytes:
-    """Return ``input_audio_buffer.append`` for s16le samples at 24 kHz."""
+    """Return ``input_audio_buffer.append`` for s16le samples at the server's rate."""
     return _APPEND % binascii.b2a_base64(pcm, newline=False)
 
 

@@ -52,7 +52,7 @@ class Client:
         """Send at most ``most`` events that restore the session, and return the answers."""
         self.replay.update(self.history.turns())
         answers = [
-            event for text in self.replay.send()[:most] for event in self.rig.raw(text.decode())
+            event for text in self.replay.requests()[:most] for event in self.rig.raw(text.decode())
         ]
         self.read(answers)
         return answers
@@ -177,7 +177,7 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     again = Replay()
     again.begin_session(client.session)
     again.update(blind)
-    answers = [event for text in again.send() for event in client.rig.raw(text.decode())]
+    answers = [event for text in again.requests() for event in client.rig.raw(text.decode())]
     assert client.holds() == before
     errors = [events.read(json.dumps(event).encode()) for event in of(answers, "error")]
     assert len(errors) == len(before)

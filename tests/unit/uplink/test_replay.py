@@ -70,7 +70,7 @@ def begun(turns: list[messages.HistoryTurn], session: int = 2) -> tuple[Replay, 
     replay, server = Replay(), Server()
     replay.update(turns)
     replay.begin_session(session)
-    server.take(replay.send())
+    server.take(replay.requests())
     return replay, server
 
 
@@ -94,9 +94,9 @@ def test_a_new_session_is_given_everything_in_its_order_and_once() -> None:
     assert assistant["content"] == [{"type": "output_text", "text": "Hello!"}]
     assert (call["name"], call["call_id"], call["arguments"]) == ("weather", "call_1", "{}")
     assert (output["call_id"], output["output"]) == ("call_1", "rain")
-    assert replay.send() == []
+    assert replay.requests() == []
     replay.update(held(TALK, server))
-    assert replay.send() == []
+    assert replay.requests() == []
 
 
 def test_what_a_session_has_it_is_not_given() -> None:
@@ -106,16 +106,16 @@ def test_what_a_session_has_it_is_not_given() -> None:
     # Its text is not sent even if the text changes: the session has the turn's audio, and uplink
     # truncates the audio instead.
     replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
-    assert replay.send() == []
+    assert replay.requests() == []
 
 
 def test_another_session_is_given_it_anew() -> None:
     replay, _ = begun(TALK, 2)
     replay.begin_session(2)
-    assert replay.send() == []
+    assert replay.requests() == []
     replay.begin_session(3)
     server = Server()
-    server.take(replay.send())
+    server.take(replay.requests())
     assert server.ids == ids(TALK)
 
 
@@ -128,23 +128,23 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     replay, server = begun(TALK)
     later = [TALK[0], turn("b", "Hel", role="assistant"), CALL, OUTPUT]
     replay.update(later)
-    server.take(replay.send())
+    server.take(replay.requests())
     assert server.ids == ids(later)
     # The first turn of the conversation is corrected in its place as well.
     later = [turn("a", "", told=False), turn("b", "H", role="assistant"), CALL, OUTPUT]
     replay.update(later)
-    server.take(replay.send())
+    server.take(replay.requests())
     assert server.ids == ids(later)
-    assert replay.send() == []
+    assert replay.requests() == []
     # An uplink that was restarted corrects the session in the same way.
     again = Replay()
     again.begin_session(2)
     again.update(held(later, server))
-    assert again.send() == []
+    assert again.requests() == []
     again.update(
         [*held(later, server)[:1], turn("b", "", told=False, session=2, held_as="b:H"), CALL]
     )
-    server.take(again.send()[:1])
+    server.take(again.requests()[:1])
     assert "b:H" not in server.ids
 
 
@@ -152,7 +152,7 @@ def test_one_that_is_refused_takes_no_other_along() -> None:
     replay = Replay()
     replay.update(TALK)
     replay.begin_session(2)
-    assert all("previous_item_id" not in json.loads(event) for event in replay.send())
+    assert all("previous_item_id" not in json.loads(event) for event in replay.requests())
 
 
 @given(st.integers(0, 4), st.integers(0, 4))
@@ -160,13 +160,13 @@ def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> Non
     replay, server = Replay(), Server()
     replay.update(TALK)
     replay.begin_session(2)
-    server.take(replay.send()[:sent])
+    server.take(replay.requests()[:sent])
     # Downlink has read the server's answers to the first ``seen`` items only.
     known = [*held(TALK[:seen], server), *TALK[seen:]]
     again = Replay()
     again.begin_session(2)
     again.update(known)
-    server.take(again.send())
+    server.take(again.requests())
     assert server.ids == ids(TALK)
     assert server.refused == max(0, sent - seen)
 
@@ -175,12 +175,12 @@ def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
     replay, server = Replay(), Server()
     replay.update(TALK)
     replay.begin_session(2)
-    server.take(replay.send()[:1])
+    server.take(replay.requests()[:1])
     server.items.append({"id": "e"})
     again = Replay()
     again.begin_session(2)
     again.update([*held(TALK, server), turn("e", session=2, held_as="e")])
-    server.take(again.send())
+    server.take(again.requests())
     assert server.ids == [*ids(TALK), "e"]
 
 
@@ -201,7 +201,7 @@ def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
             said[number] = said[number][:length]
         turns = [turn(f"{n}", text, told=bool(text)) for n, text in enumerate(said)]
         replay.update(turns)
-        server.take(replay.send())
+        server.take(replay.requests())
         assert server.ids == ids(turns)
 
 
