@@ -48,9 +48,9 @@ MAX_FRAME = 10 * messages.MAX_TEXT
 #: 40 bytes of memory.
 MAX_REQUEST = 1024
 #: Subscriptions that libzmq reads ahead for each connection, and how many a publisher takes from an
-#: endpoint in one turn of the loop: a flood of them must not keep a stage from its work. libzmq
-#: reads on as long as its own thread supplies more. With 64 ahead, it took in 100 MB at once.
-REQUESTS_AHEAD, REQUESTS_AT_ONCE = 1, 256
+#: endpoint in one turn of the loop. The first number is above that of the topics of an endpoint: a
+#: reader's subscriptions are then seen together, and the states come before what was held for it.
+REQUESTS_AHEAD, REQUESTS_AT_ONCE = 16, 256
 #: How long a peer may take for the handshake, ms. It takes milliseconds, and a peer that was
 #: stopped meanwhile tries again. Until then, a stranger's connection holds a descriptor.
 HANDSHAKE_MS = 2000

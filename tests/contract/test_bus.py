@@ -736,6 +736,9 @@ def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
     by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
     assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.LOSSLESS.value}
     assert [s.get(zmq.SNDHWM) for s in wires.publisher("capture").sockets] == [Queue.STATE.value]
+    # All subscriptions of a reader come together: see test_what_waited_comes_after_the_state.
+    endpoints = Counter(topic.endpoint for topic in registry.TOPICS)
+    assert max(endpoints.values()) <= bus.REQUESTS_AHEAD
     # The reader's own queue is short: messages wait at their publisher.
     for kind in (messages.MicFrame, messages.ReplyAudio):
         assert [s.get(zmq.RCVHWM) for s in wires.subscriber(kind).sockets] == [bus.AHEAD]
