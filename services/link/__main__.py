@@ -44,7 +44,7 @@ State = Literal["connecting", "open", "waiting", "refused"]
 
 
 class Link:
-    """The stage: one connection in use, one that is being opened, and one that was just replaced."""
+    """The stage: a connection in use, one that is being opened, and one that was just replaced."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
