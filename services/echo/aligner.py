@@ -27,8 +27,10 @@ MAX_WAITING = 4
 #: A gap between two microphone frames is filled with silence up to 2 s, so that the server's clock
 #: goes on as the microphone's does. After a longer gap the stream is taken as a new one.
 _LONGEST_GAP = 2 * RATE
-#: The clocks of two sound devices differ by less than this: 300 ppm. Crystals are within 100 ppm.
-MAX_DRIFT = 300e-6
+#: The clocks of two sound devices differ by at most this: 500 ppm. Crystals are within 100 ppm.
+#: More would move the far end by more than a quarter of a sample within a frame, see
+#: ``FarEnd.read``.
+MAX_DRIFT = 500e-6
 #: Once something was played, the two streams stay where they are unless the stamps of 50 frames in
 #: a row, 1 s, put the far end more than 480 samples, 20 ms, elsewhere.
 _ELSEWHERE = RATE // 50

@@ -13,10 +13,13 @@ import math
 import numpy as np
 
 from services.echo.aligner import Aligned, Aligner
-from services.echo.delay import SEARCHED, DelaySearch
-from services.echo.doubletalk import Change, DoubleTalk, power
-from services.echo.kalman import MAX_DELAY, PARTITIONS, KalmanFilter, Samples
-from services.echo.webrtc import Processing
+from services.echo.doubletalk import Change, DoubleTalk
+from services.echo.drift import STRETCH, Drift
+from services.echo.highpass import HighPass
+from services.echo.kalman import MAX_DELAY, PARTITIONS, VOICE_BINS, VOICE_FREQUENCIES, KalmanFilter
+from services.echo.presence import EchoPresence
+from services.echo.spectra import Samples, Spectra, rfft
+from services.echo.webrtc import DELAY, Processing
 from shared.audio import pcm
 
 #: The closed gate attenuates to a tenth of the noise's power, 10 dB below it …
@@ -26,14 +29,13 @@ _LEAST_GAIN = 0.01
 #: The gate opens and closes over 60 samples, 2.5 ms: without a click.
 _RAMP = 60
 _RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
-#: Empty partitions that stay before the echo: if the distance shrinks, the echo comes sooner.
+#: Partitions before the loudest part of the echo: it is not always the first part, and if the
+#: distance shrinks, the echo comes sooner.
 _SPARE = 2
-#: Frames between two looks at how late the echo comes: 2 s.
-_DELAY_FRAMES = 100
-#: Frames between two looks at how fast the echo path grows, 0.5 s, and the share of a measurement
-#: that the aligner applies.
-_DRIFT_FRAMES = 25
+#: The share of a slow drift, as the filter measures it, that the aligner applies.
 _DRIFT_SHARE = 0.3
+#: A filter that removes 10 dB of the echo is not disturbed by a fast drift, so there is none.
+_FAILS_DB = -10.0
 #: The echo has jumped if two frames in a row correlate by 0.88 with the predicted echo at another
 #: time, and agree on that time to 4 samples. Of two frames of a person's words, one was seen at
 #: 0.87 and the other at 0.82.
@@ -55,12 +57,16 @@ class Canceller:
         self.moved = 0
         self.filter = KalmanFilter(pcm.FRAME)
         self.double_talk = DoubleTalk()
-        self._webrtc = Processing(high_pass=high_pass, noise_suppression=noise_suppression)
-        self._delays = DelaySearch()
+        self._high_pass = HighPass() if high_pass else None
+        self._webrtc = Processing(high_pass=False, noise_suppression=noise_suppression)
+        self._suppresses = noise_suppression  # then all sound goes through WebRTC
+        self._delayed: Samples = np.zeros(DELAY + pcm.FRAME, np.float32)
+        self._linear = 0.0  # the share of the linear filter's residual in the last sample
+        self._presence = EchoPresence(MAX_DELAY + 1, VOICE_BINS.stop - VOICE_BINS.start)
+        self._padded: Samples = np.zeros(2 * pcm.FRAME, np.float32)
+        self._drift = Drift(VOICE_FREQUENCIES)
         self._shift: int | None = None  # by how much the echo seems to have jumped, samples
         self._gain = 1.0  # the gate's, amplitude
-        self._frames = 0  # in which the assistant could be heard
-        self._loud_frame = 0  # the last of them in which there was more than noise
 
     @property
     def far(self) -> bool:
@@ -70,7 +76,7 @@ class Canceller:
     @property
     def passes(self) -> bool:
         """Whether there is no echo, so that the microphone passes through unchanged."""
-        return self.double_talk.no_echo
+        return self._presence.absent
 
     def restart(self) -> None:
         """Forget the echo: another device, another room.
@@ -79,9 +85,8 @@ class Canceller:
         """
         if self.passes:
             return
-        self.filter.set_delay(0)
-        self.filter.reset()
-        self.double_talk.forget()
+        self._forget()
+        self._presence.forget()
 
     def cancel(self, aligned: Aligned, aligner: Aligner) -> bytes:
         """Return an aligned frame without the echo, mono s16le at 24 kHz.
@@ -107,73 +112,121 @@ class Canceller:
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
         self.drift = 0.0
-        loud = self.double_talk.is_loud(near)
-        learns = loud or not self.passes
-        if learns:
-            residual = self.filter.process(near, far)
-        else:
-            # Headphones, and silence: there is nothing to learn or to remove.
-            self.filter.push_far(far)
-            residual = near
-        is_open = self.double_talk.judge(near, residual, far, self.filter.uncertain_power)
-        if self.double_talk.new_sound and not self.passes:
+        if self.passes:
+            return self._passed(frame, near, far)
+        talk = self.double_talk
+        residual = self.filter.process(near, far)
+        voice = self._voice(near)
+        # The filter itself returns the microphone once the far end is over.
+        left = voice if residual is near else self.filter.residual[VOICE_BINS]
+        uncertain_power = self.filter.uncertain_power
+        if not self._presence.present:
+            uncertain_power = max(uncertain_power, self.filter.elsewhere_power())
+        is_open = talk.judge(voice, left, power(far), uncertain_power)
+        if talk.new_sound:
             if self._has_jumped(near):
-                self.double_talk.close()
+                talk.close()
                 is_open = False
         else:
             self._shift = None
-        self._follow(near, far, loud=loud)
-        if self.passes:
-            if learns:
-                self.filter.stay_uncertain()
-            self.removed_db = 0
-            return frame
-        clean = self._webrtc.process(_to_pcm(residual), _to_pcm(far))
-        return self._gated(near, clean, is_open)
+        if talk.far:
+            self._compare(voice)
+            self._follow()
+        if self._high_pass is not None:
+            residual = self._high_pass.process(residual)
+        clean = pcm.to_array(self._webrtc.process(_to_pcm(residual), _to_pcm(far)))
+        mixed = self._mixed(clean * np.float32(1 / 32768), residual, linear=is_open and talk.masks)
+        return self._gated(near, mixed, is_open)
 
-    def _gated(self, near: Samples, clean: bytes, is_open: bool) -> bytes:
-        samples = pcm.to_array(clean).astype(np.float32)
-        clean_power = power(samples) / 32768**2
+    def _mixed(self, clean: Samples, residual: Samples, *, linear: bool) -> Samples:
+        """Return what WebRTC's canceller left, or the residual before it, with a short crossfade.
+
+        WebRTC removes a part of the person's voice too. Where the person masks what is left of the
+        echo, there is no reason to.
+        """
+        self._delayed[: -pcm.FRAME] = self._delayed[pcm.FRAME :]
+        self._delayed[-pcm.FRAME :] = residual
+        share = 1.0 if linear and not self._suppresses else 0.0
+        before, self._linear = self._linear, share
+        if share == before == 0.0:
+            return clean
+        other = self._delayed[: pcm.FRAME] - clean
+        other[:_RAMP] *= before + (share - before) * _RISE
+        other[_RAMP:] *= np.float32(share)
+        return clean + other
+
+    def _passed(self, frame: bytes, near: Samples, far: Samples) -> bytes:
+        """Return a frame as it is: there is no echo. Notice when headphones are unplugged."""
+        self.removed_db = 0
+        voice = self._voice(near)
+        self.double_talk.listen(voice, power(far))
+        if self.filter.far.push(far):
+            self._compare(voice)
+        if not self.passes:
+            self._forget()
+        return frame
+
+    def _voice(self, near: Samples) -> Spectra:
+        """Return the spectrum of a frame at the frequencies of a voice."""
+        self._padded[pcm.FRAME :] = near
+        return rfft(self._padded)[VOICE_BINS]
+
+    def _compare(self, voice: Spectra) -> None:
+        """Look for what follows the far end in a frame of the microphone."""
+        if not voice.any():
+            return  # muted, or lost: that proves nothing
+        far, powers = self.filter.far.rows(0, MAX_DELAY + 1)
+        self._presence.add(voice, far[:, VOICE_BINS], powers[:, VOICE_BINS])
+
+    def _forget(self) -> None:
+        self.filter.set_delay(0)
+        self.filter.reset()
+        self.double_talk.forget()
+
+    def _gated(self, near: Samples, clean: Samples, is_open: bool) -> bytes:
+        clean_power = power(clean)
         gain = 1.0
         if not is_open:
             noise = self.double_talk.noise
             gain = min(1.0, math.sqrt(_BELOW_NOISE * noise / (clean_power + 1e-12)))
             gain = max(_LEAST_GAIN, gain)
         if gain != 1.0 or self._gain != 1.0:
-            samples[:_RAMP] *= self._gain + (gain - self._gain) * _RISE
-            samples[_RAMP:] *= gain
-            clean = pcm.from_array(samples.astype(np.int16))
+            clean[:_RAMP] *= self._gain + (gain - self._gain) * _RISE
+            clean[_RAMP:] *= np.float32(gain)
         self._gain = gain
         before = power(near) + 1e-10
         after = clean_power * gain * gain + 1e-10
         self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
-        return clean
+        return _to_pcm(clean)
 
-    def _follow(self, near: Samples, far: Samples, *, loud: bool) -> None:
+    def _follow(self) -> None:
         """Let the filter follow the changes of the room."""
-        talk = self.double_talk
+        talk, presence = self.double_talk, self._presence
         if talk.change is Change.LOUDER:
             self.filter.scale(talk.gain)
         elif talk.change is Change.MOVED:
             self.moved += 1
             self.filter.reset()
+            presence.follow(0)
             talk.forget()
-        if not talk.far:
+        if presence.present:
+            self._follow_drift()
+        ahead = presence.delay - self.filter.delay
+        if presence.present and not _SPARE // 2 <= ahead <= 2 * _SPARE:
+            self.filter.set_delay(min(MAX_DELAY, max(0, presence.delay - _SPARE)))
+
+    def _follow_drift(self) -> None:
+        """Find out how much faster one of the two clocks is."""
+        later = self._drift.add(self._presence.products(), self._presence.delay)
+        if later is None:
             return
-        self._delays.add(near, far)
-        self._frames += 1
-        self._loud_frame = self._frames if loud else self._loud_frame
-        if not self._frames % _DRIFT_FRAMES:
-            growth = self.filter.growth() / (_DRIFT_FRAMES * pcm.FRAME)
-            self.drift = -_DRIFT_SHARE * growth
-        if self._frames % _DELAY_FRAMES:
-            return
-        if talk.learnt and not talk.no_echo:
-            spare = self.filter.empty_partitions() - _SPARE
-            if spare >= _SPARE or (spare < 0 and self.filter.delay):
-                self.filter.set_delay(min(MAX_DELAY, max(0, self.filter.delay + spare)))
-        elif self._frames >= SEARCHED and self._loud_frame > self._frames - _DELAY_FRAMES:
-            self._search()
+        growth = self.filter.growth(STRETCH)
+        if later and self.double_talk.rest.mean_db > _FAILS_DB:
+            # The filter learns such a path too late to measure how fast it grows.
+            self.drift = -later / (STRETCH * pcm.FRAME)
+            self._drift.forget()
+        else:
+            self.drift = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
 
     def _has_jumped(self, near: Samples) -> bool:
         """Return whether what seems a person is the echo at another time. If sure, follow it."""
@@ -183,23 +236,18 @@ class Canceller:
             return False
         if before is not None and abs(later - before) <= _AGREE_SAMPLES:
             self.filter.shift(later)
+            self._presence.follow(round(later / pcm.FRAME))
+            self._drift.forget()
             self.double_talk.follow()
             self._shift = None
             self.moved += 1
             return True
         return correlation > _SURELY_ECHO
 
-    def _search(self) -> None:
-        """Look for an echo that comes later than the filter covers. If there is one, go there."""
-        at = self._delays.find()
-        if at is None:
-            return
-        delay = max(0, at // pcm.FRAME - _SPARE)
-        if not self.filter.delay <= delay + _SPARE < self.filter.delay + PARTITIONS // 2:
-            self.filter.set_delay(0)
-            self.filter.reset()
-            self.filter.set_delay(delay)
-            self.double_talk.forget()
+
+def power(samples: Samples) -> float:
+    """Return the mean power of samples, full scale 1."""
+    return float(np.dot(samples, samples)) / len(samples)
 
 
 def _to_pcm(samples: Samples) -> bytes:

@@ -1,9 +1,13 @@
 """Whether a person speaks while the assistant does, or only the assistant's echo is heard. Pure.
 
-The filter's residual consists of the person, the room's noise and the rest of the echo. While
-nobody speaks, ``DoubleTalk`` learns how loud that rest is, relative to the echo that was removed: a
-residual that is clearly louder is a person. A residual that still resembles the echo is no person:
-the echo has moved.
+The filter's residual consists of the person, the room's noise and the rest of the echo. Of the echo
+that the filter has not learnt yet it knows itself how loud it can be. Beside that a rest remains
+that no linear filter can learn: ``DoubleTalk`` learns how loud it is, relative to the echo that was
+removed. A residual that is clearly louder than both is a person. A residual that still resembles
+the echo is no person: the echo has moved.
+
+All powers are those at the frequencies of a voice, 100 to 4000 Hz. Above them the echo of a hiss
+can be wrong by much: a third of a sample between the clocks turns 8 kHz by 40 degrees.
 """
 
 from __future__ import annotations
@@ -14,23 +18,36 @@ import math
 import numpy as np
 
 from services.echo.gain import EchoGain
-from services.echo.kalman import Samples
-from services.echo.presence import EchoPresence
+from services.echo.spectra import Spectra
+from shared.audio.pcm import FRAME
 
 #: A person has to be at most this much weaker than the echo in the microphone: -9 dB.
 WEAKEST_DB = -9.0
 #: A person is this many mean deviations louder than the mean rest of the echo.
 _DEVIATIONS = 2.5
+#: A residual with twice the power that the uncertain echo can have is none: this sum over 480
+#: frequencies scatters by less than 1 dB.
+_SURELY = 2.0
 #: From frame to frame the true echo may be this much softer or louder than predicted (amplitude)
 #: without being a person: a speaker that is driven hard compresses.
 _SOFTEST, _LOUDEST = 0.5, 1.5
 #: A sound is loud above 6 times the noise's power, 8 dB. An echo is audible above twice that power.
 _LOUD = 6.0
 _AUDIBLE = 2.0
+#: The rest of an echo is measured where the echo is 13 dB louder than the noise: with less, the
+#: noise itself would be taken for the rest.
+_MEASURABLE = 20.0
+#: The rest is measured over 40 frames, 0.8 s. A frame that is louder than the rest so far, and
+#: 10 dB louder than noise and uncertain echo together, may be a person: it counts a fortieth.
+_MOST = 40
+_MAYBE_PERSON, _SLOWLY = 10.0, 1 / 40
+#: A person who is 6 dB louder than what is left of the echo masks it: no detector takes the echo
+#: for a voice of its own.
+_MASKS = 4.0
 #: The far end can be heard for 30 frames, 0.6 s, after it fell silent.
 _TAIL = 30
 #: A far end below this mean power, full scale 1, is silent: -70 dBFS.
-_SILENCE = 1e-7
+SILENCE = 1e-7
 #: The echo decays by at least 1.5 dB from frame to frame, in power: 75 dB a second.
 _DECAY = 10**-0.15
 #: The noise estimate rises by 6 dB a second, so that a word is not taken for noise.
@@ -43,17 +60,8 @@ _QUIET_COUNTS = 3
 _NEW = 8
 #: The share of the echo's gain that is kept from frame to frame: over 2.5 and over 10 frames.
 _SHORT, _LONG = 0.6, 0.9
-#: What was learnt is used after 25 frames, 0.5 s, with a far end.
-_LEARNING = 25
-#: Before that, in the first room, a residual is a person if it is 10 times (10 dB) louder than all
-#: the echo that the filter may have missed. The filter has to have found the echo: 5 loud frames
-#: with less than a quarter of their power left. The stage does not use this rule, see ``forget``.
-_SURELY = 10.0
-_FOUND_FRAMES, _FOUND_REST = 5, 0.25
-#: The rest of the echo has to be at least 6 dB below the echo to be usable.
-_USABLE_DB = -6.0
-#: After 500 frames, 10 s, of an echo that cannot be learnt, a person is let through all the same.
-_HOPELESS = 500
+#: The echo is known if at most a tenth of it, in power, is uncertain.
+_KNOWN = 0.1
 #: The echo has changed if its gain is off in three frames; each frame with the right gain takes a
 #: quarter of a frame back.
 _SUSPICIOUS, _FORGIVEN = 3.0, 0.25
@@ -70,18 +78,30 @@ class Change(enum.Enum):
     LOUDER = enum.auto()  # the volume was turned up: scale the path by ``DoubleTalk.gain``
 
 
-class _RestLevel:
-    """The level of the rest of the echo, relative to the echo that was removed."""
+class RestLevel:
+    """The level of the rest of the echo, relative to the echo that was removed.
+
+    At first it is expected to be as loud as the echo, give or take 6 dB. That counts as much as
+    five frames.
+    """
 
     def __init__(self) -> None:
-        self.mean_db, self.deviation_db, self.count = 0.0, 6.0, 0
+        self.mean_db, self.deviation_db, self._count = 0.0, 6.0, 6
 
-    def add(self, level_db: float) -> None:
-        """Add a frame. The last 40 frames, 0.8 s, decide."""
-        self.count += 1
-        share = max(1 / 40, 1 / self.count)
-        self.mean_db += share * (level_db - self.mean_db)
-        self.deviation_db += share * (1.25 * abs(level_db - self.mean_db) - self.deviation_db)
+    def add(self, level_db: float, *, maybe_person: bool) -> None:
+        """Add a frame. If it may be a person, it counts as no louder than the rest so far."""
+        share = 1 / self._count
+        self._count = min(self._count + 1, _MOST)
+        if maybe_person and level_db > self.most_db:
+            level_db, share = self.most_db, share * _SLOWLY
+        away_db = level_db - self.mean_db
+        self.mean_db += share * away_db
+        self.deviation_db += share * (1.25 * abs(away_db) - self.deviation_db)
+
+    @property
+    def most_db(self) -> float:
+        """The level that the rest of the echo does not exceed."""
+        return self.mean_db + _DEVIATIONS * self.deviation_db
 
 
 class DoubleTalk:
@@ -92,44 +112,26 @@ class DoubleTalk:
         self.far = False  # the far end can be heard in the room
         self.change = Change.NONE  # what the last frame has shown
         self.gain = 1.0  # after LOUDER: by how much, amplitude
+        self.masks = False  # a person, or the noise, masks what is left of the echo
         self.new_sound = False  # a person, or the echo at another time, may just have begun
         self._tail = 0  # frames for which the far end can still be heard
         self._closed = 0  # frames for which the gate stays closed, see ``close_for``
         self.forget()
-        self._first_room = True
 
     def forget(self) -> None:
         """Start again: the room or a device has changed. Keep only the room's noise."""
-        # In another room the echo may come at a time at which the filter does not look for it. The
-        # canceller calls this at its first aligned frame, so the stage never uses the rule of the
-        # first room. With the rule, 49 instead of 12 of 60 persons were heard who began 0.6 s into
-        # the first reply, but in 120 runs the rest of the echo became a turn three times, at least
-        # once while nobody spoke.
-        self._first_room = False
-        self._found = 0  # loud frames from which the filter has removed most
-        self.learnt = False  # how loud the rest of the echo is
         self._echo = 1e-12  # power of the echo that was removed, decaying as the room's does
-        self._rest = _RestLevel()
-        self._frames = 0  # frames with a far end
-        self._presence = EchoPresence()
+        self.rest = RestLevel()
         self._new_frames = 0
-        self.follow()
         self._hold = 0
-
-    @property
-    def no_echo(self) -> bool:
-        """Whether the far end was heard for a while and left nothing in the microphone."""
-        return self._presence.absent
+        self.follow()
 
     def close(self) -> None:
         """Close the gate: what seemed a person was none."""
         self._hold = 0
 
     def close_for(self, frames: int) -> None:
-        """Keep the gate closed for so many frames, unless there is no echo.
-
-        The echo may be one of sound that never arrived here.
-        """
+        """Keep the gate closed for so many frames: the echo may be one of sound never received."""
         self._closed = max(self._closed, frames)
 
     def follow(self) -> None:
@@ -137,107 +139,83 @@ class DoubleTalk:
         self._suspicion = 0.0
         self._short_gain, self._long_gain = EchoGain(_SHORT), EchoGain(_LONG)
 
-    def is_loud(self, near: Samples) -> bool:
-        """Return whether a frame of the microphone holds more than the room's noise."""
-        return power(near) > _LOUD * self.noise
+    def listen(self, near: Spectra, far_power: float) -> None:
+        """Take a frame without an echo: the room's noise, and the far end's power."""
+        self._hear(far_power)
+        self.noise = min(power(near), self.noise * _NOISE_RISES) + 1e-12
 
-    def judge(self, near: Samples, residual: Samples, far: Samples, uncertain_power: float) -> bool:
+    def judge(
+        self, near: Spectra, residual: Spectra, far_power: float, uncertain_power: float
+    ) -> bool:
         """Return whether the gate is open: a person speaks, or no echo can be heard.
 
-        ``near`` is a frame of the microphone, ``residual`` what the filter leaves of it, ``far``
-        the speaker's; full scale 1. ``uncertain_power`` is how much of the residual may be echo
-        that the filter has not learnt.
+        ``near`` is the spectrum of a frame of the microphone, ``residual`` what the filter leaves
+        of it, ``far_power`` the power of the speaker's frame. ``uncertain_power`` is how much of
+        the residual may be echo that the filter has not learnt.
         """
         self.change, self.new_sound = Change.NONE, False
         echo = near - residual
-        echo_power, residual_power = power(echo), power(residual)
-        near_power = power(near)
-        # An echo that is not learnt yet must not pass for noise: the gate attenuates to the noise.
-        rises = 1.0 if self.far and not self.learnt else _NOISE_RISES
-        self.noise = min(near_power, residual_power, self.noise * rises) + 1e-12
-        far_power = power(far)
-        far_sounds = far_power > _SILENCE
-        self._tail = _TAIL if far_sounds else max(0, self._tail - 1)
-        self._closed = max(0, self._closed - 1)
-        self.far = self._tail > 0
+        echo_power, near_power = power(echo), power(near)
+        # A prediction that makes the microphone louder is no use yet.
+        residual_power = min(power(residual), near_power)
+        self._hear(far_power)
+        self._echo = max(echo_power, self._echo * _DECAY)
+        # The rest of an echo must not pass for noise: the gate attenuates to the noise.
+        hidden = uncertain_power + self._echo * 10 ** (self.rest.mean_db / 10)
+        rises = 1.0 if self.far and hidden > self.noise else _NOISE_RISES
+        self.noise = min(residual_power, self.noise * rises) + 1e-12
+        self.masks = hidden < self.noise or residual_power > _MASKS * hidden
         if self._closed:
-            return self.no_echo
+            return False
         if not self.far:
             self._hold = 0
             return True
-        self._echo = max(echo_power, self._echo * _DECAY)
-        near_echo = float(np.dot(near, echo)) / len(near)
+        near_echo = float(np.vdot(near, echo).real) / FRAME**2
         # An echo of another loudness than predicted is no person: a speaker that is driven hard
         # compresses, and a volume can be turned.
         gain = min(_LOUDEST, max(_SOFTEST, near_echo / (echo_power + 1e-12)))
         rest = near_power - gain * (2 * near_echo - gain * echo_power)
         rest_db = 10 * math.log10((max(0.0, rest) + 1e-12) / (self._echo + 1e-12))
-        self._short_gain.add(near_echo, echo_power, residual_power)
-        self._long_gain.add(near_echo, echo_power, residual_power)
-        audible = self._echo > _AUDIBLE * self.noise
-        gain_off = audible and self._short_gain.is_off(3)
+        for found in (self._short_gain, self._long_gain):
+            found.add(near_echo, echo_power, power(residual))
+        known = uncertain_power < _KNOWN * self._echo
+        gain_off = known and self._echo > _AUDIBLE * self.noise and self._short_gain.is_off(3)
+        loud = residual_power > _LOUD * self.noise
         person = (
-            self.learnt
+            loud
             and not gain_off
-            and residual_power > _LOUD * self.noise
-            and rest_db
-            > max(WEAKEST_DB, self._rest.mean_db + _DEVIATIONS * self._rest.deviation_db)
+            and residual_power > _SURELY * uncertain_power + _LOUD * self.noise
+            and rest_db > max(WEAKEST_DB, self.rest.most_db)
         )
-        near_loud = near_power > _LOUD * self.noise
-        if not self.learnt and self._first_room:
-            self._found += near_loud and residual_power < _FOUND_REST * near_power
-            surely = residual_power > _SURELY * (uncertain_power + _LOUD * self.noise)
-            person = self._found >= _FOUND_FRAMES and surely
-        if far_sounds:
-            self._frames += 1
-            self._look_for_echo(far_power, near_power, echo_power, near_loud)
-        if not self.learnt:
-            self.learnt = self._frames > _HOPELESS or self._is_usable()
-        elif echo_power > _LOUD * self.noise and not self.no_echo:
+        if known and echo_power > _LOUD * self.noise:
             self._suspect()
-        if audible and not person and not (self._hold and self.learnt):
-            self._rest.add(rest_db)
-        if self.learnt and (person or gain_off):
+        if not person and not self._hold and echo_power > _MEASURABLE * self.noise:
+            maybe = residual_power > _MAYBE_PERSON * (uncertain_power + self.noise)
+            self.rest.add(rest_db, maybe_person=maybe)
+        self._keep_open(person, gain_off, known=known, quiet=not loud, rest_db=rest_db)
+        return self._hold > 0
+
+    def _hear(self, far_power: float) -> None:
+        self._tail = _TAIL if far_power > SILENCE else max(0, self._tail - 1)
+        self._closed = max(0, self._closed - 1)
+        self.far = self._tail > 0
+
+    def _keep_open(
+        self, person: bool, gain_off: bool, *, known: bool, quiet: bool, rest_db: float
+    ) -> None:
+        """Hold the gate open after a person's last loud frame."""
+        if known and (person or gain_off):
             self._new_frames += 1
         elif not self._hold:
             self._new_frames = 0
         self.new_sound = 0 < self._new_frames <= _NEW
         if person:
             self._hold = _HOLD
-        elif gain_off and self.learnt:
+        elif gain_off:
             self._hold = 0
         elif self._hold:
-            quiet = (
-                residual_power < _LOUD * self.noise
-                or rest_db < self._rest.mean_db + self._rest.deviation_db
-            )
+            quiet = quiet or rest_db < self.rest.mean_db + self.rest.deviation_db
             self._hold = max(0, self._hold - (_QUIET_COUNTS if quiet else 1))
-        return person or self._hold > 0
-
-    def _look_for_echo(
-        self, far_power: float, near_power: float, echo_power: float, near_loud: bool
-    ) -> None:
-        changed = self._presence.add(
-            frames=self._frames,
-            far_power=far_power,
-            near_power=near_power,
-            echo_power=echo_power,
-            near_loud=near_loud,
-            learnt=self.learnt,
-            gain_right=not self._long_gain.is_off(3),
-        )
-        if changed:
-            # Without an echo there is nothing to learn; with a new one, everything.
-            self.learnt = self.no_echo
-
-    def _is_usable(self) -> bool:
-        """Return whether the rest of the echo is known well enough to tell a person from it."""
-        return (
-            self._frames >= _LEARNING
-            and self._rest.count >= _LEARNING // 2
-            and self._rest.mean_db < _USABLE_DB
-            and not self._long_gain.is_off(3)
-        )
 
     def _suspect(self) -> None:
         """Find out whether the echo has moved, or become louder or softer."""
@@ -253,6 +231,6 @@ class DoubleTalk:
             self.change = Change.MOVED
 
 
-def power(samples: Samples) -> float:
-    """Return the mean power of samples, full scale 1."""
-    return float(np.dot(samples, samples)) / len(samples)
+def power(spectrum: Spectra) -> float:
+    """Return the mean power of a frame, from its spectrum after a frame of silence."""
+    return float(np.vdot(spectrum, spectrum).real) / FRAME**2

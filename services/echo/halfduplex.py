@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.echo.kalman import Samples
+from services.echo.spectra import Samples
 from shared.audio import pcm
 
 #: A far end whose samples are all below this amplitude, full scale 1, is silent: -80 dBFS, about

@@ -11,18 +11,11 @@ hands-free telephones", Signal Processing 86 (2006), in partitions as in Kuech e
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
-
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
-Spectra = NDArray[np.complex64]
-
-#: NumPy's FFT keeps single precision, but its type annotations say that it returns double.
-_rfft = cast("Callable[..., Spectra]", np.fft.rfft)
-_irfft = cast("Callable[..., Samples]", np.fft.irfft)
+from services.echo.bound import PathBound
+from services.echo.spectra import FarSpectra, Samples, Spectra, irfft, power, rfft
+from shared.audio.pcm import FRAME
 
 #: Partitions of the impulse response, one frame (20 ms) each: the filter covers 400 ms of the path.
 PARTITIONS = 20
@@ -34,23 +27,33 @@ _CONSTRAINED = 4
 #: The share of a partition's weights that is still true a frame later. 0.999 follows clocks that
 #: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation.
 _RETENTION = 0.999 ** (PARTITIONS // _CONSTRAINED)
-#: The uncertainty of a path that is not known yet: a gain of 0.05, in power, for the first
-#: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it.
-_INITIAL_UNCERTAINTY, _INITIAL_DECAY = 0.05, 0.1
+#: The uncertainty of a path that is not known yet: a gain of 3, in power, for the first partition,
+#: and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. Together that is 14 dB:
+#: no microphone hears its speaker louder. From 1 to 10 the filter learns equally well, because the
+#: microphone limits the uncertainty at once, see ``PathBound``.
+_INITIAL_UNCERTAINTY, _INITIAL_DECAY = 3.0, 0.1
+#: The path is known roughly if at most a tenth of the echo, in power, is uncertain. Until then each
+#: frame constrains all partitions.
+_ROUGHLY = 0.1
+#: The path is known roughly if at most a tenth of the echo, in power, is uncertain. Until then each
+#: frame constrains all partitions.
+_ROUGHLY = 0.1
 #: The least share of that uncertainty that remains while there is no echo: headphones can be
 #: unplugged, and the filter then has to learn at once.
 _LEAST_UNCERTAINTY = 0.2
 #: The share of the near end's power spectrum that is kept from frame to frame.
 _SMOOTHING = 0.7
-#: A partition with less than this share of the strongest partition's power holds no echo: -17 dB.
-_EMPTY = 0.02
 #: ``find_shift`` looks for an echo that has jumped by up to 15 frames, 300 ms; a jump of less than
 #: 24 samples, 1 ms, is none.
 _FURTHEST_FRAMES = 15
 _NEAREST_SAMPLES = 24
 #: The bins of a voice, 100 to 4000 Hz, show by how much the path has grown: their phase is
 #: unambiguous up to 3 samples. Two paths that correlate by less than 0.8 belong to two rooms.
-_VOICE_BINS = slice(4, 160)
+VOICE_BINS = slice(4, 160)
+#: Their frequencies, in radians per sample: a bin is 25 Hz.
+VOICE_FREQUENCIES = (np.pi / FRAME * np.arange(VOICE_BINS.start, VOICE_BINS.stop)).astype(
+    np.float32
+)
 _SAME_PATH = 0.8
 
 
@@ -62,14 +65,11 @@ class KalmanFilter:
         bins = frame + 1
         self.delay = 0  # frames by which the far end is delayed
         #: How much of the last residual may be echo that the filter has not learnt: mean power
-        #: per sample.
+        #: per sample, at the frequencies of a voice.
         self.uncertain_power = 0.0
-        self._far: Samples = np.zeros(2 * frame, np.float32)
-        # the far end's spectra, newest first from row ``_newest`` on
-        self._spectra = np.zeros((2 * (PARTITIONS + MAX_DELAY), bins), np.complex64)
-        self._powers = np.zeros((2 * (PARTITIONS + MAX_DELAY), bins), np.float32)
-        self._newest = PARTITIONS + MAX_DELAY
-        self._silent = 0  # frames in a row without a far end
+        #: The spectrum of the last residual, after a frame of silence.
+        self.residual: Spectra = np.zeros(bins, np.complex64)
+        self.far = FarSpectra(frame, PARTITIONS + MAX_DELAY)
         #: The path's frequency response, a row per partition.
         self.weights = np.zeros((PARTITIONS, bins), np.complex64)
         #: The variance of the weights' error, the same shape.
@@ -81,27 +81,24 @@ class KalmanFilter:
         # Scratch arrays: to allocate them in each frame costs as much as the arithmetic in them.
         self._complex = np.empty((PARTITIONS, bins), np.complex64)
         self._real = np.empty((PARTITIONS, bins), np.float32)
+        #: The share of a weight's power that is not true any more after a rotation.
+        self._changes: Samples = np.full(bins, 1 - _RETENTION**2, np.float32)
         self._rotation = 0  # the first partition that is constrained in the next frame
         self._measured: Spectra | None = None  # the weights when ``growth`` was called last
-        self._bins = np.arange(bins)[_VOICE_BINS] * np.float32(np.pi / frame)
+        self._bound = PathBound(PARTITIONS + MAX_DELAY, _INITIAL_UNCERTAINTY)
         self.reset()
 
     def reset(self) -> None:
         """Forget the path."""
         self._measured = None
+        self._bound.reset()
         self.weights[:] = 0
         self.uncertainty[:] = self._initial
-
-    def stay_uncertain(self) -> None:
-        """Keep the filter ready to learn, although it has found no echo so far."""
-        np.maximum(
-            self.uncertainty,
-            self._initial * np.float32(_LEAST_UNCERTAINTY),
-            out=self.uncertainty,
-        )
+        self._expect_growth(0.0)
 
     def scale(self, gain: float) -> None:
         """Multiply the path by a gain: the speaker's volume was turned."""
+        self._bound.reset()
         self.weights *= np.float32(gain)
 
     def set_delay(self, frames: int) -> None:
@@ -111,12 +108,24 @@ class KalmanFilter:
             return
         self.delay = frames
         weights, uncertainty = self.weights.copy(), self.uncertainty.copy()
-        self.reset()
+        self._measured = None
+        self.weights[:] = 0
+        gains = self._bound.gains[frames : frames + PARTITIONS, None]
+        np.minimum(self._initial, gains, out=self.uncertainty)
         kept = PARTITIONS - abs(moved)
         if kept > 0:
             to, origin = (0, moved) if moved > 0 else (-moved, 0)
             self.weights[to : to + kept] = weights[origin : origin + kept]
             self.uncertainty[to : to + kept] = uncertainty[origin : origin + kept]
+
+    def elsewhere_power(self) -> float:
+        """Return how loud an echo in the last frame can be at delays beyond the filter.
+
+        That is the mean power at the delay at which the echo can be loudest.
+        """
+        echoes = self._bound.echoes()
+        echoes[self.delay : self.delay + PARTITIONS] = 0
+        return float(echoes.max())
 
     def find_shift(self, near: Samples) -> tuple[int, float]:
         """Return by how many samples the echo in the last frame is late, and how sure that is.
@@ -143,25 +152,28 @@ class KalmanFilter:
     def shift(self, by: int) -> None:
         """Expect the same echo so many samples later."""
         frame = self._frame
-        response = _irfft(self.weights, axis=1)[:, :frame].reshape(-1)
+        response = irfft(self.weights, axis=1)[:, :frame].reshape(-1)
         delay = min(MAX_DELAY, max(0, self.delay + by // frame))
         by -= (delay - self.delay) * frame
         moved = np.zeros_like(response)
         kept = max(0, len(response) - abs(by))
         moved[max(0, by) : max(0, by) + kept] = response[max(0, -by) : max(0, -by) + kept]
         self.delay, self._measured = delay, None
-        _rfft(moved.reshape(PARTITIONS, frame), 2 * frame, axis=1, out=self.weights)
+        self._bound.reset()
+        rfft(moved.reshape(PARTITIONS, frame), 2 * frame, axis=1, out=self.weights)
         # The true shift may differ by a fraction of a sample: add the variance of that phase error.
         phase_error = np.square(np.arange(frame + 1) * np.pi / frame) / 12
-        self.uncertainty += phase_error.astype(np.float32) * _power(self.weights)
-        self.stay_uncertain()
+        self.uncertainty += phase_error.astype(np.float32) * power(self.weights)
 
-    def growth(self) -> float:
+    def growth(self, frames: int) -> float:
         """Return by how many samples the path has grown longer since the last call.
 
-        Return 0 where that cannot be said: at the first call, and after the room has changed.
+        That was so many frames ago.
+
+        Return 0 where that cannot be said: at the first call, and where the path is not the same
+        any more, because the room has changed or the filter has not learnt it yet.
         """
-        now = self.weights[:, _VOICE_BINS].copy()
+        now = self.weights[:, VOICE_BINS].copy()
         before, self._measured = self._measured, now
         if before is None:
             return 0.0
@@ -170,15 +182,17 @@ class KalmanFilter:
         both = np.linalg.norm(now) * np.linalg.norm(before)
         if float(weight.sum()) <= _SAME_PATH * float(both):
             return 0.0
-        weight *= self._bins
+        weight *= VOICE_FREQUENCIES
         angle = np.angle(turned)
-        return -float(np.dot(weight, angle) / np.dot(weight, self._bins))
+        grown = -float(np.dot(weight, angle) / np.dot(weight, VOICE_FREQUENCIES))
+        self._expect_growth(grown / frames)
+        return grown
 
-    def empty_partitions(self) -> int:
-        """Return how many of the first partitions hold no echo."""
-        power = _power(self.weights).sum(axis=1)
-        heard = np.flatnonzero(power > _EMPTY * power.max())
-        return int(heard[0]) if len(heard) else 0
+    def _expect_growth(self, by: float) -> None:
+        """Expect the path to grow by so many samples in a frame: high frequencies turn fastest."""
+        bins = np.arange(self._frame + 1)
+        turns = bins * (np.pi / self._frame * by * PARTITIONS / _CONSTRAINED)
+        self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, np.square(turns))
 
     def process(self, near: Samples, far: Samples) -> Samples:
         """Take a frame of the microphone and of the far end; return the residual.
@@ -187,50 +201,47 @@ class KalmanFilter:
         for longer than the filter covers, return ``near`` itself and learn nothing: the assistant
         is silent during most of a conversation.
         """
-        if not self.push_far(far):
+        if not self.far.push(far):
             return near
         frame = self._frame
-        begin = self._newest + self.delay
-        spectra = self._spectra[begin : begin + PARTITIONS]
-        powers = self._powers[begin : begin + PARTITIONS]
+        if self._bound.add(near, far):
+            self._limit(self._bound.gains[self.delay : self.delay + PARTITIONS, None])
+        spectra, powers = self.far.rows(self.delay, PARTITIONS)
         np.multiply(spectra, self.weights, out=self._complex)
-        echo = _irfft(self._complex.sum(axis=0))[frame:]
+        echo = irfft(self._complex.sum(axis=0))[frame:]
+        echo_power = float(np.dot(echo, echo))
         residual: Samples = near - echo
         self._padded[frame:] = residual
-        self._learn(spectra, powers, _rfft(self._padded))
+        self.residual = rfft(self._padded)
+        self._learn(spectra, powers, self.residual)
+        known = self.uncertain_power * frame < _ROUGHLY * echo_power
+        for _ in range(1 if known else PARTITIONS // _CONSTRAINED):
+            self._constrain()
         return residual
-
-    def push_far(self, far: Samples) -> bool:
-        """Take a frame of the far end alone; return whether its echo can still be heard."""
-        frame = self._frame
-        self._silent = 0 if far.any() else self._silent + 1
-        if self._silent > PARTITIONS + MAX_DELAY + 1:
-            return False
-        self._far[:frame] = self._far[frame:]
-        self._far[frame:] = far
-        # The newest spectrum comes first. At the array's beginning, move the others to its end.
-        self._newest -= 1
-        if self._newest < 0:
-            self._newest = PARTITIONS + MAX_DELAY
-            for ring in (self._spectra, self._powers):
-                ring[self._newest + 1 :] = ring[: PARTITIONS + MAX_DELAY - 1]
-        spectrum = _rfft(self._far, out=self._spectra[self._newest])
-        self._powers[self._newest] = _power(spectrum)
-        return True
 
     def _echo_of(self, back: int) -> Samples:
         """Return the echo that was predicted so many frames before the last one.
 
         A negative number means a coming frame: return the part of its echo that is known already.
         """
-        begin = self._newest + self.delay + back
-        ahead = max(0, self._newest - begin)
-        spectra = self._spectra[begin + ahead : begin + PARTITIONS]
-        return _irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:]))[self._frame :]
+        ahead = max(0, -self.delay - back)
+        spectra, _ = self.far.rows(self.delay + back + ahead, PARTITIONS - ahead)
+        return irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:]))[self._frame :]
+
+    def _limit(self, gains: Samples) -> None:
+        """Take over how loud each partition of the path can be at most.
+
+        A weight that was more uncertain than that was guessed: it shrinks by as much.
+        """
+        real = self._real
+        np.divide(gains, self.uncertainty, out=real)
+        np.minimum(real, np.float32(1), out=real)
+        self.weights *= real
+        self.uncertainty *= real
 
     def _learn(self, spectra: Spectra, powers: Samples, residual: Spectra) -> None:
         real = self._real
-        now = _power(residual)
+        now = power(residual)
         self._near_power *= np.float32(_SMOOTHING)
         self._near_power += np.float32(1 - _SMOOTHING) * now
         # Take a person who begins to speak into account at once, or the filter would follow them.
@@ -238,7 +249,7 @@ class KalmanFilter:
         # Half: a spectrum is made of two frames, and only one of them is new.
         np.multiply(powers, self.uncertainty, out=real)
         echo = np.float32(0.5) * real.sum(axis=0)
-        self.uncertain_power = float(echo.sum()) / self._frame**2
+        self.uncertain_power = float(echo[VOICE_BINS].sum()) / self._frame**2
         near += echo
         near += np.float32(1e-8)
         np.divide(self.uncertainty, near, out=real)  # the step size, per partition and bin
@@ -250,7 +261,6 @@ class KalmanFilter:
         real *= np.float32(-0.5)
         real += np.float32(1)
         self.uncertainty *= real
-        self._constrain()
 
     def _constrain(self) -> None:
         """Bring some partitions back to a frame's length, and let them be less certain again."""
@@ -259,12 +269,8 @@ class KalmanFilter:
         weights, uncertainty = self.weights[here], self.uncertainty[here]
         # Only the first half of a partition's response belongs to it: the other half is the wrap-
         # around of the circular convolution.
-        response = _irfft(weights, axis=1)[:, : self._frame]
-        _rfft(response, 2 * self._frame, axis=1, out=weights)
+        response = irfft(weights, axis=1)[:, : self._frame]
+        rfft(response, 2 * self._frame, axis=1, out=weights)
         weights *= np.float32(_RETENTION)
         uncertainty *= np.float32(_RETENTION**2)
-        uncertainty += np.float32(1 - _RETENTION**2) * _power(weights)
-
-
-def _power(spectra: Spectra) -> Samples:
-    return np.square(spectra.real) + np.square(spectra.imag)
+        uncertainty += self._changes * power(weights)

@@ -13,7 +13,7 @@ from harness import room, rooms
 from harness.rooms import Rendered, Scene, Sound
 from services.echo.aligner import Aligner
 from services.echo.canceller import Canceller
-from services.echo.kalman import KalmanFilter, Samples
+from services.echo.kalman import KalmanFilter
 from services.vad.voice import Voice
 from shared import config, messages
 from shared.audio import pcm
@@ -171,28 +171,16 @@ def test_with_headphones_the_microphone_passes_through_untouched() -> None:
     assert done.removed_db(5, 10) >= 20
 
 
-def test_with_headphones_a_microphone_without_sound_costs_no_learning(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_with_headphones_the_filter_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = scene(seconds=8)
     chance = np.random.default_rng(8)
     quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-70)
     done = cancelled(quiet, rendered.far)
     assert done.canceller.passes
-    peaks: list[float] = []
-    process = KalmanFilter.process
-
-    def counted(self: KalmanFilter, near: Samples, far: Samples) -> Samples:
-        peaks.append(float(np.abs(near).max()))
-        return process(self, near, far)
-
-    monkeypatch.setattr(KalmanFilter, "process", counted)
+    monkeypatch.delattr(KalmanFilter, "process")
     microphone, _ = with_person(replace(rendered, microphone=quiet), 2)
     again = cancelled(microphone, rendered.far, done.canceller)
     assert again.canceller.passes
-    # the filter ran while the person spoke, and at no other time
-    assert 10 < len(peaks) < 200
-    assert min(peaks) > 2 * float(np.abs(quiet).std())
 
 
 def test_another_device_is_learnt_anew() -> None:

@@ -1,0 +1,56 @@
+"""The spectra of the far end's last frames. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Spectra = NDArray[np.complex64]
+
+#: NumPy's FFT keeps single precision, but its type annotations say that it returns double.
+rfft = cast("Callable[..., Spectra]", np.fft.rfft)
+irfft = cast("Callable[..., Samples]", np.fft.irfft)
+
+
+class FarSpectra:
+    """The far end's last ``kept`` spectra, each of two frames, and their powers."""
+
+    def __init__(self, frame: int, kept: int) -> None:
+        self._frame, self._kept = frame, kept
+        self._samples: Samples = np.zeros(2 * frame, np.float32)
+        # Twice as long as needed, so that the spectra move only once in a while.
+        self._spectra: Spectra = np.zeros((2 * kept, frame + 1), np.complex64)
+        self._powers: Samples = np.zeros((2 * kept, frame + 1), np.float32)
+        self._newest = kept  # the row of the newest spectrum; the older ones follow
+        self._silent = 0  # frames in a row without a far end
+
+    def push(self, far: Samples) -> bool:
+        """Take a frame; return whether it or an earlier one that is kept has sound."""
+        frame, kept = self._frame, self._kept
+        self._silent = 0 if far.any() else self._silent + 1
+        if self._silent > kept + 1:
+            return False
+        self._samples[:frame] = self._samples[frame:]
+        self._samples[frame:] = far
+        self._newest -= 1
+        if self._newest < 0:
+            self._newest = kept
+            for ring in (self._spectra, self._powers):
+                ring[kept + 1 :] = ring[: kept - 1]
+        spectrum = rfft(self._samples, out=self._spectra[self._newest])
+        self._powers[self._newest] = power(spectrum)
+        return True
+
+    def rows(self, age: int, count: int) -> tuple[Spectra, Samples]:
+        """Return ``count`` spectra and their powers, the newest of them ``age`` frames old."""
+        here = slice(self._newest + age, self._newest + age + count)
+        return self._spectra[here], self._powers[here]
+
+
+def power(spectra: Spectra) -> Samples:
+    """Return the power of each bin."""
+    return np.square(spectra.real) + np.square(spectra.imag)

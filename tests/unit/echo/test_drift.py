@@ -1,0 +1,45 @@
+"""How fast the echo moves, from its phase alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from services.echo.drift import STRETCH, Drift
+
+FREQUENCIES = np.linspace(0.03, 1.0, 156).astype(np.float32)
+
+
+def shifts(
+    drift: Drift, later: float, stretches: int, *, noise: float = 0.5, delay: int = 3
+) -> list[float]:
+    """Return what is measured where the echo comes so many samples later in each stretch."""
+    chance = np.random.default_rng(4)
+    path = np.exp(2j * np.pi * chance.uniform(size=156))
+    found = []
+    for frame in range(stretches * STRETCH):
+        turned = path * np.exp(-1j * FREQUENCIES * later * frame / STRETCH)
+        scatter = noise * (chance.standard_normal(156) + 1j * chance.standard_normal(156))
+        found.append(drift.add((turned + scatter).astype(np.complex64), delay))
+    return [shift for shift in found if shift is not None]
+
+
+@pytest.mark.parametrize("later", [-6.0, -3.5, 2.5, 6.0])
+def test_a_fast_drift_is_known_after_two_stretches(later: float) -> None:
+    assert shifts(Drift(FREQUENCIES), later, 2) == [0.0, pytest.approx(later, abs=0.25)]
+
+
+@pytest.mark.parametrize("later", [-1.25, 1.25])
+def test_a_slower_one_is_left_to_the_filter(later: float) -> None:
+    assert set(shifts(Drift(FREQUENCIES), later, 3)) == {0.0}
+
+
+def test_what_does_not_move_has_no_drift_nor_has_noise() -> None:
+    assert set(shifts(Drift(FREQUENCIES), 0.0, 6)) == {0.0}
+    assert set(shifts(Drift(FREQUENCIES), 3.0, 6, noise=30)) == {0.0}
+
+
+def test_an_echo_at_another_delay_is_measured_anew() -> None:
+    drift = Drift(FREQUENCIES)
+    shifts(drift, 0.0, 1)
+    assert shifts(drift, 4.0, 1, delay=5) == [0.0]

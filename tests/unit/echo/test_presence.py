@@ -1,0 +1,83 @@
+"""Whether something in the microphone follows the far end: white noise, and voices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness import rooms
+from services.echo.presence import EchoPresence
+from services.echo.spectra import FarSpectra, rfft
+from shared.audio.pcm import FRAME, RATE
+
+DELAYS, VOICE = 51, slice(4, 160)
+SECONDS = 4
+FAR = rooms.assistant(SECONDS * RATE)
+NOISE = 1e-3 * np.random.default_rng(7).standard_normal(len(FAR))
+
+
+def compared(near: rooms.Sound, far: rooms.Sound = FAR) -> EchoPresence:
+    """Return the comparison of two streams."""
+    presence = EchoPresence(DELAYS, VOICE.stop - VOICE.start)
+    spectra = FarSpectra(FRAME, DELAYS)
+    padded = np.zeros(2 * FRAME, np.float32)
+    for at in range(0, len(near) - FRAME + 1, FRAME):
+        if not spectra.push(far[at : at + FRAME].astype(np.float32)):
+            continue
+        padded[FRAME:] = near[at : at + FRAME]
+        rows, powers = spectra.rows(0, DELAYS)
+        presence.add(rfft(padded)[VOICE], rows[:, VOICE], powers[:, VOICE])
+    return presence
+
+
+def echo(delay_ms: float, gain_db: float, reverb_s: float = 0.3) -> rooms.Sound:
+    response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
+    return rooms.convolved(FAR, response) * rooms.level(gain_db)
+
+
+@pytest.mark.parametrize("delay_ms", [5, 330, 610, 990])
+@pytest.mark.parametrize("gain_db", [-30, 0, 15])
+def test_an_echo_is_found_at_its_delay_whatever_its_gain(delay_ms: float, gain_db: float) -> None:
+    presence = compared(echo(delay_ms, gain_db) + 0.03 * NOISE)
+    assert presence.present
+    assert not presence.absent
+    assert abs(presence.delay - int(delay_ms / 20)) <= 1
+
+
+def test_an_echo_below_the_noise_is_an_echo() -> None:
+    soft = echo(60, 0)
+    soft *= np.sqrt(np.square(NOISE).mean() / np.square(soft).mean()) * rooms.level(-8)
+    assert compared(soft + NOISE).present
+
+
+def test_an_echo_far_below_a_person_is_an_echo() -> None:
+    person = np.resize(rooms.person(1), len(FAR))
+    soft = echo(60, 0)
+    soft *= np.sqrt(np.square(person).mean() / np.square(soft).mean()) * rooms.level(-20)
+    assert compared(person + soft).present
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_person_follows_nothing(number: int) -> None:
+    person = np.resize(rooms.person(number), len(FAR))
+    presence = compared(person * rooms.level(-26) + NOISE)
+    assert presence.absent
+    assert not presence.present
+
+
+def test_less_than_a_second_and_a_half_proves_no_absence() -> None:
+    short = slice(0, 70 * FRAME)
+    presence = compared(NOISE[short], FAR[short])
+    assert not presence.absent
+    assert not presence.present
+
+
+def test_what_was_found_can_be_forgotten_and_headphones_unplugged() -> None:
+    presence = compared(NOISE)
+    assert presence.absent
+    later = np.concatenate((NOISE, echo(60, -10)[: 2 * RATE]))
+    presence = compared(later, np.concatenate((FAR, FAR[: 2 * RATE])))
+    assert presence.present
+    assert not presence.absent
+    presence.forget()
+    assert not presence.present
