@@ -22,6 +22,8 @@ ADVICE = (
     " the assistant. Lower the speaker's volume, move the microphone away from the speaker and"
     " closer to the person, or use headphones"
 )
+#: No canceller removes more than this, dB. A frame with more is not true.
+MOST_DB = 100
 #: Levels are averaged over some 500 frames, 10 s, and believed after 150 frames, 3 s: some words.
 _KEPT, _BELIEVED = 1 - 1 / 500, 150
 
@@ -50,7 +52,7 @@ class Balance:
         samples = pcm.to_array(frame).astype(np.float32)
         power = float(np.dot(samples, samples)) / max(1, len(samples))
         if far:
-            self._echo.add(power * 10 ** (removed_db / 10))
+            self._echo.add(power * 10 ** (min(removed_db, MOST_DB) / 10))
         else:
             self._person.add(power)
 

@@ -128,3 +128,9 @@ def test_with_half_duplex_nothing_is_reported(monkeypatch: pytest.MonkeyPatch) -
     rig.seconds(4, -50)
     rig.seconds(4, -50, far=True)
     assert rig.bus.ok
+
+
+def test_an_impossible_reduction_is_no_error() -> None:
+    balance = Balance()
+    balance.add(b"\x7f\x7f" * 480, far=True, removed_db=2**63 - 1, speaking=False)
+    assert balance.echo_db is None
