@@ -81,6 +81,10 @@ MECHANISMS = {
         "the proof that there is no echo", "headphones",
         f"{_ECHO}.canceller:Canceller.passes", _never,
     ),
+    "bound": Mechanism(
+        "the bound that the microphone sets to the path", "first words",
+        f"{_ECHO}.bound:PathBound.add", _never,
+    ),
     "drift": Mechanism(
         "following the clocks' drift", "drift", f"{_ECHO}.aligner:Aligner.speed_up", _nothing
     ),
