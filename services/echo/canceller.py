@@ -174,7 +174,8 @@ class Canceller:
     def _compare(self, voice: Spectra) -> None:
         """Look for what follows the far end in a frame of the microphone."""
         if not voice.any():
-            return  # muted, or lost: that proves nothing
+            self._presence.add_silence()
+            return
         far, powers = self.filter.far.rows(0, MAX_DELAY + 1)
         self._presence.add(voice, far[:, VOICE_BINS], powers[:, VOICE_BINS])
 

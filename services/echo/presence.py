@@ -45,6 +45,7 @@ class EchoPresence:
         self._scratch: Spectra = np.zeros((delays, bins), np.complex64)
         self._last: Spectra = np.zeros(bins, np.complex64)
         self._frames = self._compared = 0  # with a far end; those that were compared
+        self._silent = 0  # frames with a far end in a row in which the microphone was all zeros
 
     def forget(self) -> None:
         """Start again: the device is another one."""
@@ -54,13 +55,23 @@ class EchoPresence:
     def follow(self, frames: int) -> None:
         """Expect the echo so many frames later, until a new comparison has shown where it is."""
         self.delay = min(len(self._products) - 1, max(0, self.delay + frames))
-        self._frames = self._compared = 0
+        self._frames = self._compared = self._silent = 0
         self._products[:] = 0
         self._powers[:] = 0
 
     def products(self) -> Spectra:
         """Return the last frame's products of the far end and the microphone at ``delay``."""
         return self._last
+
+    def add_silence(self) -> None:
+        """Take a frame in which the microphone has not a single bit of sound.
+
+        The microphone is muted, or it removes its own noise and hears no echo. If this lasts longer
+        than any delay, there is no echo, until a comparison finds one.
+        """
+        self._silent += 1
+        if self._silent > len(self._products) and not self.present:
+            self.absent = True
 
     def add(self, near: Spectra, far: Spectra, far_powers: Powers) -> None:
         """Take a frame.
@@ -69,6 +80,7 @@ class EchoPresence:
         spectra, the newest first, one for each delay. All hold the same frequencies.
         """
         self._frames += 1
+        self._silent = 0
         # Only the phases of the microphone count: a loud person weighs no more than a soft echo.
         phases = near / (np.abs(near) + np.float32(1e-9))
         self._last = far[self.delay].conj() * phases

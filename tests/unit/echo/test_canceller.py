@@ -300,3 +300,13 @@ def test_how_much_faster_one_clock_is_is_heard_in_the_echo(ppm: int) -> None:
     done = Done(canceller, rendered.microphone[: len(after)], after)
     assert done.removed_db(3, 12) >= 30
     assert (aligner._place(0)[1] - 1) * 1e6 == pytest.approx(ppm, abs=5)
+
+
+def test_a_person_passes_whose_microphone_is_silent_otherwise() -> None:
+    """A headset that removes its own noise gives zeros until its person speaks."""
+    canceller = Canceller(high_pass=True, noise_suppression=False)
+    far = rooms.assistant(3 * RATE).astype(np.float32)
+    said = list(frames(0.05 * rooms.person(0)[:RATE]))
+    near = [bytes(pcm.FRAME_BYTES)] * 55 + said
+    clean = [canceller.process(f, far[n * FRAME : n * FRAME + FRAME]) for n, f in enumerate(near)]
+    assert clean[55:] == said

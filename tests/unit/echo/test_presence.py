@@ -81,3 +81,21 @@ def test_what_was_found_can_be_forgotten_and_headphones_unplugged() -> None:
     assert not presence.absent
     presence.forget()
     assert not presence.present
+
+
+def test_a_microphone_of_zeros_has_no_echo_until_one_is_heard() -> None:
+    presence = EchoPresence(DELAYS, VOICE.stop - VOICE.start)
+    for _ in range(DELAYS):
+        presence.add_silence()
+        assert not presence.absent
+    presence.add_silence()
+    assert presence.absent
+
+
+def test_an_echo_is_not_forgotten_while_the_microphone_is_muted() -> None:
+    presence = compared(echo(60, 0))
+    assert presence.present
+    for _ in range(2 * DELAYS):
+        presence.add_silence()
+    assert presence.present
+    assert not presence.absent
