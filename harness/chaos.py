@@ -286,7 +286,8 @@ def run(
                 fault.answer_s = answer_s - usual_s
             except PipelineError as error:
                 fault.wrong.append(str(error)[:2000])
-            fault.wrong += [f"{s} has ended" for s in talk.run.stages if not talk.run.runs(s)]
+            ended = [s for s in talk.run.stages if not talk.run.runs(s)]
+            fault.wrong += [f"{s} has ended: {talk.run.log(s)[-600:]}" for s in ended]
             say(fault)
             if fault.wrong:
                 break
