@@ -225,8 +225,11 @@ class KalmanFilter:
         A negative number means a coming frame: return the part of its echo that is known already.
         """
         ahead = max(0, -self.delay - back)
-        spectra, _ = self.far.rows(self.delay + back + ahead, PARTITIONS - ahead)
-        return irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:]))[self._frame :]
+        age = self.delay + back + ahead
+        # The echo of sound that is no longer kept is left out.
+        end = ahead + min(PARTITIONS - ahead, PARTITIONS + MAX_DELAY - age)
+        spectra, _ = self.far.rows(age, end - ahead)
+        return irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:end]))[self._frame :]
 
     def _limit(self, gains: Samples) -> None:
         """Take over how loud each partition of the path can be at most.

@@ -155,3 +155,15 @@ def test_two_rooms_are_no_way_that_grew() -> None:
     found.growth(25)
     run(found, echo(0.2, 75), 2, 4)
     assert found.growth(25) == 0
+
+
+def test_an_echo_that_comes_as_late_as_possible_may_jump() -> None:
+    """The search for a jump looks at older sound than the filter itself."""
+    kalman = KalmanFilter(FRAME)
+    kalman.set_delay(MAX_DELAY)
+    chance = np.random.default_rng(1)
+    for _ in range(2 * (MAX_DELAY + PARTITIONS)):
+        near, far = chance.normal(size=(2, FRAME)).astype(np.float32)
+        kalman.process(near, far)
+        _, correlation = kalman.find_shift(near)
+        assert correlation < 0.88
