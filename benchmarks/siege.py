@@ -1,4 +1,4 @@
-"""What memory, processor time and a barge-in are while Bargein is attacked.
+"""Measures memory, processor time and a barge-in while Bargein is attacked.
 
     python -m benchmarks.siege                    # every attack
     python -m benchmarks.siege --only pings       # one of them
@@ -175,7 +175,7 @@ ATTACKS = {
 
 @dataclass
 class Found:
-    """What was measured."""
+    """The figures that were measured."""
 
     barge_ms: list[float] = field(default_factory=list)
     missed: int = 0

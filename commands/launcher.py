@@ -128,7 +128,7 @@ class Launcher(Manager):  # type: ignore[misc]
                     watch.close()
 
     def _watch(self, place: Path) -> None:
-        """Give each process a socket for its reports."""
+        """Open a socket for each process, to which the process reports."""
         for number, (name, row) in enumerate(self._processes.items()):
             self._watches[name] = Watch(place / str(number), HANGS_S)
             row["obj"].env[watchdog.VARIABLE] = self._watches[name].address

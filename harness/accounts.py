@@ -159,9 +159,9 @@ class Ledger:
     keep_sound: bool  # the samples that the device was given
     items: dict[str, Item] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)  # faults, such as more heard than received
-    # What uplink and link had to read: when it was published, ns, and its place in its sequence. A
-    # frame's sequence is its stream. Frames that the microphone or echo lost leave a gap in the
-    # stream, and uplink accounts for the gap.
+    # The messages that uplink and link had to read: the time of publication, ns, and the place in
+    # the message's sequence. A frame's sequence is its stream. Frames that the microphone or echo
+    # lost leave a gap in the stream, and uplink accounts for the gap.
     _frames: list[tuple[int, int, int]] = field(default_factory=list)  # ns, stream, frame
     _events: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
     _uplinks: dict[int, _Count] = field(default_factory=dict)  # by pid

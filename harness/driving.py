@@ -62,7 +62,7 @@ def frames(
 
 @dataclass
 class Heard:
-    """What was made of a microphone's sound. Times are samples of the microphone."""
+    """The detections in a microphone's sound. Times are samples of the microphone."""
 
     #: vad's onsets: the sample, and the ns at which vad knew.
     onsets: list[tuple[int, int]] = field(default_factory=list)

@@ -147,7 +147,6 @@ class Publisher:
         # The ipc files that we bound, with their inodes.
         self._files: dict[Path, int] = {}
         self.addresses: list[str] = []
-        self._bound: dict[str, zmq.Socket[bytes]] = {}  # by address
         #: The names of the topics that somebody consumes or observes.
         self.subscribed: frozenset[str] = frozenset()
         rows = registry.published_by(stage)
@@ -180,7 +179,6 @@ class Publisher:
             socket.close()
             raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None
         self.addresses.append(where)
-        self._bound[where] = socket
         return socket
 
     def _note_file(self, where: str) -> None:
@@ -267,7 +265,7 @@ class Publisher:
         for path in removed:
             where = f"ipc://{path}"
             try:
-                self._bound[where].bind(where)
+                self._sockets[path.stem].bind(where)
                 self._note_file(where)
             except (zmq.ZMQError, OSError) as error:
                 raise BusError(f"{self.stage}: cannot publish on {where}: {error}") from None

@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from shared import directory, network, proxy
+from shared.audio import pcm
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "config.toml"
@@ -33,7 +34,7 @@ SEPARATOR = "__"
 
 Ms = Annotated[int, Meta(ge=0, le=3_600_000)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-Rate = Annotated[int, Meta(ge=8000, le=48_000)]
+Rate = Annotated[int, Meta(ge=pcm.LOWEST_RATE, le=pcm.HIGHEST_RATE)]
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

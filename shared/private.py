@@ -38,6 +38,19 @@ def open_own(path: Path) -> int:
     return descriptor
 
 
+def replace_own(path: Path, content: bytes) -> None:
+    """Replace a file at once, so that it is never half written. Only its owner can read it.
+
+    Raises OSError.
+    """
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
+        file.write(content)
+    part.replace(path)
+
+
 def read_secret(path: Path) -> tuple[bytes, os.stat_result]:
     """Return the beginning of a file, and what the system says about the file.
 

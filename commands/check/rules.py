@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: What the verdict says where the kit did not foresee what a stage published.
+#: The verdict's words if a stage published something that the kit does not expect.
 STUMBLED = "the kit could not make sense of what came"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.acoustics.trial import BARGEIN, HALF, IDEAL, SYSTEMS, WEBRTC, Result, Trial
 
-#: What is printed for a figure, and whether it is what is wanted (None: not a demand).
+#: The printed text of a figure, and whether the figure is as wanted (None: nothing is demanded).
 Figure = tuple[str, bool | None]
 
 

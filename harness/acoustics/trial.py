@@ -19,7 +19,8 @@ from harness.acoustics.rendering import Rendered, render
 from harness.acoustics.responses import Sound, decibels
 from harness.driving import BEGIN_NS, Detectors, Heard, frames
 from services.echo.aligner import Aligned, Aligner
-from services.echo.chain import Chain
+from services.echo.canceller import to_pcm
+from services.echo.chain import Chain, cleaned
 from services.echo.halfduplex import HalfDuplex
 from services.echo.webrtc import Processing
 from shared import config, messages
@@ -75,7 +76,7 @@ class Trial:
 
 
 class System(Protocol):
-    """What is between the microphone and the detectors."""
+    """The part between the microphone and the detectors."""
 
     def speaker(self, frame: messages.SpeakerFrame, now_ns: int) -> None: ...
 
@@ -104,9 +105,8 @@ class WebRTC:
     def take(self, now_ns: int) -> Iterator[tuple[Aligned, messages.MicClean]]:
         """Yield the frames whose far end has arrived, and the same without echo."""
         for aligned in self._aligner.take(now_ns):
-            far = np.clip(np.rint(aligned.far * 32767), -32768, 32767).astype(np.int16)
-            clean = self._processing.process(aligned.frame.payload, far.tobytes())
-            yield aligned, published(aligned.frame, clean)
+            clean = self._processing.process(aligned.frame.payload, to_pcm(aligned.far))
+            yield aligned, cleaned(aligned.frame, clean)
 
 
 class Straight:
@@ -125,26 +125,13 @@ class Straight:
     def take(self, now_ns: int) -> Iterator[tuple[Aligned, messages.MicClean]]:  # noqa: ARG002
         """Yield the frames as they are."""
         for frame in self._frames:
-            yield Aligned(frame, _SILENCE, False), published(frame, frame.payload)
+            yield Aligned(frame, _SILENCE, False), cleaned(frame, frame.payload)
         self._frames.clear()
-
-
-def published(frame: messages.MicFrame, payload: bytes) -> messages.MicClean:
-    """Return what echo would publish for a frame."""
-    return messages.MicClean(
-        stream=frame.stream,
-        position=frame.position,
-        captured_ns=frame.captured_ns,
-        overflows=frame.overflows,
-        far=False,
-        removed_db=0,
-        payload=payload,
-    )
 
 
 @dataclass
 class _Output:
-    """What one system made of a case."""
+    """The results of one system in a case."""
 
     clean: Sound
     heard: Heard
@@ -229,7 +216,7 @@ def _drive(
             if aligner is not None:
                 made[0].steps.append((clean.position, aligner.step))
                 muted = half.apply(clean.payload, aligned.far)
-                published_frames.append(published(aligned.frame, muted))
+                published_frames.append(cleaned(aligned.frame, muted))
             for output, one, frame in zip(made, ears, published_frames, strict=True):
                 here = slice(frame.position, frame.position + pcm.FRAME)
                 output.clean[here] = np.frombuffer(frame.payload, np.int16) / 32768

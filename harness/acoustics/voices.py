@@ -1,4 +1,4 @@
-"""Who speaks in a room: the voices that ship with the product, or any directory of recordings.
+"""The voices in a room: those that ship with the product, or any directory of recordings.
 
 All sounds are at 24 kHz, with an RMS of 1 while someone speaks.
 """
@@ -33,7 +33,7 @@ class NoVoicesError(Exception):
 
 @dataclass(frozen=True)
 class Voices:
-    """What the assistant and the person can say."""
+    """The sentences of the assistant and of the person."""
 
     assistant: list[Sound]
     person: list[Sound]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from services.capture.condition import Condition, Fault
+from services.capture.condition import Condition
 from services.capture.levels import Levels
 from shared import messages
 from shared.audio import devices, pcm
 from shared.audio.device import InputDevice
 from shared.audio.framing import Framer
 from shared.audio.reopening import ReopeningDevice
+from shared.faults import Faults
 from shared.run import run
 from shared.stage import Stage
 
@@ -34,7 +35,7 @@ class Capture:
         self._pending = 0  # samples that have not woken the loop yet: less than one frame
         self._levels = Levels()
         self._condition = Condition()
-        self._fault: Fault | None = None  # what is wrong with the open microphone
+        self._faults = Faults(stage)
         stage.on_wake(self._take_blocks)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
             stage, "microphone", self._open
@@ -45,7 +46,8 @@ class Capture:
         settings = self._stage.config.capture
         device = devices.open_input(settings.device, settings.channel)
         self._stream, self._overflows = self._stage.number(), 0
-        self._condition, self._fault = Condition(), None
+        self._condition = Condition()
+        self._faults.forget()
         self._framer.restart()
         self._pending = 0
         device.start(self._on_block)
@@ -87,19 +89,12 @@ class Capture:
             return
         if level.clipped:
             self._stage.count("clipped_samples", level.clipped)
-        before, fault = (
-            self._fault,
-            self._condition.judge(
-                level,
-                device.fault(),
-                may_be_silent=device.description.startswith(("file", "null")),
-            ),
+        fault = self._condition.judge(
+            level,
+            device.fault(),
+            may_be_silent=device.description.startswith(("file", "null")),
         )
-        if before is not None and fault != before:
-            self._stage.log.info(before.over)
-        if fault is not None:
-            self._stage.count(fault.counter, warning=fault.advice if fault != before else "")
-        self._fault, self._stage.ok = fault, fault is None
+        self._faults.report(fault)
         self._stage.state = ", ".join(
             [*([fault.state] if fault else []), str(level), device.description]
         )

@@ -1,12 +1,12 @@
-"""What is wrong with the microphone, from its level and its channels. Pure."""
+"""Finds faults of the microphone, from its level and its channels. Pure."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from services.capture.levels import Level
 from shared.audio import pcm
+from shared.faults import Fault
 
 #: A microphone whose samples were all zero for 3 s gives no sound: even a quiet room has noise.
 _DEAD_S = 3
@@ -15,16 +15,6 @@ _DEAD_S = 3
 #: seconds without: a person who speaks too loudly pauses, too.
 _CLIPPED_SAMPLES = pcm.RATE // 1000
 _SECONDS, _TOO_MANY = 10, 3
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that is wrong with the microphone."""
-
-    counter: str  # counts the seconds for which it lasted
-    state: str  # for the health
-    advice: str  # the log line when it begins: what to do
-    over: str  # the log line when it is over
 
 
 DEAD = Fault(

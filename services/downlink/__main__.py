@@ -165,7 +165,8 @@ class Downlink:
             return
         self._stage.counters["events"] += 1
         self._stage.counters["stale_samples"] = self._replies.stale
-        if dropped := self._replies.responses_dropped - self._stage.counters["responses_dropped"]:
+        counted = self._stage.counters["responses_dropped"]
+        if dropped := self._replies.responses.dropped - counted:
             line = f"over {REMEMBERED} responses are under way: the oldest is ignored"
             self._stage.count("responses_dropped", dropped, line)
         self._publishing.publish_soon()

@@ -1,4 +1,4 @@
-"""What a server's session object says about the settings that were asked for. Pure.
+"""Compares a server's session object with the settings that were asked for. Pure.
 
 Servers write the object in different ways: with the flat names of the beta API, with fields left
 out or null, with a voice as an object. Only what the object clearly says otherwise is a difference.

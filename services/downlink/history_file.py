@@ -7,7 +7,6 @@ it only while the link process runs that opened this session.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shared import messages
+from shared.private import replace_own
 
 NAME = "history.json"
 #: A larger file is not one of ours: a History message holds at most this many bytes.
@@ -56,14 +56,8 @@ class HistoryFile:
 
     def write(self, session: int, turns: Sequence[messages.HistoryTurn]) -> None:
         """Replace the file at once, so that it is never half written. Raises OSError."""
-        if not self.keep:
-            return
-        part = self._path.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(Saved(session, list(turns))))
-        part.replace(self._path)
+        if self.keep:
+            replace_own(self._path, msgspec.json.encode(Saved(session, list(turns))))
 
     def remove(self) -> None:
         """Remove the file if there is one."""

@@ -34,20 +34,16 @@ class Replies:
     stale: int = 0  # samples that were not published because their response was interrupted
     playing: bool = False  # the person hears a reply of the conversation
     rate: int = RATE  # of the audio that the server sends, Hz
+    #: The session's responses. Only this class changes them.
+    responses: Responses = field(default_factory=Responses)
     speech_ms: int = -1  # where the person's turn begins in the session's audio; -1: nobody speaks
     _items: OrderedDict[Key, AudioItem] = field(default_factory=OrderedDict)
-    _responses: Responses = field(default_factory=Responses)
     _texts: Transcripts = field(default_factory=Transcripts)
     # How much playback has of each item, in samples: an item that an earlier downlink began goes on
     # from there.
     _at_playback: dict[Key, int] = field(default_factory=dict)
     # Items whose beginning this process read.
     _begun: OrderedDict[str, None] = field(default_factory=OrderedDict)
-
-    @property
-    def responses_dropped(self) -> int:
-        """How many responses were forgotten although they were under way."""
-        return self._responses.dropped
 
     # sessions and playback
 
@@ -58,7 +54,7 @@ class Replies:
         ended: list[messages.Message] = []
         for item in self._items.values():
             ended += self._end(item)
-        self._responses.clear()
+        self.responses.clear()
         self._items.clear()
         self._texts.clear()
         self.session, self.speech_ms = session, -1
@@ -96,7 +92,7 @@ class Replies:
 
     def unfinished(self, heard: messages.Heard) -> frozenset[Key]:
         """Return the items that are over, as playback reports it, and were not heard to the end."""
-        if heard.playing or self._responses.under_way():
+        if heard.playing or self.responses.under_way():
             return frozenset()
         ours = {
             key
@@ -155,14 +151,14 @@ class Replies:
 
     def response_created(self, response: objects.Response) -> None:
         """Note that a response is under way."""
-        self._responses.take(response)
+        self.responses.take(response)
 
     def response_done(self, done: objects.Response) -> list[messages.Message]:
         """Note that a response is over. Return what marks the end of its items.
 
         A server that sends no ``output_audio.done`` still ends the items with the response.
         """
-        self._responses.take(done).active = False
+        self.responses.take(done).active = False
         ended: list[messages.Message] = []
         for item in self._items.values():
             if item.response_id == done.id:
@@ -190,15 +186,14 @@ class Replies:
 
     # what follows
 
-    def is_out_of_band(self, response_id: str) -> bool:
-        """Return whether a response is outside the conversation."""
-        return self._responses.is_out_of_band(response_id)
-
     @property
     def cut_off(self) -> Literal["", "answer", "continue"]:
-        """What is missing of the replies if the session is lost now: all of one, or its rest."""
+        """The missing part of the replies, if the session is lost now.
+
+        ``answer``: a whole reply; ``continue``: the rest of one; "": nothing.
+        """
         missing: Literal["", "answer", "continue"] = ""
-        for name in self._responses.speaking():
+        for name in self.responses.speaking():
             items = [item for item in self._items.values() if item.response_id == name]
             if not any(item.received for item in items):
                 missing = missing or "answer"
@@ -209,15 +204,11 @@ class Replies:
     @property
     def nothing_begun(self) -> bool:
         """Whether no response has begun in this session."""
-        return len(self._responses) == 0
-
-    def was_interrupted(self, response_id: str) -> bool:
-        """Return whether a flush interrupted a response."""
-        return self._responses.interrupted(response_id)
+        return len(self.responses) == 0
 
     def speaks(self, response_id: str) -> bool:
         """Return whether a response of the conversation is known and was not interrupted."""
-        responses = self._responses
+        responses = self.responses
         outside = responses.is_out_of_band(response_id) or responses.interrupted(response_id)
         return response_id in responses and not outside
 
@@ -225,7 +216,7 @@ class Replies:
         """Advance the generation, so that nothing of the conversation so far is played any more."""
         self.generation += 1
         self.playing = False
-        interrupted, active = self._responses.interrupt()
+        interrupted, active = self.responses.interrupt()
         return messages.Flush(
             generation=self.generation,
             session=self.session,
@@ -245,7 +236,7 @@ class Replies:
         return messages.ReplyState(
             generation=self.generation,
             session=self.session,
-            active=self._responses.under_way()[-REMEMBERED:],
+            active=self.responses.under_way()[-REMEMBERED:],
             items=[item.state() for item in self._items.values()],
             speaking=self.speech_ms >= 0,
             speech_ms=max(0, self.speech_ms),
@@ -254,12 +245,12 @@ class Replies:
     @property
     def active(self) -> bool:
         """Whether a response of the conversation is under way, so that none can be asked for."""
-        return self._responses.active
+        return self.responses.active
 
     @property
     def generating(self) -> bool:
         """Whether a response of the conversation is under way that was not interrupted."""
-        return self._responses.generating
+        return self.responses.generating
 
     # helpers
 
@@ -268,18 +259,18 @@ class Replies:
         return item is not None and item.out_of_band
 
     def _interrupted(self, item: AudioItem) -> bool:
-        return self._responses.interrupted(item.response_id)
+        return self.responses.interrupted(item.response_id)
 
     def _item(self, event: events.AudioDelta | events.AudioDone) -> AudioItem:
         key = (event.item_id, event.content_index)
         item = self._items.get(key)
         if item is None:
-            from_beginning = event.response_id in self._responses or event.item_id in self._begun
-            response = self._responses.get(event.response_id)
+            from_beginning = event.response_id in self.responses or event.item_id in self._begun
+            response = self.responses.get(event.response_id)
             item = self._items[key] = AudioItem(
                 event.response_id,
                 *key,
-                self._responses.is_out_of_band(event.response_id),
+                self.responses.is_out_of_band(event.response_id),
                 response.interrupted,
                 rate=self.rate,
             )

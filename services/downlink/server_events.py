@@ -141,7 +141,7 @@ class ServerEvents:
     def _response_created(self, event: events.ResponseCreated) -> None:
         self._replies.response_created(event.response)
         self._renewal.response_created(event.response.id, self._received_ns)
-        aside = self._replies.is_out_of_band(event.response.id)
+        aside = self._replies.responses.is_out_of_band(event.response.id)
         self._actions.decided(
             self._decisions.response_created(out_of_band=aside, now_ns=self._now_ns)
         )
@@ -149,7 +149,7 @@ class ServerEvents:
 
     def _response_done(self, event: events.ResponseDone) -> None:
         response = event.response
-        interrupted = self._replies.was_interrupted(response.id)
+        interrupted = self._replies.responses.interrupted(response.id)
         self._actions.publish(self._replies.response_done(response))
         self._renewal.response_done(response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
@@ -229,7 +229,7 @@ class ServerEvents:
 
     def _mentioned(self, response_id: str, item: objects.Item, *, done: bool) -> None:
         """Add an item of a response to the conversation, unless it is known."""
-        if self._replies.is_out_of_band(response_id):
+        if self._replies.responses.is_out_of_band(response_id):
             return
         if item.type == "message" and item.role is None:
             item = replace(item, role="assistant")

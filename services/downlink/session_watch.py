@@ -6,9 +6,8 @@ otherwise, asks uplink to send the update again, and reports each difference onc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from services.downlink import objects
 from services.downlink.decisions import Decisions
@@ -16,28 +15,13 @@ from services.downlink.replies import Replies
 from services.downlink.terms import Terms, Unusable
 from shared import messages
 from shared.config import Config, masked_text
+from shared.owner import Owner
 
 #: Differences are reported this long after the last answer to an update: uplink may be sending
 #: updates one by one, or again.
 CHECK_S = 0.5
 
 Resume = Literal["", "answer", "continue"]
-
-
-class Owner(Protocol):
-    """The part of a stage that the watch uses."""
-
-    ok: bool
-    log: logging.Logger
-
-    def publish(self, message: messages.Message) -> int:
-        """Publish a message, and return its time stamp, ns."""
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        """Call ``handler`` once, in ``seconds``."""
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Add to a counter of the health, and log a warning."""
 
 
 class SessionWatch:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.downlink import comparison, objects
+from shared.audio import pcm
 from shared.config import Config
 from shared.realtime import session
 from shared.realtime.event_ids import ALL, UPDATES
@@ -196,7 +197,7 @@ class Terms:
             if path in session.CONTAINERS:
                 return ""
             try:
-                session.at(session.without(self._wanted, ()), path)
+                session.at(self._wanted, path)
             except KeyError:
                 parts.pop()
             else:
@@ -219,5 +220,6 @@ def _rate(told: Mapping[str, Any], path: str) -> int:
         rate = session.at(told, f"{path}.rate")
     except KeyError:
         return 0
-    usable = isinstance(rate, int) and not isinstance(rate, bool) and 8000 <= rate <= 48_000
-    return rate if usable else 0
+    if not isinstance(rate, int) or isinstance(rate, bool):
+        return 0
+    return rate if pcm.LOWEST_RATE <= rate <= pcm.HIGHEST_RATE else 0

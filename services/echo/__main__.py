@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 
 from services.echo.chain import Chain
-from services.echo.monitor import ADVICE, MonitorCheck
+from services.echo.monitor import MONITOR, MonitorCheck
 from shared import messages
 from shared.bus import Delivery
+from shared.faults import Faults
 from shared.run import run
 from shared.stage import Stage
 
@@ -28,6 +29,7 @@ class Echo:
         settings = stage.config.echo
         self._chain = Chain(settings)
         self._monitor = MonitorCheck()
+        self._faults = Faults(stage)
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
         stage.subscribe(messages.MicFrame, self._on_mic)
@@ -61,14 +63,11 @@ class Echo:
 
     def _report(self) -> None:
         self._report_echo()
-        stage, monitor = self._stage, self._monitor.found
-        if monitor:
-            stage.state = "the microphone is the speaker's own monitor"
-            stage.count("monitor_s", warning=ADVICE if stage.ok else "")
-        elif not stage.ok:
-            stage.log.info("the microphone is no longer the speaker's monitor")
-            stage.state = "listening"
-        stage.ok = not monitor
+        if self._monitor.found:
+            self._stage.state = MONITOR.state
+        elif not self._stage.ok:
+            self._stage.state = "listening"
+        self._faults.report(MONITOR if self._monitor.found else None)
 
     def _report_echo(self) -> None:
         canceller = self._chain.canceller

@@ -134,7 +134,7 @@ class Canceller:
             self._follow()
         if self._high_pass is not None:
             residual = self._high_pass.process(residual)
-        clean = pcm.to_array(self._webrtc.process(_to_pcm(residual), _to_pcm(far)))
+        clean = pcm.to_array(self._webrtc.process(to_pcm(residual), to_pcm(far)))
         mixed = self._mixed(clean * np.float32(1 / 32768), residual, linear=is_open and talk.masks)
         return self._gated(near, mixed, is_open)
 
@@ -198,7 +198,7 @@ class Canceller:
         before = power(near) + 1e-10
         after = clean_power * gain * gain + 1e-10
         self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
-        return _to_pcm(clean)
+        return to_pcm(clean)
 
     def _follow(self) -> None:
         """Let the filter follow the changes of the room."""
@@ -251,6 +251,7 @@ def power(samples: Samples) -> float:
     return float(np.dot(samples, samples)) / len(samples)
 
 
-def _to_pcm(samples: Samples) -> bytes:
+def to_pcm(samples: Samples) -> bytes:
+    """Return samples of full scale 1 as s16le."""
     scaled = np.rint(samples * 32767)
     return pcm.from_array(np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16))

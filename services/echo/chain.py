@@ -53,12 +53,19 @@ class Chain:
             far, removed_db = canceller.far, canceller.removed_db
         if self._half_duplex is not None:
             clean = self._half_duplex.apply(clean, aligned.far)
-        return messages.MicClean(
-            stream=frame.stream,
-            position=frame.position,
-            captured_ns=frame.captured_ns,
-            overflows=frame.overflows,
-            far=far,
-            removed_db=removed_db,
-            payload=clean,
-        )
+        return cleaned(frame, clean, far=far, removed_db=removed_db)
+
+
+def cleaned(
+    frame: messages.MicFrame, payload: bytes, *, far: bool = False, removed_db: int = 0
+) -> messages.MicClean:
+    """Return what is published for a frame whose echo was removed, with the rest as it came."""
+    return messages.MicClean(
+        stream=frame.stream,
+        position=frame.position,
+        captured_ns=frame.captured_ns,
+        overflows=frame.overflows,
+        far=far,
+        removed_db=removed_db,
+        payload=payload,
+    )

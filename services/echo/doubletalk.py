@@ -71,7 +71,7 @@ _MOST_GAIN = 10.0
 
 
 class Change(enum.Enum):
-    """What has happened to the echo, and what the filter has to do."""
+    """The change that the echo has undergone. The filter has to follow it."""
 
     NONE = enum.auto()
     MOVED = enum.auto()  # the echo path is another one: forget it

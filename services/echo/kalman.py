@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.echo.bound import PathBound
-from services.echo.spectra import FarSpectra, Samples, Spectra, irfft, power, rfft
+from services.echo.spectra import FarSpectra, Samples, Spectra, correlate, irfft, power, rfft
 from shared.audio.pcm import FRAME
 
 #: Partitions of the impulse response, one frame (20 ms) each: the filter covers 400 ms of the path.
@@ -138,13 +138,8 @@ class KalmanFilter:
         line = np.concatenate(
             [self._echo_of(at) for at in range(_FURTHEST_FRAMES, -_FURTHEST_FRAMES - 1, -1)]
         )
-        size = 1 << (len(line) + self._frame).bit_length()
-        products = np.fft.irfft(np.fft.rfft(line, size) * np.conj(np.fft.rfft(near, size)))
-        sums = np.concatenate(([0.0], np.cumsum(np.square(line, dtype=np.float64))))
-        powers = sums[self._frame :] - sums[: -self._frame]
-        # Where the predicted echo is all but silent, anything would correlate with it.
-        powers = np.maximum(powers, 1e-3 * powers.max() + 1e-12)
-        correlation = products[: len(powers)] / np.sqrt(powers * float(np.dot(near, near)) + 1e-12)
+        products, powers = correlate(line, near)
+        correlation = products / np.sqrt(powers * float(np.dot(near, near)) + 1e-12)
         at = int(np.argmax(correlation))
         later = _FURTHEST_FRAMES * self._frame - at
         return later, float(correlation[at]) if abs(later) > _NEAREST_SAMPLES else 0.0
@@ -214,9 +209,11 @@ class KalmanFilter:
         self._padded[frame:] = residual
         self.residual = rfft(self._padded)
         self._learn(spectra, powers, self.residual)
-        known = self.uncertain_power * frame < _ROUGHLY * echo_power
-        for _ in range(1 if known else PARTITIONS // _CONSTRAINED):
-            self._constrain()
+        if self.uncertain_power * frame < _ROUGHLY * echo_power:
+            self._constrain(slice(self._rotation, self._rotation + _CONSTRAINED))
+            self._rotation = (self._rotation + _CONSTRAINED) % PARTITIONS
+        else:
+            self._constrain(slice(PARTITIONS))
         return residual
 
     def _echo_of(self, back: int) -> Samples:
@@ -265,10 +262,8 @@ class KalmanFilter:
         real += np.float32(1)
         self.uncertainty *= real
 
-    def _constrain(self) -> None:
+    def _constrain(self, here: slice) -> None:
         """Bring some partitions back to a frame's length, and let them be less certain again."""
-        here = slice(self._rotation, self._rotation + _CONSTRAINED)
-        self._rotation = (self._rotation + _CONSTRAINED) % PARTITIONS
         weights, uncertainty = self.weights[here], self.uncertainty[here]
         # Only the first half of a partition's response belongs to it: the other half is the wrap-
         # around of the circular convolution.

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.echo.aligner import Aligned
+from services.echo.spectra import correlate
 from shared.audio.pcm import FRAME, to_array
+from shared.faults import Fault
 
 Samples = NDArray[np.float32]
 
@@ -35,9 +37,12 @@ _TAPS, _REST = 16, 0.003
 #: blurred by the rounding to 16 bits, -101 dBFS.
 _LOUD = 1e-7
 
-ADVICE = (
+MONITOR = Fault(
+    "monitor_s",
+    "the microphone is the speaker's own monitor",
     "the microphone is the speaker's own monitor: it hears what the speaker plays, and no person."
-    " Choose another one with capture.device (see bargein devices) or in the system's settings"
+    " Choose another one with capture.device (see bargein devices) or in the system's settings",
+    "the microphone is no longer the speaker's monitor",
 )
 
 
@@ -112,9 +117,5 @@ def is_copy(near: Samples, far: Samples) -> bool:
 
 def _place(near: Samples, far: Samples) -> int:
     """Return where in ``far`` the samples ``near`` are found, or most likely are."""
-    size = 1 << (len(far) + len(near)).bit_length()
-    products = np.fft.irfft(np.fft.rfft(far, size) * np.conj(np.fft.rfft(near, size)), size)
-    sums = np.concatenate(([0.0], np.cumsum(np.square(far, dtype=np.float64))))
-    powers = sums[len(near) :] - sums[: -len(near)]
-    powers = np.maximum(powers, 1e-3 * float(powers.max()) + 1e-12)
-    return int(np.argmax(np.square(products[: len(powers)]) / powers))
+    products, powers = correlate(far, near)
+    return int(np.argmax(np.square(products) / powers))

@@ -51,6 +51,19 @@ class FarSpectra:
         return self._spectra[here], self._powers[here]
 
 
+def correlate(line: Samples, part: Samples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the correlation of ``part`` with each place in ``line``, and the power of that place.
+
+    Both are sums over the samples. Where the line is all but silent, anything would correlate with
+    it, so no power is below a thousandth of the largest.
+    """
+    size = 1 << (len(line) + len(part)).bit_length()
+    products = np.fft.irfft(np.fft.rfft(line, size) * np.conj(np.fft.rfft(part, size)), size)
+    sums = np.concatenate(([0.0], np.cumsum(np.square(line, dtype=np.float64))))
+    powers = sums[len(part) :] - sums[: -len(part)]
+    return products[: len(powers)], np.maximum(powers, 1e-3 * powers.max() + 1e-12)
+
+
 def power(spectra: Spectra) -> Samples:
     """Return the power of each bin."""
     return np.square(spectra.real) + np.square(spectra.imag)

@@ -8,33 +8,33 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TypeVar
 
 from services.emulator.options import GARBAGE, Stall
+
+_N = TypeVar("_N", int, float)
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Return a reader of numbers from ``low`` to ``high``."""
-
-    def read(text: str) -> float:
-        value = float(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low:g} to {high:g}")
-        return value
-
-    read.__name__ = "number"
-    return read
+    return _within(float, "number", low, high, f"{low:g} to {high:g}")
 
 
 def count(low: int, high: int) -> Callable[[str], int]:
     """Return a reader of whole numbers from ``low`` to ``high``."""
+    return _within(int, "whole number", low, high, f"{low} to {high}")
 
-    def read(text: str) -> int:
-        value = int(text)
+
+def _within(
+    kind: Callable[[str], _N], name: str, low: _N, high: _N, limits: str
+) -> Callable[[str], _N]:
+    def read(text: str) -> _N:
+        value = kind(text)
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not from {low} to {high}")
+            raise argparse.ArgumentTypeError(f"{text} is not from {limits}")
         return value
 
-    read.__name__ = "whole number"
+    read.__name__ = name
     return read
 
 

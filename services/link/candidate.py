@@ -33,7 +33,7 @@ class Candidate:
         that a session begins.
         """
         self.connection = connection
-        #: What the server has said so far.
+        #: The server's messages so far.
         self.texts: list[Text] = []
         self._stage = stage
         self._decided: Callable[[endings.Ending | None], None] | None = decided

@@ -40,7 +40,8 @@ _ADVICE = (
 )
 #: The advice after a refusal that passes, unless its words tell more.
 _WAIT = "the server takes no more sessions now: wait, or end another session"
-#: What answers instead of the server where a network wants a login: a hotel, a train.
+#: The advice where something answers in the server's place: a network that wants a login, as in a
+#: hotel or a train.
 _PORTAL = "if this network wants a login, log in with a browser"
 #: The cause by the name of the exception's class. The first class in the exception's order of base
 #: classes counts. Names, because this module is pure and imports no websocket-client.
@@ -73,7 +74,7 @@ class Refused:
     """The server, or something in its place, does not let this client in."""
 
     why: str
-    #: What a person can do about it.
+    #: The advice for a person.
     advice: str
     cause: Cause = "refused"
     #: Whether the refusal ends by itself: a slot, a quota, a clock. Another attempt may work then,

@@ -19,7 +19,7 @@ _PASSING = (
 
 
 class Greeting:
-    """What the server has said since the connection was opened, until a session began."""
+    """Reads the server's messages from the opening of the connection until a session begins."""
 
     def __init__(self) -> None:
         #: Whether the server has begun a session.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
+
+from shared.private import replace_own
 
 NAME = "link.worked"
 
@@ -30,12 +31,7 @@ class Worked:
         if self.ever:
             return
         self.ever = True
-        part = self._path.with_suffix(".part")
         try:
-            part.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with os.fdopen(os.open(part, flags, 0o600), "wb") as file:
-                file.write(self._digest)
-            part.replace(self._path)
+            replace_own(self._path, self._digest)
         except OSError:
             pass  # A full disk: this process knows it, and the next one learns it again.

@@ -6,33 +6,17 @@ joins the two with the time: playback's report of a flush may come late, or neve
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from services.uplink import requests
 from services.uplink.flushes import Flushes
 from services.uplink.reports import Reports, summary
 from shared import messages
+from shared.owner import Owner
 
 #: How long uplink waits for playback's report of a flush, s. Playback reports within one device
 #: buffer, some 10 ms; a playback that has not done so by now does not run.
 REPORT_S = 0.5
-
-
-class Owner(Protocol):
-    """The part of a stage that the interruptions use."""
-
-    log: logging.Logger
-
-    def publish(self, message: messages.Message) -> int:
-        """Publish a message, and return its time stamp, ns."""
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        """Call ``handler`` once, in ``seconds``."""
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Add to a counter of the health, and log a warning."""
 
 
 class Interruptions:

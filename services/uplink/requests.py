@@ -12,7 +12,7 @@ from shared import messages
 from shared.realtime import session
 from shared.realtime.event_ids import ALL, CLEARS, RESTORES, UPDATES
 
-#: What the model has to know when it is asked again for an answer.
+#: The instructions to the model when it is asked again for an answer.
 RESUME: dict[Literal["answer", "continue"], str] = {
     "answer": "The connection was lost before you answered. Answer the person's last message now."
     " If you do not know its words, say that the connection was lost, and ask the person to repeat"

@@ -9,9 +9,6 @@ from shared.audio import pcm
 if TYPE_CHECKING:
     from shared.audio.resample import Resampler
 
-#: The rates that audio can have, Hz.
-LOWEST, HIGHEST = 8000, 48_000
-
 
 class VoiceRate:
     """Converts the microphone's audio, s16le at 24 kHz, to another rate."""
@@ -23,7 +20,7 @@ class VoiceRate:
 
     def set(self, rate: int) -> None:
         """Convert what follows to ``rate``, Hz. A rate that no server has is ignored."""
-        if rate == self._rate or not LOWEST <= rate <= HIGHEST:
+        if rate == self._rate or not pcm.LOWEST_RATE <= rate <= pcm.HIGHEST_RATE:
             return
         self._rate, self._resampler = rate, None
         if rate != pcm.RATE:

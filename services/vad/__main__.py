@@ -6,12 +6,13 @@ downlink judges the speech where the client decides. This stage interrupts nothi
 
 from __future__ import annotations
 
-from services.vad.balance import ADVICE, Balance
+from services.vad.balance import Balance
 from services.vad.voice import Voice
 from shared import messages
 from shared.audio import pcm
 from shared.audio.silero import Silero
 from shared.bus import Delivery
+from shared.faults import Faults
 from shared.run import run
 from shared.stage import Stage
 
@@ -37,6 +38,7 @@ class Vad:
         self._published: messages.Speech | None = None
         self._next_ns = 0  # when the next frame should begin
         self._balance = Balance()
+        self._faults = Faults(stage)
         stage.subscribe(messages.MicClean, self._on_mic)
         if not stage.config.echo.half_duplex:
             # Half duplex silences frames, and nobody can talk over the assistant anyway.
@@ -87,12 +89,7 @@ class Vad:
         self._show()
 
     def _report_levels(self) -> None:
-        stage, echo_db = self._stage, self._balance.echo_db
-        if echo_db is not None and self._balance.hidden:
-            stage.count("hidden_s", warning=ADVICE.format(echo_db) if stage.ok else "")
-        elif not stage.ok:
-            stage.log.info("the person can be heard beside the speaker again")
-        stage.ok = not self._balance.hidden
+        self._faults.report(self._balance.fault())
         self._show()
 
     def _show(self) -> None:

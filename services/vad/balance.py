@@ -12,16 +12,12 @@ import math
 import numpy as np
 
 from shared.audio import pcm
+from shared.faults import Fault
 
 #: An echo that is louder than the person by more than this hides the person, dB. In three rooms of
 #: ``benchmarks.room`` the server's detector found 11 of 12 people under an echo that was 18 dB
 #: louder than they were, 7 under 24 dB, and 1 under 30 dB.
 HIDDEN_DB = 24.0
-ADVICE = (
-    "the microphone hears the speaker {:.0f} dB louder than the person, so nobody can talk over"
-    " the assistant. Lower the speaker's volume, move the microphone away from the speaker and"
-    " closer to the person, or use headphones"
-)
 #: No canceller removes more than this, dB. A frame with more is not true.
 MOST_DB = 100
 #: Levels are averaged over some 500 frames, 10 s, and believed after 150 frames, 3 s: some words.
@@ -37,6 +33,18 @@ class _Level:
     def add(self, power: float) -> None:
         self.frames += 1
         self.power += (power - self.power) * max(1 - _KEPT, 1 / self.frames)
+
+
+def hidden(echo_db: float) -> Fault:
+    """Return the fault of a person whom an echo hides that is so many dB louder."""
+    return Fault(
+        "hidden_s",
+        f"the speaker is {echo_db:.0f} dB louder than the person",
+        f"the microphone hears the speaker {echo_db:.0f} dB louder than the person, so nobody can"
+        " talk over the assistant. Lower the speaker's volume, move the microphone away from the"
+        " speaker and closer to the person, or use headphones",
+        "the person can be heard beside the speaker again",
+    )
 
 
 class Balance:
@@ -55,6 +63,10 @@ class Balance:
             self._echo.add(power * 10 ** (min(removed_db, MOST_DB) / 10))
         else:
             self._person.add(power)
+
+    def fault(self) -> Fault | None:
+        """Return the fault if the echo hides the person, else None."""
+        return hidden(self.echo_db) if self.echo_db is not None and self.hidden else None
 
     @property
     def hidden(self) -> bool:

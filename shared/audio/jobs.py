@@ -99,6 +99,6 @@ class JobThread:
 
     def _run(self) -> None:
         while True:
-            # What fails after its caller has gone concerns nobody, and must not end the thread.
+            # A failure after the caller has gone concerns nobody, and must not end the thread.
             with contextlib.suppress(Exception):
                 self._jobs.get()()

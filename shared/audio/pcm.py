@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 RATE = 24_000  # samples a second
 FRAME = 480  # samples in a frame: 20 ms
 SAMPLE_BYTES = 2
+#: The rates that a server's audio can have, Hz.
+LOWEST_RATE, HIGHEST_RATE = 8000, 48_000
 FRAME_BYTES = FRAME * SAMPLE_BYTES
 
 #: The level of silence, dBFS: finite, so that it can be written as JSON, and below the softest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,15 @@ from shared import registry
 from tests.support import keeper
 from tests.support.demonstration import DEMO_S, Demonstration
 from tests.support.pipeline import ROOT, UNHELD, Keeper, Pipeline, environment_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hangs_up() -> None:
+    """Let SIGHUP end the processes, even when the tests run under nohup.
+
+    A program inherits that SIGHUP is ignored, and a stage takes it for a wish to stay.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -177,7 +177,9 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
         assert self.process.stdout is not None
-        self.process.stdout.close()
+        # While a program that the process started lives on, closing its output would wait for it.
+        if not self._reader.is_alive():
+            self.process.stdout.close()
         return asked
 
 

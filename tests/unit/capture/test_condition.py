@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.capture.condition import CLIPS, DEAD, Condition, Fault
+from services.capture.condition import CLIPS, DEAD, Condition
 from services.capture.levels import Level
+from shared.faults import Fault
 
 pytestmark = pytest.mark.unit
 

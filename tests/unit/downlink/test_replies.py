@@ -597,7 +597,7 @@ def test_memory_is_bounded_and_what_is_sent_has_its_limits() -> None:
         if n % 3 == 0:
             rig.reader.read(done(f"resp_{n}"), 0)
     assert len(rig.replies._items) <= replies.REMEMBERED
-    assert len(rig.replies._responses) <= responses.REMEMBERED
+    assert len(rig.replies.responses) <= responses.REMEMBERED
     assert len(rig.replies._texts._texts) <= transcripts.REMEMBERED
     flush = rig.flush()
     assert flush.interrupted[-1] == "resp_999"

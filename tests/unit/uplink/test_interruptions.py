@@ -21,6 +21,7 @@ OLD, NEW = 3, 4
 class Owner:
     """A stage that keeps what is published, and whose timers never ring by themselves."""
 
+    ok = True
     log = logging.getLogger("test")
 
     def __init__(self) -> None:
