@@ -1,0 +1,90 @@
+"""Checks of the settings that a type alone cannot express. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shared import network, proxy
+from shared.settings import Config
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether a URL points at this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def contradictions(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the keys whose values are valid alone but not together, each with the reason."""
+    link, turns = config.link, config.session.turn_detection
+    try:
+        parts = urlsplit(link.url)
+        good = parts.scheme in ("ws", "wss") and bool(parts.hostname)
+        # Reading the port raises ValueError if it is not a number.
+        _ = parts.port
+    except ValueError:
+        good = False
+    if not good:
+        yield "link.url", "expected ws://host[:port]/path or wss://…"
+    elif parts.scheme == "ws" and not is_loopback(link.url) and not link.allow_insecure:
+        yield (
+            "link.url",
+            "would send key and voice in the clear: use wss://, or link.allow_insecure = true",
+        )
+    if link.proxy not in ("", proxy.NONE):
+        try:
+            proxy.parse(link.proxy)
+        except proxy.ProxyProblem as error:
+            yield "link.proxy", str(error)
+    if link.retry_max_ms < link.retry_first_ms:
+        yield "link.retry_max_ms", "less than link.retry_first_ms"
+    if link.renew_before_s >= link.session_limit_s:
+        yield "link.renew_before_s", "not less than link.session_limit_s"
+    if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
+        yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+    try:
+        addresses = network.parse(config.bus.machines)
+    except ValueError as error:
+        yield "bus.machines", str(error)
+    else:
+        if network.leaves_the_machine(addresses) and not config.bus.key_file:
+            yield (
+                "bus.machines",
+                (
+                    "would let anyone on the network listen in: make a key with"
+                    " 'bargein keys' and set bus.key_file on each machine"
+                ),
+            )
+    rules = config.interruption
+    if rules.decide == "client" and turns.type == "none":
+        yield (
+            "interruption.decide",
+            "needs turns: set session.turn_detection.type, or use push_to_talk",
+        )
+    judged_ms = rules.min_speech_ms + config.vad.silence_ms
+    if rules.decide == "client" and rules.duck != "off" and rules.duck_limit_ms < judged_ms:
+        yield (
+            "interruption.duck_limit_ms",
+            f"less than interruption.min_speech_ms + vad.silence_ms = {judged_ms}",
+        )
+    paths = {
+        "bus.key_file": config.bus.key_file,
+        "link.key_file": link.key_file,
+        "recorder.directory": config.recorder.directory,
+        "bus.directory": config.bus.directory,
+    }
+    for key, path in paths.items():
+        try:
+            Path(path).expanduser()
+        except RuntimeError:
+            yield key, "no such user, or one without a home directory"
+        if "\0" in path:
+            yield key, "not a path"
