@@ -12,7 +12,7 @@ import pytest
 
 from commands import restart
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.contract
 
 #: Takes a stage's lock, ignores the signals in its arguments, and runs for ever.
 STAGE = """
