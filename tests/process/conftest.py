@@ -66,10 +66,3 @@ def demonstration(
         pids = {s: pipeline.bus.health(s).pid for s in (*registry.STAGES, *registry.LISTENERS)}
         environments = {stage: environment_of(pid) for stage, pid in pids.items()}
         yield Demonstration(child, out, environments)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _begun_early(request: pytest.FixtureRequest) -> None:
-    """Start the demo first if a test needs it, so that it runs beside the other tests."""
-    if any("demonstration" in getattr(i, "fixturenames", ()) for i in request.session.items):
-        request.getfixturevalue("demonstration")
