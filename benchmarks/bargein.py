@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"the server pauses each reply, for {STALL_MS / 1000:g} s of silence",
     )
-    stages = (*registry.STAGES, *registry.LISTENERS)
+    stages = registry.PROCESSES
     for name, what in (("--stopped", "stop it (SIGSTOP)"), ("--spinning", "let it hang in a loop")):
         text = f"name a stage of Bargein and {what}; may be given several times"
         add(name, action="append", default=[], choices=stages, metavar="STAGE", help=text)

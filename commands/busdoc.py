@@ -179,7 +179,7 @@ def parts() -> list[type]:
         assert isinstance(info, types.StructType)
         for field in info.fields:
             look(field.type)
-    return [*found, messages.HistoryTurn]
+    return [*found, messages.HistoryTurn, messages.ToolOutput]
 
 
 def reference() -> str:
@@ -190,7 +190,7 @@ def reference() -> str:
 def _reference() -> Iterator[str]:
     yield from (BEGIN, "", "## Stages", "", "| stage | reads | publishes |", "| --- | --- | --- |")
     for stage in registry.ROWS:
-        if stage.role is registry.Role.STAGE:
+        if stage.role in (registry.Role.STAGE, registry.Role.OPTIONAL):
             reads, publishes = (
                 " ".join(f"`{name}`" for name in names) for names in (stage.reads, stage.publishes)
             )

@@ -47,9 +47,7 @@ COMMANDS = {
 SERVICES = ("emulator",)
 
 #: The commands that run one service each, named after it.
-STAGES = {
-    name: Row(f"services.{name}") for name in (*registry.STAGES, *registry.LISTENERS, *SERVICES)
-}
+STAGES = {name: Row(f"services.{name}") for name in (*registry.PROCESSES, *SERVICES)}
 
 ROWS = {**COMMANDS, **STAGES}
 

@@ -54,7 +54,7 @@ def report(
     ``pids``: the processes that hold the locks of the stages on this machine.
     """
     lines: list[str] = []
-    for name in (*registry.STAGES, *registry.LISTENERS):
+    for name in registry.PROCESSES:
         watched = stages.get(name)
         pid = pids.get(name, 0)
         if watched is None or watched.is_stuck(now_ns):

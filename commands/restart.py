@@ -61,7 +61,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def main() -> int:
     """Restart a stage; return the exit code."""
     parser = argparse.ArgumentParser(prog="bargein restart", description=description(__doc__))
-    known = (*registry.STAGES, *registry.LISTENERS)
+    known = registry.PROCESSES
     parser.add_argument("stage", choices=known, metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)
     arguments = parser.parse_args()

@@ -26,5 +26,5 @@ def holder(directory: Path, stage: str) -> int:
 
 def holders(directory: Path) -> dict[str, int]:
     """Return the pid of the process that holds the lock of each stage that runs."""
-    found = {name: holder(directory, name) for name in (*registry.STAGES, *registry.LISTENERS)}
+    found = {name: holder(directory, name) for name in registry.PROCESSES}
     return {name: pid for name, pid in found.items() if pid}

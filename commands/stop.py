@@ -46,7 +46,7 @@ def end(directory: Path, stages: Sequence[str]) -> dict[str, int]:
 def main() -> int:
     """End stages; return the exit code."""
     parser = argparse.ArgumentParser(prog="bargein stop", description=description(__doc__))
-    known = (*registry.STAGES, *registry.LISTENERS)
+    known = registry.PROCESSES
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)
     arguments = parser.parse_args()

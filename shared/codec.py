@@ -15,7 +15,7 @@ import msgpack
 import msgspec
 from msgspec.structs import astuple
 
-from shared.messages import HistoryTurn, Message, Stamp
+from shared.messages import HistoryTurn, Message, Stamp, ToolOutput
 
 #: The version of the bus: a reader refuses every other one.
 VERSION = 2
@@ -143,3 +143,24 @@ def read_turns(payload: bytes) -> list[HistoryTurn]:
         return msgspec.json.decode(payload or b"[]", type=list[HistoryTurn])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"not a history: {str(error)[:MAX_ERROR]}") from None
+
+
+def read_offer(payload: bytes) -> list[dict[str, Any]]:
+    """Return the functions in the payload of a ToolOffer. No bytes: none. Raises BadMessage."""
+    try:
+        return msgspec.json.decode(payload or b"[]", type=list[dict[str, Any]])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"no list of functions: {str(error)[:MAX_ERROR]}") from None
+
+
+def write_output(output: ToolOutput) -> bytes:
+    """Return the payload of a ToolResult."""
+    return msgspec.json.encode(output)
+
+
+def read_output(payload: bytes) -> ToolOutput:
+    """Return the output in the payload of a ToolResult. Raises BadMessage."""
+    try:
+        return msgspec.json.decode(payload or b"{}", type=ToolOutput)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(f"not an output: {str(error)[:MAX_ERROR]}") from None

@@ -25,6 +25,12 @@ MAX_AUDIO = 32 * 1024
 MAX_TEXT = 24 * 1024 * 1024
 #: The longest history, bytes.
 MAX_TURNS = 1024 * 1024
+#: The longest list of functions, bytes: 128 functions with 4 KiB each.
+MAX_OFFER = 512 * 1024
+#: The longest arguments of a function call, bytes.
+MAX_ARGUMENTS = 256 * 1024
+#: The longest output of a function call with its pictures, bytes: the server takes 15 MiB.
+MAX_OUTPUT = 12 * 1024 * 1024
 
 #: Generations start from the clock in ms and grow by one. A larger generation than this is an
 #: error: no generation could follow it.
@@ -54,9 +60,6 @@ Cause = Literal[
     "garbled",  # the answer was in another protocol
     "hostile",  # the server sent more than a conversation can contain
     "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
-    "idle",  # the conversation sleeps: nobody spoke for limits.idle_minutes
-    "limit",  # the conversation sleeps: limits.max_minutes or limits.max_cost was reached
-    "asked",  # the conversation sleeps: a person's command said so
 ]
 
 
@@ -156,9 +159,9 @@ class ServerEvent(Message, frozen=True, kw_only=True):
 class LinkState(Message, frozen=True, kw_only=True):
     """Whether link has a session with the server: one WebSocket connection."""
 
-    state: Literal["connecting", "open", "waiting", "refused", "asleep"]
+    state: Literal["connecting", "open", "waiting", "refused"]
     """``waiting``: until the next try; ``refused``: the server has never accepted us, and link has
-    stopped trying; ``asleep``: the conversation sleeps, so there is no session (see Sleep)."""
+    stopped trying."""
     session: Count = 0
     """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
     new session has a larger number. 0: there was none."""
@@ -344,90 +347,6 @@ class SessionRequest(Message, frozen=True, kw_only=True):
     it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
 
 
-class Sleep(Message, frozen=True, kw_only=True):
-    """Whether the conversation sleeps.
-
-    While it sleeps, link has no session and uplink sends nothing, so that nothing is billed. The
-    history is kept, and the session after the sleep gets it.
-    """
-
-    asleep: bool
-    """Whether the conversation sleeps now."""
-    cause: Literal["", "idle", "limit", "asked"] = ""
-    """Why it sleeps: nobody spoke for ``limits.idle_minutes``; another limit was reached; a
-    person's command. Empty while it is awake."""
-    reason: Line = ""
-    """The cause in words, with what wakes the conversation, for a person."""
-    since_ns: Count = 0
-    """Awake again: the next session hears the person from this time on, ns; 0: from its start
-    on."""
-
-
-class Spent(msgspec.Struct, frozen=True):
-    """What was used, by kind, and what it costs. A field is in tokens unless it says otherwise.
-
-    The tokens of the cache are part of the input: a sum of ``input_…`` and ``cached_…`` would count
-    them twice.
-    """
-
-    responses: Count = 0
-    """The number of responses."""
-    input_text: Count = 0
-    """Text that the model read, with the part that was in the cache."""
-    input_audio: Count = 0
-    """Audio that the model heard, with the part that was in the cache."""
-    input_image: Count = 0
-    """Images that the model saw, with the part that was in the cache."""
-    cached_text: Count = 0
-    """The part of ``input_text`` that was in the cache, which is cheaper."""
-    cached_audio: Count = 0
-    """The part of ``input_audio`` that was in the cache."""
-    cached_image: Count = 0
-    """The part of ``input_image`` that was in the cache."""
-    output_text: Count = 0
-    """Text that the model wrote: words, calls and reasoning."""
-    output_audio: Count = 0
-    """Audio that the model spoke."""
-    transcripts: Count = 0
-    """The number of the person's turns that were transcribed."""
-    transcript_audio: Count = 0
-    """Audio that the transcription heard, if it is billed by tokens."""
-    transcript_text: Count = 0
-    """Text that the transcription read, if it is billed by tokens."""
-    transcript_output: Count = 0
-    """Text that the transcription wrote, if it is billed by tokens."""
-    transcript_ms: Count = 0
-    """Audio that the transcription heard, if it is billed by duration, ms."""
-    cost_micros: Count = 0
-    """An estimate of the cost by ``[prices]``, in millionths of their currency."""
-
-
-class Usage(Message, frozen=True, kw_only=True):
-    """What the conversation has used, and an estimate of its cost."""
-
-    session: Count
-    """The session of the last response."""
-    response_id: Name = ""
-    """The server's id of the last response."""
-    last: Spent = Spent()
-    """The last response, with the transcripts since the response before it."""
-    conversation: Spent = Spent()
-    """The whole conversation, since downlink's conversation began."""
-    day: Spent = Spent()
-    """All conversations of this user with this server on ``date``."""
-    date: Name = ""
-    """The day of ``day`` by this machine's clock, YYYY-MM-DD."""
-    awake_ms: Count = 0
-    """How long the conversation has had a session, ms. Sleep does not count."""
-    currency: Name = ""
-    """The currency of the costs: ``prices.currency``."""
-    priced_on: Name = ""
-    """The date on which the prices were true: ``prices.date``."""
-    unpriced: Annotated[list[Name], Meta(max_length=64)] = []
-    """The models that were used and have no price in ``[prices]``: their cost is missing in the
-    estimates."""
-
-
 class Control(Message, frozen=True, kw_only=True):
     """A person's command."""
 
@@ -454,6 +373,88 @@ class TurnDecision(Message, frozen=True, kw_only=True):
     """Push to talk: whether the microphone is open."""
     talk_ns: Count = 0
     """Push to talk: when the microphone was last opened or closed, ns."""
+
+
+class ToolOffer(Message, frozen=True, kw_only=True):
+    """The functions that the model may call, as a JSON list in the payload.
+
+    Each entry of the list is one of ``session.tools``: type, name, description, parameters.
+    """
+
+    payload_limit: ClassVar[int] = MAX_OFFER
+    names: Annotated[list[Name], Meta(max_length=256)] = []
+    """The names of the functions."""
+
+
+class ToolCall(Message, frozen=True, kw_only=True):
+    """A function call of the model, with its arguments as JSON text in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_ARGUMENTS
+    session: Count
+    """The session that the call came in."""
+    response_id: Name
+    """The server's id of the response that has the call."""
+    call_id: Name
+    """The server's id of the call. Each one is run at most once."""
+    name: Name
+    """The name of the function."""
+    action: Literal["run", "cancel", "approve"] = "run"
+    """``run``: run the function; ``cancel``: the person interrupted the call, and the settings say
+    that it ends; ``approve``: the server itself will run the function, on an MCP server that it is
+    connected to, and asks for a person's approval. ``call_id`` is then the id of that request."""
+    server: Name = ""
+    """With ``approve``: the label of the MCP server."""
+
+
+class ToolOutput(msgspec.Struct, frozen=True):
+    """The payload of a ToolResult: what a function returned."""
+
+    text: str = ""
+    """The output as text, or the reason why there is none."""
+    images: Annotated[list[str], Meta(max_length=8)] = []
+    """Pictures, as data URLs (``data:image/png;base64,…``)."""
+
+
+class ToolResult(Message, frozen=True, kw_only=True):
+    """What a function has returned, as a ToolOutput in JSON in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_OUTPUT
+    what: Literal["output", "notice", "approval"] = "output"
+    """``output``: the output of the call ``call_id``; ``notice``: a function has something to say
+    without being called, such as a timer that is due; ``approval``: the person's answer to the
+    request ``call_id`` of the server."""
+    call_id: Name = ""
+    """The id of the call, or of the request for an approval; empty in a notice."""
+    name: Name = ""
+    """The name of the function."""
+    ok: bool = True
+    """Whether the function returned a value. False: it failed, ran for too long or was cancelled,
+    or the person has not approved it."""
+    took_ms: Count = 0
+    """How long the function ran, ms."""
+
+
+class ToolRun(msgspec.Struct, frozen=True):
+    """One call that has no output yet."""
+
+    call_id: Name
+    """The server's id of the call, or of its request for an approval."""
+    name: Name
+    """The name of the function."""
+    state: Literal["queued", "running", "asking"]
+    """``queued``: as many calls run as may run at once; ``asking``: the call waits for a person's
+    approval."""
+    number: Name = ""
+    """``asking``: the number by which a person approves or denies the call."""
+    summary: Line = ""
+    """The function's name and its arguments, for a person."""
+
+
+class ToolState(Message, frozen=True, kw_only=True):
+    """The calls that tools has taken and not answered."""
+
+    calls: Annotated[list[ToolRun], Meta(max_length=64)] = []
+    """The calls, the oldest first."""
 
 
 class Flush(Message, frozen=True, kw_only=True):

@@ -18,6 +18,8 @@ class Role(enum.Enum):
 
     #: A conversation needs it. It consumes the lossless topics that it reads.
     STAGE = enum.auto()
+    #: A conversation goes on without it. It consumes the lossless topics that it reads.
+    OPTIONAL = enum.auto()
     #: No conversation needs it. It only observes.
     LISTENER = enum.auto()
     #: A person's command, which publishes and ends. It reads nothing and has no health.
@@ -43,7 +45,7 @@ class Stage:
 
 
 #: The stages of a conversation in the order of a frame's way (``vad`` runs beside uplink), then the
-#: other processes on the bus.
+#: processes that a conversation can do without.
 ROWS: tuple[Stage, ...] = (
     Stage("capture", publishes=("mic.frame",)),
     Stage("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame")),
@@ -62,12 +64,15 @@ ROWS: tuple[Stage, ...] = (
             "turn.decision",
             "history.heard",
             "session.request",
+            "tool.offer",
+            "tool.result",
+            "tool.state",
         ),
     ),
     Stage(
         "link",
         publishes=("server.event", "link.state"),
-        reads=("client.event", "session.renew", "session.sleep"),
+        reads=("client.event", "session.renew"),
     ),
     Stage(
         "downlink",
@@ -78,10 +83,9 @@ ROWS: tuple[Stage, ...] = (
             "history.heard",
             "session.renew",
             "session.request",
-            "session.sleep",
-            "usage",
             "flush",
             "turn.decision",
+            "tool.call",
         ),
         reads=(
             "server.event",
@@ -90,6 +94,7 @@ ROWS: tuple[Stage, ...] = (
             "heard",
             "report.flush",
             "control",
+            "tool.state",
         ),
     ),
     Stage(
@@ -105,6 +110,12 @@ ROWS: tuple[Stage, ...] = (
         ),
     ),
     Stage(
+        "tools",
+        publishes=("tool.offer", "tool.result", "tool.state"),
+        reads=("tool.call", "control"),
+        role=Role.OPTIONAL,
+    ),
+    Stage(
         "recorder",
         reads=("mic.clean", "speaker.frame", "interruption", "transcript"),
         role=Role.LISTENER,
@@ -114,8 +125,12 @@ ROWS: tuple[Stage, ...] = (
 
 #: The names of the stages of a conversation.
 STAGES: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.STAGE)
+#: The names of the processes that a conversation can use and does not need.
+OPTIONAL: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.OPTIONAL)
 #: The names of the processes that only observe the bus.
 LISTENERS: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.LISTENER)
+#: The names of all processes that have a loop and a health, in the order of the rows.
+PROCESSES: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is not Role.COMMAND)
 
 #: Each row by its stage's name.
 BY_STAGE: dict[str, Stage] = {row.name: row for row in ROWS}
@@ -193,14 +208,16 @@ TOPICS: tuple[Topic, ...] = (
     Topic("history.heard", messages.History, Queue.STATE, 1),
     Topic("session.renew", messages.Renew, Queue.STATE, 0),
     Topic("session.request", messages.SessionRequest, Queue.STATE, 0),
-    Topic("session.sleep", messages.Sleep, Queue.STATE, 0),
-    Topic("usage", messages.Usage, Queue.STATE, 0),
     Topic("flush", messages.Flush, Queue.LOSSLESS, 0, own_endpoint=True),
     Topic("turn.decision", messages.TurnDecision, Queue.STATE, 1),
+    Topic("tool.call", messages.ToolCall, Queue.LOSSLESS, 0),
     Topic("control", messages.Control, Queue.LOSSLESS, 0),
     Topic("speaker.frame", messages.SpeakerFrame, Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", messages.Heard, Queue.STATE, 1),
     Topic("report.flush", messages.FlushReport, Queue.LOSSLESS, 0),
+    Topic("tool.offer", messages.ToolOffer, Queue.STATE, 0),
+    Topic("tool.result", messages.ToolResult, Queue.LOSSLESS, 0),
+    Topic("tool.state", messages.ToolState, Queue.STATE, 0),
     *(
         Topic(row.health, messages.Health, Queue.STATE, 1)
         for row in ROWS

@@ -135,6 +135,21 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cues: bool = False
 
 
+class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[tools]: the functions that the model may call."""
+
+    modules: list[str] = []
+    mcp_file: str = "mcp.json"
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 4
+    timeout_s: Seconds = 30.0
+    on_interrupt: Literal["finish", "cancel"] = "finish"
+    ask: list[str] = []
+    filler: str = ""
+    filler_after_s: Seconds = 4.0
+    output_limit: Annotated[int, Meta(ge=100, le=8000)] = 8000
+    memory_mb: Annotated[int, Meta(ge=128, le=1_048_576)] = 2048
+
+
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[recorder]: the conversation as a file. Only a recorder that somebody starts records."""
 
@@ -168,6 +183,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uplink: Uplink = Uplink()
     downlink: Downlink = Downlink()
     playback: Playback = Playback()
+    tools: Tools = Tools()
     recorder: Recorder = Recorder()
     bus: Bus = Bus()
     log: Log = Log()

@@ -78,6 +78,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     paths = {
         "bus.key_file": config.bus.key_file,
         "link.key_file": link.key_file,
+        "tools.mcp_file": config.tools.mcp_file,
         "recorder.directory": config.recorder.directory,
         "bus.directory": config.bus.directory,
     }

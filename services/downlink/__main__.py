@@ -67,6 +67,7 @@ class Downlink:
         stage.subscribe(messages.FlushReport, self._on_flush_report)
         stage.subscribe(messages.Control, self._on_control)
         stage.subscribe(messages.LinkState, self._on_link)
+        stage.subscribe(messages.ToolState, lambda _: None)
         stage.every(HISTORY_S, self._look_after_session)
         if self._decide == "client":
             stage.subscribe(messages.Speech, self._on_speech)

@@ -7,12 +7,15 @@ heard each reply. Old microphone frames are dropped: missing speech is better th
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from services.uplink import advice, requests
+from services.uplink.functions import Functions
 from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.replay import Replay
 from services.uplink.talk import Talk, TurnEnd
+from services.uplink.updates import Updates
 from services.uplink.voice_rate import VoiceRate
 from services.uplink.wishes import Wishes
 from shared import codec, messages
@@ -37,22 +40,19 @@ class Uplink:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._settings = session.in_force(stage.config)
-        self._wanted = session.wanted(self._settings)
-        self._request = messages.SessionRequest(session=0, input_rate=self._settings.input_rate)
-        self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
+        request = messages.SessionRequest(session=0, input_rate=self._settings.input_rate)
+        self._updates = Updates(session.wanted(self._settings), request)
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         turn_detection = self._settings.turn_detection
+        cancels = turn_detection.interrupt_response and turn_detection.type != "none"
         self._interruptions = Interruptions(
-            stage,
-            self._send,
-            self._ask,
-            lambda: self._link.session if self._link is not None and self._open else 0,
-            server_cancels=turn_detection.interrupt_response and turn_detection.type != "none",
+            stage, self._send, self._ask, self._open_session, server_cancels=cancels
         )
+        functions = Functions(stage, self._updates, self._send, self._open_session)
         self._replay = Replay()
         self._wishes = Wishes()
         self._ready_session = 0  # the session that has the history, and may get the microphone
@@ -69,6 +69,9 @@ class Uplink:
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.SessionRequest, self._on_session_request)
+        stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
+        stage.subscribe(messages.ToolResult, lambda _: None)
+        stage.subscribe(messages.ToolState, lambda _: None)
         stage.state = "waiting for link"
         asked = (self._settings.voice, turn_detection.type)
         stage.log.info("voice %s, turn detection %s; waiting for link to open", *asked)
@@ -80,6 +83,9 @@ class Uplink:
     def _open(self) -> bool:
         return self._link is not None and self._link.state == "open"
 
+    def _open_session(self) -> int:
+        return self._link.session if self._link is not None and self._open else 0
+
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         before, self._link = self._link, delivery.message
         link = self._link
@@ -87,7 +93,7 @@ class Uplink:
         same = before is not None and before.session == link.session
         if not self._open or (same and before is not None and before.state == "open"):
             return
-        self._update_session()
+        self._send_all(self._updates.all())
         if self._talk is not None and not same:
             self._talk.begin_session()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
@@ -99,26 +105,17 @@ class Uplink:
         else:
             self._stage.after(HISTORY_S, lambda: self._begin(link.session))
 
-    def _update_session(self) -> None:
-        """Tell the server what the session is to be, without what it refuses."""
-        self._asked = (self._request.refused, self._request.apart)
-        for update in requests.session_updates(
-            self._wanted, self._request.refused, apart=self._request.apart
-        ):
-            self._send(update)
-
     def _on_session_request(self, delivery: Delivery[messages.SessionRequest]) -> None:
-        request = self._request = delivery.message
+        request = self._updates.request = delivery.message
         self._voice_rate.set(request.input_rate)
         if self._link is None or not self._open or request.session != self._link.session:
             return
-        if self._asked is not None and (request.refused, request.apart) != self._asked:
-            self._update_session()
+        self._send_all(self._updates.again())
         self._resume()
 
     def _resume(self) -> None:
         """Ask again for an answer that the last session did not give, or not to its end."""
-        request = self._request
+        request = self._updates.request
         ready = request.session == self._ready_session
         if request.resume and ready and self._resumed_session != request.session:
             self._resumed_session = request.session
@@ -163,11 +160,14 @@ class Uplink:
 
     def _restore(self) -> None:
         events = self._replay.requests()
-        for event in events:
-            self._send(event)
+        self._send_all(events)
         if events:
             self._stage.counters["restore_events"] += len(events)
             self._stage.log.info("restored the conversation: %d events", len(events))
+
+    def _send_all(self, events: Iterable[bytes]) -> None:
+        for event in events:
+            self._send(event)
 
     def _send(self, event: bytes, expires_ns: int = 0) -> None:
         if self._link is None or not self._open:

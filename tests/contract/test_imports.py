@@ -19,7 +19,7 @@ INSTALLED = ("services", "shared", "commands")
 BESIDE = ("harness", "tests", "benchmarks")
 SOURCES = sorted(path for part in (*INSTALLED, *BESIDE) for path in (ROOT / part).rglob("*.py"))
 #: The stages. The emulator is a service but not a stage.
-STAGES = (*registry.STAGES, *registry.LISTENERS)
+STAGES = registry.PROCESSES
 
 #: The most lines of a stage's __main__.py, and of any other module of a service.
 LONGEST_LOOP, LONGEST = 300, 420

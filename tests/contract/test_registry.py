@@ -20,9 +20,11 @@ pytestmark = pytest.mark.contract
 
 ROOT = Path(__file__).parents[2]
 every_topic = pytest.mark.parametrize("topic", registry.TOPICS, ids=lambda topic: topic.name)
-every_stage = pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])
+every_stage = pytest.mark.parametrize("name", registry.PROCESSES)
 #: The one package under services/ that is not on the bus: a server for the tests and the demo.
 EMULATOR = "emulator"
+#: The roles of the processes that consume what they read.
+CONSUMERS = (Role.STAGE, Role.OPTIONAL)
 
 
 # the registry itself
@@ -50,7 +52,7 @@ def test_every_stage_tells_its_health() -> None:
     told = {
         topic.name: topic.publisher for topic in registry.TOPICS if topic.type is messages.Health
     }
-    assert told == {f"{stage}.health": stage for stage in (*registry.STAGES, *registry.LISTENERS)}
+    assert told == {f"{stage}.health": stage for stage in registry.PROCESSES}
 
 
 def test_every_topic_is_in_the_row_of_one_publisher() -> None:
@@ -70,11 +72,11 @@ def test_a_row_names_each_topic_once(row: Stage) -> None:
         assert not row.publishes
 
 
-def test_every_topic_but_the_records_for_a_person_has_a_reader() -> None:
-    """Only listeners read the record of an interruption, and what the conversation costs."""
-    read = {name for row in registry.ROWS if row.role is Role.STAGE for name in row.reads}
+def test_every_topic_but_the_record_of_an_interruption_has_a_reader() -> None:
+    """Interruption is the record for a person: only a listener reads it."""
+    read = {name for row in registry.ROWS if row.role in CONSUMERS for name in row.reads}
     published = {name for row in registry.ROWS for name in row.publishes}
-    assert published - read == {"interruption", "usage"}
+    assert published - read == {"interruption"}
 
 
 @every_topic
@@ -174,7 +176,7 @@ def packages() -> list[str]:
 def test_every_list_of_stages_has_each_row(
     listed: Callable[[], list[str]], others: list[str]
 ) -> None:
-    assert sorted(listed()) == sorted([*registry.STAGES, *others])
+    assert sorted(listed()) == sorted([*registry.STAGES, *registry.OPTIONAL, *others])
 
 
 def test_the_procfiles_run_the_stages_packages() -> None:
@@ -193,7 +195,7 @@ def test_the_documented_stages_are_the_registrys() -> None:
     assert documented == {
         row.name: (set(row.reads), set(row.publishes))
         for row in registry.ROWS
-        if row.role is Role.STAGE
+        if row.role in CONSUMERS
     }
 
 

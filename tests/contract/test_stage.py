@@ -711,7 +711,7 @@ def test_its_devices_are_listed_without_starting_it(
 
 
 def test_only_link_keeps_the_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*registry.STAGES, *registry.LISTENERS):
+    for name in registry.PROCESSES:
         monkeypatch.setenv(endpoint.KEY_VARIABLE, "sk-secret")
         seen: list[str | None] = []
         run(

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.contract
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
 TEMPLATE = UNITS / "bargein@.service"
+#: What the target starts.
+STARTED = (*registry.STAGES, *registry.OPTIONAL)
 
 Sections = dict[str, dict[str, list[str]]]
 
@@ -52,13 +54,13 @@ def of(name: str) -> dict[str, list[str]]:
 
 def test_the_target_starts_the_stages_and_ends_them() -> None:
     unit = read(UNITS / "bargein.target")["Unit"]
-    assert words(unit["Wants"]) == [f"bargein@{name}.service" for name in registry.STAGES]
+    assert words(unit["Wants"]) == [f"bargein@{name}.service" for name in STARTED]
     assert read(TEMPLATE)["Unit"]["PartOf"] == ["bargein.target"]
     drop_ins = {path.name for path in UNITS.glob("*.service.d")}
     assert drop_ins == {"bargein@link.service.d"}
 
 
-@pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])
+@pytest.mark.parametrize("name", registry.PROCESSES)
 def test_a_service_is_a_stage(name: str) -> None:
     settings = of(name)
     [command] = settings["ExecStart"]
@@ -69,7 +71,7 @@ def test_a_service_is_a_stage(name: str) -> None:
     assert find_spec(arguments[-1]) is not None
 
 
-@pytest.mark.parametrize("name", registry.STAGES)
+@pytest.mark.parametrize("name", STARTED)
 def test_only_what_another_try_can_mend_is_tried_again(name: str) -> None:
     settings = of(name)
     assert settings["Restart"] == ["on-failure"]
@@ -93,7 +95,7 @@ def test_a_stage_that_hangs_is_noticed() -> None:
     assert float(settings["WatchdogSec"][0]) >= 10 * HEARTBEAT_S
 
 
-@pytest.mark.parametrize("name", [*registry.STAGES, *registry.LISTENERS])
+@pytest.mark.parametrize("name", registry.PROCESSES)
 def test_link_alone_is_told_where_the_key_is(name: str) -> None:
     settings = of(name)
     assert settings["UnsetEnvironment"] == ["OPENAI_API_KEY"]
@@ -113,7 +115,7 @@ def test_systemd_has_nothing_to_say_about_them(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.symlink_to("/bin/true")
     env = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    names = ["bargein.target", *(f"bargein@{name}.service" for name in registry.STAGES)]
+    names = ["bargein.target", *(f"bargein@{name}.service" for name in STARTED)]
     paths = [str(UNITS / name) for name in names]
     found = subprocess.run(
         [analyze, "--user", "--man=no", "verify", *paths],

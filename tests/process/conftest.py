@@ -63,6 +63,6 @@ def demonstration(
         }
         arguments = ("--seconds", str(DEMO_S), "--out", str(out))
         child = pipeline.python("commands.demo", *arguments, env=env, cwd=root)
-        pids = {s: pipeline.bus.health(s).pid for s in (*registry.STAGES, *registry.LISTENERS)}
+        pids = {s: pipeline.bus.health(s).pid for s in registry.PROCESSES}
         environments = {stage: environment_of(pid) for stage, pid in pids.items()}
         yield Demonstration(child, out, environments)

@@ -24,7 +24,7 @@ from tests.support.pipeline import PATIENCE_S, Pipeline
 
 pytestmark = pytest.mark.process
 
-STAGES = (*registry.STAGES, *registry.LISTENERS)
+STAGES = registry.PROCESSES
 
 
 @pytest.fixture(scope="module")

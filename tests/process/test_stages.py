@@ -20,7 +20,7 @@ from tests.support.pipeline import GONE_S, SLACK_S, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-STAGES = (*registry.STAGES, *registry.LISTENERS)
+STAGES = registry.PROCESSES
 LARGEST = 2**63 - 1
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,6 +33,7 @@ FIRST = {
     "link": r"connecting to ws://127\.0\.0\.1:\d+$",
     "downlink": r"waiting for server events from link",
     "playback": r"speaker: null: nothing is heard, latency 10 ms$(?s:.*)waiting for reply\.audio$",
+    "tools": r"no functions are configured: tools\.modules and tools\.mcp_file name them",
     "recorder": r"recording \S+/conversation\.wav",
 }
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_every_stage_is_a_command_and_no_command_has_the_name_of_a_stage() -> None:
-    stages = {*registry.STAGES, *registry.LISTENERS, "emulator"}
+    stages = {*registry.PROCESSES, "emulator"}
     assert set(cli.STAGES) == stages
     assert not stages & set(cli.COMMANDS)
 

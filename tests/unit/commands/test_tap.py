@@ -389,7 +389,11 @@ def test_a_stage_that_publishes_no_health_is_stuck_if_its_process_runs() -> None
     assert not well
     shown = {line.split()[0]: line for line in lines if not line.startswith(" ")}
     # On the boundary, the others still count. Nobody knows of a process of echo's.
-    assert [n for n, line in shown.items() if "not running" in line] == ["echo", "recorder"]
+    assert [n for n, line in shown.items() if "not running" in line] == [
+        "echo",
+        *registry.OPTIONAL,
+        *registry.LISTENERS,
+    ]
     lines, well = health.report(stages, {"echo": 7, "vad": 8}, late + 1)
     assert not well
     shown = {line.split()[0]: line for line in lines}

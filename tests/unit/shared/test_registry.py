@@ -23,7 +23,7 @@ def test_a_message_type_finds_its_topic() -> None:
 def test_health_has_a_topic_for_each_stage() -> None:
     with pytest.raises(KeyError):
         registry.of(messages.Health)
-    for stage in (*registry.STAGES, *registry.LISTENERS):
+    for stage in registry.PROCESSES:
         row = registry.health(stage)
         assert (row.name, row.publisher, row.type) == (f"{stage}.health", stage, messages.Health)
 
@@ -50,9 +50,9 @@ def test_a_stage_finds_the_topics_that_it_reads() -> None:
 def test_a_process_is_a_stage_or_a_listener_or_a_command() -> None:
     commands = [row.name for row in registry.ROWS if row.role is Role.COMMAND]
     assert commands == ["control"]
-    assert (*registry.STAGES, *registry.LISTENERS, *commands) == tuple(
-        row.name for row in registry.ROWS
-    )
+    kinds = (*registry.STAGES, *registry.OPTIONAL, *registry.LISTENERS)
+    assert kinds == registry.PROCESSES
+    assert (*kinds, *commands) == tuple(row.name for row in registry.ROWS)
 
 
 def test_a_topic_is_published_on_its_publishers_endpoint_or_its_own() -> None:
