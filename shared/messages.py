@@ -60,6 +60,9 @@ Cause = Literal[
     "garbled",  # the answer was in another protocol
     "hostile",  # the server sent more than a conversation can contain
     "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
+    "idle",  # the conversation sleeps: nobody spoke for limits.idle_minutes
+    "limit",  # the conversation sleeps: limits.max_minutes or limits.max_cost was reached
+    "asked",  # the conversation sleeps: a person's command said so
 ]
 
 
@@ -159,9 +162,9 @@ class ServerEvent(Message, frozen=True, kw_only=True):
 class LinkState(Message, frozen=True, kw_only=True):
     """Whether link has a session with the server: one WebSocket connection."""
 
-    state: Literal["connecting", "open", "waiting", "refused"]
+    state: Literal["connecting", "open", "waiting", "refused", "asleep"]
     """``waiting``: until the next try; ``refused``: the server has never accepted us, and link has
-    stopped trying."""
+    stopped trying; ``asleep``: the conversation sleeps, so there is no session (see Sleep)."""
     session: Count = 0
     """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
     new session has a larger number. 0: there was none."""
@@ -345,6 +348,90 @@ class SessionRequest(Message, frozen=True, kw_only=True):
     resume: Literal["", "answer", "continue"] = ""
     """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
     it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
+
+
+class Sleep(Message, frozen=True, kw_only=True):
+    """Whether the conversation sleeps.
+
+    While it sleeps, link has no session and uplink sends nothing, so that nothing is billed. The
+    history is kept, and the session after the sleep gets it.
+    """
+
+    asleep: bool
+    """Whether the conversation sleeps now."""
+    cause: Literal["", "idle", "limit", "asked"] = ""
+    """Why it sleeps: nobody spoke for ``limits.idle_minutes``; another limit was reached; a
+    person's command. Empty while it is awake."""
+    reason: Line = ""
+    """The cause in words, with what wakes the conversation, for a person."""
+    since_ns: Count = 0
+    """Awake again: the next session hears the person from this time on, ns; 0: from its start
+    on."""
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What was used, by kind, and what it costs. A field is in tokens unless it says otherwise.
+
+    The tokens of the cache are part of the input: a sum of ``input_…`` and ``cached_…`` would count
+    them twice.
+    """
+
+    responses: Count = 0
+    """The number of responses."""
+    input_text: Count = 0
+    """Text that the model read, with the part that was in the cache."""
+    input_audio: Count = 0
+    """Audio that the model heard, with the part that was in the cache."""
+    input_image: Count = 0
+    """Images that the model saw, with the part that was in the cache."""
+    cached_text: Count = 0
+    """The part of ``input_text`` that was in the cache, which is cheaper."""
+    cached_audio: Count = 0
+    """The part of ``input_audio`` that was in the cache."""
+    cached_image: Count = 0
+    """The part of ``input_image`` that was in the cache."""
+    output_text: Count = 0
+    """Text that the model wrote: words, calls and reasoning."""
+    output_audio: Count = 0
+    """Audio that the model spoke."""
+    transcripts: Count = 0
+    """The number of the person's turns that were transcribed."""
+    transcript_audio: Count = 0
+    """Audio that the transcription heard, if it is billed by tokens."""
+    transcript_text: Count = 0
+    """Text that the transcription read, if it is billed by tokens."""
+    transcript_output: Count = 0
+    """Text that the transcription wrote, if it is billed by tokens."""
+    transcript_ms: Count = 0
+    """Audio that the transcription heard, if it is billed by duration, ms."""
+    cost_micros: Count = 0
+    """An estimate of the cost by ``[prices]``, in millionths of their currency."""
+
+
+class Usage(Message, frozen=True, kw_only=True):
+    """What the conversation has used, and an estimate of its cost."""
+
+    session: Count
+    """The session of the last response."""
+    response_id: Name = ""
+    """The server's id of the last response."""
+    last: Spent = Spent()
+    """The last response, with the transcripts since the response before it."""
+    conversation: Spent = Spent()
+    """The whole conversation, since downlink's conversation began."""
+    day: Spent = Spent()
+    """All conversations of this user with this server on ``date``."""
+    date: Name = ""
+    """The day of ``day`` by this machine's clock, YYYY-MM-DD."""
+    awake_ms: Count = 0
+    """How long the conversation has had a session, ms. Sleep does not count."""
+    currency: Name = ""
+    """The currency of the costs: ``prices.currency``."""
+    priced_on: Name = ""
+    """The date on which the prices were true: ``prices.date``."""
+    unpriced: Annotated[list[Name], Meta(max_length=64)] = []
+    """The models that were used and have no price in ``[prices]``: their cost is missing in the
+    estimates."""
 
 
 class Control(Message, frozen=True, kw_only=True):

@@ -72,7 +72,7 @@ ROWS: tuple[Stage, ...] = (
     Stage(
         "link",
         publishes=("server.event", "link.state"),
-        reads=("client.event", "session.renew"),
+        reads=("client.event", "session.renew", "session.sleep"),
     ),
     Stage(
         "downlink",
@@ -83,6 +83,8 @@ ROWS: tuple[Stage, ...] = (
             "history.heard",
             "session.renew",
             "session.request",
+            "session.sleep",
+            "usage",
             "flush",
             "turn.decision",
             "tool.call",
@@ -208,6 +210,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("history.heard", messages.History, Queue.STATE, 1),
     Topic("session.renew", messages.Renew, Queue.STATE, 0),
     Topic("session.request", messages.SessionRequest, Queue.STATE, 0),
+    Topic("session.sleep", messages.Sleep, Queue.STATE, 0),
+    Topic("usage", messages.Usage, Queue.STATE, 0),
     Topic("flush", messages.Flush, Queue.LOSSLESS, 0, own_endpoint=True),
     Topic("turn.decision", messages.TurnDecision, Queue.STATE, 1),
     Topic("tool.call", messages.ToolCall, Queue.LOSSLESS, 0),

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from shared import bus, config, messages, network, registry
 from shared.arrivals import Arrivals
 from shared.directory import BusError, prepare_directory
-from shared.exit_codes import DONE
+from shared.exit_codes import CRASHED, DONE
 from shared.lock import is_in_place, keep_lock, take_lock
 from shared.poller import Poller, Ready
 from shared.watchdog import ALIVE, READY, STOPPING, Reporter
@@ -159,6 +159,11 @@ class Stage:
         """End the loop after this turn."""
         self._stopping = True
         self._exit = code
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code with which the stage ends, if it ends now."""
+        return self._exit if self._stopping else CRASHED
 
     # the loop
 

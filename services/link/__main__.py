@@ -9,28 +9,27 @@ server has begun a session there. link is the only stage that holds the API key.
 from __future__ import annotations
 
 import time
-from typing import Literal
 
 import websocket
 
 from services.link import endings
+from services.link.asleep import Asleep
 from services.link.candidate import Candidate
 from services.link.connection import Connection, Ended, Other
 from services.link.dialer import Dialer
 from services.link.reconnect import GOOD_AFTER_S, Backoff
+from services.link.report import Report
 from services.link.retired import Retired
 from services.link.sending import Sending
 from services.link.worked import Worked
 from shared import messages
 from shared.bus import Delivery
-from shared.exit_codes import FAILED
+from shared.exit_codes import DONE, FAILED
 from shared.proxy import ProxyProblem
 from shared.realtime import endpoint
 from shared.run import run
 from shared.stage import HEARTBEAT_S, Failure, Stage
 
-#: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
-STALLED_S = 5.0
 #: The most messages that are read in one turn of the loop, so that a burst from the server does not
 #: delay what goes to the server.
 AT_ONCE = 64
@@ -39,8 +38,6 @@ TICK_S = 0.25
 #: A session that has lasted this long, s, shows that the server accepts us: a server that does not
 #: closes the connection sooner.
 ACCEPTED_S = 1.0
-
-State = Literal["connecting", "open", "waiting", "refused"]
 
 
 class Link:
@@ -56,18 +53,16 @@ class Link:
         self._where = self._dialer.where
         self._worked = Worked(stage.directory, self._dialer.url, self._dialer.key)
         self._backoff = Backoff(self._settings.retry_first_ms, self._settings.retry_max_ms)
+        self._asleep = Asleep(stage.directory)
         self._sending = Sending(stage, self._on_socket, self._beat, self._lose)
         self._connection: Connection | None = None
         self._candidate: Candidate | None = None
         self._retired: Retired | None = None
         self._renew_after_s = 0.0  # after a failed renewal, the next one is not tried before
-        # what link.state says of the last session, also after its end
-        self._session = 0
-        self._opened_s = 0.0
-        self._cause: messages.Cause = ""
-        self._reason = ""
+        self._report = Report(stage, self._sending)
         stage.subscribe(messages.ClientEvent, self._on_client_event)
         stage.subscribe(messages.Renew, self._on_renew)
+        stage.subscribe(messages.Sleep, self._on_sleep)
         stage.on_wake(self._on_wake)
         stage.on_close(self._close)
         stage.every(TICK_S, self._tick)
@@ -78,20 +73,46 @@ class Link:
         stage.log.info("server %s, model %s, key %s", self._where, self._settings.model, key)
         if (proxy := self._dialer.proxy) is not None:
             stage.log.info("goes through the proxy %s (%s)", proxy, proxy.source)
-        self._connect()
+        if self._asleep.cause:
+            self._say_asleep()
+        else:
+            self._connect()
+
+    # sleep
+
+    def _on_sleep(self, delivery: Delivery[messages.Sleep]) -> None:
+        if not self._asleep.follow(delivery.message):
+            return
+        if self._asleep.cause:
+            self._dialer.give_up()
+            self._close_candidate()
+            self._hang_up()
+            self._say_asleep()
+        else:
+            self._stage.log.info("awake again")
+            self._connect()
+
+    def _say_asleep(self) -> None:
+        self._report.end_session(time.monotonic())
+        self._report.cause = self._asleep.cause
+        self._stage.log.info("no session: %s", self._asleep.reason)
+        self._report.publish("asleep", self._asleep.reason)
 
     # connecting
 
     def _connect(self) -> None:
-        self._publish_state("connecting", self._reason)
+        if self._asleep.cause or self._connection is not None or self._opening:
+            return  # The delay before a retry began before the sleep, and ended during it or after.
+        self._report.publish("connecting", self._report.reason)
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
 
     def _on_renew(self, delivery: Delivery[messages.Renew]) -> None:
-        due = delivery.message.session == self._session and time.monotonic() > self._renew_after_s
+        known = delivery.message.session == self._report.session
+        due = known and time.monotonic() > self._renew_after_s
         if self._connection is not None and not self._opening and due:
             when = "though somebody speaks" if delivery.message.forced else "at a quiet moment"
-            self._stage.log.info("renewing session %d %s", self._session, when)
+            self._stage.log.info("renewing session %d %s", self._report.session, when)
             self._dialer.dial()
 
     @property
@@ -137,13 +158,13 @@ class Link:
         """Use a connection that was just opened, in place of the one before."""
         if self._connection is not None:
             self._retired = Retired(self._stage, self._connection)
-            self._cause = "renewed"
+            self._report.cause = "renewed"
             self._stage.counters["renewals"] += 1
         self._connection = opened
-        self._session, self._opened_s, self._reason = opened.session, opened.opened_s, ""
+        self._report.begin_session(opened.session, opened.opened_s)
         self._sending.use(opened)
-        self._stage.log.info("open: session %d", self._session)
-        self._publish_state("open")
+        self._stage.log.info("open: session %d", self._report.session)
+        self._report.publish("open")
 
     def _on_ending(self, ending: endings.Ending) -> None:
         """React to the end of the connection, or to an attempt to connect that failed."""
@@ -154,38 +175,21 @@ class Link:
             self._renew_after_s = now + self._backoff.after(ending, 0) / 1000
             self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
             return
-        self._cause, self._reason = ending.cause, why
+        self._report.cause, self._report.reason = ending.cause, why
         if endings.is_final(ending, worked=self._worked.ever):
-            self._publish_state("refused", why)
+            self._report.publish("refused", why)
             self._stage.log.error("%s refused the connection: %s", self._where, why)
             self._stage.stop(FAILED)
             return
         if self._opening:
             # The connection ended during its renewal: the new one is already being opened.
-            self._publish_state("connecting", why)
+            self._report.publish("connecting", why)
             return
-        delay_ms = self._backoff.after(ending, now - self._opened_s if self._opened_s else 0)
-        self._opened_s = 0.0
+        delay_ms = self._backoff.after(ending, self._report.end_session(now))
         delay_s = delay_ms / 1000
         self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay_s)
-        self._publish_state("waiting", why, delay_ms)
+        self._report.publish("waiting", why, delay_ms)
         self._stage.after(delay_s, self._connect)
-
-    def _publish_state(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
-        self._stage.ok = state == "open"
-        self._stage.state = f"{state} {reason}".strip()
-        self._stage.publish(
-            messages.LinkState(
-                state=state,
-                session=self._session,
-                opened_ns=int(self._opened_s * 1e9),
-                cause=self._cause,
-                sent=self._sending.sent,
-                expired=self._sending.expired,
-                retry_ms=retry_ms,
-                reason=reason[:1024],
-            )
-        )
 
     # to the server
 
@@ -195,7 +199,7 @@ class Link:
             if event.session == self._retired.session and self._retired.send(event.payload):
                 return
             self._close_retired()  # uplink has changed over to the new session
-        if self._connection is None or event.session != self._session:
+        if self._connection is None or event.session != self._report.session:
             self._stage.count("events_unsent")
             return
         self._sending.put(event)
@@ -232,7 +236,7 @@ class Link:
             return
         text = self._dialer.without_key(text)
         self._stage.publish(
-            messages.ServerEvent(session=self._session, received_ns=read_ns, payload=text)
+            messages.ServerEvent(session=self._report.session, received_ns=read_ns, payload=text)
         )
         self._stage.counters["events_received"] += 1
 
@@ -258,10 +262,16 @@ class Link:
             self._connection.close()
             self._connection = None
 
-    def _close(self) -> None:
+    def _close_candidate(self) -> None:
         if self._candidate is not None:
             self._candidate.close()
+            self._candidate = None
+
+    def _close(self) -> None:
+        self._close_candidate()
         self._hang_up()
+        if self._stage.exit_code == DONE:
+            self._asleep.forget()
 
     def _tick(self) -> None:
         if self._connection is None:
@@ -271,19 +281,14 @@ class Link:
         if now - self._connection.opened_s > accepted_s:
             self._worked.remember()
         try:
-            if now - self._connection.alive_s > settings.ping_interval_s + settings.pong_timeout_s:
-                raise Ended(endings.SILENT)
-            if self._connection.stalled_s() > STALLED_S:
-                raise Ended(endings.STALLED)
-            if now - self._connection.pinged_s > settings.ping_interval_s:
-                self._connection.ping()
+            self._connection.look_after(settings.ping_interval_s, settings.pong_timeout_s)
         except Ended as ended:
             self._lose(ended.ending)
         self._sending.pump()
 
     def _beat(self) -> None:
         if self._connection is not None:
-            self._publish_state("open")
+            self._report.publish("open")
 
 
 def main() -> int:

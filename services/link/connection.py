@@ -15,6 +15,8 @@ from services.link import endings, inflow
 from services.link.greeting import Greeting
 from services.link.wire import Wire
 
+#: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
+STALLED_S = 5.0
 #: The code of a close frame without a code (RFC 6455).
 NO_CODE = 1005
 
@@ -91,6 +93,16 @@ class Connection:
         """Send a ping. Raises Ended."""
         self.pinged_s = time.monotonic()
         self._send(b"", ABNF.OPCODE_PING)
+
+    def look_after(self, ping_interval_s: float, pong_timeout_s: float) -> None:
+        """Send a ping if one is due. Raises Ended if the server is silent or takes no more data."""
+        now = time.monotonic()
+        if now - self.alive_s > ping_interval_s + pong_timeout_s:
+            raise Ended(endings.SILENT)
+        if self._wire.stalled_s() > STALLED_S:
+            raise Ended(endings.STALLED)
+        if now - self.pinged_s > ping_interval_s:
+            self.ping()
 
     def _send(self, data: bytes, opcode: int) -> None:
         try:

@@ -26,6 +26,9 @@ MOST_HUNG = 4
 #: The ending if MOST_HUNG lookups have not come back.
 HUNG = endings.Lost("unresolved", f"{MOST_HUNG} lookups of a name have not come back: is DNS up?")
 
+#: The ending of an attempt whose outcome nobody waits for any more.
+GIVEN_UP = endings.Lost("", "given up")
+
 Outcome = websocket.WebSocket | endings.Ending
 
 
@@ -79,6 +82,15 @@ class Dialer:
         self._threads.append(thread)
         thread.start()
         self._after(self._timeout_s, lambda: self._expire(opening))
+
+    def give_up(self) -> None:
+        """End the attempt without an outcome, if one is under way."""
+        opening = self._opening
+        if opening is not None and self._end(opening, GIVEN_UP):
+            opening.abandon()
+        outcome = self.take()
+        if isinstance(outcome, websocket.WebSocket):
+            outcome.shutdown()
 
     def take(self) -> Outcome | None:
         """Return the outcome of the attempt, once; None while there is no new outcome."""

@@ -72,11 +72,11 @@ def test_a_row_names_each_topic_once(row: Stage) -> None:
         assert not row.publishes
 
 
-def test_every_topic_but_the_record_of_an_interruption_has_a_reader() -> None:
-    """Interruption is the record for a person: only a listener reads it."""
+def test_every_topic_but_the_records_for_a_person_has_a_reader() -> None:
+    """Only listeners read the record of an interruption, and what the conversation costs."""
     read = {name for row in registry.ROWS if row.role in CONSUMERS for name in row.reads}
     published = {name for row in registry.ROWS for name in row.publishes}
-    assert published - read == {"interruption"}
+    assert published - read == {"interruption", "usage"}
 
 
 @every_topic

@@ -1,0 +1,38 @@
+"""link's memory of the sleep: it outlives a crash of link, and not the end of the conversation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.link.asleep import NAME, Asleep
+from shared import messages
+
+IDLE = messages.Sleep(asleep=True, cause="idle", reason="nobody spoke: speak to wake it")
+AWAKE = messages.Sleep(asleep=False)
+
+
+def test_a_conversation_begins_awake(tmp_path: Path) -> None:
+    asleep = Asleep(tmp_path)
+    assert not asleep.cause
+    assert not asleep.follow(AWAKE)
+
+
+def test_another_link_goes_on_sleeping(tmp_path: Path) -> None:
+    assert Asleep(tmp_path).follow(IDLE)
+    another = Asleep(tmp_path)
+    assert (another.cause, another.reason) == ("idle", IDLE.reason)
+    assert not another.follow(IDLE)
+    assert another.follow(AWAKE)
+    assert not Asleep(tmp_path).cause
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
+    Asleep(tmp_path).follow(IDLE)
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_not_ours_means_awake(tmp_path: Path) -> None:
+    for text in (b"", b"{}", b'{"cause":"bored","reason":""}', b"\xff" * 20_000):
+        (tmp_path / NAME).write_bytes(text)
+        assert not Asleep(tmp_path).cause
