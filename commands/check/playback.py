@@ -60,7 +60,7 @@ class Playback(Replies):
             Rule("lost flush", "cuts what is older than newly arrived audio", self._lost_flush),
             Rule("out of band", "plays out-of-band audio through a flush", self._out_of_band),
             Rule("last", "takes an empty last chunk for the item's end", self._last),
-            Rule("hole", "counts nothing as heard that follows a hole", self._hole),
+            Rule("gap", "counts nothing as heard that follows a gap", self._gap),
             Rule("heard first", "publishes heard before each flush report", self._heard_first),
             Rule("held", "holds reports while no consumer is there", self._held),
             Rule("frames", "publishes all that the speaker gets in frames of 20 ms", self._frames),
@@ -314,7 +314,7 @@ class Playback(Replies):
             raise Broken("heard never said done of an item whose last came after its sound")
         return ""
 
-    def _hole(self) -> str:
+    def _gap(self) -> str:
         since = self.bench.now
         item = self._item(0.8)
         size = len(item.pcm)
@@ -331,7 +331,7 @@ class Playback(Replies):
         if told[0].heard != before or not told[0].broken:
             raise Broken(
                 f"the report says {told[0].heard} samples heard, broken {told[0].broken}:"
-                f" the hole began at {before}"
+                f" the gap began at {before}"
             )
         return ""
 

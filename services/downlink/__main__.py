@@ -224,7 +224,7 @@ class Downlink:
         lost_s = (time.monotonic_ns() - self._lost_ns) / 1e9 if self._lost_ns else 0.0
         self._lost_ns = 0
         owed = self._session.owes(lost_s)
-        self._history.state(self._replies.state())
+        self._history.reply_state(self._replies.state())
         self._decisions.begin_session(session)
         self._publishing.publish_soon()
         self.publish(self._replies.begin_session(session))

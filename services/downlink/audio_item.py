@@ -42,7 +42,7 @@ class AudioItem:
     odd: bytes = b""  # the first half of a sample that was cut in two
     done: bool = False
     truncated: bool = False
-    heard: bool = False  # the person heard all of the item
+    heard_whole: bool = False  # the person heard all of the item
     heard_samples: int = 0  # the most that a playback has reported as heard
     stopped_at: int = -1  # where the playhead stopped for good, in samples; -1: it may still move
     rate: int = pcm.RATE  # of the audio as the server sends it, Hz

@@ -123,7 +123,7 @@ class History:
             entry.text, entry.marks = transcript.text, transcript.marks
             entry.final = entry.final or transcript.final
 
-    def state(self, state: messages.ReplyState) -> None:
+    def reply_state(self, state: messages.ReplyState) -> None:
         """Note which items have audio, and how much of it came."""
         for item in state.items:
             entry = self._items.get(item.item_id)

@@ -73,7 +73,7 @@ class Publishing:
         state = self._replies.state()
         if state != self._state:
             self._state = state
-            self._history.state(state)
+            self._history.reply_state(state)
             active = f"{len(state.active)} responses under way" if state.active else "listening"
             self._activity = active if state.session else "waiting for the server"
             self.show(self._trouble)

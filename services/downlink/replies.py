@@ -83,10 +83,10 @@ class Replies:
             if item is not None:
                 item.heard_samples = max(item.heard_samples, seen.heard)
             # As long as playback does not know that an item is over, a flush has to list the item.
-            if item is None or item.heard or seen.broken or not (item.done and seen.done):
+            if item is None or item.heard_whole or seen.broken or not (item.done and seen.done):
                 continue
             if seen.heard >= item.received:
-                item.heard, item.stopped_at = True, item.received
+                item.heard_whole, item.stopped_at = True, item.received
                 texts += self._transcript(item.item_id)
         return texts
 
@@ -97,7 +97,7 @@ class Replies:
         ours = {
             key
             for key, i in self._items.items()
-            if not (i.heard or i.truncated or i.out_of_band or self._interrupted(i))
+            if not (i.heard_whole or i.truncated or i.out_of_band or self._interrupted(i))
         }
         # Items that only playback knows: an earlier downlink began them, and nobody read their end.
         others = {(i.item_id, i.content_index) for i in heard.items if not (i.whole or i.cut)}
@@ -225,7 +225,7 @@ class Replies:
             received=[
                 item.counted()
                 for item in self._items.values()
-                if not (item.heard or item.truncated or item.out_of_band)
+                if not (item.heard_whole or item.truncated or item.out_of_band)
             ],
             interrupted=interrupted[-REMEMBERED:],
             active=active[-REMEMBERED:],

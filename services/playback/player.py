@@ -67,7 +67,7 @@ class Player:
 
     def items(self) -> list[messages.HeardItem]:
         """Return the last items in playing order, MAX_SHOWN_ITEMS at most."""
-        return [track.report() for track in list(self._tracks.values())[-MAX_SHOWN_ITEMS:]]
+        return [track.heard_item() for track in list(self._tracks.values())[-MAX_SHOWN_ITEMS:]]
 
     def render(self, samples: int) -> bytes:
         """Return the device's next ``samples`` samples, s16le; silence if nothing is to be played.
@@ -157,7 +157,7 @@ class Player:
             if track.response_id:
                 self._refuse(track.response_id)
             if not track.whole:
-                cut.append(track.report())
+                cut.append(track.heard_item())
             track.cut, track.queued_chunks = True, 0
         return cut
 

@@ -28,7 +28,7 @@ class Track:
     #: How far the item was handed to the device.
     playhead: int = 0
     #: The first place at which some audio never came; MAX_ITEM_SAMPLES: nothing is missing.
-    hole: int = MAX_ITEM_SAMPLES
+    first_gap: int = MAX_ITEM_SAMPLES
     #: How far the item is known, played or not.
     received: int = 0
     #: The item has no more audio than ``received``.
@@ -48,16 +48,16 @@ class Track:
     @property
     def broken(self) -> bool:
         """Whether some of the item's audio never came."""
-        return self.hole < MAX_ITEM_SAMPLES
+        return self.first_gap < MAX_ITEM_SAMPLES
 
     @property
     def heard(self) -> int:
         """How much of the item counts as heard.
 
-        Audio after a hole is played, but never counts: the server truncates an item to a
-        beginning, and would keep the hole's words as heard.
+        Audio after a gap is played, but never counts: the server truncates an item to a
+        beginning, and would keep the gap's words as heard.
         """
-        return min(self.playhead, self.hole)
+        return min(self.playhead, self.first_gap)
 
     @property
     def whole(self) -> bool:
@@ -66,7 +66,7 @@ class Track:
 
     def break_here(self) -> None:
         """Note that audio is missing from the present end of the item on."""
-        self.hole = min(self.hole, self.received)
+        self.first_gap = min(self.first_gap, self.received)
 
     def survives(self, spared_response: str) -> bool:
         """Return whether a flush leaves the item alone. ``spared_response``: "" for none."""
@@ -84,7 +84,7 @@ class Track:
         self.generation = chunk.generation
         return chunk.start + self.shift
 
-    def report(self) -> messages.HeardItem:
+    def heard_item(self) -> messages.HeardItem:
         """Return the track as `heard` and `report.flush` publish it."""
         return messages.HeardItem(
             *self.key, self.heard, self.received, self.done, self.broken, self.cut

@@ -119,7 +119,7 @@ class Uplink:
         ready = request.session == self._ready_session
         if request.resume and ready and self._resumed_session != request.session:
             self._resumed_session = request.session
-            self._send(requests.resume(self._settings.instructions, request.resume))
+            self._send(requests.resume_answer(self._settings.instructions, request.resume))
             self._stage.counters["answers_resumed"] += 1
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
 
@@ -235,7 +235,7 @@ class Uplink:
             # The report was held for this uplink, and arrived before link's state.
             self._stage.after(LINK_S, lambda: self._on_flush_report(delivery))
         else:
-            self._interruptions.report(delivery.message)
+            self._interruptions.flush_report(delivery.message)
 
     # turns
 

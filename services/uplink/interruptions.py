@@ -71,7 +71,7 @@ class Interruptions:
             self._playback_known = True
             self._stage.after(REPORT_S, lambda: self._report_unreported(heard))
 
-    def report(self, flush_report: messages.FlushReport) -> None:
+    def flush_report(self, flush_report: messages.FlushReport) -> None:
         """Tell the server how far the items of a flush were heard, and publish the record, once."""
         if self._flushes.reported(flush_report.generation):
             return
@@ -100,7 +100,7 @@ class Interruptions:
                 "unanswered_flushes",
                 warning="playback did not answer a flush: the server is told what was heard before",
             )
-            self.report(self._reports.unanswered(flush))
+            self.flush_report(self._reports.unanswered(flush))
 
     def _send_to(self, session: int, request: bytes) -> None:
         """Send a request if this session is open: no other one has the item or the response."""
@@ -111,4 +111,4 @@ class Interruptions:
         session = self._open_session()
         unreported = self._reports.unreported(heard, session) if session else None
         if unreported is not None:
-            self.report(unreported)
+            self.flush_report(unreported)

@@ -72,7 +72,7 @@ def greet(instructions: str) -> bytes:
     return _text("response.create", response={"instructions": instructions})
 
 
-def resume(instructions: str, what: Literal["answer", "continue"]) -> bytes:
+def resume_answer(instructions: str, what: Literal["answer", "continue"]) -> bytes:
     """Return the ``response.create`` that asks for an answer which a lost connection cost.
 
     The instructions of a response replace the session's, so they repeat ``instructions``.

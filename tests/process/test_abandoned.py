@@ -30,9 +30,9 @@ STAGES = ("uplink", "downlink", "playback")
         ("downlink", "1.5", "response.done"),
     ],
     ids=[
-        "playback, and the reply goes on with a hole",
+        "playback, and the reply goes on with a gap",
         "playback, with all that was to come",
-        "downlink, and the reply goes on with a hole",
+        "downlink, and the reply goes on with a gap",
         "downlink, and the rest comes late",
     ],
 )
@@ -71,7 +71,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
     [entry] = truncated
     assert entry["ok"]
     assert entry["item_id"] == item_id == item["id"]
-    # The server keeps the audio that was heard before the hole, less at most 200 ms and MARGIN_MS.
+    # The server keeps the audio that was heard before the gap, less at most 200 ms and MARGIN_MS.
     most = pcm.samples_to_ms(max(playhead))
     assert most - MARGIN_MS - 200 <= entry["audio_end_ms"] <= most < REPLY_S * 1000
     assert item["audio_ms"] == entry["audio_end_ms"]

@@ -46,7 +46,7 @@ BREAKS = {
         'return spared != "" and item.response_id == spared',
     ),
     "last": ('m.get("last", False)', '(m.get("last", False) and len(pcm) > 0)'),
-    "hole": ("            item.sure = min(item.sure, item.received)\n", "            pass\n"),
+    "gap": ("            item.sure = min(item.sure, item.received)\n", "            pass\n"),
     "heard first": ("        self.send_heard()\n        self.send(", "        self.send("),
     "held": (
         "while self.held and (self.consumers > 0 or now - self.held[0][0] > HOLD_S):",

@@ -344,7 +344,7 @@ class Conversation(RuleBasedStateMachine):
         # Places by playback's count, in samples.
         self.first: dict[Item, int] = {}  # the first sample received
         self.place: dict[Item, int] = {}  # the next sample to be received
-        self.sure: dict[Item, int] = {}  # the first hole: audio played after it does not count
+        self.sure: dict[Item, int] = {}  # the first gap: audio played after it does not count
         self.raised: dict[Item, int] = {}  # generation of the item's last samples
         self.heard: dict[Item, int] = {}  # after the last sample played
         self.delivered: set[Reply] = set()  # replies of which audio was accepted

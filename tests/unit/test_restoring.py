@@ -42,7 +42,7 @@ class Client:
         """Open a session of a new emulator. ``restore()`` sends the history to the session."""
         self.rig = Rig(Options(reply="tone:2", pace=0))
         self.session += 1
-        self.history.state(self.turns.state())
+        self.history.reply_state(self.turns.state())
         self.turns.begin_session(self.session)
         self.history.begin_session(self.session)
         self.replay.begin_session(self.session)
@@ -62,7 +62,7 @@ class Client:
         for event in said:
             read = events.read(json.dumps(event).encode())
             self.reader.read(read)
-        self.history.state(self.turns.state())
+        self.history.reply_state(self.turns.state())
 
     def send(self, kind: str, **fields: Any) -> None:
         self.read(self.rig.send(kind, **fields))

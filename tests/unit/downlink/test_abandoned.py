@@ -93,9 +93,9 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
 
 def test_what_plays_after_a_hole_is_unheard() -> None:
     turns = spoken()
-    hole = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
-    turns.heard(hole)
-    assert turns.unfinished(hole) == {A}
+    gap = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
+    turns.heard(gap)
+    assert turns.unfinished(gap) == {A}
 
 
 def test_another_downlinks_reply_is_unheard_where_its_end_is_missing() -> None:

@@ -232,7 +232,7 @@ def test_a_newer_reply_outside_the_conversation_tells_of_a_lost_flush_too() -> N
     assert np.array_equal(play(player, 50), counting(50))
 
 
-# chunks that overlap, and holes
+# chunks that overlap, and gaps
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 300)), min_size=1, max_size=12))
@@ -241,7 +241,7 @@ def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> Non
     player = Player(1, 0, 0)
     end = 0
     for start, samples in stretches:
-        begin = min(start, end)  # any overlap, but no hole
+        begin = min(start, end)  # any overlap, but no gap
         player.push(frame(sound[begin : begin + samples], start=begin))
         end = max(end, min(begin + samples, len(sound)))
     assert np.array_equal(play(player, end), sound[:end])
@@ -256,7 +256,7 @@ def test_what_never_came_is_counted_and_nothing_after_it_is_heard() -> None:
     assert player.gap_samples == 100
     out = play(player, 100)
     assert np.array_equal(out, np.concatenate([counting(50, 51), counting(50, 201)]))
-    # the server truncates an item to a beginning, so nothing after the hole counts
+    # the server truncates an item to a beginning, so nothing after the gap counts
     assert heard(player) == {"item_1": 100}
     assert player.items()[0].received == 300
     player.push(frame(start=300, last=True))

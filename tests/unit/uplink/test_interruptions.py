@@ -74,7 +74,7 @@ class Rig:
         )
 
     def report(self) -> None:
-        self.interruptions.report(
+        self.interruptions.flush_report(
             messages.FlushReport(
                 generation=2,
                 session=OLD,
