@@ -61,7 +61,9 @@ class Rig:
 
     def received(self, name: str, seconds: float, *, done: bool, late: bool = False) -> None:
         state = messages.ItemState("r", name, 0, round(seconds * RATE), done, False, False, late)
-        self.history.reply_state(messages.ReplyState(generation=1, session=1, active=[], items=[state]))
+        self.history.reply_state(
+            messages.ReplyState(generation=1, session=1, active=[], items=[state])
+        )
 
     def heard(self, name: str, seconds: float, of: float = 10, *, done: bool = True) -> None:
         seen = heard_item(name, round(seconds * RATE), round(of * RATE), done=done)
