@@ -38,6 +38,7 @@ COMMANDS = {
     "check": Row("commands.check", "report which of the rules of a stage a program follows"),
     "control": Row("commands.control", "interrupt the assistant, or press the talk button"),
     "config": Row("commands.config", "print every setting in force and where its value came from"),
+    "doctor": Row("commands.doctor", "check the devices, the network and the key: what to do"),
     "devices": Row("commands.devices", "list the microphones and speakers"),
     "keys": Row("commands.keys", "make the key for a bus that spans two machines"),
     "preflight": Row("commands.preflight", "check the settings and the API key, start nothing"),

@@ -12,8 +12,8 @@ import websocket
 from websocket import ABNF
 
 from services.link import endings, inflow
-from services.link.greeting import Greeting
 from services.link.wire import Wire
+from shared.realtime.greeting import Greeting
 
 #: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
 STALLED_S = 5.0

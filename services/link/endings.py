@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.link.greeting import passes
 from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
+from shared.realtime.advice import PORTAL, advice
+from shared.realtime.greeting import passes
 
 #: Close codes that refuse the client: a refused key (3000), a refused model or header (4000 and
 #: up), a policy (1008). Any other code may be temporary; with 1001 the server also ends a session
@@ -31,18 +32,8 @@ TOO_EARLY, TOO_LATE = 9, 10
 #: A reply code of SOCKS 5 (RFC 1928): the proxy's rules forbid the connection.
 NOT_ALLOWED = 2
 
-#: What a person can do about a refusal, by a part of the server's reason.
-_ADVICE = (
-    ("api_key", "check OPENAI_API_KEY (or link.key_file)"),
-    ("quota", "check the plan and the billing of the key's account"),
-    ("model", "check link.model"),
-    ("beta", "this server no longer speaks the beta protocol: check link.url"),
-)
 #: The advice after a refusal that passes, unless its words tell more.
 _WAIT = "the server takes no more sessions now: wait, or end another session"
-#: The advice where something answers in the server's place: a network that wants a login, as in a
-#: hotel or a train.
-_PORTAL = "if this network wants a login, log in with a browser"
 #: The cause by the name of the exception's class. The first class in the exception's order of base
 #: classes counts. Names, because this module is pure and imports no websocket-client.
 _CAUSES: dict[str, Cause] = {
@@ -133,7 +124,7 @@ def of_status(status: int, headers: object = None, body: str = "") -> Ending:
         # The target's query may hold a secret, or a portal's whole request.
         target = f" to {_where(location)}" if location else ""
         why = f"{why}: a redirect{target}, where link does not send the key"
-        return Refused(why, f"set link.url to the redirect's target, or {_PORTAL}")
+        return Refused(why, f"set link.url to the redirect's target, or {PORTAL}")
     if not http_is_final(status):
         why += ": the network wants a login" if status == 511 else ""
         return Lost("busy", why, _retry_after(headers))
@@ -147,7 +138,7 @@ def of_certificate(message: str, code: int) -> Refused:
     why = f"certificate not trusted: {message}"
     if code in (TOO_EARLY, TOO_LATE):
         return Refused(why, "check the date of this machine's clock", passes=True)
-    return Refused(why, f"check link.url and the clock; {_PORTAL}")
+    return Refused(why, f"check link.url and the clock; {PORTAL}")
 
 
 def of_connect(proxy: Proxy, target: str, status: int, schemes: Sequence[str]) -> Ending:
@@ -219,20 +210,6 @@ def close_is_final(code: int) -> bool:
 def http_is_final(status: int) -> bool:
     """Return whether an HTTP answer to the upgrade refuses the client."""
     return status < 500 and status not in TEMPORARY_HTTP
-
-
-def advice(
-    reason: str, status: int = 0, default: str = "check link.url, link.model and the key"
-) -> str:
-    """Return what a person can do about a refusal."""
-    if status in (401, 403):
-        found = (
-            "check OPENAI_API_KEY (or link.key_file), that it may use link.model, and link.auth"
-            " (the header that carries the key)"
-        )
-        return f"{found}; {_PORTAL}" if status == 403 else found
-    found = next((text for part, text in _ADVICE if part in reason), default)
-    return f"{found}; {_PORTAL}" if status in (200, 404) else found
 
 
 def _where(location: object) -> str:

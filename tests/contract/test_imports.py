@@ -29,7 +29,7 @@ ONLY = {
     "websocket": ("services.link",),
     "aiohappyeyeballs": ("services.link.opening",),
     "python_socks": ("services.link.tunnel",),
-    "websockets": ("services.emulator",),
+    "websockets": ("services.emulator", "commands.doctor.server"),
     "pyaudio": ("shared.audio.portaudio_library",),
     "zmq": (
         "shared.bus",

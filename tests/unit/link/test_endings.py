@@ -35,23 +35,6 @@ def test_http_answers_that_may_pass(status: int) -> None:
     assert not endings.http_is_final(status)
 
 
-@pytest.mark.parametrize(
-    ("reason", "status", "what"),
-    [
-        ("invalid_request_error.invalid_api_key", 0, "OPENAI_API_KEY"),
-        ("invalid_request_error.invalid_model", 0, "check link.model"),
-        ("invalid_request_error.missing_model", 0, "check link.model"),
-        ("invalid_request_error.beta_api_shape_disabled", 0, "beta"),
-        ("", 401, "OPENAI_API_KEY"),
-        ("", 403, "link.model"),
-        ("", 404, "link.url"),
-        ("something new", 0, "link.url"),
-    ],
-)
-def test_a_refusal_says_what_to_do(reason: str, status: int, what: str) -> None:
-    assert what in endings.advice(reason, status)
-
-
 # the cause of an ending
 
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from services.link import greeting
-from services.link.greeting import Greeting, passes
+from shared.realtime import greeting
+from shared.realtime.greeting import Greeting, passes
 
 pytestmark = pytest.mark.unit
 
