@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A deadline would measure the machine and its load, not the code.
-settings.register_profile("bargein", deadline=None)
+# A deadline and the health check of the time would measure the machine and its load, not the code.
+settings.register_profile("bargein", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bargein")
 
 RINGS = ("unit", "contract", "process", "sound")
