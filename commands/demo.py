@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -18,16 +17,16 @@ from typing import Any
 
 import msgspec
 from honcho import environ
-from honcho.printer import Printer
 
-from commands import description
+from commands import description, practice
 from commands.launcher import Launcher
 from commands.preflight import check_directory
+from commands.screen.log_file import NAME
+from commands.screen.output import Output
 from shared import config
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.directory import BusError
-from shared.realtime import endpoint
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
 INDEX = config.ROOT / "services" / "emulator" / "voice" / "index.json"
@@ -62,13 +61,6 @@ def script_seconds() -> float:
     return float(index["person"]["samples"]) / 24000 + AFTER_S
 
 
-def free_port() -> int:
-    """Return a port on loopback that no process listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def has_sound() -> str | None:
     """Return why no live conversation is possible, or None if one is."""
     try:
@@ -79,20 +71,16 @@ def has_sound() -> str | None:
     return None
 
 
-def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str], list[str]]:
-    """Return the environment for the stages, and the lines to print for the person.
+def environment(
+    directory: Path, seconds: float | None
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return the environment for the stages, the lines to print, and the screen's arguments.
 
     Raises config.ConfigError if a setting is wrong, and BusError if the bus cannot be used.
     """
     settings = config.resolve(None, os.environ, []).config
     told = check_directory(settings)
-    env = {k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    env["BARGEIN_LINK__URL"] = f"ws://127.0.0.1:{free_port()}/v1/realtime"
-    env["BARGEIN_LINK__KEY_FILE"] = ""
-    env["BARGEIN_BUS__DIRECTORY"] = str(config.bus_directory(settings))
-    env["BARGEIN_SESSION__GREETING"] = "Greet the person in one sentence."
-    env["BARGEIN_LINK__RETRY_FIRST_MS"] = "50"
+    env = practice.environment(settings)
     env["BARGEIN_RECORDER__DIRECTORY"] = str(directory)
     live = settings.capture.device == settings.playback.device == "auto"
     why = has_sound() if live else "devices are configured"
@@ -100,23 +88,25 @@ def environment(directory: Path, seconds: float | None) -> tuple[dict[str, str],
         told += ["live: speak into your microphone, and talk over the answer whenever you like"]
         told += [f"it ends after {seconds or LIVE_S:g} s, or with Ctrl-C"]
         env["BARGEIN_RECORDER__SECONDS"] = str(seconds or LIVE_S)
-        return env, told
+        return env, told, []
+    shown: list[str] = []
     if settings.capture.device == "auto":
         env["BARGEIN_CAPTURE__DEVICE"] = f"file:{PERSON}"
         told += [f"no live conversation ({why}): a recorded person speaks instead"]
+        shown = ["--ready", 'Listen: a recorded person is "you". Ctrl-C ends.']
     if settings.playback.device == "auto":
         env["BARGEIN_PLAYBACK__DEVICE"] = f"file:{directory / 'speaker.wav'}"
     env["BARGEIN_RECORDER__SECONDS"] = str(seconds or script_seconds())
-    return env, told
+    return env, told, shown
 
 
-def start(env: dict[str, str]) -> int:
+def start(env: dict[str, str], printer: Output) -> int:
     """Run the processes of Procfile.demo with this environment; return the exit code.
 
     The demo does not read a file .env: the file may hold the key, or name another server.
     """
     os.chdir(config.ROOT)
-    launcher = Launcher(Printer(sys.stdout))
+    launcher = Launcher(printer)
     procfile = environ.parse_procfile(Path("Procfile.demo").read_text("utf-8"))
     for process in environ.expand_processes(procfile.processes):
         launcher.add_process(process.name, process.cmd, env={**env, **process.env})
@@ -163,6 +153,7 @@ def main() -> int:
         metavar="DIR",
         help="put the recording there (default: the current directory)",
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     arguments = parser.parse_args()
     if arguments.seconds is not None and not 0 < arguments.seconds <= MOST_S:
         parser.error(f"--seconds {arguments.seconds:g}: expected more than 0, at most {MOST_S}")
@@ -176,7 +167,7 @@ def main() -> int:
             if not os.access(directory / name, os.W_OK):
                 # There is none, or a run with sudo has left one that only root may replace.
                 (directory / name).unlink(missing_ok=True)
-        env, told = environment(directory, arguments.seconds)
+        env, told, shown = environment(directory, arguments.seconds)
     except OSError as error:
         print(
             f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr
@@ -188,14 +179,16 @@ def main() -> int:
     except BusError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    for line in told:
+    log = Path(env["BARGEIN_BUS__DIRECTORY"]) / NAME
+    for line in [*told, f"the log: {log}"]:
         print(f"demo: {line}", flush=True)
-    code = start(env)
+    code = start(env, Output(log, shown, verbose=arguments.verbose))
     try:
         record = msgspec.json.decode((directory / "conversation.json").read_bytes(), type=Record)
     except (OSError, msgspec.MsgspecError):
         print(
-            "demo: the recorder wrote no conversation.json: see the messages above", file=sys.stderr
+            f"demo: the recorder wrote no conversation.json: see the messages above, and {log}",
+            file=sys.stderr,
         )
         return code or 1
     print(f"\n{table(record)}\n\nwhat was heard: {directory / 'conversation.wav'}")

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,17 @@ from typing import Any
 import psutil
 from honcho import command
 from honcho.manager import KILL_WAIT, SYSTEM_PRINTER_NAME, Manager
-from honcho.printer import Message
+from honcho.printer import Message, Printer
 from honcho.process import Process
 
 from commands import envfile
+from commands.crashes import Delays, crashed
+from commands.screen.output import Output
 from shared import parent, watchdog
-from shared.exit_codes import CRASHED, RESTART
 from shared.printable import printable_lines
 from shared.signals import ending_signals
 from shared.watchdog import Watch
 
-#: The delay before a crashed stage is started again, s, after its first crash: a person hardly
-#: notices it. Each further crash doubles the delay, up to the second number: a stage that cannot
-#: start must not keep the processor busy.
-FIRST_S, MOST_S = 0.2, 30.0
-#: A stage that ran for this long, s, had started well: its next crash counts as the first.
-STEADY_S = 60.0
 #: A stage that reported each second, and then not for this long, s, hangs: it is killed and started
 #: again. Even on a busy machine a stage gets the processor sooner.
 HANGS_S = 10.0
@@ -47,28 +42,6 @@ STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 AWAY_S = 5.0
 #: How often the loop looks for stages to start, s, while no process has anything to report.
 LOOK_S = 0.1
-
-
-def crashed(code: int) -> bool:
-    """Return whether starting a stage again may help after this exit code (negative: a signal)."""
-    # A shell reports the end by a signal as 128 + the signal's number.
-    return code < 0 or code in (CRASHED, RESTART) or code > 128
-
-
-class Delays:
-    """The delays before one stage is started again."""
-
-    def __init__(self) -> None:
-        self._next = FIRST_S
-
-    def after(self, code: int, ran_s: float) -> float:
-        """Return the delay, s, after a run of ``ran_s`` seconds that ended with this exit code."""
-        if code == RESTART:
-            return 0.0
-        if ran_s > STEADY_S:
-            self._next = FIRST_S
-        delay, self._next = self._next, min(2 * self._next, MOST_S)
-        return delay
 
 
 def _is_stopped(pid: int | None) -> bool:
@@ -121,11 +94,16 @@ class Launcher(Manager):  # type: ignore[misc]
         self._delays = {name: Delays() for name in self._processes}
         with tempfile.TemporaryDirectory(prefix="bargein-watch-") as place:
             self._watch(Path(place))
+            screen = self._printer if isinstance(self._printer, Output) else None
             try:
-                self._loop()
+                if screen is not None:
+                    screen.open(next(iter(self._processes.values()))["obj"].env)
+                self._loop(screen)
             finally:
                 for watch in self._watches.values():
                     watch.close()
+                if screen is not None:
+                    screen.close()
 
     def _watch(self, place: Path) -> None:
         """Open a socket for each process, to which the process reports."""
@@ -133,7 +111,7 @@ class Launcher(Manager):  # type: ignore[misc]
             self._watches[name] = Watch(place / str(number), HANGS_S)
             row["obj"].env[watchdog.VARIABLE] = self._watches[name].address
 
-    def _loop(self) -> None:
+    def _loop(self, screen: Output | None) -> None:
         self._start()
         self._began = dict.fromkeys(self._processes, time.monotonic())
         ending = 0.0
@@ -154,6 +132,8 @@ class Launcher(Manager):  # type: ignore[misc]
                 self.terminate()
             if ending and time.monotonic() - ending > KILL_WAIT:
                 self.kill()
+            if screen is not None:
+                self._write(screen.look)
             self._find_lost()
             if not ending:
                 self._end_hanging(time.monotonic())
@@ -168,7 +148,7 @@ class Launcher(Manager):  # type: ignore[misc]
     def _handle(self, message: Any) -> None:
         name = message.name
         if message.type == "line":
-            self._write(message)
+            self._print(message)
         elif message.type == "start":
             self._processes[name]["pid"] = message.data["pid"]
             self._say(f"{name} started (pid={message.data['pid']})")
@@ -181,13 +161,15 @@ class Launcher(Manager):  # type: ignore[misc]
             self._processes[name]["returncode"] = code
             if self.returncode is None:
                 self.returncode = code
+                if code and not self._asked:
+                    self._tell(name, f"has failed (exit code {code}), so the conversation ends")
             return
         delay = self._delays[name].after(code, time.monotonic() - self._began[name])
         self._due[name] = time.monotonic() + delay
         # honcho's own methods send no signal to a process that has an exit code. The pid stays:
         # they take a process without one for a process that has not started.
         self._processes[name]["returncode"] = code
-        self._say(f"{name} is started again in {delay:.1f} s: the conversation goes on")
+        self._tell(name, f"is started again in {delay:.1f} s: the conversation goes on")
 
     def _find_lost(self) -> None:
         """End each stage whose keeper was killed: no process would report the end of the stage."""
@@ -209,7 +191,7 @@ class Launcher(Manager):  # type: ignore[misc]
             if away or _is_stopped(row.get("pid")):
                 watch.begin(now)
             elif "returncode" not in row:
-                self._say(f"{name} hangs: no report for {HANGS_S:g} s, so it is killed")
+                self._tell(name, f"hangs: no report for {HANGS_S:g} s, so it is killed")
                 watch.forget()
                 with suppress(ProcessLookupError):
                     os.killpg(row["pid"], signal.SIGKILL)
@@ -256,12 +238,22 @@ class Launcher(Manager):  # type: ignore[misc]
     def _say(self, text: str) -> None:
         self._system_print(f"{text}\n")
 
-    def _write(self, message: Any) -> None:
+    def _tell(self, name: str, what: str) -> None:
+        """Say what happens to a process, on the screen as well."""
+        self._say(f"{name} {what}")
+        if isinstance(self._printer, Output):
+            self._printer.notice(name, what)
+
+    def _print(self, message: Any) -> None:
         text = message.data
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
+        self._write(lambda: self._printer.write(message._replace(data=printable_lines(text))))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Call what writes. The conversation ends with the program that shows the output."""
         try:
-            self._printer.write(message._replace(data=printable_lines(text)))
+            write()
         except OSError as error:
             # EIO: the terminal is gone. SIGHUP reports that too, unless SIGHUP is ignored. EPIPE:
             # the program that showed the output is gone, which was the conversation's window.
@@ -272,15 +264,18 @@ class Launcher(Manager):  # type: ignore[misc]
 
     def _system_print(self, data: str) -> None:
         now = self._clock.now()
-        self._write(Message("line", data, now, SYSTEM_PRINTER_NAME, None))
+        self._print(Message("line", data, now, SYSTEM_PRINTER_NAME, None))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], printer: Callable[..., Printer] | None = None) -> int:
     """Run ``honcho start`` with these arguments, this manager and our parser of the file .env.
 
-    Return the exit code. Raises envfile.EnvFileError.
+    ``printer`` makes the printer, with the options of honcho's own. Return the exit code. Raises
+    envfile.EnvFileError.
     """
     command.Manager = Launcher
+    if printer is not None:
+        command.Printer = lambda _output, **how: printer(**how)
     command._read_env = lambda root, files: envfile.read_files(files, root)[0]  # noqa: SLF001
     try:
         command.main(["start", *arguments])

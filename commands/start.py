@@ -1,27 +1,49 @@
 """``bargein start``: check the settings and the API key, then start the stages in Procfile.
 
-The arguments are those of ``honcho start``. The first argument that is not an option is a stage:
-with stages named, only these are started.
+The arguments are those of ``honcho start``, and two of our own. The first argument that is not an
+option is a stage: with stages named, only these are started.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from commands import launcher, preflight
+from honcho import environ
+
+from commands import launcher, practice, preflight
+from commands.screen.log_file import NAME
+from commands.screen.output import Output
 from shared import config
 
 HELP = """\
-usage: bargein start [arguments of "honcho start"]
+usage: bargein start [-v] [--emulator] [arguments of "honcho start"]
 
 Starts the stages in Procfile, or only those named: bargein start capture uplink link downlink
 The API key comes from OPENAI_API_KEY, or from the file that link.key_file in config.toml names.
 Ctrl-C ends the conversation.
 
+  -v            show the log instead of the conversation's words
+  --emulator    practise with an emulator of the server: it needs no key, and reads no .env
   -q a,b        start a and b too, without showing what they print
   --no-colour   for a terminal without colours"""
+
+
+def emulate(arguments: Sequence[str]) -> list[str]:
+    """Change the environment so that the emulator is the server; return honcho's arguments."""
+    env = practice.environment(config.resolve(None, os.environ, []).config)
+    os.environ.clear()
+    os.environ.update(env)
+    procfile = environ.parse_procfile(Path("Procfile.demo").read_text("utf-8"))
+    known = [name for name in procfile.processes if name != "recorder"]
+    named = [argument for argument in arguments if argument in known]
+    others = [argument for argument in arguments if argument not in known]
+    # A file .env may hold the key, or name another server.
+    emulated = ["-f", "Procfile.demo", "-e", os.devnull]
+    return [*emulated, *others, *(["emulator", *named] if named else known)]
 
 
 def main() -> int:
@@ -30,16 +52,28 @@ def main() -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(HELP)
         return 0
+    verbose, emulated = "-v" in arguments, "--emulator" in arguments
+    arguments = [each for each in arguments if each not in ("-v", "--emulator")]
     # honcho and preflight read Procfile and .env from the current directory.
     os.chdir(config.ROOT)
     # Each line of Procfile says "python": let that be the Python that runs this command.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # A wrong setting is reported once here, instead of once by each stage.
+    if emulated:
+        try:
+            arguments = emulate(arguments)
+        except config.ConfigError as error:
+            print(error, file=sys.stderr)
+            return 2
+    else:
+        arguments = ["-f", "Procfile", *arguments]
     if code := preflight.check(arguments):
         return code
     # A stage that is started again later has to find the directory that the others use.
-    os.environ["BARGEIN_BUS__DIRECTORY"] = str(preflight.bus_directory(arguments))
-    return launcher.run(["-f", "Procfile", *arguments])
+    directory = preflight.bus_directory(arguments)
+    os.environ["BARGEIN_BUS__DIRECTORY"] = str(directory)
+    print(f"the log: {directory / NAME}", flush=True)
+    return launcher.run(arguments, partial(Output, directory / NAME, [], verbose=verbose))
 
 
 if __name__ == "__main__":

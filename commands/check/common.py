@@ -27,7 +27,7 @@ from commands.check.rules import (
     judge,
     not_tried,
 )
-from commands.launcher import crashed
+from commands.crashes import crashed
 from commands.running import holder
 from shared import codec, messages, registry
 from shared.exit_codes import RESTART

@@ -27,8 +27,8 @@ from pathlib import Path
 import pytest
 
 from commands import cli
-from shared import exit_codes, registry
-from tests.support.pipeline import Child, Keeper
+from shared import exit_codes
+from tests.support.pipeline import PATIENCE_S, Child, Keeper, settled
 
 pytestmark = pytest.mark.contract
 
@@ -194,6 +194,11 @@ def starts_stages(command: Command) -> bool:
     return (named[1] or named[2]) not in set(cli.COMMANDS) - {"demo", "start"}
 
 
+def logs_to_a_file(command: Command) -> bool:
+    """Return whether a command shows the conversation, and not the log."""
+    return re.search(r"(?:^|\s)bin/(?:demo|start)\b", command.text) is not None
+
+
 def looks_on(command: Command) -> bool:
     """Return whether a command prints what happens until it is ended."""
     return re.search(r"\btap echo\b", command.text) is not None
@@ -284,7 +289,7 @@ def checkout() -> Iterator[Checkout]:
 def conversation(checkout: Checkout) -> Iterator[Checkout]:
     """Hold a conversation on the bus "talk"."""
     child = checkout.start("bin/demo --seconds 100 --out talk-files", "talk")
-    child.wait_line(LISTENS, len(registry.STAGES))
+    child.wait_line("Ctrl-C ends")
     yield checkout
     end(child)
 
@@ -303,10 +308,15 @@ def fault(checkout: Checkout, command: Command, bus: str) -> str:
     child = checkout.start(command.text, bus)
     try:
         if starts_stages(command):
-            # The recorder of bin/demo has begun to record by then.
-            child.wait_line(
-                r"recorder\S* +\| .*listens for " if "demo" in command.text else LISTENS
-            )
+            if logs_to_a_file(command):
+                # The recorder of bin/demo has begun to record by then.
+                listens = r"recorder\S* +\| .*listens for " if "demo" in command.text else LISTENS
+                log = checkout.home / bus / "bargein.log"
+                assert settled(
+                    lambda: log.exists() and re.search(listens, log.read_text("utf-8")), PATIENCE_S
+                ), child.output
+            else:
+                child.wait_line(LISTENS)
             code = end(child)
         else:
             code = child.wait()

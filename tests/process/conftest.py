@@ -65,4 +65,4 @@ def demonstration(
         child = pipeline.python("commands.demo", *arguments, env=env, cwd=root)
         pids = {s: pipeline.bus.health(s).pid for s in registry.PROCESSES}
         environments = {stage: environment_of(pid) for stage, pid in pids.items()}
-        yield Demonstration(child, out, environments)
+        yield Demonstration(child, out, pipeline.bus_directory / "bargein.log", environments)

@@ -44,11 +44,31 @@ def both(over: Demonstration) -> np.ndarray[Any, np.dtype[np.int16]]:
 
 
 def test_every_stage_ended_with_zero(over: Demonstration) -> None:
-    told = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", over.child.output)
+    log = over.log.read_text("utf-8")
+    told = re.findall(r"(\w+)\.1 stopped \(rc=(-?\d+)\)", log)
     assert dict(told) == dict.fromkeys((*STAGES, "emulator"), "0")
     # link may start before the emulator, and end after it
-    for line in over.child.matching(r"\d\.\d{3} [WE] "):
-        assert "trying again" in line
+    for line in log.splitlines():
+        assert "trying again" in line or not re.search(r"\d\.\d{3} [WE] ", line)
+
+
+def test_the_conversation_is_shown_and_not_the_log(over: Demonstration) -> None:
+    shown = [
+        over.child.matching(pattern)
+        for pattern in (
+            f"^demo: the log: {re.escape(str(over.log))}$",
+            r"^Speak: I'm listening\. Ctrl-C ends\.$",
+            r"^assistant: Hello",
+            r"^you: \[\d\.\d s of speech\]$",
+            r"^assistant: A lighthouse",
+            r"^assistant: .* …$",
+            r"^  \(stopped in \d+ ms, heard \d+\.\d of \d+\.\d s\)$",
+        )
+    ]
+    assert [bool(lines) for lines in shown] == [True] * len(shown), over.child.output
+    places = [over.child.lines.index(lines[0]) for lines in shown]
+    assert places == sorted(places)
+    assert over.child.matching(r"^!|listens for|Traceback") == []
 
 
 def test_a_dot_env_is_for_the_real_thing(over: Demonstration) -> None:

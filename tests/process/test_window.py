@@ -24,6 +24,7 @@ from tests.support.pipeline import PATIENCE_S, ROOT, Child, Keeper, Pipeline, se
 pytestmark = pytest.mark.process
 
 LAUNCHER = f"{sys.executable} -u -m commands.launcher -e /dev/null -f Procfile"
+START = f"{sys.executable} -u -m commands start --emulator"
 HONCHO = f"{sys.executable} -u -m honcho.command start -e /dev/null -f Procfile"
 #: honcho itself treats all stages alike, so two of them are enough to see what they do under it.
 SOME = ("capture", "uplink")
@@ -116,7 +117,7 @@ def in_state(pids: dict[str, int], status: str) -> list[str]:
 # The window closes, or the program that started the stages is killed.
 
 
-@pytest.mark.parametrize("command", [LAUNCHER, HONCHO], ids=["launcher", "honcho"])
+@pytest.mark.parametrize("command", [LAUNCHER, START, HONCHO], ids=["launcher", "start", "honcho"])
 def test_closing_the_terminal_ends_every_stage(terminal: Terminal, command: str) -> None:
     terminal.type(f"{command}\n")
     pids = stage_pids(terminal.pipeline)
@@ -151,8 +152,13 @@ def test_nohup_keeps_the_conversation_and_the_launchers_death_ends_it(
     assert survivors(terminal.token) == []
 
 
-def test_the_conversation_ends_with_the_program_that_reads_its_output(pipeline: Pipeline) -> None:
-    child = pipeline.run("sh", "-c", f"{LAUNCHER} | head -n 3", env=pipeline.environment({}))
+@pytest.mark.parametrize(
+    "reading", [f"{LAUNCHER} | head -n 3", f"{START} | head -n 1"], ids=["launcher", "start"]
+)
+def test_the_conversation_ends_with_the_program_that_reads_its_output(
+    pipeline: Pipeline, reading: str
+) -> None:
+    child = pipeline.run("sh", "-c", reading, env=pipeline.environment({}))
     assert child.wait() == 0
     assert survivors(pipeline.token) == []
 
@@ -217,6 +223,37 @@ def test_ctrl_z_stops_every_stage_and_fg_goes_on(terminal: Terminal) -> None:
     shown = len(terminal.screen)
     terminal.type("\x03")
     terminal.wait("SIGINT received", shown)
+    assert gone(lambda: alive(pids))
+
+
+def test_a_screen_that_stands_still_holds_nobody_up(terminal: Terminal) -> None:
+    terminal.type(f"{START}\n")
+    pids = stage_pids(terminal.pipeline)
+    terminal.wait(r"the log: \S+/bargein\.log")
+    terminal.wait("Speak: I'm listening")
+    [screen] = [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if "commands.screen" in (each.info["cmdline"] or [])
+        and each.environ().get(keeper.VARIABLE) == terminal.token
+    ]
+    assert "OPENAI_API_KEY" not in screen.environ()
+    terminal.type("\x1a")
+    terminal.wait("Stopped")
+    assert settled(lambda: screen.status() == psutil.STATUS_STOPPED)
+    terminal.type("fg\n")
+    assert settled(lambda: screen.status() != psutil.STATUS_STOPPED)
+    screen.suspend()
+    bus = terminal.pipeline.bus
+    now = bus.now
+    os.kill(pids["vad"], signal.SIGKILL)
+    pids["vad"] = bus.health("vad", lambda h: h.pid != pids["vad"], since=now).pid
+    screen.resume()
+    terminal.wait(r"! vad is started again in 0\.2 s: the conversation goes on")
+    screen.kill()
+    assert stage_pids(terminal.pipeline, bus.now) == pids
+    terminal.type("\x03")
+    terminal.wait("SIGINT received")  # without the screen, the log is shown
     assert gone(lambda: alive(pids))
 
 

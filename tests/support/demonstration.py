@@ -17,5 +17,7 @@ class Demonstration:
 
     child: Child
     out: Path
+    #: The file that has the log.
+    log: Path
     #: The environment of each stage.
     environments: dict[str, str]

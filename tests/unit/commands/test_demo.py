@@ -134,7 +134,7 @@ def in_force(env: dict[str, str]) -> config.Config:
 
 @pytest.mark.usefixtures("sound")
 def test_with_a_sound_card_it_is_live(tmp_path: Path) -> None:
-    env, told = demo.environment(tmp_path, None)
+    env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
     assert (found.capture.device, found.playback.device) == ("auto", "auto")
     assert found.recorder.seconds == demo.LIVE_S
@@ -144,7 +144,7 @@ def test_with_a_sound_card_it_is_live(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_sound")
 def test_without_one_a_recorded_person_speaks(tmp_path: Path) -> None:
-    env, told = demo.environment(tmp_path, None)
+    env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
     assert found.capture.device == f"file:{demo.PERSON}"
     assert demo.PERSON.is_file()
@@ -159,7 +159,7 @@ def test_how_long_it_lasts_can_be_said(
     request: pytest.FixtureRequest, tmp_path: Path, card: str
 ) -> None:
     request.getfixturevalue(card)
-    env, told = demo.environment(tmp_path, 7.5)
+    env, told, _ = demo.environment(tmp_path, 7.5)
     assert told[0].startswith("live: ") == (card == "sound")
     assert in_force(env).recorder.seconds == 7.5
 
@@ -171,7 +171,7 @@ def test_it_is_led_to_the_emulator_without_the_key(
     monkeypatch.setenv(endpoint.KEY_VARIABLE, "sk-secret-secret")
     monkeypatch.setenv("BARGEIN_LINK__KEY_FILE", "/the/key")
     monkeypatch.setenv("BARGEIN_LINK__URL", "wss://api.openai.com/v1/realtime")
-    env, told = demo.environment(tmp_path, None)
+    env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
     assert config.is_loopback(found.link.url)
     assert found.link.key_file == ""
@@ -192,7 +192,7 @@ def test_every_demo_has_a_port_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_sound")
 def test_the_stages_run_on_the_same_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "/other/bin")
-    env, _ = demo.environment(tmp_path, None)
+    env, _, _ = demo.environment(tmp_path, None)
     assert env["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/other/bin"
 
 
@@ -205,7 +205,7 @@ def test_devices_that_are_configured_are_used(
     monkeypatch.setattr(devices, "open_input", unused)
     monkeypatch.setattr(devices, "open_output", unused)
     monkeypatch.setenv("BARGEIN_CAPTURE__DEVICE", "null")
-    env, told = demo.environment(tmp_path, None)
+    env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
     assert found.capture.device == "null"
     assert found.playback.device == f"file:{tmp_path / 'speaker.wav'}"

@@ -9,7 +9,7 @@ import signal
 import pytest
 from honcho.printer import Message, Printer
 
-from commands import launcher
+from commands import crashes, launcher
 from shared import exit_codes
 from shared.printable import Filtered
 
@@ -30,29 +30,29 @@ from shared.printable import Filtered
     ],
 )
 def test_only_a_stage_that_crashed_is_started_again(code: int, again: bool) -> None:
-    assert launcher.crashed(code) == again
+    assert crashes.crashed(code) == again
 
 
 def test_the_delay_doubles_up_to_its_limit() -> None:
-    delays = launcher.Delays()
+    delays = crashes.Delays()
     found = [delays.after(exit_codes.CRASHED, 1.0) for _ in range(12)]
     assert found[:4] == [0.2, 0.4, 0.8, 1.6]
     assert found == sorted(found)
-    assert found[-1] == launcher.MOST_S
+    assert found[-1] == crashes.MOST_S
 
 
 def test_a_stage_that_ran_for_long_begins_with_the_first_delay() -> None:
-    delays = launcher.Delays()
+    delays = crashes.Delays()
     for _ in range(5):
         delays.after(exit_codes.CRASHED, 1.0)
-    assert delays.after(exit_codes.CRASHED, launcher.STEADY_S + 1) == launcher.FIRST_S
-    assert delays.after(exit_codes.CRASHED, 1.0) == 2 * launcher.FIRST_S
+    assert delays.after(exit_codes.CRASHED, crashes.STEADY_S + 1) == crashes.FIRST_S
+    assert delays.after(exit_codes.CRASHED, 1.0) == 2 * crashes.FIRST_S
 
 
 def test_a_restart_that_somebody_asked_for_is_at_once_and_counts_as_no_crash() -> None:
-    delays = launcher.Delays()
+    delays = crashes.Delays()
     assert delays.after(exit_codes.RESTART, 1.0) == 0.0
-    assert delays.after(exit_codes.CRASHED, 1.0) == launcher.FIRST_S
+    assert delays.after(exit_codes.CRASHED, 1.0) == crashes.FIRST_S
 
 
 class _Terminal(io.StringIO):
@@ -64,7 +64,7 @@ class _Terminal(io.StringIO):
 def test_a_line_of_a_stage_is_filtered_and_the_colours_stay(text: bytes | str) -> None:
     terminal = _Terminal()
     stages = launcher.Launcher(Printer(Filtered(terminal)))
-    stages._write(Message("line", text, dt.datetime.now(dt.UTC), "link", "31"))
+    stages._print(Message("line", text, dt.datetime.now(dt.UTC), "link", "31"))
     written = terminal.getvalue()
     assert written.startswith("\x1b[0m\x1b[31m")
     assert written.endswith("| \x1b[0msaid \\u001b[2J\\u202e\ufffd\n")

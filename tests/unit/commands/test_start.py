@@ -20,7 +20,7 @@ def _ran(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """Return the arguments with which the launcher has been run, and run nothing."""
     ran: list[Sequence[str]] = []
 
-    def run(arguments: Sequence[str]) -> int:
+    def run(arguments: Sequence[str], _printer: object) -> int:
         ran.append(arguments)
         assert Path.cwd() == config.ROOT
         assert os.environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
@@ -86,3 +86,30 @@ def test_a_check_says_what_is_no_proxy(
     assert len(said) == (code != 0)
     assert all("is not the address of a proxy: expected [http" in each for each in said)
     assert "secret" not in "".join(said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], ["emulator", "link", "playback"]),
+        (["-q", "echo", "capture"], ["emulator", "capture"]),
+    ],
+)
+def test_practice_needs_no_key_and_no_dot_env(
+    ran: list[Sequence[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    named: list[str],
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"OPENAI_API_KEY": "sk-test-1234"})
+    monkeypatch.setitem(os.environ, "BARGEIN_BUS__DIRECTORY", str(tmp_path / "bus"))
+    monkeypatch.setattr(sys, "argv", ["bargein start", "--emulator", "-v", *arguments])
+    assert start.main() == 7
+    [line] = ran
+    assert list(line[:4]) == ["-f", "Procfile.demo", "-e", os.devnull]
+    assert set(named) <= set(line[4:])
+    assert "recorder" not in line
+    assert "OPENAI_API_KEY" not in os.environ
+    url = config.resolve(None, os.environ, []).config.link.url
+    assert config.is_loopback(url)

@@ -1,0 +1,1 @@
+"""Tests of what a conversation shows on the screen."""

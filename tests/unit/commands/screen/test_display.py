@@ -1,0 +1,157 @@
+"""What a conversation shows, from the messages on the bus."""
+
+from __future__ import annotations
+
+import pytest
+
+from commands.screen.captions import Caption, Captions
+from commands.screen.display import CUT_S, READY_S, WORDS_S, Display
+from commands.screen.writing import Pipe
+from shared import messages, registry
+
+pytestmark = pytest.mark.unit
+
+WORDS = "The tide comes in twice a day."
+RATE = 24_000
+READY = "Speak: I'm listening."
+
+
+def said(text: str = WORDS, role: str = "assistant", **fields: object) -> messages.Transcript:
+    made = {"session": 1, "item_id": "a", "final": True, "role": role, "text": text} | fields
+    return messages.Transcript(**made)  # type: ignore[arg-type]
+
+
+def heard(seconds: float, of: float = 4.0, *, done: bool = True) -> messages.Heard:
+    item = messages.HeardItem("a", 0, int(seconds * RATE), int(of * RATE), done)
+    return messages.Heard(generation=1, session=1, playing=True, items=[item])
+
+
+def cut(
+    heard_ms: int = 5192, received_ms: int = 20850, silent_ns: int = 10**9 + 4_000_000
+) -> messages.Interruption:
+    return messages.Interruption(
+        generation=2,
+        session=1,
+        cause="speech_started",
+        flush_ns=0,
+        received_ns=0,
+        reports=[messages.Report("a", 0, heard_ms, received_ms, "truncate", heard_ms)],
+        cancelled=[],
+        event_ns=10**9,
+        silent_ns=silent_ns,
+        latency_ns=8_000_000,
+    )
+
+
+class Screen:
+    """A display that writes into a pipe, and its clock."""
+
+    def __init__(self, *, ready: bool = True, transcribes: bool = False) -> None:
+        self.display = Display(Pipe(), ready=READY, transcribes=transcribes)
+        self.now = 0.0
+        if ready:
+            self.take(messages.LinkState(state="open", session=1))
+            self.well()
+
+    def take(self, message: messages.Message, topic: registry.Topic | None = None) -> str:
+        row = topic or registry.of(type(message))
+        return self.display.take(row, message, self.now)
+
+    def well(self, stages: tuple[str, ...] = registry.STAGES) -> str:
+        health = messages.Health(pid=1, ok=True, state="", counters={})
+        return "".join(self.take(health, registry.health(stage)) for stage in stages)
+
+    def wait(self, seconds: float) -> str:
+        self.now += seconds
+        return self.display.tick(self.now)
+
+
+def test_a_caption_grows_as_it_is_heard() -> None:
+    captions = Captions()
+    assert captions.transcript(said()) == []
+    lengths = []
+    for tenth in range(0, 41, 4):
+        lengths += [len(c.text) for c in captions.heard(heard(tenth / 10))]
+    assert lengths == sorted(set(lengths))
+    assert lengths[-1] == len(WORDS)
+    assert captions.heard(heard(4.0)) == []
+    # downlink says again what was heard
+    assert captions.transcript(said(heard=WORDS)) == []
+
+
+def test_a_caption_that_was_cut_keeps_the_rest_apart() -> None:
+    captions = Captions()
+    captions.transcript(said(final=False))
+    captions.heard(heard(2.0, done=False))
+    [caption] = captions.transcript(said(heard="The tide comes", unheard=" in twice a day."))
+    assert caption == Caption("a", "assistant", "The tide comes", " in twice a day.", over=True)
+    assert captions.heard(heard(2.5)) == []
+
+
+def test_the_words_of_a_server_that_sends_them_late_are_not_over_too_soon() -> None:
+    captions = Captions()
+    [half] = captions.transcript(said("The tide", heard="The tide", final=False))
+    assert not half.over
+    [whole] = captions.transcript(said(heard=WORDS))
+    assert whole.over
+
+
+def test_it_is_ready_when_all_stages_are_well_and_the_session_is_open() -> None:
+    screen = Screen(ready=False)
+    assert screen.well(registry.STAGES[:-1]) == ""
+    assert screen.take(messages.LinkState(state="open", session=1)) == ""
+    unwell = messages.Health(pid=1, ok=False, state="no speaker", counters={})
+    assert screen.take(unwell, registry.health(registry.STAGES[-1])) == ""
+    assert screen.well(registry.STAGES[-1:]) == f"{READY}\n"
+    assert screen.well() == ""
+
+
+def test_a_greeting_comes_after_the_line_that_says_ready() -> None:
+    screen = Screen(ready=False)
+    screen.take(messages.LinkState(state="open", session=1))
+    assert screen.take(said()) + screen.take(heard(4.0)) == ""
+    assert screen.well() == f"{READY}\nassistant: {WORDS}\n"
+    broken = Screen(ready=False)
+    broken.take(said())
+    broken.take(heard(4.0))
+    assert broken.wait(READY_S + 0.1) == f"assistant: {WORDS}\n"
+
+
+def test_an_interruption_comes_after_the_words_that_were_heard() -> None:
+    words = said(heard="The tide comes", unheard=" in twice a day.")
+    line = "assistant: The tide comes …\n  (stopped in 12 ms, heard 5.2 of 20.9 s)\n"
+    for first, second in ((words, cut()), (cut(), words)):
+        screen = Screen()
+        screen.take(said())
+        screen.take(heard(2.0))
+        assert screen.take(first) + screen.take(second) == line
+    without = Screen()
+    assert without.take(cut(heard_ms=0, silent_ns=0)) == ""
+    shown = without.wait(CUT_S + 0.1)
+    assert shown == "  (stopped (in a time that is not known), nothing was heard)\n"
+
+
+def test_an_answer_waits_for_the_words_that_it_answers() -> None:
+    speaking = messages.ReplyState(generation=1, session=1, active=[], items=[], speaking=True)
+    silent = messages.ReplyState(generation=1, session=1, active=[], items=[])
+    question = said("What is the tide?", "user", item_id="u")
+    answered = f"assistant: {WORDS}\n"
+    for transcribes, at_once in ((True, ""), (False, answered)):
+        screen = Screen(transcribes=transcribes)
+        screen.take(speaking)
+        screen.take(silent)
+        screen.take(said())
+        assert screen.take(heard(4.0)) == at_once
+        assert screen.wait(WORDS_S / 2) == ""
+        rest = answered if transcribes else ""
+        assert screen.take(question) == f"you: What is the tide?\n{rest}"
+
+
+def test_a_fault_is_shown_with_what_to_do() -> None:
+    screen = Screen()
+    assert screen.display.process("log", "vad", "the speaker is too loud: lower it", 1.0) == ""
+    assert screen.wait(5.0) == "! vad: the speaker is too loud: lower it\n"
+    shown = screen.display.process("launcher", "vad", "is started again in 0.2 s", 6.0)
+    assert shown == "! vad is started again in 0.2 s\n"
+    screen.display.process("log", "link", "wss://x: the key is wrong", 7.0)
+    assert screen.display.end() == "! link: wss://x: the key is wrong\n"
