@@ -18,16 +18,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ import soundfile
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks.attacks import ATTACKS, Attack, Flood
 from benchmarks.prompter import Prompter
 from harness.soundbench import Pipeline, PipelineError
 from shared import messages, registry
@@ -48,8 +49,6 @@ PLAYED_S, PATIENCE_S = 1.0, 10.0
 #: The counters of a health that say that a bound was reached.
 BOUNDS = ("peers_cut", "responses_dropped", "bad_events", "lost_messages", "oversized")
 
-Flood = Callable[[ServerConnection, random.Random], Awaitable[object]]
-
 
 class Hostile(Prompter):
     """The proxy, which can also flood the client."""
@@ -58,6 +57,8 @@ class Hostile(Prompter):
         super().__init__(server)
         #: When ``speech_started`` was sent to the client, CLOCK_MONOTONIC ns.
         self.spoke_ns: list[int] = []
+        #: How long each connection was flooded until the client closed it, s.
+        self.closed_s: list[float] = []
         self._client: ServerConnection | None = None
 
     async def _serve(self, client: ServerConnection) -> None:
@@ -79,98 +80,19 @@ class Hostile(Prompter):
 
         async def run() -> None:
             chance = random.Random(SEED)
+            flooded, began = None, 0.0
             while time.monotonic() < until:
                 try:
                     if self._client is not None:
+                        if self._client is not flooded:
+                            flooded, began = self._client, time.monotonic()
                         await flood(self._client, chance)
                 except ConnectionClosed:
+                    self.closed_s.append(time.monotonic() - began)
                     self._client = None
                 await asyncio.sleep(0.005)
 
         asyncio.run_coroutine_threadsafe(run(), self._loop)
-
-
-def created(size: int) -> Flood:
-    """Return a flood of ``response.created`` of this size, about 1 MB/s."""
-
-    async def flood(client: ServerConnection, chance: random.Random) -> None:
-        for _ in range(max(1, 5000 // size)):
-            event = {
-                "type": "response.created",
-                "response": {
-                    "id": f"resp_{chance.getrandbits(64):x}",
-                    "status": "in_progress",
-                    "metadata": {"pad": "x" * max(0, size - 150)},
-                },
-            }
-            await client.send(json.dumps(event))
-
-    return flood
-
-
-async def small(client: ServerConnection, _: random.Random) -> None:
-    """Send small events, 20,000 a second."""
-    for _number in range(100):
-        await client.send('{"type":"rate_limits.updated","event_id":"e"}')
-
-
-async def pings(client: ServerConnection, chance: random.Random) -> None:
-    """Send pings as fast as the connection takes them."""
-    for _ in range(100):
-        await client.ping(chance.randbytes(8))
-
-
-#: A program that subscribes to the endpoint that its first argument names.
-SUBSCRIBER = """
-import sys, time, zmq
-socket = zmq.Context().socket(zmq.XSUB)
-socket.setsockopt(zmq.SNDHWM, 0)
-socket.connect(sys.argv[1])
-for n in range(int(sys.argv[2])):
-    socket.send(b"\\x01%012d" % n + bytes(int(sys.argv[3])))
-time.sleep(60)
-"""
-#: A program that subscribes to everything and reads nothing.
-DEAF = """
-import sys, time, zmq
-socket = zmq.Context().socket(zmq.SUB)
-socket.setsockopt(zmq.RCVHWM, 1)
-socket.subscribe(b"")
-socket.connect(sys.argv[1])
-time.sleep(60)
-"""
-
-
-def program(text: str, *arguments: object) -> Callable[[Path], list[list[str]]]:
-    """Return the commands that attack the endpoints of downlink and link."""
-
-    def commands(bus: Path) -> list[list[str]]:
-        return [
-            [sys.executable, "-c", text, f"ipc://{bus}/{name}.ipc", *map(str, arguments)]
-            for name in ("downlink", "link")
-        ]
-
-    return commands
-
-
-@dataclass(frozen=True)
-class Attack:
-    """One attack: what the server sends, or which programs run."""
-
-    flood: Flood | None = None
-    programs: Callable[[Path], list[list[str]]] | None = None
-
-
-ATTACKS = {
-    "none": Attack(),
-    "responses of 400 bytes": Attack(flood=created(400)),
-    "responses of 4 kB": Attack(flood=created(4000)),
-    "small events": Attack(flood=small),
-    "pings": Attack(flood=pings),
-    "300,000 subscriptions": Attack(programs=program(SUBSCRIBER, 300_000, 0)),
-    "subscriptions of 20 MB": Attack(programs=program(SUBSCRIBER, 6, 20_000_000)),
-    "readers that do not read": Attack(programs=program(DEAF)),
-}
 
 
 @dataclass
@@ -196,15 +118,25 @@ class Found:
         return f"| {name} | {barge} | {memory} | {self.cpu:.0f} | {'; '.join(self.outcome)} |"
 
 
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def measure(attack: Attack, seconds: float, directory: Path) -> Found:
     """Hold a conversation, attack it, and interrupt it meanwhile."""
     found = Found()
+    port = free_port()
     settings: dict[str, object] = {
         "capture.device": f"file:{directory / 'silence.wav'}",
         "playback.device": f"file:{directory / 'speaker.wav'}",
         "session.greeting": "Begin.",
         "session.turn_detection.silence_duration_ms": 6000,
     }
+    if attack.listens:
+        settings["bus.machines"] = [f"tcp://127.0.0.1:{port} link"]
     with ExitStack() as stack:
         server = stack.enter_context(
             Pipeline(stages=(), emulator=["--reply", "tone:60", "--pace", "4"])
@@ -219,7 +151,7 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
         until = began + seconds
         if attack.flood is not None:
             proxy.flood(attack.flood, until)
-        for line in attack.programs(run.bus_directory) if attack.programs else []:
+        for line in attack.programs(run.bus_directory, port) if attack.programs else []:
             child = subprocess.Popen(line)
             stack.callback(child.wait)
             stack.callback(child.kill)
@@ -230,7 +162,7 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
         after = {name: one.memory_info().rss / 1e6 for name, one in stages.items()}
         found.grown = max(stages, key=lambda name: after[name] - before[name])
         found.before_mb, found.after_mb = before[found.grown], after[found.grown]
-        found.outcome = outcome(run)
+        found.outcome = outcome(run, proxy.closed_s)
     return found
 
 
@@ -253,14 +185,21 @@ def interrupt(run: Pipeline, proxy: Hostile, found: Found) -> None:
         found.missed += 1
 
 
-def outcome(run: Pipeline) -> list[str]:
-    """Return why link closed connections, and which bounds were reached, by stage."""
+def outcome(run: Pipeline, closed_s: list[float]) -> list[str]:
+    """Return why link closed connections, and which bounds were reached, by stage.
+
+    ``closed_s``: how long each connection was flooded until link closed it, s.
+    """
+    states = run.bus.all(messages.LinkState)
     reasons = [
         f"{state.cause}: {state.reason}"
-        for state in run.bus.all(messages.LinkState)
-        if state.state == "waiting"
+        for before, state in pairwise(states)
+        # A state is repeated every second.
+        if state.state == "waiting" and state != before
     ]
     lines = [f"closed {len(reasons)} times ({reasons[0]})"] if reasons else []
+    if closed_s:
+        lines.append(f"after {statistics.median(closed_s):.2f} s, at most {max(closed_s):.2f} s")
     for name in registry.STAGES:
         counted = run.bus.all(messages.Health, f"{name}.health")[-1].counters
         lines += [f"{name} {bound}={counted[bound]}" for bound in BOUNDS if counted.get(bound)]

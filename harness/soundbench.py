@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from harness.pulse import end_process, spawn
 from shared import bus, messages, registry
 from shared.directory import prepare_directory
+from shared.network import LOCAL, Network, parse
 from shared.poller import Poller
 
 ROOT = Path(__file__).parents[1]
@@ -39,8 +40,11 @@ class PipelineError(Exception):
 class Listener:
     """Reads topics of a bus on its own thread, and keeps the messages."""
 
-    def __init__(self, directory: Path, wanted: Sequence[registry.Topic]) -> None:
+    def __init__(
+        self, directory: Path, wanted: Sequence[registry.Topic], network: Network = LOCAL
+    ) -> None:
         self._directory = directory
+        self._network = network
         self._wanted = list(wanted)
         self._messages: dict[str, list[messages.Message]] = {row.name: [] for row in wanted}
         self._changed = threading.Condition()
@@ -85,7 +89,7 @@ class Listener:
         self._thread.join()
 
     def _listen(self) -> None:
-        subscriber = bus.Subscriber(self._wanted, self._directory, observer=True)
+        subscriber = bus.Subscriber(self._wanted, self._directory, self._network, observer=True)
         poller = Poller()
         for sock in subscriber.sockets:
             poller.watch(sock)
@@ -137,6 +141,7 @@ class Pipeline:
         self.bus_directory = prepare_directory(self.directory / "bus")
         self.journal_file = self.directory / "journal"
         self.env = self._environment(env, settings)
+        self._network = Network(parse(cast("list[str]", settings.get("bus.machines", []))))
         self.stages = list(stages)
         self.url = server
         self._modules = dict(modules)
@@ -167,7 +172,7 @@ class Pipeline:
         """Start everything; return when the server is connected and the devices are open."""
         rows = [registry.health(stage) for stage in self.stages]
         rows += [registry.of(kind) for kind in self.kinds]
-        self._listener = Listener(self.bus_directory, rows)
+        self._listener = Listener(self.bus_directory, rows, self._network)
         if not self.url:
             self.start_emulator()
         self.env["BARGEIN_LINK__URL"] = self.url

@@ -90,7 +90,7 @@ class Downlink:
         if cause != "abandoned":
             self._decisions.flushed(flush.generation, time.monotonic_ns())
         self._stage.counters["flushes"] += 1
-        self.publish_state()
+        self._publishing.publish_state(now=True)
         # uplink needs the newest words to tell how many of them were heard.
         self._publishing.publish_texts()
 

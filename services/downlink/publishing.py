@@ -15,6 +15,9 @@ from shared import codec, messages
 
 #: The state and growing transcripts are at most this old when they are published, s.
 SOON_S = 0.2
+#: How many states are published in that time. Only a flood changes the state more often. Each state
+#: is work for two more stages, and an interruption would wait until they have read all of them.
+STATES_AT_ONCE = 32
 #: How many characters of growing transcripts are published in one go, so that audio does not wait.
 CHARACTERS_AT_ONCE = 60_000
 
@@ -39,6 +42,7 @@ class Publishing:
         self._replies = replies
         self._history = history
         self._state: messages.ReplyState | None = None  # as last published
+        self._states = 0  # how many were published since the timer last ran
         self._heard: messages.History | None = None  # as last published
         self._texts: dict[str, messages.Transcript] = {}  # growing transcripts, by item
         self._timer_runs = False
@@ -68,11 +72,19 @@ class Publishing:
             self._timer_runs = True
             self._stage.after(SOON_S, self._publish_due)
 
-    def publish_state(self) -> None:
-        """Publish the state of the replies if it changed."""
+    def publish_state(self, *, now: bool = False) -> None:
+        """Publish the state of the replies if it changed: at once, or soon if it changes often.
+
+        ``now``: publish it at once even then.
+        """
+        if self._states >= STATES_AT_ONCE and not now:
+            self.publish_soon()
+            return
         state = self._replies.state()
         if state != self._state:
             self._state = state
+            self._states += 1
+            self.publish_soon()
             self._history.reply_state(state)
             active = f"{len(state.active)} responses under way" if state.active else "listening"
             self._activity = active if state.session else "waiting for the server"
@@ -105,5 +117,6 @@ class Publishing:
 
     def _publish_due(self) -> None:
         self._timer_runs = False
+        self._states = 0
         self.publish_state()
         self.publish_texts()

@@ -111,7 +111,9 @@ class Responses:
     @property
     def generating(self) -> bool:
         """Whether a response of the conversation is under way that was not interrupted."""
-        return bool(self.speaking())
+        return any(
+            r.active and not (r.interrupted or self._out_of_band(r)) for r in self._known.values()
+        )
 
     def _out_of_band(self, response: Response) -> bool:
         told = response.without_conversation and self._conversations_named

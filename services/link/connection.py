@@ -64,7 +64,7 @@ class Connection:
         self._wire = Wire(socket)
         # websocket-client calls Wire.send instead of the socket, also for its answers to pings.
         opened.dispatcher = self._wire  # type: ignore[assignment]
-        inflow.limit(opened, time.monotonic)
+        self._inflow = inflow.limit(opened, time.monotonic)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(self.descriptor, select.POLLIN)
         self._writable.register(self.descriptor, select.POLLOUT)
@@ -103,6 +103,8 @@ class Connection:
             raise Ended(endings.STALLED)
         if now - self.pinged_s > ping_interval_s:
             self.ping()
+        # Tells the limits that nothing has come: a server that was quiet may not send more at once.
+        self.has_more()
 
     def _send(self, data: bytes, opcode: int) -> None:
         try:
@@ -124,6 +126,7 @@ class Connection:
         try:
             opcode, frame = self._websocket.recv_data_frame(control_frame=True)
         except (BlockingIOError, ssl.SSLWantReadError, websocket.WebSocketTimeoutException):
+            self._inflow.drained(time.monotonic())
             return None
         except (OSError, websocket.WebSocketException) as error:
             raise Ended(endings.of_error(error)) from None
@@ -144,7 +147,10 @@ class Connection:
         # TLS may hold a message that the poller cannot see.
         if socket is None or (hasattr(socket, "pending") and socket.pending()):
             return True
-        return bool(self._readable.poll(0))
+        if self._readable.poll(0):
+            return True
+        self._inflow.drained(time.monotonic())
+        return False
 
     def close(self) -> None:
         """Close the connection, with a close frame if the socket takes one at once."""

@@ -22,6 +22,11 @@ BURST, RATE = 256_000_000, 8_000_000
 #: The same for messages. A conversation has about 50 a second. More in one burst than the bus's
 #: queues hold would be lost there.
 MESSAGES, MESSAGE_RATE = registry.Queue.LOSSLESS.value, 500
+#: The same for short messages, up to this length in bytes. They are no audio, so a conversation has
+#: about one for each word: a reply of ten minutes has fewer, even if it comes at once. Each takes
+#: link about 40 µs, and the event that interrupts waits behind those that came before it, so 2,000
+#: of them delay it by less than 100 ms.
+SHORT, SHORT_AT_ONCE = 1000, 2000
 #: The same for frames: a proxy may split each message into a few.
 FRAMES_AT_ONCE, FRAME_RATE = 4 * MESSAGES, 4 * MESSAGE_RATE
 #: The same for pings, pongs and closes. Servers ping once in twenty seconds or more.
@@ -35,19 +40,28 @@ class Flood(ConnectionError):
 
 
 class _Bucket:
-    """An amount that may come at once, and then at a rate."""
+    """An amount that may come at once, and then at a rate.
 
-    def __init__(self, burst: int, rate: int, what: str, now: float) -> None:
+    ``most``: the amount that may have come while link did not read, by default ``burst``.
+    """
+
+    def __init__(self, burst: int, rate: int, what: str, now: float, most: int = 0) -> None:
         self._burst, self._rate, self._what = burst, rate, what
+        self._most = most or burst
         self._room = float(burst)
         self._at = now
 
     def take(self, amount: int, now: float) -> None:
         """Count what has come. Raises Flood."""
-        self._room = min(self._room + (now - self._at) * self._rate, self._burst) - amount
+        self._room = min(self._room + (now - self._at) * self._rate, self._most) - amount
         self._at = now
         if self._room < 0:
             raise Flood(f"the server sends more than {self._rate} {self._what} a second")
+
+    def drained(self, now: float) -> None:
+        """Note that everything that has come was read: from now on a burst is ``burst`` at most."""
+        self._room = min(self._room + (now - self._at) * self._rate, self._burst)
+        self._at = now
 
 
 class Inflow:
@@ -56,6 +70,8 @@ class Inflow:
     def __init__(self, now: float) -> None:
         self._all_bytes = _Bucket(BURST, RATE, "bytes", now)
         self._messages = _Bucket(MESSAGES, MESSAGE_RATE, "messages", now)
+        # A link that was stopped for a minute finds the minute's messages all at once.
+        self._short = _Bucket(SHORT_AT_ONCE, MESSAGE_RATE, "short messages", now, MESSAGES)
         self._all_frames = _Bucket(FRAMES_AT_ONCE, FRAME_RATE, "frames", now)
         self._pings = _Bucket(PINGS, PING_RATE, "pings and pongs", now)
         # of the message that is being read
@@ -81,11 +97,17 @@ class Inflow:
             raise Flood(f"a message in more than {FRAMES} frames")
         self._all_frames.take(1, now)
         if last:
+            if self._bytes <= SHORT:
+                self._short.take(1, now)
             self._bytes = self._frames = 0
             self._messages.take(1, now)
 
+    def drained(self, now: float) -> None:
+        """Note that link has read everything that has come."""
+        self._short.drained(now)
 
-def limit(connection: Any, clock: Callable[[], float]) -> None:
+
+def limit(connection: Any, clock: Callable[[], float]) -> Inflow:
     """Apply the limits to a WebSocket of websocket-client: reading from it raises Flood."""
     inflow, read, buffer = Inflow(clock()), connection.recv_frame, connection.frame_buffer
 
@@ -100,3 +122,4 @@ def limit(connection: Any, clock: Callable[[], float]) -> None:
         return frame
 
     connection.recv_frame = recv_frame
+    return inflow

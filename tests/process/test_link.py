@@ -319,7 +319,7 @@ def test_a_half_open_connection_is_noticed_and_an_idle_one_is_not(pipeline: Pipe
 
 @pytest.mark.parametrize(
     ("opcode", "data", "what"),
-    [(9, b"", "50 pings"), (servers.TEXT, b'{"type":"x"}', "500 messages")],
+    [(9, b"", "50 pings"), (servers.TEXT, b'{"type":"x"}', "500 short messages")],
     ids=["pings", "messages"],
 )
 def test_a_flood_ends_the_connection_as_hostile(

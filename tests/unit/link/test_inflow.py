@@ -17,6 +17,8 @@ from services.link.inflow import (
     PING_RATE,
     PINGS,
     RATE,
+    SHORT,
+    SHORT_AT_ONCE,
     Flood,
     Inflow,
 )
@@ -92,12 +94,38 @@ def test_many_small_frames_are_a_flood(
 ) -> None:
     inflow = Inflow(0)
     for _ in range(burst):
-        inflow.came(10, 0, **frame)
+        inflow.came(SHORT + 1, 0, **frame)
     # With time there is room again.
     for n in range(10 * rate):
-        inflow.came(10, 1 + n / rate, **frame)
+        inflow.came(SHORT + 1, 1 + n / rate, **frame)
     with pytest.raises(Flood, match=f"more than {rate} {what}"):
-        repeat(2 * rate, lambda: inflow.came(10, 11, **frame))
+        repeat(2 * rate, lambda: inflow.came(SHORT + 1, 11, **frame))
+
+
+def test_fewer_short_messages_are_a_flood() -> None:
+    inflow = Inflow(0)
+    # A server that was quiet for long may not send more at once for it.
+    inflow.drained(600)
+    for _ in range(SHORT_AT_ONCE):
+        inflow.came(SHORT, 600, last=True)
+    # Audio beside them does not count.
+    inflow.came(SHORT + 1, 600, last=True)
+    inflow.came(SHORT, 600, last=False)
+    inflow.came(1, 600, last=True)
+    with pytest.raises(Flood, match=f"more than {MESSAGE_RATE} short messages"):
+        inflow.came(SHORT, 600, last=True)
+
+
+def test_what_came_while_link_was_stopped_is_no_flood() -> None:
+    minute = 60 * 50  # a conversation has about 50 messages a second
+    assert minute > SHORT_AT_ONCE
+    inflow = Inflow(0)
+    inflow.drained(1)
+    for _ in range(minute):
+        inflow.came(300, 61, last=True)
+    inflow.drained(61)
+    with pytest.raises(Flood, match="short messages"):
+        repeat(SHORT_AT_ONCE + 1, lambda: inflow.came(300, 61, last=True))
 
 
 def repeat(count: int, call: Callable[[], object]) -> None:
