@@ -30,3 +30,46 @@ def interruption(record: messages.Interruption) -> str:
     if not heard_ms:
         return f"{stopped}, nothing was heard"
     return f"{stopped}, heard {heard_ms / 1000:.1f} of {received_ms / 1000:.1f} s"
+
+
+def hops(record: messages.Interruption) -> str:
+    """Return when each hop of an interruption happened, ms after the event, in their order."""
+    zero_ns = record.event_ns or record.flush_ns
+    silent_ns = record.silent_ns and record.silent_ns + record.latency_ns
+    times = {
+        "onset": record.onset_ns,
+        "ducked": record.ducked_ns,
+        "event": record.event_ns,
+        "flush sent": record.flush_ns,
+        "flush received": record.received_ns,
+        "silent": silent_ns,
+    }
+    known = {name: (at_ns - zero_ns) / 1e6 for name, at_ns in times.items() if at_ns and zero_ns}
+    return ", ".join(f"{name} {at_ms:.1f}" for name, at_ms in known.items())
+
+
+def report(told: messages.Report) -> str:
+    """Return what the server was told about an item of an interrupted reply."""
+    where = f" at {told.audio_end_ms} ms" if told.action == "truncate" else ""
+    words = f": “{told.heard_text}”" if told.heard_text else ""
+    return f"{told.item_id}: heard {told.heard_ms} of {told.received_ms} ms, {told.action}{where}{words}"
+
+
+def transcript(said: messages.Transcript) -> str:
+    """Return the words of an item as far as they have come, the heard ones apart if it was cut."""
+    name = "you" if said.role == "user" else said.role
+    if said.unheard:
+        return f"{name}: heard “{said.heard}” not heard “{said.unheard.strip()}”"
+    return f"{name}: {said.text}" + ("" if said.final else " …")
+
+
+def lines(message: messages.Message) -> list[str] | None:
+    """Return a message in words, line by line; None: there are none for its type."""
+    if isinstance(message, messages.Transcript):
+        return [transcript(message)]
+    if isinstance(message, messages.Interruption):
+        rows = [f"{message.cause}: {interruption(message)}"]
+        if times := hops(message):
+            rows.append(f"  ms: {times}")
+        return [*rows, *(f"  {report(told)}" for told in message.reports)]
+    return None

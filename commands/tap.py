@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from commands import health
+from commands import health, phrases
 from commands.running import holders
 from shared import bus, config, messages, registry
 from shared.audio import pcm
@@ -31,7 +31,8 @@ Look at a running bus. The tap only observes: it takes no message away from a st
   health  whether each stage is well, what it has counted, and whether the messages that it reads
           arrive; the exit code is 0 if all stages of a conversation are well
   list    every topic, its publisher, and how often messages come
-  echo    the messages of the named topics, one line of JSON each, until Ctrl-C
+  echo    the messages of the named topics, until Ctrl-C: transcripts and interruptions in words
+          and milliseconds, all others (with --json: all) as one line of JSON each
   hz      the rate of each topic
   bw      the bandwidth of each topic, without the headers
   delay   how long each message took from its publisher to the tap"""
@@ -134,9 +135,11 @@ def _delay(seen: dict[str, _Seen]) -> None:
         print(f"{name:<18} median {middle:7.2f} ms  worst {most:7.2f} ms")
 
 
-def _echo(deliveries: Iterator[bus.Delivery[messages.Message]]) -> None:
+def _echo(deliveries: Iterator[bus.Delivery[messages.Message]], *, raw: bool) -> None:
     for delivery in deliveries:
-        print(printable(msgspec.json.encode(_plain(delivery)).decode()), flush=True)
+        words = None if raw else phrases.lines(delivery.message)
+        for line in words or [msgspec.json.encode(_plain(delivery)).decode()]:
+            print(printable(line), flush=True)
 
 
 def _health(
@@ -174,6 +177,7 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     parser.add_argument("look", choices=[*TABLES, "echo", "health"])
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
     parser.add_argument("--seconds", type=float, help="how long to look (echo: until Ctrl-C)")
+    parser.add_argument("--json", action="store_true", help="echo: the fields of every message")
     config.add_arguments(parser)
     arguments = parser.parse_args(line)
     try:
@@ -203,7 +207,8 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     subscriber = bus.Subscriber(rows, directory, network, observer=True)
     try:
         if arguments.look == "echo":
-            _echo(_deliveries(subscriber, arguments.seconds or 0, ended))
+            found = _deliveries(subscriber, arguments.seconds or 0, ended)
+            _echo(found, raw=arguments.json)
             return 0
         if arguments.look == "health":
             seconds = arguments.seconds or HEALTH_S

@@ -238,7 +238,7 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
                 assert poller.wait(PATIENCE_S), "the tap and the recorder did not both subscribe"
                 wanted -= publisher.welcome().count("transcript")
             publisher.publish(text)
-            tap.wait_line(r'"transcript".*Hello\?')
+            tap.wait_line(r"^you: Hello\?$")
             assert publisher.held == {"reply.audio", "transcript", "flush"}
             pipeline.bus.health("recorder", since=pipeline.bus.now)
             assert recorder.end() == 0

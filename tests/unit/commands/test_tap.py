@@ -411,3 +411,15 @@ def test_the_state_of_a_stage_is_shown_without_control_characters() -> None:
     stages = {"link": watched(({}, {}), state="open \x1b[2J\u202e", counters={"a\x9b": 1})}
     lines, _ = health.report(stages, {}, now_ns(stages))
     assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_echo_prints_words_or_the_fields(capsys: pytest.CaptureFixture[str], *, raw: bool) -> None:
+    said = messages.Transcript(session=1, item_id="a", role="user", text="Hi\x1b[2J", final=True)
+    tap._echo(iter([delivery(said), delivery(messages.LinkState(state="open"))]), raw=raw)
+    first, second = capsys.readouterr().out.splitlines()
+    assert (first == "you: Hi\\u001b[2J") != raw
+    assert "\x1b" not in first
+    assert json.loads(second)["state"] == "open"
+    if raw:
+        assert json.loads(first)["text"] == said.text
