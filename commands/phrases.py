@@ -50,9 +50,10 @@ def hops(record: messages.Interruption) -> str:
 
 def report(told: messages.Report) -> str:
     """Return what the server was told about an item of an interrupted reply."""
-    where = f" at {told.audio_end_ms} ms" if told.action == "truncate" else ""
-    words = f": “{told.heard_text}”" if told.heard_text else ""
-    return f"{told.item_id}: heard {told.heard_ms} of {told.received_ms} ms, {told.action}{where}{words}"
+    what = f"{told.item_id}: heard {told.heard_ms} of {told.received_ms} ms, {told.action}"
+    if told.action == "truncate":
+        what += f" at {told.audio_end_ms} ms"
+    return f"{what}: “{told.heard_text}”" if told.heard_text else what
 
 
 def transcript(said: messages.Transcript) -> str:

@@ -239,7 +239,7 @@ def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> 
                 wanted -= publisher.welcome().count("transcript")
             publisher.publish(text)
             tap.wait_line(r"^you: Hello\?$")
-            assert publisher.held == {"reply.audio", "transcript", "flush"}
+            assert publisher.held == {"reply.audio", "transcript", "tool.call", "flush"}
             pipeline.bus.health("recorder", since=pipeline.bus.now)
             assert recorder.end() == 0
         recorded = json.loads((pipeline.directory / "conversation.json").read_bytes())
