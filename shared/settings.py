@@ -133,6 +133,7 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jitter_ms: Annotated[int, Meta(ge=0, le=2000)] = 40
     fade_ms: Annotated[int, Meta(ge=0, le=50)] = 2
     cues: bool = False
+    browser_ms: Annotated[int, Meta(ge=10, le=500)] = 40
 
 
 class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

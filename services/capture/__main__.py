@@ -7,6 +7,7 @@ frames and publishes them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from services.capture.condition import Condition
 from services.capture.levels import Levels
@@ -37,6 +38,11 @@ class Capture:
         self._condition = Condition()
         self._faults = Faults(stage)
         stage.on_wake(self._take_blocks)
+        self._page: Callable[[], InputDevice] | None = None
+        if stage.config.capture.device == "browser":
+            from services.capture import browser  # noqa: PLC0415 - other devices need no server
+
+            self._page = browser.serve(stage)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
             stage, "microphone", self._open
         )
@@ -44,7 +50,7 @@ class Capture:
 
     def _open(self) -> InputDevice:
         settings = self._stage.config.capture
-        device = devices.open_input(settings.device, settings.channel)
+        device = devices.open_input(settings.device, settings.channel, self._page)
         self._stream, self._overflows = self._stage.number(), 0
         self._condition = Condition()
         self._faults.forget()

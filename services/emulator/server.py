@@ -21,7 +21,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from services.emulator.admission import refusal
 from services.emulator.clips import Utterance, Voice, VoiceError
 from services.emulator.driver import Driver
 from services.emulator.options import BadOption, Options
@@ -29,6 +28,7 @@ from services.emulator.outbox import new_id
 from services.emulator.replies import Replies
 from services.emulator.schema import Refused
 from services.emulator.session import Session
+from shared.door import refusal
 
 log = logging.getLogger("emulator")
 
@@ -129,6 +129,7 @@ class Emulator:
         headers = request.headers
         origin = headers.get("Origin")
         if why := refusal(headers.get("Host", ""), origin, self.options.origins):
+            why += ": see the option --origin" if origin else ""
             log.warning("refused a connection: %s", why)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
         parts = urlsplit(request.path)

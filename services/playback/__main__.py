@@ -7,12 +7,14 @@ audio to the callback, and publishes what the callback played.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from services.playback.callback import Callback
 from services.playback.cues import Cues
 from services.playback.duck import Duck
+from services.playback.remote import RemoteCallback
 from shared import messages
 from shared.audio import devices
 from shared.audio.device import OutputDevice
@@ -34,9 +36,16 @@ class Playback:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._duck = Duck(stage.config.interruption)
-        self._callback = Callback(
-            stage.config, self._duck, stage.publisher, time.monotonic_ns, stage.wake
-        )
+        self._page: Callable[[], OutputDevice] | None = None
+        parts = (stage.config, self._duck, stage.publisher, time.monotonic_ns, stage.wake)
+        if stage.config.playback.device == "browser":
+            from services.playback import browser  # noqa: PLC0415 - other devices need no server
+
+            remote = RemoteCallback(*parts)
+            self._callback: Callback = remote
+            self._page = browser.serve(stage, remote)
+        else:
+            self._callback = Callback(*parts)
         # The generation that downlink published last, in reply.state. A flush is published on
         # another socket, so reply.state can be the first to name a new generation.
         self._generation = 0
@@ -62,7 +71,7 @@ class Playback:
         self._publish_heard()
 
     def _open_device(self) -> OutputDevice:
-        device = devices.open_output(self._stage.config.playback.device)
+        device = devices.open_output(self._stage.config.playback.device, self._page)
         self._stream = self._stage.number()
         self._framer.restart()
         self._callback.restart()

@@ -149,35 +149,38 @@ class Callback:
 
         ``dac_ns``: when the next sample is at the converter.
         """
-        player = self.player
         while self._flushes:
-            flush = self._flushes.popleft()
-            message = flush.message
-            cut = player.flush(message.generation, message.received, message.interrupted)
-            if cut is not None:
-                self._report(message, flush.sent_ns, flush.received_ns, dac_ns, cut)
+            self._apply_flush(self._flushes.popleft(), dac_ns)
         for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):
-            chunk = self._audio.popleft()
-            self._bytes_taken += len(chunk.payload)
-            cut = player.push(chunk)
-            if chunk.last and not self._output.playing:
-                # The item was played out before. Nothing else would publish that it is done.
-                self.heard = self._heard_now()
-                self._heard_changed = True
-            if cut:
-                # Audio of a newer generation came before its flush.
-                lost = messages.Flush(
-                    generation=chunk.generation,
-                    session=player.session,
-                    cause="lost flush",
-                    event_ns=0,
-                    received=[],
-                    interrupted=[],
-                    active=[],
-                )
-                self._report(lost, 0, self._clock(), dac_ns, cut)
+            self._apply_audio(self._audio.popleft(), dac_ns)
         if self._tones:
-            player.cue(self._tones.popleft())
+            self.player.cue(self._tones.popleft())
+
+    def _apply_flush(self, flush: _Flush, dac_ns: int) -> None:
+        message = flush.message
+        cut = self.player.flush(message.generation, message.received, message.interrupted)
+        if cut is not None:
+            self._report(message, flush.sent_ns, flush.received_ns, dac_ns, cut)
+
+    def _apply_audio(self, chunk: messages.ReplyAudio, dac_ns: int) -> None:
+        self._bytes_taken += len(chunk.payload)
+        cut = self.player.push(chunk)
+        if chunk.last and not self._output.playing:
+            # The item was played out before. Nothing else would publish that it is done.
+            self.heard = self._heard_now()
+            self._heard_changed = True
+        if cut:
+            # Audio of a newer generation came before its flush.
+            lost = messages.Flush(
+                generation=chunk.generation,
+                session=self.player.session,
+                cause="lost flush",
+                event_ns=0,
+                received=[],
+                interrupted=[],
+                active=[],
+            )
+            self._report(lost, 0, self._clock(), dac_ns, cut)
 
     # on the device's thread
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from services.playback.ahead import Ahead
 from services.playback.track import Track
 from shared.audio.pcm import RATE
 
@@ -39,6 +40,8 @@ class Output:
     def __init__(self, jitter: int, fade: int) -> None:
         #: How often the device asked for more audio than had come, in the middle of an item.
         self.underruns = 0
+        #: What the device holds and has not played; None: samples count as heard once it has them.
+        self.ahead: Ahead | None = None
         self._jitter = jitter
         self._fade = fade
         self._queue: deque[_Chunk] = deque()
@@ -55,8 +58,10 @@ class Output:
 
     @property
     def playing(self) -> bool:
-        """Whether any audio of an item, or a fade, is left to give to the device."""
-        return self._running or bool(self._queue) or bool(self._tail)
+        """Whether any audio of an item, or a fade, is left to give to the device or in it."""
+        if self._running or self._queue or self._tail:
+            return True
+        return self.ahead is not None and self.ahead.holds
 
     @property
     def fading(self) -> bool:
@@ -80,8 +85,9 @@ class Output:
 
     def cut(self, spared: str) -> None:
         """Fade out and drop the audio of all items that a flush ends (see `Track.survives`)."""
-        # While a fade is still to be given, nothing after it has begun, and needs no fade.
-        begun = self._running and bool(self._queue) and not self._tail
+        # While a fade is still to be given, nothing after it has begun, and needs no fade. A device
+        # that holds audio fades by itself.
+        begun = self._running and bool(self._queue) and not self._tail and self.ahead is None
         if begun and not self._queue[0].track.survives(spared):
             self._tail = self._take_fade()
         self._end_cue()
@@ -89,6 +95,19 @@ class Output:
         self._queued = sum(len(c.pcm) // 2 for c in self._queue)
         self._running = bool(self._queue) and self._running
         self._waited = 0
+
+    def take_back(self, position: int) -> None:
+        """Queue again what the device was given from a position on: it will not play that."""
+        assert self.ahead is not None
+        spans = self.ahead.take_back(position)
+        for span in reversed(spans):
+            self._queue.appendleft(_Chunk(span.track, span.start, span.pcm))
+            span.track.queued_chunks += 1
+            self._queued += len(span.pcm) // 2
+        if spans:
+            self._running = self._after_silence = True
+        # A tone is not played again.
+        self._tail, self._cue_sounds = b"", False
 
     def cue(self, pcm: bytes) -> None:
         """Play a short tone (s16le) once nothing else plays. The tone replaces an earlier one."""
@@ -98,7 +117,7 @@ class Output:
     def render(self, samples: int) -> bytes:
         """Return the device's next ``samples`` samples, s16le; silence if nothing is to be played.
 
-        The returned samples count as heard from now on.
+        The returned samples count as heard from now on, unless the device holds them (`ahead`).
         """
         if not self._tail:
             if not (self._queue or self._running or self._cue):
@@ -108,7 +127,7 @@ class Output:
                 chunk = self._queue[0]
                 if len(chunk.pcm) > samples * 2:
                     taken = bytes(chunk.pcm[: samples * 2])
-                    self._advance(chunk, samples)
+                    self._advance(chunk, samples, samples)
                     return taken
         out = bytearray(samples * 2)
         at = 0
@@ -159,7 +178,7 @@ class Output:
                 if chunk.start:
                     _ramp(out, at, at + min(len(taken), self._fade * 2), rising=True)
             at += len(taken)
-            self._advance(chunk, len(taken) // 2)
+            self._advance(chunk, len(taken) // 2, at // 2)
         return at
 
     def _end_cue(self) -> None:
@@ -170,10 +189,16 @@ class Output:
             self._tail += bytes(end)
         self._cue, self._cue_sounds = b"", False
 
-    def _advance(self, chunk: _Chunk, samples: int) -> None:
-        """Move the playhead over the first ``samples`` of the queue's first chunk."""
+    def _advance(self, chunk: _Chunk, samples: int, end: int) -> None:
+        """Move the playhead over the first ``samples`` of the queue's first chunk.
+
+        ``end``: where these samples end in what is rendered now, in samples.
+        """
         chunk.start += samples
-        chunk.track.playhead = chunk.start
+        if self.ahead is None:
+            chunk.track.playhead = chunk.start
+        else:
+            self.ahead.add(chunk.track, chunk.start, end, chunk.pcm[: samples * 2])
         self._last = chunk.track
         chunk.pcm = chunk.pcm[samples * 2 :]
         self._queued -= samples

@@ -29,13 +29,28 @@ class DeviceError(Exception):
     """Raised when a device cannot be opened or started. Its text is one line: what to do."""
 
 
-class DeviceHangs(DeviceError):
-    """Raised when the sound system does not answer. Another try only helps when it does again."""
+class DeviceAway(DeviceError):
+    """Raised when another try only helps after an event."""
+
+    #: The event, for people: "the sound system answers".
+    until = ""
 
     def __init__(self, text: str, over: threading.Event) -> None:
         super().__init__(text)
-        #: Set when the sound system answers again. What was opened late is closed by then.
+        #: Set when another try can help.
         self.over = over
+
+
+class DeviceHangs(DeviceAway):
+    """Raised when the sound system does not answer. What was opened late is closed by then."""
+
+    until = "the sound system answers"
+
+
+class NoPage(DeviceAway):
+    """Raised when no page in a browser is the device."""
+
+    until = "a page is there"
 
 
 class InputDevice(Protocol):

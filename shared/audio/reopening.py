@@ -2,17 +2,17 @@
 
 A device can be unplugged, the sound server can restart, and the default device can change. Opening
 the device again finds what is there now. A sound server that hangs is asked once, not again and
-again: what it would open later would take the device from whoever opens it then.
+again: what it would open later would take the device from whoever opens it then. A page in a
+browser is a device as soon as it is there.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from shared.audio.device import DeviceError, DeviceHangs, InputDevice, OutputDevice
+from shared.audio.device import DeviceAway, DeviceError, InputDevice, OutputDevice
 
 #: Seconds between two attempts to open a missing device. PortAudio looks for devices at each
 #: attempt, which takes about 0.1 s of CPU time.
@@ -56,8 +56,8 @@ class ReopeningDevice(Generic[D]):
         self._owner = owner
         self._kind = kind
         self._open_and_start: Callable[[], D] = open_and_start
-        # Set when the sound system answers again; None: it has not failed to answer.
-        self._hangs: threading.Event | None = None
+        # Why another try has to wait for an event; None: it has not.
+        self._away: DeviceAway | None = None
         owner.on_close(self._close)
         owner.every(CHECK_S, self._check)
         self._open()
@@ -66,10 +66,10 @@ class ReopeningDevice(Generic[D]):
         owner = self._owner
         try:
             self.device = self._open_and_start()
-        except DeviceHangs as error:
-            self._hangs = error.over
+        except DeviceAway as error:
+            self._away = error
             owner.ok, owner.state = False, f"no {self._kind}: {error}"
-            owner.count("no_device", warning=f"{error}; opening it when the sound system answers")
+            owner.count("no_device", warning=f"{error}; opening it when {error.until}")
             return
         except DeviceError as error:
             owner.ok, owner.state = False, f"no {self._kind}: {error}"
@@ -80,9 +80,9 @@ class ReopeningDevice(Generic[D]):
         owner.log.info("%s: %s", self._kind, self.device.description)
 
     def _check(self) -> None:
-        if self._hangs is not None and self._hangs.is_set():
-            self._hangs = None
-            self._owner.log.info("%s: the sound system answers again", self._kind)
+        if self._away is not None and self._away.over.is_set():
+            self._owner.log.info("%s: %s", self._kind, self._away.until)
+            self._away = None
             self._open()
             return
         failure = self.device.failure() if self.device is not None else None

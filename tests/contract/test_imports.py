@@ -29,7 +29,7 @@ ONLY = {
     "websocket": ("services.link",),
     "aiohappyeyeballs": ("services.link.opening",),
     "python_socks": ("services.link.tunnel",),
-    "websockets": ("services.emulator", "commands.doctor.server"),
+    "websockets": ("services.emulator", "commands.doctor.server", "shared.audio.browser.pages"),
     "pyaudio": ("shared.audio.portaudio_library",),
     "zmq": (
         "shared.bus",
@@ -44,6 +44,8 @@ ONLY = {
 #: The modules of services that do input or output, beside each __main__.py. All other modules of
 #: services are pure, and so is ``shared.realtime.words``.
 OUTSIDE = (
+    "services.capture.browser",
+    "services.playback.browser",
     "services.echo.webrtc",
     "services.link.connection",
     "services.link.candidate",

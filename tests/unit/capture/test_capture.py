@@ -48,7 +48,7 @@ class Rig:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, description: str) -> None:
         self.microphone = Microphone(description)
-        monkeypatch.setattr(devices, "open_input", lambda _spec, _channel: self.microphone)
+        monkeypatch.setattr(devices, "open_input", lambda _spec, _channel, _page: self.microphone)
         self.bus = StandIn()
         Capture(cast("Stage", self.bus))
 
@@ -111,7 +111,7 @@ def test_two_channels_in_opposite_phase_are_reported_as_that(
 def test_the_channel_that_is_set_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def open_input(spec: str, channel: int) -> Microphone:
+    def open_input(spec: str, channel: int, _page: object) -> Microphone:
         asked.append((spec, channel))
         return Microphone(spec)
 

@@ -53,7 +53,7 @@ def speakers(monkeypatch: pytest.MonkeyPatch) -> list[Speaker | None]:
     """The devices that were opened. A None in front: the next attempt finds no device."""
     opened: list[Speaker | None] = []
 
-    def open_output(_spec: str) -> Speaker:
+    def open_output(_spec: str, _page: object) -> Speaker:
         if opened and opened[0] is None:
             opened.pop(0)
             raise DeviceError("no speaker")

@@ -15,7 +15,10 @@ from shared.audio.device import DeviceError, InputDevice, OutputDevice
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("", "'' is none of: auto, portaudio:<index or part of a name>, file:<path>, null"),
+        (
+            "",
+            "'' is none of: auto, portaudio:<index or part of a name>, file:<path>, browser, null",
+        ),
         ("speakers", "'speakers' is none of: auto, "),
         ("AUTO", "'AUTO' is none of: auto, "),
         ("null:", "'null:' is none of: auto, "),

@@ -57,5 +57,5 @@ def test_a_sound_system_that_hangs_is_asked_once_until_it_answers() -> None:
     owner.tick()
     assert (attempts.number, owner.ok) == (2, True)
     assert device.device is not None
-    assert "microphone: the sound system answers again" in owner.logged
+    assert "microphone: the sound system answers" in owner.logged
     owner.close()

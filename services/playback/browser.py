@@ -1,0 +1,200 @@
+"""A page's speaker.
+
+The page plays on after it was given samples, so it needs a few of them ahead: it is given samples
+until it holds so many. It reports how far it has rendered. When a flush comes, what it holds is
+recalled: the page fades out, drops the rest and answers at which sample it fell silent. Samples
+count as heard only when the page has reported that it rendered them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from services.playback.remote import RemoteCallback
+from shared.audio import pcm
+from shared.audio.browser import wire
+from shared.audio.browser.clock import PageClock
+from shared.audio.browser.pages import Pages
+from shared.audio.device import OutputDevice, Render
+from shared.door import Door
+from shared.stage import Stage
+
+#: A page that has reported nothing for 1 s is no speaker any more: its tab sleeps.
+SILENT_NS = 1_000_000_000
+#: At least so many samples are sent at once, about 5 ms. Fewer are not worth a message.
+_LEAST = 128
+#: s that ``stop`` waits for the server's thread.
+_STOP_S = 0.3
+
+
+class BrowserOutput:
+    """The speaker of the page that is connected. Raises NoPage if there is none.
+
+    ``ahead``: how many samples the page holds. ``fade``: the length of the fade at a recall.
+    """
+
+    rate = pcm.RATE
+
+    def __init__(self, pages: Pages, callback: RemoteCallback, ahead: int, fade: int) -> None:
+        self._page = pages.page()
+        self._callback = callback
+        self._ahead, self._fade = ahead, fade
+        self.underflows = 0
+        self._clock = PageClock()
+        # positions, and when the sample at ``_played`` is at the converter
+        self._given = self._played = self._at_ns = 0
+        self._base = -1  # the page's own position of our position 0; -1: it is not known yet
+        self._silence = 0  # samples of silence that the page has reported
+        self._plays = False  # the page has played something since the last recall
+        self._recall = 0  # the number of the last recall
+        self._recalling = False  # the page has not answered the last recall
+        self._came_ns = time.monotonic_ns()
+        self._failure: str | None = None
+        self._stopped = False
+        about = self._page.about
+        self.latency_ns = round(about.latency_ms * 1e6) + pcm.samples_to_ns(ahead)
+        self.description = (
+            f"browser{f' {about.label!r}' if about.label else ''} at {self.rate} Hz,"
+            f" latency {self.latency_ns / 1e6:.0f} ms"
+        )
+
+    def start(self, render: Render) -> None:
+        """Start calling ``render`` on the server's thread."""
+        self._render = render
+        self._came_ns = time.monotonic_ns()
+        self._page.call(self._attach)
+
+    def stop(self) -> None:
+        """Take back what was not played. The page goes on without a device."""
+        if self._stopped:
+            return
+        self._stopped = True
+        detached = threading.Event()
+        self._page.call(lambda: self._detach(detached))
+        detached.wait(_STOP_S)
+
+    def failure(self) -> str | None:
+        """Return why nothing is played, in one line; None while all is well."""
+        if self._stopped:
+            return None
+        if self._failure is None:
+            if self._page.gone is not None:
+                self._failure = self._page.gone
+            elif time.monotonic_ns() - self._came_ns > SILENT_NS:
+                self._failure = "the page reports nothing: does its tab sleep?"
+                self._page.call(lambda: self._page.end("no report came", wire.SILENT))
+        return self._failure
+
+    def warning(self) -> str | None:
+        """Return None: `underflows` counts what the page had nothing to play for."""
+        return None
+
+    def hurry(self) -> None:
+        """Look at once whether the callback recalls. Any thread may call this."""
+        self._page.call(self._go_on)
+
+    # on the server's thread
+
+    def _attach(self) -> None:
+        self._page.take, self._page.on_gone = self._take, self._lost
+        # What the page still holds was given by the device before this one.
+        self._send_recall()
+
+    def _detach(self, detached: threading.Event) -> None:
+        if self._page.take == self._take:
+            self._page.take = self._page.on_gone = None
+        self._lost()
+        detached.set()
+
+    def _lost(self) -> None:
+        """Take back all that the page did not report: nobody knows whether it was played."""
+        if self._given > self._played:
+            self._take_back(time.monotonic_ns())
+
+    def _take(self, message: bytes) -> None:
+        """Process a report of the page."""
+        report = wire.report(message)
+        now_ns = self._came_ns = time.monotonic_ns()
+        self._clock.add(report.clock_s, now_ns)
+        at_ns = self._clock.ns(report.clock_s) + round(self._page.about.latency_ms * 1e6)
+        try:
+            self._follow(report, at_ns)
+            self._go_on()
+        except wire.BadPage:
+            raise
+        except Exception as error:  # noqa: BLE001 - failure() reports what the callback raises
+            self._failure = f"{type(error).__name__}: {error}".replace("\n", " ")
+            self._page.take = None
+
+    def _follow(self, report: wire.Report, at_ns: int) -> None:
+        """Move the playhead as a report says."""
+        answers = self._recalling and report.recall == self._recall
+        if self._base < 0:
+            if not answers:
+                return
+            self._base, self._silence = report.position, report.silence
+        position, silence = report.position - self._base, report.silence - self._silence
+        if not self._played <= position <= self._given or silence < 0:
+            raise wire.BadPage(
+                f"it has played {position} samples, after {self._played} of {self._given}"
+            )
+        self._plays |= position > self._played
+        if silence and self._plays:
+            self.underflows += 1
+            self._plays = False
+        self._played, self._silence, self._at_ns = position, report.silence, at_ns
+        self._callback.played(position, at_ns, silence)
+        if answers:
+            self._recalling = self._plays = False
+            self._take_back(at_ns)
+
+    def _go_on(self) -> None:
+        """Recall what the page holds, or give it more."""
+        if self._page.gone is not None:
+            if self._callback.recalls:
+                self._take_back(time.monotonic_ns())
+            return
+        if self._recalling:
+            return
+        if self._callback.recalls:
+            if self._given > self._played:
+                self._send_recall()
+                return
+            self._take_back(self._at_ns)
+        samples = self._played + self._ahead - self._given
+        if samples >= _LEAST:
+            at_ns = self._at_ns + pcm.samples_to_ns(self._given - self._played)
+            sound = self._render(samples, at_ns)
+            if len(sound) != samples * pcm.SAMPLE_BYTES:
+                raise ValueError(f"render returned {len(sound)} bytes for {samples} samples")
+            self._page.send(wire.audio(self._base + self._given, sound))
+            self._given += samples
+
+    def _send_recall(self) -> None:
+        self._recall += 1
+        self._recalling = True
+        recall = wire.Recall(self._recall, self._fade)
+        self._page.send(msgspec.json.encode(recall).decode())
+
+    def _take_back(self, at_ns: int) -> None:
+        self._given = self._played
+        self._callback.take_back(self._played, at_ns)
+
+
+def serve(stage: Stage, callback: RemoteCallback) -> Callable[[], OutputDevice]:
+    """Return a function that opens the page that is there. The server ends with the stage."""
+    settings = stage.config.playback
+    ahead, fade = pcm.ms_to_samples(settings.browser_ms), pcm.ms_to_samples(settings.fade_ms)
+    pages = Pages(Door(stage.directory, "playback"), "speaker")
+    stage.on_close(pages.close)
+
+    def page() -> OutputDevice:
+        device = BrowserOutput(pages, callback, ahead, fade)
+        callback.hurry = device.hurry
+        return device
+
+    return page

@@ -1,0 +1,1 @@
+"""A page in a browser as microphone and as speaker."""

@@ -1,0 +1,248 @@
+"""The WebSocket server to which a page connects that is a microphone or a speaker.
+
+The server runs on a thread of its own, with an event loop. All that concerns the page happens on
+that thread: it is the device's thread. Other threads hand in a call with ``Page.call``.
+
+One page at a time is the device. A newer page takes over, and the older one is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from shared.audio.browser import wire
+from shared.audio.device import DeviceError, NoPage
+
+#: s, in which a page has to say what it is, and to answer a close.
+_HELLO_S = 5.0
+_CLOSE_S = 0.5
+#: s between two pings. The page's own reports show much sooner that it is gone.
+_PING_S = 20.0
+#: s in which the server must listen, and in which it must have ended.
+_START_S = 5.0
+_STOP_S = 0.4
+#: s between two looks at whether the announcement is still in its place.
+_ANNOUNCE_S = 1.0
+
+
+class Door(Protocol):
+    """Who may connect, and where a page finds the port."""
+
+    def refusal(self, host: str, origin: str | None, token: str) -> str:
+        """Return why a connection is refused, or "" if it is accepted."""
+
+    def announce(self, port: int) -> None:
+        """Write down the port, unless it is written down. Raises OSError."""
+
+    def withdraw(self) -> None:
+        """Remove what `announce` wrote."""
+
+
+class Page:
+    """One page that is connected, used on the server's thread."""
+
+    def __init__(self, connection: ServerConnection, about: wire.About) -> None:
+        self.about = about
+        #: Why the page is no device any more, in one line; None while it is one.
+        self.gone: str | None = None
+        #: Takes the page's binary messages; None while no device is open.
+        self.take: Callable[[bytes], None] | None = None
+        #: Called when the page is gone.
+        self.on_gone: Callable[[], None] | None = None
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._outbox: deque[bytes | str] = deque()
+        self._sender: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def call(self, what: Callable[[], None]) -> None:
+        """Call ``what`` on the server's thread. Any thread may call this; it never blocks."""
+        try:
+            self._loop.call_soon_threadsafe(what)
+        except RuntimeError:
+            pass  # the server has ended, and the page with it
+
+    def send(self, message: bytes | str) -> None:
+        """Send a message after those before it. Never blocks."""
+        self._outbox.append(message)
+        if self._sender is None or self._sender.done():
+            self._sender = self._loop.create_task(self._send())
+
+    def end(self, why: str, code: int) -> None:
+        """Hang up: the page is no device any more."""
+        if self.gone is None:
+            self.leave(why)
+            self._closing = self._loop.create_task(self._connection.close(code, why[:120]))
+
+    def leave(self, why: str) -> None:
+        """Note that the page is no device any more."""
+        if self.gone is None:
+            self.gone = why
+            if self.on_gone is not None:
+                self.on_gone()
+
+    def receive(self, message: bytes | str) -> None:
+        """Process a message of the page."""
+        try:
+            if isinstance(message, str):
+                self.about = wire.about(message)
+            elif self.take is not None:
+                self.take(message)
+        except wire.BadPage as error:
+            self.end(str(error), wire.BROKEN)
+
+    async def _send(self) -> None:
+        try:
+            while self._outbox and self.gone is None:
+                await self._connection.send(self._outbox.popleft())
+        except ConnectionClosed:
+            pass  # the handler of the connection notices it
+
+
+class Pages:
+    """The server of one process, and the page that is its device.
+
+    The server starts when a page is first wanted. ``what`` is "microphone" or "speaker".
+    """
+
+    def __init__(self, door: Door, what: wire.Direction) -> None:
+        self._door = door
+        self._what = what
+        self._page: Page | None = None
+        self._there = threading.Event()  # set while a page is there
+        self._started = threading.Event()
+        self._fault = ""
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+
+    def page(self) -> Page:
+        """Return the page that is the device.
+
+        Raises NoPage while there is none, and DeviceError if the server cannot listen.
+        """
+        self._start()
+        page = self._page
+        if page is None:
+            raise NoPage(f"no page in a browser is the {self._what}", self._there)
+        return page
+
+    def close(self) -> None:
+        """End the server and its thread, within half a second."""
+        loop, stop = self._loop, self._stop
+        if self._thread is None or loop is None or stop is None:
+            return
+        try:
+            loop.call_soon_threadsafe(stop.set)
+        except RuntimeError:
+            pass  # it has ended
+        self._thread.join(_STOP_S)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="pages", daemon=True)
+            self._thread.start()
+        if not self._started.wait(_START_S) or self._fault:
+            fault, self._thread = self._fault or "it does not start", None
+            self._started.clear()
+            raise DeviceError(f"the server for pages: {fault}")
+
+    # on the server's thread
+
+    def _run(self) -> None:
+        self._fault = ""
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._fault = error.strerror or str(error)
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        # The library logs each connection, and each stranger's nonsense with a traceback.
+        log = logging.getLogger("bargein.pages")
+        log.setLevel(logging.CRITICAL)
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serve(
+            self._converse,
+            "127.0.0.1",
+            0,
+            process_request=self._admit,
+            select_subprotocol=_select_subprotocol,
+            compression=None,
+            max_size=wire.MAX_MESSAGE,
+            ping_interval=_PING_S,
+            close_timeout=_CLOSE_S,
+            open_timeout=_HELLO_S,
+            server_header=None,
+            logger=log,
+        ) as server:
+            port = server.sockets[0].getsockname()[1]
+            self._door.announce(port)
+            self._started.set()
+            try:
+                while not self._stop.is_set():
+                    try:
+                        await asyncio.wait_for(self._stop.wait(), _ANNOUNCE_S)
+                    except TimeoutError:
+                        # A cleaner may have emptied the bus directory.
+                        self._door.announce(port)
+            finally:
+                self._door.withdraw()
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Return an HTTP error to refuse a connection, or None to accept it."""
+        headers = request.headers
+        offered = headers.get("Sec-WebSocket-Protocol", "").split(",")
+        tokens = (p.strip().removeprefix(wire.TOKEN_PREFIX) for p in offered[:4] if "token" in p)
+        why = self._door.refusal(headers.get("Host", ""), headers.get("Origin"), next(tokens, ""))
+        if why:
+            logging.getLogger("bargein").warning("refused a page: %s", why)
+            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
+        return None
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        try:
+            page = Page(connection, wire.about(await _hello(connection)))
+        except (wire.BadPage, TimeoutError) as error:
+            await connection.close(wire.BROKEN, (str(error) or "no first message")[:120])
+            return
+        except ConnectionClosed:
+            return
+        older, self._page = self._page, page
+        if older is not None:
+            older.end(f"another page is the {self._what} now", wire.TAKEN)
+        self._there.set()
+        try:
+            async for message in connection:
+                page.receive(message)
+        except ConnectionClosed:
+            pass  # without a close: the page crashed, or the network failed
+        finally:
+            page.leave("the page is gone")
+            if self._page is page:
+                self._page = None
+                self._there.clear()
+
+
+async def _hello(connection: ServerConnection) -> str:
+    """Return a page's first message. Raises BadPage, TimeoutError and ConnectionClosed."""
+    message = await asyncio.wait_for(connection.recv(), _HELLO_S)
+    if not isinstance(message, str):
+        raise wire.BadPage("the first message is not text")
+    return message
+
+
+def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return Subprotocol(wire.PROTOCOL) if wire.PROTOCOL in offered else None
