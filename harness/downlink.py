@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from services.downlink import events
 from services.downlink.decisions import Decisions
@@ -76,6 +77,7 @@ class Reader:
             renewal or Renewal(hour_ms, 1),
             self.decisions,
             self.session,
+            self,
         )
 
     def read(self, event: events.Event, received_ns: int = 0) -> list[messages.Message]:
@@ -83,6 +85,17 @@ class Reader:
         self._out = []
         self._events.read(event, received_ns, received_ns)
         return self._out
+
+    # The methods of actions.Ledger: nothing is counted.
+
+    def model(self, name: Any) -> None:
+        """Do nothing."""
+
+    def response(self, response_id: str, usage: Any) -> None:
+        """Do nothing."""
+
+    def transcript(self, usage: Any) -> None:
+        """Do nothing."""
 
     # The methods of actions.Actions.
 

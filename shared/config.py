@@ -29,9 +29,12 @@ from shared.settings import (
     Downlink,
     Echo,
     Interruption,
+    Limits,
     Link,
     Log,
     Playback,
+    Price,
+    Prices,
     Recorder,
     Session,
     TurnDetection,
@@ -54,10 +57,13 @@ __all__ = [
     "Downlink",
     "Echo",
     "Interruption",
+    "Limits",
     "Link",
     "Loaded",
     "Log",
     "Playback",
+    "Price",
+    "Prices",
     "Recorder",
     "Session",
     "TurnDetection",
@@ -117,6 +123,12 @@ def _known() -> dict[str, tuple[Any, Any]]:
     return {key: (kind, default) for key, kind, default in keys()}
 
 
+@functools.cache
+def _tables() -> frozenset[str]:
+    """Return the settings that are tables of any keys."""
+    return frozenset(key for key, (_, default) in _known().items() if isinstance(default, dict))
+
+
 def meant_by(name: str) -> str:
     """Return the variable that was meant by a name with single underscores; "" if none was."""
     if not name.startswith(PREFIX) or SEPARATOR in name[len(PREFIX) :]:
@@ -126,8 +138,9 @@ def meant_by(name: str) -> str:
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a file. A setting that is a table, such as prices.models, stays one."""
     for name, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and f"{prefix}{name}" not in _tables():
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
@@ -289,7 +302,11 @@ def masked_text(text: str) -> str:
 
 
 def masked(value: Any) -> str:
-    """Return a value as TOML-like text, with asterisks in place of keys and passwords."""
+    """Return a value as TOML, with asterisks in place of keys and passwords."""
+    value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        pairs = (f"{masked(name)} = {masked(inner)}" for name, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
     if isinstance(value, str):
         value = masked_text(value)
     return msgspec.json.encode(value).decode()

@@ -348,6 +348,9 @@ class SessionRequest(Message, frozen=True, kw_only=True):
     resume: Literal["", "answer", "continue"] = ""
     """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
     it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
+    farewell: Line = ""
+    """The instructions of the assistant's last line before the conversation sleeps or ends. Uplink
+    asks for that line once in the session; empty: it does not."""
 
 
 class Sleep(Message, frozen=True, kw_only=True):
@@ -416,7 +419,7 @@ class Usage(Message, frozen=True, kw_only=True):
     response_id: Name = ""
     """The server's id of the last response."""
     last: Spent = Spent()
-    """The last response, with the transcripts since the response before it."""
+    """The last response."""
     conversation: Spent = Spent()
     """The whole conversation, since downlink's conversation began."""
     day: Spent = Spent()
@@ -557,7 +560,8 @@ class Flush(Message, frozen=True, kw_only=True):
     """The session that the flushed replies belong to."""
     cause: Name
     """``speech_started``: the server heard the person; ``judged``: downlink decided so;
-    ``control``: a command, or the button of push to talk; ``abandoned``: nothing plays, and some of
+    ``control``: a command, or the button of push to talk; ``limit``: the conversation is about to
+    sleep or to end, and waited for the reply long enough; ``abandoned``: nothing plays, and some of
     the audio that has come will never be heard."""
     event_ns: Count
     """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:

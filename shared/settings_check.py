@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from shared import network, proxy
-from shared.settings import Config
+from shared.settings import Config, Price, Prices
 
 
 def is_loopback(url: str) -> bool:
@@ -20,6 +21,12 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def price_of(model: str, prices: Prices) -> Price | None:
+    """Return the prices of a model, also of a dated version of it; None if there are none."""
+    undated = re.sub(r"-\d{4}-\d\d-\d\d$", "", model)
+    return prices.models.get(model, prices.models.get(undated))
 
 
 def contradictions(config: Config) -> Iterator[tuple[str, str]]:
@@ -63,6 +70,11 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
                     " 'bargein keys' and set bus.key_file on each machine"
                 ),
             )
+    if config.limits.max_cost and price_of(link.model, config.prices) is None:
+        yield (
+            "limits.max_cost",
+            f"no price of link.model = {link.model!r} is known: add it to [prices.models]",
+        )
     rules = config.interruption
     if rules.decide == "client" and turns.type == "none":
         yield (

@@ -12,15 +12,19 @@ import time
 from services.downlink import commands, events
 from services.downlink.abandoned import Abandoned
 from services.downlink.audio_item import BadAudio
+from services.downlink.books import Books
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
-from services.downlink.history_file import HistoryFile, Saved
+from services.downlink.history_file import HistoryFile
+from services.downlink.memory import Memory
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
 from services.downlink.replies import Replies
 from services.downlink.responses import REMEMBERED
+from services.downlink.rest import Rest
 from services.downlink.server_events import ServerEvents
 from services.downlink.session_watch import SessionWatch
+from services.downlink.sleeping import Sleeping
 from shared import messages
 from shared.bus import Delivery
 from shared.config import masked_text
@@ -43,9 +47,6 @@ class Downlink:
         first = self._numbers.next()
         self._replies = Replies(generation=first)
         self._history = History()
-        self._file = HistoryFile(stage.directory, config.downlink.keep_history)
-        # The file of an earlier downlink, until link says whether its conversation still goes on.
-        self._saved = self._file.read()
         self._renewal = Renewal(
             int(config.link.session_limit_s * 1000), int(config.link.renew_before_s * 1000)
         )
@@ -55,12 +56,30 @@ class Downlink:
         self._decision: messages.TurnDecision | None = None
         self._decision_due_ns = 0
         self._publishing = Publishing(stage, self._replies, self._history)
+        file = HistoryFile(stage.directory, config.downlink.keep_history)
+        self._memory = Memory(stage, file, self._history, self._publishing)
         self._session = SessionWatch(
             stage, config, self._replies, self._decisions, self._publishing.show, self._end
         )
         self._lost_ns = 0  # since when there is no connection, 0 while there is one
+        rest = Rest(config.limits, time.monotonic_ns())
+        self._books = Books(
+            stage, config, lambda: rest.awake_ns(time.monotonic_ns()), lambda: time.strftime("%F")
+        )
+        self._sleeping = Sleeping(
+            stage,
+            rest,
+            cut=lambda: self.flush("limit", time.monotonic_ns()),
+            farewell=lambda: self._session.say_farewell(config.limits.farewell),
+        )
         self._server_events = ServerEvents(
-            self, self._replies, self._history, self._renewal, self._decisions, self._session
+            self,
+            self._replies,
+            self._history,
+            self._renewal,
+            self._decisions,
+            self._session,
+            self._books,
         )
         stage.subscribe(messages.ServerEvent, self._on_event)
         stage.subscribe(messages.Heard, self._on_heard)
@@ -69,8 +88,7 @@ class Downlink:
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ToolState, lambda _: None)
         stage.every(HISTORY_S, self._look_after_session)
-        if self._decide == "client":
-            stage.subscribe(messages.Speech, self._on_speech)
+        stage.subscribe(messages.Speech, self._on_speech)
         self._publish_history()
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
@@ -191,11 +209,13 @@ class Downlink:
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
         command, at_ns = delivery.message.command, delivery.stamp.t
+        now_ns = time.monotonic_ns()
         try:
-            commands.check(command, time.monotonic_ns() - at_ns, self._decide)
+            commands.check(command, now_ns - at_ns, self._decide)
         except commands.CommandRefused as why:
             self._stage.count("commands_refused", warning=f"{command}: {why}")
         else:
+            self._sleeping.command(command, at_ns, now_ns)
             if command == "interrupt" or self._decisions.set_button(
                 pressed=command == "talk", at_ns=at_ns
             ):
@@ -203,12 +223,17 @@ class Downlink:
         self.weigh()
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
-        self.decided(self._decisions.vad_reported(delivery.message, time.monotonic_ns()))
+        now_ns = time.monotonic_ns()
+        self._sleeping.speech(delivery.message, now_ns)
+        if self._decide == "client":
+            self.decided(self._decisions.vad_reported(delivery.message, now_ns))
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         link = delivery.message
-        if self._saved is not None:
-            self._use_saved(self._saved, delivery.stamp.epoch)
+        slept = link.state == "asleep" and not link.session
+        self._memory.go_on(delivery.stamp.epoch, slept=slept)
+        self._books.go_on(delivery.stamp.epoch, slept=slept)
+        self._sleeping.link(link, time.monotonic_ns())
         if link.session:
             self._switch_session(link.session)
         if link.state == "open":
@@ -232,25 +257,10 @@ class Downlink:
         # The history first: uplink asks for what is owed when the session has the conversation.
         self._publish_history()
         self._session.begin_session(session, owed)
-
-    # the history
-
-    def _use_saved(self, saved: Saved, link_epoch: int) -> None:
-        """Go on with the saved history, unless link was started after its session was opened."""
-        self._saved = None
-        if saved.session >= link_epoch:
-            self._history.relearn(saved.turns)
-        self._publish_history()
+        self._books.begin_session(session)
 
     def _publish_history(self) -> None:
-        if self._saved is not None:
-            return  # Only link's state tells whether the saved turns come before the new ones.
-        turns = self._publishing.publish_history()
-        if turns is not None:
-            try:
-                self._file.write(self._replies.session, turns)
-            except OSError as error:
-                self._stage.count("history_unsaved", warning=f"history.json: {error.strerror}")
+        self._memory.publish(self._replies.session)
 
     def _end(self, why: str) -> None:
         raise Failure(why)
@@ -266,7 +276,11 @@ class Downlink:
         if not self._replies.nothing_begun:
             self._session.resumed()
         self._publish_history()
-        if moment := self._renewal.moment(time.monotonic_ns()):
+        self._books.tidy()
+        now_ns = time.monotonic_ns()
+        busy = self._renewal.somebody_speaks(now_ns)
+        self._sleeping.step(now_ns, self._books.cost_micros, busy=busy)
+        if moment := self._renewal.moment(now_ns):
             renew = messages.Renew(session=self._renewal.session, forced=moment is Moment.FORCED)
             self._stage.publish(renew)
 

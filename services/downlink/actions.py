@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from shared import messages
 
@@ -33,3 +33,16 @@ class Actions(Protocol):
 
         ``once``: the line comes only once, so it is logged however recent the last one is.
         """
+
+
+class Ledger(Protocol):
+    """The part of the books that the server's reports go into."""
+
+    def model(self, name: Any) -> None:
+        """Note the model that the server says it runs."""
+
+    def response(self, response_id: str, usage: Any) -> None:
+        """Count a response."""
+
+    def transcript(self, usage: Any) -> None:
+        """Count the transcript of a turn."""

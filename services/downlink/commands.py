@@ -28,7 +28,7 @@ def check(command: str, age_ns: int, decide: str) -> None:
 
     ``command`` is a Control message's, ``decide`` is the setting ``interruption.decide``.
     """
-    if command != "interrupt" and decide != "push_to_talk":
+    if command in ("talk", "release") and decide != "push_to_talk":
         raise CommandRefused("only with interruption.decide = push_to_talk")
     # The microphone must never stay open, so a release is followed however late it comes.
     if command != "release" and age_ns > MAX_AGE_NS:

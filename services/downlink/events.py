@@ -180,6 +180,7 @@ class UserTranscript(Event, frozen=True):
 
     item_id: Id
     transcript: str | None = None
+    usage: Any = None  # what the transcription has used: account.py reads it
 
 
 class TranscriptionFailed(Event, frozen=True):

@@ -109,9 +109,16 @@ class Renewal:
         if self._end_ns == 0 or now_ns < self._end_ns - self._before_ns:
             return None
         left_ns = self._end_ns - now_ns
-        busy = self._speaking or now_ns < self._waiting_until_ns or bool(self._responses)
+        busy = self._busy(now_ns)
         if not (busy or self._playing) and now_ns - self._last_event_ns >= QUIET_NS:
             return Moment.QUIET
         if not busy and left_ns <= self._before_ns // IGNORE_PLAYING_SHARE:
             return Moment.QUIET
         return Moment.FORCED if left_ns <= self._before_ns // FORCED_SHARE else None
+
+    def somebody_speaks(self, now_ns: int) -> bool:
+        """Return whether the person or the assistant speaks, or an answer is awaited."""
+        return self._playing or self._busy(now_ns)
+
+    def _busy(self, now_ns: int) -> bool:
+        return self._speaking or now_ns < self._waiting_until_ns or bool(self._responses)

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.downlink import events, objects, reply_endings
-from services.downlink.actions import Actions
+from services.downlink.actions import Actions, Ledger
 from services.downlink.decisions import Decisions
 from services.downlink.failures import Failures
 from services.downlink.history import History
@@ -37,6 +37,7 @@ class ServerEvents:
         renewal: Renewal,
         decisions: Decisions,
         session: SessionWatch,
+        ledger: Ledger,
     ) -> None:
         self._actions = actions
         self._replies = replies
@@ -44,6 +45,7 @@ class ServerEvents:
         self._renewal = renewal
         self._decisions = decisions
         self._session = session
+        self._ledger = ledger
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._unknown_types: set[str] = set()  # those that were reported
@@ -128,6 +130,7 @@ class ServerEvents:
     def _person_words_final(self, event: events.UserTranscript) -> None:
         text = event.transcript or ""
         self._actions.publish(self._replies.words_final(event.item_id, "user", text))
+        self._ledger.transcript(event.usage)
         self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_final(event.item_id, text, self._now_ns))
 
@@ -154,6 +157,7 @@ class ServerEvents:
         self._renewal.response_done(response.id, self._received_ns)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
+        self._ledger.response(response.id, response.usage)
         if ending := reply_endings.report(response, interrupted=interrupted):
             self._actions.report(*ending)
         if failure := reply_endings.failure(response):
@@ -257,6 +261,7 @@ class ServerEvents:
         expires_at = event.session.get("expires_at")  # s since 1970
         if isinstance(expires_at, int):
             self._actions.session_expires(expires_at)
+        self._ledger.model(event.session.get("model"))
         self._session.created(event.session)
 
     def _session_updated(self, event: events.SessionUpdated) -> None:

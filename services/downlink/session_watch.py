@@ -49,6 +49,7 @@ class SessionWatch:
         self._resume_within_s = config.session.resume_within_s
         self._session = 0
         self._resume: Resume = ""
+        self._farewell = ""
         self._request: messages.SessionRequest | None = None  # as last published
         self._answers = 0  # of the server to updates
         replies.rate = self._terms.output_rate
@@ -60,7 +61,7 @@ class SessionWatch:
 
     def begin_session(self, session: int, resume: Resume) -> None:
         """Begin with a new session. ``resume``: what the last one owed when it was lost."""
-        self._session, self._resume = session, resume
+        self._session, self._resume, self._farewell = session, resume, ""
         self._terms.begin_session()
         self._publish()
 
@@ -84,6 +85,11 @@ class SessionWatch:
         if self._resume:
             self._resume = ""
             self._publish()
+
+    def say_farewell(self, instructions: str) -> None:
+        """Ask for the assistant's last line in this session."""
+        self._farewell = instructions
+        self._publish()
 
     # what the server says
 
@@ -130,6 +136,7 @@ class SessionWatch:
             apart=self._terms.apart,
             input_rate=self._terms.input_rate,
             resume=self._resume,
+            farewell=self._farewell,
         )
         if request != self._request:
             self._request = request

@@ -89,7 +89,6 @@ class Link:
             self._hang_up()
             self._say_asleep()
         else:
-            self._stage.log.info("awake again")
             self._connect()
 
     def _say_asleep(self) -> None:

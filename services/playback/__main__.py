@@ -55,10 +55,9 @@ class Playback:
         stage.subscribe(messages.Flush, self._on_flush)
         stage.subscribe(messages.ReplyAudio, self._on_audio)
         stage.subscribe(messages.ReplyState, self._on_reply)
-        if stage.config.playback.cues:
-            self._cues = Cues()
-            stage.subscribe(messages.LinkState, self._on_link)
-            stage.every(CUE_S, self._play_cue)
+        self._cues = Cues(losses=stage.config.playback.cues)
+        stage.subscribe(messages.LinkState, self._on_link)
+        stage.every(CUE_S, self._play_cue)
         stage.subscribe(messages.Speech, self._on_speech)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.on_wake(self._publish_played)
@@ -111,7 +110,9 @@ class Playback:
             self._duck.bring_back(delivery.message.onset_ns)
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
-        self._cues.link(time.monotonic_ns(), is_open=delivery.message.state == "open")
+        state = delivery.message.state
+        now_ns = time.monotonic_ns()
+        self._cues.link(now_ns, is_open=state == "open", asleep=state == "asleep")
 
     # timers and publishing
 

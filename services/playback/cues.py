@@ -1,6 +1,7 @@
-"""Two soft tones about the connection: a falling one when it is lost, a rising one when it is back.
+"""Two soft tones: a falling one when the conversation falls asleep, a rising one when it wakes.
 
-Pure: the tones are computed. A loss that is over within a moment is not reported.
+With ``playback.cues`` they also say that the connection is lost, and that it is back. A loss that
+is over within a moment is not reported. Pure: the tones are computed.
 """
 
 from __future__ import annotations
@@ -34,17 +35,31 @@ BACK = tones(LOW_HZ, HIGH_HZ)
 
 
 class Cues:
-    """Decides which tone is due. Times are ns of one clock."""
+    """Decides which tone is due. Times are ns of one clock.
 
-    def __init__(self) -> None:
+    ``losses``: whether a lost connection is reported too.
+    """
+
+    def __init__(self, *, losses: bool = True) -> None:
+        self._losses = losses
+        self._asleep = False
+        self._sleep_played = False  # the tone of the sleep was played, the one of the waking not
         self._open = False
         self._lost_ns = 0  # when the connection was lost; 0: it is open, or there has been none
         self._reported_ns = 0  # when link reported last
         self._lost_played = False  # the tone for the loss was played, the one for the return not
 
-    def link(self, now_ns: int, *, is_open: bool) -> None:
-        """Take link's report that the connection is open, or not."""
+    def link(self, now_ns: int, *, is_open: bool, asleep: bool = False) -> None:
+        """Take link's report that the connection is open or not, or that it sleeps."""
         self._reported_ns = now_ns
+        if asleep:
+            if not self._asleep:
+                # Nobody was listened to before the sleep: there is nothing to announce.
+                self._asleep, self._sleep_played = True, not self._open
+            self._open, self._lost_ns = False, 0
+            return
+        if is_open:
+            self._asleep = False
         if self._open and not is_open:
             self._lost_ns = now_ns
         elif is_open:
@@ -55,6 +70,14 @@ class Cues:
         """Return the tone to play now, s16le, or b"". Each tone is returned once."""
         if self._open and now_ns - self._reported_ns > LINK_TIMEOUT_NS:
             self.link(self._reported_ns, is_open=False)
+        if self._asleep and not self._sleep_played:
+            self._sleep_played = True
+            return LOST
+        if self._open and self._sleep_played:
+            self._sleep_played = self._lost_played = False
+            return BACK
+        if not self._losses:
+            return b""
         if self._lost_ns and not self._lost_played and now_ns - self._lost_ns >= BRIEF_NS:
             self._lost_played = True
             return LOST

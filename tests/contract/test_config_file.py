@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import msgspec
 import pytest
 
 from shared import config
@@ -22,12 +23,23 @@ UNITS = {"_ms": "ms, ", "_s": "s, "}
 
 
 def lines(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the key, the value and the comment of each line that sets something."""
+    """Yield the key, the value and the comment of each line that sets something.
+
+    A setting that is a table has a heading, and one line for each of its rows: the value is the
+    whole table then.
+    """
     section = ""
     for line in text.splitlines():
         if heading := re.fullmatch(r"\[([\w.]+)\](?:  # (\S.*))?", line):
             section = heading[1]
-            yield f"[{section}]", "", heading[2] or ""
+            if section in KNOBS:
+                rows = re.findall(r'^"[^"]+" = \{ .* \}$', text, re.MULTILINE)
+                value = ", ".join(rows)
+                yield section, f"{{ {value} }}", heading[2] or ""
+            else:
+                yield f"[{section}]", "", heading[2] or ""
+        elif section in KNOBS and re.fullmatch(r'"[^"]+" = \{ .* \}', line):
+            continue
         elif setting := re.fullmatch(
             r"(\w+) = (\"[^\"]*\"|\[[^\]]*\]|[^\s#]+)(?:  # (\S.*))?", line
         ):
@@ -54,7 +66,7 @@ def test_it_has_every_knob_once_and_in_order() -> None:
 def test_its_default_is_the_codes(key: str) -> None:
     default = KNOBS[key][1]
     found = tomllib.loads(f"value = {WRITTEN[key][0]}")["value"]
-    assert found == default
+    assert msgspec.convert(found, KNOBS[key][0]) == default
     assert type(found) is type(default)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def test_what_is_in_force_is_printed_with_its_source(
         if heading := re.fullmatch(r"\[(.*)\]", line):
             section = heading[1]
         elif knob := re.fullmatch(r"(\w+) = (.*\S) +# (\S+)", line):
-            found[f"{section}.{knob[1]}"] = (json.loads(knob[2]), knob[3])
+            value = tomllib.loads(f"value = {knob[2]}")["value"]
+            found[f"{section}.{knob[1]}"] = (value, knob[3])
     assert set(found) == set(KNOBS)
     assert found["session.voice"] == ("cedar", "BARGEIN_SESSION__VOICE")
     assert found["link.model"] == ('m"n', "own.toml")
@@ -76,7 +77,7 @@ def test_what_is_in_force_is_printed_with_its_source(
     assert found["link.url"] == ("wss://h/?api-key=****", "--set")
     changed = {"session.voice", "link.model", "log.level", "link.url"}
     assert {k: v for k, v in found.items() if k not in changed} == {
-        k: (v, "default") for k, v in KNOBS.items() if k not in changed
+        k: (msgspec.to_builtins(v), "default") for k, v in KNOBS.items() if k not in changed
     }
     assert "# OPENAI_API_KEY: set, ****" in lines
     assert f"# bus directory in force: {default().directory}" in lines

@@ -227,7 +227,7 @@ ACTED_ON: list[Case] = [
             "transcript": "What else?",
             "usage": {"type": "duration", "seconds": 1.5},
         },
-        events.UserTranscript("item_2", "What else?"),
+        events.UserTranscript("item_2", "What else?", {"type": "duration", "seconds": 1.5}),
     ),
     (
         {

@@ -1,0 +1,94 @@
+"""The file that keeps what was used today, across conversations and restarts.
+
+The file is in the user's state directory, because the bus directory is often empty after a login.
+It holds numbers only: for one day, what each server has billed. Several conversations may run at
+the same time, so each adds to the file under a lock. Nobody waits for that lock: what could not be
+written is written the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from services.downlink.account import plus
+from shared import messages, private
+
+NAME, LOCK = "usage.json", "usage.lock"
+#: A larger file is not one of ours, bytes.
+LONGEST = 256 * 1024
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """The content of the file."""
+
+    date: str
+    servers: dict[str, messages.Spent]
+
+
+def place(environment: Mapping[str, str]) -> Path:
+    """Return the directory of the file."""
+    state = environment.get("XDG_STATE_HOME", "")
+    base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "bargein"
+
+
+class DayFile:
+    """What was used on one day of one server."""
+
+    def __init__(self, directory: Path, server: str) -> None:
+        self._directory = directory
+        self._server = server
+        self._date = ""
+        self._unwritten = messages.Spent()
+        #: What was used today, as far as it is known.
+        self.day = messages.Spent()
+
+    def look(self, date: str) -> bool:
+        """Go on with another day, if it is one. Return whether ``day`` changed. Raises OSError."""
+        if date == self._date:
+            return False
+        before, self._date = self.day, date
+        self._unwritten = messages.Spent()
+        self.day = messages.Spent()
+        self.day = self._read().get(self._server, messages.Spent())
+        return self.day != before
+
+    def add(self, spent: messages.Spent) -> None:
+        """Add what was used. ``write`` puts it into the file."""
+        self._unwritten = plus(self._unwritten, spent)
+        self.day = plus(self.day, spent)
+
+    def write(self) -> None:
+        """Add to the file what it lacks, unless another process is doing that. Raises OSError."""
+        if self._unwritten == messages.Spent():
+            return
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self._directory / LOCK, flags, 0o600)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                servers = self._read()
+                known = servers.get(self._server, messages.Spent())
+                servers[self._server] = total = plus(known, self._unwritten)
+                text = msgspec.json.encode(Saved(self._date, servers))
+                private.replace_own(self._directory / NAME, text)
+                self._unwritten, self.day = messages.Spent(), total
+        finally:
+            os.close(lock)
+
+    def _read(self) -> dict[str, messages.Spent]:
+        """Return what the file says of this day; nothing if there is no such file."""
+        try:
+            with (self._directory / NAME).open("rb") as file:
+                text = file.read(LONGEST + 1)
+            saved = msgspec.json.decode(text, type=Saved)
+        except (FileNotFoundError, msgspec.MsgspecError, RecursionError):
+            return {}
+        return saved.servers if saved.date == self._date else {}

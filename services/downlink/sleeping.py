@@ -1,0 +1,107 @@
+"""The topic ``session.sleep``: downlink puts the conversation to sleep, and wakes it.
+
+``Rest`` says when. This module reads link, vad and the commands, and does what follows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from services.downlink.rest import Rest, Step
+from shared import messages
+
+#: The stage goes on for this long after the end of the conversation, ns: link has to close the
+#: session, and playback to play a tone of 0.2 s.
+CLOSE_NS = 1_000_000_000
+#: The commands that wake the conversation, besides those that send a text.
+WAKERS = frozenset({"wake", "talk", "say", "type"})
+
+
+class Owner(Protocol):
+    """The part of a stage that the sleep uses."""
+
+    log: logging.Logger
+
+    def publish(self, message: messages.Message) -> int:
+        """Publish a message, and return its time stamp, ns."""
+
+    def stop(self) -> None:
+        """End the stage."""
+
+
+class Sleeping:
+    """Puts the conversation to sleep, and wakes it.
+
+    ``cut`` ends the reply that is under way. ``farewell`` asks for the assistant's last line.
+    """
+
+    def __init__(
+        self,
+        stage: Owner,
+        rest: Rest,
+        cut: Callable[[], None],
+        farewell: Callable[[], None],
+    ) -> None:
+        self._stage = stage
+        self._rest = rest
+        self._cut, self._farewell = cut, farewell
+        self._published = False  # whether anything was; before that, link knows better
+        self._since_ns = 0  # when the conversation fell asleep
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the conversation sleeps."""
+        return self._rest.asleep
+
+    def link(self, link: messages.LinkState, now_ns: int) -> None:
+        """Take link's state. A restarted downlink learns from the first one what it has to do."""
+        self._rest.session(now_ns, is_open=link.state == "open")
+        if not self._published:
+            self._published = True
+            if link.state == "asleep":
+                self._rest.adopt("idle" if link.cause == "idle" else "asked")
+                self._sleep(now_ns, link.reason)
+            else:
+                self._stage.publish(messages.Sleep(asleep=False))
+
+    def speech(self, speech: messages.Speech, now_ns: int) -> None:
+        """Take vad's report: speech that began during the sleep can end it."""
+        begun = speech.speaking and speech.at_ns > self._since_ns
+        if self._rest.asleep and begun and self._rest.wakes_on_speech and not self._rest.ends:
+            self._wake("somebody speaks", speech.at_ns, now_ns)
+
+    def command(self, command: str, at_ns: int, now_ns: int) -> None:
+        """Follow a person's command, as far as it concerns the sleep."""
+        if command == "sleep":
+            self._rest.ask(now_ns)
+        elif command in WAKERS and self._rest.asleep and not self._rest.ends:
+            since_ns = at_ns if command == "talk" else 0
+            self._wake(f"the command {command}", since_ns, now_ns)
+
+    def step(self, now_ns: int, cost_micros: int, *, busy: bool) -> None:
+        """Do what is due. ``busy``: somebody speaks, or an answer is under way."""
+        self._rest.costs(cost_micros)
+        match self._rest.step(now_ns, busy=busy):
+            case Step.CUT:
+                self._cut()
+            case Step.FAREWELL:
+                self._stage.log.info("%s: the assistant says a last line", self._rest.reason)
+                self._farewell()
+            case Step.REST:
+                self._stage.log.info("%s", self._rest.reason)
+                self._sleep(now_ns, self._rest.reason)
+            case None if self._rest.asleep and self._rest.ends:
+                if now_ns - self._since_ns > CLOSE_NS:
+                    self._stage.stop()
+
+    def _sleep(self, now_ns: int, reason: str) -> None:
+        self._since_ns = now_ns
+        cause = self._rest.cause
+        self._stage.publish(messages.Sleep(asleep=True, cause=cause, reason=reason[:1024]))
+
+    def _wake(self, why: str, since_ns: int, now_ns: int) -> None:
+        self._stage.log.info("awake again: %s", why)
+        self._rest.wake(now_ns)
+        self._stage.publish(messages.Sleep(asleep=False, since_ns=since_ns))
