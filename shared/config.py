@@ -103,6 +103,8 @@ class Loaded:
     config: Config
     #: "link.url" → "default", "config.toml", "BARGEIN_LINK__URL" or "--set".
     sources: Mapping[str, str]
+    #: The directory of the file, where relative paths of [tools] begin.
+    home: Path = ROOT
 
 
 def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -247,7 +249,7 @@ def resolve(
     ]
     if errors:
         raise ConfigError([masked_text(error) for error in errors])
-    return Loaded(built, sources)
+    return Loaded(built, sources, path.absolute().parent)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

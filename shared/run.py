@@ -93,14 +93,15 @@ def run(
         print(list_devices())
         return DONE
     try:
-        settings = config.load(arguments).config
+        loaded = config.load(arguments)
+        settings = loaded.config
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return BAD_CONFIG
     log = set_up_log(settings.log.level)
     sys.setswitchinterval(SWITCH_S)
     try:
-        stage = Stage(name, settings, log)
+        stage = Stage(name, settings, log, loaded.home)
     except AlreadyRunning as error:
         log.error("%s", error)
         return RUNNING

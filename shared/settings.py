@@ -49,6 +49,17 @@ class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interrupt_response: bool = True
 
 
+class McpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of session.mcp: an MCP server that the model's server connects to."""
+
+    label: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    url: str = ""
+    connector: str = ""
+    headers: dict[str, str] = {}
+    allowed_tools: list[str] = []
+    require_approval: Literal["always", "never"] | dict[str, dict[str, list[str]]] = "always"
+
+
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[session]: what the server is asked for."""
 
@@ -66,6 +77,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input_rate: Rate = 24_000
     output_rate: Rate = 24_000
     resume_within_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
+    mcp: list[McpServer] = []
     turn_detection: TurnDetection = TurnDetection()
 
 

@@ -57,6 +57,11 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         yield "link.renew_before_s", "not less than link.session_limit_s"
     if turns.idle_timeout_ms and not 5000 <= turns.idle_timeout_ms <= 30000:
         yield "session.turn_detection.idle_timeout_ms", "expected 0 (off) or 5000 to 30000"
+    for server in config.session.mcp:
+        if bool(server.url) == bool(server.connector):
+            yield "session.mcp", f"{server.label}: expected either url or connector"
+        elif server.url and not server.url.startswith("https://") and not is_loopback(server.url):
+            yield "session.mcp", f"{server.label}: url: expected https://"
     try:
         addresses = network.parse(config.bus.machines)
     except ValueError as error:

@@ -14,6 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from shared import bus, config, messages, network, registry
@@ -44,8 +45,16 @@ class Stage:
     Handlers run one at a time on the loop's thread. ``wake`` may be called from any thread.
     """
 
-    def __init__(self, name: str, settings: config.Config, log: logging.Logger) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: config.Config,
+        log: logging.Logger,
+        home: Path = config.ROOT,
+    ) -> None:
         self.name = name
+        #: The directory of config.toml.
+        self.home = home
         self.config = settings
         self.log = log
         self.directory = prepare_directory(config.bus_directory(settings))

@@ -86,7 +86,7 @@ class Downlink:
         stage.subscribe(messages.FlushReport, self._on_flush_report)
         stage.subscribe(messages.Control, self._on_control)
         stage.subscribe(messages.LinkState, self._on_link)
-        stage.subscribe(messages.ToolState, lambda _: None)
+        stage.subscribe(messages.ToolState, self._on_tool_state)
         stage.every(HISTORY_S, self._look_after_session)
         stage.subscribe(messages.Speech, self._on_speech)
         self._publish_history()
@@ -111,6 +111,7 @@ class Downlink:
         self._publishing.publish_state(now=True)
         # uplink needs the newest words to tell how many of them were heard.
         self._publishing.publish_texts()
+        self.publish(self._decisions.calls.to_cancel(cause))
 
     def publish(self, outcome: list[messages.Message]) -> None:
         """Publish audio at once, and transcripts at once or soon."""
@@ -122,13 +123,12 @@ class Downlink:
 
     def decided(self, interrupts: bool) -> None:
         """Follow the decisions: flush if they interrupt, and publish them if they changed."""
-        if self._decide == "server":
-            return
         if interrupts:
             judged = self._decide == "client"
             self.flush("judged" if judged else "control", time.monotonic_ns())
         decision = self._decisions.decision()
-        if decision != self._decision:
+        unused = self._decide == "server" and not decision.answer and self._decision is None
+        if decision != self._decision and not unused:
             if decision.judged == "resume" and (
                 self._decision is None or self._decision.onset_ns != decision.onset_ns
             ):
@@ -227,6 +227,10 @@ class Downlink:
         self._sleeping.speech(delivery.message, now_ns)
         if self._decide == "client":
             self.decided(self._decisions.vad_reported(delivery.message, now_ns))
+
+    def _on_tool_state(self, delivery: Delivery[messages.ToolState]) -> None:
+        self._decisions.calls.listed(delivery.message, time.monotonic_ns())
+        self.weigh()
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         link = delivery.message

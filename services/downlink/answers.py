@@ -51,6 +51,11 @@ class Answers:
         """Note that a turn is to be answered. A response that begins later answers it as well."""
         self._wanted, self._doomed = self.enabled, False
 
+    def outputs_came(self, now_ns: int) -> None:
+        """Ask for the answer to the outputs of function calls, which no server gives by itself."""
+        self._wanted = True
+        self.ask(now_ns)
+
     def withdraw(self) -> None:
         """Ask for nothing more until the next turn is committed: the person goes on speaking."""
         self._wanted = False
@@ -94,11 +99,14 @@ class Answers:
 
     def ask(self, now_ns: int) -> None:
         """Ask for a response if one is wanted and none is in the way."""
-        in_the_way = self._active or self._requested or now_ns < self._blocked_until_ns
-        if self._wanted and not in_the_way:
+        if self._wanted and self.possible(now_ns):
             self._last_number += 1
             self._wanted = False
             self._requested, self._requested_ns = self._last_number, now_ns
+
+    def possible(self, now_ns: int) -> bool:
+        """Return whether nothing is in the way of asking for a response."""
+        return not (self._active or self._requested or now_ns < self._blocked_until_ns)
 
     @property
     def awaited(self) -> bool:

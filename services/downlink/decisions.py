@@ -14,11 +14,12 @@ from collections import OrderedDict
 from typing import Literal
 
 from services.downlink import events, turn_names
-from services.downlink.answers import Answers
+from services.downlink.answers import ANSWER_TIMEOUT_NS, Answers
+from services.downlink.calls import Calls
 from services.downlink.commands import Button
 from services.downlink.floor import Floor
 from services.downlink.judge import Judge
-from services.downlink.speech import SpeechLog, SpeechOutcome, TurnOutcome
+from services.downlink.speech import FOREVER_NS, SpeechLog, SpeechOutcome, TurnOutcome
 from services.downlink.transcript_wait import TranscriptWait
 from shared import messages
 from shared.config import Config
@@ -52,6 +53,7 @@ class Decisions:
             decide == "server" and config.session.turn_detection.create_response
         )
         self._answers = Answers(first, enabled=self._asks)
+        self.calls = Calls(cancels=config.tools.on_interrupt == "cancel")
         self._wait = TranscriptWait(config)
         self._button = Button()
         self._session = 0
@@ -194,6 +196,7 @@ class Decisions:
             return False
         for turn in self._log.committed_turns():
             turn.responded = True
+        self.calls.response_created()
         if self._answers.response_created():
             return True
         for turn in self._log.unanswered_turns():
@@ -236,7 +239,8 @@ class Decisions:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
         waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
-        deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns())
+        calls_ns = (*self.calls.deadlines_ns(), *filter(FOREVER_NS.__gt__, self._hold_ns()))
+        deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns(), *calls_ns)
         return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
 
     def weigh(self, now_ns: int) -> bool:
@@ -261,9 +265,29 @@ class Decisions:
                 turn.answered = True
                 self._answers.turn_committed()
         self._answers.ask(now_ns)
+        self._answer_calls(now_ns)
         if self._judge is not None:
             self._floor.update(now_ns, awaited=self._answers.awaited)
         return False
+
+    def _answer_calls(self, now_ns: int) -> None:
+        """Ask for the answer to function calls, unless the person has the word."""
+        self.calls.settle(now_ns)
+        if not (self.calls.ready and self._answers.possible(now_ns)) or self._button.pressed:
+            return
+        if all(until_ns <= now_ns for until_ns in self._hold_ns()):
+            self.calls.asked()
+            self._answers.outputs_came(now_ns)
+
+    def _hold_ns(self) -> list[int]:
+        """Return until when the answer to function calls is held: the person spoke last.
+
+        The response to the person's words then answers the calls as well.
+        """
+        if not (self.calls.ready and self._answers_expected):
+            return []
+        until_ns = self._log.expected_until_ns(ANSWER_TIMEOUT_NS)
+        return [until_ns] if until_ns else []
 
     def _delete(self, item_id: str) -> None:
         if item_id.startswith(turn_names.OURS):

@@ -272,6 +272,15 @@ IGNORED = frozenset(
         "response.content_part.done",
         "response.function_call_arguments.delta",
         "rate_limits.updated",
+        # The item itself says how these end.
+        "mcp_list_tools.in_progress",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+        "response.mcp_call_arguments.delta",
+        "response.mcp_call_arguments.done",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
     }
 )
 

@@ -37,6 +37,9 @@ class Item(msgspec.Struct, frozen=True):
     call_id: Id | None = None
     arguments: str | None = None
     output: str | None = None
+    # of an MCP server that the server itself is connected to
+    server_label: str | None = None
+    error: Any = None
 
     @property
     def text(self) -> str:
@@ -100,3 +103,13 @@ class Response(msgspec.Struct, frozen=True):
     def names_conversation(self) -> bool:
         """Whether the server says which conversation the response belongs to."""
         return isinstance(self.conversation_id, str)
+
+
+def mcp_trouble(item: Item) -> str:
+    """Return a line about what went wrong at an MCP server of the server's; "" if nothing did."""
+    if not item.type.startswith("mcp_") or not item.error:
+        return ""
+    error = item.error
+    why = error.get("message") if isinstance(error, dict) else error
+    what = f"its function {item.name}" if item.name else "its list of functions"
+    return f"MCP server {item.server_label!r}: {what} failed: {str(why)[:300]}"

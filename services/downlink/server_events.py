@@ -46,6 +46,7 @@ class ServerEvents:
         self._decisions = decisions
         self._session = session
         self._ledger = ledger
+        self._calls = decisions.calls
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._unknown_types: set[str] = set()  # those that were reported
@@ -155,6 +156,9 @@ class ServerEvents:
         interrupted = self._replies.responses.interrupted(response.id)
         self._actions.publish(self._replies.response_done(response))
         self._renewal.response_done(response.id, self._received_ns)
+        for item in self._calls.response_done(response.id):
+            if response.status == "completed":
+                self._run(response.id, item)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
         self._ledger.response(response.id, response.usage)
@@ -208,6 +212,9 @@ class ServerEvents:
         self._replies.item_added(event)
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
+        self._calls.item_added(event.item)
+        if self._calls.ready:
+            self._actions.weigh()
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)
@@ -218,6 +225,16 @@ class ServerEvents:
 
     def _output_item_done(self, event: events.OutputItemDone) -> None:
         self._mentioned(event.response_id, event.item, done=True)
+        self._run(event.response_id, event.item)
+
+    def _run(self, response_id: str, item: objects.Item) -> None:
+        """Have tools run a function call, or ask the person for an approval, once."""
+        if self._replies.responses.is_out_of_band(response_id):
+            return
+        if call := self._calls.complete(response_id, item, self._replies.session):
+            self._actions.publish([call])
+        if trouble := objects.mcp_trouble(item):
+            self._actions.report("mcp_failures", trouble)
 
     def _call_done(self, event: events.CallDone) -> None:
         call = objects.Item(
@@ -228,6 +245,8 @@ class ServerEvents:
             call_id=event.call_id,
             arguments=event.arguments,
         )
+        if not self._replies.responses.is_out_of_band(event.response_id):
+            self._calls.announced(event.response_id, call)
         if event.name and not self._history.knows(event.item_id):
             self._mentioned(event.response_id, call, done=True)
 

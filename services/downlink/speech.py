@@ -37,6 +37,10 @@ MAX_LOCAL = 16
 MAX_TURNS = 16
 
 
+#: A time that does not come.
+FOREVER_NS = 2**63 - 1
+
+
 class SpeechOutcome(enum.Enum):
     """The outcome of a piece of speech."""
 
@@ -228,6 +232,16 @@ class SpeechLog:
     def unanswered_turns(self) -> Iterator[Turn]:
         """Yield the committed turns that are not answered, oldest first."""
         return (turn for turn in self.committed_turns() if not turn.answered)
+
+    def expected_until_ns(self, limit_ns: int) -> int:
+        """Return until when a response to the person's last words is expected; 0: it is not.
+
+        It is expected for ``limit_ns`` after the person has stopped speaking.
+        """
+        last = next(reversed(self._turns.values()), None)
+        if last is None or last.responded or last.outcome is TurnOutcome.SCRAP:
+            return 0
+        return last.stopped_ns + limit_ns if last.stopped_ns else FOREVER_NS
 
     def speech_in(self, turn: Turn) -> list[Utterance]:
         """Return the speech by which a turn is judged: vad's, or else the server's account."""

@@ -1,14 +1,32 @@
-"""The tools stage: it runs the functions that the model calls.
+"""The tools stage: it offers functions to the model, and runs the functions that the model calls.
 
-With nothing configured it offers nothing and imports nothing.
+The functions are those of a person's Python modules and of MCP servers. With nothing configured
+the stage offers nothing and imports nothing more.
 """
 
 from __future__ import annotations
 
-from shared import messages
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from services.tools import ledger, mcp_file, outputs
+from services.tools.events import Done, Line, Offer, Say
+from services.tools.ledger import Asking, BadAnswer, Job, Ledger
+from services.tools.offer import Offered
+from shared import codec, messages
 from shared.bus import Delivery
 from shared.run import run
 from shared.stage import Stage
+
+if TYPE_CHECKING:
+    from services.tools.engine import Engine
+
+#: A call that is older, ns, waited for a tools that was not running: uplink has answered it.
+STALE_NS = 3_000_000_000
 
 
 class Tools:
@@ -16,18 +34,204 @@ class Tools:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._settings = settings = stage.config.tools
+        self._ledger = Ledger(settings.parallel, settings.ask)
+        self._asks = bool(settings.ask) or any(
+            server.require_approval != "never" for server in stage.config.session.mcp
+        )
+        self._engine: Engine | None = None
+        self._state: messages.ToolState | None = None
+        servers = self._servers()
         stage.subscribe(messages.ToolCall, self._on_call)
         stage.subscribe(messages.Control, self._on_control)
-        stage.publish(messages.ToolOffer(payload=b"[]"))
-        stage.publish(messages.ToolState())
-        stage.state = "no functions are configured"
-        stage.log.info("no functions are configured: tools.modules and tools.mcp_file name them")
+        self._publish_state()
+        if not (settings.modules or servers):
+            self._offer([], [])
+            stage.log.info(
+                "no functions are configured: tools.modules and tools.mcp_file name them"
+            )
+            return
+        # Imported here: somebody who has configured nothing pays nothing.
+        from services.tools.engine import Engine  # noqa: PLC0415
+
+        self._engine = Engine(settings, str(stage.home), servers, stage.wake)
+        stage.on_wake(self._on_events)
+        stage.on_close(self._engine.close)
+        stage.state = "waiting for the functions"
+        stage.log.info("looking for functions: %s", ", ".join([*settings.modules, *servers]))
+        self._engine.start()
+
+    def _servers(self) -> dict[str, mcp_file.Server]:
+        path = self._stage.home / Path(self._settings.mcp_file).expanduser()
+        try:
+            return mcp_file.read(path.read_bytes(), os.environ)
+        except (FileNotFoundError, IsADirectoryError):
+            return {}
+        except (OSError, mcp_file.BadFile) as error:
+            self._stage.ok = False
+            self._stage.count("bad_mcp_file", warning=f"{path}: {error}: no MCP server is used")
+            return {}
+
+    # what the model calls
 
     def _on_call(self, delivery: Delivery[messages.ToolCall]) -> None:
-        pass
+        call = delivery.message
+        if call.action == "cancel":
+            self._cancel(call.call_id)
+        elif self._ledger.take(call.call_id):
+            self._stage.counters["calls"] += 1
+            self._take(call, call.payload.decode("utf-8", "replace"))
+        self._go_on()
+
+    def _take(self, call: messages.ToolCall, arguments: str) -> None:
+        job = Job(call.call_id, call.name, arguments)
+        if call.action == "approve":
+            asking = self._ledger.ask(call.call_id, call.name, arguments, call.server)
+            self._notice(f"{asking.summary} waits for approval. {_how_to_ask(asking)}")
+        elif call.name == ledger.ANSWER and self._asks:
+            self._on_answer(job)
+        elif self._ledger.needs_approval(call.name):
+            asking = self._ledger.ask(call.call_id, call.name, arguments)
+            self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
+            text = f"Not done yet: this needs the person's approval. {_how_to_ask(asking)}"
+            self._answer(job, messages.ToolOutput(text), ok=True)
+        else:
+            self._queue(job)
+
+    def _queue(self, job: Job) -> None:
+        if self._engine is None:
+            self._answer(job, outputs.failure("no functions are configured"), ok=False)
+        elif not self._ledger.queue(job):
+            self._answer(job, outputs.failure("too many calls wait"), ok=False)
+
+    def _cancel(self, call_id: str) -> None:
+        if (job := self._ledger.cancel(call_id)) is not None:
+            self._answer(job, outputs.failure("cancelled: the person interrupted"), ok=False)
+        elif self._engine is not None:
+            self._engine.cancel(call_id)
+
+    # approvals
+
+    def _on_answer(self, job: Job) -> None:
+        """Follow the answer that the model passes on."""
+        try:
+            given = msgspec.json.decode(job.arguments, type=_Answer, strict=False)
+            asking = self._ledger.answered(given.number)
+        except (msgspec.MsgspecError, BadAnswer) as error:
+            self._answer(job, outputs.failure(str(error)), ok=False)
+            return
+        self._decide(asking, job, approved=given.approved)
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
-        pass
+        command: str = delivery.message.command
+        if command not in ("approve", "deny"):
+            return
+        try:
+            asking = self._ledger.answered(getattr(delivery.message, "id", ""))
+        except BadAnswer as error:
+            self._stage.count("commands_refused", warning=f"{command}: {error}")
+            return
+        self._decide(asking, None, approved=command == "approve")
+        self._go_on()
+
+    def _decide(self, asking: Asking, answer: Job | None, *, approved: bool) -> None:
+        """Run a call, or don't. ``answer``: the call by which the model passed the answer on."""
+        self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
+        if asking.server:
+            self._stage.publish(
+                messages.ToolResult(
+                    what="approval", call_id=asking.call_id, name=asking.name, ok=approved
+                )
+            )
+            if answer is not None:
+                self._answer(answer, messages.ToolOutput("Passed on."), ok=True)
+        elif approved:
+            self._queue(Job(answer.call_id if answer else "", asking.name, asking.arguments))
+        else:
+            text = f"The person has denied {asking.summary}. It was not done."
+            if answer is not None:
+                self._answer(answer, messages.ToolOutput(text), ok=True)
+            else:
+                self._notice(text)
+
+    # what comes back
+
+    def _on_events(self) -> None:
+        assert self._engine is not None
+        while self._engine.events:
+            match self._engine.events.popleft():
+                case Done(job, output, ok, took_ms):
+                    self._ledger.finish(job)
+                    self._answer(job, output, ok=ok, took_ms=took_ms)
+                case Say(text):
+                    self._stage.counters["notices"] += 1
+                    self._notice(f"A function reports: {text}\nTell the person now, briefly.")
+                case Line(text):
+                    self._stage.log.info("%s", text)
+                case Offer(functions, troubles):
+                    self._offer(functions, troubles)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        for job in self._ledger.start():
+            assert self._engine is not None
+            self._engine.submit(job)
+        self._publish_state()
+
+    def _answer(self, job: Job, output: messages.ToolOutput, *, ok: bool, took_ms: int = 0) -> None:
+        """Publish the output of a call."""
+        if not ok:
+            self._stage.counters["calls_failed"] += 1
+            self._stage.log.info("%s: %s", job.name, output.text[:300])
+        if not job.call_id:
+            said = f"{ledger.summary(job.name, job.arguments)}, which the person has approved"
+            self._notice(f"{said}, returned: {output.text}\nTell the person.")
+            return
+        cut = outputs.cut(output, self._settings.output_limit)
+        self._stage.publish(
+            messages.ToolResult(
+                call_id=job.call_id,
+                name=job.name[:512],
+                ok=ok,
+                took_ms=took_ms,
+                payload=codec.write_output(cut),
+            )
+        )
+
+    def _notice(self, text: str) -> None:
+        cut = outputs.cut(messages.ToolOutput(text), self._settings.output_limit)
+        self._stage.publish(messages.ToolResult(what="notice", payload=codec.write_output(cut)))
+
+    def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
+        tools = list(functions)
+        if self._asks:
+            tools.append(Offered(ledger.ANSWER, "", ledger.ANSWER_TOOL))
+        payload = msgspec.json.encode([each.entry for each in tools])
+        names = [each.name for each in tools]
+        self._stage.publish(messages.ToolOffer(names=names, payload=payload))
+        self._stage.ok = not troubles
+        count = f"{len(functions)} functions" if functions else "no functions"
+        self._stage.state = "; ".join([count, *troubles])
+
+    def _publish_state(self) -> None:
+        state = self._ledger.state()
+        if state != self._state:
+            self._state = state
+            self._stage.publish(state)
+
+
+class _Answer(msgspec.Struct):
+    """The arguments of ANSWER."""
+
+    approved: bool
+    number: str = ""
+
+
+def _how_to_ask(asking: Asking) -> str:
+    return (
+        f"Ask the person whether you may run {asking.summary}. Then call {ledger.ANSWER} with"
+        f' number "{asking.number}" and the answer. The person can also use a button.'
+    )
 
 
 def main() -> int:

@@ -40,41 +40,39 @@ class Uplink:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._settings = session.in_force(stage.config)
-        request = messages.SessionRequest(session=0, input_rate=self._settings.input_rate)
-        self._updates = Updates(session.wanted(self._settings), request)
+        self._updates = Updates(self._settings, stage.log.warning)
         self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
-        turn_detection = self._settings.turn_detection
-        cancels = turn_detection.interrupt_response and turn_detection.type != "none"
+        cancels = session.server_cancels(self._settings)
         self._interruptions = Interruptions(
             stage, self._send, self._ask, self._open_session, server_cancels=cancels
         )
-        functions = Functions(stage, self._updates, self._send, self._open_session)
+        self._functions = functions = Functions(
+            stage, self._updates, self._send, self._open_session, time.monotonic_ns
+        )
         self._replay = Replay()
         self._wishes = Wishes()
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._resumed_session = 0  # the session that was asked again for an answer
         self._greet = False
-        self._history_payload = b""  # the newest history, as it came
         stage.subscribe(messages.MicClean, self._on_mic)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ReplyState, self._on_reply_state)
         stage.subscribe(messages.Transcript, lambda d: self._interruptions.transcript(d.message))
         stage.subscribe(messages.Flush, lambda d: self._interruptions.flush(d.message))
         stage.subscribe(messages.FlushReport, self._on_flush_report)
-        stage.subscribe(messages.Heard, lambda d: self._interruptions.heard(d.message))
+        stage.subscribe(messages.Heard, self._on_heard)
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.SessionRequest, self._on_session_request)
         stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
-        stage.subscribe(messages.ToolResult, lambda _: None)
-        stage.subscribe(messages.ToolState, lambda _: None)
+        stage.subscribe(messages.ToolResult, lambda d: functions.result(d.message, d.stamp))
+        stage.subscribe(messages.ToolState, lambda d: functions.state(d.message))
         stage.state = "waiting for link"
-        asked = (self._settings.voice, turn_detection.type)
-        stage.log.info("voice %s, turn detection %s; waiting for link to open", *asked)
+        stage.log.info("%s; waiting for link to open", session.summary(self._settings))
         advice.warn(stage.config, stage.log.warning)
 
     # the session
@@ -124,15 +122,13 @@ class Uplink:
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
 
     def _on_history(self, delivery: Delivery[messages.History]) -> None:
-        payload = delivery.message.payload
-        if self._replay.turns is not None and payload == self._history_payload:
-            return
         try:
-            self._replay.update(codec.read_turns(payload))
+            if not self._replay.read(delivery.message.payload):
+                return
         except codec.BadMessage as error:
             self._stage.count("bad_histories", warning=f"downlink's history: {error}")
             return
-        self._history_payload = payload
+        self._functions.history(self._replay.turns or [])
         if self._link is not None and self._open:
             self._begin(self._link.session)
             self._restore()
@@ -143,6 +139,7 @@ class Uplink:
             return
         self._ready_session = session
         self._restore()
+        self._functions.begin(session)
         if self._greet and not self._replay.conversation_begun:
             self._send(requests.greet(self._settings.greeting))
         again = self._mic.begin_session(session, time.monotonic_ns())
@@ -227,8 +224,12 @@ class Uplink:
     # interruptions
 
     def _on_reply_state(self, delivery: Delivery[messages.ReplyState]) -> None:
-        self._mic.reply_state(delivery.message)
-        self._interruptions.reply_state(delivery.message)
+        for part in (self._mic, self._interruptions, self._functions):
+            part.reply_state(delivery.message)
+
+    def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
+        self._interruptions.heard(delivery.message)
+        self._functions.heard(delivery.message)
 
     def _on_flush_report(self, delivery: Delivery[messages.FlushReport]) -> None:
         if self._link is None:

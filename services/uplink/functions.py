@@ -1,6 +1,7 @@
 """The functions that the model may call: what the server is told of them, and what they returned.
 
-``Updates`` decides how the server is told. This module reads what comes over the bus.
+``Updates`` decides how the functions are offered, and ``Calls`` what the server still has to get.
+This module joins the two with the time and with what comes over the bus.
 """
 
 from __future__ import annotations
@@ -8,19 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from services.uplink import requests
+from services.uplink.calls import Calls
 from services.uplink.updates import Updates
 from shared import codec, messages
+from shared.config import Config
+
+#: How often the time of a running call is looked at, s.
+LOOK_S = 0.5
 
 
 class Owner(Protocol):
     """The part of a stage that the functions use."""
+
+    config: Config
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        """Call ``handler`` once, in ``seconds``."""
 
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
         """Add to a counter of the health, and log a warning."""
 
 
 class Functions:
-    """Offers the functions to the server.
+    """Offers the functions to the server, and sends what they return.
 
     ``send`` sends a request to the server. ``open_session`` returns the session that gets it, 0 if
     none is open.
@@ -32,11 +44,19 @@ class Functions:
         updates: Updates,
         send: Callable[[bytes], None],
         open_session: Callable[[], int],
+        clock_ns: Callable[[], int],
     ) -> None:
         self._stage = stage
         self._updates = updates
         self._send = send
         self._open_session = open_session
+        self._clock_ns = clock_ns
+        self._calls = Calls()
+        self._ready = 0  # the session that has the conversation so far
+        self._looking = False
+        self._playing = self._answering = False
+
+    # what tools publishes
 
     def offer(self, offer: messages.ToolOffer) -> None:
         """Take the functions that the model may call."""
@@ -48,3 +68,64 @@ class Functions:
         if self._open_session():
             for update in updates:
                 self._send(update)
+
+    def result(self, result: messages.ToolResult, stamp: messages.Stamp) -> None:
+        """Take what a function returned."""
+        try:
+            output = codec.read_output(result.payload)
+        except codec.BadMessage as error:
+            self._stage.count("bad_outputs", warning=f"the output of {result.name}: {error}")
+            return
+        if not self._calls.result(result, output, f"{stamp.epoch} {stamp.seq}"):
+            self._stage.count("outputs_too_late")
+        self._send_what_is_there()
+
+    def state(self, state: messages.ToolState) -> None:
+        """Take the calls that tools has taken and not answered."""
+        self._calls.listed(state, self._clock_ns())
+        self._look_on()
+
+    # the conversation
+
+    def history(self, turns: list[messages.HistoryTurn]) -> None:
+        """Take the conversation so far."""
+        self._calls.history(turns, self._clock_ns())
+        self._look_on()
+
+    def begin(self, session: int) -> None:
+        """Send a session that has the conversation so far what it lacks."""
+        self._ready = session
+        self._send_what_is_there()
+
+    def heard(self, heard: messages.Heard) -> None:
+        """Note whether the assistant is heard."""
+        self._playing = heard.playing
+
+    def reply_state(self, state: messages.ReplyState) -> None:
+        """Note whether the assistant or the person speaks."""
+        self._answering = bool(state.active) or state.speaking
+
+    def _send_what_is_there(self) -> None:
+        session = self._open_session()
+        if session and session == self._ready:
+            for request in self._calls.to_send(session, self._clock_ns()):
+                self._send(request)
+
+    # by time
+
+    def _look_on(self) -> None:
+        if self._calls.busy and not self._looking:
+            self._looking = True
+            self._stage.after(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        self._send_what_is_there()
+        settings = self._stage.config.tools
+        quiet = not (self._playing or self._answering) and bool(self._open_session())
+        if settings.filler and quiet:
+            after_ns = int(settings.filler_after_s * 1e9)
+            if self._calls.filler(after_ns, self._clock_ns()):
+                self._stage.count("fillers")
+                self._send(requests.filler(settings.filler))
+        self._look_on()

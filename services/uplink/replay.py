@@ -7,7 +7,7 @@ an uplink dies, and the next one sends a turn again, the server refuses the copy
 from __future__ import annotations
 
 from services.uplink import requests
-from shared import messages
+from shared import codec, messages
 
 
 class Replay:
@@ -17,6 +17,7 @@ class Replay:
         self.turns: list[messages.HistoryTurn] | None = (
             None  # the newest history; None: none has come
         )
+        self._payload = b""  # the newest history, as it came
         self._session = 0
         # The id under which this process put each turn into the session; "": it took the turn out.
         self._sent: dict[str, str] = {}
@@ -31,6 +32,14 @@ class Replay:
         if session != self._session:
             self._session = session
             self._sent.clear()
+
+    def read(self, payload: bytes) -> bool:
+        """Take a history as it came. Return whether it is a new one. Raises BadMessage."""
+        if self.turns is not None and payload == self._payload:
+            return False
+        self.update(codec.read_turns(payload))
+        self._payload = payload
+        return True
 
     def update(self, turns: list[messages.HistoryTurn]) -> None:
         """Replace the history."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import hashlib
 from collections.abc import Container, Mapping
 from typing import Any, Literal
 
@@ -10,7 +11,15 @@ import msgspec
 
 from shared import messages
 from shared.realtime import session
-from shared.realtime.event_ids import ALL, CLEARS, RESTORES, UPDATES
+from shared.realtime.event_ids import (
+    ALL,
+    CLEARS,
+    NOTICES,
+    OUT_OF_BAND,
+    OUTPUTS,
+    RESTORES,
+    UPDATES,
+)
 
 #: The instructions to the model when it is asked again for an answer.
 RESUME: dict[Literal["answer", "continue"], str] = {
@@ -120,3 +129,54 @@ def create(turn: messages.HistoryTurn, previous: str = "") -> bytes:
 def delete(item_id: str) -> bytes:
     """Return ``conversation.item.delete``: the server removes the item from the conversation."""
     return _text("conversation.item.delete", item_id=item_id)
+
+
+def output_id(call_id: str) -> str:
+    """Return the id of the item that answers a call: the same one in every process."""
+    return OUTPUTS + hashlib.blake2b(call_id.encode(), digest_size=10).hexdigest()
+
+
+def notice_id(key: str) -> str:
+    """Return the id of the item that reports what a function says without being called."""
+    return NOTICES + hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
+
+
+def _item(item: Mapping[str, Any]) -> bytes:
+    return _text("conversation.item.create", item=item)
+
+
+def output(item_id: str, call_id: str, text: str) -> bytes:
+    """Return ``conversation.item.create`` for the output of a function call."""
+    item = {"id": item_id, "type": "function_call_output", "call_id": call_id, "output": text}
+    return _item(item)
+
+
+def picture(url: str, name: str) -> bytes:
+    """Return ``conversation.item.create`` for a picture that a function returned, as a data URL."""
+    said = {"type": "input_text", "text": f"[the picture that the function {name} returned]"}
+    shown = {"type": "input_image", "image_url": url}
+    return _item({"type": "message", "role": "user", "content": [said, shown]})
+
+
+def notice(item_id: str, text: str) -> bytes:
+    """Return ``conversation.item.create`` for what a function says without being called."""
+    content = [{"type": "input_text", "text": text}]
+    return _item({"id": item_id, "type": "message", "role": "system", "content": content})
+
+
+def approval(item_id: str, request_id: str, *, approve: bool) -> bytes:
+    """Return ``conversation.item.create`` for the person's answer to an MCP approval request."""
+    answer = {"approval_request_id": request_id, "approve": approve}
+    return _item({"id": item_id, "type": "mcp_approval_response", **answer})
+
+
+def filler(instructions: str) -> bytes:
+    """Return the ``response.create`` for a line outside the conversation."""
+    response = {
+        "conversation": "none",
+        "input": [],
+        "instructions": instructions,
+        "tool_choice": "none",
+        "metadata": {OUT_OF_BAND: "filler"},
+    }
+    return _text("response.create", response=response)

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from services.uplink import requests
+from services.uplink import mcp_servers, requests
 from shared import messages
 from shared.realtime import session
+from shared.settings import Session
 
 
 class Updates:
     """Says which updates to send.
 
-    ``wanted``: the session object that the settings ask for. ``request``: downlink's requests that
-    concern the session, as they were last made.
+    ``say`` gets a line about each MCP server that is left out.
     """
 
-    def __init__(self, wanted: Mapping[str, Any], request: messages.SessionRequest) -> None:
-        self._wanted = dict(wanted)
-        self.request = request
+    def __init__(self, settings: Session, say: Callable[[str, str], None]) -> None:
+        self._wanted = session.wanted(settings)
+        self._mcp = mcp_servers.entries(settings.mcp, say)
+        if self._mcp:
+            self._wanted["tools"] = self._mcp
+        #: Downlink's requests that concern the session, as they were last made.
+        self.request = messages.SessionRequest(session=0, input_rate=settings.input_rate)
         self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
 
     def offer(self, tools: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """Take the functions that the model may call. Return the updates for the open session."""
+        tools = [*self._mcp, *tools]
         if tools == self._wanted.get("tools", []):
             return []
-        self._wanted["tools"] = list(tools)
+        self._wanted["tools"] = tools
         if "tools" in self.request.refused:
             return []
         # Only this field: a server refuses another one, such as the voice, once it has spoken.
-        return requests.session_updates(session.alone("tools", list(tools)))
+        return requests.session_updates(session.alone("tools", tools))
 
     def all(self) -> list[bytes]:
         """Return the updates that ask for everything, without what the server refuses."""

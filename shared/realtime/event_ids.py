@@ -18,3 +18,8 @@ CLEARS = "clear_buffer"
 #: The key in the ``metadata`` of a response.create that asks for a response outside the
 #: conversation. The server returns the metadata with the response.
 OUT_OF_BAND = "bargein_out_of_band"
+
+#: Prefix of the ids of the items with which uplink answers a function call, and of those with which
+#: it reports what a function says without being called. Downlink asks for an answer to both.
+OUTPUTS = "output_"
+NOTICES = "notice_"

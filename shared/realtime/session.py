@@ -58,6 +58,17 @@ def wanted(session: Session) -> dict[str, Any]:
     }
 
 
+def server_cancels(session: Session) -> bool:
+    """Return whether the server cancels its reply by itself when it hears somebody speak."""
+    turns = session.turn_detection
+    return turns.interrupt_response and turns.type != "none"
+
+
+def summary(session: Session) -> str:
+    """Return the settings that a person notices first, for the log."""
+    return f"voice {session.voice}, turn detection {session.turn_detection.type}"
+
+
 def _turn_detection(session: Session) -> dict[str, Any] | None:
     turns = session.turn_detection
     if turns.type == "none":

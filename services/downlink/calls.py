@@ -1,0 +1,164 @@
+"""The model's function calls: which are run, and when their answer may be asked for. Pure.
+
+A call is run once its item is complete, also if its response was interrupted. When the server has
+the outputs of all calls of a response, the model has to be asked for an answer: ``ready`` says so.
+A response that begins later for another reason answers them as well.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from services.downlink import objects
+from shared import messages
+from shared.realtime.event_ids import NOTICES, OUTPUTS
+
+MS = 1_000_000
+#: Some servers do not announce the outputs that a client creates. So a call that tools no longer
+#: lists counts as answered after 1 s: tools has published its output, and uplink has sent it.
+UNANNOUNCED_NS = 1000 * MS
+#: How many calls are remembered as run, and how many wait for their output at most.
+REMEMBERED, MAX_OPEN = 512, 64
+
+
+class Calls:
+    """The calls of the conversation. All times are ns of CLOCK_MONOTONIC.
+
+    ``cancels``: whether an interruption cancels the calls that run.
+    """
+
+    def __init__(self, *, cancels: bool = False) -> None:
+        self._cancels = cancels
+        self._run: OrderedDict[str, None] = OrderedDict()  # the ids of the calls that were run
+        # Calls whose arguments are complete, and whose items are not yet, by response.
+        self._announced: OrderedDict[str, list[objects.Item]] = OrderedDict()
+        self._open: OrderedDict[str, str] = OrderedDict()  # the response of each call that runs
+        self._listed: set[str] = set()  # open calls that tools has listed
+        self._unlisted_ns: dict[str, int] = {}  # when tools first left out such a call
+        self._answered: set[str] = set()  # responses that had an output since the last response
+        self._asked: set[str] = set()  # those of them for which an answer was asked for
+
+    # what the server reports
+
+    def announced(self, response_id: str, item: objects.Item) -> None:
+        """Note a call whose arguments are complete. Its item may still be cut off."""
+        if item.call_id and item.name:
+            self._announced.setdefault(response_id, []).append(item)
+            while len(self._announced) > MAX_OPEN:
+                self._announced.popitem(last=False)
+
+    def complete(
+        self, response_id: str, item: objects.Item, session: int
+    ) -> messages.ToolCall | None:
+        """Note an item that is complete, or was cut off.
+
+        Return the call to run or to have approved; None if there is nothing to do, or if it was
+        returned before.
+        """
+        asks = item.type == "mcp_approval_request"
+        call_id = item.id if asks else item.call_id or ""
+        whole = item.status in ("completed", None) and bool(call_id and item.name)
+        if item.type not in ("function_call", "mcp_approval_request") or not whole:
+            return None
+        if call_id in self._run:
+            return None
+        _remember(self._run, call_id)
+        if not asks:
+            self._open[call_id] = response_id
+            while len(self._open) > MAX_OPEN:
+                self._close(next(iter(self._open)))
+        return messages.ToolCall(
+            session=session,
+            response_id=response_id,
+            call_id=call_id,
+            name=(item.name or "")[:512],
+            action="approve" if asks else "run",
+            server=(item.server_label or "")[:512],
+            payload=(item.arguments or "{}").encode()[: messages.MAX_ARGUMENTS],
+        )
+
+    def response_done(self, response_id: str) -> list[objects.Item]:
+        """Note that a response ended. Return its calls that had all their arguments."""
+        return self._announced.pop(response_id, [])
+
+    def item_added(self, item: objects.Item) -> None:
+        """Note an item that is new in the conversation: an output, or what a function reports.
+
+        An output without the prefix is one that a new session gets with the history.
+        """
+        if item.id.startswith(OUTPUTS) and item.call_id:
+            self._output(item.call_id)
+        elif item.type == "mcp_approval_response" or item.id.startswith(NOTICES):
+            self._answered.add(item.id)
+
+    def response_created(self) -> None:
+        """Note that a response of the conversation began: it answers what the server had by then.
+
+        Outputs of a response whose other calls still run are answered again with those.
+        """
+        self._answered -= set(self._ready())
+        self._asked.clear()
+
+    def to_cancel(self, cause: str) -> list[messages.Message]:
+        """Return the messages that cancel the calls without an output, after a flush."""
+        if cause == "abandoned" or not self._cancels:
+            return []
+        return [
+            messages.ToolCall(
+                session=0, response_id=response_id, call_id=call_id, name="", action="cancel"
+            )
+            for call_id, response_id in self._open.items()
+        ]
+
+    # what tools reports
+
+    def listed(self, state: messages.ToolState, now_ns: int) -> None:
+        """Take the calls that tools has taken and not answered."""
+        names = {call.call_id for call in state.calls}
+        self._listed |= names & self._open.keys()
+        for call_id in self._listed - names:
+            self._unlisted_ns.setdefault(call_id, now_ns)
+
+    # what follows
+
+    def settle(self, now_ns: int) -> None:
+        """Take calls for answered whose outputs the server has not announced."""
+        for call_id, since_ns in list(self._unlisted_ns.items()):
+            if now_ns - since_ns >= UNANNOUNCED_NS:
+                self._output(call_id)
+
+    def deadlines_ns(self) -> Iterable[int]:
+        """Return the times at which `settle` can have something to do."""
+        return [at_ns + UNANNOUNCED_NS for at_ns in self._unlisted_ns.values()]
+
+    @property
+    def ready(self) -> bool:
+        """Whether outputs wait for an answer that was not asked for."""
+        return bool(set(self._ready()) - self._asked)
+
+    def asked(self) -> None:
+        """Note that an answer was asked for."""
+        self._asked |= set(self._ready())
+
+    # helpers
+
+    def _ready(self) -> Iterable[str]:
+        running = set(self._open.values())
+        return [name for name in self._answered if name not in running]
+
+    def _output(self, call_id: str) -> None:
+        # An output for a call that is not known: an earlier downlink read the call.
+        self._answered.add(self._open.get(call_id, call_id))
+        self._close(call_id)
+
+    def _close(self, call_id: str) -> None:
+        self._open.pop(call_id, None)
+        self._unlisted_ns.pop(call_id, None)
+        self._listed.discard(call_id)
+
+
+def _remember(known: OrderedDict[str, None], name: str) -> None:
+    known[name] = None
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)

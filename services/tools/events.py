@@ -1,0 +1,45 @@
+"""What the engine reports to the stage. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.tools.ledger import Job
+from services.tools.offer import Offered
+from shared.messages import ToolOutput
+
+
+@dataclass(frozen=True)
+class Done:
+    """A call has ended."""
+
+    job: Job
+    output: ToolOutput
+    ok: bool
+    took_ms: int
+
+
+@dataclass(frozen=True)
+class Say:
+    """A function says something without being called."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line for the log."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What is offered from now on, and why some sources offer nothing."""
+
+    functions: Sequence[Offered]
+    troubles: Sequence[str]
+
+
+Event = Done | Say | Line | Offer

@@ -1,0 +1,141 @@
+"""A module's functions: which are offered, with which schema, and how they are called. Pure.
+
+A function's parameters become the fields of a struct, from which msgspec makes the schema, and
+into which it reads the arguments.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import msgspec
+
+from services.tools.api import Image
+from shared.messages import ToolOutput
+
+#: The longest description of a function, characters.
+MAX_DESCRIPTION = 4000
+
+
+class BadFunction(ValueError):
+    """Raised when a function cannot be offered, with the reason."""
+
+
+class BadArguments(ValueError):
+    """Raised when the model's arguments do not fit the function, with the reason."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function that is offered."""
+
+    name: str
+    call: Callable[..., Any]
+    description: str
+    parameters: Mapping[str, Any]  # a JSON Schema
+    arguments: type[msgspec.Struct]
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.call)
+
+    def read(self, text: str) -> dict[str, Any]:
+        """Return the arguments in a JSON text. Raises BadArguments."""
+        try:
+            # A model writes "5" for 5 now and then.
+            decoded = msgspec.json.decode(text or "{}")
+            read = msgspec.convert(decoded, self.arguments, strict=False)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise BadArguments(f"bad arguments: {error}") from None
+        return {name: getattr(read, name) for name in self.arguments.__struct_fields__}
+
+
+def describe(call: Callable[..., Any], name: str) -> Function:
+    """Return a function with its schema. Raises BadFunction."""
+    try:
+        hints = get_type_hints(call, include_extras=True)
+        signature = inspect.signature(call)
+    except Exception as error:  # noqa: BLE001 - a person's annotation can raise anything
+        raise BadFunction(f"its types cannot be read: {error}") from None
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise BadFunction(f"the parameter {parameter.name} has no name for the model")
+        kind = hints.get(parameter.name, Any)
+        if parameter.default is parameter.empty:
+            fields.append((parameter.name, kind))
+        else:
+            default = partial(copy.copy, parameter.default)
+            fields.append((parameter.name, kind, msgspec.field(default_factory=default)))
+    try:
+        # With keyword-only fields, a field without a default may follow one with a default.
+        arguments = msgspec.defstruct("Arguments", fields, kw_only=True)
+        schema = _schema(arguments, signature)
+    except (TypeError, ValueError, NameError) as error:
+        raise BadFunction(f"no schema: {error}") from None
+    description = (inspect.getdoc(call) or "").strip()[:MAX_DESCRIPTION]
+    return Function(name, call, description, schema, arguments)
+
+
+def offered(module: ModuleType) -> tuple[list[Function], list[str]]:
+    """Return the functions that a module offers, and a line about each that cannot be offered.
+
+    They are those in ``__all__``, or else those that are defined in the module and whose names do
+    not begin with an underscore.
+    """
+    names = getattr(module, "__all__", None)
+    found: list[Function] = []
+    faults: list[str] = []
+    for name in names if names is not None else list(vars(module)):
+        call = getattr(module, name, None)
+        own = names is not None or getattr(call, "__module__", "") == module.__name__
+        if name.startswith("_") or not inspect.isfunction(call) or not own:
+            continue
+        try:
+            found.append(describe(call, name))
+        except BadFunction as error:
+            faults.append(f"{name} is not offered: {error}")
+    return found, faults
+
+
+def output(value: object) -> ToolOutput:
+    """Return what a function returned as an output: pictures apart, everything else as text."""
+    parts = list(value) if isinstance(value, (list, tuple)) else [value]
+    images = [part.url for part in parts if isinstance(part, Image)]
+    if not images:
+        return ToolOutput(_text(value))
+    texts = [_text(part) for part in parts if not isinstance(part, Image)]
+    return ToolOutput("\n".join(texts) or "The picture follows.", images)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "Done."
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+def _schema(arguments: type[msgspec.Struct], signature: inspect.Signature) -> dict[str, Any]:
+    (top,), parts = msgspec.json.schema_components((arguments,), ref_template="#/$defs/{name}")
+    schema = dict(parts.pop("Arguments", top))
+    schema.pop("title", None)
+    # msgspec does not show a default that comes from a factory.
+    for name, parameter in signature.parameters.items():
+        default = parameter.default
+        shown = default is not parameter.empty and isinstance(default, (str, int, float, bool))
+        if shown and isinstance(schema["properties"].get(name), dict):
+            schema["properties"][name] = {**schema["properties"][name], "default": default}
+    if parts:
+        schema["$defs"] = parts
+    return schema

@@ -1,0 +1,177 @@
+"""The calls: each is run once, some at a time, and some only after a person has approved it. Pure.
+
+A call that needs an approval is answered at once: the model is told to ask the person. The call is
+run when the person approves it, by voice (the model then calls ANSWER) or with a button.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from services.tools.offer import Tool
+from shared import messages
+
+#: The function by which the model passes on what the person said.
+ANSWER = "answer_approval"
+#: How many calls are remembered as taken, wait to be run, and wait for an approval at most.
+REMEMBERED, MAX_QUEUED, MAX_ASKING = 4096, 32, 16
+#: The longest arguments that a person is shown, characters.
+SHOWN = 300
+
+ANSWER_TOOL = Tool(
+    ANSWER,
+    "Pass on whether the person approves an action that waits for approval. Call this only after"
+    " you have asked the person and the person has answered. Never decide yourself.",
+    {
+        "type": "object",
+        "properties": {
+            "number": {"type": "string", "description": "The number of the waiting action."},
+            "approved": {"type": "boolean", "description": "Whether the person said yes."},
+        },
+        "required": ["number", "approved"],
+    },
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call that is to be run."""
+
+    call_id: str  # the call that gets the output; "": the output becomes a notice
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A call that waits for an approval."""
+
+    number: str
+    call_id: str
+    name: str
+    arguments: str
+    server: str  # the label of the MCP server that the server itself will call; "": it is ours
+
+    @property
+    def summary(self) -> str:
+        """The call, for a person."""
+        where = f" at {self.server}" if self.server else ""
+        return summary(self.name, self.arguments) + where
+
+
+class BadAnswer(ValueError):
+    """Raised when an answer to an approval cannot be followed, with the reason."""
+
+
+class Ledger:
+    """The calls that were taken and have no output yet. ``ask``: patterns of names."""
+
+    def __init__(self, parallel: int, ask: Sequence[str]) -> None:
+        self._parallel = parallel
+        self._ask = ask
+        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._queued: deque[Job] = deque()
+        self._running: dict[str, Job] = {}
+        self._asking: OrderedDict[str, Asking] = OrderedDict()  # by number
+        self._last_number = 0
+
+    def take(self, call_id: str) -> bool:
+        """Take a call. Return False if it was taken before."""
+        if call_id in self._taken:
+            return False
+        self._taken[call_id] = None
+        while len(self._taken) > REMEMBERED:
+            self._taken.popitem(last=False)
+        return True
+
+    def needs_approval(self, name: str) -> bool:
+        """Return whether a function is run only after a person has approved the call."""
+        return any(fnmatchcase(name, pattern) for pattern in self._ask)
+
+    def ask(self, call_id: str, name: str, arguments: str, server: str = "") -> Asking:
+        """Let a call wait for an approval."""
+        self._last_number += 1
+        asking = Asking(str(self._last_number), call_id, name, arguments, server)
+        self._asking[asking.number] = asking
+        while len(self._asking) > MAX_ASKING:
+            self._asking.popitem(last=False)
+        return asking
+
+    def answered(self, number: str) -> Asking:
+        """Return the call with a number, which waits no longer. "": the only one that waits.
+
+        Raises BadAnswer.
+        """
+        if not self._asking:
+            raise BadAnswer("nothing waits for an approval")
+        if not number and len(self._asking) == 1:
+            number = next(iter(self._asking))
+        if number not in self._asking:
+            waiting = "; ".join(f"{a.number}: {a.summary}" for a in self._asking.values())
+            raise BadAnswer(f"give one of these numbers: {waiting}")
+        return self._asking.pop(number)
+
+    def queue(self, job: Job) -> bool:
+        """Let a call wait until it can be run. Return False if too many wait."""
+        if len(self._queued) >= MAX_QUEUED:
+            return False
+        self._queued.append(job)
+        return True
+
+    def start(self) -> list[Job]:
+        """Return the calls that are to be run now."""
+        started: list[Job] = []
+        while self._queued and len(self._running) < self._parallel:
+            job = self._queued.popleft()
+            self._running[_key(job)] = job
+            started.append(job)
+        return started
+
+    def cancel(self, call_id: str) -> Job | None:
+        """Take a call back that has not started. Return it, or None if it has."""
+        for job in self._queued:
+            if job.call_id == call_id:
+                self._queued.remove(job)
+                return job
+        return None
+
+    def finish(self, job: Job) -> None:
+        """Note that a call has its output."""
+        self._running.pop(_key(job), None)
+
+    def state(self) -> messages.ToolState:
+        """Return the state to publish."""
+        running = [_run(j.call_id, j.name, "running", j.arguments) for j in self._running.values()]
+        queued = [_run(j.call_id, j.name, "queued", j.arguments) for j in self._queued]
+        asking = [
+            messages.ToolRun(a.call_id, a.name[:512], "asking", a.number, a.summary[:1024])
+            for a in self._asking.values()
+        ]
+        return messages.ToolState(calls=[*running, *queued, *asking][:64])
+
+
+def summary(name: str, arguments: str) -> str:
+    """Return a call for a person: the name and the arguments."""
+    try:
+        given: Any = msgspec.json.decode(arguments or "{}")
+    except msgspec.MsgspecError:
+        given = arguments
+    if isinstance(given, dict):
+        said = ", ".join(f"{k}={msgspec.json.encode(v).decode()}" for k, v in given.items())
+    else:
+        said = str(given)
+    return f"{name}({said[:SHOWN]}{'…' if len(said) > SHOWN else ''})"
+
+
+def _key(job: Job) -> str:
+    return job.call_id or f"{job.name}({job.arguments})"
+
+
+def _run(call_id: str, name: str, state: Any, arguments: str) -> messages.ToolRun:
+    return messages.ToolRun(call_id, name[:512], state, "", summary(name, arguments)[:1024])

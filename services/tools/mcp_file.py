@@ -1,0 +1,68 @@
+"""The file that names the MCP servers, in the format of other programs (``mcpServers``). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+#: ``${NAME}`` and ``${NAME:-default}``: a variable of the environment.
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+class BadFile(ValueError):
+    """Raised when the file cannot be used, with the reason."""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """One MCP server: a command to start, or an address."""
+
+    command: str = ""
+    args: list[str] = []
+    env: dict[str, str] = {}
+    cwd: str = ""
+    url: str = ""
+    headers: dict[str, str] = {}
+    disabled: bool = False
+
+
+class _File(msgspec.Struct):
+    mcpServers: dict[str, Server] = {}  # noqa: N815 - the name in the file
+
+
+def read(text: bytes, environment: Mapping[str, str]) -> dict[str, Server]:
+    """Return the servers by their names, with the variables of the environment put in.
+
+    Raises BadFile.
+    """
+    try:
+        found: Any = msgspec.json.decode(text)
+        file = msgspec.convert(_put_in(found, environment), _File)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFile(str(error)) from None
+    for name, server in file.mcpServers.items():
+        if bool(server.command) == bool(server.url):
+            raise BadFile(f"{name}: expected either command or url")
+        if server.url and not server.url.startswith(("http://", "https://")):
+            raise BadFile(f"{name}: url: expected http:// or https://")
+    return {name: server for name, server in file.mcpServers.items() if not server.disabled}
+
+
+def _put_in(value: Any, environment: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _put_in(each, environment) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_put_in(each, environment) for each in value]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: _value(found, environment), value)
+    return value
+
+
+def _value(found: re.Match[str], environment: Mapping[str, str]) -> str:
+    name, default = found[1], found[2]
+    value = environment.get(name) or default
+    if value is None:
+        raise BadFile(f"${{{name}}}: the environment has no such variable")
+    return value

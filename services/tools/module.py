@@ -1,0 +1,248 @@
+"""A module of functions: the process that runs it, as the stage sees the process.
+
+A function can spin, block, crash or fill the memory. So each module has a process of its own. The
+process is replaced when it ends, or when a function in it does not return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from services.tools.offer import Tool
+from services.tools.source import MOST_S, CallFailed, Log, log_lines
+from shared.config import ROOT
+from shared.messages import MAX_OUTPUT, ToolOutput
+
+#: How long a coroutine may take to end after it was cancelled, s. A function that takes longer
+#: keeps the process busy.
+CANCEL_S = 1.0
+#: The delay before a process that has ended is started again, s. It doubles each time, until a
+#: process has lived for STEADY_S.
+AGAIN_S, STEADY_S = 0.1, 30.0
+
+
+class Worker:
+    """One process of a module."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.calls: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.retired = False  # a function in it does not return: no new call is given to it
+
+    def ask(self, **fields: Any) -> None:
+        """Send the process an object."""
+        stdin = self.process.stdin
+        if stdin is not None and not stdin.is_closing():
+            stdin.write(msgspec.json.encode(fields) + b"\n")
+
+    def kill(self) -> None:
+        """End the process, and those that its functions have started."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Module:
+    """A person's module.
+
+    ``path``: directories in which to look for it first. ``changed`` is called when the functions
+    are known, and ``say`` with what a function says without being called.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Sequence[str],
+        *,
+        memory_mb: int,
+        parallel: int,
+        changed: Callable[[], None],
+        say: Callable[[str], None],
+        log: Log,
+    ) -> None:
+        self.label = name
+        self.tools: Sequence[Tool] = ()
+        self.settled = False
+        self.trouble = ""
+        self._arguments = [
+            *(f"--path={each}" for each in path),
+            f"--memory-mb={memory_mb}",
+            f"--parallel={parallel}",
+        ]
+        self._changed = changed
+        self._say = say
+        self._log = log
+        self._worker: Worker | None = None
+        self._workers: set[Worker] = set()
+        self._wanted = asyncio.Event()  # a new process, in place of a retired one
+        self._ready = asyncio.Event()  # there is a process that takes calls
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Keep a process ready, until the task is cancelled."""
+        loop = asyncio.get_running_loop()
+        delay = AGAIN_S
+        try:
+            while True:
+                self._wanted.clear()
+                began = loop.time()
+                loaded = await self._live()
+                self.settled = True
+                self._changed()
+                if not loaded:
+                    # A module that cannot be imported is the same until a person changes it.
+                    await loop.create_future()
+                if self._wanted.is_set():
+                    continue
+                if loop.time() - began > STEADY_S:
+                    delay = AGAIN_S
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, MOST_S)
+        finally:
+            for worker in list(self._workers):
+                worker.kill()
+
+    async def call(self, tool: Tool, arguments: str, call_id: str) -> ToolOutput:
+        """Run a function. Raises CallFailed."""
+        # A process that is being started again is waited for. The engine limits the time.
+        await self._ready.wait()
+        worker = self._worker
+        if worker is None:
+            raise CallFailed(f"the process of {self.label} has ended")
+        answer = asyncio.get_running_loop().create_future()
+        worker.calls[call_id] = answer
+        worker.ask(id=call_id, name=tool.name, arguments=arguments)
+        try:
+            told = await answer
+        except asyncio.CancelledError:
+            worker.ask(cancel=call_id)
+            self._background(self._retire(worker, call_id))
+            raise
+        worker.calls.pop(call_id, None)
+        if not told.get("ok"):
+            raise CallFailed(str(told.get("text")))
+        return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _retire(self, worker: Worker, call_id: str) -> None:
+        """Replace the process if a function in it does not return."""
+        await asyncio.sleep(CANCEL_S)
+        if call_id not in worker.calls:
+            return
+        del worker.calls[call_id]
+        if not worker.retired:
+            worker.retired = True
+            self._log(f"{self.label}: a function does not return: its process is replaced")
+            if self._worker is worker:
+                self._gone()
+                self._wanted.set()
+        if not worker.calls:
+            worker.kill()
+
+    async def _live(self) -> bool:
+        """Run one process until it ends or is retired. Return whether it had loaded the module."""
+        read_end, write_end = os.pipe()
+        out_read, out_write = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-u",
+                "-m",
+                "services.tools.worker",
+                self.label,
+                f"--out={write_end}",
+                *self._arguments,
+                cwd=ROOT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=out_write,
+                stderr=out_write,
+                pass_fds=(write_end,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
+            os.close(out_write)
+        worker = Worker(process)
+        self._workers.add(worker)
+        self._background(log_lines(out_read, self.label, self._log))
+        reading = asyncio.get_running_loop().create_task(self._read(worker, read_end))
+        wanted = asyncio.get_running_loop().create_task(self._wanted.wait())
+        await asyncio.wait((reading, wanted), return_when=asyncio.FIRST_COMPLETED)
+        wanted.cancel()
+        if not reading.done():
+            self._tasks.add(reading)
+            reading.add_done_callback(self._tasks.discard)
+            return True
+        return reading.result()
+
+    async def _read(self, worker: Worker, descriptor: int) -> bool:
+        """Read what a process tells, until it ends. Return whether it had loaded the module."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=2 * MAX_OUTPUT)
+        pipe = os.fdopen(descriptor, "rb", 0)
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        loaded = False
+        try:
+            while line := await reader.readline():
+                told = msgspec.json.decode(line)
+                if (tools := told.get("tools")) is not None:
+                    loaded = True
+                    self._loaded(worker, tools, told["faults"])
+                elif (why := told.get("failed")) is not None:
+                    self.trouble = f"{self.label} cannot be imported: {why}"
+                    self._log(self.trouble)
+                elif (text := told.get("say")) is not None:
+                    self._say(text)
+                elif (answer := worker.calls.get(told.get("id", ""))) is not None:
+                    if answer.done():
+                        del worker.calls[told["id"]]  # it was cancelled, and has ended
+                    else:
+                        answer.set_result(told)
+                if worker.retired and not worker.calls:
+                    break
+        except (ValueError, msgspec.MsgspecError):
+            self._log(f"{self.label}: a function returned more than {MAX_OUTPUT} bytes")
+        finally:
+            transport.close()
+            worker.kill()
+            code = await worker.process.wait()
+            self._ended(worker, code, loaded=loaded)
+        return loaded
+
+    def _loaded(self, worker: Worker, tools: list[dict[str, Any]], faults: list[str]) -> None:
+        self._worker, self.trouble, self.settled = worker, "", True
+        self._ready.set()
+        self.tools = [Tool(t["name"], t["description"], t["parameters"]) for t in tools]
+        for fault in faults:
+            self._log(f"{self.label}: {fault}")
+        self._changed()
+
+    def _gone(self) -> None:
+        self._worker = None
+        self._ready.clear()
+
+    def _ended(self, worker: Worker, code: int, *, loaded: bool) -> None:
+        self._workers.discard(worker)
+        how = f"signal {-code}" if code < 0 else f"code {code}"
+        if loaded and not worker.retired:
+            self._log(f"{self.label}: its process ended with {how}: it is started again")
+        if self._worker is worker:
+            self._gone()
+        for answer in worker.calls.values():
+            if not answer.done():
+                why = f"the function's process ended with {how}"
+                answer.set_result({"ok": False, "text": why})
+        worker.calls.clear()

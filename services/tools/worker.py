@@ -1,0 +1,159 @@
+"""``python -m services.tools.worker``: the process of one module of functions.
+
+The stage starts one for each module. It reads calls from standard input, and writes what it offers
+and what the functions return to a descriptor of its own, a JSON object per line. Whatever a
+function prints goes to the stage's log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextvars
+import ctypes
+import importlib
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.tools import api, functions
+from services.tools.functions import Function
+
+#: A function must not slow the conversation down: it gets the processor when no stage wants it.
+NICE = 19
+#: From linux/prctl.h: the kernel kills this process when the stage has ended.
+PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Runs the functions of one module."""
+
+    def __init__(self, out: int, parallel: int) -> None:
+        self._out = out
+        self._writing = threading.Lock()
+        self._functions: dict[str, Function] = {}
+        self._threads = ThreadPoolExecutor(parallel, "function")
+        self._running: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Future[Any]] = {}  # the coroutines that run
+
+    def load(self, name: str) -> bool:
+        """Import the module and tell what it offers. Return whether that worked."""
+        try:
+            module = importlib.import_module(name)
+            found, faults = functions.offered(module)
+        except BaseException as error:  # noqa: BLE001 - a module can raise SystemExit as well
+            self.send(failed=f"{type(error).__name__}: {error}")
+            return False
+        self._functions = {function.name: function for function in found}
+        tools = [
+            {"name": f.name, "description": f.description, "parameters": f.parameters}
+            for f in found
+        ]
+        self.send(tools=tools, faults=faults)
+        return True
+
+    def send(self, **fields: Any) -> None:
+        """Write one object for the stage."""
+        line = msgspec.json.encode(fields) + b"\n"
+        with self._writing:
+            while line:
+                line = line[os.write(self._out, line) :]
+
+    async def serve(self) -> None:
+        """Run calls until standard input ends."""
+        loop = asyncio.get_running_loop()
+        lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def read() -> None:
+            for line in sys.stdin.buffer:
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            # Whatever the functions do: the stage has ended, or wants this process to end.
+            os._exit(0)
+
+        threading.Thread(target=read, daemon=True).start()
+        while True:
+            asked = msgspec.json.decode(await lines.get())
+            if (cancelled := asked.get("cancel")) is not None:
+                if (task := self._tasks.get(cancelled)) is not None:
+                    task.cancel()
+                continue
+            task = loop.create_task(self._run(asked["id"], asked["name"], asked["arguments"]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _run(self, number: str, name: str, text: str) -> None:
+        try:
+            function = self._functions[name]
+            arguments = function.read(text)
+            if function.is_async:
+                # Only a coroutine can be cancelled. The stage ends the process of a function that
+                # does not return.
+                self._tasks[number] = asyncio.ensure_future(function.call(**arguments))
+                value = await self._tasks[number]
+            else:
+                context = contextvars.copy_context()
+                value = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, lambda: context.run(function.call, **arguments)
+                )
+            output = functions.output(value)
+            self.send(id=number, ok=True, text=output.text, images=output.images)
+        except functions.BadArguments as error:
+            self.send(id=number, ok=False, text=str(error))
+        except asyncio.CancelledError:
+            self.send(id=number, ok=False, text="cancelled")
+        except BaseException as error:  # noqa: BLE001 - whatever a person's function raises
+            said = f"{type(error).__name__}: {error}"
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            print(f"{name}: {said} ({last.filename}, line {last.lineno})", file=sys.stderr)
+            self.send(id=number, ok=False, text=said)
+        finally:
+            self._tasks.pop(number, None)
+
+
+def _limit(memory_mb: int) -> None:
+    """Make this process one that the kernel puts last."""
+    os.nice(NICE)
+    with suppress(OSError, ValueError):  # macOS has no limit of the address space
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def main() -> int:
+    """Run the functions of a module; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m services.tools.worker")
+    parser.add_argument("module")
+    parser.add_argument("--out", type=int, required=True)
+    parser.add_argument("--path", action="append", default=[])
+    parser.add_argument("--memory-mb", type=int, required=True)
+    parser.add_argument("--parallel", type=int, required=True)
+    arguments = parser.parse_args()
+    # Ctrl-C in a terminal is for the stage, which ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _limit(arguments.memory_mb)
+    sys.path[:0] = arguments.path
+    os.set_inheritable(arguments.out, False)
+    worker = Worker(arguments.out, arguments.parallel)
+    api.connect(lambda text: worker.send(say=text))
+    if not worker.load(arguments.module):
+        return 1
+    asyncio.run(worker.serve())
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)

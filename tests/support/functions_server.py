@@ -1,0 +1,54 @@
+"""An MCP server with two functions, over stdio or over HTTP: ``… stdio NAME`` or ``… http NAME``.
+
+Over HTTP it prints its address.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import sys
+
+import uvicorn
+from mcp.server.mcpserver import Image, MCPServer
+
+#: A picture of one pixel.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
+)
+
+
+def server(name: str) -> MCPServer:
+    """Return a server whose functions have this name in theirs."""
+    made = MCPServer(name)
+
+    @made.tool(name=f"{name}_lookup")
+    def lookup(word: str = "tea") -> str:
+        """Look a word up."""
+        return f"{name} says that {word} is in the cupboard."
+
+    @made.tool(name=f"{name}_picture")
+    def picture() -> Image:
+        """Take a picture."""
+        return Image(data=PIXEL, format="png")
+
+    return made
+
+
+def main() -> None:
+    """Run the server."""
+    how, name = sys.argv[1:]
+    made = server(name)
+    if how == "stdio":
+        print("a server prints something", file=sys.stderr, flush=True)
+        made.run("stdio")
+        return
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    print(f"listens at http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)
+    config = uvicorn.Config(made.streamable_http_app(), log_level="warning")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
