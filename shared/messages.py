@@ -285,6 +285,9 @@ class Transcript(Message, frozen=True, kw_only=True):
     """Assistant only: the words after the playhead, once the playhead has stopped."""
     marks: Annotated[list[Mark], Meta(max_length=4096)] = []
     """Where the words are in the audio."""
+    written: bool = False
+    """Assistant only: whether the reply is text that nobody speaks. Then there is nothing to hear:
+    the words count as they come."""
 
 
 class HistoryTurn(msgspec.Struct, frozen=True):

@@ -101,7 +101,8 @@ def _caption(item_id: str, item: _Item) -> Caption | None:
         over = said.final or bool(said.unheard)
         return Caption(item_id, "assistant", said.heard, said.unheard, over=over)
     if audio is None:
-        return None
+        written = Caption(item_id, "assistant", said.text, over=said.final)
+        return written if said.written else None
     if audio.whole and said.final:
         return Caption(item_id, "assistant", said.text, over=True)
     text, _ = words.split(

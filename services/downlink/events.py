@@ -145,7 +145,15 @@ class AudioDone(Event, frozen=True):
 
 
 class TextDelta(Event, frozen=True):
-    """``response.output_audio_transcript.delta`` or ``response.output_text.delta``: more words."""
+    """``response.output_audio_transcript.delta``: more words of an item with audio."""
+
+    response_id: Id
+    item_id: Id
+    delta: str
+
+
+class WrittenDelta(Event, frozen=True):
+    """``response.output_text.delta``: more words of an item without audio."""
 
     response_id: Id
     item_id: Id
@@ -242,7 +250,7 @@ TYPES: dict[str, type[Event]] = {
     "response.output_audio.done": AudioDone,
     "response.output_audio_transcript.delta": TextDelta,
     "response.output_audio_transcript.done": TranscriptDone,
-    "response.output_text.delta": TextDelta,
+    "response.output_text.delta": WrittenDelta,
     "response.output_text.done": TextDone,
     "conversation.item.input_audio_transcription.delta": UserTranscriptDelta,
     "conversation.item.input_audio_transcription.completed": UserTranscript,
@@ -255,7 +263,7 @@ TYPES: dict[str, type[Event]] = {
     "response.audio.done": AudioDone,
     "response.audio_transcript.delta": TextDelta,
     "response.audio_transcript.done": TranscriptDone,
-    "response.text.delta": TextDelta,
+    "response.text.delta": WrittenDelta,
     "response.text.done": TextDone,
     # names of other servers
     "response.cancelled": ResponseCancelled,

@@ -165,17 +165,24 @@ class Replies:
                 ended += self._end(item)
         return ended
 
-    def words_added(self, item_id: str, role: Role, delta: str) -> list[messages.Message]:
-        """Add words to an item's transcript. Return the transcript, or [] if it is too long."""
+    def words_added(
+        self, item_id: str, role: Role, delta: str, *, written: bool = False
+    ) -> list[messages.Message]:
+        """Add words to an item's transcript. Return the transcript, or [] if it is too long.
+
+        ``written``: nobody speaks the item.
+        """
         received = max(
             (i.received for i in self._items.values() if i.item_id == item_id), default=0
         )
-        added = self._texts.add(item_id, role, delta, received)
+        added = self._texts.add(item_id, role, delta, received, written=written)
         return self._transcript(item_id) if added else []
 
-    def words_final(self, item_id: str, role: Role, transcript: str) -> list[messages.Message]:
+    def words_final(
+        self, item_id: str, role: Role, transcript: str, *, written: bool = False
+    ) -> list[messages.Message]:
         """Replace an item's transcript by the final one, and return that."""
-        self._texts.finish(item_id, role, transcript)
+        self._texts.finish(item_id, role, transcript, written=written)
         return self._transcript(item_id)
 
     def confirmed(self, item_id: str) -> None:

@@ -72,6 +72,7 @@ class ServerEvents:
             events.AudioDelta: self._audio,
             events.AudioDone: self._audio_done,
             events.TextDelta: self._words_added,
+            events.WrittenDelta: self._written_added,
             events.TranscriptDone: self._transcript_done,
             events.TextDone: self._text_done,
             events.UserTranscriptDelta: self._person_words_added,
@@ -185,6 +186,12 @@ class ServerEvents:
         self._spoken(event)
         self._actions.publish(self._replies.words_added(event.item_id, "assistant", event.delta))
 
+    def _written_added(self, event: events.WrittenDelta) -> None:
+        self._spoken(event)
+        self._actions.publish(
+            self._replies.words_added(event.item_id, "assistant", event.delta, written=True)
+        )
+
     def _transcript_done(self, event: events.TranscriptDone) -> None:
         self._spoken(event)
         self._actions.publish(
@@ -193,10 +200,17 @@ class ServerEvents:
 
     def _text_done(self, event: events.TextDone) -> None:
         self._spoken(event)
-        self._actions.publish(self._replies.words_final(event.item_id, "assistant", event.text))
+        self._actions.publish(
+            self._replies.words_final(event.item_id, "assistant", event.text, written=True)
+        )
 
     def _spoken(
-        self, event: events.AudioDelta | events.TextDelta | events.TranscriptDone | events.TextDone
+        self,
+        event: events.AudioDelta
+        | events.TextDelta
+        | events.TranscriptDone
+        | events.WrittenDelta
+        | events.TextDone,
     ) -> None:
         """Add to the conversation an item that the server speaks and has not announced."""
         if not self._history.knows(event.item_id) and self._replies.speaks(event.response_id):

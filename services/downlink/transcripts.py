@@ -26,6 +26,7 @@ class _Text:
     role: Role
     text: str = ""
     final: bool = False
+    written: bool = False  # nobody speaks the item
     marks: list[messages.Mark] = field(default_factory=list)
 
 
@@ -39,7 +40,9 @@ class Transcripts:
         """Forget all transcripts."""
         self._texts.clear()
 
-    def add(self, item_id: str, role: Role, delta: str, received: int) -> bool:
+    def add(
+        self, item_id: str, role: Role, delta: str, received: int, *, written: bool = False
+    ) -> bool:
         """Add words to a transcript. Return False if it would become too long.
 
         ``received``: how much of the item's audio came before the words, samples.
@@ -51,9 +54,10 @@ class Transcripts:
         if not near and len(text.marks) < MAX_MARKS:
             text.marks.append(messages.Mark(len(text.text), received))
         text.text += delta
+        text.written = written
         return True
 
-    def finish(self, item_id: str, role: Role, transcript: str) -> None:
+    def finish(self, item_id: str, role: Role, transcript: str, *, written: bool = False) -> None:
         """Replace a transcript by the final one."""
         text = self._text(item_id, role)
         if not transcript.startswith(text.text):
@@ -62,7 +66,7 @@ class Transcripts:
             before = len(transcript) - len(text.text)
             ends = transcript.endswith(text.text)
             text.marks = [messages.Mark(k.chars + before, k.samples) for k in text.marks if ends]
-        text.text, text.final = transcript[:MAX_TRANSCRIPT], True
+        text.text, text.final, text.written = transcript[:MAX_TRANSCRIPT], True, written
 
     def message(
         self, session: int, item_id: str, audio: AudioItem | None
@@ -89,6 +93,7 @@ class Transcripts:
                 heard=heard,
                 unheard=unheard,
                 marks=text.marks,
+                written=text.written,
             )
         ]
 

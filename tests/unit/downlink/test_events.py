@@ -204,7 +204,7 @@ ACTED_ON: list[Case] = [
     ),
     (
         {"type": "response.output_text.delta", **AT, "delta": "Grüß"},
-        events.TextDelta("resp_1", "item_1", "Grüß"),
+        events.WrittenDelta("resp_1", "item_1", "Grüß"),
     ),
     (
         {"type": "response.output_text.done", **AT, "text": "Grüß Gott 🙂"},

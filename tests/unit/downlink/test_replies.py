@@ -489,8 +489,10 @@ def test_transcripts_grow_and_are_final() -> None:
     )
     assert words(rig.read(events.TextDelta("resp_1", "item_1", " day"))).text == "Good day"
     said = words(rig.read(events.TranscriptDone("resp_1", "item_1", "Good day.")))
-    assert (said.text, said.final) == ("Good day.", True)
-    assert words(rig.read(events.TextDone("resp_1", "item_2", "Hm."))).final
+    assert (said.text, said.final, said.written) == ("Good day.", True, False)
+    assert words(rig.read(events.WrittenDelta("resp_1", "item_2", "H"))).written
+    said = words(rig.read(events.TextDone("resp_1", "item_2", "Hm.")))
+    assert (said.final, said.written) == (True, True)
     said = words(rig.read(events.UserTranscriptDelta("item_3", "What")))
     assert (said.role, said.text, said.final) == ("user", "What", False)
     said = words(rig.read(events.UserTranscript("item_3", "What?")))

@@ -96,6 +96,13 @@ def test_the_words_of_a_server_that_sends_them_late_are_not_over_too_soon() -> N
     assert whole.over
 
 
+def test_words_that_nobody_speaks_are_shown_as_they_come() -> None:
+    captions = Captions()
+    for words, final in (("The tide", False), (WORDS, True)):
+        [caption] = captions.transcript(said(words, written=True, final=final))
+        assert caption == Caption("a", "assistant", words, over=final)
+
+
 def test_it_is_ready_when_all_stages_are_well_and_the_session_is_open() -> None:
     screen = Screen(ready=False)
     assert screen.well(registry.STAGES[:-1]) == ""
