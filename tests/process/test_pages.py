@@ -106,7 +106,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
     person.say(recordings.WAIT)
     record = bus.wait_for(messages.Interruption).message
     [cut] = record.reports
-    truth_ms = rendered(page.player.sound()) / pcm.RATE * 1000
+    truth_ms = rendered(page.player.stream()) / pcm.RATE * 1000
     assert cut.action == "truncate"
     assert cut.audio_end_ms == pytest.approx(truth_ms, abs=EXACT_MS)
     assert record.silent_ns - record.received_ns < 100_000_000
@@ -123,7 +123,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
     lost = bus.health("playback", lambda h: not h.ok, since=bus.now)
     assert "no page" in lost.state
     [known] = [i for i in bus.all(messages.Heard)[-1].items if i.item_id == item_id]
-    played = rendered(page.player.sound())
+    played = rendered(page.player.stream())
     assert played - 3 * pcm.FRAME < known.heard <= played, "never more than the page has played"
 
     again = StandInPage(pipeline.bus_directory, "playback")
@@ -137,7 +137,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
         messages.Interruption, lambda m: any(r.item_id == item_id for r in m.reports)
     ).message
     [cut] = second.reports
-    truth = known.heard + rendered(again.player.sound(), known.heard)
+    truth = known.heard + rendered(again.player.stream(), known.heard)
     assert cut.audio_end_ms == pytest.approx(truth / pcm.RATE * 1000, abs=EXACT_MS)
     frames = bus.all(messages.MicFrame, since=speaking)
     assert [f.position for f in frames] == [pcm.FRAME * n for n in range(len(frames))]

@@ -69,6 +69,10 @@ class PagePlayer:
         """Return all that was rendered."""
         return np.concatenate([NOTHING, *self.rendered])
 
+    def stream(self) -> Samples:
+        """Return what was rendered, without the silence where the page had nothing."""
+        return np.concatenate([NOTHING, *self.rendered[::2]])
+
 
 @contextlib.contextmanager
 def connecting(
