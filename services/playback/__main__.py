@@ -162,7 +162,10 @@ class Playback:
             # downlink must not take it for abandoned.
             self._published = msgspec.structs.replace(published, playing=True)
             self._stage.publish(self._published)
-        warning = self._reopening.device.warning() if self._reopening.device is not None else None
+        device = self._reopening.device
+        if device is not None:
+            counters["underflows"] = device.underflows
+        warning = device.warning() if device is not None else None
         if warning:
             self._stage.count("device_warnings", warning=f"speaker: {warning}")
 

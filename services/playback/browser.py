@@ -27,6 +27,10 @@ from shared.stage import Stage
 SILENT_NS = 1_000_000_000
 #: At least so many samples are sent at once, about 5 ms. Fewer are not worth a message.
 _LEAST = 128
+#: After each time that it had nothing to play, the page holds 10 ms more, up to 0.25 s: the network
+#: or the browser stutters.
+_MORE = pcm.RATE // 100
+_MOST = pcm.RATE // 4
 #: s that ``stop`` waits for the server's thread.
 _STOP_S = 0.3
 
@@ -34,7 +38,8 @@ _STOP_S = 0.3
 class BrowserOutput:
     """The speaker of the page that is connected. Raises NoPage if there is none.
 
-    ``ahead``: how many samples the page holds. ``fade``: the length of the fade at a recall.
+    ``ahead``: how many samples the page holds at first. ``fade``: the length of the fade at a
+    recall, in samples.
     """
 
     rate = pcm.RATE
@@ -146,6 +151,8 @@ class BrowserOutput:
         if silence and self._plays:
             self.underflows += 1
             self._plays = False
+            # A flush takes back what the page holds, so to hold more makes no flush later.
+            self._ahead = max(self._ahead, min(self._ahead + _MORE, _MOST))
         self._played, self._silence, self._at_ns = position, report.silence, at_ns
         self._callback.played(position, at_ns, silence)
         if answers:
@@ -175,8 +182,9 @@ class BrowserOutput:
             self._given += samples
 
     def _send_recall(self) -> None:
-        self._recall += 1
-        self._recalling = True
+        # Another device may have recalled from the same page before.
+        self._page.recalls += 1
+        self._recall, self._recalling = self._page.recalls, True
         recall = wire.Recall(self._recall, self._fade)
         self._page.send(msgspec.json.encode(recall).decode())
 

@@ -13,15 +13,15 @@ from harness import recordings
 from shared import messages
 from shared.audio import pcm
 from shared.audio.browser import wire
-from tests.support.page import StandInPage, connecting
+from tests.support.page import StandInPage, connecting, rendered
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
-from tests.support.playing import Samples
 
 pytestmark = pytest.mark.process
 
 STAGES = ("capture", "echo", "vad", "uplink", "downlink", "playback")
 #: The truncation may differ from what the page rendered by so many ms.
 EXACT_MS = 10
+CLIP = pcm.to_array(recordings.clip("long"))
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +63,6 @@ class Person:
         return pcm.from_array(self._recording[begin:end])
 
 
-def rendered(sound: Samples, begin: int = 0) -> int:
-    """Return how much of the assistant's last clip a page rendered without a gap, samples.
-
-    ``begin``: the place in the clip from which the page rendered it.
-    """
-    clip = pcm.to_array(recordings.clip("long"))[begin:]
-    start = pcm.from_array(sound).rindex(pcm.from_array(clip[200:1200])) // 2 - 200
-    length = min(len(clip), len(sound) - start)
-    # At the beginning and at the end, the sound may be faded.
-    differs = clip[200:length] != sound[start + 200 : start + length]
-    return 200 + (int(np.argmax(differs)) if differs.any() else length - 200)
-
-
 def test_a_page_is_the_device(pipeline: Pipeline) -> None:
     bus = pipeline.bus
     state = bus.health("playback", lambda h: not h.ok).state
@@ -106,7 +93,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
     person.say(recordings.WAIT)
     record = bus.wait_for(messages.Interruption).message
     [cut] = record.reports
-    truth_ms = rendered(page.player.stream()) / pcm.RATE * 1000
+    truth_ms = rendered(page.player.sound(), CLIP) / pcm.RATE * 1000
     assert cut.action == "truncate"
     assert cut.audio_end_ms == pytest.approx(truth_ms, abs=EXACT_MS)
     assert record.silent_ns - record.received_ns < 100_000_000
@@ -123,7 +110,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
     lost = bus.health("playback", lambda h: not h.ok, since=bus.now)
     assert "no page" in lost.state
     [known] = [i for i in bus.all(messages.Heard)[-1].items if i.item_id == item_id]
-    played = rendered(page.player.stream())
+    played = rendered(page.player.sound(), CLIP)
     assert played - 3 * pcm.FRAME < known.heard <= played, "never more than the page has played"
 
     again = StandInPage(pipeline.bus_directory, "playback")
@@ -137,7 +124,7 @@ def test_a_page_is_the_device(pipeline: Pipeline) -> None:
         messages.Interruption, lambda m: any(r.item_id == item_id for r in m.reports)
     ).message
     [cut] = second.reports
-    truth = known.heard + rendered(again.player.stream(), known.heard)
+    truth = known.heard + rendered(again.player.sound(), CLIP[known.heard :])
     assert cut.audio_end_ms == pytest.approx(truth / pcm.RATE * 1000, abs=EXACT_MS)
     frames = bus.all(messages.MicFrame, since=speaking)
     assert [f.position for f in frames] == [pcm.FRAME * n for n in range(len(frames))]

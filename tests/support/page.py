@@ -28,6 +28,28 @@ QUANTUM = 128
 NOTHING: Samples = np.empty(0, np.int16)
 
 
+def rendered(sound: Samples, clip: Samples) -> int:
+    """Return how much of a clip was rendered the last time, samples: up to what differs from it.
+
+    Silence in between does not count: a page whose machine is busy has nothing to play for a while.
+    The clip's first 200 samples may be faded.
+    """
+    everything = pcm.from_array(sound)
+    probes = (slice(at, at + 200) for at in range(200, 2000, 200))
+    found = next(p for p in probes if pcm.from_array(clip[p]) in everything)
+    place = found.start
+    at = everything.rindex(pcm.from_array(clip[found])) // pcm.SAMPLE_BYTES
+    while True:
+        length = min(len(clip) - place, len(sound) - at)
+        same = clip[place : place + length] == sound[at : at + length]
+        count = length if same.all() else int(np.argmin(same))
+        place, at = place + count, at + count
+        silent = int(np.argmax(sound[at:] != 0)) if at < len(sound) and sound[at:].any() else 0
+        if count == 0 or not silent:
+            return place
+        at += silent
+
+
 class PagePlayer:
     """The samples that a page holds and has rendered."""
 
@@ -68,10 +90,6 @@ class PagePlayer:
     def sound(self) -> Samples:
         """Return all that was rendered."""
         return np.concatenate([NOTHING, *self.rendered])
-
-    def stream(self) -> Samples:
-        """Return what was rendered, without the silence where the page had nothing."""
-        return np.concatenate([NOTHING, *self.rendered[::2]])
 
 
 @contextlib.contextmanager

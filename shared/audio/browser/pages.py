@@ -56,6 +56,8 @@ class Page:
         self.about = about
         #: Why the page is no device any more, in one line; None while it is one.
         self.gone: str | None = None
+        #: The number of recalls so far.
+        self.recalls = 0
         #: Takes the page's binary messages; None while no device is open.
         self.take: Callable[[bytes], None] | None = None
         #: Called when the page is gone.

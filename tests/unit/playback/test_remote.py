@@ -42,7 +42,7 @@ class Rig:
             config, Duck(Config().interruption), Everybody(), lambda: 0, lambda: None
         )
         self.page: Any = SimpleNamespace(
-            about=wire.About(latency_ms=0), gone=None, take=None, on_gone=None
+            about=wire.About(latency_ms=0), recalls=0, gone=None, take=None, on_gone=None
         )
         self.page.call = lambda what: what()
         self.page.send = lambda message: self.sent.append(message)  # noqa: PLW0108 - `sent` is replaced

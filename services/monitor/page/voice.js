@@ -1,0 +1,165 @@
+// The browser as microphone and speaker. `new Voice(...)`, `start()` after a click, `stop()`.
+//
+// Each direction has a worklet, which records or plays, and a worker, which holds the WebSocket.
+
+const RATE = 24000;
+// ms between two looks at the latency that the browser estimates.
+const LOOK_MS = 1000;
+// ms by which an estimate has to change before it is reported.
+const NEWS_MS = 2;
+const here = (name) => new URL(name, import.meta.url);
+
+export class Voice extends EventTarget {
+  // `offer`: an async function that returns { token, capture, playback }: each is a list of addresses,
+  // or empty if that process uses another device.
+  constructor(offer) {
+    super();
+    this.offer = offer;
+    this.microphone = "off"; // off, asking, on, waiting, lost, asleep, taken, or refused
+    this.speaker = "off";
+    this.reason = "";
+    this.context = null;
+    this.player = null; // the node that plays
+    this.lines = {};
+    this.stream = null;
+    this.rate = Number(new URLSearchParams(location.search).get("rate")) || RATE;
+  }
+
+  get running() {
+    return this.context !== null;
+  }
+
+  async start() {
+    await this.stop();
+    const { token, capture, playback } = await this.offer();
+    this.context = await open(this.rate);
+    const context = this.context;
+    context.onstatechange = () => this.tell();
+    if (playback.length) {
+      this.player = new AudioWorkletNode(context, "bargein-player", {
+        numberOfInputs: 0,
+        outputChannelCount: [1],
+      });
+      this.player.connect(context.destination);
+      this.connect("speaker", this.player, playback, token);
+    }
+    if (capture.length) await this.listen(capture, token);
+    await context.resume();
+    this.looking = setInterval(() => this.look(), LOOK_MS);
+    this.tell();
+  }
+
+  async stop() {
+    clearInterval(this.looking);
+    for (const line of Object.values(this.lines)) line.worker.postMessage({ end: true });
+    this.lines = {};
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.stream = this.player = null;
+    const context = this.context;
+    this.context = null;
+    await context?.close();
+    this.microphone = this.speaker = "off";
+    this.tell();
+  }
+
+  // Ask for the microphone and record it.
+  async listen(addresses, token) {
+    this.set("microphone", "asking");
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({
+        audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
+      });
+    } catch (error) {
+      this.set("microphone", "refused", error.message);
+      return;
+    }
+    const [track] = this.stream.getAudioTracks();
+    let source = null;
+    try {
+      source = this.context.createMediaStreamSource(this.stream);
+    } catch (error) {
+      // Firefox records at the system's own rate only. The worklets convert.
+      if (!this.rate) throw error;
+      this.rate = 0;
+      return this.start();
+    }
+    const recorder = new AudioWorkletNode(this.context, "bargein-recorder", {
+      numberOfOutputs: 0,
+      channelCount: 1,
+      channelCountMode: "explicit",
+    });
+    source.connect(recorder);
+    this.connect("microphone", recorder, addresses, token, track);
+    track.onmute = track.onunmute = () => this.look();
+    track.onended = () => this.set("microphone", "refused", "the microphone is gone");
+  }
+
+  connect(direction, node, addresses, token, track = null) {
+    const worker = new Worker(here("voice-line.js"));
+    const channel = new MessageChannel();
+    node.port.postMessage({ line: channel.port1 }, [channel.port1]);
+    const line = { worker, track, about: this.about(track) };
+    this.lines[direction] = line;
+    worker.onmessage = ({ data }) => {
+      this.set(direction, data.state, data.reason);
+      if (data.state === "waiting") this.renew(direction);
+    };
+    worker.postMessage(
+      { begin: { line: channel.port2, urls: addresses, token, about: line.about } },
+      [channel.port2],
+    );
+  }
+
+  // A process that was started anew listens on another port.
+  async renew(direction) {
+    const offered = await this.offer();
+    const addresses = direction === "microphone" ? offered.capture : offered.playback;
+    const { worker } = this.lines[direction] ?? {};
+    if (addresses.length) worker?.postMessage({ addresses, token: offered.token });
+  }
+
+  about(track) {
+    const context = this.context;
+    const seconds = track
+      ? (track.getSettings().latency ?? 0.01)
+      : context.outputLatency || context.baseLatency || 0;
+    return {
+      type: "about",
+      latency_ms: Math.min(5000, Math.max(0, seconds * 1000)),
+      label: track ? track.label.slice(0, 100) : `${context.sampleRate} Hz`,
+      muted: Boolean(track?.muted),
+    };
+  }
+
+  // Report a latency or a mute that has changed.
+  look() {
+    for (const line of Object.values(this.lines)) {
+      const now = this.about(line.track);
+      const moved = Math.abs(now.latency_ms - line.about.latency_ms) > NEWS_MS;
+      if (!moved && now.muted === line.about.muted) continue;
+      line.about = now;
+      line.worker.postMessage({ about: now });
+    }
+  }
+
+  set(direction, state, reason = "") {
+    this[direction] = state;
+    this.reason = reason;
+    this.tell();
+  }
+
+  tell() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+// Return a context at a rate. 0: the browser's own, and the worklets convert.
+async function open(rate) {
+  const context = new AudioContext({
+    latencyHint: "interactive",
+    ...(rate ? { sampleRate: rate } : {}),
+  });
+  await context.audioWorklet.addModule(here("recorder-worklet.js"));
+  await context.audioWorklet.addModule(here("player-worklet.js"));
+  return context;
+}

@@ -1,0 +1,93 @@
+"""A conversation through a real browser: Chromium hears a file, and its sound is tapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from harness import recordings
+from shared import messages
+from shared.audio import pcm
+from tests.support.page import rendered as matching
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
+
+pytest.importorskip("playwright", reason="the page is tested with playwright")
+from tests.support import chromium
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(chromium.EXECUTABLE is None, reason="there is no Chromium"),
+]
+
+CLIP = pcm.to_array(recordings.clip("long"))
+QUESTION_S, WAIT_S, LENGTH_S = 0.6, 5.5, 30.0
+#: The truncation may differ from what the browser rendered by so many ms.
+EXACT_MS = 10
+
+
+def microphone(path: Path) -> Path:
+    """Record what the person says after the page was opened."""
+    heard = np.zeros(round(LENGTH_S * pcm.RATE), np.int16)
+    for at_s, utterance in ((QUESTION_S, recordings.QUESTION), (WAIT_S, recordings.WAIT)):
+        speech = recordings.spoken(utterance)
+        heard[round(at_s * pcm.RATE) :][: len(speech)] = speech
+    soundfile.write(path, heard, pcm.RATE, subtype="PCM_16")
+    return path
+
+
+def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Path) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        bus = pipeline.bus
+        pipeline.settings |= {
+            "capture.device": "browser",
+            "playback.device": "browser",
+            "interruption.duck": "off",
+        }
+        pipeline.emulator("--reply", "clip:long", "--burst")
+        pipeline.all_up("capture", "echo", "vad", "uplink", "downlink", "playback")
+        pipeline.up("link")
+        pipeline.meet()
+        with (
+            chromium.serving(pipeline.bus_directory) as url,
+            chromium.chromium(microphone(tmp_path / "person.wav")) as browser,
+        ):
+            errors: list[str] = []
+            older, page = browser.new_page(), browser.new_page()
+            # The second page takes over from the first one.
+            for each in (older, page):
+                each.on("pageerror", lambda error: errors.append(str(error)))
+                each.goto(url)
+                each.evaluate(chromium.START)
+                bus.health("playback", lambda h: h.ok)
+            older.wait_for_function("voice.speaker === 'taken' && voice.microphone === 'taken'")
+            older.close()
+            # The person talks over the reply.
+            record = bus.wait_for(messages.Interruption, patience=40).message
+            truth_ms = matching(chromium.rendered(page), CLIP) / pcm.RATE * 1000
+            [cut] = record.reports
+            assert cut.action == "truncate"
+            assert cut.audio_end_ms == pytest.approx(truth_ms, abs=EXACT_MS)
+            # The tab is reloaded in the middle of the next reply, and the question is asked again.
+            after = bus.now
+            bus.wait_for(
+                messages.Heard,
+                lambda h: h.playing and h.items[-1].heard > pcm.RATE,
+                since=after,
+                patience=40,
+            )
+            page.reload()
+            bus.health("playback", lambda h: not h.ok, since=bus.now)
+            known = bus.all(messages.Heard)[-1].items[-1]
+            page.evaluate(chromium.START)
+            again = bus.wait_for(
+                messages.Interruption,
+                lambda m: any(r.item_id == known.item_id for r in m.reports),
+                patience=40,
+            ).message
+            [cut] = again.reports
+            truth = known.heard + matching(chromium.rendered(page), CLIP[known.heard :])
+            assert cut.audio_end_ms == pytest.approx(truth / pcm.RATE * 1000, abs=EXACT_MS)
+            assert not errors
