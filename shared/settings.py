@@ -157,6 +157,7 @@ class Tools(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Seconds = 30.0
     on_interrupt: Literal["finish", "cancel"] = "finish"
     ask: list[str] = []
+    approve_by_voice: bool = True
     filler: str = ""
     filler_after_s: Seconds = 4.0
     output_limit: Annotated[int, Meta(ge=100, le=8000)] = 8000

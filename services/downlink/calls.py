@@ -132,7 +132,6 @@ class Calls:
         """Return the times at which `settle` can have something to do."""
         return [at_ns + UNANNOUNCED_NS for at_ns in self._unlisted_ns.values()]
 
-    @property
     def ready(self) -> bool:
         """Whether outputs wait for an answer that was not asked for."""
         return bool(set(self._ready()) - self._asked)

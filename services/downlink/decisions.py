@@ -273,7 +273,7 @@ class Decisions:
     def _answer_calls(self, now_ns: int) -> None:
         """Ask for the answer to function calls, unless the person has the word."""
         self.calls.settle(now_ns)
-        if not (self.calls.ready and self._answers.possible(now_ns)) or self._button.pressed:
+        if not (self.calls.ready() and self._answers.possible(now_ns)) or self._button.pressed:
             return
         if all(until_ns <= now_ns for until_ns in self._hold_ns()):
             self.calls.asked()
@@ -284,7 +284,7 @@ class Decisions:
 
         The response to the person's words then answers the calls as well.
         """
-        if not (self.calls.ready and self._answers_expected):
+        if not (self.calls.ready() and self._answers_expected):
             return []
         until_ns = self._log.expected_until_ns(ANSWER_TIMEOUT_NS)
         return [until_ns] if until_ns else []

@@ -227,7 +227,7 @@ class ServerEvents:
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
         self._calls.item_added(event.item)
-        if self._calls.ready:
+        if self._calls.ready():
             self._actions.weigh()
 
     def _item_done(self, event: events.ItemDone) -> None:

@@ -36,9 +36,10 @@ class Tools:
         self._stage = stage
         self._settings = settings = stage.config.tools
         self._ledger = Ledger(settings.parallel, settings.ask)
-        self._asks = bool(settings.ask) or any(
+        asks = bool(settings.ask) or any(
             server.require_approval != "never" for server in stage.config.session.mcp
         )
+        self._by_voice = asks and settings.approve_by_voice
         self._engine: Engine | None = None
         self._state: messages.ToolState | None = None
         servers = self._servers()
@@ -87,13 +88,13 @@ class Tools:
         job = Job(call.call_id, call.name, arguments)
         if call.action == "approve":
             asking = self._ledger.ask(call.call_id, call.name, arguments, call.server)
-            self._notice(f"{asking.summary} waits for approval. {_how_to_ask(asking)}")
-        elif call.name == ledger.ANSWER and self._asks:
+            self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
+        elif call.name == ledger.ANSWER and self._by_voice:
             self._on_answer(job)
         elif self._ledger.needs_approval(call.name):
             asking = self._ledger.ask(call.call_id, call.name, arguments)
             self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
-            text = f"Not done yet: this needs the person's approval. {_how_to_ask(asking)}"
+            text = f"Not done yet: this needs the person's approval. {self._how_to_ask(asking)}"
             self._answer(job, messages.ToolOutput(text), ok=True)
         else:
             self._queue(job)
@@ -111,6 +112,15 @@ class Tools:
             self._engine.cancel(call_id)
 
     # approvals
+
+    def _how_to_ask(self, asking: Asking) -> str:
+        """Return what the model has to do for an approval."""
+        if not self._by_voice:
+            return f"Tell the person to approve number {asking.number} with a button or a command."
+        return (
+            f"Ask the person whether you may run {asking.summary}. Then call {ledger.ANSWER} with"
+            f' number "{asking.number}" and the answer. The person can also use a button.'
+        )
 
     def _on_answer(self, job: Job) -> None:
         """Follow the answer that the model passes on."""
@@ -204,7 +214,7 @@ class Tools:
 
     def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
         tools = list(functions)
-        if self._asks:
+        if self._by_voice:
             tools.append(Offered(ledger.ANSWER, "", ledger.ANSWER_TOOL))
         payload = msgspec.json.encode([each.entry for each in tools])
         names = [each.name for each in tools]
@@ -225,13 +235,6 @@ class _Answer(msgspec.Struct):
 
     approved: bool
     number: str = ""
-
-
-def _how_to_ask(asking: Asking) -> str:
-    return (
-        f"Ask the person whether you may run {asking.summary}. Then call {ledger.ANSWER} with"
-        f' number "{asking.number}" and the answer. The person can also use a button.'
-    )
 
 
 def main() -> int:

@@ -103,7 +103,6 @@ class Calls:
                 return call_id
         return ""
 
-    @property
     def busy(self) -> bool:
         """Whether the time alone can change what is to be sent."""
         return bool(self._waiting or self._running)

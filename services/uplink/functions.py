@@ -114,7 +114,7 @@ class Functions:
     # by time
 
     def _look_on(self) -> None:
-        if self._calls.busy and not self._looking:
+        if self._calls.busy() and not self._looking:
             self._looking = True
             self._stage.after(LOOK_S, self._look)
 

@@ -1,0 +1,1 @@
+"""Examples: stages and functions to copy from."""

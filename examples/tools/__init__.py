@@ -1,0 +1,1 @@
+"""Modules of functions for the assistant; see docs/tools.md."""

@@ -1,0 +1,144 @@
+"""A module's functions: which are offered, with which schema, and how they are called."""
+
+from __future__ import annotations
+
+import types
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from services.tools import functions
+from services.tools.api import Image
+from services.tools.functions import BadArguments, BadFunction
+
+pytestmark = pytest.mark.unit
+
+
+class Place(msgspec.Struct):
+    """A place."""
+
+    room: str
+    floor: int = 0
+
+
+def light(room: str, on: bool, level: Annotated[int, msgspec.Meta(ge=1, le=100)] = 50) -> str:
+    """Switch a light."""
+    return f"{room} {on} {level}"
+
+
+def test_the_types_become_the_schema() -> None:
+    described = functions.describe(light, "light")
+    assert described.description == "Switch a light."
+    assert described.parameters == {
+        "type": "object",
+        "properties": {
+            "room": {"type": "string"},
+            "on": {"type": "boolean"},
+            "level": {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+        },
+        "required": ["room", "on"],
+    }
+
+
+def test_a_struct_a_choice_and_a_list_are_in_the_schema() -> None:
+    def put(where: Place, how: Literal["slow", "fast"], names: list[str]) -> None:
+        """Put."""
+
+    parameters = functions.describe(put, "put").parameters
+    assert parameters["properties"]["where"] == {"$ref": "#/$defs/Place"}
+    assert parameters["$defs"]["Place"]["required"] == ["room"]
+    assert parameters["properties"]["how"] == {"enum": ["fast", "slow"]}
+    read = functions.describe(put, "put").read(
+        '{"where":{"room":"hall"},"how":"slow","names":["a"]}'
+    )
+    assert read == {"where": Place("hall"), "how": "slow", "names": ["a"]}
+
+
+def test_the_arguments_are_read_as_the_types_say() -> None:
+    described = functions.describe(light, "light")
+    assert described.read('{"room":"hall","on":true,"extra":1}') == {
+        "room": "hall",
+        "on": True,
+        "level": 50,
+    }
+    # A model writes numbers as texts now and then.
+    assert described.read('{"room":"hall","on":"true","level":"7"}')["level"] == 7
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"room":"hall"}', '{"room":"h","on":1,"level":0}'])
+def test_arguments_that_do_not_fit_are_refused(text: str) -> None:
+    with pytest.raises(BadArguments):
+        functions.describe(light, "light").read(text)
+
+
+def test_a_function_without_arguments_has_an_empty_schema() -> None:
+    def clock() -> str:
+        return "noon"
+
+    described = functions.describe(clock, "clock")
+    assert described.parameters["properties"] == {}
+    assert described.read("") == {}
+
+
+def unusable(*rest: int) -> None:
+    """Take any number of arguments."""
+
+
+def unknown(value: Missing) -> None:  # type: ignore[name-defined]  # noqa: F821
+    """Take something that nobody knows."""
+
+
+@pytest.mark.parametrize("call", [unusable, unknown])
+def test_a_function_that_cannot_be_described_is_refused(call: Any) -> None:
+    with pytest.raises(BadFunction):
+        functions.describe(call, "call")
+
+
+def module(text: str) -> types.ModuleType:
+    made = types.ModuleType("made")
+    exec(text, made.__dict__)
+    return made
+
+
+def test_the_modules_own_public_functions_are_offered() -> None:
+    made = module(
+        "from os.path import join\n"
+        "def one(): pass\n"
+        "async def two(): pass\n"
+        "def _three(): pass\n"
+        "def four(*a): pass\n"
+        "class Five: pass\n"
+    )
+    found, faults = functions.offered(made)
+    assert [(f.name, f.is_async) for f in found] == [("one", False), ("two", True)]
+    assert faults == ["four is not offered: the parameter a has no name for the model"]
+
+
+def test_all_says_which_are_offered() -> None:
+    found, _ = functions.offered(
+        module("from os.path import join\n__all__ = ['isabs', 'gone']\nfrom os.path import isabs")
+    )
+    assert [f.name for f in found] == ["isabs"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("noon", "noon"),
+        (None, "Done."),
+        (5, "5"),
+        ({"a": [1, 2]}, '{"a":[1,2]}'),
+        (["a", "b"], '["a","b"]'),
+        (Place("hall"), '{"room":"hall","floor":0}'),
+        (object, "<class 'object'>"),
+    ],
+)
+def test_what_a_function_returns_becomes_text(value: Any, text: str) -> None:
+    assert functions.output(value).text.strip('"') == text
+
+
+def test_pictures_are_apart() -> None:
+    output = functions.output(["look", Image(b"\x89PNG")])
+    assert (output.text, output.images) == ("look", ["data:image/png;base64,iVBORw=="])
+    assert functions.output(Image(b"", "image/jpeg")).images == ["data:image/jpeg;base64,"]

@@ -1,0 +1,104 @@
+"""The offer, the file that names the servers, and the limits of an output."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from services.tools import mcp_file, offer, outputs
+from services.tools.mcp_file import BadFile, Server
+from services.tools.offer import Tool
+from shared.messages import ToolOutput
+from tests.support.openai_types import client_events, unknown_fields
+
+pytestmark = pytest.mark.unit
+
+
+def tool(name: str, **parameters: Any) -> Tool:
+    return Tool(name, "What it does.", parameters)
+
+
+def test_every_entry_is_one_of_the_api() -> None:
+    offered, faults = offer.build([("a", [tool("one"), tool("two", required=[])])])
+    session = {"type": "realtime", "tools": [each.entry for each in offered]}
+    event = {"type": "session.update", "session": session}
+    parsed = client_events()["session.update"].model_validate(event, strict=True)
+    assert unknown_fields(parsed) == []
+    assert faults == []
+    assert offered[0].entry["parameters"]["type"] == "object"
+
+
+def test_names_are_made_fit_and_different() -> None:
+    offered, faults = offer.build(
+        [("a", [tool("one.two"), tool("x" * 90)]), ("b b", [tool("one_two")]), ("b", [])]
+    )
+    assert [each.name for each in offered] == ["one_two", "x" * 64, "b_b_one_two"]
+    assert [each.source for each in offered] == ["a", "a", "b b"]
+    assert faults == []
+
+
+def test_a_name_that_cannot_be_told_apart_is_left_out() -> None:
+    offered, faults = offer.build([("a", [tool("one"), tool("a_one"), tool("one")])])
+    assert [each.name for each in offered] == ["one", "a_one"]
+    assert faults == ["a: 'one' is not offered: its name is taken"]
+
+
+def test_no_more_is_offered_than_fits() -> None:
+    offered, faults = offer.build([("a", [tool(f"f{n}") for n in range(200)])])
+    assert len(offered) == offer.MAX_FUNCTIONS
+    assert len(faults) == 72
+    long = {"properties": {"a": {"description": "x" * 300_000}}}
+    offered, faults = offer.build([("a", [tool("one", **long), tool("two", **long), tool("b")])])
+    assert [each.name for each in offered] == ["one", "b"]
+    assert "its schema is too long" in faults[0]
+
+
+def servers(**given: Any) -> bytes:
+    return json.dumps({"mcpServers": given}).encode()
+
+
+def test_the_file_is_that_of_other_programs() -> None:
+    text = servers(
+        files={"command": "npx", "args": ["-y", "files"], "env": {"A": "${ONE}"}, "type": "stdio"},
+        web={"url": "${URL:-http://localhost/mcp}", "headers": {"Authorization": "Bearer ${ONE}"}},
+        off={"command": "npx", "disabled": True},
+    )
+    assert mcp_file.read(text, {"ONE": "1"}) == {
+        "files": Server(command="npx", args=["-y", "files"], env={"A": "1"}),
+        "web": Server(url="http://localhost/mcp", headers={"Authorization": "Bearer 1"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"{", "truncated"),
+        (b"\xff", "malformed"),
+        (servers(a={}), "a: expected either command or url"),
+        (servers(a={"command": "x", "url": "http://y"}), "a: expected either command or url"),
+        (servers(a={"url": "ftp://y"}), "a: url: expected http"),
+        (servers(a={"command": "x", "args": "y"}), "Expected `array`"),
+        (servers(a={"command": "${GONE}"}), "GONE.*no such variable"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_the_reason(text: bytes, why: str) -> None:
+    with pytest.raises(BadFile, match=why):
+        mcp_file.read(text, {})
+
+
+def test_a_long_output_is_cut_and_says_so() -> None:
+    output = outputs.cut(ToolOutput("x" * 5000), 1000)
+    assert len(output.text) <= 1000
+    assert output.text.endswith(
+        "[cut: the output has 5000 characters, of which the first 900 are here]"
+    )
+    assert outputs.cut(ToolOutput("x" * 1000), 1000) == ToolOutput("x" * 1000)
+
+
+def test_pictures_that_are_too_large_are_left_out() -> None:
+    small, large = "data:image/png;base64,AA", "x" * (outputs.MAX_IMAGES + 1)
+    output = outputs.cut(ToolOutput("look", [small, large]), 1000)
+    assert output.images == [small]
+    assert output.text == "look\n[1 pictures were too large and are left out]"
