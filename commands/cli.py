@@ -36,7 +36,9 @@ COMMANDS = {
     "restart": Row("commands.restart", "start one stage again while the conversation goes on"),
     "tap": Row("commands.tap", "show the health of the stages, or the messages on the bus"),
     "check": Row("commands.check", "report which of the rules of a stage a program follows"),
-    "control": Row("commands.control", "interrupt the assistant, or press the talk button"),
+    "control": Row(
+        "commands.control", "interrupt the assistant, mute, type, and every other command"
+    ),
     "config": Row("commands.config", "print every setting in force and where its value came from"),
     "doctor": Row("commands.doctor", "check the devices, the network and the key: what to do"),
     "devices": Row("commands.devices", "list the microphones and speakers"),

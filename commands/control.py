@@ -1,72 +1,74 @@
-"""``bargein control interrupt|talk|release``: send one command to the conversation.
+"""``bargein control COMMAND``: send one command to the conversation, and print what came of it.
 
-``interrupt`` ends the assistant's reply. ``talk`` presses the button of push to talk and
-``release`` releases it; see interruption.decide in config.toml.
+The exit code is 1 if the command was refused. The command goes through the door: docs/door.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
+from typing import Any
 
-from commands import description
-from shared import bus, config, messages, registry
-from shared.directory import BusError, prepare_directory
-from shared.exit_codes import RUNNING
-from shared.lock import AlreadyRunning, take_lock
-from shared.poller import Poller
+from commands import description, door
+from shared import config
+from shared.printable import printable
 
-#: The name under which this command is on the bus.
-NAME = registry.of(messages.Control).publisher
-#: How long to wait for downlink to subscribe, s. It looks for this publisher every few ms.
-WAIT_S = 3.0
-#: How long to wait after that for observers such as the tap to subscribe as well, s.
-OBSERVERS_S = 0.1
-#: How long to wait at the end until the message has left this process, s.
-LINGER_S = 0.5
+#: The commands without an argument, and what each does.
+PLAIN = {
+    "interrupt": "end the assistant's reply",
+    "talk": "press the button of push to talk (interruption.decide = push_to_talk)",
+    "release": "release the button",
+    "mute": "mute the microphone",
+    "unmute": "open the microphone again",
+    "sleep": "close the session, and keep the conversation",
+    "wake": "open the session again",
+    "stop": "end the conversation",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    config.add_arguments(common)
+    parser = argparse.ArgumentParser(prog="bargein control", description=description(__doc__))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, does in PLAIN.items():
+        commands.add_parser(name, parents=[common], help=does)
+    volume = commands.add_parser("volume", parents=[common], help="how loud replies are played")
+    volume.add_argument("value", type=int, metavar="PERCENT", help="0 to 100")
+    say = commands.add_parser("say", parents=[common], help="let the assistant say a text")
+    say.add_argument("text")
+    say.add_argument(
+        "--role",
+        choices=["user", "assistant", "system"],
+        help="add the text to the conversation as this role's instead; nothing is said",
+    )
+    written = commands.add_parser("type", parents=[common], help="write to the assistant")
+    written.add_argument("text")
+    for name, does in (("approve", "let a call run"), ("deny", "do not let a call run")):
+        call = commands.add_parser(name, parents=[common], help=does)
+        call.add_argument("id", metavar="CALL", help="the id of the call")
+    return parser
 
 
 def main() -> int:
     """Send one command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein control", description=description(__doc__))
-    parser.add_argument(
-        "command",
-        choices=["interrupt", "talk", "release"],
-        help="end the assistant's reply; press the talk button; release it",
-    )
-    config.add_arguments(parser)
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
+    command: dict[str, Any] = {
+        name: given
+        for name in ("command", "text", "role", "id", "value")
+        if (given := getattr(arguments, name, None)) is not None
+    }
     try:
-        settings = config.load(arguments).config
-        directory = prepare_directory(config.bus_directory(settings))
-        network = config.bus_network(settings)
-        take_lock(NAME, directory)
-        publisher = bus.Publisher(NAME, directory, network)
-    except AlreadyRunning as error:
-        print(f"control: {error}", file=sys.stderr)
-        return RUNNING
-    except (config.ConfigError, BusError) as error:
+        directory = config.bus_directory(config.load(arguments).config)
+        done, outcome = door.send(directory, command)
+    except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    poller = Poller()
-    for socket in publisher.sockets:
-        poller.watch(socket)
-    end = time.monotonic() + WAIT_S
-    found = False
-    try:
-        while (left := end - time.monotonic()) > 0:
-            poller.wait(left)
-            if registry.of(messages.Control).consumed_name in publisher.welcome() and not found:
-                found, end = True, time.monotonic() + OBSERVERS_S
-        if found:
-            publisher.publish(messages.Control(command=arguments.command))
-            return 0
-        print(f"control: no downlink reads from {directory}: is it running?", file=sys.stderr)
+    except door.NoDoor as error:
+        print(f"control: {error}", file=sys.stderr)
         return 1
-    finally:
-        publisher.close()
-        bus.wait_until_sent(LINGER_S)
+    print(printable(f"control: {outcome}"), file=sys.stdout if done else sys.stderr)
+    return 0 if done else 1
 
 
 if __name__ == "__main__":

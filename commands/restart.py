@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from commands import description
-from commands.running import LOOK_S, holder
 from shared import config, registry
+from shared.running import LOOK_S, holder
 from shared.signals import RESTART_SIGNAL
 
 #: How long to wait for the new process to take the stage's lock, s: Python has to start first.

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from commands import description
-from commands.running import LOOK_S, holder
 from shared import config, registry
+from shared.running import LOOK_S, holder
 from shared.signals import SHUTDOWN_S
 
 #: A stage ends within SHUTDOWN_S of the signal. One that has not ended after this long, s, is

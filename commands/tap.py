@@ -17,12 +17,12 @@ from typing import Any
 import msgspec
 
 from commands import health, phrases
-from commands.running import holders
 from shared import bus, config, messages, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
 from shared.poller import Poller
 from shared.printable import printable
+from shared.running import holders
 from shared.signals import arm_signals
 
 DESCRIPTION = """\

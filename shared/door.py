@@ -17,7 +17,7 @@ import hmac
 import ipaddress
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Container
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,14 +112,20 @@ class Door:
         withdraw(self._directory, self._server)
 
 
-def refusal(host: str, origin: str | None, admitted: Sequence[str] = ()) -> str:
+def refusal(
+    host: str,
+    origin: str | None,
+    admitted: Container[str] = (),
+    hosts: Container[str] = (),
+) -> str:
     """Return why a request is refused, or "" if it is accepted.
 
     ``host`` and ``origin`` are the request's headers. ``admitted`` has the origins of the pages
     that may connect, beside the server's own. Programs that are no browser send no Origin, or the
-    server's address.
+    server's address. ``hosts`` has the names under which this machine may be addressed, beside
+    those of loopback, in lower case.
     """
-    if not is_loopback(host):
+    if not is_loopback(host) and host.lower() not in hosts:
         return f"Host is {host!r}, which is no address of this machine"
     if origin is None or origin in admitted or urlsplit(origin).netloc.lower() == host.lower():
         return ""

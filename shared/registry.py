@@ -18,25 +18,25 @@ class Role(enum.Enum):
 
     #: A conversation needs it. It consumes the lossless topics that it reads.
     STAGE = enum.auto()
-    #: A conversation goes on without it. It consumes the lossless topics that it reads.
+    #: It runs beside every conversation, which goes on without it.
     OPTIONAL = enum.auto()
-    #: No conversation needs it. It only observes.
+    #: It runs only if somebody starts it. It observes, and publishes nothing.
     LISTENER = enum.auto()
-    #: A person's command, which publishes and ends. It reads nothing and has no health.
-    COMMAND = enum.auto()
 
 
 @dataclass(frozen=True)
 class Stage:
     """One row: a process on the bus, the topics that it publishes and the topics that it reads.
 
-    Its health topic, ``<name>.health``, is not listed: each row has one, except a command's.
+    Its health topic, ``<name>.health``, is not listed: each row has one. ``observes``: it takes no
+    lossless message away from another reader, and none is held for it.
     """
 
     name: str
     publishes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     role: Role = Role.STAGE
+    observes: bool = False
 
     @property
     def health(self) -> str:
@@ -48,7 +48,7 @@ class Stage:
 #: processes that a conversation can do without.
 ROWS: tuple[Stage, ...] = (
     Stage("capture", publishes=("mic.frame",)),
-    Stage("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame")),
+    Stage("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame", "panel")),
     Stage("vad", publishes=("mic.speech",), reads=("mic.clean",)),
     Stage(
         "uplink",
@@ -67,6 +67,7 @@ ROWS: tuple[Stage, ...] = (
             "tool.offer",
             "tool.result",
             "tool.state",
+            "control",
         ),
     ),
     Stage(
@@ -109,6 +110,7 @@ ROWS: tuple[Stage, ...] = (
             "mic.speech",
             "turn.decision",
             "link.state",
+            "panel",
         ),
     ),
     Stage(
@@ -118,27 +120,48 @@ ROWS: tuple[Stage, ...] = (
         role=Role.OPTIONAL,
     ),
     Stage(
+        "monitor",
+        publishes=("control", "panel"),
+        reads=(
+            "link.state",
+            "flush",
+            "report.flush",
+            "turn.decision",
+            "tool.state",
+            "capture.health",
+            "echo.health",
+            "vad.health",
+            "uplink.health",
+            "link.health",
+            "downlink.health",
+            "playback.health",
+            "tools.health",
+        ),
+        role=Role.OPTIONAL,
+        observes=True,
+    ),
+    Stage(
         "recorder",
         reads=("mic.clean", "speaker.frame", "interruption", "transcript"),
         role=Role.LISTENER,
+        observes=True,
     ),
-    Stage("control", publishes=("control",), role=Role.COMMAND),
 )
 
 #: The names of the stages of a conversation.
 STAGES: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.STAGE)
 #: The names of the processes that a conversation can use and does not need.
 OPTIONAL: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.OPTIONAL)
-#: The names of the processes that only observe the bus.
+#: The names of the processes that run only if somebody starts them.
 LISTENERS: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.LISTENER)
-#: The names of all processes that have a loop and a health, in the order of the rows.
-PROCESSES: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is not Role.COMMAND)
+#: The names of all processes on the bus, in the order of the rows.
+PROCESSES: tuple[str, ...] = tuple(row.name for row in ROWS)
 
 #: Each row by its stage's name.
 BY_STAGE: dict[str, Stage] = {row.name: row for row in ROWS}
 #: The row whose stage publishes a topic, by the topic's name.
 _PUBLISHERS: dict[str, Stage] = {topic: row for row in ROWS for topic in row.publishes} | {
-    row.health: row for row in ROWS if row.role is not Role.COMMAND
+    row.health: row for row in ROWS
 }
 
 
@@ -216,17 +239,14 @@ TOPICS: tuple[Topic, ...] = (
     Topic("turn.decision", messages.TurnDecision, Queue.STATE, 1),
     Topic("tool.call", messages.ToolCall, Queue.LOSSLESS, 0),
     Topic("control", messages.Control, Queue.LOSSLESS, 0),
+    Topic("panel", messages.Panel, Queue.STATE, 0),
     Topic("speaker.frame", messages.SpeakerFrame, Queue.LIVE, 50, max_age_ms=2000),
     Topic("heard", messages.Heard, Queue.STATE, 1),
     Topic("report.flush", messages.FlushReport, Queue.LOSSLESS, 0),
     Topic("tool.offer", messages.ToolOffer, Queue.STATE, 0),
     Topic("tool.result", messages.ToolResult, Queue.LOSSLESS, 0),
     Topic("tool.state", messages.ToolState, Queue.STATE, 0),
-    *(
-        Topic(row.health, messages.Health, Queue.STATE, 1)
-        for row in ROWS
-        if row.role is not Role.COMMAND
-    ),
+    *(Topic(row.health, messages.Health, Queue.STATE, 1) for row in ROWS),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

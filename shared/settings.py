@@ -144,6 +144,7 @@ class Playback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "auto"
     jitter_ms: Annotated[int, Meta(ge=0, le=2000)] = 40
     fade_ms: Annotated[int, Meta(ge=0, le=50)] = 2
+    volume: Annotated[int, Meta(ge=0, le=100)] = 100
     cues: bool = False
     browser_ms: Annotated[int, Meta(ge=10, le=500)] = 40
 
@@ -215,6 +216,15 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, Price] = msgspec.field(default_factory=lambda: dict(MODELS))
 
 
+class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[monitor]: the door for viewers and buttons, and the page."""
+
+    listen: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8791
+    hosts: list[str] = []
+    certificate: str = ""
+
+
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[recorder]: the conversation as a file. Only a recorder that somebody starts records."""
 
@@ -249,9 +259,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     downlink: Downlink = Downlink()
     playback: Playback = Playback()
     tools: Tools = Tools()
-
     limits: Limits = Limits()
     prices: Prices = Prices()
+    monitor: Monitor = Monitor()
     recorder: Recorder = Recorder()
     bus: Bus = Bus()
     log: Log = Log()

@@ -92,7 +92,19 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             "interruption.duck_limit_ms",
             f"less than interruption.min_speech_ms + vad.silence_ms = {judged_ms}",
         )
+    monitor = config.monitor
+    try:
+        loopback = not monitor.listen or ipaddress.ip_address(monitor.listen).is_loopback
+    except ValueError:
+        yield "monitor.listen", "expected an IP address of this machine, or nothing"
+    else:
+        if not loopback and not monitor.certificate:
+            yield (
+                "monitor.listen",
+                "would show the conversation to the network in the clear: set monitor.certificate",
+            )
     paths = {
+        "monitor.certificate": monitor.certificate,
         "bus.key_file": config.bus.key_file,
         "link.key_file": link.key_file,
         "tools.mcp_file": config.tools.mcp_file,

@@ -183,7 +183,7 @@ class Stage:
         """
         rows = [registry.BY_NAME[name] for name in self._handlers]
         self.subscriber = bus.Subscriber(
-            rows, self.directory, self.network, observer=self.name in registry.LISTENERS
+            rows, self.directory, self.network, observer=registry.stage(self.name).observes
         )
         self._arrivals = Arrivals(rows, time.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):

@@ -28,9 +28,9 @@ from commands.check.rules import (
     not_tried,
 )
 from commands.crashes import crashed
-from commands.running import holder
 from shared import codec, messages, registry
 from shared.exit_codes import RESTART
+from shared.running import holder
 from shared.signals import RESTART_SIGNAL
 
 #: A check takes no longer than about this, s, however much is broken.

@@ -116,7 +116,7 @@ class Conversation:
         return heard()
 
     def _interrupt(self, bench: Bench) -> None:
-        bench.take("control")
+        bench.take("monitor")
         if not bench.until(lambda: bench.subscribed("control"), AGAIN_S):
             raise Broken("downlink does not read control")
         since = bench.now

@@ -35,7 +35,7 @@ class Downlink(Check):
     """The check of a downlink."""
 
     stage = "downlink"
-    neighbours = ("link", "playback", "uplink", "control")
+    neighbours = ("link", "playback", "uplink", "monitor")
     reads = (
         "server.event",
         "link.state",

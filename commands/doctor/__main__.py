@@ -19,12 +19,12 @@ from pathlib import Path
 from commands import description, envfile
 from commands.doctor import machine, report, server, sound
 from commands.doctor.findings import Finding, line, summary
-from commands.running import holders
 from shared import config, proxy, registry
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.private import open_own
 from shared.realtime import endpoint
+from shared.running import holders
 from shared.signals import arm_signals
 
 #: The variables that can name a proxy.

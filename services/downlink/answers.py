@@ -19,7 +19,7 @@ class Answers:
     """Decides when to ask for a response; at most one is asked for at a time.
 
     ``first``: requests are numbered from ``first + 1``, and the numbers only grow. ``enabled``:
-    whether turns are answered at downlink's request at all.
+    whether spoken turns are answered at downlink's request at all.
     """
 
     def __init__(self, first: int, *, enabled: bool) -> None:
@@ -49,7 +49,11 @@ class Answers:
 
     def turn_committed(self) -> None:
         """Note that a turn is to be answered. A response that begins later answers it as well."""
-        self._wanted, self._doomed = self.enabled, False
+        self._wanted, self._doomed = self._wanted or self.enabled, False
+
+    def text_added(self) -> None:
+        """Note a text that is to be answered. No server answers a text by itself."""
+        self._wanted, self._doomed = True, False
 
     def outputs_came(self, now_ns: int) -> None:
         """Ask for the answer to the outputs of function calls, which no server gives by itself."""

@@ -57,6 +57,8 @@ class Decisions:
         self._wait = TranscriptWait(config)
         self._button = Button()
         self._session = 0
+        # Whether a text is in the conversation to which no response has begun.
+        self._text_open = False
         self._unwanted: OrderedDict[str, None] = OrderedDict()
 
     def begin_session(self, session: int) -> None:
@@ -64,6 +66,7 @@ class Decisions:
         self._session = session
         self._log.begin_session()
         self._answers.begin_session()
+        self._text_open = False
         self._unwanted.clear()
 
     def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
@@ -79,12 +82,19 @@ class Decisions:
 
     @property
     def question_open(self) -> bool:
-        """Whether a turn is in the conversation to which no response has begun.
+        """Whether a turn or a text is in the conversation to which no response has begun.
 
         False if nobody was asked to answer it, or if the person holds the button.
         """
         open_turns = any(not turn.responded for turn in self._log.committed_turns())
-        return open_turns and self._answers_expected and not self._button.pressed
+        return (
+            self._text_open or (open_turns and self._answers_expected)
+        ) and not self._button.pressed
+
+    @property
+    def asking(self) -> bool:
+        """Whether uplink is asked for a response."""
+        return bool(self._answers.requested)
 
     # what vad, the assistant and the person do
 
@@ -179,6 +189,15 @@ class Decisions:
         self._wait.transcript_came()
         return self.weigh(now_ns)
 
+    def text_added(self, now_ns: int) -> bool:
+        """Note that a text which is to be answered is in the conversation.
+
+        Return whether the assistant is interrupted.
+        """
+        self._text_open = True
+        self._answers.text_added()
+        return self.weigh(now_ns)
+
     def item_deleted(self, event: events.ItemDeleted, now_ns: int) -> bool:
         """Note that the server deleted an item.
 
@@ -194,6 +213,7 @@ class Decisions:
         """
         if out_of_band:
             return False
+        self._text_open = False
         for turn in self._log.committed_turns():
             turn.responded = True
         self.calls.response_created()

@@ -20,7 +20,9 @@ from services.downlink.history import History
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.session_watch import SessionWatch
+from services.downlink.transcripts import Role
 from services.downlink.turn_names import TurnNames
+from shared.realtime.event_ids import ASKS, TEXTS
 
 #: How many unknown types of events are reported. A server can invent new ones without end.
 MAX_UNKNOWN = 50
@@ -223,12 +225,25 @@ class ServerEvents:
     # items
 
     def _item_added(self, event: events.ItemAdded) -> None:
+        new = not self._history.knows(event.item.id)
         self._replies.item_added(event)
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
         self._calls.item_added(event.item)
         if self._calls.ready():
             self._actions.weigh()
+        if new:
+            self._text_added(event.item)
+
+    def _text_added(self, item: objects.Item) -> None:
+        """Show and answer a text that uplink has put into the conversation for the person."""
+        if not item.id.startswith((TEXTS, ASKS)):
+            return
+        if item.role in ("user", "assistant"):
+            role: Role = "user" if item.role == "user" else "assistant"
+            self._actions.publish(self._replies.words_final(item.id, role, item.text))
+        if item.id.startswith(ASKS):
+            self._actions.decided(self._decisions.text_added(self._now_ns))
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from services.echo.chain import Chain
 from services.echo.monitor import MONITOR, MonitorCheck
 from shared import messages
@@ -32,7 +34,9 @@ class Echo:
         self._faults = Faults(stage)
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
+        self._muted = False  # whether the person has muted the microphone
         stage.subscribe(messages.MicFrame, self._on_mic)
+        stage.subscribe(messages.Panel, self._on_panel)
         if self._chain.needs_far:
             stage.subscribe(messages.SpeakerFrame, self._on_speaker)
             stage.every(REPORT_S, self._report)
@@ -52,13 +56,17 @@ class Echo:
         self._chain.microphone(delivery.message)
         self._publish_ready(time.monotonic_ns())
 
+    def _on_panel(self, delivery: Delivery[messages.Panel]) -> None:
+        # Silence, and not a gap: the server ends a half-said turn, and no reader misses a frame.
+        self._muted = delivery.message.muted
+
     def _publish_ready(self, now_ns: int) -> None:
         for aligned, clean in self._chain.take(now_ns):
             if aligned.lost:
                 self._stage.count("silent_frames")
             if clean.far:
                 self._removed_db.append(clean.removed_db)
-            self._stage.publish(clean)
+            self._stage.publish(_silenced(clean) if self._muted else clean)
             self._monitor.add(aligned)
 
     def _report(self) -> None:
@@ -81,6 +89,10 @@ class Echo:
             self._stage.state = f"removes {mean} dB"
             self._stage.counters["removed_db"] = mean
         self._removed_db.clear()
+
+
+def _silenced(clean: messages.MicClean) -> messages.MicClean:
+    return msgspec.structs.replace(clean, payload=bytes(len(clean.payload)))
 
 
 def main() -> int:

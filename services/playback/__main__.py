@@ -15,6 +15,7 @@ from services.playback.callback import Callback
 from services.playback.cues import Cues
 from services.playback.duck import Duck
 from services.playback.remote import RemoteCallback
+from services.playback.volume import gain
 from shared import messages
 from shared.audio import devices
 from shared.audio.device import OutputDevice
@@ -60,6 +61,7 @@ class Playback:
         stage.every(CUE_S, self._play_cue)
         stage.subscribe(messages.Speech, self._on_speech)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
+        stage.subscribe(messages.Panel, self._on_panel)
         stage.on_wake(self._publish_played)
         stage.every(CHECK_S, self._check)
         self._reopening: ReopeningDevice[OutputDevice] = ReopeningDevice(
@@ -108,6 +110,9 @@ class Playback:
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         if delivery.message.judged == "resume":
             self._duck.bring_back(delivery.message.onset_ns)
+
+    def _on_panel(self, delivery: Delivery[messages.Panel]) -> None:
+        self._callback.volume.wanted = gain(delivery.message.volume)
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         state = delivery.message.state

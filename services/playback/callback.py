@@ -17,6 +17,7 @@ from typing import Protocol
 
 from services.playback.duck import Duck
 from services.playback.player import Player
+from services.playback.volume import Volume
 from shared import messages, registry
 from shared.audio.pcm import FRAME, ms_to_samples
 from shared.config import Config
@@ -77,6 +78,8 @@ class Callback:
         self._output = self.player.output
         self._fade_ns = settings.fade_ms * 1_000_000
         self._duck = duck
+        #: How loud the person wants the reply. The loop sets what is wanted.
+        self.volume = Volume(settings.volume)
         self._subscriptions = subscriptions
         self._clock = clock
         self._wake = wake
@@ -193,11 +196,7 @@ class Callback:
             self.apply(dac_ns)
         output = self._output
         was_playing = output.playing
-        duck = self._duck
-        if duck.wanted or duck.level < 1.0:
-            out = duck.render(output, samples, self._clock())
-        else:
-            out = output.render(samples)
+        out = self._sound(samples)
         if SPEAKER_FRAME in self._subscriptions.subscribed:
             self._blocks.append((out, dac_ns, self._position))
         self._position += samples
@@ -216,6 +215,17 @@ class Callback:
                 self._heard_changed = True
         if self._heard_changed or self._reports or (frame_due and self._blocks):
             self._wake()
+        return out
+
+    def _sound(self, samples: int) -> bytes:
+        """Return the next samples, after the duck and the volume."""
+        duck, volume = self._duck, self.volume
+        if duck.wanted or duck.level < 1.0:
+            out = duck.render(self._output, samples, self._clock())
+        else:
+            out = self._output.render(samples)
+        if volume.wanted != 1.0 or volume.level != 1.0:
+            out = volume.render(out)
         return out
 
     def _report(

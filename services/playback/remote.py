@@ -89,11 +89,7 @@ class RemoteCallback(Callback):
         if self._flushes or self._audio or self._tones:
             self._apply_without_flush(dac_ns)
         self._ahead.position = self._position
-        duck = self._duck
-        if duck.wanted or duck.level < 1.0:
-            out = duck.render(self._output, samples, self._clock())
-        else:
-            out = self._output.render(samples)
+        out = self._sound(samples)
         if SPEAKER_FRAME in self._subscriptions.subscribed:
             self._held.append((out, self._position))
         self._position += samples

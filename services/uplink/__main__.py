@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterable
 
 from services.uplink import advice, requests
+from services.uplink.button import Button
 from services.uplink.functions import Functions
 from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.replay import Replay
-from services.uplink.talk import Talk, TurnEnd
+from services.uplink.texts import Texts
 from services.uplink.updates import Updates
 from services.uplink.voice_rate import VoiceRate
 from services.uplink.wishes import Wishes
@@ -30,8 +31,6 @@ HISTORY_S = 0.5
 #: How often uplink looks whether link's state has come for a report that waits, s. Link's state
 #: comes as soon as uplink is connected to link.
 LINK_S = 0.5
-#: How long after the push-to-talk button's release the turn's last frame arrives at the latest.
-CLOSE_S = 0.2
 
 
 class Uplink:
@@ -41,9 +40,10 @@ class Uplink:
         self._stage = stage
         self._settings = session.in_force(stage.config)
         self._updates = Updates(self._settings, stage.log.warning)
-        self._talk = Talk() if stage.config.interruption.decide == "push_to_talk" else None
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
+        by_button = stage.config.interruption.decide == "push_to_talk"
+        self._button = Button(stage, self._mic, self._send) if by_button else None
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         cancels = session.server_cancels(self._settings)
@@ -55,6 +55,7 @@ class Uplink:
         )
         self._replay = Replay()
         self._wishes = Wishes()
+        self._texts = Texts(stage.number, self._send, lambda: self._ready)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._resumed_session = 0  # the session that was asked again for an answer
         self._greet = False
@@ -68,6 +69,7 @@ class Uplink:
         stage.subscribe(messages.History, self._on_history)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.SessionRequest, self._on_session_request)
+        stage.subscribe(messages.Control, lambda d: self._texts.follow(d.message))
         stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
         stage.subscribe(messages.ToolResult, lambda d: functions.result(d.message, d.stamp))
         stage.subscribe(messages.ToolState, lambda d: functions.state(d.message))
@@ -84,6 +86,11 @@ class Uplink:
     def _open_session(self) -> int:
         return self._link.session if self._link is not None and self._open else 0
 
+    @property
+    def _ready(self) -> bool:
+        """Whether a session is open that has the conversation."""
+        return self._ready_session == self._open_session() != 0
+
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         before, self._link = self._link, delivery.message
         link = self._link
@@ -92,8 +99,8 @@ class Uplink:
         if not self._open or (same and before is not None and before.state == "open"):
             return
         self._send_all(self._updates.all())
-        if self._talk is not None and not same:
-            self._talk.begin_session()
+        if self._button is not None and not same:
+            self._button.begin_session()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         # An uplink that is restarted during a conversation must not greet again.
         self._greet = bool(self._settings.greeting) and link.sent == 0
@@ -150,9 +157,10 @@ class Uplink:
             self._resumed_session = session
         samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
         self._stage.counters["frames_again"] += samples // pcm.FRAME
-        if self._talk is not None:
-            self._talk.begin_session(samples)
+        if self._button is not None:
+            self._button.begin_session(samples)
         self._resume()
+        self._texts.send()
         self._ask_in_time()
 
     def _restore(self) -> None:
@@ -179,7 +187,7 @@ class Uplink:
     def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
         frame = delivery.message
         missing = self._mic.missing_before(frame)
-        if self._link is None or not self._open or self._ready_session != self._link.session:
+        if not self._ready:
             self._drop("frames_unsent", frame, missing)
             return
         if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
@@ -188,11 +196,11 @@ class Uplink:
             return
         if missing:
             # Silence keeps the server's clock beside the microphone's.
-            silent = missing <= GAP and self._talk is None
+            silent = missing <= GAP and self._button is None
             self._stage.count("frames_silent" if silent else "frames_lost", missing // pcm.FRAME)
             if silent:
                 self._append(bytes(missing * pcm.SAMPLE_BYTES), frame.captured_ns)
-        if self._talk is not None and not self._talk_takes(self._talk, frame):
+        if self._button is not None and not self._button.takes(frame):
             self._stage.counters["frames_held"] += 1
             return
         self._stage.counters["frames_sent"] += 1
@@ -200,7 +208,7 @@ class Uplink:
 
     def _drop(self, why: str, frame: messages.MicClean, missing: int, warning: str = "") -> None:
         self._stage.count(why, 1 + missing // pcm.FRAME, warning)
-        if self._talk is None:
+        if self._button is None:
             # Keep the frame: if the person is speaking, the next session needs the whole turn.
             self._mic.keep(frame.payload)
 
@@ -208,18 +216,6 @@ class Uplink:
         self._mic.keep(captured, captured_ns)
         voice = self._voice_rate.convert(captured)
         self._send(requests.append(voice), captured_ns + self._max_age_ns)
-
-    def _talk_takes(self, talk: Talk, frame: messages.MicClean) -> bool:
-        if talk.ends_with(frame.captured_ns):
-            self._close_turn()
-        return talk.takes(frame.captured_ns, len(frame.payload) // pcm.SAMPLE_BYTES)
-
-    def _close_turn(self) -> None:
-        if self._talk is None or not self._talk.closing:
-            return
-        self._mic.turn_ends()
-        commits = self._talk.close() is TurnEnd.COMMIT
-        self._send(requests.commit() if commits else requests.clear())
 
     # interruptions
 
@@ -243,29 +239,14 @@ class Uplink:
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         decision = delivery.message
         before = self._wishes.update(decision)
-        button = (decision.talk, decision.talk_ns)
-        if self._talk is not None and (before is None or (before.talk, before.talk_ns) != button):
-            self._move_button(self._talk, decision, delivery.stamp.t, known=before is not None)
+        if self._button is not None:
+            self._button.follow(decision, before, delivery.stamp.t)
         if self._link is None or decision.session != self._link.session:
             return
         for item_id in self._wishes.to_delete():
             self._stage.counters["scraps"] += 1
             self._send(requests.delete(item_id))
         self._ask_in_time()
-
-    def _move_button(
-        self, talk: Talk, decision: messages.TurnDecision, published_ns: int, *, known: bool
-    ) -> None:
-        """Follow the push-to-talk button. ``known``: this uplink saw the button before."""
-        if decision.talk:
-            talk.press(decision.talk_ns)
-            self._mic.turn_begins()
-            if known:
-                # A restarted uplink goes on with the turn instead, and clears nothing.
-                self._send(requests.clear())
-        else:
-            talk.release(decision.talk_ns or published_ns)
-            self._stage.after(CLOSE_S, self._close_turn)
 
     def _ask_in_time(self) -> None:
         """Ask for the response that is wanted, after REPORT_S at the latest."""

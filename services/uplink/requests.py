@@ -126,6 +126,14 @@ def create(turn: messages.HistoryTurn, previous: str = "") -> bytes:
     return _text("conversation.item.create", **event, item=item)
 
 
+def message(item_id: str, role: str, text: str) -> bytes:
+    """Return ``conversation.item.create`` for a text, at the end of the conversation."""
+    kind = "output_text" if role == "assistant" else "input_text"
+    content = [{"type": kind, "text": text}]
+    item = {"id": item_id, "type": "message", "role": role, "content": content}
+    return _text("conversation.item.create", item=item)
+
+
 def delete(item_id: str) -> bytes:
     """Return ``conversation.item.delete``: the server removes the item from the conversation."""
     return _text("conversation.item.delete", item_id=item_id)

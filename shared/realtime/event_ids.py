@@ -15,6 +15,11 @@ ALL = "all"
 #: with an error, which loses nothing.
 CLEARS = "clear_buffer"
 
+#: Prefix of the ids of the items that uplink makes of a person's texts; ASKS: of a text that the
+#: assistant is to answer.
+TEXTS = "text_"
+ASKS = "ask_"
+
 #: The key in the ``metadata`` of a response.create that asks for a response outside the
 #: conversation. The server returns the metadata with the response.
 OUT_OF_BAND = "bargein_out_of_band"

@@ -31,7 +31,7 @@ def test_the_defaults_that_it_names_are_those_of_the_configuration() -> None:
     _, _, text = busdoc.DOCUMENT.read_text("utf-8").partition("A playback's are")
     text, _, _ = text.partition("\n\n")
     named = re.findall(r"`(\w+)\.(\w+)`\s+`?(\w+)", text)
-    assert len(named) == 8
+    assert len(named) == 9
     config = Config()
     for section, key, said in named:
         default = getattr(getattr(config, section), key)

@@ -66,6 +66,9 @@ OUTSIDE = (
     "services.tools.source",
     "services.tools.worker",
     "services.emulator",
+    "services.monitor.app",
+    "services.monitor.connections",
+    "services.monitor.door",
 )
 #: The modules that a pure module must not import: with them, its result would depend on the time
 #: or on the machine.

@@ -30,13 +30,13 @@ LINK = messages.LinkState(state="open", session=1)
 
 def test_the_endpoints_of_the_stages_take_the_ports_in_turn() -> None:
     assert network.parse(
-        ["tcp://10.0.0.2:7300 playback capture", "tcp://[fd00::1]:7300 downlink control"]
+        ["tcp://10.0.0.2:7300 playback capture", "tcp://[fd00::1]:7300 downlink monitor"]
     ) == {
         "playback": "tcp://10.0.0.2:7300",
         "capture": "tcp://10.0.0.2:7301",
         "downlink": "tcp://[fd00::1]:7300",
         "flush": "tcp://[fd00::1]:7301",
-        "control": "tcp://[fd00::1]:7302",
+        "monitor": "tcp://[fd00::1]:7302",
     }
 
 

@@ -12,6 +12,7 @@ from services.uplink.reports import MARGIN_MS
 from shared import messages
 from shared.audio import pcm
 from tests.support.conversations import Witness, history
+from tests.support.forger import command
 from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
@@ -61,7 +62,7 @@ def test_what_a_stage_took_along_is_not_believed_to_be_heard(
         [report] = record.reports
         playhead = [item.heard for h in pipeline.bus.all(messages.Heard) for item in h.items]
         # A later interruption does not report the reply again.
-        pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
+        command(pipeline, "interrupt")
         pipeline.bus.wait_for(messages.FlushReport, lambda s: s.cause == "control")
         pipeline.bus.health("uplink", since=pipeline.bus.now)
         [item] = emulator.items()

@@ -20,7 +20,7 @@ from shared import bus, codec, messages, registry
 from shared.audio import pcm
 from shared.poller import Poller
 from tests.support.conversations import Witness, history
-from tests.support.forger import forging
+from tests.support.forger import command, forging
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 from tests.support.readers import attend, join
 
@@ -83,7 +83,7 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
             lambda h: h.items and h.items[-1].item_id == second and h.playing,
             since=back,
         )
-        pipeline.python("commands.control", "interrupt", *pipeline.options({})).wait()
+        command(pipeline, "interrupt")
         record = pipeline.bus.wait_for(
             messages.Interruption, lambda r: r.cause == "control"
         ).message
@@ -151,7 +151,7 @@ def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> No
 def test_a_command_from_before_it_ran_ends_no_reply(kept: Keeper) -> None:
     with Pipeline(kept) as pipeline:
         downlink = pipeline.up("downlink")
-        with forging("control", pipeline, "control") as person:
+        with forging("monitor", pipeline, "control") as person:
             # A command that was sent 2 s ago and held, because no downlink ran.
             late = messages.Stamp(seq=0, epoch=0, t=time.monotonic_ns() - 2_000_000_000)
             person.send("control", *codec.encode(messages.Control(command="interrupt"), late))

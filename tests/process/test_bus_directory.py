@@ -10,6 +10,7 @@ import pytest
 
 from shared import messages
 from shared.audio import pcm
+from tests.support.forger import command
 from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
@@ -44,11 +45,6 @@ def stages(kept: Keeper) -> Iterator[tuple[Pipeline, dict[str, Child]]]:
         yield pipeline, stages
 
 
-def control(pipeline: Pipeline, command: str) -> None:
-    directory = f"--set=bus.directory={pipeline.bus_directory}"
-    assert pipeline.python("commands", "control", command, directory).wait() == 0
-
-
 def test_an_emptied_directory_is_filled_again_and_a_restarted_stage_finds_the_others(
     stages: tuple[Pipeline, dict[str, Child]],
 ) -> None:
@@ -76,7 +72,7 @@ def test_a_clock_that_is_set_back_across_a_restart_puts_nothing_behind(
 ) -> None:
     pipeline, running = stages
     first = pipeline.bus.wait_for(messages.Heard, lambda h: h.items).message
-    control(pipeline, "interrupt")
+    command(pipeline, "interrupt")
     flushed = pipeline.bus.wait_for(messages.Heard, lambda h: h.generation > first.generation)
     mic = pipeline.bus.wait_for(messages.MicFrame).message.stream
     speaker = pipeline.bus.wait_for(messages.SpeakerFrame).message.stream

@@ -136,7 +136,7 @@ def test_what_is_no_message_or_cannot_be_true_is_lived_through(
 def test_a_generation_that_cannot_be_is_not_followed(pipeline: Pipeline, generation: int) -> None:
     """Downlink ignores a generation with no successor: after it, playback would stay silent."""
     downlink = pipeline.up("downlink")
-    with forging("control", pipeline, "control") as person:
+    with forging("monitor", pipeline, "control") as person:
         person.publish(messages.Control(command="interrupt"))
         before = pipeline.bus.wait_for(messages.Flush).message.generation
         with forging("playback", pipeline, "heard") as forger:

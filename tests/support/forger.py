@@ -59,3 +59,24 @@ def forging(stage: str, pipeline: Pipeline, *wanted: str) -> Iterator[Forger]:
         yield forger
     finally:
         forger.close()
+
+
+def command(pipeline: Pipeline, name: str, readers: int = 3, **fields: str) -> int:
+    """Publish a person's command in the place of a monitor; return its time stamp, ns.
+
+    ``readers``: how many readers to wait for: downlink, uplink and the test's listener.
+    """
+    publisher = bus.Publisher("monitor", pipeline.bus_directory)
+    poller = Poller()
+    for each in publisher.sockets:
+        poller.watch(each)
+    try:
+        found = 0
+        while found < readers:
+            assert poller.wait(PATIENCE_S), f"{found} of {readers} read commands"
+            new = publisher.welcome()
+            found += sum(each.removeprefix(registry.CONSUMED) == "control" for each in new)
+        made = messages.Control(command=name, **fields)  # type: ignore[arg-type]
+        return publisher.publish(made)
+    finally:
+        publisher.close()

@@ -275,7 +275,7 @@ def test_health_is_good_when_every_stage_is(run: Run) -> None:
         at = next(n for n, line in enumerate(lines) if line.startswith(f"{stage} "))
         assert lines[at].split() == [stage, "ok", "pid", "42", stage, "works"]
         assert lines[at + 1].split() == ["frames=3"]
-    assert lines[-1].split() == [registry.LISTENERS[-1], "not", "running"]
+    assert lines[-1].split() == [registry.PROCESSES[-1], "not", "running"]
 
 
 @pytest.mark.usefixtures("running")

@@ -138,3 +138,38 @@ def test_the_button_pressed_before_the_answer_is_there_ends_it_when_it_comes() -
     scene.at(1010, lambda: scene.press(True))
     scene.run()
     assert scene.interrupted == [1010, 1000 + LAG_MS]
+
+
+# texts
+
+
+def typed(scene: Scene, at: int) -> None:
+    scene.at(at, lambda: scene.judged(scene.decisions.text_added(scene.now * MS)))
+
+
+@pytest.mark.parametrize("decide", ["server", "client", "push_to_talk", "never"])
+def test_a_text_is_answered_however_speech_is(decide: str) -> None:
+    scene = Scene(decide=decide)
+    typed(scene, 1000)
+    scene.run()
+    assert scene.asked == [1000]
+
+
+def test_a_text_waits_for_the_response_that_is_under_way() -> None:
+    scene = Scene(decide="server")
+    scene.reply(1000, 9000, generated=2500)
+    typed(scene, 2000)
+    scene.run()
+    assert scene.asked == [2500]
+
+
+def test_a_text_is_owed_an_answer_until_a_response_begins() -> None:
+    scene = Scene(decide="server")
+    scene.answers = False
+    typed(scene, 1000)
+    open_before: list[bool] = []
+    scene.at(1500, lambda: open_before.append(scene.decisions.question_open))
+    scene.at(2000, lambda: scene.create("resp"))
+    scene.run()
+    assert open_before == [True]
+    assert not scene.decisions.question_open

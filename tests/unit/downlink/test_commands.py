@@ -24,6 +24,8 @@ def refusal(command: str, age_ns: int, decide: str) -> str:
 def test_a_command_that_comes_late_is_not_followed_but_a_button_is_let_go(decide: str) -> None:
     assert not refusal("interrupt", commands.MAX_AGE_NS, decide)
     assert "1001 ms late" in refusal("interrupt", commands.MAX_AGE_NS + MS, decide)
+    assert not refusal("type", commands.MAX_AGE_NS, decide)
+    assert "1001 ms late" in refusal("type", commands.MAX_AGE_NS + MS, decide)
     button = "push_to_talk" if decide != "push_to_talk" else ""
     for command, age_ns in (
         ("talk", 0),

@@ -278,3 +278,35 @@ def test_speech_without_a_place_or_a_name_interrupts() -> None:
     assert not server.replies.state().speaking
     server.send(events.SpeechStopped(), events.Committed())
     assert [turn[0] for turn in server.turns()] == ["item_2"]
+
+
+# texts that a person types
+
+
+def text(name: str, role: str, words: str) -> objects.Item:
+    content = [objects.Content("output_text" if role == "assistant" else "input_text", words)]
+    return objects.Item(name, "message", role, "completed", content)
+
+
+def asking(server: Server) -> bool:
+    return server.reader.decisions.asking
+
+
+def test_a_text_is_shown_and_only_one_that_asks_is_answered() -> None:
+    server = Server()
+    for name, role in (("text_1", "user"), ("text_2", "assistant"), ("item_9", "user")):
+        server.send(events.ItemAdded(text(name, role, "It rains.")))
+    server.send(events.ItemAdded(text("text_3", "system", "Be brief.")))
+    assert not asking(server)
+    shown = server.send(events.ItemAdded(text("ask_4", "user", "Hello?")))
+    assert [m.text for m in shown if isinstance(m, messages.Transcript)] == ["Hello?"]
+    assert asking(server)
+    assert [turn[0] for turn in server.turns()] == ["text_1", "text_2", "item_9", "text_3", "ask_4"]
+
+
+def test_a_text_that_the_server_adds_twice_is_answered_once() -> None:
+    server = Server()
+    added = events.ItemAdded(text("ask_1", "user", "Hello?"))
+    server.send(added, created(), events.ResponseDone(objects.Response("resp_1", "completed")))
+    server.send(added)
+    assert not asking(server)

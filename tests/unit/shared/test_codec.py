@@ -151,9 +151,13 @@ def test_half_a_sample_is_refused(kind: type[messages.Message]) -> None:
         read(kind, header(kind), b"abc")
 
 
+#: What ``header(messages.Control)`` says.
+READ = messages.Control(command="approve", text="a", id="a")
+
+
 def test_a_header_over_its_limit_is_refused_unread() -> None:
     fields = header(messages.Control, more="x" * (codec.MAX_HEADER - 100))
-    assert read(messages.Control, fields) == messages.Control(command="interrupt")
+    assert read(messages.Control, fields) == READ
     fields["more"] += "x" * 100
     refused(messages.Control, fields, f"at most {codec.MAX_HEADER} allowed")
 
@@ -190,7 +194,7 @@ def test_a_field_outside_its_limits_is_refused(kind: type[messages.Message]) -> 
         for value in over(field.type) if field.name != "payload" else ():
             refused(kind, header(kind, **{field.name: value}), "Expected")
             tried += 1
-    assert tried or kind is messages.Control
+    assert tried
 
 
 # wrong bytes
@@ -283,9 +287,7 @@ def test_a_version_of_a_thousand_brackets_is_refused() -> None:
 
 def test_a_field_that_this_version_does_not_know_is_passed_over() -> None:
     more = {"more": math.nan, "yet_more": msgpack.ExtType(1, b"")}
-    assert read(messages.Control, header(messages.Control, **more)) == messages.Control(
-        command="interrupt"
-    )
+    assert read(messages.Control, header(messages.Control, **more)) == READ
 
 
 def test_a_payload_in_the_header_is_not_the_payload() -> None:
@@ -304,7 +306,7 @@ def _unpacker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("_unpacker")
 def test_a_key_that_comes_twice_is_refused() -> None:
     fields = header(messages.Control)
-    assert read(messages.Control, fields) == messages.Control(command="interrupt")
+    assert read(messages.Control, fields) == READ
     packed = msgpack.Packer().pack_map_pairs([*fields.items(), ("seq", 9)])
     with pytest.raises(codec.BadMessage, match="twice"):
         codec.decode(messages.Control, packed, b"")

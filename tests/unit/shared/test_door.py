@@ -40,6 +40,13 @@ def test_a_page_is_refused_unless_it_was_named(origin: str) -> None:
     assert refusal(HERE, origin, ("https://other.example", origin)) == ""
 
 
+def test_a_name_that_the_person_gave_this_machine_is_admitted() -> None:
+    assert refusal("Kitchen.lan:8791", "https://kitchen.lan:8791", (), ("kitchen.lan:8791",)) == ""
+    assert refusal("other.lan:8791", None, (), ("kitchen.lan:8791",)).startswith("Host is ")
+    evil = refusal("kitchen.lan", "https://evil.example", (), ("kitchen.lan",))
+    assert evil.endswith("is not admitted")
+
+
 def test_all_processes_get_the_same_token(tmp_path: Path) -> None:
     token = door.token(tmp_path)
     assert len(token) >= 32

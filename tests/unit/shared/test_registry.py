@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from shared import messages, registry
-from shared.registry import Queue, Role
+from shared.registry import Queue
 
 pytestmark = pytest.mark.unit
 
@@ -42,17 +42,13 @@ def test_a_publisher_finds_its_topics() -> None:
 
 def test_a_stage_finds_the_topics_that_it_reads() -> None:
     assert [topic.name for topic in registry.read_by("echo")] == ["mic.frame", "speaker.frame"]
-    assert registry.read_by("control") == ()
     with pytest.raises(KeyError):
         registry.read_by("nobody")
 
 
-def test_a_process_is_a_stage_or_a_listener_or_a_command() -> None:
-    commands = [row.name for row in registry.ROWS if row.role is Role.COMMAND]
-    assert commands == ["control"]
+def test_a_process_is_a_stage_or_optional_or_a_listener() -> None:
     kinds = (*registry.STAGES, *registry.OPTIONAL, *registry.LISTENERS)
     assert kinds == registry.PROCESSES
-    assert (*kinds, *commands) == tuple(row.name for row in registry.ROWS)
 
 
 def test_a_topic_is_published_on_its_publishers_endpoint_or_its_own() -> None:

@@ -1,0 +1,102 @@
+"""A person's commands as they come through the door, and why some are refused. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared import messages
+
+#: The stages that follow a command. Without one of them, nothing would come of it.
+NEEDS = {
+    "interrupt": ("downlink",),
+    "talk": ("downlink", "uplink"),
+    "release": ("downlink", "uplink"),
+    "say": ("downlink", "uplink"),
+    "type": ("downlink", "uplink"),
+    "mute": ("echo",),
+    "unmute": ("echo",),
+    "volume": ("playback",),
+    "sleep": ("downlink",),
+    "wake": ("downlink",),
+}
+#: The commands that monitor itself follows, with the panel or with signals.
+OWN = ("mute", "unmute", "volume", "stop")
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One command. docs/door.md describes each field."""
+
+    command: Literal[
+        "interrupt", "talk", "release", "mute", "unmute", "volume", "say", "type", "approve",
+        "deny", "sleep", "wake", "stop",
+    ]  # fmt: skip
+    text: messages.Text = ""
+    role: Literal["", "user", "assistant", "system"] = ""
+    id: messages.Name = ""
+    value: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a command: whether it was done, and a line for a person."""
+
+    done: bool
+    outcome: str
+
+
+class Refused(ValueError):
+    """Raised when a command is not followed, with the reason."""
+
+
+@dataclass
+class Known:
+    """What monitor knows when a command comes."""
+
+    #: The setting interruption.decide.
+    decide: str
+    #: The stages that have published their health lately.
+    alive: Set[str]
+    #: The state of the connection, as in LinkState; "" if link has not said it.
+    link: str
+    muted: bool
+    #: The ids of the calls that wait for a person's approval.
+    calls: Set[str]
+
+
+def check(command: Command, known: Known) -> None:
+    """Raise Refused unless a command can be followed."""
+    name = command.command
+    if missing := [stage for stage in NEEDS.get(name, ()) if stage not in known.alive]:
+        raise Refused(f"{' and '.join(missing)} does not run: nothing would follow the command")
+    if name in ("say", "type"):
+        if not command.text.strip():
+            raise Refused("there is no text")
+        if known.link not in ("open", "asleep"):
+            raise Refused(f"there is no connection to the server (link is {known.link or 'away'})")
+    elif name in ("talk", "release") and known.decide != "push_to_talk":
+        raise Refused(
+            f"interruption.decide is {known.decide}: set it to push_to_talk to use the button"
+        )
+    elif name == "talk" and known.muted:
+        raise Refused("the microphone is muted: unmute it first")
+    elif name in ("approve", "deny") and command.id not in known.calls:
+        raise Refused(f"no call {command.id!r} waits for an approval")
+    elif name == "volume" and command.value is None:
+        raise Refused("there is no value: expected 0 to 100 percent")
+
+
+def control(command: Command) -> messages.Control:
+    """Return the message that carries a command to its stage; not for those in OWN."""
+    return msgspec.convert(
+        {
+            "command": command.command,
+            "text": command.text,
+            "role": command.role,
+            "id": command.id,
+        },
+        messages.Control,
+    )

@@ -1,0 +1,158 @@
+"""Follows commands and waits for what comes of them. Pure.
+
+A command that downlink follows shows on the bus: an interruption as a flush that names the
+command's time, the button as a turn decision that does. So the outcome that a person reads is what
+happened, and not what was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from services.monitor import commands
+from services.monitor.commands import Command, Known, Outcome, Refused
+from shared import messages
+from shared.audio import pcm
+from shared.owner import Owner
+
+MS = 1_000_000
+#: How long downlink may take to follow a command, s: it takes milliseconds.
+FOLLOW_S = 1.5
+#: How long playback may take to report a flush after that, s: as long as uplink waits for it.
+REPORT_S = 0.5
+#: A message names the command whose time differs by less than this, ns: on two machines, a reader
+#: translates times, which moves them a little.
+SAME_NS = 100 * MS
+
+Answer = Callable[[Outcome], None]
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A command whose outcome is not known yet."""
+
+    command: str
+    at_ns: int
+    answer: Answer
+    flushed: bool = False
+
+
+class Desk:
+    """The commands, from the door to the bus and back.
+
+    ``panel``: how the switches stand. ``known`` returns what is known now. ``turned`` is called
+    with the switches when one was turned. ``stop`` ends the conversation.
+    """
+
+    def __init__(
+        self,
+        stage: Owner,
+        panel: messages.Panel,
+        known: Callable[[], Known],
+        turned: Callable[[messages.Panel], None],
+        stop: Callable[[], None],
+    ) -> None:
+        self.panel = panel
+        self._stage = stage
+        self._turned = turned
+        self._known = known
+        self._stop = stop
+        self._pending: list[_Pending] = []
+
+    def follow(self, command: Command, answer: Answer) -> None:
+        """Follow a command, and call ``answer`` once with the outcome, now or soon."""
+        try:
+            commands.check(command, self._known())
+        except Refused as why:
+            answer(Outcome(done=False, outcome=str(why)))
+            return
+        name = command.command
+        if name == "stop":
+            self._stop()
+            answer(Outcome(done=True, outcome="the conversation ends"))
+        elif name in commands.OWN:
+            answer(Outcome(done=True, outcome=self._turn(command)))
+        else:
+            at_ns = self._stage.publish(commands.control(command))
+            if name in ("interrupt", "talk", "release"):
+                pending = _Pending(name, at_ns, answer)
+                self._pending.append(pending)
+                self._stage.after(FOLLOW_S, lambda: self._give_up(pending))
+            else:
+                answer(Outcome(done=True, outcome=PASSED_ON[name]))
+
+    def unmute(self) -> None:
+        """Open the microphone: a new conversation begins with an open one."""
+        self._turn(Command("unmute"))
+
+    def _turn(self, command: Command) -> str:
+        """Turn a switch of the panel, and return what it is now."""
+        if command.command == "volume":
+            self.panel = msgspec.structs.replace(self.panel, volume=command.value or 0)
+            said = f"volume {command.value} %"
+        else:
+            muted = command.command == "mute"
+            self.panel = msgspec.structs.replace(self.panel, muted=muted)
+            said = "muted" if muted else "not muted"
+        self._stage.publish(self.panel)
+        self._turned(self.panel)
+        return said
+
+    # what shows on the bus
+
+    def flush(self, flush: messages.Flush) -> None:
+        """Note a flush, which a command may have caused."""
+        for pending in self._named("interrupt", flush.event_ns):
+            if not pending.flushed:
+                pending.flushed = True
+                self._stage.after(REPORT_S, lambda p=pending: self._done(p, "interrupted"))  # type: ignore[misc]
+
+    def flush_report(self, report: messages.FlushReport) -> None:
+        """Note what a flush ended."""
+        for pending in self._named("interrupt", report.event_ns):
+            self._done(pending, stopped(report.items))
+
+    def turn_decision(self, decision: messages.TurnDecision) -> None:
+        """Note how the button of push to talk stands."""
+        name = "talk" if decision.talk else "release"
+        for pending in self._named(name, decision.talk_ns):
+            self._done(pending, "speak now" if decision.talk else "released")
+
+    def _named(self, name: str, at_ns: int) -> list[_Pending]:
+        return [p for p in self._pending if p.command == name and abs(p.at_ns - at_ns) < SAME_NS]
+
+    def _done(self, pending: _Pending, outcome: str) -> None:
+        if pending in self._pending:
+            self._pending.remove(pending)
+            pending.answer(Outcome(done=True, outcome=outcome))
+
+    def _give_up(self, pending: _Pending) -> None:
+        if pending in self._pending and not pending.flushed:
+            self._pending.remove(pending)
+            said = "downlink did not follow the command: is it stopped?"
+            pending.answer(Outcome(done=False, outcome=said))
+
+
+#: What is said of a command whose outcome does not show at once.
+PASSED_ON = {
+    "say": "passed on",
+    "type": "passed on",
+    "approve": "approved",
+    "deny": "denied",
+    "sleep": "asked to sleep",
+    "wake": "asked to wake",
+}
+
+
+def stopped(items: list[messages.HeardItem]) -> str:
+    """Return what an interruption stopped, in words."""
+    if not items:
+        return "nothing was playing"
+    heard, received = (
+        pcm.samples_to_ms(sum(counts)) / 1000
+        for counts in ([i.heard for i in items], [i.received for i in items])
+    )
+    return f"interrupted: heard {heard:.1f} of {received:.1f} s"

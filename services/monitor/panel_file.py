@@ -1,0 +1,37 @@
+"""The person's switches on disk, for a monitor that is restarted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from shared import messages
+from shared.private import open_own
+
+NAME = "panel.json"
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """The switches, and the conversation that they were set in."""
+
+    panel: messages.Panel
+    #: The epoch of the link that held the conversation; 0: there was none.
+    link: int = 0
+
+
+def read(directory: Path, volume: int) -> Saved:
+    """Return what a monitor before this one saved. ``volume``: where nothing was saved, percent."""
+    try:
+        return msgspec.json.decode((directory / NAME).read_bytes(), type=Saved)
+    except (OSError, msgspec.MsgspecError):
+        return Saved(messages.Panel(volume=volume))
+
+
+def write(directory: Path, saved: Saved) -> None:
+    """Save the switches. Raises OSError."""
+    path = directory / f"{NAME}.new"
+    with os.fdopen(open_own(path), "wb") as file:
+        file.write(msgspec.json.encode(saved))
+    path.replace(directory / NAME)

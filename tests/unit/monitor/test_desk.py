@@ -1,0 +1,202 @@
+"""A person's commands: which are refused, and what is reported as their outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from services.monitor.commands import Command, Known, Outcome, control
+from services.monitor.desk import FOLLOW_S, REPORT_S, SAME_NS, Desk
+from shared import messages, registry
+
+pytestmark = pytest.mark.unit
+
+AT_NS = 5_000_000_000_000
+RATE = 24_000
+
+
+class Owner:
+    """A stage with a time that the test lets pass."""
+
+    ok = True
+    log = logging.getLogger("test")
+
+    def __init__(self) -> None:
+        self.published: list[messages.Message] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def publish(self, message: messages.Message) -> int:
+        self.published.append(message)
+        return AT_NS
+
+    def after(self, seconds: float, handler: Callable[[], None]) -> None:
+        self.timers.append((seconds, handler))
+
+    def count(self, what: str, number: int = 1, warning: str = "") -> None:
+        pass
+
+    def ring(self, seconds: float) -> None:
+        for due, handler in self.timers:
+            if due == seconds:
+                handler()
+
+
+class Rig:
+    """A desk in a conversation in which everything runs."""
+
+    def __init__(self, **known: Any) -> None:
+        self.owner = Owner()
+        self.outcomes: list[Outcome] = []
+        self.saved: list[messages.Panel] = []
+        self.stopped = 0
+        fields: dict[str, Any] = {
+            "decide": "server",
+            "alive": set(registry.STAGES),
+            "link": "open",
+            "muted": False,
+            "calls": set(),
+        }
+        self.known = Known(**fields | known)
+        self.desk = Desk(
+            self.owner, messages.Panel(), lambda: self.known, self.saved.append, self._stop
+        )
+
+    def _stop(self) -> None:
+        self.stopped += 1
+
+    def follow(self, command: str, **fields: Any) -> list[Outcome]:
+        """Follow a command; return the outcomes so far."""
+        self.desk.follow(Command(command, **fields), self.outcomes.append)  # type: ignore[arg-type]
+        return self.outcomes
+
+
+def flush(event_ns: int = AT_NS) -> messages.Flush:
+    return messages.Flush(
+        generation=2, session=1, cause="control", event_ns=event_ns,
+        received=[], interrupted=[], active=[],
+    )  # fmt: skip
+
+
+def report(*items: tuple[int, int], event_ns: int = AT_NS) -> messages.FlushReport:
+    heard = [messages.HeardItem(f"i{n}", 0, h, r, True) for n, (h, r) in enumerate(items)]
+    return messages.FlushReport(
+        generation=2, session=1, cause="control", event_ns=event_ns, flush_ns=1, received_ns=1,
+        silent_ns=1, latency_ns=1, items=heard,
+    )  # fmt: skip
+
+
+def test_an_interruption_is_reported_with_what_was_heard() -> None:
+    rig = Rig()
+    assert rig.follow("interrupt") == []
+    assert rig.owner.published == [messages.Control(command="interrupt")]
+    rig.desk.flush(flush())
+    rig.desk.flush_report(report((RATE * 5, RATE * 20), (0, RATE)))
+    assert rig.outcomes == [Outcome(True, "interrupted: heard 5.0 of 21.0 s")]
+    rig.owner.ring(REPORT_S)
+    rig.owner.ring(FOLLOW_S)
+    assert len(rig.outcomes) == 1
+
+
+def test_an_interruption_of_nothing_is_no_refusal() -> None:
+    rig = Rig()
+    rig.follow("interrupt")
+    rig.desk.flush_report(report())
+    assert rig.outcomes == [Outcome(True, "nothing was playing")]
+
+
+def test_an_interruption_without_a_playback_is_reported_all_the_same() -> None:
+    rig = Rig()
+    rig.follow("interrupt")
+    rig.desk.flush(flush())
+    rig.owner.ring(FOLLOW_S)
+    assert rig.outcomes == []
+    rig.owner.ring(REPORT_S)
+    assert rig.outcomes == [Outcome(True, "interrupted")]
+
+
+def test_a_flush_of_another_time_is_not_this_commands() -> None:
+    rig = Rig()
+    rig.follow("interrupt")
+    rig.desk.flush(flush(AT_NS - SAME_NS))
+    rig.desk.flush_report(report((1, 2), event_ns=AT_NS + SAME_NS))
+    assert rig.outcomes == []
+    rig.owner.ring(FOLLOW_S)
+    [outcome] = rig.outcomes
+    assert not outcome.done
+    assert "downlink did not follow" in outcome.outcome
+
+
+def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
+    rig = Rig(decide="push_to_talk")
+    rig.follow("talk")
+    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=7))
+    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=False, talk_ns=AT_NS))
+    assert rig.outcomes == []
+    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=AT_NS))
+    assert rig.outcomes == [Outcome(True, "speak now")]
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "known", "why"),
+    [
+        ("talk", {}, {}, "interruption.decide is server"),
+        ("release", {}, {}, "interruption.decide is server"),
+        ("talk", {}, {"decide": "push_to_talk", "muted": True}, "muted"),
+        ("interrupt", {}, {"alive": {"uplink"}}, "downlink does not run"),
+        ("type", {"text": "a"}, {"alive": set()}, "downlink and uplink does not run"),
+        ("type", {"text": "a"}, {"link": "waiting"}, "no connection to the server"),
+        ("say", {"text": "a"}, {"link": ""}, "link is away"),
+        ("type", {"text": " "}, {}, "no text"),
+        ("mute", {}, {"alive": {"uplink"}}, "echo does not run"),
+        ("volume", {}, {}, "no value"),
+        ("approve", {"id": "call_1"}, {}, "no call 'call_1' waits"),
+        ("deny", {"id": "call_1"}, {"calls": {"call_2"}}, "no call 'call_1' waits"),
+    ],
+)
+def test_what_nothing_would_come_of_is_refused_with_the_reason(
+    command: str, fields: dict[str, Any], known: dict[str, Any], why: str
+) -> None:
+    rig = Rig(**known)
+    [outcome] = rig.follow(command, **fields)
+    assert not outcome.done
+    assert why in outcome.outcome
+    assert rig.owner.published == []
+
+
+@pytest.mark.parametrize(
+    ("command", "fields"),
+    [
+        ("say", {"text": "a", "role": "system"}),
+        ("type", {"text": "a"}),
+        ("approve", {"id": "call_1"}),
+        ("deny", {"id": "call_1"}),
+        ("sleep", {}),
+        ("wake", {}),
+    ],
+)
+def test_every_other_command_is_passed_on(command: str, fields: dict[str, Any]) -> None:
+    rig = Rig(calls={"call_1"})
+    [outcome] = rig.follow(command, **fields)
+    assert outcome.done
+    assert rig.owner.published == [messages.Control(command=command, **fields)]  # type: ignore[arg-type]
+    assert control(Command(command, **fields)) in rig.owner.published  # type: ignore[arg-type]
+
+
+def test_the_switches_are_a_state() -> None:
+    rig = Rig()
+    rig.follow("mute")
+    rig.follow("volume", value=30)
+    rig.desk.unmute()
+    want = [messages.Panel(muted=True), messages.Panel(muted=True, volume=30)]
+    assert rig.owner.published == rig.saved == [*want, messages.Panel(volume=30)]
+    assert [outcome.outcome for outcome in rig.outcomes] == ["muted", "volume 30 %"]
+
+
+def test_a_person_can_end_the_conversation() -> None:
+    rig = Rig(alive=set())
+    [outcome] = rig.follow("stop")
+    assert outcome.done
+    assert rig.stopped == 1
