@@ -216,16 +216,10 @@ class Downlink:
             self._stage.count("commands_refused", warning=f"{command}: {why}")
         else:
             self._sleeping.command(command, at_ns, now_ns)
-            if self._interrupts(command, at_ns):
+            busy = self._replies.playing or self._replies.generating
+            if self._decisions.command(command, at_ns, busy=busy):
                 self.flush("control", at_ns)
         self.weigh()
-
-    def _interrupts(self, command: str, at_ns: int) -> bool:
-        """Follow a command, and return whether it ends the reply."""
-        if command in ("talk", "release"):
-            return self._decisions.set_button(pressed=command == "talk", at_ns=at_ns)
-        busy = self._replies.playing or self._replies.generating
-        return command == "interrupt" or (command == "type" and busy)
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
         now_ns = time.monotonic_ns()

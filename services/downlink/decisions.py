@@ -117,6 +117,15 @@ class Decisions:
         self._answers.response_active(active=active)
         return self.weigh(now_ns)
 
+    def command(self, command: str, at_ns: int, *, busy: bool) -> bool:
+        """Take a person's command. Return whether the assistant is interrupted.
+
+        ``busy``: a reply plays or is generated.
+        """
+        if command in ("talk", "release"):
+            return self.set_button(pressed=command == "talk", at_ns=at_ns)
+        return command == "interrupt" or (command == "type" and busy)
+
     def set_button(self, *, pressed: bool, at_ns: int) -> bool:
         """Take a press or a release of the push-to-talk button.
 

@@ -41,6 +41,9 @@ def test_a_message_without_a_payload_is_its_fields() -> None:
         "topic": "control",
         "seq": 5,
         "command": "interrupt",
+        "text": "",
+        "role": "",
+        "id": "",
     }
     heard = messages.Heard(
         generation=1, session=2, playing=True, items=[messages.HeardItem("a", 0, 3, 4, True)]

@@ -41,7 +41,11 @@ def test_a_publisher_finds_its_topics() -> None:
 
 
 def test_a_stage_finds_the_topics_that_it_reads() -> None:
-    assert [topic.name for topic in registry.read_by("echo")] == ["mic.frame", "speaker.frame"]
+    assert [topic.name for topic in registry.read_by("echo")] == [
+        "mic.frame",
+        "speaker.frame",
+        "panel",
+    ]
     with pytest.raises(KeyError):
         registry.read_by("nobody")
 
