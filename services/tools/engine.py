@@ -97,6 +97,11 @@ class Engine:
         try:
             self._loop.run_until_complete(self._main())
         finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_S))
             self._loop.close()
 
     async def _main(self) -> None:
@@ -124,7 +129,7 @@ class Engine:
                 running.append(self._loop.create_task(made.run()))
             self._importing = False
         await self._end.wait()
-        for task in (*running, *self._calls.values()):
+        for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=CLOSE_S)
