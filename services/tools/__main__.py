@@ -133,15 +133,15 @@ class Tools:
         self._decide(asking, job, approved=given.approved)
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
-        command: str = delivery.message.command
-        if command not in ("approve", "deny"):
+        control = delivery.message
+        if control.command not in ("approve", "deny"):
             return
         try:
-            asking = self._ledger.answered(getattr(delivery.message, "id", ""))
+            asking = self._ledger.answered(control.id)
         except BadAnswer as error:
-            self._stage.count("commands_refused", warning=f"{command}: {error}")
+            self._stage.count("commands_refused", warning=f"{control.command}: {error}")
             return
-        self._decide(asking, None, approved=command == "approve")
+        self._decide(asking, None, approved=control.command == "approve")
         self._go_on()
 
     def _decide(self, asking: Asking, answer: Job | None, *, approved: bool) -> None:

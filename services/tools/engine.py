@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 FIRST_OFFER_S = 5.0
 #: How long the sources get to end, s.
 CLOSE_S = 1.0
+#: The output of a call that was cancelled.
+CANCELLED = "Cancelled: the person interrupted. Do not mention it."
 #: A function must not slow the conversation down.
 NICE = 10
 
@@ -141,7 +143,13 @@ class Engine:
     def _begin(self, job: Job) -> None:
         task = self._loop.create_task(self._call(job))
         self._calls[job] = task
-        task.add_done_callback(lambda _: self._calls.pop(job, None))
+        task.add_done_callback(lambda ended: self._ended(job, ended))
+
+    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._calls.pop(job, None)
+        if task.cancelled():
+            # The task may have been cancelled before its first step, so only this place notices it.
+            self._tell(Done(job, ToolOutput(CANCELLED), False, 0))
 
     def _cancel(self, call_id: str) -> None:
         for job, task in self._calls.items():
@@ -164,8 +172,6 @@ class Engine:
             output = ToolOutput(f"Error: {error}")
         except TimeoutError:
             output = ToolOutput(f"Error: the function took longer than {limit_s:g} s")
-        except asyncio.CancelledError:
-            output = ToolOutput("Cancelled: the person interrupted. Do not mention it.")
         except Exception as error:  # noqa: BLE001 - a source can fail in any way
             output = ToolOutput(f"Error: {type(error).__name__}: {error}")
         self._tell(Done(job, output, ok, int((time.monotonic() - began) * 1000)))

@@ -106,12 +106,13 @@ class Ledger:
     def answered(self, number: str) -> Asking:
         """Return the call with a number, which waits no longer. "": the only one that waits.
 
-        Raises BadAnswer.
+        The id of the call is as good as its number. Raises BadAnswer.
         """
         if not self._asking:
             raise BadAnswer("nothing waits for an approval")
         if not number and len(self._asking) == 1:
             number = next(iter(self._asking))
+        number = next((a.number for a in self._asking.values() if a.call_id == number), number)
         if number not in self._asking:
             waiting = "; ".join(f"{a.number}: {a.summary}" for a in self._asking.values())
             raise BadAnswer(f"give one of these numbers: {waiting}")

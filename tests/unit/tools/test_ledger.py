@@ -73,7 +73,7 @@ def test_an_approval_is_answered_by_its_number() -> None:
         book.answered("")
     with pytest.raises(BadAnswer, match="2: search"):
         book.answered("7")
-    assert book.answered("2") is second
+    assert book.answered("mcpr_1") is second
     # The only one that is left needs no number.
     assert book.answered("") is first
     with pytest.raises(BadAnswer, match="nothing waits"):

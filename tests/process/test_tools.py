@@ -1,0 +1,253 @@
+"""The tools stage alone: approvals, cancelled calls, limits, and sources that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import psutil
+import pytest
+
+from shared import bus, codec, messages
+from shared.poller import Poller
+from tests.support.pipeline import ROOT, UNHELD, Child, Keeper, Pipeline, settled
+
+pytestmark = pytest.mark.process
+
+MODULE = '''
+import asyncio, os, pathlib
+from services.tools.api import say
+
+def light(room: str = "hall") -> str:
+    """Switch a light on."""
+    say(f"the light in the {room} is about to change")
+    return f"{room} is lit"
+
+async def wait(seconds: float) -> str:
+    """Wait."""
+    await asyncio.sleep(seconds)
+    return "waited"
+
+def eat() -> int:
+    """Eat memory."""
+    return len(bytearray(10**11))
+
+def environment() -> list[str]:
+    """List the variables of the environment."""
+    return sorted(os.environ)
+
+def talk() -> str:
+    """Say a lot."""
+    return "x" * 100_000
+'''
+
+
+@dataclass
+class Bench:
+    """The stage, and a downlink and a monitor in its place."""
+
+    pipeline: Pipeline
+    tools: Child
+    downlink: bus.Publisher
+    monitor: bus.Publisher
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def call(self, name: str, action: Any = "run", **arguments: Any) -> str:
+        """Call a function; return the call's id."""
+        call_id = f"call_{next(self._numbers)}"
+        self.send(call_id, name, action, json.dumps(arguments))
+        return call_id
+
+    def send(self, call_id: str, name: str, action: Any = "run", arguments: str = "{}") -> None:
+        self.downlink.publish(
+            messages.ToolCall(
+                session=1,
+                response_id="resp_1",
+                call_id=call_id,
+                name=name,
+                action=action,
+                server="docs" if action == "approve" else "",
+                payload=arguments.encode(),
+            )
+        )
+
+    def control(self, command: Any, number: str = "") -> None:
+        self.monitor.publish(messages.Control(command=command, id=number))
+
+    def result(self, call_id: str) -> tuple[bool, str]:
+        """Return whether a call returned, and its output."""
+        told = self.pipeline.bus.wait_for(
+            messages.ToolResult, lambda r: r.call_id == call_id
+        ).message
+        return told.ok, codec.read_output(told.payload).text
+
+    def run(self, name: str, **arguments: Any) -> tuple[bool, str]:
+        return self.result(self.call(name, **arguments))
+
+    def state(self, predicate: Callable[[list[tuple[str, str]]], object]) -> messages.ToolState:
+        """Wait for a state; return it."""
+        return self.pipeline.bus.wait_for(
+            messages.ToolState,
+            lambda s: predicate([(call.name, call.state) for call in s.calls]),
+        ).message
+
+    def notices(self, words: str) -> None:
+        """Wait for a notice with these words."""
+        self.pipeline.bus.wait_for(
+            messages.ToolResult,
+            lambda r: r.what == "notice" and words in codec.read_output(r.payload).text,
+        )
+
+
+def met(publisher: bus.Publisher, topic: str) -> None:
+    """Wait until tools consumes a topic."""
+    poller = Poller()
+    for socket in publisher.sockets:
+        poller.watch(socket)
+
+    def consumed() -> bool:
+        poller.wait(0.02)
+        publisher.welcome()
+        return topic not in publisher.held
+
+    assert settled(consumed)
+
+
+@pytest.fixture(scope="module")
+def bench(kept: Keeper) -> Iterator[Bench]:
+    """Start the stage with a module, a module that is missing, and two servers."""
+    with Pipeline(kept, UNHELD) as pipeline:
+        (pipeline.directory / "my_tools.py").write_text(MODULE)
+        arguments = ["-m", "tests.support.functions_server", "stdio", "files"]
+        files = {"command": sys.executable, "args": arguments, "cwd": str(ROOT)}
+        servers = {"files": files, "gone": {"url": "http://127.0.0.1:9/mcp"}}
+        (pipeline.directory / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+        downlink = bus.Publisher("downlink", pipeline.bus_directory)
+        monitor = bus.Publisher("monitor", pipeline.bus_directory)
+        tools = pipeline.stage(
+            "tools",
+            settings={
+                "tools.modules": '["my_tools", "missing"]',
+                "tools.ask": '["light"]',
+                "tools.parallel": 2,
+                "tools.timeout_s": 5,
+                "tools.output_limit": 1000,
+            },
+            env={"OPENAI_API_KEY": "sk-secret"},
+        )
+        pipeline.bus.wait_for(
+            messages.ToolOffer, lambda offer: "files_lookup" in offer.names, patience=60
+        )
+        pipeline.bus.join()
+        met(downlink, "tool.call")
+        met(monitor, "control")
+        yield Bench(pipeline, tools, downlink, monitor)
+        downlink.close()
+        monitor.close()
+
+
+def test_a_source_that_fails_is_one_line_and_the_others_go_on(bench: Bench) -> None:
+    health = bench.pipeline.bus.health("tools", lambda h: "cannot be imported" in h.state)
+    assert not health.ok
+    assert "missing cannot be imported: ModuleNotFoundError" in health.state
+    assert "gone: " in health.state or "ConnectError" in health.state
+    assert bench.run("files_lookup", word="salt") == (
+        True,
+        "files says that salt is in the cupboard.",
+    )
+
+
+def test_a_function_has_no_key(bench: Bench) -> None:
+    ok, text = bench.run("environment")
+    assert ok
+    assert "PATH" in text
+    assert "OPENAI_API_KEY" not in text
+
+
+def test_a_function_that_eats_memory_gets_no_more(bench: Bench) -> None:
+    assert bench.run("eat") == (False, "Error: MemoryError: ")
+
+
+def test_a_long_output_is_cut(bench: Bench) -> None:
+    ok, text = bench.run("talk")
+    assert ok
+    assert len(text) <= 1000
+    assert "the output has 100000 characters" in text
+
+
+def test_a_call_id_is_run_once(bench: Bench) -> None:
+    for _ in range(2):
+        bench.send("twice", "environment")
+    bench.result("twice")
+    bench.run("environment")
+    found = [r for r in bench.pipeline.bus.all(messages.ToolResult) if r.call_id == "twice"]
+    assert len(found) == 1
+
+
+def test_two_run_at_a_time_and_a_call_can_be_cancelled(bench: Bench) -> None:
+    first, second, third = (bench.call("wait", seconds=1.5) for _ in range(3))
+    bench.state(lambda s: [state for _, state in s] == ["running", "running", "queued"])
+    for call_id in (third, first):
+        bench.send(call_id, "", "cancel")
+        ok, text = bench.result(call_id)
+        assert not ok
+        assert "interrupted" in text
+    assert bench.result(second) == (True, "waited")
+
+
+def test_the_model_passes_on_the_persons_approval(bench: Bench) -> None:
+    ok, text = bench.run("light", room="kitchen")
+    assert ok
+    assert 'Ask the person whether you may run light(room="kitchen")' in text
+    number = bench.state(lambda s: ("light", "asking") in s).calls[-1].number
+    ok, text = bench.run("answer_approval", number="77", approved=True)
+    assert (ok, "give one of these numbers" in text) == (False, True)
+    assert bench.run("answer_approval", number=number, approved=True) == (True, "kitchen is lit")
+    # A function speaks without being called.
+    bench.notices("A function reports: the light in the kitchen is about to change")
+
+
+def test_a_button_approves_or_denies(bench: Bench) -> None:
+    for command, said in (("approve", "returned: garage is lit"), ("deny", "has denied light")):
+        call_id = bench.call("light", room="garage")
+        bench.pipeline.bus.wait_for(
+            messages.ToolState,
+            lambda s: call_id in [c.call_id for c in s.calls],  # noqa: B023 - used at once
+        )
+        bench.control(command, call_id)
+        bench.notices(said)
+
+
+def test_the_server_gets_the_persons_answer(bench: Bench) -> None:
+    bench.send("mcpr_1", "search", "approve", '{"word":"tea"}')
+    bench.notices('search(word="tea") at docs waits for approval')
+    number = bench.state(lambda s: ("search", "asking") in s).calls[-1].number
+    assert bench.run("answer_approval", number=number, approved=False) == (True, "Passed on.")
+    told = bench.pipeline.bus.wait_for(messages.ToolResult, lambda r: r.what == "approval").message
+    assert (told.call_id, told.ok) == ("mcpr_1", False)
+
+
+def test_a_server_that_dies_is_started_again(bench: Bench) -> None:
+    [server] = [
+        child
+        for child in psutil.Process(bench.tools.pid).children()
+        if "tests.support.functions_server" in child.cmdline()
+    ]
+    os.kill(server.pid, signal.SIGKILL)
+    ok, text = bench.run("files_lookup")
+    assert not ok
+    assert "the MCP server files" in text or "there is no function" in text
+    bench.pipeline.bus.wait_for(
+        messages.ToolOffer, lambda o: "files_lookup" not in o.names and "light" in o.names
+    )
+    since = len(bench.pipeline.bus.heard)
+    bench.pipeline.bus.wait_for(
+        messages.ToolOffer, lambda o: "files_lookup" in o.names, since=since, patience=30
+    )
+    assert bench.run("files_lookup")[0]
