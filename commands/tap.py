@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from commands import health, phrases
-from shared import bus, config, messages, registry
+from shared import bus, config, messages, recording, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
 from shared.poller import Poller
@@ -79,14 +80,30 @@ def _deliveries(
             yield delivery
 
 
-def _watch(deliveries: Iterator[bus.Delivery[messages.Message]]) -> dict[str, _Seen]:
+def _recorded(
+    path: Path, rows: Sequence[registry.Topic], seconds: float, ended: threading.Event
+) -> Iterator[bus.Delivery[messages.Message]]:
+    """Yield the messages of the first ``seconds`` (0: all) of a file. Raises RecordingError."""
+    names = {row.name for row in rows}
+    begun_ns = 0
+    for each in recording.read(path):
+        begun_ns = begun_ns or each.stamp.t
+        if ended.is_set() or (seconds and each.stamp.t - begun_ns > seconds * 1e9):
+            return
+        if each.topic.name in names:
+            yield bus.Delivery(each.topic, each.message, each.stamp, restarted=False, lost=0)
+
+
+def _watch(deliveries: Iterator[bus.Delivery[messages.Message]], *, live: bool) -> dict[str, _Seen]:
+    """Return what was seen of each topic. ``live``: the messages come now, not from a recording."""
     seen: dict[str, _Seen] = {}
     for delivery in deliveries:
-        row = seen.setdefault(delivery.topic.name, _Seen(first=time.monotonic()))
+        at_ns = time.monotonic_ns() if live else delivery.stamp.t
+        row = seen.setdefault(delivery.topic.name, _Seen(first=at_ns / 1e9))
         row.messages += 1
         row.size += len(delivery.message.payload)
-        row.last = time.monotonic()
-        row.delays_ns.append(time.monotonic_ns() - delivery.stamp.t)
+        row.last = at_ns / 1e9
+        row.delays_ns.append(at_ns - delivery.stamp.t)
     return seen
 
 
@@ -143,9 +160,13 @@ def _echo(deliveries: Iterator[bus.Delivery[messages.Message]], *, raw: bool) ->
 
 
 def _health(
-    deliveries: Iterator[bus.Delivery[messages.Message]], pids: Callable[[], dict[str, int]]
+    deliveries: Iterator[bus.Delivery[messages.Message]],
+    pids: Callable[[], dict[str, int]],
+    *,
+    live: bool,
 ) -> int:
     found: dict[str, health.Watched] = {}
+    at_ns = 0
     for delivery in deliveries:
         message, at_ns = delivery.message, delivery.stamp.t
         if isinstance(message, messages.Health):
@@ -154,7 +175,7 @@ def _health(
                 found[stage].take(message, at_ns)
             else:
                 found[stage] = health.Watched(message, at_ns, message, at_ns, repeated=True)
-    lines, well = health.report(found, pids(), time.monotonic_ns())
+    lines, well = health.report(found, pids(), time.monotonic_ns() if live else at_ns)
     print("\n".join(lines))
     return 0 if well else 1
 
@@ -165,6 +186,27 @@ TABLES: dict[str, Callable[[dict[str, _Seen]], None]] = {
     "bw": _bw,
     "delay": _delay,
 }
+
+
+def _look(
+    arguments: argparse.Namespace,
+    deliveries: Iterator[bus.Delivery[messages.Message]],
+    pids: Callable[[], dict[str, int]],
+    nothing: str,
+    *,
+    live: bool,
+) -> int:
+    """Show what the command line asks for; return the exit code."""
+    if arguments.look == "echo":
+        _echo(deliveries, raw=arguments.json)
+        return 0
+    if arguments.look == "health":
+        return _health(deliveries, pids, live=live)
+    seen = _watch(deliveries, live=live)
+    TABLES[arguments.look](seen)
+    if not seen:
+        print(f"tap: no message {nothing}", file=sys.stderr)
+    return 0 if seen else 1
 
 
 def run(line: Sequence[str], ended: threading.Event) -> int:
@@ -178,6 +220,7 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
     parser.add_argument("--seconds", type=float, help="how long to look (echo: until Ctrl-C)")
     parser.add_argument("--json", action="store_true", help="echo: the fields of every message")
+    parser.add_argument("--file", type=Path, help="look at a recording instead of a running bus")
     config.add_arguments(parser)
     arguments = parser.parse_args(line)
     try:
@@ -195,6 +238,16 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     rows = [registry.BY_NAME[name] for name in arguments.topic] or list(registry.TOPICS)
     if arguments.look == "health":
         rows = [topic for topic in registry.TOPICS if topic.type is messages.Health]
+    if arguments.file is not None:
+        if arguments.look == "delay":
+            print("tap: a recording does not tell how long messages took", file=sys.stderr)
+            return 2
+        try:
+            messages_of = _recorded(arguments.file, rows, arguments.seconds or 0, ended)
+            return _look(arguments, messages_of, dict, f"is in {arguments.file}", live=False)
+        except recording.RecordingError as error:
+            print(f"tap: {error}", file=sys.stderr)
+            return 1
     if not directory.is_dir() and not network.addresses:
         print(f"tap: nothing has run on {directory} yet: start a stage first", file=sys.stderr)
         return 1
@@ -205,20 +258,11 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
         print(f"tap: {error}", file=sys.stderr)
         return 1
     subscriber = bus.Subscriber(rows, directory, network, observer=True)
+    usual_s = {"echo": 0.0, "health": HEALTH_S}.get(arguments.look, TABLE_S)
     try:
-        if arguments.look == "echo":
-            found = _deliveries(subscriber, arguments.seconds or 0, ended)
-            _echo(found, raw=arguments.json)
-            return 0
-        if arguments.look == "health":
-            seconds = arguments.seconds or HEALTH_S
-            return _health(_deliveries(subscriber, seconds, ended), lambda: holders(directory))
-        seen = _watch(_deliveries(subscriber, arguments.seconds or TABLE_S, ended))
-        TABLES[arguments.look](seen)
-        if seen:
-            return 0
-        print(f"tap: no message came on {directory}: is a stage running?", file=sys.stderr)
-        return 1
+        found = _deliveries(subscriber, arguments.seconds or usual_s, ended)
+        nothing = f"came on {directory}: is a stage running?"
+        return _look(arguments, found, lambda: holders(directory), nothing, live=True)
     finally:
         subscriber.close()
 

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar, cast
 import msgspec
 import zmq
 
-from shared import codec, messages, registry
+from shared import codec, messages, now, registry
 from shared.clocks import Clock
 from shared.directory import BusError
 from shared.network import LOCAL, Network
@@ -216,22 +216,22 @@ class Publisher:
                 f"{self.stage} does not publish {topic.name}: add the topic to the stage's row in"
                 " shared/registry.py"
             )
-        now = time.monotonic_ns()
-        stamp = messages.Stamp(seq=outlet.seq, epoch=self._epoch, t=now)
+        at_ns = now.monotonic_ns()
+        stamp = messages.Stamp(seq=outlet.seq, epoch=self._epoch, t=at_ns)
         outlet.seq += 1
         header, payload = codec.encode(message, stamp)
         socket, queue = outlet.socket, topic.queue
         if queue is Queue.LOSSLESS:
             frames = (outlet.consumed_name, header, payload)
             if outlet.hold is not None:
-                outlet.hold.put(now, frames)
+                outlet.hold.put(at_ns, frames)
             else:
                 _send(socket, frames)
         elif queue is Queue.STATE:
             outlet.last = message
         if outlet.observed or queue is not Queue.LOSSLESS:
             _send(socket, (outlet.name, header, payload))
-        return now
+        return at_ns
 
     @property
     def removed(self) -> list[Path]:
@@ -276,10 +276,10 @@ class Publisher:
 
         The stage calls this once a second. It publishes its health itself, with new figures.
         """
-        now = time.monotonic_ns()
+        at_ns = now.monotonic_ns()
         for outlet in self._outlets.values():
             if outlet.hold is not None:
-                outlet.hold.trim(now)
+                outlet.hold.trim(at_ns)
             if outlet.last is not None and not isinstance(outlet.last, messages.Health):
                 self.publish(outlet.last, outlet.topic)
 
@@ -328,7 +328,7 @@ class Publisher:
         # After the state: a reader of held audio learns first which of it is still to be played.
         for outlet in here:
             if outlet.hold is not None and self._audiences[socket].consumed(outlet.topic):
-                for frames in outlet.hold.take(time.monotonic_ns()):
+                for frames in outlet.hold.take(now.monotonic_ns()):
                     _send(socket, frames)
                 outlet.hold = None
 
@@ -494,8 +494,8 @@ class Subscriber:
         if lost:
             self.faults.lost[topic.name] += lost
         if (clock := self._clocks.get(topic.publisher)) is not None:
-            message, stamp = clock.here(message, stamp, time.monotonic_ns())
-        age_ms = (time.monotonic_ns() - stamp.t) // 1_000_000
+            message, stamp = clock.here(message, stamp, now.monotonic_ns())
+        age_ms = (now.monotonic_ns() - stamp.t) // 1_000_000
         if topic.max_age_ms and age_ms > topic.max_age_ms:
             self.faults.stale[topic.name] += 1
             return None

@@ -8,8 +8,9 @@ last number: it is there when no other stage runs, and it outlives the stage.
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
+
+from shared import now
 
 #: The end of the files' names.
 SUFFIX = ".number"
@@ -32,7 +33,7 @@ class Numbers:
 
     def next(self) -> int:
         """Return a number that is larger than all before it."""
-        self.reached(max(self._last + 1, time.time_ns() // self._unit_ns))
+        self.reached(max(self._last + 1, now.time_ns() // self._unit_ns))
         return self._last
 
     def reached(self, number: int) -> None:

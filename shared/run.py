@@ -53,6 +53,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"bargein {name}", description=description, allow_abbrev=False
     )
+    # For `bargein replay`: the descriptor of the pipe from which the messages come.
+    made.add_argument("--replay", type=int, help=argparse.SUPPRESS)
     config.add_arguments(made)
     return made
 
@@ -101,7 +103,13 @@ def run(
     log = set_up_log(settings.log.level)
     sys.setswitchinterval(SWITCH_S)
     try:
-        stage = Stage(name, settings, log, loaded.home)
+        if arguments.replay is None:
+            stage = Stage(name, settings, log, loaded.home)
+        else:
+            # A conversation does not need this module.
+            from shared.replayed import ReplayedStage  # noqa: PLC0415
+
+            stage = ReplayedStage(name, settings, log, loaded.home, arguments.replay)
     except AlreadyRunning as error:
         log.error("%s", error)
         return RUNNING

@@ -230,6 +230,11 @@ class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     directory: str = "."
     seconds: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    bus: bool = False
+    topics: list[str] = []
+    voices: bool = True
+    max_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    max_minutes: Annotated[int, Meta(ge=1, le=10_080)] = 60
 
 
 class Bus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared import network, proxy
+from shared import network, proxy, registry
 from shared.settings import Config, Price, Prices
 
 
@@ -103,6 +103,9 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
                 "monitor.listen",
                 "would show the conversation to the network in the clear: set monitor.certificate",
             )
+    if unknown := set(config.recorder.topics) - registry.BY_NAME.keys():
+        known = " ".join(registry.BY_NAME)
+        yield "recorder.topics", f"no topic {min(unknown)}; the topics are {known}"
     paths = {
         "monitor.certificate": monitor.certificate,
         "bus.key_file": config.bus.key_file,

@@ -11,13 +11,12 @@ import heapq
 import itertools
 import logging
 import os
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from shared import bus, config, messages, network, registry
+from shared import bus, config, messages, network, now, registry
 from shared.arrivals import Arrivals
 from shared.directory import BusError, prepare_directory
 from shared.exit_codes import CRASHED, DONE
@@ -68,6 +67,7 @@ class Stage:
         self.ok = True
         self.state = "starting"
         self._handlers: dict[str, Callable[[bus.Delivery[Any]], None]] = {}
+        self._observer: Callable[[bus.Delivery[Any]], None] | None = None
         self._watched: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -100,6 +100,17 @@ class Stage:
             )
         self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
 
+    def observe(self, handler: Callable[[bus.Delivery[Any]], None]) -> None:
+        """Call ``handler`` with each message on the bus, of every topic, before the topic's own
+        handler.
+
+        Only for a stage that observes. Messages of topics that are not in its row take no part in
+        its health. Raises ValueError for another stage.
+        """
+        if not registry.stage(self.name).observes:
+            raise ValueError(f"{self.name} does not observe: subscribe to the topics that it reads")
+        self._observer = handler
+
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
         return self.publisher.publish(message)
@@ -110,12 +121,12 @@ class Stage:
 
     def every(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` every ``seconds``, for the first time after ``seconds``."""
-        due = time.monotonic() + seconds
+        due = now.monotonic() + seconds
         heapq.heappush(self._timers, (due, next(self._order), seconds, handler))
 
     def after(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` once, after ``seconds``."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), 0.0, handler))
+        heapq.heappush(self._timers, (now.monotonic() + seconds, next(self._order), 0.0, handler))
 
     def watch(self, descriptor: int, handler: Callable[[], None], *, write: bool = False) -> None:
         """Call ``handler`` whenever a descriptor is readable; with ``write`` also when writable.
@@ -156,13 +167,13 @@ class Stage:
         self.counters[what] += number
         if not warning:
             return
-        now = time.monotonic()
+        at_s = now.monotonic()
         said, count = self._said.get(what, (-REPEAT_S, 0))
-        if now - said >= REPEAT_S:
+        if at_s - said >= REPEAT_S:
             total = self.counters[what]
             again = f" ({total - count} times, {total} in all)" if count else ""
             self.log.warning("%s%s", warning, again)
-            self._said[what] = (now, total)
+            self._said[what] = (at_s, total)
 
     def stop(self, code: int = DONE) -> None:
         """End the loop after this turn."""
@@ -182,10 +193,8 @@ class Stage:
         Raises AlreadyRunning if another copy has taken the lock, and Failure if the bus is gone.
         """
         rows = [registry.BY_NAME[name] for name in self._handlers]
-        self.subscriber = bus.Subscriber(
-            rows, self.directory, self.network, observer=registry.stage(self.name).observes
-        )
-        self._arrivals = Arrivals(rows, time.monotonic())
+        self.subscriber = self._connect(registry.TOPICS if self._observer else rows)
+        self._arrivals = Arrivals(rows, now.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
         self._poller.watch(self._wake_in)
@@ -212,9 +221,14 @@ class Stage:
             self.close()
         return self._exit
 
+    def _connect(self, rows: Iterable[registry.Topic]) -> bus.Subscriber:
+        """Return the subscriber to the topics that the stage reads."""
+        observes = registry.stage(self.name).observes
+        return bus.Subscriber(rows, self.directory, self.network, observer=observes)
+
     def _turn(self) -> None:
         subscriber = cast("bus.Subscriber", self.subscriber)
-        ready = self._poller.wait(self._timers[0][0] - time.monotonic())
+        ready = self._poller.wait(self._timers[0][0] - now.monotonic())
         for what in ready:
             if isinstance(what, int):
                 if what == self._wake_in:
@@ -222,30 +236,41 @@ class Stage:
                 elif what in self._watched:
                     self._watched[what]()
         self._deliver(subscriber, ready)
-        now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now and not self._stopping:
+        self._run_timers(now.monotonic())
+        self.publisher.welcome(ready)
+
+    def _run_timers(self, until_s: float) -> None:
+        """Call the handlers of the timers that are due."""
+        while self._timers and self._timers[0][0] <= until_s and not self._stopping:
             due, _, period, handler = heapq.heappop(self._timers)
             if period:
                 # A loop that was stopped for long does not make up for the beats that it missed.
-                again = due + period if due + period > now else now + period
+                again = due + period if due + period > until_s else until_s + period
                 heapq.heappush(self._timers, (again, next(self._order), period, handler))
             handler()
-        self.publisher.welcome(ready)
 
     def _deliver(self, subscriber: bus.Subscriber, ready: Ready) -> None:
         for _ in range(AT_ONCE):
             delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break
-            self._arrivals.received[delivery.topic.name] += 1
-            if delivery.lost and delivery.topic.queue is registry.Queue.LOSSLESS:
-                self.count(
-                    "lost_messages",
-                    delivery.lost,
-                    f"{delivery.topic.name}: {delivery.lost} messages lost on the bus:"
-                    f" {self.name} or its neighbour was stopped for too long",
-                )
-            self._handlers[delivery.topic.name](delivery)
+            self._hand_over(delivery)
+
+    def _hand_over(self, delivery: bus.Delivery[messages.Message]) -> None:
+        """Call the handlers of a message."""
+        name = delivery.topic.name
+        if delivery.lost and delivery.topic.queue is registry.Queue.LOSSLESS:
+            self.count(
+                "lost_messages",
+                delivery.lost,
+                f"{name}: {delivery.lost} messages lost on the bus:"
+                f" {self.name} or its neighbour was stopped for too long",
+            )
+        if self._observer is not None:
+            self._observer(delivery)
+        if (handler := self._handlers.get(name)) is not None:
+            self._arrivals.received[name] += 1
+            handler(delivery)
 
     def _drain_wake(self) -> None:
         try:
@@ -280,7 +305,7 @@ class Stage:
             )
         self._keep_place()
         self.publisher.repeat_state()
-        silent, off_rate = self._arrivals.judge(time.monotonic())
+        silent, off_rate = self._arrivals.judge(now.monotonic())
         health = messages.Health(
             pid=os.getpid(),
             ok=self.ok,

@@ -7,8 +7,6 @@ cause, goes through ``Downlink.flush``.
 
 from __future__ import annotations
 
-import time
-
 from services.downlink import commands, events
 from services.downlink.abandoned import Abandoned
 from services.downlink.audio_item import BadAudio
@@ -25,7 +23,7 @@ from services.downlink.rest import Rest
 from services.downlink.server_events import ServerEvents
 from services.downlink.session_watch import SessionWatch
 from services.downlink.sleeping import Sleeping
-from shared import messages
+from shared import messages, now
 from shared.bus import Delivery
 from shared.config import masked_text
 from shared.numbers import Numbers
@@ -62,14 +60,12 @@ class Downlink:
             stage, config, self._replies, self._decisions, self._publishing.show, self._end
         )
         self._lost_ns = 0  # since when there is no connection, 0 while there is one
-        rest = Rest(config.limits, time.monotonic_ns())
-        self._books = Books(
-            stage, config, lambda: rest.awake_ns(time.monotonic_ns()), lambda: time.strftime("%F")
-        )
+        rest = Rest(config.limits, now.monotonic_ns())
+        self._books = Books(stage, config, lambda: rest.awake_ns(now.monotonic_ns()), now.date)
         self._sleeping = Sleeping(
             stage,
             rest,
-            cut=lambda: self.flush("limit", time.monotonic_ns()),
+            cut=lambda: self.flush("limit", now.monotonic_ns()),
             farewell=lambda: self._session.say_farewell(config.limits.farewell),
         )
         self._server_events = ServerEvents(
@@ -106,7 +102,7 @@ class Downlink:
         self._numbers.reached(flush.generation)
         self._history.flushed(flush)
         if cause != "abandoned":
-            self._decisions.flushed(flush.generation, time.monotonic_ns())
+            self._decisions.flushed(flush.generation, now.monotonic_ns())
         self._stage.counters["flushes"] += 1
         self._publishing.publish_state(now=True)
         # uplink needs the newest words to tell how many of them were heard.
@@ -125,7 +121,7 @@ class Downlink:
         """Follow the decisions: flush if they interrupt, and publish them if they changed."""
         if interrupts:
             judged = self._decide == "client"
-            self.flush("judged" if judged else "control", time.monotonic_ns())
+            self.flush("judged" if judged else "control", now.monotonic_ns())
         decision = self._decisions.decision()
         unused = self._decide == "server" and not decision.answer and self._decision is None
         if decision != self._decision and not unused:
@@ -136,7 +132,7 @@ class Downlink:
             self._decision = decision
             self._stage.publish(decision)
             self._numbers.reached(decision.answer)
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         due_ns = self._decisions.due_ns(now_ns)
         if due_ns and due_ns != self._decision_due_ns:
             self._decision_due_ns = due_ns
@@ -150,14 +146,14 @@ class Downlink:
                 playing=replies.playing,
                 generating=replies.generating,
                 active=replies.active,
-                now_ns=time.monotonic_ns(),
+                now_ns=now.monotonic_ns(),
             )
         )
 
     def session_expires(self, at_s: int) -> None:
         """Note when the server ends the session, in seconds since 1970."""
-        left_ns = int((at_s - time.time()) * 1e9)
-        self._renewal.expires(time.monotonic_ns() + left_ns)
+        left_ns = at_s * 1_000_000_000 - now.time_ns()
+        self._renewal.expires(now.monotonic_ns() + left_ns)
 
     def report(self, counter: str, line: str, *, once: bool = False) -> None:
         """Count what the server did, and log a line about it unless the line is empty.
@@ -178,7 +174,7 @@ class Downlink:
         self._switch_session(message.session)
         try:
             event = events.read(message.payload)
-            self._server_events.read(event, message.received_ns, time.monotonic_ns())
+            self._server_events.read(event, message.received_ns, now.monotonic_ns())
         except (events.BadEvent, BadAudio) as error:
             self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
             return
@@ -193,12 +189,12 @@ class Downlink:
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
         heard = delivery.message
         self._history.heard(heard)
-        self._renewal.playing(time.monotonic_ns(), playing=heard.playing)
+        self._renewal.playing(now.monotonic_ns(), playing=heard.playing)
         if heard.generation > self._replies.generation:
             self._publishing.publish_soon()
         self.publish(self._replies.heard(heard))
         self._numbers.reached(self._replies.generation)
-        if self._abandoned.look(self._replies.unfinished(heard), time.monotonic_ns()):
+        if self._abandoned.look(self._replies.unfinished(heard), now.monotonic_ns()):
             self.flush("abandoned", 0)
         self.weigh()
 
@@ -209,7 +205,7 @@ class Downlink:
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
         command, at_ns = delivery.message.command, delivery.stamp.t
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         try:
             commands.check(command, now_ns - at_ns, self._decide)
         except commands.CommandRefused as why:
@@ -222,13 +218,13 @@ class Downlink:
         self.weigh()
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         self._sleeping.speech(delivery.message, now_ns)
         if self._decide == "client":
             self.decided(self._decisions.vad_reported(delivery.message, now_ns))
 
     def _on_tool_state(self, delivery: Delivery[messages.ToolState]) -> None:
-        self._decisions.calls.listed(delivery.message, time.monotonic_ns())
+        self._decisions.calls.listed(delivery.message, now.monotonic_ns())
         self.weigh()
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
@@ -236,20 +232,20 @@ class Downlink:
         slept = link.state == "asleep" and not link.session
         self._memory.go_on(delivery.stamp.epoch, slept=slept)
         self._books.go_on(delivery.stamp.epoch, slept=slept)
-        self._sleeping.link(link, time.monotonic_ns())
+        self._sleeping.link(link, now.monotonic_ns())
         if link.session:
             self._switch_session(link.session)
         if link.state == "open":
             self._renewal.begin_session(link.session, link.opened_ns)
         else:
-            self._lost_ns = self._lost_ns or time.monotonic_ns()
+            self._lost_ns = self._lost_ns or now.monotonic_ns()
             # uplink has to know what was heard in this session before the next one opens.
             self._publish_history()
 
     def _switch_session(self, session: int) -> None:
         if session <= self._replies.session:
             return
-        lost_s = (time.monotonic_ns() - self._lost_ns) / 1e9 if self._lost_ns else 0.0
+        lost_s = (now.monotonic_ns() - self._lost_ns) / 1e9 if self._lost_ns else 0.0
         self._lost_ns = 0
         owed = self._session.owes(lost_s)
         self._history.reply_state(self._replies.state())
@@ -280,7 +276,7 @@ class Downlink:
             self._session.resumed()
         self._publish_history()
         self._books.tidy()
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         busy = self._renewal.somebody_speaks(now_ns)
         self._sleeping.step(now_ns, self._books.cost_micros, busy=busy)
         if moment := self._renewal.moment(now_ns):

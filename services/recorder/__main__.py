@@ -2,7 +2,8 @@
 
 A conversation does not need this stage, and nothing is recorded unless it is started. It writes
 ``conversation.wav`` and ``conversation.json`` to ``recorder.directory``, and ends by itself after
-``recorder.seconds``. After twelve hours it goes on in ``conversation-2.wav``.
+``recorder.seconds``. After twelve hours it goes on in ``conversation-2.wav``. With ``recorder.bus``
+it also writes every message on the bus to ``conversation-<time>.mcap`` (bus_file.py).
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import soundfile
 
+from services.recorder.bus_file import BusFile, repair
+from services.recorder.settings import settings_to_record
 from services.recorder.sound_files import SoundFiles
 from services.recorder.timeline import Timeline
-from shared import messages
+from shared import config, messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.private import open_own
@@ -53,13 +57,16 @@ class Recorder:
         #: Role and text of each item, by the item's id, oldest first.
         self._transcripts: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._characters = 0  # in these texts
-        self._files: SoundFiles | None = None  # None: they cannot be written any more
+        self._files: SoundFiles | None = None  # None: not wanted, or they cannot be written
         self._paths: list[Path] = []  # of these files
-        path = self._directory / "conversation.wav"
+        path = self._directory / ("conversation.wav" if settings.voices else "conversation.json")
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._files = SoundFiles(self._directory)
-            self._paths = self._files.paths
+            if settings.voices:
+                self._files = SoundFiles(self._directory)
+                self._paths = self._files.paths
+            # None: not wanted, or it cannot be written
+            self._bus_file = self._begin_bus_file(settings) if settings.bus else None
         except (OSError, soundfile.SoundFileError) as error:
             raise Failure(f"cannot write {path}: {error}: choose another directory") from None
         stage.subscribe(messages.MicClean, self._on_mic)
@@ -74,6 +81,55 @@ class Recorder:
         stage.log.info(
             "recording %s%s", path, f" for {settings.seconds:g} s" if settings.seconds else ""
         )
+        if self._bus_file is not None:
+            self._say_bus_file(self._bus_file)
+
+    # the bus
+
+    def _begin_bus_file(self, settings: config.Recorder) -> BusFile:
+        """Begin to record the bus. Raises OSError."""
+        for repaired in repair(self._directory):
+            self._stage.log.info("%s had no end, and has one now", repaired)
+        self._stage.observe(self._on_any)
+        self._stage.every(WRITE_S, self._flush_bus_file)
+        return BusFile(
+            self._directory,
+            topics=settings.topics or registry.BY_NAME,
+            voices=settings.voices,
+            max_mb=settings.max_mb,
+            max_minutes=settings.max_minutes,
+            settings=settings_to_record(self._stage.config),
+        )
+
+    def _say_bus_file(self, bus_file: BusFile) -> None:
+        voices = "words and voices" if self._stage.config.recorder.voices else "words, no voices"
+        self._stage.state = f"recording the bus ({voices}): {bus_file.path}"
+        self._stage.log.warning("recording the bus, with all %s: %s", voices, bus_file.path)
+
+    def _on_any(self, delivery: Delivery[messages.Message]) -> None:
+        if self._bus_file is None:
+            return
+        try:
+            if self._bus_file.write(delivery.topic, delivery.message, delivery.stamp):
+                self._say_bus_file(self._bus_file)
+        except OSError as error:
+            self._give_up_bus_file(error)
+
+    def _flush_bus_file(self) -> None:
+        if self._bus_file is not None:
+            try:
+                self._bus_file.flush()
+            except OSError as error:
+                self._give_up_bus_file(error)
+
+    def _give_up_bus_file(self, error: OSError) -> None:
+        bus_file, self._bus_file = self._bus_file, None
+        self._unwritable(error)
+        if bus_file is not None:
+            with suppress(OSError):
+                bus_file.close()
+
+    # the conversation
 
     def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
         self._place(PERSON, delivery.message, delivery.message.captured_ns)
@@ -125,13 +181,16 @@ class Recorder:
         except (OSError, soundfile.SoundFileError) as error:
             self._give_up(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _unwritable(self, error: Exception) -> None:
         self._stage.count(
             "unwritable",
             warning=f"cannot write to {self._directory}: {error}: free some space or choose another"
             " directory; the conversation goes on, its recording ends here",
         )
         self._stage.ok = False
+
+    def _give_up(self, error: Exception) -> None:
+        self._unwritable(error)
         files, self._files = self._files, None
         if files is not None:
             try:
@@ -140,6 +199,12 @@ class Recorder:
                 pass  # the warning above says why
 
     def _close(self) -> None:
+        if self._bus_file is not None:
+            try:
+                self._bus_file.close()
+            except OSError as error:
+                self._unwritable(error)
+            self._bus_file = None
         self._write(0)
         if self._files is not None:
             self._files.close()

@@ -6,7 +6,6 @@ heard each reply. Old microphone frames are dropped: missing speech is better th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from services.uplink import advice, requests
@@ -19,7 +18,7 @@ from services.uplink.texts import Texts
 from services.uplink.updates import Updates
 from services.uplink.voice_rate import VoiceRate
 from services.uplink.wishes import Wishes
-from shared import codec, messages
+from shared import codec, messages, now
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.realtime import session
@@ -51,7 +50,7 @@ class Uplink:
             stage, self._send, self._ask, self._open_session, server_cancels=cancels
         )
         self._functions = functions = Functions(
-            stage, self._updates, self._send, self._open_session, time.monotonic_ns
+            stage, self._updates, self._send, self._open_session, now.monotonic_ns
         )
         self._replay = Replay()
         self._wishes = Wishes()
@@ -149,7 +148,7 @@ class Uplink:
         self._functions.begin(session)
         if self._greet and not self._replay.conversation_begun:
             self._send(requests.greet(self._settings.greeting))
-        again = self._mic.begin_session(session, time.monotonic_ns())
+        again = self._mic.begin_session(session, now.monotonic_ns())
         for chunk in again:
             self._send(requests.append(self._voice_rate.convert(chunk)))
         if again:
@@ -190,7 +189,7 @@ class Uplink:
         if not self._ready:
             self._drop("frames_unsent", frame, missing)
             return
-        if abs(time.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
+        if abs(now.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
             warning = "microphone frames were too old to send (by uplink.max_age_ms): dropped"
             self._drop("frames_late", frame, missing, warning)
             return

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zmq
 
-from shared import bus, codec, messages, registry
+from shared import bus, codec, messages, now, registry
 from shared.directory import BusError
 from shared.poller import Poller
 from shared.readers import HOLD_NS
@@ -308,14 +308,14 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
     begin = time.monotonic_ns()
     for n, after in enumerate((0, HOLD_NS, HOLD_NS + 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(time, "monotonic_ns", lambda at=begin + after: at)
+            patch.setattr(now, "monotonic_ns", lambda at=begin + after: at)
             publisher.publish(audio(n))
     # Messages that are too old take no memory.
     assert len(publisher._outlets["reply.audio"].hold or ()) == 2
     reader = wires.subscriber(messages.ReplyAudio)
     real = time.monotonic_ns
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic_ns", lambda: real() + 2 * HOLD_NS + 1)
+        patch.setattr(now, "monotonic_ns", lambda: real() + 2 * HOLD_NS + 1)
         wires.join(publisher, "reply.audio")
     publisher.publish(audio(3))
     assert wires.next(reader).message == audio(3)
@@ -324,7 +324,7 @@ def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch
     wires.part(publisher, "reply.audio")
     publisher.publish(audio(4))
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic_ns", lambda: real() + HOLD_NS + 1)
+        patch.setattr(now, "monotonic_ns", lambda: real() + HOLD_NS + 1)
         publisher.repeat_state()
     assert len(publisher._outlets["reply.audio"].hold or ()) == 0
 

@@ -69,6 +69,7 @@ OUTSIDE = (
     "services.monitor.app",
     "services.monitor.connections",
     "services.monitor.door",
+    "services.recorder.bus_file",
 )
 #: The modules that a pure module must not import: with them, its result would depend on the time
 #: or on the machine.

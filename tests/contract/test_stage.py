@@ -67,7 +67,7 @@ class Clock:
 @pytest.fixture(name="clock")
 def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("shared.stage.time", clock)
+    monkeypatch.setattr("shared.now.monotonic", clock.monotonic)
     monkeypatch.setattr("shared.stage.Poller", lambda: clock)
     return clock
 

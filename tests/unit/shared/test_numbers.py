@@ -20,7 +20,7 @@ HOUR_US = 3_600_000_000
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return the wall clock, µs, as a list of one."""
     now = [time.time_ns() // 1000]
-    monkeypatch.setattr("shared.numbers.time.time_ns", lambda: now[0] * 1000)
+    monkeypatch.setattr("shared.now.time_ns", lambda: now[0] * 1000)
     return now
 
 

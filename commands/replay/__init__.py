@@ -1,0 +1,1 @@
+"""``bargein replay``: runs real stages again on the messages of a recording."""

@@ -1,0 +1,208 @@
+"""Runs stages on the messages of a recording: one message at a time, in the order of their times.
+
+A stage gets a message, answers with what it has published, and only then the next message goes out.
+So the outcome does not depend on the speed, on the machine or on other processes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shared import bus, codec, config, registry
+from shared.recording import Recorded
+from shared.replayed import Begin, Output, Step
+from shared.stage import HEARTBEAT_S
+
+#: Stages that work on a device's own thread, or need the server: they cannot be replayed.
+NOT_REPLAYED = {
+    "capture": "it only reads the microphone",
+    "playback": "the sound device's own clock is not in a recording",
+    "link": "it only talks to the server",
+    "recorder": "it publishes nothing",
+}
+#: How long a stage may take to start, or to handle one message, s.
+PATIENCE_S = 60.0
+#: The time between two healths of a stage, ns.
+BEAT_NS = round(HEARTBEAT_S * 1e9)
+
+
+class ReplayError(Exception):
+    """Raised when a stage cannot be replayed."""
+
+
+class Player:
+    """A stage's process, and what it has published."""
+
+    def __init__(
+        self, stage: str, directory: Path, begin: Begin, arguments: Sequence[str], log: int
+    ) -> None:
+        self.stage = stage
+        self.reads = frozenset(registry.stage(stage).reads)
+        self.outputs: list[Recorded] = []
+        self._pipe, theirs = Pipe()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(config.PREFIX)}
+        environment["BARGEIN_BUS__DIRECTORY"] = str(directory)
+        # Downlink adds up there what a day costs. A replay costs nothing.
+        environment["XDG_STATE_HOME"] = str(directory)
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                f"services.{stage}",
+                "--replay",
+                str(theirs.fileno()),
+                *arguments,
+            ],
+            env={**environment, "PYTHONPATH": str(config.ROOT)},
+            pass_fds=[theirs.fileno()],
+            stderr=log,
+        )
+        theirs.close()
+        self._pipe.send_bytes(msgspec.msgpack.encode(begin))
+
+    def answer(self) -> list[Output]:
+        """Return what the stage has published since it was asked last. Raises ReplayError."""
+        try:
+            if not self._pipe.poll(PATIENCE_S):
+                raise ReplayError(f"{self.stage} does not answer")
+            outputs = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=list[Output])
+        except (EOFError, OSError):
+            raise ReplayError(f"{self.stage} ended: see its log (--log)") from None
+        for output in outputs:
+            topic = registry.BY_NAME[output.topic]
+            message, stamp = codec.decode(topic.type, output.header, output.payload)
+            self.outputs.append(Recorded(topic, message, stamp))
+        return outputs
+
+    def step(self, step: Step) -> list[Output]:
+        """Hand the stage a message; return what it published. Raises ReplayError."""
+        try:
+            self._pipe.send_bytes(msgspec.msgpack.encode(step))
+        except OSError:
+            raise ReplayError(f"{self.stage} ended: see its log (--log)") from None
+        return self.answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def seeds(stage: str, recorded: Iterable[Recorded]) -> dict[str, int]:
+    """Return the last numbers before the recorded ones, by the name of their files.
+
+    The epoch and the generations of the replayed stage are then those of the recorded one.
+    """
+    found: dict[str, int] = {}
+    for each in recorded:
+        if each.topic.publisher == stage:
+            found.setdefault(stage, each.stamp.epoch - 1)
+            generation = getattr(each.message, "generation", 0)
+            if stage == "downlink" and generation and each.topic.name == "reply.state":
+                found.setdefault("generation", generation - 1)
+    return found
+
+
+def started_ns(stage: str, recorded: Sequence[Recorded]) -> int:
+    """Return when a stage started, ns, as far as its health tells: a beat before the first message.
+
+    The beats of the replayed stage then come at the same times.
+    """
+    first = recorded[0].stamp.t
+    beats = [r.stamp.t for r in recorded if r.topic.name == f"{stage}.health"]
+    if not beats:
+        return first
+    # Each beat is late by the time that the stage needed to get to it: the earliest one is right.
+    late = [(beat - beats[0] + BEAT_NS // 2) % BEAT_NS - BEAT_NS // 2 for beat in beats]
+    beat = beats[0] + min(late)
+    return beat - max(0, -(-(beat - first) // BEAT_NS)) * BEAT_NS
+
+
+def replay(
+    recorded: Sequence[Recorded],
+    players: Mapping[str, Player],
+    publishers: Mapping[str, bus.Publisher],
+    wait: Callable[[int], None],
+) -> None:
+    """Hand the messages to the stages, in the order of their times.
+
+    ``publishers`` show the messages of the stages that are not replayed to those who look on.
+    ``wait`` waits until the time of a message, ns.
+    """
+    queue: list[tuple[int, int, str, bytes, bytes]] = []
+    number = 0
+
+    def put(at_ns: int, topic: str, header: bytes, payload: bytes) -> None:
+        nonlocal number
+        number += 1
+        heapq.heappush(queue, (at_ns, number, topic, header, payload))
+
+    def take(outputs: Iterable[Output]) -> None:
+        for output in outputs:
+            put(output.at_ns, output.topic, output.header, output.payload)
+
+    for player in players.values():
+        take(player.answer())
+    sources = iter(sorted(recorded, key=lambda each: each.stamp.t))
+    upcoming = next(sources, None)
+    last_ns = 0
+    while upcoming is not None or queue:
+        if upcoming is not None and (not queue or upcoming.stamp.t <= queue[0][0]):
+            each, upcoming = upcoming, next(sources, None)
+            if each.topic.publisher in players:
+                continue  # the replayed stage publishes it
+            last_ns = each.stamp.t
+            wait(last_ns)
+            topic, (header, payload) = each.topic.name, each.frames()
+            if (publisher := publishers.get(each.topic.publisher)) is not None:
+                publisher.publish(each.message, each.topic)
+                publisher.welcome()
+        else:
+            last_ns, _, topic, header, payload = heapq.heappop(queue)
+        step = Step(last_ns, topic, header, payload)
+        for player in players.values():
+            if topic in player.reads:
+                take(player.step(step))
+    for player in players.values():
+        player.step(Step(last_ns))
+
+
+class Pace:
+    """Waits so that a replay runs at a speed; 0: it does not wait."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._begun_s = time.monotonic()
+        self._first_ns = 0
+
+    def wait(self, at_ns: int) -> None:
+        """Wait until the time of a message."""
+        self._first_ns = self._first_ns or at_ns
+        if self._speed:
+            due_s = self._begun_s + (at_ns - self._first_ns) / 1e9 / self._speed
+            if (left_s := due_s - time.monotonic()) > 0:
+                time.sleep(left_s)
+
+
+def arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Return the options that give a stage the settings of a recording."""
+    options = []
+    for key, value in settings.items():
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        options += ["--set", f"{key}={text}"]
+    return options

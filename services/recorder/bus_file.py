@@ -1,0 +1,190 @@
+"""The recording of the bus: MCAP files of limited size, whole up to the last second at any time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from mcap.records import Channel, Message, Metadata, Schema
+from mcap.writer import CompressionType, Writer
+
+from services.recorder import schemas
+from services.recorder.discretion import discreet
+from services.recorder.lines import Lines
+from shared import messages, recording, registry
+from shared.private import open_own
+
+#: A chunk is written when it holds this much, bytes, or at the latest when ``flush`` is called.
+CHUNK = 1024 * 1024
+#: The channels for a viewer, beside those of the topics: the topic that each is made of.
+VOICES = {"mic.clean": "/person", "speaker.frame": "/assistant"}
+LOG_CHANNEL = "/log"
+MEGABYTE = 1_000_000
+
+
+class BusFile:
+    """Writes messages to ``conversation-<time>.mcap``. Raises OSError if that is not possible."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        topics: Iterable[str],
+        voices: bool,
+        max_mb: int,
+        max_minutes: int,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._directory = directory
+        self._topics = frozenset(topics)
+        self._voices = voices
+        self._most_bytes, self._most_ns = max_mb * MEGABYTE, max_minutes * 60 * 1_000_000_000
+        self._settings = settings
+        self._lines = Lines()
+        #: What to add to CLOCK_MONOTONIC for the time since 1970, ns.
+        self._since_1970_ns = time.time_ns() - time.monotonic_ns()
+        self._begin()
+
+    def write(
+        self, topic: registry.Topic, message: messages.Message, stamp: messages.Stamp
+    ) -> bool:
+        """Write a message if its topic is wanted; return whether a new file was begun."""
+        if topic.name not in self._topics:
+            return False
+        begun = stamp.t - self._begun_ns > self._most_ns or self._file.tell() > self._most_bytes
+        if begun:
+            self.close()
+            self._begin()
+        message = discreet(message, voices=self._voices)
+        at_ns = stamp.t + self._since_1970_ns
+        self._add(topic.name, topic.type, recording.encode(message, stamp), at_ns, stamp.seq)
+        if self._voices and (channel := VOICES.get(topic.name)):
+            self._add(channel, schemas.RAW_AUDIO, schemas.raw_audio(at_ns, message.payload), at_ns)
+        if said := self._lines.of(topic.name, message):
+            text = schemas.log(at_ns, said[0], topic.publisher, said[1])
+            self._add(LOG_CHANNEL, schemas.LOG, text, at_ns)
+        return begun
+
+    def flush(self) -> None:
+        """Write what is in memory, so that it survives the end of this process."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write the end of the file: the index and the statistics."""
+        try:
+            self._writer.finish()
+        finally:
+            self._file.close()
+
+    def _begin(self) -> None:
+        self.path = _free_path(self._directory)
+        self._file = os.fdopen(open_own(self.path), "w+b")
+        # Whoever repairs a file without its end leaves this one alone.
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._writer = Writer(self._file, CHUNK, CompressionType.ZSTD)
+        self._writer.start(profile="", library="bargein")
+        self._channels: dict[str, int] = {}
+        self._begun_ns = time.monotonic_ns()
+        self._writer.add_metadata(
+            recording.METADATA,
+            {
+                "version": recording.VERSION,
+                "since_1970_ns": str(self._since_1970_ns),
+                "topics": " ".join(sorted(self._topics)),
+                "voices": str(self._voices).lower(),
+                "settings": msgspec.json.encode(self._settings).decode(),
+            },
+        )
+        self._file.flush()
+
+    def _add(
+        self,
+        channel: str,
+        kind: type[messages.Message] | Mapping[str, Any],
+        text: bytes,
+        at_ns: int,
+        seq: int = 0,
+    ) -> None:
+        number = self._channels.get(channel)
+        if number is None:
+            number = self._channels[channel] = self._register(channel, kind)
+        self._writer.add_message(number, at_ns, text, at_ns, seq & 0xFFFF_FFFF)
+
+    def _register(self, channel: str, kind: type[messages.Message] | Mapping[str, Any]) -> int:
+        schema = kind if isinstance(kind, Mapping) else schemas.of(kind)
+        name = schema["title"] if isinstance(kind, Mapping) else f"bargein.{kind.__name__}"
+        number = self._writer.register_schema(name, "jsonschema", msgspec.json.encode(schema))
+        return self._writer.register_channel(channel, "json", number)
+
+
+def _free_path(directory: Path) -> Path:
+    """Return the path of a new file; its name is the time, as in conversation-20261127-204500."""
+    stem = f"conversation-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(
+        path for name in names if not (path := directory / f"{name}{recording.SUFFIX}").exists()
+    )
+
+
+def repair(directory: Path) -> list[Path]:
+    """Write the missing end of each recording here whose recorder was killed; return their paths.
+
+    A recording that another process is still writing is left alone. Raises OSError.
+    """
+    return [path for path in sorted(directory.glob(f"*{recording.SUFFIX}")) if _repaired(path)]
+
+
+def _repaired(path: Path) -> bool:
+    with path.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False  # somebody writes it
+        held.seek(0, os.SEEK_END)
+        if held.tell() >= 2 * recording.MAGIC_BYTES:
+            held.seek(-recording.MAGIC_BYTES, os.SEEK_END)
+            end = held.read()
+            held.seek(0)
+            if end == held.read(recording.MAGIC_BYTES):
+                return False
+        part = path.with_suffix(".part")
+        with os.fdopen(open_own(part), "w+b") as file:
+            try:
+                copy(path, Writer(file, CHUNK, CompressionType.ZSTD))
+            except recording.RecordingError:
+                part.unlink()
+                return False
+        part.replace(path)
+    return True
+
+
+def copy(path: Path, writer: Writer) -> None:
+    """Write all whole records of a file, and then the end."""
+    writer.start(profile="", library="bargein")
+    numbers: dict[int, int] = {}
+    channels: dict[int, int] = {}
+    for record in recording.records(path, recording.Recording()):
+        match record:
+            case Schema():
+                if record.id not in numbers:
+                    numbers[record.id] = writer.register_schema(
+                        record.name, record.encoding, record.data
+                    )
+            case Channel():
+                if record.id not in channels:
+                    channels[record.id] = writer.register_channel(
+                        record.topic, record.message_encoding, numbers[record.schema_id]
+                    )
+            case Metadata():
+                writer.add_metadata(record.name, record.metadata)
+            case Message():
+                number = channels[record.channel_id]
+                writer.add_message(
+                    number, record.log_time, record.data, record.publish_time, record.sequence
+                )
+    writer.finish()

@@ -1,0 +1,79 @@
+"""``bargein replay``: real stages run again on reference recordings and decide as they did.
+
+``python -m harness.references`` records the references again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from commands.replay import differences
+from commands.replay.__main__ import compare, run
+from harness import references
+from shared import config, messages, recording
+from shared.recording import Recorded, Recording
+
+pytestmark = pytest.mark.contract
+
+STAGES = ("downlink", "uplink")
+IGNORED = frozenset(differences.IGNORED)
+
+
+def load(name: str, directory: Path) -> tuple[list[Recorded], Recording]:
+    about = Recording()
+    path = references.unpack(name, directory)
+    return sorted(recording.read(path, about), key=lambda each: each.stamp.t), about
+
+
+def found(stage: list[Recorded], kind: type[messages.Message]) -> list[messages.Message]:
+    return [each.message for each in stage if isinstance(each.message, kind)]
+
+
+@pytest.mark.parametrize("name", references.REFERENCES)
+def test_the_stages_decide_as_they_did_when_it_was_recorded(name: str, tmp_path: Path) -> None:
+    recorded, about = load(name, tmp_path)
+    replayed = run(recorded, about, STAGES, speed=0)
+    assert compare(recorded, about, replayed, IGNORED) == []
+    # This says something only if they decided something.
+    assert found(replayed["downlink"], messages.Flush)
+    [cut] = found(replayed["uplink"], messages.Interruption)
+    assert isinstance(cut, messages.Interruption)
+    assert [report.action for report in cut.reports] == ["truncate"]
+    assert cut.reports[0].heard_text
+
+
+def test_the_speed_changes_nothing(tmp_path: Path) -> None:
+    recorded, about = load("client-decides", tmp_path)
+    # The last seconds: it takes 18 s at its own speed.
+    fast = run(recorded, about, STAGES, speed=0)
+    paced = run(recorded, about, STAGES, speed=20)
+    assert fast == paced
+
+
+def test_a_downlink_that_decides_otherwise_is_found_out(tmp_path: Path) -> None:
+    root = tmp_path / "checkout"
+    for name in ("services", "shared", "commands"):
+        shutil.copytree(config.ROOT / name, root / name, ignore=shutil.ignore_patterns("*.opus"))
+    source = root / "services" / "downlink" / "replies.py"
+    text = source.read_text("utf-8")
+    assert text.count("generation += 1") == 1
+    source.write_text(text.replace("generation += 1", "generation += 2"), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "commands", "replay", "--stages", "downlink",
+         str(references.unpack("client-decides", tmp_path))],
+        cwd=root, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "flush: message 1 generation: recorded" in done.stdout
+    assert "reply.audio" in done.stdout
+
+
+def test_the_references_are_small() -> None:
+    sizes = [path.stat().st_size for path in references.DIRECTORY.iterdir()]
+    assert len(sizes) == len(references.REFERENCES)
+    assert sum(sizes) < 200_000

@@ -1,0 +1,238 @@
+"""The recording of the bus: what a reader finds, after an end, without one, and without voices."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+
+from services.recorder import schemas
+from services.recorder.bus_file import BusFile, repair
+from services.recorder.settings import settings_to_record
+from shared import messages, recording, registry
+from shared.audio import pcm
+from shared.config import resolve
+from shared.messages import Stamp
+
+pytestmark = pytest.mark.unit
+
+MARKER = "sk-markermarkermarker"
+SOUND = pcm.from_array(np.arange(1, pcm.FRAME + 1, dtype=np.int16))
+WORDS = messages.Transcript(session=1, item_id="i1", role="user", text="Hé!", final=True)
+FRAME = messages.MicClean(stream=1, position=0, captured_ns=5, overflows=0, payload=SOUND)
+DELTA = messages.ServerEvent(
+    session=1,
+    received_ns=7,
+    payload=b'{"type": "response.output_audio.delta", "delta": "' + base64.b64encode(SOUND) + b'"}',
+)
+APPEND = messages.ClientEvent(
+    session=1,
+    payload=b'{"type":"input_audio_buffer.append","audio":"' + base64.b64encode(SOUND) + b'"}',
+)
+UPDATE = messages.ClientEvent(
+    session=1,
+    payload=msgspec.json.encode(
+        {
+            "type": "session.update",
+            "session": {
+                "instructions": f"Never say {MARKER}.",
+                "tools": [
+                    {"type": "mcp", "authorization": MARKER, "headers": {"X-Key": "markerheader"}}
+                ],
+            },
+        }
+    ),
+)
+INTERRUPTION = messages.Interruption(
+    generation=2, session=1, cause="judged", event_ns=1, flush_ns=2, received_ns=3, silent_ns=4,
+    latency_ns=5, reports=[], cancelled=[],
+)  # fmt: skip
+ALL = [WORDS, FRAME, DELTA, APPEND, UPDATE, INTERRUPTION]
+
+
+def begin(directory: Path, **changes: Any) -> BusFile:
+    options: dict[str, Any] = {
+        "topics": registry.BY_NAME,
+        "voices": True,
+        "max_mb": 100,
+        "max_minutes": 60,
+        "settings": {},
+    }
+    return BusFile(directory, **(options | changes))
+
+
+def write(file: BusFile, *written: messages.Message, at_ns: int = 0) -> bool:
+    begun = False
+    for seq, message in enumerate(written):
+        topic = registry.of(type(message))
+        stamp = Stamp(seq=seq, epoch=9, t=at_ns or 1_000_000 + seq)
+        begun |= file.write(topic, message, stamp)
+    return begun
+
+
+def read(path: Path) -> list[messages.Message]:
+    return [each.message for each in recording.read(path)]
+
+
+def test_a_reader_gets_what_was_on_the_bus(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, WORDS, FRAME, DELTA, APPEND, INTERRUPTION)
+    file.close()
+    about = recording.Recording()
+    found = list(recording.read(file.path, about))
+    assert [each.message for each in found] == [WORDS, FRAME, DELTA, APPEND, INTERRUPTION]
+    assert found[1].stamp == Stamp(seq=1, epoch=9, t=1_000_001)
+    assert about.complete
+    assert about.unreadable == 0
+    assert file.path.stat().st_mode & 0o077 == 0
+
+
+def test_the_mcap_library_finds_foxgloves_types_and_a_schema_for_each_topic(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, *ALL)
+    file.close()
+    with file.path.open("rb") as opened:
+        reader = make_reader(opened)
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == len(ALL) + 1 + 2
+        named = {
+            channel.topic: summary.schemas[channel.schema_id]
+            for channel in summary.channels.values()
+        }
+        assert named["/person"].name == "foxglove.RawAudio"
+        assert named["/log"].name == "foxglove.Log"
+        assert {schema.encoding for schema in named.values()} == {"jsonschema"}
+        for schema, channel, message in reader.iter_messages():
+            assert schema is not None
+            told = msgspec.json.decode(message.data)
+            described = msgspec.json.decode(schema.data)
+            assert channel.message_encoding == "json"
+            assert set(told) == set(described["properties"]), channel.topic
+        sound = next(reader.iter_messages(topics=["/person"]))[2].data
+    told = msgspec.json.decode(sound)
+    assert base64.b64decode(told["data"]) == SOUND
+    assert (told["format"], told["sample_rate"]) == ("pcm-s16", 24000)
+
+
+@pytest.mark.parametrize("kind", messages.kinds())
+def test_a_schema_has_no_references(kind: type[messages.Message]) -> None:
+    schema = schemas.of(kind)
+    assert schema["type"] == "object"
+    assert b"$ref" not in msgspec.json.encode(schema)
+
+
+def test_without_its_end_a_file_is_read_as_far_as_it_was_flushed(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, *ALL)
+    file.flush()
+    whole = file.path.stat().st_size
+    write(file, *[WORDS] * 50)
+    file.flush()
+    cut = tmp_path / "cut.mcap"
+    # In the middle of a chunk, as a full disk leaves it.
+    cut.write_bytes(file.path.read_bytes()[: whole + 40])
+    file.close()
+    about = recording.Recording()
+    assert len(list(recording.read(cut, about))) == len(ALL)
+    assert not about.complete
+
+    assert repair(tmp_path) == [cut]
+    about = recording.Recording()
+    assert len(list(recording.read(cut, about))) == len(ALL)
+    assert about.complete
+    with cut.open("rb") as opened:
+        assert len(list(make_reader(opened).iter_messages())) == len(ALL) + 3
+    assert repair(tmp_path) == []
+
+
+def test_a_file_that_is_being_written_is_not_repaired(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, *ALL)
+    file.flush()
+    assert repair(tmp_path) == []
+    file.close()
+    assert len(read(file.path)) == len(ALL)
+
+
+def test_what_is_no_recording_is_refused_and_not_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mcap"
+    path.write_text("These are notes.")
+    with pytest.raises(recording.RecordingError):
+        list(recording.read(path))
+    assert repair(tmp_path) == []
+    assert path.read_text() == "These are notes."
+    with pytest.raises(recording.RecordingError):
+        list(recording.read(tmp_path / "missing.mcap"))
+
+
+def test_a_long_recording_goes_on_in_another_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(-(2**15), 2**15, 8000, np.int16)
+    loud = msgspec.structs.replace(FRAME, payload=pcm.from_array(noise))
+    file = begin(tmp_path, max_mb=1)
+    first = file.path
+    for _ in range(100):
+        if write(file, loud):
+            break
+        file.flush()
+    assert file.path != first
+    file.close()
+    assert 1_000_000 < first.stat().st_size < 1_200_000
+    assert read(file.path) == [loud]
+
+
+def test_a_recording_goes_on_in_another_file_after_its_time(tmp_path: Path) -> None:
+    file = begin(tmp_path, max_minutes=1)
+    first = file.path
+    later = 2**62
+    assert write(file, WORDS, at_ns=later)
+    assert file.path != first
+    file.close()
+
+
+def test_no_key_gets_into_a_recording(tmp_path: Path) -> None:
+    loaded = resolve(None, {"BARGEIN_SESSION__INSTRUCTIONS": f"Never say {MARKER}."}, [])
+    file = begin(tmp_path, settings=settings_to_record(loaded.config))
+    echoed = msgspec.structs.replace(
+        DELTA, payload=b'{"type":"error","error":{"message":"Bad key: ' + MARKER.encode() + b'"}}'
+    )
+    write(file, UPDATE, echoed)
+    file.close()
+    about = recording.Recording()
+    texts = [str(each) for each in recording.read(file.path, about)]
+    assert len(texts) == 2
+    assert "marker" not in "".join([*texts, str(about)])
+    assert "Never say" in "".join(texts)  # the rest is there
+    assert "session.instructions" in about.settings
+
+
+def test_without_voices_there_is_silence_of_the_same_length(tmp_path: Path) -> None:
+    file = begin(tmp_path, voices=False)
+    write(file, *ALL)
+    file.close()
+    about = recording.Recording()
+    words, frame, delta, append, *_ = (each.message for each in recording.read(file.path, about))
+    assert not about.voices
+    assert words == WORDS
+    assert frame.payload == bytes(len(SOUND))
+    for event, name in ((delta, "delta"), (append, "audio")):
+        assert base64.b64decode(msgspec.json.decode(event.payload)[name]) == bytes(len(SOUND))
+    with file.path.open("rb") as opened:
+        summary = make_reader(opened).get_summary()
+    assert summary is not None
+    assert "/person" not in {channel.topic for channel in summary.channels.values()}
+
+
+def test_an_event_that_is_no_json_is_kept_as_it_is(tmp_path: Path) -> None:
+    odd = msgspec.structs.replace(DELTA, payload=b'{"type": "\xff')
+    empty = msgspec.structs.replace(DELTA, payload=b"null")
+    file = begin(tmp_path)
+    write(file, odd, empty)
+    file.close()
+    assert read(file.path) == [odd, empty]
