@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
+from services.monitor import voice
 from services.monitor.commands import Command, Outcome
 
 #: The longest command, bytes: a text of 64 Ki characters in JSON.
@@ -20,6 +23,7 @@ ANSWER_S = 4.0
 
 #: The beginnings of the paths that need no token: the page's own files, which have no secret.
 PUBLIC = ("/page/",)
+PAGE = Path(__file__).parent / "page"
 
 #: Follows a command; any thread may call it.
 Follow = Callable[[Command], Awaitable[Outcome]]
@@ -29,8 +33,8 @@ def _answer(status: int, outcome: Outcome) -> Response:
     return Response(msgspec.json.encode(outcome) + b"\n", status, media_type="application/json")
 
 
-def application(follow: Follow) -> Starlette:
-    """Return the application."""
+def application(follow: Follow, directory: Path) -> Starlette:
+    """Return the application. ``directory`` is the bus directory."""
 
     async def command(request: Request) -> Response:
         body = bytearray()
@@ -50,4 +54,14 @@ def application(follow: Follow) -> Starlette:
             return _answer(503, Outcome(False, "monitor is busy: try again"))
         return _answer(200 if outcome.done else 409, outcome)
 
-    return Starlette(routes=[Route("/command", command, methods=["POST"])])
+    async def index(_: Request) -> Response:
+        return FileResponse(PAGE / "index.html")
+
+    return Starlette(
+        routes=[
+            Route("/", index),
+            Mount("/page", StaticFiles(directory=PAGE)),
+            Route("/command", command, methods=["POST"]),
+            *voice.routes(directory),
+        ]
+    )

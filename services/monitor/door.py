@@ -87,7 +87,8 @@ class Door:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        app = Guard(application(self._follow), self._token, PUBLIC, self._settings.hosts)
+        answers = application(self._follow, self._directory)
+        app = Guard(answers, self._token, PUBLIC, self._settings.hosts)
         config = uvicorn.Config(
             app,
             lifespan="off",

@@ -24,7 +24,7 @@ TOKEN = "token."
 #: with the device "browser", the page also connects to capture and playback.
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
-    b" ws://127.0.0.1:* ws://[::1]:* ws://localhost:*;"
+    b" ws://127.0.0.1:*;"
     b" worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = [

@@ -29,7 +29,12 @@ ONLY = {
     "websocket": ("services.link",),
     "aiohappyeyeballs": ("services.link.opening",),
     "python_socks": ("services.link.tunnel",),
-    "websockets": ("services.emulator", "commands.doctor.server", "shared.audio.browser.pages"),
+    "websockets": (
+        "services.emulator",
+        "services.monitor.voice",
+        "commands.doctor.server",
+        "shared.audio.browser.pages",
+    ),
     "pyaudio": ("shared.audio.portaudio_library",),
     "zmq": (
         "shared.bus",
@@ -70,6 +75,7 @@ OUTSIDE = (
     "services.monitor.connections",
     "services.monitor.door",
     "services.recorder.bus_file",
+    "services.monitor.voice",
 )
 #: The modules that a pure module must not import: with them, its result would depend on the time
 #: or on the machine.

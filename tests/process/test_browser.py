@@ -48,21 +48,20 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
         }
         pipeline.emulator("--reply", "clip:long", "--burst")
         pipeline.all_up("capture", "echo", "vad", "uplink", "downlink", "playback")
-        pipeline.up("link")
+        pipeline.all_up("link", "monitor", settings={"monitor.port": 0})
         pipeline.meet()
-        with (
-            chromium.serving(pipeline.bus_directory) as url,
-            chromium.chromium(microphone(tmp_path / "person.wav")) as browser,
-        ):
-            errors: list[str] = []
-            older, page = browser.new_page(), browser.new_page()
+        with chromium.chromium(microphone(tmp_path / "person.wav")) as browser:
             # The second page takes over from the first one.
-            for each in (older, page):
-                each.on("pageerror", lambda error: errors.append(str(error)))
-                each.goto(url)
-                each.evaluate(chromium.START)
-                bus.health("playback", lambda h: h.ok)
-            older.wait_for_function("voice.speaker === 'taken' && voice.microphone === 'taken'")
+            faults: list[str] = []
+            older, page = (
+                chromium.open_page(browser, pipeline.bus_directory, faults, tapped=tapped)
+                for tapped in (False, True)
+            )
+            chromium.talk(older)
+            bus.health("playback", lambda h: h.ok)
+            chromium.talk(page)
+            chromium.tap(page)
+            chromium.wait_until(older, "voice.speaker === 'taken' && voice.microphone === 'taken'")
             older.close()
             # The person talks over the reply.
             record = bus.wait_for(messages.Interruption, patience=40).message
@@ -78,10 +77,13 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
                 since=after,
                 patience=40,
             )
+            # From then on the door passes the voice on.
             page.reload()
             bus.health("playback", lambda h: not h.ok, since=bus.now)
             known = bus.all(messages.Heard)[-1].items[-1]
-            page.evaluate(chromium.START)
+            page.evaluate(chromium.THROUGH_THE_DOOR)
+            chromium.talk(page)
+            chromium.tap(page)
             again = bus.wait_for(
                 messages.Interruption,
                 lambda m: any(r.item_id == known.item_id for r in m.reports),
@@ -90,4 +92,4 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
             [cut] = again.reports
             truth = known.heard + matching(chromium.rendered(page), CLIP[known.heard :])
             assert cut.audio_end_ms == pytest.approx(truth / pcm.RATE * 1000, abs=EXACT_MS)
-            assert not errors
+            assert not faults

@@ -1,34 +1,27 @@
-"""Chromium without a window, whose microphone is a file, and the page that it talks through."""
+"""Chromium without a window, whose microphone is a file, and the page of monitor in it."""
 
 from __future__ import annotations
 
 import base64
-import functools
-import json
 import shutil
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from shared import door
+from tests.support.pipeline import PATIENCE_S
 from tests.support.playing import Samples
 
-ROOT = Path(__file__).parents[2]
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
+TAP = Path(__file__).with_name("tap.js")
 
-#: Starts talking, and taps what the page's speaker renders.
-START = """async () => {
-  const { Voice } = await import("/voice.js");
-  const voice = new Voice(async () => (await fetch("/voice")).json());
-  window.voice = voice;
-  await voice.start();
-  await voice.context.audioWorklet.addModule("/tap.js");
+#: Taps what the page's speaker renders.
+LISTEN = """async (code) => {
+  await voice.context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
   window.tap = new AudioWorkletNode(voice.context, "tap", { numberOfOutputs: 0 });
   voice.player.connect(window.tap);
 }"""
@@ -45,10 +38,18 @@ RENDERED = """async () => {
   }
   return btoa(text);
 }"""
+#: Leaves only the way through the door.
+THROUGH_THE_DOOR = """() => {
+  const all = voice.offer;
+  voice.offer = async () => {
+    const { capture, playback } = await all();
+    return { capture: capture.slice(-1), playback: playback.slice(-1) };
+  };
+}"""
 
 
 @contextmanager
-def chromium(microphone: Path) -> Iterator[BrowserContext]:
+def chromium(microphone: Path) -> Iterator[Browser]:
     """Run Chromium. ``microphone``: the WAV that each page hears, from its beginning."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -57,64 +58,48 @@ def chromium(microphone: Path) -> Iterator[BrowserContext]:
                 "--use-fake-ui-for-media-stream",
                 "--use-fake-device-for-media-stream",
                 f"--use-file-for-fake-audio-capture={microphone}%noloop",
-                "--autoplay-policy=no-user-gesture-required",
                 "--no-sandbox",
             ],
         )
         try:
-            yield browser.new_context()
+            yield browser
         finally:
             browser.close()
 
 
-@contextmanager
-def serving(bus: Path) -> Iterator[str]:
-    """Serve the page's modules, and the addresses of the voice servers. Return the URL."""
+def open_page(browser: Browser, bus: Path, faults: list[str], *, tapped: bool) -> Page:
+    """Open the page that monitor serves on a bus; collect what goes wrong in the page.
 
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/voice":
-                self._answer(json.dumps(addresses(bus)), "application/json")
-            elif self.path == "/tap.js":
-                script = Path(__file__).with_name("tap.js").read_text()
-                self._answer(script, "text/javascript")
-            elif self.path in ("/", "/favicon.ico"):
-                self._answer("<!doctype html><title>voice</title>", "text/html")
-            else:
-                super().do_GET()
-
-        def _answer(self, text: str, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Log nothing."""
-
-    folder = str(ROOT / "services" / "monitor" / "page")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    ``tapped``: its content security policy does not keep the tap out.
+    """
+    page = browser.new_context(bypass_csp=tapped).new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    page.goto(f"{(bus / 'monitor.address').read_text().strip()}#token={door.token(bus)}")
+    return page
 
 
-def addresses(bus: Path) -> dict[str, Any]:
-    """Return what the page asks for before it talks."""
-    ports = {stage: door.port(bus, stage) for stage in ("capture", "playback")}
-    return {
-        "token": door.token(bus),
-        **{stage: [f"ws://127.0.0.1:{port}/"] if port else [] for stage, port in ports.items()},
-    }
+def talk(page: Page) -> None:
+    """Press the button, and wait until both directions are connected."""
+    page.get_by_role("button", name="Talk from this page").click()
+    wait_until(page, "voice.microphone === 'on' && voice.speaker === 'on'")
+
+
+def tap(page: Page) -> None:
+    """Keep from now on what the page's speaker renders."""
+    page.evaluate(LISTEN, TAP.read_text("utf-8"))
+
+
+def wait_until(page: Page, condition: str) -> None:
+    """Wait until an expression is true in the page."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, f"never: {condition}"
+        page.wait_for_timeout(50)
 
 
 def rendered(page: Page) -> Samples:
-    """Return what the page's speaker has rendered since `START`."""
+    """Return what the page's speaker has rendered since `tap`."""
     samples = np.frombuffer(base64.b64decode(page.evaluate(RENDERED)), "<f4")
     heard: Samples = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
     return heard

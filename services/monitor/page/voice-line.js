@@ -11,8 +11,7 @@ const DROP = JSON.stringify({ type: "recall", id: 0, fade: 48 });
 
 let line = null; // to the worklet
 let socket = null;
-let urls = [];
-let token = "";
+let addresses = []; // { url, protocols }, the best one first
 let about = null;
 let attempts = 0;
 let asleep = false; // the process has hung up because the worklet slept
@@ -24,12 +23,12 @@ function say(state, reason = "") {
 
 function connect() {
   if (ended) return;
-  const address = urls[attempts % urls.length];
-  const opening = new WebSocket(address, ["bargein.voice", `bargein.token.${token}`]);
+  const address = addresses[attempts % addresses.length];
+  const opening = new WebSocket(address.url, address.protocols);
   opening.binaryType = "arraybuffer";
   opening.onopen = () => {
     socket = opening;
-    attempts = Math.max(0, urls.indexOf(address));
+    attempts = 0;
     opening.send(JSON.stringify(about));
     say("on");
   };
@@ -50,9 +49,11 @@ function connect() {
       say("asleep", reason);
     } else {
       say(was ? "lost" : "waiting", reason);
-      const delay = RETRY_MS[Math.min(Math.floor(attempts / urls.length), RETRY_MS.length - 1)];
-      attempts++;
-      setTimeout(connect, was || attempts % urls.length ? 0 : delay);
+      const rounds = Math.floor(attempts / addresses.length);
+      // After a loss, begin with the best address again.
+      attempts = was ? 0 : attempts + 1;
+      const next = attempts % addresses.length > 0;
+      setTimeout(connect, next ? 0 : RETRY_MS[Math.min(rounds, RETRY_MS.length - 1)]);
     }
   };
 }
@@ -68,11 +69,11 @@ function fromWorklet({ data }) {
 
 onmessage = ({ data }) => {
   if (data.begin) {
-    ({ line, urls, token, about } = data.begin);
+    ({ line, addresses, about } = data.begin);
     line.onmessage = fromWorklet;
     connect();
   } else if (data.addresses) {
-    ({ addresses: urls, token } = data);
+    addresses = data.addresses;
   } else if (data.about) {
     about = data.about;
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(about));

@@ -10,8 +10,8 @@ const NEWS_MS = 2;
 const here = (name) => new URL(name, import.meta.url);
 
 export class Voice extends EventTarget {
-  // `offer`: an async function that returns { token, capture, playback }: each is a list of addresses,
-  // or empty if that process uses another device.
+  // `offer`: an async function that returns { capture, playback }: for each process the addresses
+  // { url, protocols } to try in turn, or none if it uses another device.
   constructor(offer) {
     super();
     this.offer = offer;
@@ -31,7 +31,7 @@ export class Voice extends EventTarget {
 
   async start() {
     await this.stop();
-    const { token, capture, playback } = await this.offer();
+    const { capture, playback } = await this.offer();
     this.context = await open(this.rate);
     const context = this.context;
     context.onstatechange = () => this.tell();
@@ -41,9 +41,9 @@ export class Voice extends EventTarget {
         outputChannelCount: [1],
       });
       this.player.connect(context.destination);
-      this.connect("speaker", this.player, playback, token);
+      this.connect("speaker", this.player, playback);
     }
-    if (capture.length) await this.listen(capture, token);
+    if (capture.length) await this.listen(capture);
     await context.resume();
     this.looking = setInterval(() => this.look(), LOOK_MS);
     this.tell();
@@ -63,7 +63,7 @@ export class Voice extends EventTarget {
   }
 
   // Ask for the microphone and record it.
-  async listen(addresses, token) {
+  async listen(addresses) {
     this.set("microphone", "asking");
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({
@@ -89,12 +89,12 @@ export class Voice extends EventTarget {
       channelCountMode: "explicit",
     });
     source.connect(recorder);
-    this.connect("microphone", recorder, addresses, token, track);
+    this.connect("microphone", recorder, addresses, track);
     track.onmute = track.onunmute = () => this.look();
     track.onended = () => this.set("microphone", "refused", "the microphone is gone");
   }
 
-  connect(direction, node, addresses, token, track = null) {
+  connect(direction, node, addresses, track = null) {
     const worker = new Worker(here("voice-line.js"));
     const channel = new MessageChannel();
     node.port.postMessage({ line: channel.port1 }, [channel.port1]);
@@ -105,7 +105,7 @@ export class Voice extends EventTarget {
       if (data.state === "waiting") this.renew(direction);
     };
     worker.postMessage(
-      { begin: { line: channel.port2, urls: addresses, token, about: line.about } },
+      { begin: { line: channel.port2, addresses, about: line.about } },
       [channel.port2],
     );
   }
@@ -115,7 +115,7 @@ export class Voice extends EventTarget {
     const offered = await this.offer();
     const addresses = direction === "microphone" ? offered.capture : offered.playback;
     const { worker } = this.lines[direction] ?? {};
-    if (addresses.length) worker?.postMessage({ addresses, token: offered.token });
+    if (addresses.length) worker?.postMessage({ addresses });
   }
 
   about(track) {

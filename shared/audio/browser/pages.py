@@ -207,7 +207,10 @@ class Pages:
         """Return an HTTP error to refuse a connection, or None to accept it."""
         headers = request.headers
         offered = headers.get("Sec-WebSocket-Protocol", "").split(",")
-        tokens = (p.strip().removeprefix(wire.TOKEN_PREFIX) for p in offered[:4] if "token" in p)
+        names = (name.strip() for name in offered)
+        tokens = (
+            n.removeprefix(wire.TOKEN_PREFIX) for n in names if n.startswith(wire.TOKEN_PREFIX)
+        )
         why = self._door.refusal(headers.get("Host", ""), headers.get("Origin"), next(tokens, ""))
         if why:
             logging.getLogger("bargein").warning("refused a page: %s", why)

@@ -18,7 +18,7 @@ from shared.audio import pcm
 
 #: The WebSocket subprotocol. A page cannot set headers, so the token is a second subprotocol.
 PROTOCOL = "bargein.voice"
-TOKEN_PREFIX = "bargein.token."
+TOKEN_PREFIX = "token."
 #: The longest message of a page, in bytes: a second of sound at 24 kHz, and more.
 MAX_MESSAGE = 64 * 1024
 
