@@ -35,6 +35,7 @@ COMMANDS = {
     "stop": Row("commands.stop", "end the conversation, or some of its stages"),
     "restart": Row("commands.restart", "start one stage again while the conversation goes on"),
     "tap": Row("commands.tap", "show the health of the stages, or the messages on the bus"),
+    "report": Row("commands.report", "make one page of a recording: times, transcript, sound"),
     "replay": Row("commands.replay", "play a recording again, and run real stages on it"),
     "check": Row("commands.check", "report which of the rules of a stage a program follows"),
     "control": Row(

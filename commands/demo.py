@@ -82,6 +82,7 @@ def environment(
     told = check_directory(settings)
     env = practice.environment(settings)
     env["BARGEIN_RECORDER__DIRECTORY"] = str(directory)
+    env.setdefault("BARGEIN_RECORDER__BUS", "true")
     live = settings.capture.device == settings.playback.device == "auto"
     why = has_sound() if live else "devices are configured"
     if why is None:

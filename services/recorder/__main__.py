@@ -21,9 +21,9 @@ import soundfile
 from services.recorder.bus_file import BusFile, repair
 from services.recorder.settings import settings_to_record
 from services.recorder.sound_files import SoundFiles
-from services.recorder.timeline import Timeline
 from shared import config, messages, registry
 from shared.audio import pcm
+from shared.audio.timeline import Timeline
 from shared.bus import Delivery
 from shared.private import open_own
 from shared.run import run

@@ -12,9 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.recorder import timeline
-from services.recorder.timeline import Timeline
-from shared.audio import pcm
+from shared.audio import pcm, timeline
+from shared.audio.timeline import Timeline
 
 pytestmark = pytest.mark.unit
 

@@ -1,0 +1,1 @@
+"""``bargein report``: makes one page of a recording."""
