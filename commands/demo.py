@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from honcho import environ
 from commands import description, practice
 from commands.launcher import Launcher
 from commands.preflight import check_directory
+from commands.report import __main__ as report
 from commands.screen.log_file import NAME
 from commands.screen.output import Output
 from shared import config
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.directory import BusError
+from shared.recording import RecordingError
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
 INDEX = config.ROOT / "services" / "emulator" / "voice" / "index.json"
@@ -143,6 +146,20 @@ def table(record: Record) -> str:
     return "\n".join(rows)
 
 
+def leave_report(directory: Path, since_s: float) -> None:
+    """Make a page of the recording that was begun after a time, s since 1970; print its path."""
+    made = [path for path in directory.glob("*.mcap") if path.stat().st_mtime >= since_s]
+    if not made:
+        return
+    path = directory / "report.html"
+    try:
+        report.write(max(made, key=lambda each: each.stat().st_mtime), path, redact=False)
+    except (OSError, RecordingError) as error:
+        print(f"demo: no report of the conversation: {error}", file=sys.stderr)
+    else:
+        print(f"the whole conversation on one page: {path}")
+
+
 def main() -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="bargein demo", description=description(__doc__))
@@ -180,6 +197,7 @@ def main() -> int:
     except BusError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    since_s = time.time()
     log = Path(env["BARGEIN_BUS__DIRECTORY"]) / NAME
     for line in [*told, f"the log: {log}"]:
         print(f"demo: {line}", flush=True)
@@ -194,6 +212,7 @@ def main() -> int:
         return code or 1
     print(f"\n{table(record)}\n\nwhat was heard: {directory / 'conversation.wav'}")
     print("(the person left, the assistant right)")
+    leave_report(directory, since_s)
     return 0 if code in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM) else code
 
 
