@@ -38,7 +38,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.systems import Bargein, Conditions, Device, OneProcess, Pipecat, System
+from benchmarks.systems import FUNCTION, Bargein, Conditions, Device, OneProcess, Pipecat, System
 from harness.listening import Interruption, Listener, match
 from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
 from shared import registry
@@ -136,9 +136,13 @@ def parser() -> argparse.ArgumentParser:
         help=f"the server pauses each reply, for {STALL_MS / 1000:g} s of silence",
     )
     stages = registry.PROCESSES
-    for name, what in (("--stopped", "stop it (SIGSTOP)"), ("--spinning", "let it hang in a loop")):
+    spins = f"let it hang in a loop, or '{FUNCTION}' (a function of tools)"
+    for name, what, known in (
+        ("--stopped", "stop it (SIGSTOP)", stages),
+        ("--spinning", spins, (*stages, FUNCTION)),
+    ):
         text = f"name a stage of Bargein and {what}; may be given several times"
-        add(name, action="append", default=[], choices=stages, metavar="STAGE", help=text)
+        add(name, action="append", default=[], choices=known, metavar="STAGE", help=text)
     add("--busy", action="store_true", help="keep every core busy with other work")
     add(
         "--only",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import subprocess
 import sys
@@ -21,6 +22,10 @@ from shared import messages, registry
 
 #: How long a system may take for any step, s.
 PATIENCE_S = 20.0
+
+
+#: The name of a function that spins, among the stages that do.
+FUNCTION = "function"
 
 
 @dataclass(frozen=True)
@@ -177,9 +182,12 @@ class Bargein(Client):
 
     def _connect(self, url: str) -> None:
         conditions = self.conditions
-        beside = [
-            s for s in (*conditions.stopped, *conditions.spinning) if s not in registry.STAGES
-        ]
+        spinning = [stage for stage in conditions.spinning if stage != FUNCTION]
+        beside = [s for s in (*conditions.stopped, *spinning) if s not in registry.STAGES]
+        functions = []
+        if FUNCTION in conditions.spinning:
+            beside.append("tools")
+            functions = ["benchmarks.spinning_function"]
         silence_ms = round(SILENCE_S * 1000)
         run = Pipeline(
             env=self.sound.env,
@@ -187,10 +195,11 @@ class Bargein(Client):
                 "session.greeting": "Begin.",
                 "session.turn_detection.silence_duration_ms": silence_ms,
                 "recorder.directory": self.sound.directory,
+                "tools.modules": json.dumps(functions),
             },
             server=url,
             stages=[*registry.STAGES, *beside],
-            modules={stage: ("benchmarks.spinning", stage) for stage in conditions.spinning},
+            modules={stage: ("benchmarks.spinning", stage) for stage in spinning},
         )
         self._run = self._stack.enter_context(run)
         for stage in conditions.stopped:
