@@ -104,7 +104,7 @@ class Recorder:
     def _say_bus_file(self, bus_file: BusFile) -> None:
         voices = "words and voices" if self._stage.config.recorder.voices else "words, no voices"
         self._stage.state = f"recording the bus ({voices}): {bus_file.path}"
-        self._stage.log.warning("recording the bus, with all %s: %s", voices, bus_file.path)
+        self._stage.log.info("recording the bus, with all %s: %s", voices, bus_file.path)
 
     def _on_any(self, delivery: Delivery[messages.Message]) -> None:
         if self._bus_file is None:

@@ -63,8 +63,10 @@ class BusFile:
         message = discreet(message, voices=self._voices)
         at_ns = stamp.t + self._since_1970_ns
         self._add(topic.name, topic.type, recording.encode(message, stamp), at_ns, stamp.seq)
-        if self._voices and (channel := VOICES.get(topic.name)):
-            self._add(channel, schemas.RAW_AUDIO, schemas.raw_audio(at_ns, message.payload), at_ns)
+        if self._voices and isinstance(message, (messages.MicClean, messages.SpeakerFrame)):
+            heard_ns = getattr(message, "captured_ns", 0) or getattr(message, "played_ns", 0)
+            sound = schemas.raw_audio(heard_ns + self._since_1970_ns, message.payload)
+            self._add(VOICES[topic.name], schemas.RAW_AUDIO, sound, at_ns)
         if said := self._lines.of(topic.name, message):
             text = schemas.log(at_ns, said[0], topic.publisher, said[1])
             self._add(LOG_CHANNEL, schemas.LOG, text, at_ns)
