@@ -8,6 +8,7 @@ The demo runs the processes of ``Procfile.demo``, then prints a table of the int
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import soundfile
 from honcho import environ
 
 from commands import description, practice
@@ -32,11 +35,17 @@ from shared.directory import BusError
 from shared.recording import RecordingError
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
+#: What the recorded person asks last, over an answer, and the silence before it, s. The emulator
+#: answers this turn, the fifth one, with a call of a function: see Procfile.demo.
+QUESTION = config.ROOT / "examples" / "tools" / "question.opus"
+QUESTION_AFTER_S = 1.0
+#: The functions that the demo offers, if the settings name none.
+FUNCTIONS = ["examples.tools.timers"]
 INDEX = config.ROOT / "services" / "emulator" / "voice" / "index.json"
 #: How long a live demo lasts by default, s.
 LIVE_S = 120.0
 #: Time for the last answer after the recorded person has finished, s.
-AFTER_S = 2.0
+AFTER_S = 6.0
 #: The longest demo that can be asked for, s: one day.
 MOST_S = 86_400
 
@@ -61,7 +70,19 @@ class Record(msgspec.Struct):
 def script_seconds() -> float:
     """Return how long the recorded person speaks, with time for the last answer, s."""
     index: Any = msgspec.json.decode(INDEX.read_bytes())
-    return float(index["person"]["samples"]) / 24000 + AFTER_S
+    said_s = float(index["person"]["samples"]) / 24000 + QUESTION_AFTER_S
+    return said_s + float(soundfile.info(QUESTION).duration) + AFTER_S
+
+
+def microphone(directory: Path) -> Path:
+    """Write what the recorded person says; return the file."""
+    path = directory / "microphone.wav"
+    person, rate = soundfile.read(PERSON, dtype="int16")
+    question, _ = soundfile.read(QUESTION, dtype="int16")
+    pause = np.zeros(round(QUESTION_AFTER_S * rate), np.int16)
+    end = np.zeros(round(AFTER_S * rate), np.int16)
+    soundfile.write(path, np.concatenate([person, pause, question, end]), rate, subtype="PCM_16")
+    return path
 
 
 def has_sound() -> str | None:
@@ -85,6 +106,8 @@ def environment(
     told = check_directory(settings)
     env = practice.environment(settings)
     env["BARGEIN_RECORDER__DIRECTORY"] = str(directory)
+    if not settings.tools.modules:
+        env["BARGEIN_TOOLS__MODULES"] = json.dumps(FUNCTIONS)
     env.setdefault("BARGEIN_RECORDER__BUS", "true")
     live = settings.capture.device == settings.playback.device == "auto"
     why = has_sound() if live else "devices are configured"
@@ -95,7 +118,7 @@ def environment(
         return env, told, []
     shown: list[str] = []
     if settings.capture.device == "auto":
-        env["BARGEIN_CAPTURE__DEVICE"] = f"file:{PERSON}"
+        env["BARGEIN_CAPTURE__DEVICE"] = f"file:{microphone(directory)}"
         told += [f"no live conversation ({why}): a recorded person speaks instead"]
         shown = ["--ready", 'Listen: a recorded person is "you". Ctrl-C ends.']
     if settings.playback.device == "auto":

@@ -34,6 +34,7 @@ READ = (
     messages.Interruption,
     messages.LinkState,
     messages.ReplyState,
+    messages.ToolResult,
 )
 READY = "Speak: I'm listening. Ctrl-C ends."
 

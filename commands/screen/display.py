@@ -9,7 +9,7 @@ from commands import phrases
 from commands.screen.captions import Caption, Captions
 from commands.screen.faults import Faults
 from commands.screen.writing import Writer
-from shared import messages, registry
+from shared import codec, messages, registry
 
 #: How each side is called.
 NAMES = {"user": "you", "assistant": "assistant"}
@@ -19,6 +19,8 @@ WORDS_S = 2.0
 #: How long they wait for the line that says that the conversation is ready, s: a greeting may begin
 #: before the last stage has started.
 READY_S = 3.0
+#: How much of a function's output is shown, characters.
+SHOWN = 120
 #: How long an interruption waits for the last words of its reply, s. Both are published at once, by
 #: two stages.
 CUT_S = 0.5
@@ -46,6 +48,7 @@ class Display:
             messages.Interruption: self._interruption,
             messages.LinkState: self._link,
             messages.ReplyState: self._reply_state,
+            messages.ToolResult: self._tool_result,
         }
 
     def take(self, topic: registry.Topic, message: messages.Message, now_s: float) -> str:
@@ -111,6 +114,17 @@ class Display:
         if before and not message.speaking and self._transcribes:
             self._wait_until_s = now_s + WORDS_S
         return ""
+
+    def _tool_result(self, message: messages.ToolResult, _: float) -> str:
+        if message.what != "output":
+            return ""
+        try:
+            output = codec.read_output(message.payload).text
+        except codec.BadMessage:
+            return ""
+        said = " ".join(output.split())
+        said = f"{said[:SHOWN]}…" if len(said) > SHOWN else said
+        return self._go_on() + self._writer.line(f"  (function {message.name}: {said})", "note")
 
     # what they result in
 

@@ -1,5 +1,7 @@
 """Timers that speak when they are due, and the time of day.
 
+``question.opus`` is the question of the recorded person in ``bin/demo`` (flite's voice slt).
+
 In config.toml: ``[tools] modules = ["examples.tools.timers"]``. Then say "What time is it?", or
 "Set a timer for ten minutes for the tea".
 """

@@ -49,6 +49,7 @@ def demonstration(
     shutil.copytree(ROOT / "shared", root / "shared", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "services").symlink_to(ROOT / "services")
     (root / "commands").symlink_to(ROOT / "commands")
+    (root / "examples").symlink_to(ROOT / "examples")
     for name in ("Procfile.demo", "config.toml"):
         shutil.copy(ROOT / name, root)
     (root / ".env").write_text(

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import soundfile
 
 from commands import demo
 from commands.demo import Interruption, Record
@@ -146,8 +147,10 @@ def test_with_a_sound_card_it_is_live(tmp_path: Path) -> None:
 def test_without_one_a_recorded_person_speaks(tmp_path: Path) -> None:
     env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
-    assert found.capture.device == f"file:{demo.PERSON}"
-    assert demo.PERSON.is_file()
+    assert found.capture.device == f"file:{tmp_path / 'microphone.wav'}"
+    said = soundfile.info(tmp_path / "microphone.wav")
+    assert said.duration == pytest.approx(demo.script_seconds(), abs=0.01)
+    assert found.tools.modules == ["examples.tools.timers"]
     assert found.playback.device == f"file:{tmp_path / 'speaker.wav'}"
     assert found.recorder.seconds == pytest.approx(demo.script_seconds())
     assert found.recorder.seconds > demo.AFTER_S

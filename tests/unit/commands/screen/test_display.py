@@ -7,7 +7,7 @@ import pytest
 from commands.screen.captions import Caption, Captions
 from commands.screen.display import CUT_S, READY_S, WORDS_S, Display
 from commands.screen.writing import Pipe
-from shared import messages, registry
+from shared import codec, messages, registry
 
 pytestmark = pytest.mark.unit
 
@@ -162,3 +162,21 @@ def test_a_fault_is_shown_with_what_to_do() -> None:
     assert shown == "! vad is started again in 0.2 s\n"
     screen.display.process("log", "link", "wss://x: the key is wrong", 7.0)
     assert screen.display.end() == "! link: wss://x: the key is wrong\n"
+
+
+def test_a_function_and_what_it_returned_are_one_line() -> None:
+    display = Display(Pipe(), ready=READY, transcribes=False)
+    topic = registry.of(messages.ToolResult)
+    for output in (messages.ToolOutput("It is\nnoon."), messages.ToolOutput("x" * 500)):
+        result = messages.ToolResult(name="clock", payload=codec.write_output(output))
+        shown = display.take(topic, result, 0.0)
+        assert shown.startswith("  (function clock: ")
+        assert shown.endswith(")\n")
+        assert len(shown.splitlines()) == 1
+        assert len(shown) < 160
+    # What a function says by itself is heard.
+    notice = messages.ToolResult(
+        what="notice", payload=codec.write_output(messages.ToolOutput("x"))
+    )
+    assert display.take(topic, notice, 0.0) == ""
+    assert display.take(topic, messages.ToolResult(payload=b"{"), 0.0) == ""
