@@ -11,6 +11,7 @@ import heapq
 import itertools
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -68,6 +69,7 @@ class Stage:
         self.state = "starting"
         self._handlers: dict[str, Callable[[bus.Delivery[Any]], None]] = {}
         self._observer: Callable[[bus.Delivery[Any]], None] | None = None
+        self._pause_s = 0.0
         self._watched: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -100,16 +102,18 @@ class Stage:
             )
         self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
 
-    def observe(self, handler: Callable[[bus.Delivery[Any]], None]) -> None:
+    def observe(self, handler: Callable[[bus.Delivery[Any]], None], pause_s: float = 0.0) -> None:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
         Only for a stage that observes. Messages of topics that are not in its row take no part in
-        its health. Raises ValueError for another stage.
+        its health. ``pause_s``: how long to wait before each look for messages. To wake for each
+        message would cost a stage that reads everything more than its own work. Raises ValueError
+        for another stage.
         """
         if not registry.stage(self.name).observes:
             raise ValueError(f"{self.name} does not observe: subscribe to the topics that it reads")
-        self._observer = handler
+        self._observer, self._pause_s = handler, pause_s
 
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
@@ -228,6 +232,8 @@ class Stage:
 
     def _turn(self) -> None:
         subscriber = cast("bus.Subscriber", self.subscriber)
+        if self._pause_s:
+            time.sleep(self._pause_s)
         ready = self._poller.wait(self._timers[0][0] - now.monotonic())
         for what in ready:
             if isinstance(what, int):

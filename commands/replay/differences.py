@@ -39,6 +39,9 @@ SETTLED = frozenset(
     {"reply.state", "history.heard", "heard", "session.request", "turn.decision", "usage"}
 )
 SETTLED_NS = 1_000_000_000
+#: A message that is only on one side is no difference if it came so shortly before the end of what
+#: is compared, ns: on the other side it can have come after that.
+EDGE_NS = 100_000_000
 #: How many differences are shown; further ones are counted.
 SHOWN = 50
 
@@ -115,10 +118,15 @@ def differences(
             at = before[begin + offset]
             for line in fields(left[begin + offset], right[other + offset]):
                 yield Difference(at.topic.name, at.stamp.t, f"{_name(begin + offset)}{line}")
+        edge_ns = span.end_ns - SETTLED_NS - EDGE_NS
         for number in range(begin + pairs, end):
+            if before[number].stamp.t > edge_ns:
+                continue
             text = f"{_name(number)}is missing: {short(left[number])}"
             yield Difference(before[number].topic.name, before[number].stamp.t, text)
         for number in range(other + pairs, other_end):
+            if after[number].stamp.t > edge_ns:
+                continue
             text = f"was not recorded: {short(right[number])}"
             yield Difference(after[number].topic.name, after[number].stamp.t, text)
 

@@ -36,6 +36,9 @@ PERSON, ASSISTANT = 0, 1
 SETTLED = pcm.RATE * 2
 #: Seconds between two writes.
 WRITE_S = 0.5
+#: Seconds before each look for messages, while the bus is recorded. Meanwhile they wait in queues
+#: that hold seconds of every topic.
+LOOK_S = 0.05
 #: How many interruptions and transcripts are kept in memory until the end, the newest ones, and how
 #: many characters of transcripts: a recorder may run for weeks. 16 million characters are 16 to
 #: 64 MB.
@@ -90,7 +93,7 @@ class Recorder:
         """Begin to record the bus. Raises OSError."""
         for repaired in repair(self._directory):
             self._stage.log.info("%s had no end, and has one now", repaired)
-        self._stage.observe(self._on_any)
+        self._stage.observe(self._on_any, LOOK_S)
         self._stage.every(WRITE_S, self._flush_bus_file)
         return BusFile(
             self._directory,
