@@ -64,6 +64,7 @@ ROWS: tuple[Stage, ...] = (
             "turn.decision",
             "history.heard",
             "session.request",
+            "session.sleep",
             "tool.offer",
             "tool.result",
             "tool.state",

@@ -37,6 +37,8 @@ log = logging.getLogger("emulator")
 MAX_MESSAGE = 32 * 1024 * 1024
 #: The path of the same API on Azure.
 AZURE_PATH = "/openai/v1/realtime"
+#: The headers by which a client says whom a session belongs to. The journal has them.
+OWNERS = ("OpenAI-Organization", "OpenAI-Project", "OpenAI-Safety-Identifier")
 #: A browser can't set headers, so it sends the key as a subprotocol with this prefix.
 _KEY_PROTOCOL = "openai-insecure-api-key."
 #: How long the server waits for a client to answer a close, s.
@@ -178,11 +180,15 @@ class Emulator:
         port = connection.remote_address[1]
         log.info("%s begins: model %s, client at port %s", session.id, model, port)
         self._sessions.append(session)
+        given = connection.request.headers if connection.request is not None else {}
+        owners = {name: given[name] for name in OWNERS if name in given}
+        self._write_session_down(session, "opened", model=model, headers=owners)
         try:
             await Driver(self.options, connection, session).run()
         finally:
             self._sessions.remove(session)
         code, reason = connection.close_code, connection.close_reason
+        self._write_session_down(session, "closed", code=code)
         log.info("%s ends: closed with %s %s", session.id, code, reason)
 
     def _take_slot(self) -> None:
@@ -223,6 +229,11 @@ class Emulator:
                 "invalid_model", f"Model '{model}' is not supported in realtime mode.", "model"
             )
         return model
+
+    def _write_session_down(self, session: Session, kind: str, **fields: Any) -> None:
+        """Write to the journal that a session was opened or closed."""
+        now = round(asyncio.get_running_loop().time(), 3)
+        self._write_down({"t_s": now, "session": session.id, "kind": kind, **fields})
 
     def _write_down(self, entry: dict[str, Any]) -> None:
         self.journal.append(entry)

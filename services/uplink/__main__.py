@@ -42,7 +42,7 @@ class Uplink:
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         self._mic = Microphone(self._max_age_ns)
         by_button = stage.config.interruption.decide == "push_to_talk"
-        self._button = Button(stage, self._mic, self._send) if by_button else None
+        self._button = Button(stage, self._mic, self._send, self._is_ready) if by_button else None
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         cancels = session.server_cancels(self._settings)
@@ -54,7 +54,7 @@ class Uplink:
         )
         self._replay = Replay()
         self._wishes = Wishes()
-        self._texts = Texts(stage.number, self._send, lambda: self._ready)
+        self._texts = Texts(stage.number, self._send, self._is_ready)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._resumed_session = 0  # the session that was asked again for an answer
         self._greet = False
@@ -69,6 +69,7 @@ class Uplink:
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.SessionRequest, self._on_session_request)
         stage.subscribe(messages.Control, lambda d: self._texts.follow(d.message))
+        stage.subscribe(messages.Sleep, lambda d: self._mic.sleep(d.message))
         stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
         stage.subscribe(messages.ToolResult, lambda d: functions.result(d.message, d.stamp))
         stage.subscribe(messages.ToolState, lambda d: functions.state(d.message))
@@ -85,8 +86,7 @@ class Uplink:
     def _open_session(self) -> int:
         return self._link.session if self._link is not None and self._open else 0
 
-    @property
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         """Whether a session is open that has the conversation."""
         return self._ready_session == self._open_session() != 0
 
@@ -114,7 +114,7 @@ class Uplink:
         self._voice_rate.set(request.input_rate)
         if self._link is None or not self._open or request.session != self._link.session:
             return
-        self._send_all(self._updates.again())
+        self._send_all(self._updates.again() + self._updates.farewell())
         self._resume()
 
     def _resume(self) -> None:
@@ -186,7 +186,7 @@ class Uplink:
     def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
         frame = delivery.message
         missing = self._mic.missing_before(frame)
-        if not self._ready:
+        if not self._is_ready():
             self._drop("frames_unsent", frame, missing)
             return
         if abs(now.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
@@ -207,9 +207,9 @@ class Uplink:
 
     def _drop(self, why: str, frame: messages.MicClean, missing: int, warning: str = "") -> None:
         self._stage.count(why, 1 + missing // pcm.FRAME, warning)
-        if self._button is None:
+        if self._button is None or self._button.keeps(frame):
             # Keep the frame: if the person is speaking, the next session needs the whole turn.
-            self._mic.keep(frame.payload)
+            self._mic.keep(frame.payload, frame.captured_ns, sent=False)
 
     def _append(self, captured: bytes, captured_ns: int) -> None:
         self._mic.keep(captured, captured_ns)

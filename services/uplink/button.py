@@ -20,12 +20,22 @@ CLOSE_S = 0.2
 
 
 class Button:
-    """The button of push to talk. ``send`` sends a request to the server."""
+    """The button of push to talk. ``send`` sends a request to the server.
 
-    def __init__(self, stage: Owner, mic: Microphone, send: Callable[[bytes], None]) -> None:
+    ``ready`` returns whether there is a session that takes the microphone.
+    """
+
+    def __init__(
+        self,
+        stage: Owner,
+        mic: Microphone,
+        send: Callable[[bytes], None],
+        ready: Callable[[], bool],
+    ) -> None:
         self._stage = stage
         self._mic = mic
         self._send = send
+        self._ready = ready
         self._talk = Talk()
 
     def begin_session(self, samples: int = 0) -> None:
@@ -37,6 +47,10 @@ class Button:
         if self._talk.ends_with(frame.captured_ns):
             self._close_turn()
         return self._talk.takes(frame.captured_ns, len(frame.payload) // pcm.SAMPLE_BYTES)
+
+    def keeps(self, frame: messages.MicClean) -> bool:
+        """Return whether the next session has to hear a frame that this one does not get."""
+        return self._talk.takes(frame.captured_ns, 0)
 
     def follow(
         self,
@@ -64,8 +78,8 @@ class Button:
             self._send(requests.clear())
 
     def _close_turn(self) -> None:
-        if not self._talk.closing:
-            return
+        if not self._talk.closing or not self._ready():
+            return  # A turn that ends before its session is ready is closed in that session.
         self._mic.turn_ends()
         commits = self._talk.close() is TurnEnd.COMMIT
         self._send(requests.commit() if commits else requests.clear())

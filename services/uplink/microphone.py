@@ -2,7 +2,7 @@
 
 A session that is replaced while the person speaks takes the beginning of the turn with it. So the
 newest audio is kept, and the next session gets the turn from its beginning: its turn detection then
-finds the turn in one piece.
+finds the turn in one piece. The same holds for the words that wake the conversation from its sleep.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from shared.audio import pcm
 KEPT = 20 * pcm.RATE
 #: How much missing audio is replaced by silence, samples: 2 s. A restarted stage is back by then.
 GAP = 2 * pcm.RATE
+#: How much audio before the words that woke the conversation the next session gets as well, ns:
+#: vad notices speech up to 75 ms late, and the server's turn detection wants up to 0.3 s before it.
+LEAD_NS = 400_000_000
 #: The length of the chunks in which audio is sent again, samples: 0.5 s.
 CHUNK = pcm.RATE // 2
 
@@ -29,9 +32,11 @@ class Microphone:
 
     def __init__(self, max_age_ns: int) -> None:
         self._max_age_ns = max_age_ns
-        # Audio, each with its place in the session's audio, samples. Audio that was not sent has
-        # the place that the next sent audio gets.
-        self._kept: deque[tuple[int, bytes]] = deque()
+        # Audio, each with its place in the session's audio, samples, and the time of its capture.
+        # Audio that was not sent has the place that the next sent audio gets.
+        self._kept: deque[tuple[int, int, bytes]] = deque()
+        self._since_ns = 0  # from when on the next session hears the words that woke it; 0: none
+        self._woken_ns = 0  # the newest such time that Sleep has named
         self._kept_samples = 0
         self._sent = 0  # samples that the session got
         self._captured_ns = 0  # when the last of them were captured
@@ -50,15 +55,22 @@ class Microphone:
         self._stream, self._next = frame.stream, frame.position + samples
         return max(0, gap)
 
-    def keep(self, captured: bytes, captured_ns: int = 0) -> None:
-        """Keep audio, s16le. ``captured_ns``: when it was captured; 0: it was not sent."""
+    def sleep(self, sleep: messages.Sleep) -> None:
+        """Take downlink's report that the conversation sleeps, or who woke it and when."""
+        if sleep.asleep:
+            self._since_ns = 0
+        elif sleep.since_ns > self._woken_ns:
+            self._since_ns = self._woken_ns = sleep.since_ns
+
+    def keep(self, captured: bytes, captured_ns: int, *, sent: bool = True) -> None:
+        """Keep audio, s16le, that was captured at ``captured_ns``."""
         samples = len(captured) // pcm.SAMPLE_BYTES
-        self._kept.append((self._sent, captured))
+        self._kept.append((self._sent, captured_ns, captured))
         self._kept_samples += samples
-        if captured_ns:
+        if sent:
             self._sent, self._captured_ns = self._sent + samples, captured_ns
         while self._kept_samples > KEPT:
-            self._kept_samples -= len(self._kept.popleft()[1]) // pcm.SAMPLE_BYTES
+            self._kept_samples -= len(self._kept.popleft()[2]) // pcm.SAMPLE_BYTES
 
     def reply_state(self, state: messages.ReplyState) -> None:
         """Note whether the server hears the person, and where that turn begins."""
@@ -79,13 +91,19 @@ class Microphone:
         self._turn = -1
 
     def begin_session(self, session: int, now_ns: int) -> list[bytes]:
-        """Begin with a new session. Return the audio of a turn that it has to hear first."""
+        """Begin with a new session. Return the audio that it has to hear first.
+
+        That is a turn that was cut off, or the words that woke the conversation.
+        """
         self._session = session
         again: list[bytes] = []
-        if self._turn >= 0 and now_ns - self._captured_ns <= self._max_age_ns:
+        since_ns, self._since_ns = self._since_ns, 0
+        if since_ns and now_ns - since_ns <= KEPT * 1_000_000_000 // pcm.RATE:
+            again = [each for _, at_ns, each in self._kept if at_ns >= since_ns - LEAD_NS]
+        elif self._turn >= 0 and now_ns - self._captured_ns <= self._max_age_ns:
             again = [
                 captured
-                for place, captured in self._kept
+                for place, _, captured in self._kept
                 if place + len(captured) // pcm.SAMPLE_BYTES > self._turn
             ]
         self._kept.clear()

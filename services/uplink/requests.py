@@ -81,13 +81,20 @@ def greet(instructions: str) -> bytes:
     return _text("response.create", response={"instructions": instructions})
 
 
+def respond_with(instructions: str, more: str) -> bytes:
+    """Return the ``response.create`` that asks for an answer with more instructions.
+
+    The instructions of a response replace the session's, so they repeat ``instructions``.
+    """
+    return _text("response.create", response={"instructions": f"{instructions}\n\n{more}".strip()})
+
+
 def resume_answer(instructions: str, what: Literal["answer", "continue"]) -> bytes:
     """Return the ``response.create`` that asks for an answer which a lost connection cost.
 
     The instructions of a response replace the session's, so they repeat ``instructions``.
     """
-    said = f"{instructions}\n\n{RESUME[what]}".strip()
-    return _text("response.create", response={"instructions": said})
+    return respond_with(instructions, RESUME[what])
 
 
 def cancel(response_id: str) -> bytes:

@@ -25,6 +25,7 @@ class Updates:
         #: Downlink's requests that concern the session, as they were last made.
         self.request = messages.SessionRequest(session=0, input_rate=settings.input_rate)
         self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
+        self._farewell_session = 0  # the session that was asked for the last line
 
     def offer(self, tools: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """Take the functions that the model may call. Return the updates for the open session."""
@@ -51,3 +52,11 @@ class Updates:
             self.request.apart,
         )
         return self.all() if changed else []
+
+    def farewell(self) -> list[bytes]:
+        """Return the request for the assistant's last line, if downlink wants it: once."""
+        request = self.request
+        if not request.farewell or self._farewell_session == request.session:
+            return []
+        self._farewell_session = request.session
+        return [requests.respond_with(self._wanted["instructions"], request.farewell)]

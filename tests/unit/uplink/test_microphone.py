@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from services.uplink.microphone import CHUNK, KEPT, Microphone
+from services.uplink.microphone import CHUNK, KEPT, LEAD_NS, Microphone
 from shared import messages
 from shared.audio import pcm
 
@@ -34,6 +34,13 @@ def give(mic: Microphone, *numbers: int) -> None:
         captured = frame(number)
         assert mic.missing_before(captured) == 0
         mic.keep(captured.payload, captured.captured_ns)
+
+
+def leave(mic: Microphone, *numbers: int) -> None:
+    """Keep the frames with these numbers, which no session gets."""
+    for number in numbers:
+        left = frame(number)
+        mic.keep(left.payload, left.captured_ns, sent=False)
 
 
 def said(session: int, begun_ms: int = -1) -> messages.ReplyState:
@@ -98,7 +105,7 @@ def test_what_was_not_sent_meanwhile_is_a_part_of_the_turn(mic: Microphone) -> N
     give(mic, 0, 1)
     mic.reply_state(said(1, 0))
     for number in (2, 3):
-        mic.keep(frame(number).payload)
+        leave(mic, number)
     assert numbers(mic.begin_session(2, 4 * FRAME_MS * MS)) == [0, 1, 2, 3]
 
 
@@ -106,7 +113,7 @@ def test_what_was_said_too_long_ago_is_not_said_late(mic: Microphone) -> None:
     give(mic, 0, 1)
     mic.reply_state(said(1, 0))
     for number in range(2, 100):
-        mic.keep(frame(number).payload)
+        leave(mic, number)
     assert mic.begin_session(2, frame(1).captured_ns + MAX_AGE_NS + 1) == []
     # The old turn is not sent to a later session either.
     assert mic.begin_session(3, frame(1).captured_ns) == []
@@ -138,3 +145,44 @@ def test_what_is_missing_is_told_of_the_same_stream_only(mic: Microphone) -> Non
     # stream whenever capture opens the device.
     assert mic.missing_before(frame(9)) == 0
     assert mic.missing_before(frame(50, stream=2)) == 0
+
+
+def woken(since: int) -> messages.Sleep:
+    """Return the report that the speech that began with a frame woke the conversation."""
+    return messages.Sleep(asleep=False, since_ns=frame(since).captured_ns)
+
+
+LEAD = LEAD_NS // MS // FRAME_MS
+
+
+def test_the_session_after_a_sleep_gets_the_words_that_woke_it(mic: Microphone) -> None:
+    give(mic, *range(50))
+    mic.sleep(messages.Sleep(asleep=True, cause="idle"))
+    leave(mic, *range(50, 300))
+    for _ in range(3):  # a state is repeated
+        mic.sleep(woken(100))
+    # The session opens much later than uplink.max_age_ms.
+    again = numbers(mic.begin_session(2, 300 * FRAME_MS * MS))
+    assert again == list(range(100 - LEAD, 300))
+    mic.sleep(woken(100))
+    assert mic.begin_session(3, 301 * FRAME_MS * MS + 10 * MAX_AGE_NS) == []
+
+
+def test_words_that_woke_it_too_long_ago_are_not_said_late(mic: Microphone) -> None:
+    leave(mic, *range(100))
+    mic.sleep(woken(50))
+    assert mic.begin_session(2, (50 * FRAME_MS + 20_002) * MS) == []
+
+
+def test_a_sleep_that_a_typed_line_ends_begins_with_what_is_said_next(mic: Microphone) -> None:
+    leave(mic, *range(100))
+    mic.sleep(messages.Sleep(asleep=False))
+    assert mic.begin_session(2, 100 * FRAME_MS * MS) == []
+
+
+def test_another_sleep_forgets_the_words_that_ended_the_last(mic: Microphone) -> None:
+    leave(mic, *range(100))
+    mic.sleep(woken(50))
+    mic.sleep(messages.Sleep(asleep=True, cause="asked"))
+    mic.sleep(messages.Sleep(asleep=False))
+    assert mic.begin_session(2, 100 * FRAME_MS * MS) == []

@@ -1,0 +1,90 @@
+"""The conversation falls asleep, stays asleep while stages are restarted, and wakes as it was."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from harness import recordings
+from shared import messages
+from shared.audio import pcm
+from tests.support.conversations import begin, restored, start
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
+
+pytestmark = pytest.mark.process
+
+#: When the person speaks, s after the microphone was opened. The conversation sleeps in between.
+FIRST_S, AGAIN_S = 0.5, 13.0
+IDLE_S = 3.0
+
+
+def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Path) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst")
+        said = [(FIRST_S, recordings.QUESTION), (AGAIN_S, recordings.QUESTION)]
+        pipeline.settings |= {
+            "capture.device": recordings.microphone(tmp_path / "two.wav", said, 60),
+            "limits.idle_minutes": IDLE_S / 60,
+            "session.greeting": "",
+            "session.transcription_model": "gpt-transcribe",
+        }
+        pipeline.up("vad")
+        stages, session = start(pipeline)
+        asleep = pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "asleep")
+        since = pipeline.bus.now
+        assert asleep.message.cause == "idle"
+        assert "limits.idle_minutes" in asleep.message.reason
+        usage = pipeline.bus.wait_for(
+            messages.Usage, lambda u: u.conversation.responses and u.conversation.transcripts
+        ).message
+        assert usage.conversation.transcript_ms > 0
+        assert usage.conversation.cost_micros > 0
+        assert usage.day == usage.conversation  # a new home directory, so the day begins here
+
+        # Each of the three stages is killed, and goes on sleeping.
+        for name in ("link", "downlink", "uplink"):
+            stages[name].send(signal.SIGKILL)
+            stages[name].wait()
+            pipeline.up(name)
+        states = pipeline.bus.all(messages.LinkState, since=since)
+        assert {state.state for state in states} == {"asleep"}
+        sleeping = pipeline.bus.wait_for(messages.Sleep, since=pipeline.bus.now).message
+        assert (sleeping.asleep, sleeping.cause) == (True, "idle")
+        assert [e["code"] for e in emulator.entries("closed")] == [1000]
+
+        woken = pipeline.bus.wait_for(messages.Sleep, lambda s: not s.asleep and s.since_ns)
+        opened = pipeline.bus.wait_for(
+            messages.LinkState, lambda s: s.state == "open" and s.session > session
+        )
+        new = opened.message.session
+        pipeline.bus.wait_for(
+            messages.Transcript, lambda t: t.session == new and t.role == "assistant" and t.final
+        )
+        given = restored(pipeline, emulator, new)
+        now = pipeline.bus.now
+        assert len(emulator.entries("opened")) == 2
+    # The history was kept, also by the downlink that was started in the sleep.
+    assert {turn.role for turn in given} == {"user", "assistant"}
+    heard = pipeline.bus.heard[:now]
+    events = [d for d in heard if isinstance(d.message, messages.ClientEvent)]
+    # Nothing was sent during the sleep.
+    assert not [d for d in events if asleep.stamp.t < d.stamp.t < opened.stamp.t]
+    # The new session hears the person from before the first word, without a gap.
+    sent = b"".join(
+        base64.b64decode(json.loads(d.message.payload)["audio"])
+        for d in events
+        if isinstance(d.message, messages.ClientEvent)
+        and d.message.session == new
+        and b"append" in d.message.payload[:40]
+    )
+    frames = [d.message for d in heard if isinstance(d.message, messages.MicFrame)]
+    captured = b"".join(frame.payload for frame in frames)
+    first = recordings.place(sent, captured) // pcm.FRAME
+    speech = recordings.spoken(recordings.QUESTION)
+    word = recordings.place(pcm.from_array(speech[: pcm.RATE]), captured) // pcm.FRAME
+    assert first < word
+    assert frames[first].captured_ns < woken.message.since_ns
