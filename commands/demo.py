@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from honcho import environ
 
-from commands import description, practice
+from commands import description, page, practice
 from commands.launcher import Launcher
 from commands.preflight import check_directory
 from commands.report import __main__ as report
@@ -96,7 +96,7 @@ def has_sound() -> str | None:
 
 
 def environment(
-    directory: Path, seconds: float | None
+    directory: Path, seconds: float | None, *, browser: bool = False
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """Return the environment for the stages, the lines to print, and the screen's arguments.
 
@@ -111,6 +111,12 @@ def environment(
     env.setdefault("BARGEIN_RECORDER__BUS", "true")
     live = settings.capture.device == settings.playback.device == "auto"
     why = has_sound() if live else "devices are configured"
+    if browser:
+        env.update(page.DEVICES)
+        told += ["live: open the page and talk, over the answer too, whenever you like"]
+        told += [f"it ends after {seconds or LIVE_S:g} s, or with Ctrl-C"]
+        env["BARGEIN_RECORDER__SECONDS"] = str(seconds or LIVE_S)
+        return env, told, []
     if why is None:
         told += ["live: speak into your microphone, and talk over the answer whenever you like"]
         told += [f"it ends after {seconds or LIVE_S:g} s, or with Ctrl-C"]
@@ -120,6 +126,7 @@ def environment(
     if settings.capture.device == "auto":
         env["BARGEIN_CAPTURE__DEVICE"] = f"file:{microphone(directory)}"
         told += [f"no live conversation ({why}): a recorded person speaks instead"]
+        told += ["to talk yourself, open the page that 'bin/demo --browser' names"]
         shown = ["--ready", 'Listen: a recorded person is "you". Ctrl-C ends.']
     if settings.playback.device == "auto":
         env["BARGEIN_PLAYBACK__DEVICE"] = f"file:{directory / 'speaker.wav'}"
@@ -194,6 +201,7 @@ def main() -> int:
         metavar="DIR",
         help="put the recording there (default: the current directory)",
     )
+    parser.add_argument("--browser", action="store_true", help="talk from a page in your browser")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the log")
     arguments = parser.parse_args()
     if arguments.seconds is not None and not 0 < arguments.seconds <= MOST_S:
@@ -208,7 +216,7 @@ def main() -> int:
             if not os.access(directory / name, os.W_OK):
                 # There is none, or a run with sudo has left one that only root may replace.
                 (directory / name).unlink(missing_ok=True)
-        env, told, shown = environment(directory, arguments.seconds)
+        env, told, shown = environment(directory, arguments.seconds, browser=arguments.browser)
     except OSError as error:
         print(
             f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from commands import description, envfile
 from shared import config, proxy, registry
@@ -55,13 +54,13 @@ def check(arguments: Sequence[str]) -> int:
     return 0
 
 
-def bus_directory(arguments: Sequence[str]) -> Path:
-    """Return the bus directory of the stages that these arguments start.
+def settings_of(arguments: Sequence[str]) -> config.Config:
+    """Return the settings of the stages that these arguments start.
 
     Raises config.ConfigError and envfile.EnvFileError.
     """
     values, _ = envfile.read_files(*envfile.named_on(arguments))
-    return config.bus_directory(config.resolve(None, {**os.environ, **values}, []).config)
+    return config.resolve(None, {**os.environ, **values}, []).config
 
 
 def _say(lines: Iterable[object]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from honcho import environ
 
-from commands import launcher, practice, preflight
+from commands import launcher, page, practice, preflight
 from commands.screen.log_file import NAME
 from commands.screen.output import Output
 from shared import config
@@ -70,8 +70,12 @@ def main() -> int:
     if code := preflight.check(arguments):
         return code
     # A stage that is started again later has to find the directory that the others use.
-    directory = preflight.bus_directory(arguments)
+    settings = preflight.settings_of(arguments)
+    directory = config.bus_directory(settings)
     os.environ["BARGEIN_BUS__DIRECTORY"] = str(directory)
+    if page.is_silent(settings):
+        print("no sound card: a page in your browser is the microphone and the speaker", flush=True)
+        os.environ.update(page.DEVICES)
     print(f"the log: {directory / NAME}", flush=True)
     return launcher.run(arguments, partial(Output, directory / NAME, [], verbose=verbose))
 

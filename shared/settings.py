@@ -223,6 +223,7 @@ class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8791
     hosts: list[str] = []
     certificate: str = ""
+    allow_insecure: bool = False
 
 
 class Recorder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

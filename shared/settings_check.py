@@ -98,10 +98,14 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     except ValueError:
         yield "monitor.listen", "expected an IP address of this machine, or nothing"
     else:
-        if not loopback and not monitor.certificate:
+        if not (loopback or monitor.certificate or monitor.allow_insecure):
             yield (
                 "monitor.listen",
-                "would show the conversation to the network in the clear: set monitor.certificate",
+                (
+                    "would show the conversation to the network in the clear: set"
+                    " monitor.certificate, or monitor.allow_insecure in a container or behind a"
+                    " proxy with TLS"
+                ),
             )
     if unknown := set(config.recorder.topics) - registry.BY_NAME.keys():
         known = " ".join(registry.BY_NAME)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from commands import description
+from commands import description, page
 from commands.screen import output
 from commands.screen.display import Display
 from commands.screen.writing import Pipe, Terminal
@@ -72,8 +72,12 @@ def show(
     terminal: Terminal | None,
     subscriber: bus.Subscriber,
     write: Callable[[str], None],
+    link: Callable[[], str],
 ) -> None:
-    """Show the conversation until the launcher ends it, or is gone."""
+    """Show the conversation until the launcher ends it, or is gone.
+
+    ``link`` returns the line that names the page, "" while there is none.
+    """
     source = _Input(sys.stdin.fileno())
     launcher = os.getppid()
     poller = Poller()
@@ -81,6 +85,7 @@ def show(
     for socket in subscriber.sockets:
         poller.watch(socket)
     looked_s = time.monotonic()
+    linked = False
     while not source.ended:
         ready = poller.wait(TICK_S)
         now_s = time.monotonic()
@@ -92,6 +97,9 @@ def show(
             for kind, name, text in source.read():
                 write(display.process(kind, name, text, now_s))
         write(display.tick(now_s))
+        if not linked and (line := link()):
+            write(display.note(line))
+            linked = True
         if now_s - looked_s > LOOK_S:
             looked_s = now_s
             if os.getppid() != launcher:
@@ -130,11 +138,17 @@ def main() -> int:
             sys.stdout.write(text)
             sys.stdout.flush()
 
+    begun_s = time.time()
+
+    def link() -> str:
+        found = page.link(directory, begun_s)
+        return f"{page.invitation(settings)} {found}" if found else ""
+
     subscriber = bus.Subscriber(rows(), directory, config.bus_network(settings), observer=True)
     try:
         for note in arguments.note:
             write(display.note(note))
-        show(display, terminal, subscriber, write)
+        show(display, terminal, subscriber, write, link)
     except BrokenPipeError:
         os._exit(output.READER_GONE)
     except OSError:

@@ -154,7 +154,19 @@ def test_without_one_a_recorded_person_speaks(tmp_path: Path) -> None:
     assert found.playback.device == f"file:{tmp_path / 'speaker.wav'}"
     assert found.recorder.seconds == pytest.approx(demo.script_seconds())
     assert found.recorder.seconds > demo.AFTER_S
-    assert told == ["no live conversation (no sound card here): a recorded person speaks instead"]
+    assert told == [
+        "no live conversation (no sound card here): a recorded person speaks instead",
+        "to talk yourself, open the page that 'bin/demo --browser' names",
+    ]
+
+
+@pytest.mark.usefixtures("no_sound")
+def test_without_one_a_page_can_be_the_microphone_and_the_speaker(tmp_path: Path) -> None:
+    env, told, _ = demo.environment(tmp_path, None, browser=True)
+    found = in_force(env)
+    assert (found.capture.device, found.playback.device) == ("browser", "browser")
+    assert found.recorder.seconds == demo.LIVE_S
+    assert "open the page" in told[0]
 
 
 @pytest.mark.parametrize("card", ["sound", "no_sound"])

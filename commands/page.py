@@ -1,0 +1,61 @@
+"""The page of a conversation: its link, and whether it is the only way to talk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from shared import config, door
+from shared.audio import devices
+from shared.audio.device import DeviceError
+
+#: The file in the bus directory in which monitor writes the page's address.
+ADDRESS = "monitor.address"
+#: What a server listens on that listens on every address.
+_EVERYWHERE = ("0.0.0.0", "::")
+#: The settings that make the page the microphone and the speaker.
+DEVICES = {"BARGEIN_CAPTURE__DEVICE": "browser", "BARGEIN_PLAYBACK__DEVICE": "browser"}
+
+
+def link(directory: Path, since_s: float) -> str:
+    """Return the page's address with the token; "" while no monitor serves the page.
+
+    ``since_s``: ignore an address that was written before this wall-clock time, s. A monitor that
+    was killed has left it.
+    """
+    path = directory / ADDRESS
+    try:
+        address = path.read_text("utf-8").strip()
+        if not address or path.stat().st_mtime < since_s:
+            return ""
+        parts = urlsplit(address)
+        if parts.hostname in _EVERYWHERE:
+            parts = parts._replace(netloc=f"localhost:{parts.port}")
+        return urlunsplit(parts._replace(fragment=f"token={door.token(directory)}"))
+    except (OSError, ValueError):
+        return ""
+
+
+def invitation(settings: config.Config) -> str:
+    """Return what to say before the link."""
+    if "browser" in (settings.capture.device, settings.playback.device):
+        return "Open this page and talk:"
+    return "The page:"
+
+
+def is_silent(settings: config.Config) -> bool:
+    """Return whether nobody can talk on this machine: it has no sound card at all.
+
+    Only for settings that leave the choice to Bargein, and where there is a page.
+    """
+    if not settings.capture.device == settings.playback.device == "auto":
+        return False
+    if not settings.monitor.listen:
+        return False
+    for attempt in (devices.open_input, devices.open_output):
+        try:
+            attempt("auto").stop()
+        except DeviceError:
+            continue
+        return False
+    return True
