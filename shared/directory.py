@@ -1,4 +1,4 @@
-"""The bus directory: where it is, and whether it is safe to use."""
+"""The bus directory: where it is, and whether it is safe to use. And the user's state directory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pwd
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,13 @@ class BusError(Exception):
     """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be
     bound.
     """
+
+
+def state_directory(environment: Mapping[str, str]) -> Path:
+    """Return the directory for what outlives a reboot: many bus directories are emptied by one."""
+    state = environment.get("XDG_STATE_HOME", "")
+    base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "bargein"
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.downlink import day_file
 from services.downlink.account import Account, BadUsage, plus
 from services.downlink.day_file import DayFile
 from shared import messages, private
 from shared.config import Config
+from shared.directory import state_directory
 from shared.realtime import endpoint
 
 NAME = "usage.json"
@@ -67,7 +67,7 @@ class Books:
         self._account = Account(
             config.prices, config.link.model, config.session.transcription_model
         )
-        self._day = DayFile(day_file.place(os.environ), endpoint.where(config.link.url))
+        self._day = DayFile(state_directory(os.environ), endpoint.where(config.link.url))
         self._awake_ns = awake_ns
         self._today = today
         self._session = 0

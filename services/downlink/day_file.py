@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,13 +28,6 @@ class Saved(msgspec.Struct, frozen=True):
 
     date: str
     servers: dict[str, messages.Spent]
-
-
-def place(environment: Mapping[str, str]) -> Path:
-    """Return the directory of the file."""
-    state = environment.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
-    return base / "bargein"
 
 
 class DayFile:

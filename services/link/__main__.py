@@ -12,7 +12,7 @@ import time
 
 import websocket
 
-from services.link import endings
+from services.link import endings, worked
 from services.link.asleep import Asleep
 from services.link.candidate import Candidate
 from services.link.connection import Connection, Ended, Other
@@ -21,7 +21,6 @@ from services.link.reconnect import GOOD_AFTER_S, Backoff
 from services.link.report import Report
 from services.link.retired import Retired
 from services.link.sending import Sending
-from services.link.worked import Worked
 from shared import messages
 from shared.bus import Delivery
 from shared.exit_codes import DONE, FAILED
@@ -51,7 +50,7 @@ class Link:
         except (endpoint.KeyProblem, ProxyProblem) as error:
             raise Failure(str(error)) from None
         self._where = self._dialer.where
-        self._worked = Worked(stage.directory, self._dialer.url, self._dialer.key)
+        self._worked = worked.find(stage.directory, self._dialer.url, self._dialer.key)
         self._backoff = Backoff(self._settings.retry_first_ms, self._settings.retry_max_ms)
         self._asleep = Asleep(stage.directory)
         self._sending = Sending(stage, self._on_socket, self._beat, self._lose)

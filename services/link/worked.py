@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from shared.config import is_loopback
+from shared.directory import state_directory
 from shared.private import replace_own
 
 NAME = "link.worked"
 
 
+def place(url: str, bus: Path, environment: Mapping[str, str]) -> Path:
+    """Return the directory for the file: one that a reboot does not empty.
+
+    A server on this machine has no network before it whose login page could answer in its place:
+    for such a server it is the bus directory, so that an emulator does not replace what is known of
+    a real server.
+    """
+    return bus if is_loopback(url) else state_directory(environment)
+
+
 class Worked:
     """Whether a server has accepted a key before, in this process or in one before it.
 
-    The file is in the bus directory. It holds a digest of the address and the key: nobody can read
-    the key from it.
+    The file holds a digest of the address and the key: nobody can read the key from it.
     """
 
     def __init__(self, directory: Path, url: str, key: str) -> None:
@@ -32,6 +45,12 @@ class Worked:
             return
         self.ever = True
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_own(self._path, self._digest)
         except OSError:
             pass  # A full disk: this process knows it, and the next one learns it again.
+
+
+def find(bus: Path, url: str, key: str) -> Worked:
+    """Return what is known of a server and a key."""
+    return Worked(place(url, bus, os.environ), url, key)

@@ -17,7 +17,14 @@ import pytest
 import shared.directory
 from commands import preflight
 from shared import bus, config, registry
-from shared.directory import MAX_PATH, BusError, Default, default, prepare_directory
+from shared.directory import (
+    MAX_PATH,
+    BusError,
+    Default,
+    default,
+    prepare_directory,
+    state_directory,
+)
 from tests.support.wires import Wires
 
 pytestmark = pytest.mark.contract
@@ -291,3 +298,10 @@ def test_a_full_file_system_is_one_line(second: Path, command: str) -> None:
     [line] = done.stderr.splitlines()
     assert f"{second}" in line
     assert "File too large: make room there, or set bus.directory to another directory" in line
+
+
+def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/you")
+    assert state_directory({"XDG_STATE_HOME": "/state"}) == Path("/state/bargein")
+    for relative in ({}, {"XDG_STATE_HOME": "state"}):
+        assert state_directory(relative) == Path("/home/you/.local/state/bargein")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.downlink.day_file import LOCK, NAME, DayFile, place
+from services.downlink.day_file import LOCK, NAME, DayFile
 from shared import messages
 
 pytestmark = pytest.mark.unit
@@ -82,10 +82,3 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     used(directory)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((directory / NAME).stat().st_mode) == 0o600
-
-
-def test_its_place_is_the_users_state_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/you")
-    assert place({"XDG_STATE_HOME": "/state"}) == Path("/state/bargein")
-    for relative in ({}, {"XDG_STATE_HOME": "state"}):
-        assert place(relative) == Path("/home/you/.local/state/bargein")

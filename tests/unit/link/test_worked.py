@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.link.worked import NAME, Worked
+from services.link.worked import NAME, Worked, place
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,24 @@ def test_a_file_that_says_something_else(tmp_path: Path, content: bytes) -> None
     assert Worked(tmp_path, URL, KEY).ever
 
 
-def test_a_directory_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+def test_a_reboot_does_not_forget_a_server_of_the_network(tmp_path: Path) -> None:
+    bus, state = tmp_path / "run" / "bargein", tmp_path / "state"
+    environment = {"XDG_STATE_HOME": str(state), "HOME": "/home/somebody"}
+    where = place(URL, bus, environment)
+    assert where == state / "bargein"
+    Worked(where, URL, KEY).remember()
+    assert (state / "bargein").stat().st_mode & 0o777 == 0o700
+    # The bus directory is gone now, and a portal answers first.
+    assert Worked(place(URL, bus, environment), URL, KEY).ever
+
+
+def test_an_emulator_does_not_replace_what_is_known_of_a_real_server(tmp_path: Path) -> None:
+    environment = {"XDG_STATE_HOME": str(tmp_path)}
+    assert place("ws://127.0.0.1:8790/v1/realtime", Path("/bus"), environment) == Path("/bus")
+
+
+def test_a_directory_that_cannot_be_made_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "gone").touch()
     worked = Worked(tmp_path / "gone", URL, KEY)
     worked.remember()
     assert worked.ever
