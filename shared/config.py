@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import functools
+import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -160,6 +161,23 @@ def _from_text(text: str, kind: Any) -> Any:
     return read["value"] if len(read) == 1 else text
 
 
+def accepted(kind: Any) -> str:
+    """Return the values that a setting accepts, in brackets; "" if its type says it all."""
+    if get_origin(kind) is list:
+        return accepted(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
+    if get_origin(kind) is not Annotated:
+        return ""
+    _, meta = get_args(kind)
+    low = meta.ge if meta.ge is not None else meta.gt
+    if low is None or (meta.le is None and meta.lt is None):
+        return ""
+    high = meta.le if meta.le is not None else meta.lt
+    ends = f" without {low}" if meta.ge is None else f" without {high}" if meta.le is None else ""
+    return f" (accepted: {low} to {high}{ends})"
+
+
 def _mean(key: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not close:
@@ -240,7 +258,8 @@ def resolve(
             errors.append(f"{source}: {key} = {value!r}: not text in UTF-8")
         except msgspec.ValidationError as error:
             wrong.add(key)
-            errors.append(f"{source}: {key} = {value!r}: {str(error)[:1].lower()}{str(error)[1:]}")
+            why = f"{str(error)[:1].lower()}{str(error)[1:]}{accepted(known[key][0])}"
+            errors.append(f"{source}: {key} = {value!r}: {why}")
     built = _build(Config, values)
     errors += [
         f"{sources[key]}: {key} = {values[key]!r}: {why}"

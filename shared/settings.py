@@ -18,13 +18,21 @@ Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Rate = Annotated[int, Meta(ge=pcm.LOWEST_RATE, le=pcm.HIGHEST_RATE)]
 
 
+#: A value that can stand in a header.
+Header = Annotated[str, Meta(pattern=r"^[!-~]*$", max_length=512)]
+
+
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[link]: the connection to the server."""
 
     url: str = "wss://api.openai.com/v1/realtime"
     model: str = "gpt-realtime-2.1"
     key_file: str = ""
+    token_command: str = ""
     auth: Literal["auto", "bearer", "api-key", "none"] = "auto"
+    organization: Header = ""
+    project: Header = ""
+    safety_identifier: Header = ""
     proxy: str = ""
     allow_insecure: bool = False
     connect_timeout_s: Seconds = 10.0
@@ -70,10 +78,31 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     voice: str = "marin"
     greeting: str = ""
     transcription_model: str = ""
-    language: str = ""
+    language: Annotated[str, Meta(max_length=64)] = ""
+    transcription_prompt: str = ""
+    transcription_keywords: list[str] = []
+    transcription_languages: list[str] = []
+    transcription_delay: Literal["auto", "minimal", "low", "medium", "high", "xhigh"] = "auto"
+    transcription_logprobs: bool = False
+    output_modalities: list[Literal["audio", "text"]] = msgspec.field(
+        default_factory=lambda: ["audio"]
+    )
+    speed: Annotated[float, Meta(ge=0.25, le=1.5)] = 1.0
+    max_output_tokens: Annotated[int, Meta(ge=0, le=4096)] = 0
+    reasoning_effort: Literal["auto", "minimal", "low", "medium", "high", "xhigh"] = "auto"
+    truncation: Literal["auto", "disabled", "retention_ratio"] = "auto"
+    retention_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.8
+    retention_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    tool_choice: Annotated[str, Meta(min_length=1, max_length=128)] = "auto"
+    parallel_tool_calls: Literal["auto", "on", "off"] = "auto"
+    tracing: Literal["off", "auto"] = "off"
+    tracing_workflow: str = ""
+    tracing_group: str = ""
+    tracing_metadata: dict[str, str] = {}
     answer_after: Literal["auto", "commit", "transcript"] = "auto"
     transcript_limit_ms: Annotated[int, Meta(ge=0, le=60_000)] = 3000
     noise_reduction: Literal["none", "near_field", "far_field"] = "none"
+    noise_strength: Annotated[float, Meta(ge=0, le=1)] = 1.0
     input_rate: Rate = 24_000
     output_rate: Rate = 24_000
     resume_within_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0

@@ -62,6 +62,8 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             yield "session.mcp", f"{server.label}: expected either url or connector"
         elif server.url and not server.url.startswith("https://") and not is_loopback(server.url):
             yield "session.mcp", f"{server.label}: url: expected https://"
+    if len(config.session.output_modalities) != 1:
+        yield "session.output_modalities", 'expected ["audio"] or ["text"]: the API takes one'
     try:
         addresses = network.parse(config.bus.machines)
     except ValueError as error:

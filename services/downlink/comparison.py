@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 #: Objects for which null means that the feature is off. Any other null says nothing.
-FEATURES = frozenset({"turn_detection", "transcription", "noise_reduction"})
+FEATURES = frozenset({"turn_detection", "transcription", "noise_reduction", "tracing"})
 #: Texts of which the server may return a longer form: "gpt-transcribe-2026-08-01", "en-US".
 PREFIXES = frozenset({"model", "language"})
 #: The paths of the beta API's flat names.
@@ -63,7 +63,7 @@ def differences(
     """Yield the settings in ``asked`` that ``told`` has otherwise."""
     for name, want in asked.items():
         path, have = f"{prefix}{name}", told.get(name)
-        if isinstance(have, Mapping) and isinstance(want, Mapping):
+        if isinstance(have, Mapping) and isinstance(want, Mapping) and name != "voice":
             yield from differences(want, have, f"{path}.")
         elif name not in told or (have is None and name not in FEATURES):
             continue
@@ -81,12 +81,17 @@ def _same(name: str, want: Any, have: Any) -> bool:
         return math.isclose(want, have, rel_tol=1e-4)
     if isinstance(want, list) and isinstance(have, list):
         return all(one in have for one in want)
-    if name == "voice" and isinstance(have, Mapping):
-        have = have.get("id") or have.get("name")
+    if name == "voice":
+        want, have = _voice(want), _voice(have)
     if isinstance(want, str) and isinstance(have, str):
         mine, theirs = want.strip().casefold(), have.strip().casefold()
         return theirs.startswith(mine) if name in PREFIXES else theirs == mine
     return False
+
+
+def _voice(value: Any) -> Any:
+    """Return the name or the id of a voice, which a server may write as an object."""
+    return value.get("id") or value.get("name") if isinstance(value, Mapping) else value
 
 
 def _format(value: Any) -> Any:

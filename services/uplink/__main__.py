@@ -123,7 +123,7 @@ class Uplink:
         ready = request.session == self._ready_session
         if request.resume and ready and self._resumed_session != request.session:
             self._resumed_session = request.session
-            self._send(requests.resume_answer(self._settings.instructions, request.resume))
+            self._send(self._updates.resume_answer())
             self._stage.counters["answers_resumed"] += 1
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
 

@@ -17,11 +17,26 @@ def without_effect(config: Config) -> list[str]:
     """Return a line for each setting that was changed and has no effect."""
     session, turns = config.session, config.session.turn_detection
     lines = []
-    if session.language and not session.transcription_model:
+    transcription = {
+        "transcription_prompt": session.transcription_prompt,
+        "transcription_keywords": session.transcription_keywords,
+        "transcription_languages": session.transcription_languages,
+        "transcription_delay": session.transcription_delay != "auto",
+        "transcription_logprobs": session.transcription_logprobs,
+    }
+    lines += [
+        f"session.{name} has no effect without session.transcription_model"
+        for name, given in transcription.items()
+        if given and not session.transcription_model
+    ]
+    if session.noise_strength != 1 and session.noise_reduction == "none":
+        lines.append("session.noise_strength has no effect without session.noise_reduction")
+    if session.retention_tokens and session.truncation != "retention_ratio":
         lines.append(
-            f"session.language = {session.language!r} has no effect without"
-            " session.transcription_model: set it, or name the language in session.instructions"
+            'session.retention_tokens has no effect without session.truncation = "retention_ratio"'
         )
+    if session.tracing == "off" and (session.tracing_workflow or session.tracing_group):
+        lines.append('session.tracing_workflow has no effect without session.tracing = "auto"')
     if turns.idle_timeout_ms and turns.type != "server_vad":
         lines.append(
             "session.turn_detection.idle_timeout_ms has no effect without"

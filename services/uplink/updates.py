@@ -60,3 +60,23 @@ class Updates:
             return []
         self._farewell_session = request.session
         return [requests.respond_with(self._wanted["instructions"], request.farewell)]
+
+    def resume_answer(self) -> bytes:
+        """Return the request for the answer that the last session did not give."""
+        return requests.resume_answer(self._wanted["instructions"], self.request.resume or "answer")
+
+    def reload(self, settings: Session) -> list[bytes]:
+        """Ask for other settings from now on. Return the updates for the open session.
+
+        Each field has an update of its own: the server discards an update as a whole, and refuses
+        another voice once it has spoken.
+        """
+        tools = self._wanted.get("tools")
+        before, self._wanted = self._wanted, session.wanted(settings)
+        if tools is not None:
+            self._wanted["tools"] = tools
+        return [
+            update
+            for path, value in session.changes(before, self._wanted)
+            for update in requests.session_updates(session.alone(path, value), apart=True)
+        ]

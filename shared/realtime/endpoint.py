@@ -91,9 +91,20 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
     scheme = settings.auth
     if scheme == "auto":
         scheme = "api-key" if azure else "bearer"
+    headers = [f"{name}: {value}" for name, value in owners(settings).items() if value]
     if not key or scheme == "none":
-        return url, []
-    return url, [f"api-key: {key}" if scheme == "api-key" else f"Authorization: Bearer {key}"]
+        return url, headers
+    header = "api-key: " if scheme == "api-key" else "Authorization: Bearer "
+    return url, [*headers, f"{header}{key}"]
+
+
+def owners(settings: Settings) -> dict[str, str]:
+    """Return the headers that say whom the session belongs to, by name; "": it is not sent."""
+    return {
+        "OpenAI-Organization": settings.organization,
+        "OpenAI-Project": settings.project,
+        "OpenAI-Safety-Identifier": settings.safety_identifier,
+    }
 
 
 def where(url: str) -> str:

@@ -15,6 +15,28 @@ from shared.config import Config, Session
 
 #: Objects of the session that are no settings themselves: their fields are.
 CONTAINERS = frozenset({"audio", "audio.input", "audio.output"})
+#: The sentence that the instructions get about session.language.
+LANGUAGE = (
+    "The person speaks the language with the ISO 639-1 code '{code}'. Answer in this language,"
+    " unless the person asks for another one."
+)
+#: The beginning of a custom voice's id.
+CUSTOM_VOICE = "voice_"
+#: Objects that null switches off.
+FEATURES = frozenset({"audio.input.transcription", "audio.input.noise_reduction"})
+#: The defaults of the fields that are not asked for unless a setting says so.
+DEFAULTS: dict[str, Any] = {
+    "audio.input.transcription": None,
+    "audio.input.noise_reduction": None,
+    "audio.output.speed": 1.0,
+    "max_output_tokens": "inf",
+    "reasoning": None,
+    "truncation": "auto",
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "tracing": None,
+    "include": None,
+}
 
 
 def in_force(config: Config) -> Session:
@@ -33,29 +55,125 @@ def in_force(config: Config) -> Session:
     return replace(config.session, turn_detection=turns)
 
 
+def instructions(session: Session) -> str:
+    """Return the model's instructions, with a sentence about the person's language."""
+    if not session.language:
+        return session.instructions
+    sentence = LANGUAGE.format(code=session.language)
+    return f"{session.instructions}\n\n{sentence}".strip()
+
+
 def wanted(session: Session) -> dict[str, Any]:
-    """Return the session object that asks for the settings in [session]."""
+    """Return the session object that asks for the settings in [session].
+
+    A setting that leaves the choice to the server is not in the object.
+    """
     hearing: dict[str, Any] = {
         "format": {"type": "audio/pcm", "rate": session.input_rate},
         "turn_detection": _turn_detection(session),
     }
     if session.transcription_model:
-        hearing["transcription"] = {"model": session.transcription_model}
-        if session.language:
-            hearing["transcription"]["language"] = session.language
+        hearing["transcription"] = _transcription(session)
     if session.noise_reduction != "none":
         hearing["noise_reduction"] = {"type": session.noise_reduction}
-    speaking = {
+        if session.noise_strength != 1:
+            hearing["noise_reduction"]["strength"] = session.noise_strength
+    speaking: dict[str, Any] = {
         "format": {"type": "audio/pcm", "rate": session.output_rate},
-        "voice": session.voice,
+        "voice": _voice(session.voice),
     }
-    return {
+    if session.speed != 1:
+        speaking["speed"] = session.speed
+    made: dict[str, Any] = {
         "type": "realtime",
-        "instructions": session.instructions,
-        "output_modalities": ["audio"],
+        "instructions": instructions(session),
+        "output_modalities": session.output_modalities,
         # Tools that the model may call belong here: each session needs them again.
         "audio": {"input": hearing, "output": speaking},
     }
+    if session.max_output_tokens:
+        made["max_output_tokens"] = session.max_output_tokens
+    if session.reasoning_effort != "auto":
+        made["reasoning"] = {"effort": session.reasoning_effort}
+    if session.truncation != "auto":
+        made["truncation"] = _truncation(session)
+    if session.tool_choice != "auto":
+        made["tool_choice"] = _tool_choice(session.tool_choice)
+    if session.parallel_tool_calls != "auto":
+        made["parallel_tool_calls"] = session.parallel_tool_calls == "on"
+    if session.tracing != "off":
+        made["tracing"] = _tracing(session)
+    if session.transcription_logprobs and session.transcription_model:
+        made["include"] = ["item.input_audio_transcription.logprobs"]
+    return made
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the path and the new value of each field in which two session objects differ.
+
+    A field that is no longer asked for gets its default. A feature that loses one of its fields is
+    switched off first: in an update, a field that is not named keeps its value.
+    """
+    old, new = dict(fields(before)), dict(fields(after))
+    for path, value in new.items():
+        was = old.get(path)
+        # An object of a feature is never empty.
+        lost = set(was or ()) - set(value or ()) if path in FEATURES else ()
+        if lost and value:
+            yield path, None
+        if path not in old or was != value:
+            yield path, value
+    for path in old:
+        if path not in new and path in DEFAULTS:
+            yield path, DEFAULTS[path]
+
+
+def _voice(voice: str) -> str | dict[str, str]:
+    return {"id": voice} if voice.startswith(CUSTOM_VOICE) else voice
+
+
+def _transcription(session: Session) -> dict[str, Any]:
+    made: dict[str, Any] = {"model": session.transcription_model}
+    if session.transcription_languages:
+        made["languages"] = session.transcription_languages
+    elif session.language:
+        made["language"] = session.language
+    if session.transcription_prompt:
+        made["prompt"] = session.transcription_prompt
+    if session.transcription_keywords:
+        made["keywords"] = session.transcription_keywords
+    if session.transcription_delay != "auto":
+        made["delay"] = session.transcription_delay
+    return made
+
+
+def _truncation(session: Session) -> str | dict[str, Any]:
+    if session.truncation == "disabled":
+        return "disabled"
+    made: dict[str, Any] = {"type": "retention_ratio", "retention_ratio": session.retention_ratio}
+    if session.retention_tokens:
+        made["token_limits"] = {"post_instructions": session.retention_tokens}
+    return made
+
+
+def _tool_choice(choice: str) -> str | dict[str, str]:
+    if choice in ("auto", "none", "required"):
+        return choice
+    if not choice.startswith("mcp:"):
+        return {"type": "function", "name": choice}
+    server, _, name = choice.removeprefix("mcp:").partition("/")
+    return {"type": "mcp", "server_label": server} | ({"name": name} if name else {})
+
+
+def _tracing(session: Session) -> str | dict[str, Any]:
+    made: dict[str, Any] = {}
+    if session.tracing_workflow:
+        made["workflow_name"] = session.tracing_workflow
+    if session.tracing_group:
+        made["group_id"] = session.tracing_group
+    if session.tracing_metadata:
+        made["metadata"] = session.tracing_metadata
+    return made or "auto"
 
 
 def server_cancels(session: Session) -> bool:
@@ -66,7 +184,9 @@ def server_cancels(session: Session) -> bool:
 
 def summary(session: Session) -> str:
     """Return the settings that a person notices first, for the log."""
-    return f"voice {session.voice}, turn detection {session.turn_detection.type}"
+    language = f", the language {session.language!r} in the instructions"
+    text = f"voice {session.voice}, turn detection {session.turn_detection.type}"
+    return f"{text}{language if session.language else ''}"
 
 
 def _turn_detection(session: Session) -> dict[str, Any] | None:

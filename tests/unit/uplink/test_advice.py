@@ -15,7 +15,9 @@ def test_the_defaults_need_no_advice() -> None:
 @pytest.mark.parametrize(
     ("session", "named"),
     [
-        (Session(language="de"), "session.language = 'de' has no effect without"),
+        (Session(transcription_delay="low"), "session.transcription_delay has no effect without"),
+        (Session(noise_strength=0.5), "session.noise_strength has no effect without"),
+        (Session(retention_tokens=5000), "session.retention_tokens has no effect without"),
         (
             Session(turn_detection=TurnDetection(type="semantic_vad", idle_timeout_ms=5000)),
             "session.turn_detection.idle_timeout_ms has no effect",
