@@ -41,6 +41,7 @@ COMMANDS = {
     "control": Row(
         "commands.control", "interrupt the assistant, mute, type, and every other command"
     ),
+    "watch": Row("commands.watch", "print the conversation's states, words and interruptions"),
     "config": Row("commands.config", "print every setting in force and where its value came from"),
     "doctor": Row("commands.doctor", "check the devices, the network and the key: what to do"),
     "devices": Row("commands.devices", "list the microphones and speakers"),

@@ -10,21 +10,25 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import Any
 
 from services.monitor import panel_file
 from services.monitor.commands import Known
 from services.monitor.desk import Desk
-from services.monitor.door import Door
+from services.monitor.door import Asked, Door, Figures, Join, Wanted
+from services.monitor.metrics import Metrics
+from services.monitor.picture import Picture
+from services.monitor.voices import Voices
 from shared import messages, registry
 from shared.bus import Delivery
 from shared.run import run
 from shared.running import holders
 from shared.stage import Stage
 
-#: A stage that has published no health for so long, s, does not run.
-ALIVE_S = 3.0
-#: How often monitor looks whether its files are in place, s.
-PLACE_S = 1.0
+#: How often the changes are sent that only the time or the playhead brings, s.
+SHOW_S = 0.1
+#: How often monitor shows the healths, and looks whether its files are in place, s.
+LOOK_S = 1.0
 #: How long the answer to ``stop`` has to reach its client, s, before the stages end.
 STOP_S = 0.1
 
@@ -34,44 +38,82 @@ class Monitor:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._link: messages.LinkState | None = None
-        self._link_epoch = 0
-        self._calls: list[messages.ToolRun] = []  # those that wait for an approval
-        self._healths: dict[str, float] = {}
         saved = panel_file.read(stage.directory, stage.config.playback.volume)
+        self._link: messages.LinkState | None = None
         self._link_epoch = saved.link
-        self._desk = Desk(stage, saved.panel, self._known, self._save, self._stop)
+        self._calls: list[messages.ToolRun] = []  # those that wait for an approval
+        self._picture = Picture(stage.config)
+        self._metrics = Metrics()
+        self._desk = Desk(stage, saved.panel, self._known, self._turned, self._stop)
+        self._picture.take(saved.panel, 0, 0)
         stage.publish(saved.panel)
         stage.subscribe(messages.LinkState, self._on_link)
-        stage.subscribe(messages.Flush, lambda d: self._desk.flush(d.message))
+        stage.subscribe(messages.Speech, self._on_message)
+        stage.subscribe(messages.ReplyState, self._on_message)
+        stage.subscribe(messages.Heard, self._on_message)
+        stage.subscribe(messages.Transcript, self._on_message)
+        stage.subscribe(messages.Sleep, self._on_message)
+        stage.subscribe(messages.Usage, self._on_usage)
+        stage.subscribe(messages.Flush, self._on_flush)
         stage.subscribe(messages.FlushReport, lambda d: self._desk.flush_report(d.message))
-        stage.subscribe(messages.TurnDecision, lambda d: self._desk.turn_decision(d.message))
+        stage.subscribe(messages.Interruption, self._on_interruption)
+        stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.ToolState, self._on_tools)
         for topic in registry.read_by(stage.name):
             if topic.type is messages.Health:
                 stage.subscribe(messages.Health, self._on_health, topic.name)
         self._door = Door(stage.directory, stage.config.monitor, stage.wake, stage.log.warning)
-        stage.every(PLACE_S, self._door.keep_place)
+        self._voices = Voices(
+            stage.directory, stage.network, self._door.tell, self._door.tell_sound
+        )
         stage.on_close(self._door.close)
-        stage.on_wake(self._follow)
+        stage.on_close(self._voices.close)
+        stage.on_wake(self._serve)
+        stage.every(SHOW_S, self._show)
+        stage.every(LOOK_S, self._look)
         stage.state = f"open at {self._door.address or 'its Unix socket'}"
         stage.log.info("the door is %s", stage.state)
 
+    # the clients
+
+    def _serve(self) -> None:
+        """Do what clients have asked for."""
+        while (asked := self._door.take()) is not None:
+            match asked:
+                case Asked(command, answer):
+                    self._desk.follow(command, answer)
+                case Join(watcher):
+                    # The changes so far are in the snapshot.
+                    self._show()
+                    self._door.tell(self._picture.snapshot(time.monotonic_ns()), to=watcher)
+                case Wanted(wants):
+                    self._voices.want(wants)
+                case Figures(answer):
+                    answer(self._metrics.text())
+
+    def _show(self) -> None:
+        watched = self._door.watched
+        for change in self._picture.changes(time.monotonic_ns(), watched=watched):
+            self._door.tell(change)
+
+    def _look(self) -> None:
+        self._door.keep_place()
+        if self._door.watched:
+            self._door.tell(self._picture.healths(time.monotonic_ns()))
+
+    # commands
+
     def _known(self) -> Known:
-        now = time.monotonic()
         return Known(
             decide=self._stage.config.interruption.decide,
-            alive={name for name, at in self._healths.items() if now - at < ALIVE_S},
+            alive=self._picture.alive(time.monotonic_ns()),
             link=self._link.state if self._link is not None else "",
             muted=self._desk.panel.muted,
             calls={name for call in self._calls for name in (call.call_id, call.number)},
         )
 
-    def _follow(self) -> None:
-        while (asked := self._door.take()) is not None:
-            self._desk.follow(*asked)
-
-    def _save(self, panel: messages.Panel) -> None:
+    def _turned(self, panel: messages.Panel) -> None:
+        self._picture.take(panel, 0, 0)
         try:
             panel_file.write(self._stage.directory, panel_file.Saved(panel, self._link_epoch))
         except OSError as error:
@@ -90,7 +132,14 @@ class Monitor:
 
     # what comes over the bus
 
+    def _on_message(self, delivery: Delivery[Any]) -> None:
+        self._picture.take(delivery.message, delivery.stamp.t, time.monotonic_ns())
+        if self._picture.fresh:
+            self._show()
+
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
+        self._on_message(delivery)
+        self._metrics.link(delivery.message)
         self._link = delivery.message
         epoch = delivery.stamp.epoch
         if epoch != self._link_epoch:
@@ -98,11 +147,30 @@ class Monitor:
             # A link that was started anew begins a conversation, with an open microphone.
             self._desk.unmute()
 
+    def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
+        self._on_message(delivery)
+        self._desk.flush(delivery.message)
+
+    def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
+        self._on_message(delivery)
+        self._desk.turn_decision(delivery.message)
+
+    def _on_interruption(self, delivery: Delivery[messages.Interruption]) -> None:
+        self._on_message(delivery)
+        self._metrics.interruption(delivery.message)
+
+    def _on_usage(self, delivery: Delivery[messages.Usage]) -> None:
+        self._on_message(delivery)
+        self._metrics.usage(delivery.message)
+
     def _on_tools(self, delivery: Delivery[messages.ToolState]) -> None:
+        self._on_message(delivery)
         self._calls = [call for call in delivery.message.calls if call.state == "asking"]
 
     def _on_health(self, delivery: Delivery[messages.Health]) -> None:
-        self._healths[delivery.topic.publisher] = time.monotonic()
+        stage = delivery.topic.publisher
+        self._picture.health(stage, delivery.message, time.monotonic_ns())
+        self._metrics.health(stage, delivery.message)
 
 
 def main() -> int:

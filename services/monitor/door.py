@@ -1,7 +1,8 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
-The two sides leave each other work in queues. The loop takes commands with `take`, after a call of
-``wake``; the server's thread is called with ``call_soon_threadsafe``. Nothing is shared beside.
+The two sides leave each other work in queues. The loop takes what clients ask with `take`, after a
+call of ``wake``; what the loop tells the clients is delivered on the server's thread. Nothing is
+shared beside, and no side waits for the other.
 """
 
 from __future__ import annotations
@@ -15,18 +16,24 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
 import uvicorn
 
-from services.monitor.app import PUBLIC, application
+from services.monitor.app import LONGEST, MOST_WATCHERS, PUBLIC, application
 from services.monitor.commands import Command, Outcome
 from services.monitor.connections import Connections
 from services.monitor.desk import Answer
 from services.monitor.guard import Guard
+from services.monitor.watcher import VOICES, Watcher
 from shared.door import token
 from shared.private import open_own
 from shared.settings import Monitor
+
+T = TypeVar("T")
 
 #: The Unix socket, in the bus directory.
 SOCKET = "monitor.sock"
@@ -35,7 +42,41 @@ ADDRESS = "monitor.address"
 #: How long the server may take to begin and to end, s.
 BEGIN_S, END_S = 10.0, 0.5
 #: How many commands wait for the loop at most. More of them would wait for a loop that is stopped.
-MAX_COMMANDS = 64
+MAX_ASKED = 64
+#: How many messages wait for the server's thread at most. It takes them at once, unless it hangs.
+MAX_TOLD = 4096
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command, and what to call with its outcome."""
+
+    command: Command
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Join:
+    """A watcher that needs a snapshot."""
+
+    watcher: Watcher
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the watchers ask for together has changed."""
+
+    wants: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A request for the figures, and what to call with them."""
+
+    answer: Callable[[bytes], None]
+
+
+Request = Asked | Join | Wanted | Figures
 
 
 class Door:
@@ -55,7 +96,12 @@ class Door:
         self._token = token(directory)
         #: The page's address; "": it listens on its Unix socket alone.
         self.address = ""
-        self._commands: deque[tuple[Command, Answer]] = deque()
+        self._asked: deque[Request] = deque()
+        # What was told and not delivered: the message, whom it is for, and for which watchers.
+        self._told: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_TOLD)
+        self._scheduled = False
+        self._watchers: set[Watcher] = set()
+        self._joining: set[Watcher] = set()
         self._loop = asyncio.new_event_loop()
         self._begun = threading.Event()
         self._servers: list[asyncio.Server] = []
@@ -65,9 +111,29 @@ class Door:
 
     # on the stage's loop
 
-    def take(self) -> tuple[Command, Answer] | None:
-        """Return the oldest command that waits, with what to call with its outcome, or None."""
-        return self._commands.popleft() if self._commands else None
+    def take(self) -> Request | None:
+        """Return the oldest request that waits, or None."""
+        return self._asked.popleft() if self._asked else None
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._watchers)
+
+    def tell(self, told: dict[str, Any], kind: str = "", to: Watcher | None = None) -> None:
+        """Tell every watcher, those that want a ``kind``, or a single one. Any thread may call."""
+        self._tell(msgspec.json.encode(told), kind, to)
+
+    def tell_sound(self, sound: bytes) -> None:
+        """Pass sound to the watchers that want it. Any thread may call this."""
+        self._tell(sound, VOICES, None)
+
+    def _tell(self, data: bytes, kind: str, to: Watcher | None) -> None:
+        self._told.append((data, to, kind))
+        if not self._scheduled:
+            self._scheduled = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._deliver)
 
     def keep_place(self) -> None:
         """Make the files again that somebody removed from the bus directory."""
@@ -87,7 +153,7 @@ class Door:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        answers = application(self._follow, self._directory)
+        answers = application(self, self._directory)
         app = Guard(answers, self._token, PUBLIC, self._settings.hosts)
         config = uvicorn.Config(
             app,
@@ -95,6 +161,9 @@ class Door:
             log_config=None,
             access_log=False,
             ws="websockets-sansio",
+            ws_max_size=LONGEST,
+            # Sound does not become smaller, and the rest is small.
+            ws_per_message_deflate=False,
             http="h11",
             loop="asyncio",
             server_header=False,
@@ -115,6 +184,9 @@ class Door:
                     f"the door is open on its Unix socket only: {self._settings.listen}: {error}:"
                     " see [monitor] in config.toml"
                 )
+        with contextlib.suppress(OSError):
+            # A monitor that was killed has left it.
+            (self._directory / SOCKET).unlink()
         await self._listen_here()
 
     async def _listen_on_tcp(self) -> None:
@@ -154,22 +226,72 @@ class Door:
         with os.fdopen(open_own(self._directory / ADDRESS), "w") as file:
             file.write(f"{self.address}\n")
 
-    async def _follow(self, command: Command) -> Outcome:
-        if len(self._commands) >= MAX_COMMANDS:
+    def _deliver(self) -> None:
+        self._scheduled = False
+        while self._told:
+            data, to, kind = self._told.popleft()
+            if to is not None:
+                if to in self._joining:
+                    self._joining.discard(to)
+                    self._watchers.add(to)
+                to.put(data)
+                continue
+            for watcher in self._watchers:
+                if not kind or kind in watcher.wants:
+                    watcher.put(data, sound=kind == VOICES)
+
+    def join(self, wants: frozenset[str]) -> Watcher | None:
+        """Add a watcher; None if there are too many."""
+        if len(self._watchers) + len(self._joining) >= MOST_WATCHERS:
+            return None
+        watcher = Watcher(wants)
+        self._joining.add(watcher)
+        self._ask(Join(watcher))
+        self._ask_for()
+        return watcher
+
+    def again(self, watcher: Watcher) -> None:
+        """Ask for another snapshot for a watcher."""
+        self._ask(Join(watcher))
+
+    def leave(self, watcher: Watcher) -> None:
+        """Remove a watcher."""
+        self._watchers.discard(watcher)
+        self._joining.discard(watcher)
+        self._ask_for()
+
+    def _ask_for(self) -> None:
+        """Tell the loop what the watchers want together."""
+        everybody = (watcher.wants for watcher in (*self._watchers, *self._joining))
+        self._ask(Wanted(frozenset[str]().union(*everybody)))
+
+    def _ask(self, request: Request) -> None:
+        self._asked.append(request)
+        self._wake()
+
+    async def follow(self, command: Command) -> Outcome:
+        """Follow a command, and return its outcome."""
+        if len(self._asked) >= MAX_ASKED:
             return Outcome(done=False, outcome="monitor is busy: try again")
         coming: asyncio.Future[Outcome] = self._loop.create_future()
-
-        def settle(outcome: Outcome) -> None:
-            if not coming.done():
-                coming.set_result(outcome)
-
-        def answer(outcome: Outcome) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(settle, outcome)
-
-        self._commands.append((command, answer))
-        self._wake()
+        self._ask(Asked(command, lambda outcome: self._settle(coming, outcome)))
         return await coming
+
+    async def metrics(self) -> bytes:
+        """Return the figures in Prometheus's format."""
+        coming: asyncio.Future[bytes] = self._loop.create_future()
+        self._ask(Figures(lambda figures: self._settle(coming, figures)))
+        return await coming
+
+    def _settle(self, coming: asyncio.Future[T], result: T) -> None:
+        """Give a future its result, from the stage's loop."""
+
+        def settle() -> None:
+            if not coming.done():
+                coming.set_result(result)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(settle)
 
 
 def _tls(certificate: str) -> ssl.SSLContext:

@@ -72,8 +72,8 @@ def test_a_row_names_each_topic_once(row: Stage) -> None:
 
 
 def test_every_topic_but_the_records_for_a_person_has_a_reader() -> None:
-    """Only listeners read the record of an interruption, and what the conversation costs."""
-    read = {name for row in registry.ROWS if row.role in CONSUMERS for name in row.reads}
+    """Only observers read the record of an interruption, and what the conversation costs."""
+    read = {name for row in registry.ROWS if not row.observes for name in row.reads}
     published = {name for row in registry.ROWS for name in row.publishes}
     assert published - read == {"interruption", "usage"}
 

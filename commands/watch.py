@@ -1,0 +1,74 @@
+"""``bargein watch``: the conversation as lines: its states, captions and interruptions.
+
+With ``--json`` each line is what the door sends, as docs/door.md describes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import signal
+import sys
+from typing import Any
+
+import msgspec
+
+from commands import description, door
+from shared import config
+from shared.printable import printable
+
+
+def line(told: dict[str, Any]) -> str:
+    """Return a message of the door in words; "" for one that has none."""
+    match told["type"]:
+        case "snapshot" | "state":
+            return str(told["state"])
+        case "caption" if told["final"]:
+            unheard = f" [not heard: {told['unheard'].strip()}]" if told["cut"] else ""
+            return f"{told['role']}: {told['heard'].strip()}{unheard}"
+        case "interruption":
+            silent = told["silence_ms"]
+            after = "" if silent is None else f" after {silent:.0f} ms"
+            heard, received = told["heard_ms"] / 1000, told["received_ms"] / 1000
+            return f"interrupted{after}: heard {heard:.1f} of {received:.1f} s"
+        case "dropped":
+            return f"{told['count']} messages were dropped: this program did not take them in time"
+    return ""
+
+
+def main() -> int:
+    """Watch until the conversation or the person ends it; return the exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parser = argparse.ArgumentParser(prog="bargein watch", description=description(__doc__))
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--levels", action="store_true", help="with the levels of both voices")
+    config.add_arguments(parser)
+    arguments = parser.parse_args()
+    try:
+        directory = config.bus_directory(config.load(arguments).config)
+        connection = door.connect(directory)
+        connection.request("GET", f"/watch?levels={int(arguments.levels)}")
+        response = connection.getresponse()
+        connection.sock.settimeout(None)
+        shown = ""
+        while text := response.readline():
+            if arguments.json:
+                print(printable(text.decode().rstrip("\n")), flush=True)
+            elif (said := line(msgspec.json.decode(text))) and said != shown:
+                shown = said
+                print(printable(said), flush=True)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except door.NoDoor as error:
+        print(f"watch: {error}", file=sys.stderr)
+        return 1
+    except (OSError, http.client.HTTPException) as error:
+        print(f"watch: monitor has ended ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

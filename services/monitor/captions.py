@@ -1,0 +1,86 @@
+"""What both sides say, as it is heard. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from services.monitor.records import Map
+from shared import messages
+from shared.realtime import words
+
+#: The most items and characters that a new viewer gets: the last minutes of a conversation.
+MOST, MOST_CHARS = 100, 100_000
+
+
+@dataclass(eq=False)
+class _Caption:
+    said: messages.Transcript
+    heard: messages.HeardItem | None = None
+    changed: bool = True
+
+    def shown(self) -> Map:
+        """Return the caption, with the heard words apart from those that are not heard (yet)."""
+        said, heard = self.said, ""
+        unheard = said.text
+        if said.role == "user" or said.written:
+            heard, unheard = said.text, ""
+        elif said.heard or said.unheard:
+            heard, unheard = said.heard, said.unheard
+        elif (at := self.heard) is not None:
+            done = at.done and said.final
+            heard, unheard = words.split(said.text, said.marks, at.heard, at.received, done=done)
+        return {
+            "type": "caption",
+            "item_id": said.item_id,
+            "role": said.role,
+            "final": said.final,
+            "cut": bool(self.heard and self.heard.cut) and bool(unheard.strip()),
+            "heard": heard,
+            "unheard": unheard,
+        }
+
+
+class Captions:
+    """The captions of the last items, the oldest first."""
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[str, _Caption] = OrderedDict()
+
+    def transcript(self, said: messages.Transcript) -> None:
+        """Take the words of an item so far."""
+        known = self._items.get(said.item_id)
+        if known is None:
+            self._items[said.item_id] = _Caption(said)
+        else:
+            known.said, known.changed = said, True
+        while len(self._items) > MOST or self._size() > MOST_CHARS:
+            self._items.popitem(last=False)
+
+    def heard(self, heard: messages.Heard) -> None:
+        """Take how far items were heard."""
+        for item in heard.items:
+            known = self._items.get(item.item_id)
+            if known is not None and known.heard != item:
+                known.heard, known.changed = item, True
+
+    def changes(self) -> Iterator[Map]:
+        """Yield the captions that have changed since the last call."""
+        for caption in self._items.values():
+            if caption.changed:
+                caption.changed = False
+                yield caption.shown()
+
+    def all(self) -> list[Map]:
+        """Return every caption."""
+        return [caption.shown() for caption in self._items.values()]
+
+    def texts(self) -> dict[str, str]:
+        """Return the text of each item."""
+        return {name: caption.said.text for name, caption in self._items.items()}
+
+    def _size(self) -> int:
+        """Return the number of characters, or 0 for a single item, which stays."""
+        sizes = [len(caption.said.text) for caption in self._items.values()]
+        return sum(sizes) if len(sizes) > 1 else 0

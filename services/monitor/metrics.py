@@ -1,0 +1,128 @@
+"""The figures of a conversation for Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import psutil
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from shared import messages
+from shared.messages import Spent
+
+#: The limits of the histogram's steps, s: a good device is silent within 15 ms.
+STEPS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
+#: The kinds of tokens, as the fields of Spent name them.
+TOKENS = tuple(n for n in Spent.__struct_fields__ if n.startswith(("input_", "output_", "cached_")))
+
+
+class Metrics:
+    """Counts what is not a state, and reads the rest when it is asked for."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._silence = Histogram(
+            "bargein_silence_seconds",
+            "Time from an interruption's cause to the first silence at the speaker",
+            buckets=STEPS,
+            registry=self._registry,
+        )
+        self._interruptions: Counter[str] = Counter()
+        self._heard_ms = self._received_ms = 0
+        self._connections = 0
+        self._session = 0
+        self._open = False
+        self._usage: messages.Usage | None = None
+        self._healths: dict[str, messages.Health] = {}
+        self._registry.register(self)
+
+    def interruption(self, record: messages.Interruption) -> None:
+        """Count an interruption."""
+        self._interruptions[record.cause] += 1
+        self._heard_ms += sum(told.heard_ms for told in record.reports)
+        self._received_ms += sum(told.received_ms for told in record.reports)
+        if record.event_ns and record.silent_ns:
+            silent_ns = record.silent_ns + record.latency_ns - record.event_ns
+            self._silence.observe(max(0, silent_ns) / 1e9)
+
+    def link(self, state: messages.LinkState) -> None:
+        """Count the sessions."""
+        self._open = state.state == "open"
+        if state.session > self._session:
+            self._connections += 1
+            self._session = state.session
+
+    def usage(self, usage: messages.Usage) -> None:
+        """Take what the conversation has used."""
+        self._usage = usage
+
+    def health(self, stage: str, told: messages.Health) -> None:
+        """Take a stage's counters."""
+        self._healths[stage] = told
+
+    def text(self) -> bytes:
+        """Return all figures in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures that are read when they are asked for: prometheus_client calls this."""
+        interruptions = CounterMetricFamily(
+            "bargein_interruptions", "Interruptions by their cause", labels=["cause"]
+        )
+        for cause, count in self._interruptions.items():
+            interruptions.add_metric([cause], count)
+        yield interruptions
+        yield CounterMetricFamily(
+            "bargein_interrupted_heard_seconds",
+            "Speech of interrupted replies that was heard",
+            value=self._heard_ms / 1000,
+        )
+        yield CounterMetricFamily(
+            "bargein_interrupted_sent_seconds",
+            "Speech of interrupted replies that the server had sent",
+            value=self._received_ms / 1000,
+        )
+        yield CounterMetricFamily(
+            "bargein_sessions", "Sessions that link opened", value=self._connections
+        )
+        yield GaugeMetricFamily(
+            "bargein_connected", "1 while a session is open", value=int(self._open)
+        )
+        if self._usage is not None:
+            yield from self._spent(self._usage)
+        yield from self._stages()
+
+    def _spent(self, usage: messages.Usage) -> Iterator[Metric]:
+        tokens = CounterMetricFamily(
+            "bargein_tokens", "Tokens; the cached ones are a part of the input", labels=["kind"]
+        )
+        for kind in TOKENS:
+            tokens.add_metric([kind], getattr(usage.conversation, kind))
+        yield tokens
+
+    def _stages(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("bargein_stage_up", "1 if the stage is well", labels=["stage"])
+        counts = CounterMetricFamily(
+            "bargein_stage_events", "The counters of a stage's health", labels=["stage", "event"]
+        )
+        cpu = CounterMetricFamily(
+            "bargein_stage_cpu_seconds", "Processor time of a stage", labels=["stage"]
+        )
+        memory = GaugeMetricFamily(
+            "bargein_stage_memory_bytes", "Resident memory of a stage", labels=["stage"]
+        )
+        for stage, told in self._healths.items():
+            for event, count in told.counters.items():
+                counts.add_metric([stage, event], count)
+            try:
+                process = psutil.Process(told.pid)
+                times = process.cpu_times()
+                cpu.add_metric([stage], times.user + times.system)
+                memory.add_metric([stage], process.memory_info().rss)
+                runs = True
+            except psutil.Error:
+                runs = False  # it has ended, or runs on another machine
+            up.add_metric([stage], int(runs and told.ok and not told.silent))
+        yield from (up, counts, cpu, memory)

@@ -1,0 +1,95 @@
+"""What a viewer is shown of the bus's messages, as plain maps for JSON. Pure.
+
+Times are ms of the machine's monotonic clock, lengths are ms. docs/door.md describes each map.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared import messages
+
+Map = dict[str, Any]
+
+
+def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str]) -> Map:
+    """Return one interruption. ``words``: the whole text of each item, by its id."""
+    zero_ns = record.event_ns or record.flush_ns or at_ns
+    silent_ns = record.silent_ns and record.silent_ns + record.latency_ns
+    times = {
+        "onset": record.onset_ns,
+        "ducked": record.ducked_ns,
+        "event": record.event_ns,
+        "flush_sent": record.flush_ns,
+        "flush_received": record.received_ns,
+        "silent": silent_ns,
+    }
+    hops = {name: round((at - zero_ns) / 1e6, 1) for name, at in times.items() if at}
+    known = record.event_ns and silent_ns
+    return {
+        "type": "interruption",
+        "at_ms": zero_ns // 1_000_000,
+        "cause": record.cause,
+        "hops": hops,
+        "silence_ms": round((silent_ns - record.event_ns) / 1e6, 1) if known else None,
+        "heard_ms": sum(told.heard_ms for told in record.reports),
+        "received_ms": sum(told.received_ms for told in record.reports),
+        "items": [_item(told, words.get(told.item_id, "")) for told in record.reports],
+    }
+
+
+def _item(told: messages.Report, text: str) -> Map:
+    heard = told.heard_text
+    return {
+        "item_id": told.item_id,
+        "heard_ms": told.heard_ms,
+        "received_ms": told.received_ms,
+        "action": told.action,
+        "heard": heard,
+        "unheard": text[len(heard) :].strip() if text.startswith(heard) else "",
+    }
+
+
+def link(state: messages.LinkState) -> Map:
+    """Return the state of the connection."""
+    return {
+        "type": "link",
+        "state": state.state,
+        "reason": state.reason,
+        "cause": state.cause,
+        "retry_ms": state.retry_ms,
+        "opened_ms": state.opened_ns // 1_000_000,
+    }
+
+
+def calls(state: messages.ToolState) -> Map:
+    """Return the function calls that run or wait."""
+    return {"type": "calls", "calls": msgspec.to_builtins(state.calls)}
+
+
+def panel(state: messages.Panel) -> Map:
+    """Return how the switches stand."""
+    return {"type": "panel", "muted": state.muted, "volume": state.volume}
+
+
+def usage(state: messages.Usage) -> Map:
+    """Return what the conversation has used, and the estimate of its cost."""
+    fields = msgspec.to_builtins(state)
+    fields.pop("payload")
+    return {"type": "usage", **fields}
+
+
+def health(stage: str, told: messages.Health, *, late: bool) -> Map:
+    """Return a stage's account of itself. ``late``: it has not published one for some seconds."""
+    return {
+        "stage": stage,
+        "pid": told.pid,
+        "ok": told.ok and not told.silent and not late,
+        "state": "publishes nothing" if late else told.state,
+        "silent": told.silent,
+        "off_rate": told.off_rate,
+        "received": told.received,
+        "counters": {name: count for name, count in told.counters.items() if count},
+    }
