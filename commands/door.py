@@ -55,7 +55,7 @@ def page(directory: Path) -> str:
         address = (directory / ADDRESS).read_text("utf-8").strip()
     except OSError:
         return ""
-    return f"{address}#{token(directory)}" if address else ""
+    return f"{address}#token={token(directory)}" if address else ""
 
 
 def send(directory: Path, command: dict[str, Any]) -> tuple[bool, str]:
