@@ -7,13 +7,11 @@ the two.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 
 from services.echo.chain import Chain
 from services.echo.monitor import MONITOR, MonitorCheck
-from shared import messages
+from shared import messages, now
 from shared.bus import Delivery
 from shared.faults import Faults
 from shared.run import run
@@ -48,13 +46,13 @@ class Echo:
         )
 
     def _on_speaker(self, delivery: Delivery[messages.SpeakerFrame]) -> None:
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         self._chain.speaker(delivery.message, now_ns)
         self._publish_ready(now_ns)
 
     def _on_mic(self, delivery: Delivery[messages.MicFrame]) -> None:
         self._chain.microphone(delivery.message)
-        self._publish_ready(time.monotonic_ns())
+        self._publish_ready(now.monotonic_ns())
 
     def _on_panel(self, delivery: Delivery[messages.Panel]) -> None:
         # Silence, and not a gap: the server ends a half-said turn, and no reader misses a frame.

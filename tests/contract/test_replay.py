@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,15 @@ def test_a_downlink_that_decides_otherwise_is_found_out(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "flush: message 1 generation: recorded" in done.stdout
     assert "reply.audio" in done.stdout
+
+
+@pytest.mark.parametrize("stage", ["downlink", "uplink", "vad", "echo"])
+def test_a_stage_that_is_replayed_reads_the_replayed_clocks_only(stage: str) -> None:
+    for path in (config.ROOT / "services" / stage).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {"time", "datetime"} & set(names), f"{path}: use shared/now.py"
 
 
 def test_the_references_are_small() -> None:

@@ -93,6 +93,10 @@ def test_the_table_shows_the_interruption(over: Demonstration) -> None:
     assert row in lines
     assert "when event to silence heard" in lines
     assert f"what was heard: {over.out}/conversation.wav" in lines
+    assert f"the whole conversation on one page: {over.out}/report.html" in lines
+    page = (over.out / "report.html").read_text("utf-8")
+    assert f"silent after <b>{silent_ms:.1f} ms</b>" in page
+    assert "data:audio/ogg;base64," in page
 
 
 def test_the_recording_lasts_as_long_as_it_was_told_to(

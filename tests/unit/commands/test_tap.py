@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from commands import health, tap
+from harness import references
 from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
@@ -426,3 +428,39 @@ def test_echo_prints_words_or_the_fields(capsys: pytest.CaptureFixture[str], *, 
     assert json.loads(second)["state"] == "open"
     if raw:
         assert json.loads(first)["text"] == said.text
+
+
+# a recording
+
+
+def of_file(capsys: pytest.CaptureFixture[str], *line: object) -> tuple[int, str, str]:
+    code = tap.run([str(each) for each in line], threading.Event())
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_recording_is_read_as_a_bus_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = references.unpack("client-decides", tmp_path)
+    code, out, _ = of_file(capsys, "echo", "interruption", "--file", path)
+    assert code == 0
+    assert re.match(r"judged: stopped in \d+ ms, heard \d+\.\d of \d+\.\d s", out)
+    code, out, _ = of_file(capsys, "hz", "--file", path)
+    assert code == 0
+    # The rates are those of the recording, not those of reading it.
+    assert re.search(r"^mic\.clean +(49|50|51)\.\d Hz", out, re.MULTILINE)
+    code, out, _ = of_file(capsys, "hz", "mic.clean", "--seconds", "2", "--file", path)
+    assert 95 <= int(out.split()[3]) <= 105
+    code, out, _ = of_file(capsys, "health", "--file", path)
+    assert re.search(r"^downlink +ok", out, re.MULTILINE)
+
+
+def test_what_cannot_be_read_from_a_recording_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert of_file(capsys, "hz", "--file", tmp_path / "none.mcap")[::2] == (
+        1,
+        f"tap: {tmp_path}/none.mcap: No such file or directory\n",
+    )
+    assert of_file(capsys, "delay", "--file", tmp_path / "none.mcap")[0] == 2
