@@ -20,11 +20,16 @@ KEY = "sk-test-MARKER-of-the-key"
 
 
 def echo_the_key(connection: Connection) -> None:
-    """Begin a session, and tell the client its own key, as plain text and with an escape."""
+    """Begin a session, and tell the client its own key, as plain text and with an escape.
+
+    Again and again: the recorder observes, so it gets nothing of what came before it was connected.
+    """
     servers.begin(connection)
-    connection.send("error", error={"message": f"Incorrect API key: {KEY}"})
-    connection.frame(servers.TEXT, b'{"type": "odd", "key": "\\u0073' + KEY[1:].encode() + b'"}')
-    servers.serve_on(connection)
+    while True:
+        connection.send("error", error={"message": f"Incorrect API key: {KEY}"})
+        odd = b'{"type": "odd", "key": "\\u0073' + KEY[1:].encode() + b'"}'
+        connection.frame(servers.TEXT, odd)
+        time.sleep(0.1)
 
 
 def test_a_recorder_that_is_killed_leaves_a_whole_file_without_the_key(
@@ -53,8 +58,8 @@ def test_a_recorder_that_is_killed_leaves_a_whole_file_without_the_key(
     assert frames == list(range(frames[0], frames[-1] + 1))
     assert len(frames) > 50
     events = [e.message.payload for e in found if isinstance(e.message, messages.ServerEvent)]
-    assert len(events) == 3
-    assert b"****" in events[1]
+    assert len(events) > 2
+    assert sum(b"****" in event for event in events) >= len(events) - 1
     assert "MARKER" not in "".join(map(str, found))
 
     again = pipeline.stage("recorder")
