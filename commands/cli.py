@@ -34,6 +34,7 @@ COMMANDS = {
     "start": Row("commands.start", "talk with the real server; needs an API key"),
     "stop": Row("commands.stop", "end the conversation, or some of its stages"),
     "restart": Row("commands.restart", "start one stage again while the conversation goes on"),
+    "reload": Row("commands.reload", "apply a change of [session] to the running conversation"),
     "tap": Row("commands.tap", "show the health of the stages, or the messages on the bus"),
     "report": Row("commands.report", "make one page of a recording: times, transcript, sound"),
     "replay": Row("commands.replay", "play a recording again, and run real stages on it"),

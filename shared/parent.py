@@ -71,6 +71,14 @@ def stays() -> bool:
     return ignored(signal.SIGHUP) or in_background() or _is_init(os.getppid())
 
 
+def is_service() -> bool:
+    """Return whether systemd or another init started this process, and no terminal belongs to it.
+
+    To be called before this process sets handlers for signals.
+    """
+    return HONCHO_VARIABLE not in os.environ and _is_init(os.getppid())
+
+
 def _is_init(pid: int) -> bool:
     try:
         return pid == 1 or psutil.Process(pid).name() in INITS

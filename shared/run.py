@@ -86,7 +86,11 @@ def run(
         started[0].stop(code)
         started[0].wake()
 
-    arm_signals(stop)
+    def reload() -> None:
+        if started:
+            started[0].reload(lambda: config.load(arguments).config)
+
+    arm_signals(stop, reload)
     arguments_parser = parser(name, description)
     if list_devices is not None:
         arguments_parser.add_argument("--list-devices", action="store_true")

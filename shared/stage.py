@@ -84,6 +84,8 @@ class Stage:
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
         self._on_wake: Callable[[], None] | None = None
+        self._on_reload: Callable[[config.Config], None] | None = None
+        self._load: Callable[[], config.Config] | None = None
 
     # what a stage's set-up calls
 
@@ -159,6 +161,15 @@ class Stage:
         except OSError:
             # A full pipe wakes the loop as well. A closed pipe means that the stage has ended.
             pass
+
+    def on_reload(self, handler: Callable[[config.Config], None]) -> None:
+        """Call ``handler`` with the settings when a person has them read again."""
+        self._on_reload = handler
+
+    def reload(self, load: Callable[[], config.Config]) -> None:
+        """Read the settings again, on the loop. Any thread may call this."""
+        self._load = load
+        self.wake()
 
     def on_close(self, handler: Callable[[], None]) -> None:
         """Call ``handler`` when the stage ends. The last registered handler is called first."""
@@ -283,8 +294,22 @@ class Stage:
             os.read(self._wake_in, 4096)
         except BlockingIOError:
             pass  # an earlier turn has read it
+        if self._load is not None:
+            load, self._load = self._load, None
+            self._reload(load)
         if self._on_wake is not None:
             self._on_wake()
+
+    def _reload(self, load: Callable[[], config.Config]) -> None:
+        try:
+            settings = load()
+        except config.ConfigError as error:
+            self.log.error("the settings stay as they are: %s", error)
+            return
+        if self._on_reload is None:
+            self.log.info("%s reads its settings only when it starts", self.name)
+        else:
+            self._on_reload(settings)
 
     def _heartbeat(self) -> None:
         self._watchdog.say(ALIVE)

@@ -85,6 +85,7 @@ class Downlink:
         stage.subscribe(messages.ToolState, self._on_tool_state)
         stage.every(HISTORY_S, self._look_after_session)
         stage.subscribe(messages.Speech, self._on_speech)
+        stage.on_reload(self._session.reload)
         self._publish_history()
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")

@@ -86,6 +86,11 @@ class SessionWatch:
             self._resume = ""
             self._publish()
 
+    def reload(self, config: Config) -> None:
+        """Compare the session with other settings from now on."""
+        self._terms.reload(config)
+        self._adapt()
+
     def say_farewell(self, instructions: str) -> None:
         """Ask for the assistant's last line in this session."""
         self._farewell = instructions

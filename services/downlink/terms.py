@@ -54,6 +54,14 @@ class Terms:
         self._told: dict[str, Any] = {}
         self._said: set[str] = set()  # what was reported
 
+    def reload(self, config: Config) -> None:
+        """Expect other settings. What the server refused may fit now."""
+        before, self._wanted = self._wanted, session.wanted(session.in_force(config))
+        for path, _ in session.changes(before, self._wanted):
+            self._refused.pop(path, None)
+            self._refused_for_now.discard(path)
+        self._said.clear()
+
     @property
     def refused(self) -> list[str]:
         """The paths of the fields that the server refused."""

@@ -21,6 +21,7 @@ from services.uplink.wishes import Wishes
 from shared import codec, messages, now
 from shared.audio import pcm
 from shared.bus import Delivery
+from shared.config import Config
 from shared.realtime import session
 from shared.run import run
 from shared.stage import Stage
@@ -73,11 +74,20 @@ class Uplink:
         stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
         stage.subscribe(messages.ToolResult, lambda d: functions.result(d.message, d.stamp))
         stage.subscribe(messages.ToolState, lambda d: functions.state(d.message))
+        stage.on_reload(self._reload)
         stage.state = "waiting for link"
         stage.log.info("%s; waiting for link to open", session.summary(self._settings))
         advice.warn(stage.config, stage.log.warning)
 
     # the session
+
+    def _reload(self, config: Config) -> None:
+        """Follow a change of the settings: the running session gets what is different."""
+        before, self._settings = self._settings, session.in_force(config)
+        updates = self._updates.reload(self._settings)
+        self._stage.log.info("%s", session.reloaded(before, self._settings))
+        if self._open_session():
+            self._send_all(updates)
 
     @property
     def _open(self) -> bool:

@@ -22,6 +22,17 @@ LANGUAGE = (
 )
 #: The beginning of a custom voice's id.
 CUSTOM_VOICE = "voice_"
+#: The settings that uplink and downlink read only when they start.
+AT_START = frozenset(
+    {
+        "answer_after",
+        "transcript_limit_ms",
+        "resume_within_s",
+        "input_rate",
+        "output_rate",
+        "mcp",
+    }
+)
 #: Objects that null switches off.
 FEATURES = frozenset({"audio.input.transcription", "audio.input.noise_reduction"})
 #: The defaults of the fields that are not asked for unless a setting says so.
@@ -126,6 +137,18 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tup
     for path in old:
         if path not in new and path in DEFAULTS:
             yield path, DEFAULTS[path]
+
+
+def reloaded(before: Session, after: Session) -> str:
+    """Return what a change of the settings does, as one line for the log."""
+    names = Session.__struct_fields__
+    changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    if not changed:
+        return "nothing in [session] has changed"
+    now = [name for name in changed if name not in AT_START]
+    later = [name for name in changed if name in AT_START]
+    line = f"changed in [session]: {', '.join(now) or 'nothing that can change now'}"
+    return f"{line}; after bargein restart: {', '.join(later)}" if later else line
 
 
 def _voice(voice: str) -> str | dict[str, str]:
