@@ -377,7 +377,7 @@ def minimal(kind: type[messages.Message]) -> messages.Message:
                 return False
             case inspect.LiteralType(values=values):
                 return values[0]
-            case inspect.DictType():
+            case inspect.DictType() | inspect.StructType():
                 return {}
             case _:
                 return []
