@@ -247,6 +247,8 @@ class ServerEvents:
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)
+        if event.item.type == "mcp_list_tools" and (trouble := objects.mcp_trouble(event.item)):
+            self._actions.report("mcp_failures", trouble)
         self._called(event.item)
 
     def _output_item_added(self, event: events.OutputItemAdded) -> None:

@@ -148,7 +148,8 @@ class Planner:
             said = f"{said} {last.text}"
             if last.audio and every and turns and turns % every == 0:
                 due = turns // every - 1
-        return tools.choose(_asked(asked, session, "tools"), choice, said, due)
+        offered = [t for t in _asked(asked, session, "tools") if t["type"] == "function"]
+        return tools.choose(offered, choice, said, due)
 
 
 def _asked(asked: Fields, session: Fields, name: str) -> Any:

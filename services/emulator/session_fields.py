@@ -1,6 +1,7 @@
 """The fields that a client may set in a session, and the checks of their values.
 
-The emulator accepts the following fields, but they change nothing: ``speed``, ``noise_reduction``,
+The emulator accepts tools of type ``mcp``, and connects to no MCP server. It also accepts the
+following fields, but they change nothing: ``speed``, ``noise_reduction``,
 ``truncation`` (of the context), ``tracing``, ``prompt``, ``reasoning`` and ``include``.
 """
 
@@ -70,7 +71,23 @@ TOOLS: Final[Check] = array(
                 },
                 required=["name"],
             ),
-            "mcp": _no_mcp,
+            "mcp": fields(
+                {
+                    "type": anything,
+                    "server_label": text(64),
+                    "server_url": text(),
+                    "connector_id": text(),
+                    "tunnel_id": text(),
+                    "authorization": text(),
+                    "headers": either({dict: anything}),
+                    "allowed_tools": either({list: anything, dict: anything}),
+                    "require_approval": either({str: choice("always", "never"), dict: anything}),
+                    "server_description": text(),
+                    "defer_loading": flag,
+                    "allowed_callers": array(anything),
+                },
+                required=["server_label"],
+            ),
         }
     ),
     longest=128,

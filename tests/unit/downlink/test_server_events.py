@@ -310,3 +310,85 @@ def test_a_text_that_the_server_adds_twice_is_answered_once() -> None:
     server.send(added, created(), events.ResponseDone(objects.Response("resp_1", "completed")))
     server.send(added)
     assert not asking(server)
+
+
+# functions
+
+
+def function(name: str = "call_1", status: str | None = "completed") -> objects.Item:
+    return objects.Item(
+        f"item_{name}", "function_call", None, status, name="clock", call_id=name, arguments="{}"
+    )
+
+
+def called(found: list[messages.Message]) -> list[str]:
+    return [m.call_id for m in found if isinstance(m, messages.ToolCall)]
+
+
+def test_a_call_is_run_when_its_item_is_complete() -> None:
+    server = Server()
+    server.send(created())
+    arguments = events.CallDone("resp_1", "item_call_1", "call_1", "clock", "{}")
+    assert called(server.send(arguments)) == []
+    assert called(server.send(events.OutputItemDone("resp_1", function()))) == ["call_1"]
+    # However often the server repeats it.
+    again = (events.OutputItemDone("resp_1", function()), events.ItemDone(function()))
+    assert called(server.send(*again)) == []
+    done = events.ResponseDone(objects.Response("resp_1", "completed", "conv"))
+    assert called(server.send(done)) == []
+
+
+@pytest.mark.parametrize(("status", "run"), [("completed", ["call_1"]), ("cancelled", [])])
+def test_a_call_that_only_its_arguments_end_is_run_with_its_response(
+    status: str, run: list[str]
+) -> None:
+    server = Server()
+    arguments = events.CallDone("resp_1", "item_call_1", "call_1", "clock", "{}")
+    assert called(server.send(created(), arguments)) == []
+    done = events.ResponseDone(objects.Response("resp_1", status, "conv"))
+    assert called(server.send(done)) == run
+
+
+@pytest.mark.parametrize(("status", "run"), [("completed", ["call_1"]), ("incomplete", [])])
+def test_an_interrupted_responses_call_is_run_if_it_is_complete(
+    status: str, run: list[str]
+) -> None:
+    server = Server()
+    server.send(created())
+    server.reader.flush("speech_started", 0)
+    item = events.OutputItemDone("resp_1", function(status=status))
+    assert called(server.send(item)) == run
+
+
+def test_a_call_outside_the_conversation_is_not_run() -> None:
+    server = Server()
+    aside = objects.Response("resp_2", "in_progress", None)
+    server.send(created(), events.ResponseCreated(aside))
+    arguments = events.CallDone("resp_2", "item_call_1", "call_1", "clock", "{}")
+    done = events.OutputItemDone("resp_2", function())
+    assert called(server.send(arguments, done)) == []
+
+
+def test_a_call_that_a_new_session_gets_with_the_history_is_not_run() -> None:
+    assert called(Server().send(events.ItemAdded(function()), events.ItemDone(function()))) == []
+
+
+def test_the_servers_own_mcp_servers() -> None:
+    server = Server()
+    asks = objects.Item(
+        "mcpr_1", "mcp_approval_request", name="search", arguments="{}", server_label="docs"
+    )
+    [call] = [m for m in server.send(created(), events.OutputItemDone("resp_1", asks))
+              if isinstance(m, messages.ToolCall)]  # fmt: skip
+    assert (call.action, call.call_id, call.name) == ("approve", "mcpr_1", "search")
+    fine = objects.Item("mcpl_1", "mcp_list_tools", server_label="docs")
+    failed = objects.Item("mcpl_2", "mcp_list_tools", server_label="docs", error={"message": "no"})
+    broken = objects.Item(
+        "mcp_1", "mcp_call", name="search", server_label="docs", error="it is away"
+    )
+    server.send(events.ItemDone(fine), events.ItemDone(failed))
+    server.send(events.OutputItemDone("resp_1", broken))
+    assert server.said == [
+        "MCP server 'docs': its list of functions failed: no",
+        "MCP server 'docs': its function search failed: it is away",
+    ]

@@ -193,7 +193,11 @@ def test_the_wires_default_silence_is_200_ms() -> None:
             "session.audio.input.format.rate",
         ),
         ({"audio": {"output": {"voice": "hal"}}}, "invalid_value", "session.audio.output.voice"),
-        ({"tools": [{"type": "mcp"}]}, "invalid_value", "session.tools[0].type"),
+        (
+            {"tools": [{"type": "mcp"}]},
+            "missing_required_parameter",
+            "session.tools[0].server_label",
+        ),
         ({"tools": [{"type": "function"}]}, "missing_required_parameter", "session.tools[0].name"),
         ({"max_output_tokens": 0}, "integer_below_min_value", "session.max_output_tokens"),
     ],
