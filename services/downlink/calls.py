@@ -34,6 +34,7 @@ class Calls:
         # Calls whose arguments are complete, and whose items are not yet, by response.
         self._announced: OrderedDict[str, list[objects.Item]] = OrderedDict()
         self._open: OrderedDict[str, str] = OrderedDict()  # the response of each call that runs
+        self._cancelled: set[str] = set()  # open calls that an interruption cancelled
         self._listed: set[str] = set()  # open calls that tools has listed
         self._unlisted_ns: dict[str, int] = {}  # when tools first left out such a call
         self._answered: set[str] = set()  # responses that had an output since the last response
@@ -104,6 +105,8 @@ class Calls:
         """Return the messages that cancel the calls without an output, after a flush."""
         if cause == "abandoned" or not self._cancels:
             return []
+        # Nobody wants an answer to them any more.
+        self._cancelled |= self._open.keys()
         return [
             messages.ToolCall(
                 session=0, response_id=response_id, call_id=call_id, name="", action="cancel"
@@ -147,14 +150,16 @@ class Calls:
         return [name for name in self._answered if name not in running]
 
     def _output(self, call_id: str) -> None:
-        # An output for a call that is not known: an earlier downlink read the call.
-        self._answered.add(self._open.get(call_id, call_id))
+        if call_id not in self._cancelled:
+            # An output for a call that is not known: an earlier downlink read the call.
+            self._answered.add(self._open.get(call_id, call_id))
         self._close(call_id)
 
     def _close(self, call_id: str) -> None:
         self._open.pop(call_id, None)
         self._unlisted_ns.pop(call_id, None)
         self._listed.discard(call_id)
+        self._cancelled.discard(call_id)
 
 
 def _remember(known: OrderedDict[str, None], name: str) -> None:

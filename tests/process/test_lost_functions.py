@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.uplink.calls import LOST
-from shared import messages
+from shared import bus, codec, messages
 from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline, settled
 
 pytestmark = pytest.mark.process
@@ -34,7 +34,17 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
         yield made
 
 
-def begin(pipeline: Pipeline, journal: Path, seconds: float) -> dict[str, Child]:
+@pytest.fixture
+def monitor(pipeline: Pipeline) -> Iterator[bus.Publisher]:
+    """Return the publisher of a person's commands."""
+    made = bus.Publisher("monitor", pipeline.bus_directory)
+    yield made
+    made.close()
+
+
+def begin(
+    pipeline: Pipeline, journal: Path, seconds: float, state: str = "running"
+) -> dict[str, Child]:
     """Begin a conversation in which the greeting calls a function. Return the stages."""
     runs = pipeline.directory / "runs"
     module = MODULE.format(seconds=seconds, runs=runs)
@@ -48,16 +58,12 @@ def begin(pipeline: Pipeline, journal: Path, seconds: float) -> dict[str, Child]
     pipeline.bus.wait_for(messages.ToolOffer, lambda offer: offer.names)
     pipeline.bus.join()
     stages |= pipeline.all_up("link")
-    running(pipeline)
-    return stages
-
-
-def running(pipeline: Pipeline) -> None:
-    """Wait until the function runs."""
     pipeline.bus.wait_for(
-        messages.ToolState, lambda s: any(call.state == "running" for call in s.calls)
+        messages.ToolState, lambda s: any(call.state == state for call in s.calls)
     )
-    assert settled((pipeline.directory / "runs").exists)
+    if state == "running":
+        assert settled((pipeline.directory / "runs").exists)
+    return stages
 
 
 def journal_of(path: Path) -> list[dict[str, Any]]:
@@ -116,3 +122,43 @@ def test_a_call_survives_a_new_connection_and_a_new_uplink(
     assert outputs(entries) == outputs(second) == ["waited long enough"]
     assert replies(second) == ["function"]
     assert (pipeline.directory / "runs").read_text() == "run\n"
+
+
+def test_a_function_that_asks_first_runs_when_a_button_approves_it(
+    pipeline: Pipeline, monitor: bus.Publisher, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    pipeline.settings["tools.ask"] = '["w*"]'
+    begin(pipeline, journal, 0.1, state="asking")
+    heard(pipeline, "this needs the person's approval")
+    assert not (pipeline.directory / "runs").exists()
+    monitor.welcome()
+    monitor.publish(messages.Control(command="approve"))
+    pipeline.bus.wait_for(messages.ToolResult, lambda r: r.what == "notice")
+    assert settled(lambda: len(replies(journal_of(journal))) == 3)
+    [notice] = [e for e in journal_of(journal) if e.get("role") == "system"]
+    assert notice["text"].startswith("wait(), which the person has approved, returned: waited")
+    assert (pipeline.directory / "runs").read_text() == "run\n"
+
+
+def test_a_line_is_said_while_a_function_runs_and_an_interruption_cancels_it(
+    pipeline: Pipeline, monitor: bus.Publisher, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    pipeline.settings |= {
+        "tools.filler": "Say that it takes a moment.",
+        "tools.filler_after_s": 0.5,
+        "tools.on_interrupt": "cancel",
+    }
+    begin(pipeline, journal, 60)
+    assert settled(lambda: len(replies(journal_of(journal))) == 2)
+    said = journal_of(journal)[-1]
+    assert (said["kind"], said["out_of_band"]) == ("reply", True)
+    monitor.welcome()
+    monitor.publish(messages.Control(command="interrupt"))
+    told = pipeline.bus.wait_for(messages.ToolResult, lambda r: not r.ok).message
+    assert "interrupted" in codec.read_output(told.payload).text
+    assert settled(lambda: outputs(journal_of(journal)))
+    # Nobody asks for an answer to a call that was cancelled.
+    pipeline.bus.wait_for(messages.ToolState, lambda s: not s.calls, since=len(pipeline.bus.heard))
+    assert len(replies(journal_of(journal))) == 2

@@ -82,6 +82,9 @@ def test_an_interruption_cancels_the_calls_that_run_if_the_settings_say_so() -> 
         assert calls.to_cancel("abandoned") == []
         found = calls.to_cancel("speech_started")
         assert [m.action for m in found if isinstance(m, messages.ToolCall)] == ["cancel"] * cancels
+        # Nobody wants an answer to a call that was cancelled.
+        calls.item_added(output())
+        assert calls.ready() is not cancels
 
 
 # when the answer is asked for
