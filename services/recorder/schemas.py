@@ -52,7 +52,7 @@ def of(kind: type[messages.Message]) -> dict[str, Any]:
     # The type itself is a reference to a part.
     found: dict[str, Any] = _inlined(schema, parts)
     if "json" in found["properties"]:
-        found["properties"]["json"] = {"type": "object", "properties": {}}
+        found["properties"]["json"] = _ANYTHING
     return found
 
 
@@ -63,11 +63,28 @@ def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
         return schema
     if reference := schema.get("$ref"):
         return _inlined(parts[reference.rpartition("/")[2]], parts)
-    found = {name: _inlined(each, parts) for name, each in schema.items()}
-    if prefix := found.pop("prefixItems", None):
-        # An array of fixed length. Foxglove needs one type for all items: here they have one.
-        found["items"] = prefix[0]
-    return found
+    return _plain({name: _inlined(each, parts) for name, each in schema.items()})
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema in the part of JSON Schema that every viewer reads.
+
+    Each value has one type, an object names its properties, and no list holds lists.
+    """
+    if "enum" in schema and "type" not in schema:
+        kinds = {bool: "boolean", int: "integer", str: "string"}
+        schema["type"] = kinds[type(schema["enum"][0])]
+    if schema.get("type") == "object":
+        schema.setdefault("properties", {})
+    if schema.get("type") == "array":
+        items = schema.pop("prefixItems", [schema.get("items") or {}])[0] or {}
+        nested = isinstance(items, dict) and items.get("type") == "array"
+        schema["items"] = _ANYTHING if nested or "type" not in items else items
+    return schema
+
+
+#: Stands for values that such a schema cannot describe. The values are there all the same.
+_ANYTHING: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 def time(ns: int) -> dict[str, int]:
