@@ -39,6 +39,7 @@ COMMANDS = {
     "report": Row("commands.report", "make one page of a recording: times, transcript, sound"),
     "replay": Row("commands.replay", "play a recording again, and run real stages on it"),
     "check": Row("commands.check", "report which of the rules of a stage a program follows"),
+    "console": Row("commands.console", "show the conversation, with a line to type in, and keys"),
     "control": Row(
         "commands.control", "interrupt the assistant, mute, type, and every other command"
     ),

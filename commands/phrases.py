@@ -74,3 +74,55 @@ def lines(message: messages.Message) -> list[str] | None:
             rows.append(f"  ms: {times}")
         return [*rows, *(f"  {report(told)}" for told in message.reports)]
     return None
+
+
+def link(state: messages.LinkState) -> str:
+    """Return the state of the connection in words."""
+    if state.state == "open":
+        return "connected"
+    if state.state == "asleep":
+        return f"asleep: {state.reason}" if state.reason else "asleep"
+    if state.state == "refused":
+        return f"refused: {state.reason}"
+    if state.state == "waiting":
+        return f"no connection: {state.reason}; trying again in {state.retry_ms / 1000:.0f} s"
+    return "connecting"
+
+
+def usage(used: messages.Usage, *, brief: bool = False) -> str:
+    """Return what the conversation has used: its length, its tokens and an estimate of the cost.
+
+    ``brief``: without the date of the prices.
+    """
+    spent = used.conversation
+    read = spent.input_text + spent.input_audio + spent.input_image
+    cached = spent.cached_text + spent.cached_audio + spent.cached_image
+    wrote = spent.output_text + spent.output_audio
+    tokens = f"{read:,} tokens in"
+    if cached:
+        tokens += f" ({cached:,} cached)"
+    seconds = used.awake_ms // 1000
+    said = f"{seconds // 60}:{seconds % 60:02d} min, {tokens}, {wrote:,} out"
+    if used.unpriced:
+        return f"{said}, no price for {', '.join(used.unpriced)}"
+    if not spent.cost_micros:
+        return said
+    date = "" if brief else f", prices of {used.priced_on or 'an unknown date'}"
+    return f"{said}, about {spent.cost_micros / 1e6:.4f} {used.currency} (estimate{date})"
+
+
+def asks(run: messages.ToolRun) -> str:
+    """Return that a call waits for a person's approval, and how to give it."""
+    what = run.number or run.call_id
+    return (
+        f"{run.summary or run.name} waits for your approval:"
+        f" bargein control approve {what} (or deny {what})"
+    )
+
+
+def result(done: messages.ToolResult) -> str:
+    """Return what came of a function call."""
+    if done.what == "approval":
+        return f"{done.name}: {'approved' if done.ok else 'denied'}"
+    outcome = "done" if done.ok else "failed"
+    return f"{done.name}: {outcome} after {done.took_ms / 1000:.1f} s"

@@ -12,7 +12,7 @@ from shared.realtime import endpoint
 
 #: The model that is to transcribe what the person says, if the settings name none: the screen shows
 #: the words of both sides. The emulator takes any name.
-TRANSCRIBES = "gpt-4o-mini-transcribe"
+TRANSCRIBES = "gpt-transcribe"
 
 
 def free_port() -> int:

@@ -34,7 +34,9 @@ READ = (
     messages.Interruption,
     messages.LinkState,
     messages.ReplyState,
+    messages.ToolState,
     messages.ToolResult,
+    messages.Usage,
 )
 READY = "Speak: I'm listening. Ctrl-C ends."
 

@@ -17,6 +17,8 @@ from shared.realtime import words
 #: How many captions are remembered. The oldest is forgotten first. A session's last items are
 #: enough: an older item does not change any more.
 REMEMBERED = 64
+#: How long an interruption waits for the last words of its reply, s.
+CUT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,30 @@ class Caption:
     unheard: str = ""
     #: Whether the caption is complete.
     over: bool = False
+
+
+class Cuts:
+    """Holds an interruption until the last words of its reply are known.
+
+    Both are published at once, by two stages.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[tuple[messages.Interruption, float]] = []  # each with its limit, s
+
+    def take(self, record: messages.Interruption, now_s: float) -> None:
+        """Take an interruption."""
+        self._held.append((record, now_s + CUT_S))
+
+    def due(self, captions: Captions, now_s: float) -> list[messages.Interruption]:
+        """Return the interruptions to show now."""
+        due = [
+            record
+            for record, until_s in self._held
+            if now_s > until_s or captions.are_over({report.item_id for report in record.reports})
+        ]
+        self._held = [held for held in self._held if held[0] not in due]
+        return due
 
 
 @dataclass

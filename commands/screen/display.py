@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from commands import phrases
-from commands.screen.captions import Caption, Captions
+from commands.screen.captions import Caption, Captions, Cuts
 from commands.screen.faults import Faults
-from commands.screen.writing import Writer
+from commands.screen.writing import CUT, Writer
 from shared import codec, messages, registry
 
 #: How each side is called.
@@ -21,9 +21,8 @@ WORDS_S = 2.0
 READY_S = 3.0
 #: How much of a function's output is shown, characters.
 SHOWN = 120
-#: How long an interruption waits for the last words of its reply, s. Both are published at once, by
-#: two stages.
-CUT_S = 0.5
+#: What is said if the server does not transcribe the person, which it bills apart.
+UNTRANSCRIBED = "(your own words are not shown: session.transcription_model is empty)"
 
 
 class Display:
@@ -40,15 +39,19 @@ class Display:
         self._begun = False  # whether there was a caption
         self._waiting: dict[str, Caption] = {}  # of the assistant, until what belongs before them
         self._wait_until_s = 0.0  # how long they wait at most, s; 0: they do not
-        self._cut: tuple[messages.Interruption, float] | None = None  # waits until then, s
+        self._cuts = Cuts()
         self._speaking = False
+        self._asking: frozenset[str] = frozenset()  # the calls that wait for an approval
+        self._usage: messages.Usage | None = None
         self._methods: dict[type[messages.Message], Callable[[Any, float], str]] = {
             messages.Transcript: self._transcript,
             messages.Heard: self._heard,
             messages.Interruption: self._interruption,
             messages.LinkState: self._link,
             messages.ReplyState: self._reply_state,
+            messages.ToolState: self._tool_state,
             messages.ToolResult: self._tool_result,
+            messages.Usage: self._usage_changed,
         }
 
     def take(self, topic: registry.Topic, message: messages.Message, now_s: float) -> str:
@@ -78,15 +81,14 @@ class Display:
         out = self._show(self._faults.due(now_s))
         if self._wait_until_s and now_s > self._wait_until_s:
             out += self._go_on()
-        if self._cut is not None and now_s > self._cut[1]:
-            out += self._show_cut()
-        return out
+        return out + self._show_cuts(now_s)
 
     def end(self) -> str:
         """Return what to write at the end of the conversation."""
-        return (
-            self._go_on() + self._show_cut() + self._show(self._faults.rest()) + self._writer.end()
-        )
+        out = self._go_on() + self._show_cuts(float("inf")) + self._show(self._faults.rest())
+        if self._usage is not None and self._usage.conversation.responses:
+            out += self._writer.line(f"used: {phrases.usage(self._usage)}", "note")
+        return out + self._writer.end()
 
     # messages
 
@@ -94,17 +96,14 @@ class Display:
         out = self._show_captions(self._captions.transcript(message), now_s)
         if message.role == "user" and message.final:
             out += self._go_on()
-        if self._cut is not None and self._captions.are_over(_items(self._cut[0])):
-            out += self._show_cut()
-        return out
+        return out + self._show_cuts(now_s)
 
     def _heard(self, message: messages.Heard, now_s: float) -> str:
         return self._show_captions(self._captions.heard(message), now_s)
 
     def _interruption(self, message: messages.Interruption, now_s: float) -> str:
-        out = self._go_on() + self._show_cut()
-        self._cut = (message, now_s + CUT_S)
-        return out + (self._show_cut() if self._captions.are_over(_items(message)) else "")
+        self._cuts.take(message, now_s)
+        return self._go_on() + self._show_cuts(now_s)
 
     def _link(self, message: messages.LinkState, now_s: float) -> str:
         return self._show(self._faults.link(message, now_s)) + self._begin()
@@ -114,6 +113,11 @@ class Display:
         if before and not message.speaking and self._transcribes:
             self._wait_until_s = now_s + WORDS_S
         return ""
+
+    def _tool_state(self, message: messages.ToolState, _now_s: float) -> str:
+        before, asking = self._asking, [run for run in message.calls if run.state == "asking"]
+        self._asking = frozenset(run.call_id for run in asking)
+        return self._show([phrases.asks(run) for run in asking if run.call_id not in before])
 
     def _tool_result(self, message: messages.ToolResult, _: float) -> str:
         if message.what != "output":
@@ -126,6 +130,10 @@ class Display:
         said = f"{said[:SHOWN]}…" if len(said) > SHOWN else said
         return self._go_on() + self._writer.line(f"  (function {message.name}: {said})", "note")
 
+    def _usage_changed(self, message: messages.Usage, _now_s: float) -> str:
+        self._usage = message
+        return ""
+
     # what they result in
 
     def _begin(self) -> str:
@@ -135,12 +143,16 @@ class Display:
         if not all(self._ok.get(stage, False) for stage in registry.STAGES):
             return ""
         self._is_ready = True
-        return self._writer.line(self._ready, "ready") + self._go_on()
+        out = self._writer.line(self._ready, "ready")
+        if not self._transcribes:
+            out += self._writer.line(UNTRANSCRIBED, "note")
+        return out + self._go_on()
 
-    def _show_cut(self) -> str:
-        """Show the interruption that waited for the last words of its reply."""
-        cut, self._cut = self._cut, None
-        return self._writer.line(f"  ({phrases.interruption(cut[0])})", "note") if cut else ""
+    def _show_cuts(self, now_s: float) -> str:
+        due = self._cuts.due(self._captions, now_s)
+        return "".join(
+            self._writer.line(f"  ({phrases.interruption(record)})", "note") for record in due
+        )
 
     def _show_captions(self, captions: list[Caption], now_s: float) -> str:
         out = ""
@@ -160,12 +172,8 @@ class Display:
         return "".join(map(self._show_caption, waiting.values()))
 
     def _show_caption(self, caption: Caption) -> str:
-        text = f"{caption.text} …" if caption.unheard and caption.text else caption.text
+        text = f"{caption.text} {CUT}" if caption.unheard and caption.text else caption.text
         return self._writer.caption(caption.item_id, NAMES[caption.role], text, over=caption.over)
 
     def _show(self, faults: list[str]) -> str:
         return "".join(self._writer.line(f"! {fault}", "fault") for fault in faults)
-
-
-def _items(record: messages.Interruption) -> set[str]:
-    return {report.item_id for report in record.reports}

@@ -80,7 +80,7 @@ class Faults:
             self._reasons[state.reason] = None
             while len(self._reasons) > REMEMBERED:
                 del self._reasons[next(iter(self._reasons))]
-        if state.state == "open":
+        if state.state in ("open", "asleep"):
             lost, self._away_s, self._lost = self._lost, 0.0, False
             return ["link: connected again"] if lost else []
         self._away_s = self._away_s or now_s

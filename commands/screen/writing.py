@@ -20,6 +20,8 @@ LEAST_WIDTH = 20
 _SENTENCE = re.compile(r"[.!?…。！？][\"'”’)\]]*(?:\s+|$)")
 #: The colours of a terminal, by what a line is.
 _STYLES: Mapping[str, str] = {"you": "36", "assistant": "32", "fault": "33", "note": "2"}
+#: Stands at the end of a caption that was cut off.
+CUT = "…"
 _BACK, _CLEAR = "\r", "\x1b[K"
 
 
@@ -92,7 +94,7 @@ class Pipe:
         if over:
             del self._written[key]
         said = one_line(text[at : ends[0]]).strip()
-        return f"{label}: {said}\n" if said else ""
+        return f"{label}: {said}\n" if said not in ("", CUT) else ""
 
     def end(self) -> str:
         """Return what ends the output."""
@@ -120,7 +122,7 @@ class Terminal:
         text = one_line(text)
         out = self._leave() if key != self._key else ""
         at = self._above.get(key, 0)
-        if self._key or text[at:].strip():
+        if self._key or text[at:].strip() not in ("", CUT):
             out += self._grow(key, label, text, at)
         if over:
             out += self._leave()

@@ -56,3 +56,42 @@ def test_a_transcript_is_its_words(fields: dict[str, object], line: str) -> None
 
 def test_other_messages_have_no_words() -> None:
     assert phrases.lines(messages.LinkState(state="open")) is None
+
+
+def test_what_was_used_has_an_estimate_that_says_so() -> None:
+    spent = messages.Spent(
+        responses=2, input_text=200, input_audio=1034, cached_text=64, output_audio=99
+    )
+    used = messages.Usage(session=1, conversation=spent, awake_ms=192_000)
+    assert phrases.usage(used) == "3:12 min, 1,234 tokens in (64 cached), 99 out"
+    priced = replace(
+        used,
+        conversation=replace(spent, cost_micros=12_345),
+        currency="USD",
+        priced_on="2026-11-27",
+    )
+    assert phrases.usage(priced).endswith(", about 0.0123 USD (estimate, prices of 2026-11-27)")
+    assert phrases.usage(priced, brief=True).endswith(", about 0.0123 USD (estimate)")
+    unpriced = replace(priced, unpriced=["a-model"])
+    assert phrases.usage(unpriced).endswith("99 out, no price for a-model")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (messages.LinkState(state="open", reason=""), "connected"),
+        (messages.LinkState(state="connecting"), "connecting"),
+        (messages.LinkState(state="refused", reason="wrong key"), "refused: wrong key"),
+    ],
+)
+def test_the_connection_in_words(state: messages.LinkState, words: str) -> None:
+    assert phrases.link(state) == words
+
+
+def test_a_call_in_words() -> None:
+    run = messages.ToolRun("call_1", "delete", "asking", number="3", summary="delete('a')")
+    assert phrases.asks(run) == (
+        "delete('a') waits for your approval: bargein control approve 3 (or deny 3)"
+    )
+    failed = messages.ToolResult(call_id="c", name="clock", ok=False, took_ms=200)
+    assert phrases.result(failed) == "clock: failed after 0.2 s"

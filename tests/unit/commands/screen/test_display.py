@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from commands.screen.captions import Caption, Captions
-from commands.screen.display import CUT_S, READY_S, WORDS_S, Display
+from commands.screen.captions import CUT_S, Caption, Captions
+from commands.screen.display import READY_S, UNTRANSCRIBED, WORDS_S, Display
 from commands.screen.writing import Pipe
 from shared import codec, messages, registry
 
@@ -46,7 +46,7 @@ def cut(
 class Screen:
     """A display that writes into a pipe, and its clock."""
 
-    def __init__(self, *, ready: bool = True, transcribes: bool = False) -> None:
+    def __init__(self, *, ready: bool = True, transcribes: bool = True) -> None:
         self.display = Display(Pipe(), ready=READY, transcribes=transcribes)
         self.now = 0.0
         if ready:
@@ -111,6 +111,12 @@ def test_it_is_ready_when_all_stages_are_well_and_the_session_is_open() -> None:
     assert screen.take(unwell, registry.health(registry.STAGES[-1])) == ""
     assert screen.well(registry.STAGES[-1:]) == f"{READY}\n"
     assert screen.well() == ""
+
+
+def test_it_says_why_the_persons_words_are_not_shown() -> None:
+    screen = Screen(ready=False, transcribes=False)
+    screen.take(messages.LinkState(state="open", session=1))
+    assert screen.well() == f"{READY}\n{UNTRANSCRIBED}\n"
 
 
 def test_a_greeting_comes_after_the_line_that_says_ready() -> None:
@@ -180,3 +186,14 @@ def test_a_function_and_what_it_returned_are_one_line() -> None:
     )
     assert display.take(topic, notice, 0.0) == ""
     assert display.take(topic, messages.ToolResult(payload=b"{"), 0.0) == ""
+
+
+def test_a_call_that_waits_is_shown_and_at_the_end_what_was_used() -> None:
+    screen = Screen()
+    asking = messages.ToolRun("call_1", "delete", "asking", number="3", summary="delete('a')")
+    shown = "! delete('a') waits for your approval: bargein control approve 3 (or deny 3)\n"
+    assert screen.take(messages.ToolState(calls=[asking])) == shown
+    assert screen.take(messages.ToolState(calls=[asking])) == ""
+    spent = messages.Spent(responses=1, input_audio=1034, output_audio=99)
+    screen.take(messages.Usage(session=1, conversation=spent, awake_ms=61_000))
+    assert screen.display.end() == "used: 1:01 min, 1,034 tokens in, 99 out\n"
