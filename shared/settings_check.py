@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,6 +63,12 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             yield "session.mcp", f"{server.label}: expected either url or connector"
         elif server.url and not server.url.startswith("https://") and not is_loopback(server.url):
             yield "session.mcp", f"{server.label}: url: expected https://"
+    if link.token_command and link.key_file:
+        yield "link.token_command", "set either this or link.key_file"
+    try:
+        shlex.split(link.token_command)
+    except ValueError as error:
+        yield "link.token_command", f"not a command line: {str(error).lower()}"
     if len(config.session.output_modalities) != 1:
         yield "session.output_modalities", 'expected ["audio"] or ["text"]: the API takes one'
     try:

@@ -272,6 +272,7 @@ class Link:
             self._asleep.forget()
 
     def _tick(self) -> None:
+        self._dialer.look_after()
         if self._connection is None:
             return
         now, settings = time.monotonic(), self._settings

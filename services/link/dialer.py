@@ -15,12 +15,15 @@ from services.link import endings
 from services.link.connection import Ended
 from services.link.masking import Mask
 from services.link.opening import Opening
+from services.link.token import Token, TokenProblem
 from shared import proxy
 from shared.config import Link as Settings
 from shared.realtime import endpoint
 
 #: The longest part of a server's text that is shown, characters.
 MOST_SHOWN = 400
+#: The share of the time to connect that link.token_command may take.
+COMMAND_SHARE = 0.8
 #: The most attempts whose lookup of a name never came back. Each keeps a thread.
 MOST_HUNG = 4
 #: The ending if MOST_HUNG lookups have not come back.
@@ -48,7 +51,12 @@ class Dialer:
         self._timeout_s = settings.connect_timeout_s
         self._wake, self._after = wake, after
         self._key = endpoint.read_key(settings)
-        self._mask = Mask(self._key)
+        self._settings = settings
+        # The command has to be done before the attempt is over.
+        command, within_s = settings.token_command, settings.connect_timeout_s * COMMAND_SHARE
+        self._token = Token(command, within_s) if command else None
+        #: The masks of the key, or of the last two tokens.
+        self._masks = [Mask(self._key)]
         self.url, self._headers = endpoint.request(settings, self._key)
         #: The server's address without the parts that must not be shown.
         self.where = endpoint.where(self.url)
@@ -100,20 +108,45 @@ class Dialer:
 
     def without_key(self, text: bytes) -> bytes:
         """Return a server event with the key masked."""
-        return self._mask.event(text)
+        for mask in self._masks:
+            text = mask.event(text)
+        return text
 
     def line(self, text: str) -> str:
         """Return a server's text as one line of limited length, with the key masked."""
-        return self._mask.text(" ".join(text.split()))[:MOST_SHOWN]
+        text = " ".join(text.split())
+        for mask in self._masks:
+            text = mask.text(text)
+        return text[:MOST_SHOWN]
+
+    def look_after(self) -> None:
+        """Replace a token that expires soon. Never blocks."""
+        if self._token is not None:
+            self._token.look_after()
+
+    def _authorize(self, opening: Opening) -> None:
+        """Give an attempt the token, if there is a command that prints it. Raises TokenProblem."""
+        if self._token is None:
+            return
+        token = self._token.get()
+        if token != self._key:
+            self._key = token
+            self._masks = [Mask(token), *self._masks[:1]]
+        opening.authorize(endpoint.request(self._settings, token)[1])
 
     def _open(self, opening: Opening) -> None:
         outcome: Outcome
         try:
+            self._authorize(opening)
             outcome = opening.open()
+        except TokenProblem as problem:
+            outcome = endings.Lost("unreachable", str(problem))
         except Ended as ended:
             outcome = ended.ending
         except Exception as error:  # noqa: BLE001 - the loop gets what it means
             outcome = endings.of_error(error)
+        if isinstance(outcome, endings.Refused) and self._token is not None:
+            self._token.forget()
         self._end(opening, outcome)
 
     def _expire(self, opening: Opening) -> None:

@@ -58,6 +58,10 @@ class Opening:
         self._peer: object = None
         self._abandoned = False
 
+    def authorize(self, headers: list[str]) -> None:
+        """Send these headers instead: a token was fetched meanwhile."""
+        self._headers = headers
+
     def open(self) -> websocket.WebSocket:
         """Return the open WebSocket. Raises Ended, and whatever the library raises."""
         try:

@@ -36,6 +36,8 @@ def read_key(settings: Settings) -> str:
 
     Raises KeyProblem if the key is missing, cannot be read, or contains unusable characters.
     """
+    if settings.token_command:
+        return ""  # link runs the command whenever it connects
     if settings.key_file:
         path = Path(settings.key_file).expanduser()
         source = f"link.key_file{private.name_of(path)}"
@@ -90,7 +92,8 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
     azure = (parts.hostname or "").endswith(AZURE)
     scheme = settings.auth
     if scheme == "auto":
-        scheme = "api-key" if azure else "bearer"
+        # A token of Entra is no key of Azure, so it goes into the other header.
+        scheme = "api-key" if azure and not settings.token_command else "bearer"
     headers = [f"{name}: {value}" for name, value in owners(settings).items() if value]
     if not key or scheme == "none":
         return url, headers

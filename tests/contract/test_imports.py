@@ -63,6 +63,7 @@ OUTSIDE = (
     "services.link.opening",
     "services.link.tunnel",
     "services.link.retired",
+    "services.link.token",
     "services.link.sending",
     "services.link.wire",
     "services.tools.engine",
