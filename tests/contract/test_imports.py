@@ -62,6 +62,7 @@ OUTSIDE = (
     "services.link.dialer",
     "services.link.opening",
     "services.link.tunnel",
+    "services.link.report",
     "services.link.retired",
     "services.link.token",
     "services.link.sending",
