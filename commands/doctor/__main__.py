@@ -39,16 +39,15 @@ def examine(
     settings = loaded.config
     changed = len(report.settings(settings, loaded.sources))
     yield from machine.check(settings, changed, oddities, [environment_file])
+    key = None
     try:
         key = endpoint.read_key(settings.link)
     except endpoint.KeyProblem as error:
         yield Finding("key", False, str(error))
-        key = None
-    if key is not None:
-        try:
-            yield from server.check(settings.link, key)
-        except proxy.ProxyProblem as error:
-            yield Finding("proxy", False, str(error))
+    try:
+        yield from server.check(settings.link, key)
+    except proxy.ProxyProblem as error:
+        yield Finding("proxy", False, str(error))
     yield from sound.check(settings, holders(config.bus_directory(settings)), tone=tone)
 
 

@@ -39,9 +39,9 @@ CLOCK_S = 60
 CERTIFICATE_S = 7 * 86_400
 
 
-def check(settings: config.Link, key: str) -> Iterator[Finding]:
-    """Yield the findings, in the order of the way to the server."""
-    url, headers = endpoint.request(settings, key)
+def check(settings: config.Link, key: str | None) -> Iterator[Finding]:
+    """Yield the findings, in the order of the way to the server. Without a key, open no session."""
+    url, headers = endpoint.request(settings, key or "")
     way = proxy.choose(url, settings.proxy, os.environ)
     yield Finding("proxy", True, "none" if way is None else f"{way}, from {way.source}")
     host = urlsplit(url).hostname or ""
@@ -49,10 +49,12 @@ def check(settings: config.Link, key: str) -> Iterator[Finding]:
         yield (found := _look_up(way.host, way.port))
     else:
         yield (found := _look_up(host, urlsplit(url).port or 443))
-    if not found.ok:
+    if key is None:
+        yield Finding("TLS", None, "not checked: there is no key to open a session with")
+    elif not found.ok:
         yield Finding("key", None, "not checked: the server's name is not found")
-        return
-    yield from _session(url, headers, way, settings.connect_timeout_s)
+    else:
+        yield from _session(url, headers, way, settings.connect_timeout_s)
 
 
 def _look_up(host: str, port: int) -> Finding:

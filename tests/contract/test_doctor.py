@@ -77,3 +77,13 @@ def test_a_proxy_that_does_not_answer() -> None:
     found = findings("wss://realtime.invalid/v1", proxy=f"http://127.0.0.1:{port}")
     assert found["proxy"].text == f"http://127.0.0.1:{port}, from link.proxy"
     assert found["connection"].ok is False
+
+
+def test_without_a_key_the_way_to_the_server_is_looked_at_all_the_same() -> None:
+    with servers.Server(servers.serve) as standin:
+        settings = Link(url=standin.url, proxy="none")
+        found = {each.check: each for each in server.check(settings, None)}
+        assert standin.connections == []
+    assert found["DNS"].ok
+    assert found["TLS"].ok is None
+    assert "key" not in found
