@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from commands.doctor.findings import Finding
 from shared import config
 from shared.audio import devices, pcm
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
+
+_D = TypeVar("_D", InputDevice, OutputDevice)
 
 #: The stages that use the devices.
 USERS = ("capture", "playback")
@@ -80,19 +83,14 @@ def check(settings: config.Config, holders: Mapping[str, int], *, tone: bool) ->
     if running:
         why = f"{' and '.join(running)} use the devices: run 'bargein stop' first"
         return [Finding("sound", None, f"not checked: {why}")]
-    findings = []
-    microphone: InputDevice | None = None
-    speaker: OutputDevice | None = None
-    try:
-        microphone = devices.open_input(settings.capture.device, settings.capture.channel)
-        findings.append(Finding("microphone", True, microphone.description))
-    except DeviceError as error:
-        findings.append(Finding("microphone", False, _fault(error)))
-    try:
-        speaker = devices.open_output(settings.playback.device)
-        findings.append(Finding("speaker", True, speaker.description))
-    except DeviceError as error:
-        findings.append(Finding("speaker", False, _fault(error)))
+    capture, playback = settings.capture, settings.playback
+    microphone, heard_of = _open(
+        "microphone", capture.device, lambda: devices.open_input(capture.device, capture.channel)
+    )
+    speaker, told_of = _open(
+        "speaker", playback.device, lambda: devices.open_output(playback.device)
+    )
+    findings = [heard_of, told_of]
     if microphone is None or speaker is None or not tone:
         for opened in (microphone, speaker):
             if opened is not None:
@@ -107,8 +105,16 @@ def check(settings: config.Config, holders: Mapping[str, int], *, tone: bool) ->
     return [*findings, *acoustics.judge(heard, stated_ms)]
 
 
-def _fault(error: DeviceError) -> str:
-    return f"{error}. 'bargein devices' lists what there is; bin/demo needs no device"
+def _open(check: str, spec: str, opens: Callable[[], _D]) -> tuple[_D | None, Finding]:
+    """Open a device of this machine. A file, which a test would overwrite, is left alone."""
+    if spec != "auto" and not spec.startswith("portaudio:"):
+        return None, Finding(check, None, f"not checked: it is {spec.partition(':')[0]!r}")
+    try:
+        device = opens()
+    except DeviceError as error:
+        help_text = "'bargein devices' lists what there is; bin/demo needs no device"
+        return None, Finding(check, False, f"{error}. {help_text}")
+    return device, Finding(check, True, device.description)
 
 
 def meter(settings: config.Config, ended: threading.Event) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from commands.doctor import acoustics, machine, report
+from commands.doctor import acoustics, machine, report, sound
 from commands.doctor.findings import Finding, summary
 from commands.doctor.server import judge_clock
 from shared.audio import pcm
@@ -158,3 +160,24 @@ def test_azures_name_of_a_resource_is_private_and_the_service_is_not() -> None:
     assert report.Redactor(hosts).text("mine.openai.azure.com api.openai.com") == (
         "****.openai.azure.com api.openai.com"
     )
+
+
+def test_a_file_in_the_place_of_a_speaker_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "speaker.wav"
+    path.write_bytes(b"mine")
+    settings = resolve(
+        None, {"BARGEIN_PLAYBACK__DEVICE": f"file:{path}", "BARGEIN_CAPTURE__DEVICE": "null"}, []
+    ).config
+    found = sound.check(settings, {}, tone=True)
+    assert {each.check: each.ok for each in found} == {
+        "microphone": None,
+        "speaker": None,
+        "latency": None,
+    }
+    assert path.read_bytes() == b"mine"
+
+
+def test_no_tone_gets_into_a_conversation() -> None:
+    [found] = sound.check(resolve(None, {}, []).config, {"capture": 4242}, tone=True)
+    assert found.ok is None
+    assert "bargein stop" in found.text
