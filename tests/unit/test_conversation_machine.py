@@ -1054,6 +1054,6 @@ Conversation.TestCase.settings = hypothesis.settings(
     report_multiple_bugs=False,
     phases=[p for p in hypothesis.Phase if p is not hypothesis.Phase.explain],
 )
-# 400 examples take about 20 s of processor time, which is minutes on a busy machine. The limit is for
-# a test that hangs: raised in an example, it makes Hypothesis say that the strategies are flaky.
+# 400 examples take about 20 s of processor time, which is minutes on a busy machine. The limit is
+# for a test that hangs: raised in an example, it makes Hypothesis say that strategies are flaky.
 TestConversation = pytest.mark.timeout(0 if EXAMPLES else 900)(Conversation.TestCase)
