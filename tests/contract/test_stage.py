@@ -598,7 +598,7 @@ Run = Callable[..., int]
 @pytest.fixture(name="run")
 def _run(monkeypatch: pytest.MonkeyPatch, wires: Wires) -> Iterator[Run]:
     before, umask = sys.getswitchinterval(), os.umask(0o022)
-    monkeypatch.setattr(shared.run, "arm_signals", lambda stop: None)
+    monkeypatch.setattr(shared.run, "arm_signals", lambda stop, reload: None)
     monkeypatch.setattr(shared.run, "set_up_log", lambda level: logging.getLogger("bargein"))
 
     def run(
