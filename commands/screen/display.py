@@ -40,7 +40,7 @@ class Display:
         self._waiting: dict[str, Caption] = {}  # of the assistant, until what belongs before them
         self._wait_until_s = 0.0  # how long they wait at most, s; 0: they do not
         self._cuts = Cuts()
-        self._speaking = False
+        self._speaking = self._asleep = False
         self._asking: frozenset[str] = frozenset()  # the calls that wait for an approval
         self._usage: messages.Usage | None = None
         self._methods: dict[type[messages.Message], Callable[[Any, float], str]] = {
@@ -106,7 +106,15 @@ class Display:
         return self._go_on() + self._show_cuts(now_s)
 
     def _link(self, message: messages.LinkState, now_s: float) -> str:
-        return self._show(self._faults.link(message, now_s)) + self._begin()
+        before, self._asleep = self._asleep, message.state == "asleep"
+        out = self._show(self._faults.link(message, now_s))
+        if self._asleep and not before:
+            out += self._writer.line(phrases.link(message), "note")
+        elif before and message.state == "open":
+            out += self._writer.line("awake again", "note")
+        # The session after a sleep is opened in several steps.
+        self._asleep = self._asleep or (before and message.state != "open")
+        return out + self._begin()
 
     def _reply_state(self, message: messages.ReplyState, now_s: float) -> str:
         before, self._speaking = self._speaking, message.speaking

@@ -197,3 +197,14 @@ def test_a_call_that_waits_is_shown_and_at_the_end_what_was_used() -> None:
     spent = messages.Spent(responses=1, input_audio=1034, output_audio=99)
     screen.take(messages.Usage(session=1, conversation=spent, awake_ms=61_000))
     assert screen.display.end() == "used: 1:01 min, 1,034 tokens in, 99 out\n"
+
+
+def test_sleep_is_shown_with_what_ends_it() -> None:
+    screen = Screen()
+    asleep = messages.LinkState(state="asleep", reason="nobody spoke: speak to wake it")
+    assert screen.take(asleep) == "asleep: nobody spoke: speak to wake it\n"
+    assert screen.take(asleep) == ""
+    assert screen.take(messages.LinkState(state="connecting")) == ""
+    awake = messages.LinkState(state="open", session=2)
+    assert screen.take(awake) == "awake again\n"
+    assert screen.take(awake) == ""
