@@ -16,6 +16,7 @@ from services.monitor import panel_file
 from services.monitor.commands import Known
 from services.monitor.desk import Desk
 from services.monitor.door import Asked, Door, Figures, Join, Wanted
+from services.monitor.load import Load
 from services.monitor.metrics import Metrics
 from services.monitor.picture import Picture
 from services.monitor.voices import Voices
@@ -44,6 +45,7 @@ class Monitor:
         self._calls: list[messages.ToolRun] = []  # those that wait for an approval
         self._picture = Picture(stage.config)
         self._metrics = Metrics()
+        self._load = Load()
         self._desk = Desk(stage, saved.panel, self._known, self._turned, self._stop)
         self._picture.take(saved.panel, 0, 0)
         stage.publish(saved.panel)
@@ -99,7 +101,11 @@ class Monitor:
     def _look(self) -> None:
         self._door.keep_place()
         if self._door.watched:
-            self._door.tell(self._picture.healths(time.monotonic_ns()))
+            now_ns = time.monotonic_ns()
+            told = self._picture.healths(now_ns)
+            for stage in told["stages"]:
+                stage.update(self._load.of(stage["stage"], stage["pid"], now_ns))
+            self._door.tell(told)
 
     # commands
 

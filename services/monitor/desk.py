@@ -138,8 +138,8 @@ class Desk:
 
 #: What is said of a command whose outcome does not show at once.
 PASSED_ON = {
-    "say": "passed on",
-    "type": "passed on",
+    "say": "sent",
+    "type": "sent",
     "approve": "approved",
     "deny": "denied",
     "sleep": "asked to sleep",

@@ -91,5 +91,7 @@ def health(stage: str, told: messages.Health, *, late: bool) -> Map:
         "silent": told.silent,
         "off_rate": told.off_rate,
         "received": told.received,
+        "memory_mb": None,
+        "cpu": None,
         "counters": {name: count for name, count in told.counters.items() if count},
     }

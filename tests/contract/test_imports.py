@@ -75,6 +75,7 @@ OUTSIDE = (
     "services.emulator",
     "services.monitor.app",
     "services.monitor.connections",
+    "services.monitor.load",
     "services.monitor.metrics",
     "services.monitor.voices",
     "services.monitor.watcher",

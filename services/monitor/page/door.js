@@ -1,0 +1,47 @@
+// The connection to the door. `new Door(take)`: `take` gets each message; see docs/door.md.
+
+import { token } from "./token.js";
+
+// ms before each further attempt to connect.
+const RETRY_MS = [250, 500, 1000, 2000, 5000];
+
+export class Door {
+  constructor(take) {
+    this.take = take;
+    this.number = 0;
+    this.waiting = new Map();
+    this.attempts = 0;
+    this.connect();
+  }
+
+  connect() {
+    const url = `${location.origin.replace(/^http/, "ws")}/events?levels=1`;
+    const socket = new WebSocket(url, ["bargein", `token.${token()}`]);
+    this.socket = socket;
+    socket.onmessage = ({ data }) => {
+      this.attempts = 0;
+      const told = JSON.parse(data);
+      if (told.type === "outcome") {
+        this.waiting.get(told.number)?.(told);
+        this.waiting.delete(told.number);
+      } else this.take(told);
+    };
+    socket.onclose = () => {
+      for (const answer of this.waiting.values()) answer(away);
+      this.waiting.clear();
+      this.take({ type: "away" });
+      const wait = RETRY_MS[Math.min(this.attempts++, RETRY_MS.length - 1)];
+      setTimeout(() => this.connect(), wait);
+    };
+  }
+
+  // Send a command, and return its outcome.
+  send(command) {
+    if (this.socket.readyState !== WebSocket.OPEN) return Promise.resolve(away);
+    const number = ++this.number;
+    this.socket.send(JSON.stringify({ ...command, number }));
+    return new Promise((resolve) => this.waiting.set(number, resolve));
+  }
+}
+
+const away = { done: false, outcome: "Bargein does not answer: is it running? Open its link anew." };

@@ -1,0 +1,149 @@
+// What the page shows of the door's messages: words, interruptions, stages, usage.
+
+const MOST = 100;
+
+function element(name, text = "", kind = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+export class Captions {
+  // `log` shows the words as they are heard. `spoken`, a live region, gets each caption once, when it
+  // no longer changes: a screen reader would read each change.
+  constructor(log, spoken) {
+    this.log = log;
+    this.spoken = spoken;
+    this.lines = new Map();
+    this.read = new Set();
+  }
+
+  clear() {
+    this.lines.clear();
+    this.log.replaceChildren();
+  }
+
+  show({ item_id, role, heard, unheard, cut, final }) {
+    let line = this.lines.get(item_id);
+    const below = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
+    if (!line) {
+      line = element("p", "", role);
+      line.append(element("b", role === "user" ? "you " : "assistant "), element("span"));
+      line.append(element("span"));
+      this.lines.set(item_id, line);
+      this.log.append(line);
+      if (this.lines.size > MOST) {
+        const [oldest, gone] = this.lines.entries().next().value;
+        this.lines.delete(oldest);
+        gone.remove();
+      }
+    }
+    const [, said, rest] = line.children;
+    if (said.textContent !== heard) said.textContent = heard;
+    const kind = cut ? "s" : "span";
+    if (rest.localName !== kind) rest.replaceWith(element(kind));
+    line.lastChild.textContent = unheard;
+    line.lastChild.className = "unheard";
+    const over = final && (cut || !unheard.trim()) && heard.trim();
+    if (over && !this.read.has(item_id)) {
+      this.read.add(item_id);
+      const who = role === "user" ? "you" : "assistant";
+      this.spoken.append(element("p", `${who}: ${heard}${cut ? " (stopped)" : ""}`));
+      while (this.spoken.children.length > MOST) this.spoken.firstChild.remove();
+    }
+    if (below) this.log.scrollTop = this.log.scrollHeight;
+  }
+}
+
+const HOPS = ["onset", "ducked", "event", "flush_sent", "flush_received", "silent"];
+const NAMES = {
+  onset: "you begin",
+  ducked: "lowered",
+  event: "the server hears you",
+  flush_sent: "stop sent",
+  flush_received: "stop received",
+  silent: "silent",
+};
+
+export function card(cut) {
+  const made = element("article");
+  const silence = cut.silence_ms === null ? "" : ` in ${cut.silence_ms.toFixed(0)} ms`;
+  const seconds = (ms) => (ms / 1000).toFixed(1);
+  made.append(element("h3", `stopped${silence}, heard ${seconds(cut.heard_ms)} of ${seconds(cut.received_ms)} s`));
+  const known = HOPS.filter((name) => name in cut.hops);
+  // What follows the server's event takes milliseconds, and what comes before it takes long.
+  const after = known.filter((name) => cut.hops[name] >= 0);
+  const whole = Math.max(1, ...after.map((name) => cut.hops[name]));
+  const bar = element("div", "", "bar");
+  bar.setAttribute("aria-hidden", "true");
+  after.slice(1).forEach((name, n) => {
+    const part = element("i", "", name);
+    part.style.width = `${((cut.hops[name] - cut.hops[after[n]]) / whole) * 100}%`;
+    bar.append(part);
+  });
+  const hops = element("ol");
+  for (const name of known) hops.append(element("li", `${NAMES[name]} ${cut.hops[name].toFixed(1)} ms`, name));
+  made.append(bar, hops);
+  for (const { heard, unheard } of cut.items) {
+    const words = element("p", heard ? `${heard} ` : "");
+    words.append(element("s", unheard));
+    made.append(words);
+  }
+  return made;
+}
+
+export class Stages {
+  constructor(body) {
+    this.body = body;
+    this.before = new Map();
+  }
+
+  show(stages, at_ms) {
+    const rows = stages.map((told) => {
+      const row = element("tr", "", told.ok ? "" : "bad");
+      const sum = Object.values(told.received).reduce((a, b) => a + b, 0);
+      const before = this.before.get(told.stage);
+      const seconds = before ? (at_ms - before.at_ms) / 1000 : 0;
+      const rate = seconds > 0 && before.pid === told.pid ? ((sum - before.sum) / seconds).toFixed(0) : "";
+      if (!before || seconds > 0) this.before.set(told.stage, { sum, at_ms, pid: told.pid });
+      const faults = [...told.silent.map((t) => `${t} is silent`), ...told.off_rate.map((t) => `${t} is off its rate`)];
+      const name = element("th", told.stage);
+      name.scope = "row";
+      const health = element("td", `${told.ok ? "ok" : "not ok"}: ${[told.state, ...faults].join("; ")}`);
+      health.title = Object.entries(told.counters).map(([n, c]) => `${n} ${c}`).join("\n");
+      const memory = told.memory_mb === null ? "" : `${told.memory_mb.toFixed(0)} MB`;
+      const cpu = told.cpu === null ? "" : `${told.cpu.toFixed(1)} %`;
+      row.append(name, health, element("td", rate), element("td", memory), element("td", cpu));
+      return row;
+    });
+    this.body.replaceChildren(...rows);
+  }
+}
+
+export function calls(list, told, answer) {
+  list.replaceChildren(
+    ...told.map(({ call_id, name, state, summary }) => {
+      const line = element("li", `${summary || name}: ${state === "asking" ? "may it run?" : state} `);
+      if (state === "asking") {
+        for (const command of ["approve", "deny"]) {
+          const button = element("button", command === "approve" ? "Allow" : "Deny");
+          button.type = "button";
+          button.addEventListener("click", () => answer(command, call_id));
+          line.append(button);
+        }
+      }
+      return line;
+    }),
+  );
+}
+
+export function usage({ conversation, currency }) {
+  const tokens = Object.entries(conversation)
+    .filter(([name, count]) => count && /^(input|output)_/.test(name))
+    .map(([name, count]) => `${count} ${name.replace("_", " ")}`);
+  if (!tokens.length) return "";
+  const cost = conversation.cost_micros;
+  const money = cost ? `, about ${(cost / 1e6).toFixed(2)} ${currency} (an estimate)` : "";
+  return `${conversation.responses} responses: ${tokens.join(", ")} tokens${money}`;
+}

@@ -1,0 +1,79 @@
+"""The page of a conversation in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import recordings
+from shared import messages
+from tests.support.pipeline import UNHELD, Keeper, Pipeline
+
+pytest.importorskip("playwright", reason="the page is tested with playwright")
+from tests.support import chromium
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(chromium.EXECUTABLE is None, reason="there is no Chromium"),
+]
+
+
+def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        said = [(0.6, recordings.QUESTION), (6.0, recordings.WAIT)]
+        microphone = recordings.microphone(tmp_path / "person.wav", said, 40)
+        pipeline.settings |= {
+            "capture.device": microphone,
+            "echo.enabled": False,
+            "monitor.port": 0,
+        }
+        pipeline.emulator("--reply", "clip:long", "--burst")
+        pipeline.all_up("echo", "vad", "uplink", "downlink", "playback", "monitor")
+        pipeline.up("link")
+        pipeline.meet()
+        pipeline.up("capture")
+        faults: list[str] = []
+        with chromium.chromium(tmp_path / "person.wav") as browser:
+            page: Any = chromium.open_page(browser, pipeline.bus_directory, faults, tapped=False)
+            page.set_viewport_size({"width": 360, "height": 740})
+            page.wait_for_selector("#cuts article")
+            card = page.inner_text("#cuts article")
+            assert "stopped in" in card
+            assert page.inner_text("#cuts article s").strip()
+            assert page.locator("#cuts .bar i").count() >= 2
+            chromium.wait_until(page, "document.body.dataset.state === 'speaking'")
+            assert "long" not in page.inner_text("#state")
+            assert page.inner_text("#said .assistant")
+            chromium.wait_until(
+                page, "document.querySelector('#spoken').textContent.includes('stopped')"
+            )
+            page.wait_for_selector("#stages tr:nth-child(7)")
+            # both voices are drawn
+            drawn = """() => {
+              const canvas = document.querySelector("#waves");
+              const { width, height } = canvas;
+              const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+              let count = 0;
+              for (let i = 3; i < data.length; i += 4) count += data[i] > 0;
+              return count / (width * height);
+            }"""
+            assert page.evaluate(drawn) > 0.02
+            # nothing is wider than a phone
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            # by the keyboard alone
+            page.focus("#mute")
+            page.keyboard.press("Enter")
+            pipeline.bus.wait_for(messages.Panel, lambda p: p.muted)
+            chromium.wait_until(page, "document.querySelector('#mute').textContent === 'Unmute'")
+            page.focus("#text")
+            page.keyboard.type("What time is it?")
+            page.keyboard.press("Enter")
+            pipeline.bus.wait_for(
+                messages.Transcript, lambda t: t.role == "user" and t.text == "What time is it?"
+            )
+            chromium.wait_until(page, "document.querySelector('#outcome').textContent === 'sent'")
+        assert faults == []
