@@ -1,0 +1,113 @@
+"""What puts the conversation to sleep, what wakes it, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from services.downlink.rest import Rest
+from services.downlink.sleeping import CLOSE_NS, Sleeping
+from shared import messages
+from shared.config import Limits
+
+pytestmark = pytest.mark.unit
+
+S = 1_000_000_000
+
+
+class Downlink:
+    """The part of the stage that the sleep uses, and what it did."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.log = logging.getLogger("bargein")
+        self.published: list[messages.Sleep] = []
+        self.did: list[str] = []
+        rest = Rest(Limits(**limits), 0)
+        self.sleeping = Sleeping(
+            self,
+            rest,
+            cut=lambda: self.did.append("cut"),
+            farewell=lambda: self.did.append("farewell"),
+        )
+
+    def publish(self, message: messages.Message) -> int:
+        assert isinstance(message, messages.Sleep)
+        self.published.append(message)
+        return 0
+
+    def stop(self) -> None:
+        self.did.append("stop")
+
+    def link(self, state: Any, now_s: float, cause: Any = "") -> None:
+        self.sleeping.link(messages.LinkState(state=state, cause=cause), round(now_s * S))
+
+    def step(self, now_s: float) -> None:
+        self.sleeping.step(round(now_s * S), 0, busy=False)
+
+
+def speech(at_s: float) -> messages.Speech:
+    return messages.Speech(speaking=True, at_ns=round(at_s * S))
+
+
+def test_a_button_wakes_it_and_the_next_session_hears_what_is_said_from_then_on() -> None:
+    stage = Downlink()
+    stage.link("open", 0)
+    stage.sleeping.command("sleep", 0, S)
+    stage.step(1)
+    assert [(p.asleep, p.cause) for p in stage.published] == [(False, ""), (True, "asked")]
+    stage.sleeping.speech(speech(2), 2 * S)
+    stage.sleeping.command("interrupt", 2 * S, 2 * S)
+    assert stage.sleeping.asleep
+    stage.sleeping.command("talk", 3 * S, 3 * S)
+    assert stage.published[-1] == messages.Sleep(asleep=False, since_ns=3 * S)
+
+
+@pytest.mark.parametrize("command", ["wake", "type", "say"])
+def test_a_typed_line_wakes_it_without_the_microphone(command: str) -> None:
+    stage = Downlink()
+    stage.link("asleep", 0, "idle")
+    stage.sleeping.command(command, S, S)
+    assert stage.published[-1] == messages.Sleep(asleep=False)
+
+
+def test_only_speech_that_began_during_the_sleep_wakes_it() -> None:
+    stage = Downlink(idle_minutes=1)
+    stage.link("open", 0)
+    stage.step(60)
+    stage.sleeping.speech(speech(59), 61 * S)
+    assert stage.sleeping.asleep
+    stage.sleeping.speech(speech(62), 62 * S)
+    assert stage.published[-1] == messages.Sleep(asleep=False, since_ns=62 * S)
+
+
+def test_a_restarted_downlink_goes_on_sleeping_as_link_does() -> None:
+    stage = Downlink()
+    stage.link("asleep", 0, "limit")
+    assert stage.published[-1].asleep
+    stage.sleeping.speech(speech(1), S)
+    assert stage.sleeping.asleep
+
+
+def test_a_link_that_does_not_know_of_the_sleep_changes_nothing() -> None:
+    stage = Downlink(idle_minutes=1)
+    stage.link("open", 0)
+    stage.step(60)
+    for state in ("connecting", "open"):
+        stage.link(state, 61)
+    assert stage.sleeping.asleep
+    assert stage.published[-1].asleep
+
+
+def test_a_conversation_that_ends_is_closed_first_and_nothing_wakes_it() -> None:
+    stage = Downlink(idle_minutes=1, then="end")
+    stage.link("open", 0)
+    stage.step(60)
+    assert stage.published[-1].asleep
+    stage.sleeping.speech(speech(60.5), 60 * S)
+    stage.sleeping.command("wake", 60 * S, 60 * S)
+    stage.step(60.5)
+    assert stage.did == []
+    stage.step(60.5 + CLOSE_NS / S)
+    assert stage.did == ["stop"]
