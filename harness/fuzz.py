@@ -183,6 +183,10 @@ def corpus(target: str) -> list[bytes]:
 
 
 def _toml(value: Any) -> str:
+    value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        inner = (f"{_toml(key)} = {_toml(each)}" for key, each in value.items())
+        return "{" + ", ".join(inner) + "}"
     return msgspec.json.encode(value).decode()
 
 

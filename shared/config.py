@@ -8,6 +8,7 @@ once. ``bargein config`` prints the values in force and where each came from.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import difflib
 import functools
 import json
@@ -141,17 +142,21 @@ def meant_by(name: str) -> str:
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each setting of a file. A setting that is a table, such as prices.models, stays one."""
+    """Yield each setting of a file. A setting that is a table, such as prices.models, stays one.
+
+    A date without quotation marks is a date in TOML, and a text here.
+    """
     for name, value in table.items():
         if isinstance(value, dict) and f"{prefix}{name}" not in _tables():
             yield from _flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value
+            dated = isinstance(value, dt.date)
+            yield f"{prefix}{name}", value.isoformat() if dated else value
 
 
 def _from_text(text: str, kind: Any) -> Any:
     """Return a value from the environment or the command line: as TOML, or else as plain text."""
-    if kind is str:
+    if kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str):
         return text
     try:
         read = tomllib.loads(f"value = {text}")

@@ -479,7 +479,7 @@ def changed(message: messages.Message, seq: int, **parts: Any) -> list[bytes]:
 
 def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) -> None:
     reader = wires.subscriber(messages.Control)
-    sender = wires.foreign("control", "control")
+    sender = wires.foreign("monitor", "control")
     good = frames(interrupt(), 0)
     bad = [
         good[:1],
@@ -621,7 +621,7 @@ def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
         wires.foreign(name, *topic)
         for name, *topic in (
             (flood.endpoint, flood.name),
-            ("control", "control"),
+            ("monitor", "control"),
             ("link", "link.state"),
         )
     ]

@@ -310,10 +310,10 @@ async def test_the_journal_is_written_as_it_happens(tmp_path: Path) -> None:
         await events(client, "conversation.item.truncated")
         written = [json.loads(line) for line in path.read_text().splitlines()]
         assert list(it.journal) == written
-    assert [entry["kind"] for entry in written] == ["reply", "truncate"]
-    assert written[1]["audio_end_ms"] == 1250
-    assert written[1]["item_ms"] == 2000
-    assert written[1]["heard"] == "0 500 1000—"
+    assert [entry["kind"] for entry in written] == ["opened", "reply", "truncate"]
+    assert written[2]["audio_end_ms"] == 1250
+    assert written[2]["item_ms"] == 2000
+    assert written[2]["heard"] == "0 500 1000—"
 
 
 @asynchronous

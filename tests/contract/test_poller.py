@@ -34,7 +34,7 @@ def test_waiting_for_descriptors() -> None:
 
 
 def test_waiting_for_messages(wires: Wires) -> None:
-    publisher, reader = wires.publisher("control"), wires.subscriber(messages.Control)
+    publisher, reader = wires.publisher("monitor"), wires.subscriber(messages.Control)
     wires.join(publisher, "control")
     poller = Poller()
     for each in reader.sockets:

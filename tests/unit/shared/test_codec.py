@@ -244,6 +244,13 @@ def same(kind: inspect.Type, value: Any) -> bool:
             return type(value) is list and all(same(item, each) for each in value)
         case inspect.DictType(value_type=each):
             return type(value) is dict and all(same(each, v) for v in value.values())
+        case inspect.StructType(fields=fields):
+            return type(value) is dict and all(
+                same(field.type, value[field.encode_name])
+                if field.encode_name in value
+                else not field.required
+                for field in fields
+            )
     return False
 
 

@@ -167,6 +167,13 @@ def test_a_file_may_begin_with_the_mark_that_editors_on_windows_write(file: Path
     assert config.resolve(file, {}, []).config.link.model == "m"
 
 
+def test_a_date_needs_no_quotation_marks(file: Path) -> None:
+    file.write_text("[prices]\ndate = 2026-01-31\n")
+    assert config.resolve(file, {}, []).config.prices.date == "2026-01-31"
+    said = config.resolve(file, {"BARGEIN_PRICES__DATE": "2026-02-01"}, []).config
+    assert said.prices.date == "2026-02-01"
+
+
 def test_a_setting_with_a_missing_underscore_is_recognised() -> None:
     assert config.meant_by("BARGEIN_SESSION_VOICE") == "BARGEIN_SESSION__VOICE"
     assert config.meant_by("BARGEIN_SESSION_TURN_DETECTION_TYPE") == (
