@@ -44,6 +44,7 @@ MARKS = {
     "needs a key",
     "needs a second machine",
     "needs a conversation",
+    "needs a recording",
     "needs docker",
     "needs docker and a key",
     "needs a server of yours",
@@ -423,7 +424,7 @@ def test_the_functions_that_documents_name_exist() -> None:
     for path in DOCUMENTS:
         text = path.read_text("utf-8")
         for name, functions in re.findall(r"`([\w/]+\.py)`: ((?:`\w+`(?:, )?)+)", text):
-            there = re.findall(r"(?m)^\s*def (\w+)", (ROOT / name).read_text("utf-8"))
+            there = re.findall(r"(?m)^\s*(?:async )?def (\w+)", (ROOT / name).read_text("utf-8"))
             named = re.findall(r"\w+", functions)
             assert set(named) <= set(there), f"{name_of(path)}: {name}: {functions}"
             found += len(named)
