@@ -21,6 +21,7 @@ from msgspec import inspect as types
 from shared import codec, messages, readers, registry
 from shared.bus import AHEAD
 from shared.config import ROOT
+from shared.messages import server
 
 DOCUMENT = ROOT / "docs" / "bus.md"
 BEGIN = "<!-- The reference: written by python -m commands.busdoc. Do not edit. -->"
@@ -65,7 +66,7 @@ def texts(kind: type) -> dict[str, str]:
 
 def causes() -> dict[str, str]:
     """Return what each cause of a connection's end means: the comments beside them."""
-    source = inspect.getsource(messages)
+    source = inspect.getsource(server)
     [block] = re.findall(r"(?s)^Cause = Literal\[\n(.*?)^\]", source, re.MULTILINE)
     return dict(re.findall(r'"(\w*)",  # (.+)', block))
 

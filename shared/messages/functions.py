@@ -1,0 +1,92 @@
+"""Messages about the functions that the model may call."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.messages.base import MAX_ARGUMENTS, MAX_OFFER, MAX_OUTPUT, Count, Line, Message, Name
+
+
+class ToolOffer(Message, frozen=True, kw_only=True):
+    """The functions that the model may call, as a JSON list in the payload.
+
+    Each entry of the list is one of ``session.tools``: type, name, description, parameters.
+    """
+
+    payload_limit: ClassVar[int] = MAX_OFFER
+    names: Annotated[list[Name], Meta(max_length=256)] = []
+    """The names of the functions."""
+
+
+class ToolCall(Message, frozen=True, kw_only=True):
+    """A function call of the model, with its arguments as JSON text in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_ARGUMENTS
+    session: Count
+    """The session that the call came in."""
+    response_id: Name
+    """The server's id of the response that has the call."""
+    call_id: Name
+    """The server's id of the call. Each one is run at most once."""
+    name: Name
+    """The name of the function."""
+    action: Literal["run", "cancel", "approve"] = "run"
+    """``run``: run the function; ``cancel``: the person interrupted the call, and the settings say
+    that it ends; ``approve``: the server itself will run the function, on an MCP server that it is
+    connected to, and asks for a person's approval. ``call_id`` is then the id of that request."""
+    server: Name = ""
+    """With ``approve``: the label of the MCP server."""
+
+
+class ToolOutput(msgspec.Struct, frozen=True):
+    """The payload of a ToolResult: what a function returned."""
+
+    text: str = ""
+    """The output as text, or the reason why there is none."""
+    images: Annotated[list[str], Meta(max_length=8)] = []
+    """Pictures, as data URLs (``data:image/png;base64,…``)."""
+
+
+class ToolResult(Message, frozen=True, kw_only=True):
+    """What a function has returned, as a ToolOutput in JSON in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_OUTPUT
+    what: Literal["output", "notice", "approval"] = "output"
+    """``output``: the output of the call ``call_id``; ``notice``: a function has something to say
+    without being called, such as a timer that is due; ``approval``: the person's answer to the
+    request ``call_id`` of the server."""
+    call_id: Name = ""
+    """The id of the call, or of the request for an approval; empty in a notice."""
+    name: Name = ""
+    """The name of the function."""
+    ok: bool = True
+    """Whether the function returned a value. False: it failed, ran for too long or was cancelled,
+    or the person has not approved it."""
+    took_ms: Count = 0
+    """How long the function ran, ms."""
+
+
+class ToolRun(msgspec.Struct, frozen=True):
+    """One call that has no output yet."""
+
+    call_id: Name
+    """The server's id of the call, or of its request for an approval."""
+    name: Name
+    """The name of the function."""
+    state: Literal["queued", "running", "asking"]
+    """``queued``: as many calls run as may run at once; ``asking``: the call waits for a person's
+    approval."""
+    number: Name = ""
+    """``asking``: the number by which a person approves or denies the call."""
+    summary: Line = ""
+    """The function's name and its arguments, for a person."""
+
+
+class ToolState(Message, frozen=True, kw_only=True):
+    """The calls that tools has taken and not answered."""
+
+    calls: Annotated[list[ToolRun], Meta(max_length=64)] = []
+    """The calls, the oldest first."""

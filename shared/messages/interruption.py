@@ -1,0 +1,168 @@
+"""Messages about an interruption: the decision, the flush, and what was heard."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from shared.messages.base import Count, Message, Name, Text
+from shared.messages.replies import Received
+
+
+class TurnDecision(Message, frozen=True, kw_only=True):
+    """Downlink's decision about the person's speech, and its requests to uplink."""
+
+    session: Count
+    """The session that the decision is about."""
+    judged: Literal["", "interrupt", "resume"] = ""
+    """The last judgement: the speech interrupts the reply, or the reply resumes; empty: none."""
+    onset_ns: Count = 0
+    """When the judged speech began, as in Speech, ns; 0: only the server heard it."""
+    answer: Count = 0
+    """The number of the response that uplink has to ask for, which only grows; 0: none."""
+    after: Count = 0
+    """The generation of the flush whose report the server gets before that request; 0: none."""
+    unwanted: Annotated[list[Name], Meta(max_length=64)] = []
+    """The ids of items that uplink has to delete. An id is listed until its item is gone."""
+    talk: bool = False
+    """Push to talk: whether the microphone is open."""
+    talk_ns: Count = 0
+    """Push to talk: when the microphone was last opened or closed, ns."""
+
+
+class Flush(Message, frozen=True, kw_only=True):
+    """The order to be silent now: every stage drops the audio of older generations.
+
+    A *generation* is the audio between two flushes. Each chunk of audio says to which one it
+    belongs, so that a stage can tell stale audio from new audio in whichever order they arrive.
+    """
+
+    generation: Count
+    """The generation that begins now. It only grows, and only downlink advances it."""
+    session: Count
+    """The session that the flushed replies belong to."""
+    cause: Name
+    """``speech_started``: the server heard the person; ``judged``: downlink decided so;
+    ``control``: a command, or the button of push to talk; ``limit``: the conversation is about to
+    sleep or to end, and waited for the reply long enough; ``abandoned``: nothing plays, and some of
+    the audio that has come will never be heard."""
+    event_ns: Count
+    """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:
+    when downlink decided; ``control``: when the command was published. A command or a button can
+    come before the answer that it ends. Downlink then flushes that answer when it begins, and this
+    is that time. With ``client`` the cause is then ``judged``. ``abandoned``: 0."""
+    received: Annotated[list[Received], Meta(max_length=64)]
+    """The items of which it is not known that they were heard to their end."""
+    interrupted: Annotated[list[Name], Meta(max_length=64)]
+    """The ids of the responses that are never played again."""
+    active: Annotated[list[Name], Meta(max_length=64)]
+    """Those of the interrupted responses that were under way."""
+
+
+class HeardItem(msgspec.Struct, frozen=True):
+    """How far an item was heard."""
+
+    item_id: Name
+    """The server's id of the item."""
+    content_index: Count
+    """The index of the audio in the item's content."""
+    heard: Count
+    """The audio that counts as heard, samples: up to the playhead, or to the first gap if that is
+    sooner."""
+    received: Count
+    """The audio that playback knows of, samples."""
+    done: bool
+    """Whether no more audio will come."""
+    broken: bool = False
+    """Whether some of the audio never came: then ``heard`` ends at the gap at the latest."""
+    cut: bool = False
+    """Whether a flush has ended the item."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the item was heard."""
+        return self.done and not self.broken and self.heard >= self.received
+
+
+class Heard(Message, frozen=True, kw_only=True):
+    """The playhead: how much of which item was given to the device."""
+
+    generation: Count
+    """The newest generation that playback knows of: see Flush. 0 at the start."""
+    session: Count
+    """The session of the last chunk that came; 0 before the first."""
+    playing: bool
+    """Whether anything is left to give to the device: queued audio (also while it waits), or a
+    fade."""
+    items: Annotated[list[HeardItem], Meta(max_length=64)]
+    """The last items, in playing order."""
+
+
+class FlushTimes(Message, frozen=True, kw_only=True):
+    """One flush and the time of each hop: what FlushReport and Interruption have in common."""
+
+    generation: Count
+    """The generation that began with the flush."""
+    session: Count
+    """The session that the interrupted reply belongs to."""
+    cause: Name
+    """The flush's cause, or ``lost flush`` if newer audio arrived without its flush. In an
+    Interruption also ``told late``: a restarted uplink told the server about an earlier flush."""
+    event_ns: Count
+    """When the flush was caused, ns: as in Flush; 0: not known, as for a lost flush."""
+    flush_ns: Count
+    """When downlink published the flush, ns; 0: not known, as for a lost flush."""
+    received_ns: Count
+    """When playback received the flush, or noticed that it was lost, ns; 0: playback did not report
+    it."""
+    silent_ns: Count
+    """When playback gave, or will give, the device the first silence, ns; 0: playback did not
+    report it."""
+    latency_ns: Count
+    """The device's own delay, ns: the silence can be heard this much later. A length, no time. 0:
+    not known."""
+    onset_ns: Count = 0
+    """When the person began to speak, as in Speech, ns; 0: vad did not hear it, or the cause is not
+    ``speech_started`` or ``judged``."""
+    ducked_ns: Count = 0
+    """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
+
+
+class FlushReport(FlushTimes, frozen=True, kw_only=True):
+    """The result of a flush at playback, with the time of each hop.
+
+    Published once for each flush that was not ignored, and for a lost flush that cut something.
+    """
+
+    items: Annotated[list[HeardItem], Meta(max_length=64)]
+    """The items that were cut and not whole, in playing order."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Uplink's report to the server about one item of an interrupted reply."""
+
+    item_id: Name
+    """The server's id of the item."""
+    content_index: Count
+    """The index of the audio in the item's content."""
+    heard_ms: Count
+    """The audio that was heard, ms."""
+    received_ms: Count
+    """The audio that had come, ms."""
+    action: Literal["truncate", "delete", "none"]
+    """What uplink asked the server to do with the item."""
+    audio_end_ms: Count
+    """With ``truncate``: where the server cuts the audio, ms."""
+    heard_text: Text = ""
+    """The words that were heard, as nearly as the transcript tells."""
+
+
+class Interruption(FlushTimes, frozen=True, kw_only=True):
+    """The record of one interruption: the time of each hop, and what uplink told the server."""
+
+    reports: Annotated[list[Report], Meta(max_length=64)]
+    """What uplink told the server, item by item."""
+    cancelled: Annotated[list[Name], Meta(max_length=64)]
+    """The ids of the responses that uplink cancelled."""

@@ -1,0 +1,40 @@
+"""Messages with which people command the conversation, and which show what they set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from shared.messages.base import Message, Name, Text
+
+
+class Control(Message, frozen=True, kw_only=True):
+    """A person's command. Only monitor publishes commands: see docs/door.md.
+
+    Mute and volume are no commands but positions, which a restarted stage has to learn: see Panel.
+    """
+
+    command: Literal[
+        "interrupt", "talk", "release", "say", "type", "approve", "deny", "sleep", "wake"
+    ]
+    """``interrupt``: stop the reply; ``talk`` and ``release``: the button of push to talk; ``say``:
+    the assistant says ``text``, or with ``role`` the text becomes a part of the conversation;
+    ``type``: the person writes ``text``, which interrupts and is answered; ``approve`` and
+    ``deny``: whether the call ``id`` may run; ``sleep`` and ``wake``: close the session, and open
+    it again."""
+    text: Text = ""
+    """``say`` and ``type``: the text."""
+    role: Literal["", "user", "assistant", "system"] = ""
+    """``say``: whose text it is; empty: the assistant says the text."""
+    id: Name = ""
+    """``approve`` and ``deny``: the id of the call."""
+
+
+class Panel(Message, frozen=True, kw_only=True):
+    """The positions of the person's switches."""
+
+    muted: bool = False
+    """Whether the microphone is muted. Then echo publishes silence."""
+    volume: Annotated[int, Meta(ge=0, le=100)] = 100
+    """How loud playback plays, percent; 100: as loud as the reply came."""

@@ -1,0 +1,126 @@
+"""Messages about the connection to the server and its sessions."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from shared.messages.base import MAX_TEXT, Count, Line, Message
+
+#: Why a connection ended, or was not made.
+Cause = Literal[
+    "",  # there was no connection before
+    "renewed",  # we replaced it before its time was over
+    "expired",  # the server's time for a session was over
+    "closed",  # the server closed it
+    "reset",  # it broke
+    "silent",  # the server did not answer our pings
+    "stalled",  # the server took no more data
+    "unresolved",  # the server's name was not found
+    "unreachable",  # nobody answered at the server's address, or not in time
+    "busy",  # no connection now: HTTP 5xx, 408, 425, 429, or no free slot, or no quota left
+    "garbled",  # the answer was in another protocol
+    "hostile",  # the server sent more than a conversation can contain
+    "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
+    "idle",  # the conversation sleeps: nobody spoke for limits.idle_minutes
+    "limit",  # the conversation sleeps: limits.max_minutes or limits.max_cost was reached
+    "asked",  # the conversation sleeps: a person's command said so
+]
+
+
+class ClientEvent(Message, frozen=True, kw_only=True):
+    """One event for the server, as JSON text in the payload."""
+
+    payload_limit: ClassVar[int] = MAX_TEXT
+    session: Count
+    """The session that the event is meant for (``LinkState.session``). Link drops it in any
+    other."""
+    expires_ns: Count = 0
+    """Link drops and counts the event if it is not sent by this time, ns; 0: never."""
+
+
+class ServerEvent(Message, frozen=True, kw_only=True):
+    """One event from the server: its JSON text in the payload.
+
+    The text is unchanged, except that the API key is replaced by ``****``.
+    """
+
+    payload_limit: ClassVar[int] = MAX_TEXT
+    session: Count
+    """The session that the event came in."""
+    received_ns: Count
+    """When link read the event from the WebSocket, ns."""
+
+
+class LinkState(Message, frozen=True, kw_only=True):
+    """Whether link has a session with the server: one WebSocket connection."""
+
+    state: Literal["connecting", "open", "waiting", "refused", "asleep"]
+    """``waiting``: until the next try; ``refused``: the server has never accepted us, and link has
+    stopped trying; ``asleep``: the conversation sleeps, so there is no session (see Sleep)."""
+    session: Count = 0
+    """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
+    new session has a larger number. 0: there was none."""
+    opened_ns: Count = 0
+    """When the session was opened, ns."""
+    cause: Cause = ""
+    """Why the session before this one ended, or why there is no session."""
+    sent: Count = 0
+    """The number of client events that were sent in this session."""
+    expired: Count = 0
+    """The number of client events that were dropped because they were too old, since link
+    started."""
+    retry_ms: Count = 0
+    """While waiting: the time until the next try, ms."""
+    reason: Line = ""
+    """The cause in words, with what to do, for a person. Empty while a session is open."""
+
+
+class Renew(Message, frozen=True, kw_only=True):
+    """A request to replace a session, because its time will soon be over."""
+
+    session: Count
+    """The session to replace. Link ignores the request in any other."""
+    forced: bool
+    """Whether somebody speaks: there was no quiet moment in time."""
+
+
+class SessionRequest(Message, frozen=True, kw_only=True):
+    """Downlink's requests to uplink that concern a session as a whole. Each is rare."""
+
+    session: Count
+    """The session that the requests concern."""
+    refused: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=64)] = []
+    """The fields of ``session.update`` that the server refuses, by their path: uplink leaves them
+    out. When the list grows, uplink sends the update again."""
+    apart: bool = False
+    """Whether uplink sends an update for each field, because the server has refused the whole
+    update and did not say why."""
+    input_rate: Count = 24_000
+    """The rate of the person's voice as the server takes it, Hz."""
+    resume: Literal["", "answer", "continue"] = ""
+    """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
+    it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
+    farewell: Line = ""
+    """The instructions of the assistant's last line before the conversation sleeps or ends. Uplink
+    asks for that line once in the session; empty: it does not."""
+
+
+class Sleep(Message, frozen=True, kw_only=True):
+    """Whether the conversation sleeps.
+
+    While it sleeps, link has no session and uplink sends nothing, so that nothing is billed. The
+    history is kept, and the session after the sleep gets it.
+    """
+
+    asleep: bool
+    """Whether the conversation sleeps now."""
+    cause: Literal["", "idle", "limit", "asked"] = ""
+    """Why it sleeps: nobody spoke for ``limits.idle_minutes``; another limit was reached; a
+    person's command. Empty while it is awake."""
+    reason: Line = ""
+    """The cause in words, with what wakes the conversation, for a person."""
+    since_ns: Count = 0
+    """Awake again: the next session hears the person from this time on, ns; 0: from its start
+    on."""
