@@ -65,7 +65,7 @@ def texts(kind: type) -> dict[str, str]:
 
 
 def causes() -> dict[str, str]:
-    """Return what each cause of a connection's end means: the comments beside them."""
+    """Return the meaning of each cause of a connection's end: the comments beside them."""
     source = inspect.getsource(server)
     [block] = re.findall(r"(?s)^Cause = Literal\[\n(.*?)^\]", source, re.MULTILINE)
     return dict(re.findall(r'"(\w*)",  # (.+)', block))
@@ -79,7 +79,7 @@ def told(kind: types.Type) -> str:
         case types.IntType():
             return "integer"
         case types.StrType(max_length=length):
-            return f"text, at most {length} characters"
+            return "text" + (f", at most {length} characters" if length else "")
         case types.LiteralType(values=values):
             return ", ".join(f'`"{value}"`' for value in values)
         case types.ListType(item_type=item, max_length=length):
@@ -118,7 +118,9 @@ def fields(kind: type) -> Iterator[str]:
     for field in rows:
         meaning = said[field.name]
         if field.name == "cause" and isinstance(field.type, types.LiteralType):
-            meaning += " " + "; ".join(f'`"{n}"`: {text}' for n, text in causes().items()) + "."
+            named = causes()
+            if named.keys() == set(field.type.values):
+                meaning += " " + "; ".join(f'`"{n}"`: {text}' for n, text in named.items()) + "."
         kind_told = told(field.type)
         if kind is messages.Health and field.name in TOPIC_LISTS:
             kind_told = kind_told.replace("ids", "topic names")

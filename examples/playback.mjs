@@ -1,4 +1,4 @@
-// A whole playback stage in JavaScript. It follows every rule in docs/bus.md.
+// A whole playback stage in JavaScript. It follows the rules in docs/bus.md, but its queue has no limit.
 //
 //   npm install --no-package-lock                     # in examples/
 //   bin/start capture echo vad uplink link downlink   # all stages but playback

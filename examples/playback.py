@@ -1,4 +1,6 @@
-"""A whole playback stage in one file: it follows every rule in docs/bus.md and plays into nothing.
+"""A whole playback stage in one file, which plays into nothing.
+
+It follows the rules in docs/bus.md, but its queue has no limit.
 
 Start the other stages with ``bin/start capture echo vad uplink link downlink``, then this file with
 ``python examples/playback.py``. It needs pyzmq and msgpack and nothing of Bargein's own code.

@@ -1,6 +1,6 @@
 """Drives the product's pure parts as the stages drive them, faster than real time.
 
-The frames have time stamps, scatter and waits like those of devices. What comes out goes to vad, to
+The frames have time stamps, scatter and waits like those of devices. Their output goes to vad, to
 the server's turn detection (the emulator's, with its defaults) and to the client's judgement.
 """
 

@@ -29,7 +29,7 @@ TOKEN_FILE = "door.token"
 _TOKEN_BYTES = 32
 #: The shortest text that is taken for a token. Somebody has damaged a file that is shorter.
 _SHORTEST = 32
-#: The longest file that is read, in bytes. What this module writes is shorter.
+#: The longest file that is read, in bytes. This module writes shorter ones.
 _LONGEST = 256
 
 

@@ -311,8 +311,8 @@ class Check:
                 }
                 for as_consumer in (False, True)
             )
-            # What is published while the kit connects is held for consumers alone, and one message
-            # may have come under one name only when the kit went away.
+            # A message that is published while the kit connects is held for consumers alone, and
+            # one message may have come under one name only when the kit went away.
             if len(observed - consumed) > 1 or 2 * len(observed) < len(consumed):
                 raise Broken(f"{name}: {len(observed)} messages, but {len(consumed)} as !{name}")
             count += len(observed)

@@ -17,7 +17,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 
 
 class Server:
-    """Listens on loopback. What it sends goes to the client that came last."""
+    """Listens on loopback. It sends to the client that came last."""
 
     def __init__(self) -> None:
         self.texts: list[bytes] = []

@@ -108,7 +108,8 @@ class Captions:
         for item_id in item_ids:
             caption = _caption(item_id, self._items[item_id])
             before = self._captions.get(item_id)
-            # What is over does not begin again: downlink publishes a final text more than once.
+            # A caption that is over does not begin again: downlink publishes a final text more than
+            # once.
             if caption is None or caption == before or (before and before.over):
                 continue
             self._captions[item_id] = caption

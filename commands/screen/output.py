@@ -24,7 +24,7 @@ from commands.screen.log_file import LogFile
 from shared.printable import printable
 from shared.realtime import endpoint
 
-#: The bytes that wait for a screen that does not read. What comes after is only in the log.
+#: The bytes that wait for a screen that does not read. Later bytes are only in the log.
 MOST_WAITING = 256 * 1024
 #: How long the screen may take at the end, s.
 END_S = 1.0

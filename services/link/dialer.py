@@ -125,7 +125,7 @@ class Dialer:
             self._token.look_after()
 
     def _authorize(self, opening: Opening) -> None:
-        """Give an attempt the token, if there is a command that prints it. Raises TokenProblem."""
+        """Pass an attempt the token, if there is a command that prints it. Raises TokenProblem."""
         if self._token is None:
             return
         token = self._token.get()

@@ -63,7 +63,7 @@ class Known:
     #: The state of the connection, as in LinkState; "" if link has not said it.
     link: str
     muted: bool
-    #: The ids of the calls that wait for a person's approval.
+    #: The ids and the numbers of the calls that wait for a person's approval.
     calls: Set[str]
 
 

@@ -64,7 +64,7 @@ class Join:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the watchers ask for together has changed."""
+    """Says that the watchers together ask for something else than before."""
 
     wants: frozenset[str]
 
@@ -284,7 +284,7 @@ class Door:
         return await coming
 
     def _settle(self, coming: asyncio.Future[T], result: T) -> None:
-        """Give a future its result, from the stage's loop."""
+        """Set the result of a future, from the stage's loop."""
 
         def settle() -> None:
             if not coming.done():

@@ -106,7 +106,7 @@ class BrowserOutput:
 
     def _attach(self) -> None:
         self._page.take, self._page.on_gone = self._take, self._lost
-        # What the page still holds was given by the device before this one.
+        # The device before this one gave the page the audio that it still holds.
         self._send_recall()
 
     def _detach(self, detached: threading.Event) -> None:

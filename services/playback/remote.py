@@ -1,6 +1,6 @@
 """The callback of a device that holds audio ahead and can give it back: a page in a browser. Pure.
 
-What such a device is given is not heard yet. It counts as heard, and is published as
+Audio that such a device is given is not heard yet. It counts as heard, and is published as
 ``speaker.frame``, when the device reports that it was played. Before a flush is applied, the device
 takes back what it holds.
 """

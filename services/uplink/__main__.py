@@ -1,7 +1,8 @@
-"""The uplink stage: only uplink sends events to the server.
+"""The uplink stage: every event for the server comes from uplink, and link sends it.
 
-It sends what the session is to be, the conversation so far, the microphone, and how far the person
-heard each reply. Old microphone frames are dropped: missing speech is better than late speech.
+Uplink writes the session's settings, the conversation so far, the microphone, and how far the
+person heard each reply. Old microphone frames are dropped: missing speech is better than late
+speech.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ class Control(Message, frozen=True, kw_only=True):
     role: Literal["", "user", "assistant", "system"] = ""
     """``say``: whose text it is; empty: the assistant says the text."""
     id: Name = ""
-    """``approve`` and ``deny``: the id of the call."""
+    """``approve`` and ``deny``: the number of the call, or its id (see ToolRun); empty: the only
+    call that waits."""
 
 
 class Panel(Message, frozen=True, kw_only=True):

@@ -117,8 +117,8 @@ class Sleep(Message, frozen=True, kw_only=True):
     asleep: bool
     """Whether the conversation sleeps now."""
     cause: Literal["", "idle", "limit", "asked"] = ""
-    """Why it sleeps: nobody spoke for ``limits.idle_minutes``; another limit was reached; a
-    person's command. Empty while it is awake."""
+    """Why it sleeps. ``idle``: nobody spoke for ``limits.idle_minutes``; ``limit``: another limit
+    was reached; ``asked``: a person's command said so; empty: it is awake."""
     reason: Line = ""
     """The cause in words, with what wakes the conversation, for a person."""
     since_ns: Count = 0
