@@ -1,1 +1,1 @@
-"""The console: a conversation in a terminal, with a line to type in and keys for what one does."""
+"""The console: a conversation in a terminal, with a line to type in, and keys for the commands."""

@@ -1,4 +1,4 @@
-"""``bargein console``: a conversation in this terminal: its words, and keys for what one does.
+"""``bargein console``: a conversation in this terminal: its words, and keys for the commands.
 
 It only observes the bus, and sends what the person does through the door of the stage monitor.
 ``--plain`` prints lines instead, for a log or a screen reader.
