@@ -21,6 +21,7 @@ from commands import health, phrases
 from shared import bus, config, messages, recording, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
+from shared.discretion import text_without_keys
 from shared.poller import Poller
 from shared.printable import printable
 from shared.running import holders
@@ -108,12 +109,12 @@ def _watch(deliveries: Iterator[bus.Delivery[messages.Message]], *, live: bool) 
 
 
 def _plain(delivery: bus.Delivery[messages.Message]) -> dict[str, Any]:
-    """Return a message as a plain map: a text payload as text, sound as its length and level."""
+    """Return a message as a plain map: text without keys, sound as its length and level."""
     fields = msgspec.to_builtins(delivery.message, builtin_types=(bytes,))
     payload = fields.pop("payload")
     if payload:
         if isinstance(delivery.message, TEXT):
-            fields["text"] = payload[:LONGEST].decode("utf-8", "replace")
+            fields["text"] = text_without_keys(payload)[:LONGEST].decode("utf-8", "replace")
         else:
             even = payload[: len(payload) & ~1]
             fields["audio_ms"] = pcm.samples_to_ms(len(even) // pcm.SAMPLE_BYTES)

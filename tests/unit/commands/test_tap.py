@@ -77,6 +77,34 @@ def test_long_text_and_text_that_is_none_are_shown_as_far_as_it_goes() -> None:
     assert found == "\N{REPLACEMENT CHARACTER}" + "a" * 1999
 
 
+@pytest.mark.parametrize(
+    ("tool", "shown"),
+    [
+        ({"headers": {"Authorization": "Bearer marker"}}, {"headers": {"Authorization": "****"}}),
+        ({"authorization": "marker"}, {"authorization": "****"}),
+        ({"authorization": None, "headers": {}}, {"authorization": None, "headers": {}}),
+        ({"server_url": "https://h/?token=marker"}, {"server_url": "https://h/?token=****"}),
+    ],
+)
+def test_the_keys_of_a_tools_server_are_not_shown(
+    tool: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    session = {"instructions": "Say é.", "tools": [{"type": "mcp", "server_label": "docs", **tool}]}
+    update = msgspec.json.encode({"type": "session.update", "session": session})
+    session["tools"] = [{"type": "mcp", "server_label": "docs", **shown}]
+    for event in (
+        messages.ClientEvent(session=1, payload=update),
+        messages.ServerEvent(session=1, received_ns=2, payload=update),
+    ):
+        found = plain(event)["text"]
+        assert msgspec.json.decode(found) == {"type": "session.update", "session": session}
+
+
+def test_a_text_that_may_hold_keys_and_is_not_json_is_not_shown() -> None:
+    event = messages.ClientEvent(session=1, payload=b'{"headers": {"X": "marker"')
+    assert plain(event)["text"] == ""
+
+
 def test_audio_is_shown_as_its_length_and_level() -> None:
     half = pcm.from_array(np.full(pcm.FRAME, 16384, np.int16))
     frame = messages.MicFrame(stream=1, position=2, captured_ns=3, overflows=0, payload=half)

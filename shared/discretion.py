@@ -1,0 +1,58 @@
+"""Events without keys, for a person's eyes and for files. Pure.
+
+The bus itself carries a key where the server needs it: in the tools of ``session.update``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from shared.config import masked_text
+
+MASK = "****"
+#: The fields of a tool in ``session.update`` that hold a key for the tool's server.
+_SECRET = ("authorization", "headers")
+#: A part of every event with such a field, or with an address that may hold a key.
+_SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
+#: What looks like a key of OpenAI's.
+_KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
+
+
+def text_without_keys(payload: bytes) -> bytes:
+    """Return a JSON text without keys. It stays JSON; one that nobody can read becomes empty."""
+    if any(name in payload for name in _SUSPECT) or _KEY.search(payload):
+        return changed(payload, without_keys)
+    return payload
+
+
+def changed(payload: bytes, change: Callable[[Any], Any]) -> bytes:
+    """Return a JSON text after a change of its value; an empty one if it is not JSON."""
+    try:
+        return msgspec.json.encode(change(msgspec.json.decode(payload)))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return b""  # Nobody can read it, and it may hold what must not be shown.
+
+
+def without_keys(value: Any) -> Any:
+    """Return a JSON value without what looks like a key, or stands where a key belongs."""
+    match value:
+        case str():
+            return masked_text(value)
+        case list():
+            return [without_keys(each) for each in value]
+        case dict():
+            return {
+                name: _masked(each) if name in _SECRET else without_keys(each)
+                for name, each in value.items()
+            }
+    return value
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict.fromkeys(value, MASK)
+    return MASK if value else value
