@@ -42,6 +42,7 @@ class Monitor:
         saved = panel_file.read(stage.directory, stage.config.playback.volume)
         self._link: messages.LinkState | None = None
         self._link_epoch = saved.link
+        self._new = True  # no link was heard since this monitor started
         self._calls: list[messages.ToolRun] = []  # those that wait for an approval
         self._picture = Picture(stage.config)
         self._metrics = Metrics()
@@ -150,8 +151,14 @@ class Monitor:
         epoch = delivery.stamp.epoch
         if epoch != self._link_epoch:
             self._link_epoch = epoch
-            # A link that was started anew begins a conversation, with an open microphone.
-            self._desk.unmute()
+            if self._new:
+                # Link and this monitor were started together: a new conversation, with an open
+                # microphone.
+                self._desk.unmute()
+            else:
+                # Link alone was started again. A muted microphone stays muted.
+                self._turned(self._desk.panel)
+        self._new = False
 
     def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
         self._on_message(delivery)

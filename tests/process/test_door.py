@@ -143,7 +143,7 @@ def talk(
         client = Client(pipeline.bus_directory)
         watch = Watch(client)
         watch.wait(lambda t: t["type"] == "snapshot")
-        pipeline.up("link")
+        stages["link"] = pipeline.up("link")
         pipeline.meet()
         pipeline.up("capture")
         yield pipeline, client, watch, stages
@@ -381,6 +381,14 @@ def test_a_monitor_that_is_killed_costs_the_conversation_nothing(talk: Talk) -> 
     # the same token, and the switches as they were
     assert again.token == client.token
     assert again.state()["panel"] == {"muted": True, "volume": 40}
+    # Nor does a link that is started again open the microphone.
+    stages["link"].end()
+    before = pipeline.bus.health("monitor", since=pipeline.bus.now).received["link.state"]
+    since = pipeline.bus.now
+    stages["link"] = pipeline.up("link")
+    pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open", since=since)
+    pipeline.bus.health("monitor", lambda h: h.received["link.state"] > before + 1, since=since)
+    assert again.state()["panel"]["muted"]
     # its files come back if somebody removes them
     for name in ("monitor.sock", "monitor.address"):
         (client.bus / name).unlink()
