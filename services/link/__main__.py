@@ -269,7 +269,7 @@ class Link:
         self._close_candidate()
         self._hang_up()
         if self._stage.exit_code == DONE:
-            self._asleep.forget()
+            self._asleep.end()
 
     def _tick(self) -> None:
         self._dialer.look_after()

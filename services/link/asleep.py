@@ -2,7 +2,7 @@
 
 A file in the bus directory keeps that for a link that is started again: after a crash or ``bargein
 restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was asked to end
-removes the file, so that the next conversation begins awake.
+leaves the file to a link that finds the same downlink: the next conversation begins awake.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from shared import messages, private
+from shared.running import holder
 
 NAME = "link.asleep"
 #: A larger file is not one of ours, bytes.
@@ -22,13 +23,15 @@ LONGEST = 16 * 1024
 class _Saved(msgspec.Struct, frozen=True):
     cause: messages.Cause
     reason: messages.Line
+    #: The downlink that ran when link was asked to end; "": link was not asked.
+    downlink: str = ""
 
 
 class Asleep:
     """Downlink's last word about the sleep."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / NAME
+        self._path, self._directory = directory / NAME, directory
         #: Why the conversation sleeps, as in LinkState; "": it is awake.
         self.cause: messages.Cause = ""
         #: The same in words.
@@ -36,7 +39,10 @@ class Asleep:
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             if self._path.stat().st_size <= LONGEST:
                 saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
-                self.cause, self.reason = saved.cause, saved.reason
+                if saved.downlink in ("", _downlink(directory)):
+                    self.cause, self.reason = saved.cause, saved.reason
+                else:
+                    self.forget()
 
     def follow(self, sleep: messages.Sleep) -> bool:
         """Take downlink's word. Return whether the conversation fell asleep or woke."""
@@ -45,14 +51,41 @@ class Asleep:
         if cause != self.cause:
             self.cause, self.reason = cause, sleep.reason
             if cause:
-                with contextlib.suppress(OSError):  # a full disk: downlink still knows
-                    text = msgspec.json.encode(_Saved(cause, sleep.reason))
-                    private.replace_own(self._path, text)
+                self._save()
             else:
                 self.forget()
         return changed
+
+    def end(self) -> None:
+        """Prepare for the end that link was asked for.
+
+        Either the conversation ends, or link alone, for example by ``systemctl restart``. A link
+        that starts again can tell which: if link alone ended, the same downlink still runs.
+        """
+        downlink = _downlink(self._directory) if self.cause else ""
+        if downlink:
+            self._save(downlink)
+        else:
+            self.forget()
+
+    def _save(self, downlink: str = "") -> None:
+        with contextlib.suppress(OSError):  # a full disk: downlink still knows
+            text = msgspec.json.encode(_Saved(self.cause, self.reason, downlink))
+            private.replace_own(self._path, text)
 
     def forget(self) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _downlink(directory: Path) -> str:
+    """Return a text that is different for each downlink; "": none runs on this machine.
+
+    It contains the time at which downlink wrote to its lock's file: in a container, the next
+    downlink can have the same pid.
+    """
+    pid = holder(directory, "downlink")
+    with contextlib.suppress(OSError):
+        return f"{pid} {(directory / 'downlink.lock').stat().st_mtime_ns}" if pid else ""
+    return ""

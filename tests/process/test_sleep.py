@@ -49,7 +49,10 @@ def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Pat
         for name in ("link", "downlink", "uplink"):
             stages[name].send(signal.SIGKILL)
             stages[name].wait()
-            pipeline.up(name)
+            stages[name] = pipeline.up(name)
+        # link ends as systemd asks it to, and goes on sleeping.
+        stages["link"].end()
+        pipeline.up("link")
         states = pipeline.bus.all(messages.LinkState, since=since)
         assert {state.state for state in states} == {"asleep"}
         sleeping = pipeline.bus.wait_for(messages.Sleep, since=pipeline.bus.now).message

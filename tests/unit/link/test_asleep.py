@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from services.link.asleep import NAME, Asleep
 from shared import messages
+from shared.lock import take_lock
 
 IDLE = messages.Sleep(asleep=True, cause="idle", reason="nobody spoke: speak to wake it")
 AWAKE = messages.Sleep(asleep=False)
@@ -36,3 +40,40 @@ def test_a_file_that_is_not_ours_means_awake(tmp_path: Path) -> None:
     for text in (b"", b"{}", b'{"cause":"bored","reason":""}', b"\xff" * 20_000):
         (tmp_path / NAME).write_bytes(text)
         assert not Asleep(tmp_path).cause
+
+
+def test_a_link_that_alone_was_asked_to_end_goes_on_sleeping(tmp_path: Path) -> None:
+    downlink = take_lock("downlink", tmp_path)
+    asleep = Asleep(tmp_path)
+    asleep.follow(IDLE)
+    asleep.end()
+    another = Asleep(tmp_path)
+    assert (another.cause, another.reason) == ("idle", IDLE.reason)
+    os.close(downlink)
+
+
+def test_the_next_conversation_begins_awake(tmp_path: Path) -> None:
+    downlink = take_lock("downlink", tmp_path)
+    os.utime(tmp_path / "downlink.lock", (1, 1))  # it took the lock long ago
+    asleep = Asleep(tmp_path)
+    asleep.follow(IDLE)
+    asleep.end()
+    os.close(downlink)
+    # Its downlink may have the same pid, as this one has.
+    downlink = take_lock("downlink", tmp_path)
+    assert not Asleep(tmp_path).cause
+    assert not (tmp_path / NAME).exists()
+    os.close(downlink)
+
+
+@pytest.mark.parametrize("downlink_ends_first", [True, False])
+def test_a_sleep_ends_with_the_conversation(tmp_path: Path, *, downlink_ends_first: bool) -> None:
+    downlink = take_lock("downlink", tmp_path)
+    asleep = Asleep(tmp_path)
+    asleep.follow(IDLE)
+    if downlink_ends_first:
+        os.close(downlink)
+    asleep.end()
+    if not downlink_ends_first:
+        os.close(downlink)
+    assert not Asleep(tmp_path).cause
