@@ -12,12 +12,8 @@ from typing import Any
 
 import msgspec
 
-from shared.door import token
-
 #: The door's Unix socket, in the bus directory.
 SOCKET = "monitor.sock"
-#: The file with the page's address, in the bus directory.
-ADDRESS = "monitor.address"
 #: How long the door may take to answer, s: longer than monitor itself waits for an outcome.
 PATIENCE_S = 6.0
 
@@ -47,15 +43,6 @@ def connect(directory: Path) -> http.client.HTTPConnection:
             f"no monitor runs on {directory}: start a conversation, or 'bargein monitor'"
         ) from None
     return connection
-
-
-def page(directory: Path) -> str:
-    """Return the address of the page of the conversation on a bus, with its token; "": none."""
-    try:
-        address = (directory / ADDRESS).read_text("utf-8").strip()
-    except OSError:
-        return ""
-    return f"{address}#token={token(directory)}" if address else ""
 
 
 def send(directory: Path, command: dict[str, Any]) -> tuple[bool, str]:

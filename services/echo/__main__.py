@@ -32,6 +32,8 @@ class Echo:
         self._faults = Faults(stage)
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
+        self._doing = "listening"  # what the canceller last did, for a person
+        self._taken = False  # whether frames have come since the last report
         self._muted = False  # whether the person has muted the microphone
         stage.subscribe(messages.MicFrame, self._on_mic)
         stage.subscribe(messages.Panel, self._on_panel)
@@ -60,6 +62,7 @@ class Echo:
 
     def _publish_ready(self, now_ns: int) -> None:
         for aligned, clean in self._chain.take(now_ns):
+            self._taken = True
             if aligned.lost:
                 self._stage.count("silent_frames")
             if clean.far:
@@ -84,9 +87,13 @@ class Echo:
             self._stage.state = "no echo: the microphone passes through"
         elif self._removed_db:
             mean = sum(self._removed_db) // len(self._removed_db)
-            self._stage.state = f"removes {mean} dB"
+            self._doing = f"removes {mean} dB"
             self._stage.counters["removed_db"] = mean
+        if self._stage.ok and not canceller.passes and self._taken:
+            noise = f"noise in the voices' band: {canceller.noise_dbfs} dBFS"
+            self._stage.state = f"{self._doing}; {noise}"
         self._removed_db.clear()
+        self._taken = False
 
 
 def _silenced(clean: messages.MicClean) -> messages.MicClean:

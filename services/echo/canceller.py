@@ -71,6 +71,11 @@ class Canceller:
         """Whether there is no echo, so that the microphone passes through unchanged."""
         return self._presence.absent
 
+    @property
+    def noise_dbfs(self) -> int:
+        """The level of the room's noise in the voices' band, dBFS."""
+        return round(10 * math.log10(self.double_talk.noise))
+
     def restart(self) -> None:
         """Forget the echo: another device, another room.
 

@@ -12,6 +12,11 @@ import msgspec
 from shared import messages
 
 Map = dict[str, Any]
+#: The counters of a health that count gaps, where sound or a message is missing. After those with a
+#: dot, one for each topic follows.
+GAPS = ("lost.", "overflows", "underflows", "underruns")
+#: The counters of what came and was not used.
+DROPS = ("stale.", "refused.", "events_expired", "events_unsent", "responses_dropped", "unplayed")
 
 
 def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str]) -> Map:
@@ -93,5 +98,15 @@ def health(stage: str, told: messages.Health, *, late: bool) -> Map:
         "received": told.received,
         "memory_mb": None,
         "cpu": None,
+        "gaps": _total(told, GAPS),
+        "drops": _total(told, DROPS),
         "counters": {name: count for name, count in told.counters.items() if count},
     }
+
+
+def _total(told: messages.Health, names: tuple[str, ...]) -> int:
+    return sum(
+        count
+        for name, count in told.counters.items()
+        if name in names or "".join(name.partition(".")[:2]) in names
+    )

@@ -52,6 +52,9 @@ def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
                 page, "document.querySelector('#spoken').textContent.includes('stopped')"
             )
             page.wait_for_selector("#stages tr:nth-child(7)")
+            room = page.inner_text("#room")
+            assert "dBFS" in room
+            assert "the microphone passes through" in room
             # both voices are drawn
             drawn = """() => {
               const canvas = document.querySelector("#waves");

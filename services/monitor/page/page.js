@@ -1,7 +1,7 @@
 // The page of a conversation.
 
 import { Door } from "./door.js";
-import { Captions, Stages, calls, card, usage } from "./shown.js";
+import { Captions, Stages, calls, card, room, usage } from "./shown.js";
 import { talk } from "./talk.js";
 import { Waves } from "./waves.js";
 
@@ -55,7 +55,7 @@ const take = {
     all.interruptions.forEach(cut);
     waves.marks = all.marks;
     waves.follow(all.at_ms);
-    stages.show(all.stages, all.at_ms);
+    take.health(all);
     if (all.panel) panel(all.panel);
     if (all.link) link(all.link);
     take.calls(all.calls ?? { calls: [] });
@@ -66,7 +66,10 @@ const take = {
   interruption: cut,
   levels: (told) => waves.add(told),
   mark: (told) => waves.mark(told),
-  health: (told) => stages.show(told.stages, told.at_ms),
+  health: (told) => {
+    stages.show(told.stages, told.at_ms);
+    room(at("room"), told.stages);
+  },
   panel,
   link,
   calls: ({ calls: told }) => calls(at("calls"), told, (command, id) => send({ command, id })),

@@ -114,11 +114,22 @@ export class Stages {
       health.title = Object.entries(told.counters).map(([n, c]) => `${n} ${c}`).join("\n");
       const memory = told.memory_mb === null ? "" : `${told.memory_mb.toFixed(0)} MB`;
       const cpu = told.cpu === null ? "" : `${told.cpu.toFixed(1)} %`;
-      row.append(name, health, element("td", rate), element("td", memory), element("td", cpu));
+      const figures = [rate, told.gaps || "", told.drops || "", memory, cpu];
+      row.append(name, health, ...figures.map((figure) => element("td", figure)));
       return row;
     });
     this.body.replaceChildren(...rows);
   }
+}
+
+// What the stages next to the microphone say of the room.
+const ROOM = { capture: "microphone", echo: "echo" };
+
+export function room(list, stages) {
+  const known = stages.filter(({ stage }) => stage in ROOM);
+  list.replaceChildren(
+    ...known.flatMap(({ stage, state }) => [element("dt", ROOM[stage]), element("dd", state)]),
+  );
 }
 
 export function calls(list, told, answer) {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from services.echo.chain import Chain
+from services.echo.kalman import VOICE_FREQUENCIES
 from shared import config, messages
 from shared.audio import pcm
 
@@ -50,6 +53,28 @@ def test_it_removes_the_echo_and_says_how_much() -> None:
     assert min(clean.removed_db for clean in taken[-50:]) > 20
     loudest = max(abs(pcm.to_array(clean.payload)).max() for clean in taken[-50:])
     assert loudest < 0.1 * max(abs(pcm.to_array(frame)).max() for frame in given[-50:])
+
+
+def test_it_knows_the_noise_of_the_room() -> None:
+    for level in (20, 200):
+        chain, rng = Chain(config.Echo()), np.random.default_rng(1)
+        assert chain.canceller is not None
+        noise = rng.normal(0, level, FRAMES * pcm.FRAME).astype(np.int16)
+        for n, frame in enumerate(noise.reshape(FRAMES, pcm.FRAME)):
+            now = 10**9 + n * STEP_NS
+            chain.microphone(
+                messages.MicFrame(
+                    stream=2,
+                    position=n * pcm.FRAME,
+                    captured_ns=now - STEP_NS,
+                    overflows=0,
+                    payload=pcm.from_array(frame),
+                )
+            )
+            list(chain.take(now))
+        # white noise has its power in equal parts in all bins
+        in_band = len(VOICE_FREQUENCIES) / (pcm.FRAME + 1) * (level / 32768) ** 2
+        assert abs(chain.canceller.noise_dbfs - 10 * math.log10(in_band)) < 3
 
 
 def test_switched_off_it_passes_each_frame_and_needs_no_far_end() -> None:
