@@ -93,7 +93,7 @@ def started(kept: Keeper) -> Iterator[Started]:
 
 def test_only_link_has_the_key_in_its_environment(started: Started) -> None:
     assert started.server.connections[0].headers["authorization"] == f"Bearer {KEY}"
-    for stage in registry.STAGES:
+    for stage in (*registry.STAGES, *registry.OPTIONAL):
         environment = environment_of(started.pipeline.bus.health(stage).pid)
         assert "BARGEIN_LINK__URL=" in environment
         assert (KEY in environment) == (stage == "link")
@@ -183,7 +183,7 @@ def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
 # This test ends the stages that the tests above share.
 def test_ctrl_c_ends_them_all_with_zero(started: Started) -> None:
     assert started.honcho.end(signal.SIGINT) == 128 + signal.SIGINT
-    assert stopped(started.honcho) == dict.fromkeys(registry.STAGES, 0)
+    assert stopped(started.honcho) == dict.fromkeys((*registry.STAGES, *registry.OPTIONAL), 0)
 
 
 def test_a_missing_key_is_one_line_and_ends_all(pipeline: Pipeline) -> None:

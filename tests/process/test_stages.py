@@ -34,6 +34,7 @@ FIRST = {
     "downlink": r"waiting for server events from link",
     "playback": r"speaker: null: nothing is heard, latency 10 ms$(?s:.*)waiting for reply\.audio$",
     "tools": r"no functions are configured: tools\.modules and tools\.mcp_file name them",
+    "monitor": r"the door is open at http://127\.0\.0\.1:\d+/",
     "recorder": r"recording \S+/conversation\.wav",
 }
 

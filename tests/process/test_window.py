@@ -26,11 +26,13 @@ pytestmark = pytest.mark.process
 LAUNCHER = f"{sys.executable} -u -m commands.launcher -e /dev/null -f Procfile"
 START = f"{sys.executable} -u -m commands start --emulator"
 HONCHO = f"{sys.executable} -u -m honcho.command start -e /dev/null -f Procfile"
+#: The processes of the Procfile.
+ALL = (*registry.STAGES, *registry.OPTIONAL)
 #: honcho itself treats all stages alike, so two of them are enough to see what they do under it.
 SOME = ("capture", "uplink")
 starters = pytest.mark.parametrize(
     ("command", "stages"),
-    [(LAUNCHER, registry.STAGES), (f"{HONCHO} {' '.join(SOME)}", SOME)],
+    [(LAUNCHER, ALL), (f"{HONCHO} {' '.join(SOME)}", SOME)],
     ids=["launcher", "honcho"],
 )
 
@@ -95,10 +97,8 @@ def _terminal(pipeline: Pipeline, kept: Keeper) -> Iterator[Terminal]:
     assert left == []
 
 
-def stage_pids(
-    pipeline: Pipeline, since: int = 0, stages: Sequence[str] = registry.STAGES
-) -> dict[str, int]:
-    """Wait until every stage of a conversation runs; return their pids."""
+def stage_pids(pipeline: Pipeline, since: int = 0, stages: Sequence[str] = ALL) -> dict[str, int]:
+    """Wait until every process of a conversation runs; return their pids."""
     return {stage: pipeline.bus.health(stage, since=since).pid for stage in stages}
 
 
