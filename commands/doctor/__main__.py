@@ -23,7 +23,6 @@ from shared import config, proxy, registry
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.private import open_own
-from shared.realtime import endpoint
 from shared.running import holders
 from shared.signals import arm_signals
 
@@ -33,17 +32,19 @@ PROXIES = ("https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY",
 
 
 def examine(
-    loaded: config.Loaded, oddities: list[str], environment_file: Path, *, tone: bool
+    loaded: config.Loaded,
+    oddities: list[str],
+    environment_file: Path,
+    key: str | None,
+    about_key: list[Finding],
+    *,
+    tone: bool,
 ) -> Iterator[Finding]:
-    """Yield the findings one by one, as they are made."""
+    """Yield the findings one by one, as they are made. ``about_key``: those about the key."""
     settings = loaded.config
     changed = len(report.settings(settings, loaded.sources))
     yield from machine.check(settings, changed, oddities, [environment_file])
-    key = None
-    try:
-        key = endpoint.read_key(settings.link)
-    except endpoint.KeyProblem as error:
-        yield Finding("key", False, str(error))
+    yield from about_key
     try:
         yield from server.check(settings.link, key)
     except proxy.ProxyProblem as error:
@@ -51,22 +52,18 @@ def examine(
     yield from sound.check(settings, holders(config.bus_directory(settings)), tone=tone)
 
 
-def secrets(settings: config.Config) -> list[str]:
+def secrets(settings: config.Config, key: str | None) -> list[str]:
     """Return the texts that must not appear in a report."""
-    try:
-        key = endpoint.read_key(settings.link)
-    except endpoint.KeyProblem:
-        key = ""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = ""
     proxies = [os.environ[name] for name in PROXIES if os.environ.get(name)]
     names = report.private_hosts([settings.link.url, settings.link.proxy, *proxies])
-    return [key, user, platform.node(), str(Path.home()), *names]
+    return [key or "", user, platform.node(), str(Path.home()), *names]
 
 
-def write(path: Path, findings: list[Finding], loaded: config.Loaded) -> None:
+def write(path: Path, findings: list[Finding], loaded: config.Loaded, key: str | None) -> None:
     """Write the text for a bug report. Raises OSError."""
     pids = holders(config.bus_directory(loaded.config))
     sections = {
@@ -76,7 +73,7 @@ def write(path: Path, findings: list[Finding], loaded: config.Loaded) -> None:
         "microphones": _devices("input"),
         "speakers": _devices("output"),
     }
-    text = report.report(findings, sections, report.Redactor(secrets(loaded.config)))
+    text = report.report(findings, sections, report.Redactor(secrets(loaded.config, key)))
     with os.fdopen(open_own(path), "w", encoding="utf-8") as file:
         file.write(text)
 
@@ -112,13 +109,16 @@ def main() -> int:
         arm_signals(lambda _reason, _code: ended.set())
         return sound.meter(loaded.config, ended)
     findings = []
-    for finding in examine(loaded, oddities, environment_file, tone=not arguments.no_tone):
+    key, about_key = server.find_key(loaded.config.link)
+    for finding in examine(
+        loaded, oddities, environment_file, key, about_key, tone=not arguments.no_tone
+    ):
         print(line(finding), flush=True)
         findings.append(finding)
     print(f"\n{summary(findings)}")
     if arguments.report:
         try:
-            write(arguments.report, findings, loaded)
+            write(arguments.report, findings, loaded, key)
         except OSError as error:
             print(f"doctor: {arguments.report}: {error.strerror}", file=sys.stderr)
             return 1

@@ -27,10 +27,13 @@ from websockets.sync.client import ClientConnection, connect
 from commands.doctor.findings import Finding
 from shared import config, proxy
 from shared.proxy import Proxy
-from shared.realtime import endpoint
+from shared.realtime import endpoint, token
 from shared.realtime.advice import PORTAL, advice
 from shared.realtime.greeting import LONGEST, Greeting
 
+MASK = "****"
+#: A shorter key is no secret but a placeholder ("none", "EMPTY"), in characters.
+SHORTEST = 8
 #: How long the server may take to begin a session, s.
 SESSION_S = 10.0
 #: The largest difference of two clocks that harms nothing, s. Certificates and logins fail later.
@@ -39,8 +42,35 @@ CLOCK_S = 60
 CERTIFICATE_S = 7 * 86_400
 
 
+def find_key(settings: config.Link) -> tuple[str | None, list[Finding]]:
+    """Return the API key, or the token that link.token_command prints, and what was found.
+
+    "": the server needs no key; None: there is no usable one.
+    """
+    try:
+        key = endpoint.read_key(settings)
+        if (command := token.of(settings)) is None:
+            return key, []
+        return command.get(), [Finding("token", True, "link.token_command prints one")]
+    except endpoint.KeyProblem as error:
+        return None, [Finding("key", False, str(error))]
+    except token.TokenProblem as error:
+        return None, [Finding("token", False, str(error))]
+
+
 def check(settings: config.Link, key: str | None) -> Iterator[Finding]:
-    """Yield the findings, in the order of the way to the server. Without a key, open no session."""
+    """Yield the findings, in the order of the way to the server. Without a key, open no session.
+
+    No finding contains the key, also if the server sends it back.
+    """
+    for finding in _check(settings, key):
+        if key is not None and len(key) >= SHORTEST:
+            yield finding._replace(text=finding.text.replace(key, MASK))
+        else:
+            yield finding
+
+
+def _check(settings: config.Link, key: str | None) -> Iterator[Finding]:
     url, headers = endpoint.request(settings, key or "")
     way = proxy.choose(url, settings.proxy, os.environ)
     yield Finding("proxy", True, "none" if way is None else f"{way}, from {way.source}")

@@ -15,15 +15,12 @@ from services.link import endings
 from services.link.connection import Ended
 from services.link.masking import Mask
 from services.link.opening import Opening
-from services.link.token import Token, TokenProblem
 from shared import proxy
 from shared.config import Link as Settings
-from shared.realtime import endpoint
+from shared.realtime import endpoint, token
 
 #: The longest part of a server's text that is shown, characters.
 MOST_SHOWN = 400
-#: The share of the time to connect that link.token_command may take.
-COMMAND_SHARE = 0.8
 #: The most attempts whose lookup of a name never came back. Each keeps a thread.
 MOST_HUNG = 4
 #: The ending if MOST_HUNG lookups have not come back.
@@ -52,9 +49,7 @@ class Dialer:
         self._wake, self._after = wake, after
         self._key = endpoint.read_key(settings)
         self._settings = settings
-        # The command has to be done before the attempt is over.
-        command, within_s = settings.token_command, settings.connect_timeout_s * COMMAND_SHARE
-        self._token = Token(command, within_s) if command else None
+        self._token = token.of(settings)
         #: The masks of the key, or of the last two tokens.
         self._masks = [Mask(self._key)]
         self.url, self._headers = endpoint.request(settings, self._key)
@@ -128,18 +123,18 @@ class Dialer:
         """Pass an attempt the token, if there is a command that prints it. Raises TokenProblem."""
         if self._token is None:
             return
-        token = self._token.get()
-        if token != self._key:
-            self._key = token
-            self._masks = [Mask(token), *self._masks[:1]]
-        opening.authorize(endpoint.request(self._settings, token)[1])
+        key = self._token.get()
+        if key != self._key:
+            self._key = key
+            self._masks = [Mask(key), *self._masks[:1]]
+        opening.authorize(endpoint.request(self._settings, key)[1])
 
     def _open(self, opening: Opening) -> None:
         outcome: Outcome
         try:
             self._authorize(opening)
             outcome = opening.open()
-        except TokenProblem as problem:
+        except token.TokenProblem as problem:
             outcome = endings.Lost("unreachable", str(problem))
         except Ended as ended:
             outcome = ended.ending

@@ -87,3 +87,35 @@ def test_without_a_key_the_way_to_the_server_is_looked_at_all_the_same() -> None
     assert found["DNS"].ok
     assert found["TLS"].ok is None
     assert "key" not in found
+
+
+def command(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_the_token_of_a_command_opens_the_session_and_is_not_shown(tmp_path: Path) -> None:
+    def echo(connection: servers.Connection) -> None:
+        connection.upgrade().close(3000, f"bad token {KEY}")
+
+    printing = command(tmp_path / "token", f'echo \'{{"accessToken": "{KEY}"}}\'')
+    for script, good in ((servers.serve, True), (echo, False)):
+        with servers.Server(script) as standin:
+            settings = Link(url=standin.url, proxy="none", token_command=printing)
+            key, found = server.find_key(settings)
+            found += server.check(settings, key)
+            assert standin.wait().headers["authorization"] == f"Bearer {KEY}"
+        by_check = {each.check: each for each in found}
+        assert by_check["token"].ok
+        assert by_check["key"].ok is good
+        assert KEY not in str(found)
+    assert "bad token ****" in by_check["key"].text
+
+
+def test_a_token_command_that_fails_is_a_fault(tmp_path: Path) -> None:
+    failing = command(tmp_path / "token", f"echo {KEY}; echo log in first >&2; exit 3")
+    key, [found] = server.find_key(Link(token_command=failing))
+    assert key is None
+    assert (found.check, found.ok) == ("token", False)
+    assert found.text == "link.token_command ended with code 3: log in first"

@@ -64,7 +64,6 @@ OUTSIDE = (
     "services.link.tunnel",
     "services.link.report",
     "services.link.retired",
-    "services.link.token",
     "services.link.sending",
     "services.link.wire",
     "services.tools.engine",
@@ -89,8 +88,8 @@ IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "websocket", "websockets", "zmq",
     "shared.audio.devices", "shared.audio.portaudio", "shared.audio.portaudio_library",
-    "shared.bus", "shared.lock", "shared.peers", "shared.poller", "shared.run",
-    "shared.signals", "shared.stage",
+    "shared.bus", "shared.lock", "shared.peers", "shared.poller",
+    "shared.realtime.token", "shared.run", "shared.signals", "shared.stage",
 }  # fmt: skip
 
 Graph = dict[str, set[str]]

@@ -13,6 +13,11 @@ import subprocess
 import threading
 import time
 
+from shared.config import Link as Settings
+
+#: The share of the time to connect that the command may take: it has to be done before that time
+#: is over.
+COMMAND_SHARE = 0.8
 #: A token is replaced this long before it expires, s.
 EARLY_S = 300.0
 #: How long a token is kept whose end is not known, s.
@@ -83,6 +88,12 @@ class Token:
             why = f": {said[-1][:200]}" if said else ""
             raise TokenProblem(f"link.token_command ended with code {done.returncode}{why}")
         return done.stdout.decode("utf-8", "replace").strip()
+
+
+def of(settings: Settings) -> Token | None:
+    """Return the token of link.token_command; None if there is no such command."""
+    within_s = settings.connect_timeout_s * COMMAND_SHARE
+    return Token(settings.token_command, within_s) if settings.token_command else None
 
 
 def read(printed: str, now_s: float) -> tuple[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.link.token import EARLY_S, UNKNOWN_S, Token, TokenProblem, read
+from shared.realtime.token import EARLY_S, UNKNOWN_S, Token, TokenProblem, read
 
 pytestmark = pytest.mark.unit
 
