@@ -408,6 +408,7 @@ set_up_ci() {
     in_ci_install ip "tests/process uses loopback as the network between two machines" iproute2
     in_ci_install "node npm" "the tests of the examples in JavaScript are skipped" nodejs npm
     in_ci_install chromium "the test of the page in a browser is skipped" chromium
+    in_ci_install mosquitto "the test of the MQTT bridge is skipped" mosquitto
 }
 
 # --- the sound server, for the tests ------------------------------------------------------------------

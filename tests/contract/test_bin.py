@@ -470,7 +470,7 @@ def test_a_sound_server_that_cannot_be_installed_is_no_failure(checkout: Checkou
 def test_in_ci_more_packages_are_installed_or_done_without(checkout: Checkout, status: str) -> None:
     done = checkout.run("test", APT_STATUS=status, CI="true")
     assert done.returncode == 0
-    for packages in ("iproute2", "nodejs npm"):
+    for packages in ("iproute2", "nodejs npm", "mosquitto"):
         assert any(f"install {packages}" in call for call in checkout.calls)
     assert ("no npm: the tests of the examples in JavaScript" in done.stderr) == (status != "0")
     assert "argument tests/sound" in checkout.calls

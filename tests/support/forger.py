@@ -19,12 +19,12 @@ class Forger:
         self._publisher = bus.Publisher(stage, pipeline.bus_directory)
         self._sequence = itertools.count()
 
-    def wait_for_readers(self, *wanted: str) -> None:
-        """Wait until both the stage under test and the test's listener read each of the topics."""
+    def wait_for_readers(self, *wanted: str, readers: int = 2) -> None:
+        """Wait for new readers of each topic: the stage under test and the test's listener."""
         poller = Poller()
         for each in self._publisher.sockets:
             poller.watch(each)
-        missing = [*wanted, *wanted]
+        missing = [*wanted] * readers
         while missing:
             assert poller.wait(PATIENCE_S), f"nobody reads {missing}"
             for prefix in self._publisher.welcome():
