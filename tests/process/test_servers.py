@@ -123,7 +123,7 @@ def test_push_to_talk_with_a_cascade_that_names_little(kept: Keeper, tmp_path: P
         }
         options = [part for twist in twists for part in ("--twist", twist)]
         pipeline.emulator("--reply", "tone:30", "--burst", *options)
-        pipeline.all_up("echo", "vad", "uplink", "downlink", "playback")
+        pipeline.all_up("echo", "vad", "uplink", "downlink", "playback", "monitor")
         pipeline.up("link")
         pipeline.meet()
         pipeline.up("capture")
