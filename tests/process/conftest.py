@@ -15,12 +15,14 @@ from tests.support.pipeline import ROOT, UNHELD, Keeper, Pipeline, environment_o
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hangs_up() -> None:
-    """Let SIGHUP end the processes, even when the tests run under nohup.
+def _can_be_ended() -> None:
+    """Let SIGHUP and SIGINT end the processes, also when the tests run in the background.
 
-    A program inherits that SIGHUP is ignored, and a stage takes it for a wish to stay.
+    A program inherits that a signal is ignored: SIGHUP under nohup, SIGINT behind "&" in a script.
+    A stage takes either for a wish to stay.
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import json
@@ -82,7 +83,8 @@ class Client:
     def state(self) -> dict[str, Any]:
         connection = UnixConnection(self.socket)
         connection.request("GET", "/state")
-        found = json.loads(connection.getresponse().read())
+        with connection.getresponse() as response:
+            found = json.loads(response.read())
         connection.close()
         assert isinstance(found, dict)
         return found
@@ -122,7 +124,12 @@ class Watch:
         return [t["state"] for t in self.told if t["type"] in ("snapshot", "state")]
 
     def close(self) -> None:
-        self._connection.sock.shutdown(socket.SHUT_RDWR)
+        if self._connection.sock is not None:
+            with contextlib.suppress(OSError):
+                self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE_S)
+        self._response.close()
+        self._connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -153,10 +153,13 @@ def bench(kept: Keeper) -> Iterator[Bench]:
 
 
 def test_a_source_that_fails_is_one_line_and_the_others_go_on(bench: Bench) -> None:
-    health = bench.pipeline.bus.health("tools", lambda h: "cannot be imported" in h.state)
+    missing = "missing cannot be imported: ModuleNotFoundError"
+    # Nobody answers at the address of the server "gone". On a busy machine that takes a moment.
+    health = bench.pipeline.bus.health(
+        "tools",
+        lambda h: missing in h.state and ("gone: " in h.state or "ConnectError" in h.state),
+    )
     assert not health.ok
-    assert "missing cannot be imported: ModuleNotFoundError" in health.state
-    assert "gone: " in health.state or "ConnectError" in health.state
     assert bench.run("files_lookup", word="salt") == (
         True,
         "files says that salt is in the cupboard.",
