@@ -287,13 +287,13 @@ class Bench:
         row = registry.BY_NAME[topic]
         self.places[row.publisher].send(row, *frames)
 
-    def subscribed(self, topic: str, *, consumed: bool = False) -> bool:
-        """Return whether the stage under test subscribes to a topic (or consumes it)."""
+    def subscribed(self, topic: str, *, consumed: bool = False, readers: int = 1) -> bool:
+        """Return whether so many stages subscribe to a topic (or consume it)."""
         place = self.places.get(registry.BY_NAME[topic].publisher)
         if place is None:
             return False
         names = [f"!{topic}".encode()] if consumed else [f"!{topic}".encode(), topic.encode()]
-        return any(place.subscriptions[name] > 0 for name in names)
+        return sum(place.subscriptions[name] for name in names) >= readers
 
     def pump(self, seconds: float) -> None:
         """Receive and repeat for at most ``seconds``; return after the first message."""
