@@ -8,7 +8,6 @@ count as heard only when the page has reported that it rendered them.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -17,39 +16,35 @@ import msgspec
 from services.playback.remote import RemoteCallback
 from shared.audio import pcm
 from shared.audio.browser import wire
-from shared.audio.browser.clock import PageClock
+from shared.audio.browser.device import PageDevice
 from shared.audio.browser.pages import Pages
 from shared.audio.device import OutputDevice, Render
 from shared.door import Door
 from shared.stage import Stage
 
-#: A page that has reported nothing for 1 s is no speaker any more: its tab sleeps.
-SILENT_NS = 1_000_000_000
 #: At least so many samples are sent at once, about 5 ms. Fewer are not worth a message.
 _LEAST = 128
 #: After each time that it had nothing to play, the page holds 10 ms more, up to 0.25 s: the network
 #: or the browser stutters.
 _MORE = pcm.RATE // 100
 _MOST = pcm.RATE // 4
-#: s that ``stop`` waits for the server's thread.
-_STOP_S = 0.3
 
 
-class BrowserOutput:
+class BrowserOutput(PageDevice):
     """The speaker of the page that is connected. Raises NoPage if there is none.
 
     ``ahead``: how many samples the page holds at first. ``fade``: the length of the fade at a
     recall, in samples.
     """
 
-    rate = pcm.RATE
+    silent_ns = 1_000_000_000
+    silent = ("reports nothing", "no report came")
 
     def __init__(self, pages: Pages, callback: RemoteCallback, ahead: int, fade: int) -> None:
-        self._page = pages.page()
+        super().__init__(pages, pcm.samples_to_ns(ahead))
         self._callback = callback
         self._ahead, self._fade = ahead, fade
         self.underflows = 0
-        self._clock = PageClock()
         # positions, and when the sample at ``_played`` is at the converter
         self._given = self._played = self._at_ns = 0
         self._base = -1  # the page's own position of our position 0; -1: it is not known yet
@@ -57,42 +52,11 @@ class BrowserOutput:
         self._plays = False  # the page has played something since the last recall
         self._recall = 0  # the number of the last recall
         self._recalling = False  # the page has not answered the last recall
-        self._came_ns = time.monotonic_ns()
-        self._failure: str | None = None
-        self._stopped = False
-        about = self._page.about
-        self.latency_ns = round(about.latency_ms * 1e6) + pcm.samples_to_ns(ahead)
-        self.description = (
-            f"browser{f' {about.label!r}' if about.label else ''} at {self.rate} Hz,"
-            f" latency {self.latency_ns / 1e6:.0f} ms"
-        )
 
     def start(self, render: Render) -> None:
         """Start calling ``render`` on the server's thread."""
         self._render = render
-        self._came_ns = time.monotonic_ns()
-        self._page.call(self._attach)
-
-    def stop(self) -> None:
-        """Take back what was not played. The page goes on without a device."""
-        if self._stopped:
-            return
-        self._stopped = True
-        detached = threading.Event()
-        self._page.call(lambda: self._detach(detached))
-        detached.wait(_STOP_S)
-
-    def failure(self) -> str | None:
-        """Return why nothing is played, in one line; None while all is well."""
-        if self._stopped:
-            return None
-        if self._failure is None:
-            if self._page.gone is not None:
-                self._failure = self._page.gone
-            elif time.monotonic_ns() - self._came_ns > SILENT_NS:
-                self._failure = "the page reports nothing: does its tab sleep?"
-                self._page.call(lambda: self._page.end("no report came", wire.SILENT))
-        return self._failure
+        self._begin()
 
     def warning(self) -> str | None:
         """Return None: `underflows` counts what the page had nothing to play for."""
@@ -109,11 +73,10 @@ class BrowserOutput:
         # The device before this one gave the page the audio that it still holds.
         self._send_recall()
 
-    def _detach(self, detached: threading.Event) -> None:
+    def _detach(self) -> None:
         if self._page.take == self._take:
             self._page.take = self._page.on_gone = None
-        self._lost()
-        detached.set()
+        self._lost()  # takes back what was not played
 
     def _lost(self) -> None:
         """Take back all that the page did not report: nobody knows whether it was played."""
@@ -125,15 +88,14 @@ class BrowserOutput:
         report = wire.report(message)
         now_ns = self._came_ns = time.monotonic_ns()
         self._clock.add(report.clock_s, now_ns)
-        at_ns = self._clock.ns(report.clock_s) + round(self._page.about.latency_ms * 1e6)
+        at_ns = self._clock.ns(report.clock_s) + self._page_latency_ns()
         try:
             self._follow(report, at_ns)
             self._go_on()
         except wire.BadPage:
             raise
         except Exception as error:  # noqa: BLE001 - failure() reports what the callback raises
-            self._failure = f"{type(error).__name__}: {error}".replace("\n", " ")
-            self._page.take = None
+            self._fail(error)
 
     def _follow(self, report: wire.Report, at_ns: int) -> None:
         """Move the playhead as a report says."""
