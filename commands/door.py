@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-#: The door's Unix socket, in the bus directory.
-SOCKET = "monitor.sock"
+from shared.door import SOCKET
+
 #: How long the door may take to answer, s: longer than monitor itself waits for an outcome.
 PATIENCE_S = 6.0
 

@@ -9,8 +9,6 @@ from shared import config, door
 from shared.audio import devices
 from shared.audio.device import DeviceError
 
-#: The file in the bus directory in which monitor writes the page's address.
-ADDRESS = "monitor.address"
 #: What a server listens on that listens on every address.
 _EVERYWHERE = ("0.0.0.0", "::")
 #: The settings that make the page the microphone and the speaker.
@@ -23,7 +21,7 @@ def link(directory: Path, since_s: float) -> str:
     ``since_s``: ignore an address that was written before this wall-clock time, s. A monitor that
     was killed has left it.
     """
-    path = directory / ADDRESS
+    path = directory / door.ADDRESS
     try:
         address = path.read_text("utf-8").strip()
         if not address or path.stat().st_mtime < since_s:

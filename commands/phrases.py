@@ -8,19 +8,9 @@ from shared import messages
 _WITHOUT_TIME = {"abandoned": "nothing played", "lost flush": "the flush was lost"}
 
 
-def silence_ms(record: messages.Interruption) -> float | None:
-    """Return the time from an interruption's cause to the first silence that is audible, ms.
-
-    None: one of the two times is not known.
-    """
-    if not (record.event_ns and record.silent_ns):
-        return None
-    return (record.silent_ns + record.latency_ns - record.event_ns) / 1e6
-
-
 def interruption(record: messages.Interruption) -> str:
     """Return an interruption in words: "stopped in 12 ms, heard 5.2 of 20.9 s"."""
-    silent_ms = silence_ms(record)
+    silent_ms = record.silence_ms
     if silent_ms is not None:
         stopped = f"stopped in {silent_ms:.0f} ms"
     else:
@@ -34,18 +24,8 @@ def interruption(record: messages.Interruption) -> str:
 
 def hops(record: messages.Interruption) -> str:
     """Return when each hop of an interruption happened, ms after the event, in their order."""
-    zero_ns = record.event_ns or record.flush_ns
-    silent_ns = record.silent_ns and record.silent_ns + record.latency_ns
-    times = {
-        "onset": record.onset_ns,
-        "ducked": record.ducked_ns,
-        "event": record.event_ns,
-        "flush sent": record.flush_ns,
-        "flush received": record.received_ns,
-        "silent": silent_ns,
-    }
-    known = {name: (at_ns - zero_ns) / 1e6 for name, at_ns in times.items() if at_ns and zero_ns}
-    return ", ".join(f"{name} {at_ms:.1f}" for name, at_ms in known.items())
+    known = record.hops_ms().items()
+    return ", ".join(f"{name.replace('_', ' ')} {at_ms:.1f}" for name, at_ms in known)
 
 
 def report(told: messages.Report) -> str:

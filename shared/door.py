@@ -21,10 +21,12 @@ from collections.abc import Container
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.private import open_own
+from shared.private import open_own, replace_own
 
 #: The file of the token, in the bus directory.
 TOKEN_FILE = "door.token"
+#: Monitor's Unix socket, and the file that holds the page's address, in the bus directory.
+SOCKET, ADDRESS = "monitor.sock", "monitor.address"
 #: Bytes of chance in a token: 32 cannot be guessed.
 _TOKEN_BYTES = 32
 #: The shortest text that is taken for a token. Somebody has damaged a file that is shorter.
@@ -47,7 +49,8 @@ def token(directory: Path) -> str:
         if found:
             path.unlink(missing_ok=True)
         own = directory / f"{TOKEN_FILE}.{os.getpid()}"
-        _write(own, secrets.token_urlsafe(_TOKEN_BYTES))
+        with os.fdopen(open_own(own), "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
         try:
             # Unlike a rename, a link fails if another process was faster.
             os.link(own, path)
@@ -65,10 +68,7 @@ def is_token(given: str, wanted: str) -> bool:
 
 def announce(directory: Path, server: str, port: int) -> None:
     """Write a server's port to ``<server>.port`` in the bus directory. Raises OSError."""
-    own = directory / f"{server}.port.{os.getpid()}"
-    _write(own, str(port))
-    # A reader finds the old port or the new one, never half of a number.
-    own.replace(directory / f"{server}.port")
+    replace_own(directory / f"{server}.port", f"{port}\n".encode())
 
 
 def port(directory: Path, server: str) -> int:
@@ -149,8 +149,3 @@ def _read(path: Path) -> str:
         return ""
     with os.fdopen(descriptor, "rb") as file:
         return file.read(_LONGEST).decode("ascii", "replace").strip()
-
-
-def _write(path: Path, text: str) -> None:
-    with os.fdopen(open_own(path), "w", encoding="ascii") as file:
-        file.write(text + "\n")

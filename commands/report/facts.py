@@ -170,8 +170,8 @@ def hops(cut: messages.Interruption) -> dict[str, float]:
     found = {name: (end - begin) / 1e6 for name, begin, end in marks if begin and end}
     if cut.silent_ns and cut.latency_ns:
         found["the device"] = cut.latency_ns / 1e6
-    if cut.event_ns and cut.silent_ns:
-        found[TOTAL] = (cut.silent_ns + cut.latency_ns - cut.event_ns) / 1e6
+    if cut.silence_ms is not None:
+        found[TOTAL] = cut.silence_ms
     return found
 
 

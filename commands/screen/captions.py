@@ -122,17 +122,12 @@ def _caption(item_id: str, item: _Item) -> Caption | None:
     said, audio = item.said, item.audio
     if said is None:
         return None
+    text, unheard = words.heard_and_unheard(said, audio)
     if said.role == "user":
-        return Caption(item_id, "user", said.text, over=said.final)
+        return Caption(item_id, "user", text, over=said.final)
     if said.heard or said.unheard:
-        over = said.final or bool(said.unheard)
-        return Caption(item_id, "assistant", said.heard, said.unheard, over=over)
+        return Caption(item_id, "assistant", text, unheard, over=said.final or bool(unheard))
     if audio is None:
-        written = Caption(item_id, "assistant", said.text, over=said.final)
-        return written if said.written else None
-    if audio.whole and said.final:
-        return Caption(item_id, "assistant", said.text, over=True)
-    text, _ = words.split(
-        said.text, said.marks, audio.heard, audio.received, done=audio.done and said.final
-    )
-    return Caption(item_id, "assistant", text) if text else None
+        return Caption(item_id, "assistant", text, over=said.final) if said.written else None
+    over = audio.whole and said.final
+    return Caption(item_id, "assistant", text, over=over) if text or over else None

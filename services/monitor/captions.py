@@ -22,15 +22,8 @@ class _Caption:
 
     def shown(self) -> Map:
         """Return the caption, with the heard words apart from those that are not heard (yet)."""
-        said, heard = self.said, ""
-        unheard = said.text
-        if said.role == "user" or said.written:
-            heard, unheard = said.text, ""
-        elif said.heard or said.unheard:
-            heard, unheard = said.heard, said.unheard
-        elif (at := self.heard) is not None:
-            done = at.done and said.final
-            heard, unheard = words.split(said.text, said.marks, at.heard, at.received, done=done)
+        said = self.said
+        heard, unheard = words.heard_and_unheard(said, self.heard)
         return {
             "type": "caption",
             "item_id": said.item_id,

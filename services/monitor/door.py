@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -29,16 +28,12 @@ from services.monitor.connections import Connections
 from services.monitor.desk import Answer
 from services.monitor.guard import Guard
 from services.monitor.watcher import VOICES, Watcher
-from shared.door import token
-from shared.private import open_own
+from shared.door import ADDRESS, SOCKET, token
+from shared.private import replace_own
 from shared.settings import Monitor
 
 T = TypeVar("T")
 
-#: The Unix socket, in the bus directory.
-SOCKET = "monitor.sock"
-#: The file in the bus directory that holds the page's address.
-ADDRESS = "monitor.address"
 #: How long the server may take to begin and to end, s.
 BEGIN_S, END_S = 10.0, 0.5
 #: How many commands wait for the loop at most. More of them would wait for a loop that is stopped.
@@ -223,8 +218,7 @@ class Door:
             kept = Connections(self._config, self._state)
             self._servers.append(await self._loop.create_unix_server(kept.protocol, path))
             path.chmod(0o600)
-        with os.fdopen(open_own(self._directory / ADDRESS), "w") as file:
-            file.write(f"{self.address}\n")
+        replace_own(self._directory / ADDRESS, f"{self.address}\n".encode())
 
     def _deliver(self) -> None:
         self._scheduled = False

@@ -43,9 +43,8 @@ class Metrics:
         self._interruptions[record.cause] += 1
         self._heard_ms += sum(told.heard_ms for told in record.reports)
         self._received_ms += sum(told.received_ms for told in record.reports)
-        if record.event_ns and record.silent_ns:
-            silent_ns = record.silent_ns + record.latency_ns - record.event_ns
-            self._silence.observe(max(0, silent_ns) / 1e9)
+        if record.silence_ms is not None:
+            self._silence.observe(max(0.0, record.silence_ms) / 1e3)
 
     def link(self, state: messages.LinkState) -> None:
         """Count the sessions."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from shared import messages
-from shared.private import open_own
+from shared.private import replace_own
 
 NAME = "panel.json"
 
@@ -31,7 +30,4 @@ def read(directory: Path, volume: int) -> Saved:
 
 def write(directory: Path, saved: Saved) -> None:
     """Save the switches. Raises OSError."""
-    path = directory / f"{NAME}.new"
-    with os.fdopen(open_own(path), "wb") as file:
-        file.write(msgspec.json.encode(saved))
-    path.replace(directory / NAME)
+    replace_own(directory / NAME, msgspec.json.encode(saved))

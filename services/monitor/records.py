@@ -21,24 +21,14 @@ DROPS = ("stale.", "refused.", "events_expired", "events_unsent", "responses_dro
 
 def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str]) -> Map:
     """Return one interruption. ``words``: the whole text of each item, by its id."""
-    zero_ns = record.event_ns or record.flush_ns or at_ns
-    silent_ns = record.silent_ns and record.silent_ns + record.latency_ns
-    times = {
-        "onset": record.onset_ns,
-        "ducked": record.ducked_ns,
-        "event": record.event_ns,
-        "flush_sent": record.flush_ns,
-        "flush_received": record.received_ns,
-        "silent": silent_ns,
-    }
-    hops = {name: round((at - zero_ns) / 1e6, 1) for name, at in times.items() if at}
-    known = record.event_ns and silent_ns
+    hops = {name: round(at_ms, 1) for name, at_ms in record.hops_ms(at_ns).items()}
+    silence_ms = record.silence_ms
     return {
         "type": "interruption",
-        "at_ms": zero_ns // 1_000_000,
+        "at_ms": (record.event_ns or record.flush_ns or at_ns) // 1_000_000,
         "cause": record.cause,
         "hops": hops,
-        "silence_ms": round((silent_ns - record.event_ns) / 1e6, 1) if known else None,
+        "silence_ms": None if silence_ms is None else round(silence_ms, 1),
         "heard_ms": sum(told.heard_ms for told in record.reports),
         "received_ms": sum(told.received_ms for told in record.reports),
         "items": [_item(told, words.get(told.item_id, "")) for told in record.reports],

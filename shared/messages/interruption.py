@@ -129,6 +129,30 @@ class FlushTimes(Message, frozen=True, kw_only=True):
     ducked_ns: Count = 0
     """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
 
+    @property
+    def silence_ms(self) -> float | None:
+        """The time from the cause to the first silence that can be heard, ms; None: not known."""
+        if not (self.event_ns and self.silent_ns):
+            return None
+        return (self.silent_ns + self.latency_ns - self.event_ns) / 1e6
+
+    def hops_ms(self, zero_ns: int = 0) -> dict[str, float]:
+        """Return when each hop happened whose time is known, in ms after the cause, in their order.
+
+        Where the time of the cause is not known, the time of the flush, or else ``zero_ns``, takes
+        its place. The silence is the one that can be heard.
+        """
+        zero_ns = self.event_ns or self.flush_ns or zero_ns
+        times = {
+            "onset": self.onset_ns,
+            "ducked": self.ducked_ns,
+            "event": self.event_ns,
+            "flush_sent": self.flush_ns,
+            "flush_received": self.received_ns,
+            "silent": self.silent_ns and self.silent_ns + self.latency_ns,
+        }
+        return {name: (at_ns - zero_ns) / 1e6 for name, at_ns in times.items() if at_ns and zero_ns}
+
 
 class FlushReport(FlushTimes, frozen=True, kw_only=True):
     """The result of a flush at playback, with the time of each hop.

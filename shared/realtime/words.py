@@ -46,6 +46,24 @@ def split(
     return text[:end], text[end:]
 
 
+def heard_and_unheard(
+    said: messages.Transcript, audio: messages.HeardItem | None
+) -> tuple[str, str]:
+    """Return the words of an item that were heard, and the others.
+
+    ``audio``: how far the item was heard, as playback reported it last; None: nothing yet. Each
+    word of the person, and of a reply that nobody speaks, counts as heard.
+    """
+    if said.heard or said.unheard:
+        return said.heard, said.unheard
+    if said.role == "user" or said.written:
+        return said.text, ""
+    if audio is None:
+        return "", said.text
+    done = audio.done and said.final
+    return split(said.text, said.marks, audio.heard, audio.received, done=done)
+
+
 def _place(at: int, text: str, marks: Sequence[messages.Mark], received: int, *, done: bool) -> int:
     """Return the place in the audio, in samples, of the character ``at`` of the text."""
     known = bisect.bisect_right(marks, at, key=lambda mark: mark.chars) - 1

@@ -28,19 +28,19 @@ pytestmark = pytest.mark.unit
 )
 def test_the_link_has_the_token(tmp_path: Path, address: str, shown: str) -> None:
     assert page.link(tmp_path, 0) == ""
-    (tmp_path / page.ADDRESS).write_text(f"{address}\n")
+    (tmp_path / door.ADDRESS).write_text(f"{address}\n")
     assert page.link(tmp_path, 0) == f"{shown}#token={door.token(tmp_path)}"
 
 
 def test_an_old_address_is_not_shown(tmp_path: Path) -> None:
-    path = tmp_path / page.ADDRESS
+    path = tmp_path / door.ADDRESS
     path.write_text("http://127.0.0.1:8791/\n")
     os.utime(path, (time.time() - 100,) * 2)
     assert page.link(tmp_path, time.time() - 10) == ""
 
 
 def test_a_monitor_that_listens_on_its_socket_alone_serves_no_page(tmp_path: Path) -> None:
-    (tmp_path / page.ADDRESS).write_text("\n")
+    (tmp_path / door.ADDRESS).write_text("\n")
     assert page.link(tmp_path, 0) == ""
 
 
