@@ -35,8 +35,8 @@ from shared.directory import BusError
 from shared.recording import RecordingError
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
-#: What the recorded person asks last, over an answer, and the silence before it, s. The emulator
-#: answers this turn, the fifth one, with a call of a function: see Procfile.demo.
+#: The last question of the recorded person, over an answer, and the silence before it, s. The
+#: emulator answers this turn, the fifth one, with a call of a function: see Procfile.demo.
 QUESTION = config.ROOT / "examples" / "tools" / "question.opus"
 QUESTION_AFTER_S = 1.0
 #: The functions that the demo offers, if the settings name none.

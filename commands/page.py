@@ -9,7 +9,7 @@ from shared import config, door
 from shared.audio import devices
 from shared.audio.device import DeviceError
 
-#: What a server listens on that listens on every address.
+#: The addresses of a server that listens on every address.
 _EVERYWHERE = ("0.0.0.0", "::")
 #: The settings that make the page the microphone and the speaker.
 DEVICES = {"BARGEIN_CAPTURE__DEVICE": "browser", "BARGEIN_PLAYBACK__DEVICE": "browser"}

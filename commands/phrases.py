@@ -1,4 +1,4 @@
-"""What messages mean, in words for a person. Pure."""
+"""Messages in words for a person. Pure."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     "client-decides": {"interruption.decide": "client", "interruption.min_speech_ms": "250"},
     "server-decides-and-renewed": {"link.session_limit_s": "9", "link.renew_before_s": "5"},
 }
-#: What a reference holds: what downlink, uplink and vad read and publish, and the healths that tell
-#: when they started. Without voices, the sound is silence, which takes no room.
+#: The topics in a reference: those that downlink, uplink and vad read and publish, and the healths
+#: that tell when they started. Without voices, the sound is silence, which takes no room.
 TOPICS = (
     "mic.clean", "mic.speech", "client.event", "interruption", "server.event", "link.state",
     "reply.audio", "reply.state", "transcript", "history.heard", "session.renew",

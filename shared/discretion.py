@@ -18,7 +18,7 @@ MASK = "****"
 _SECRET = ("authorization", "headers")
 #: A part of every event with such a field, or with an address that may hold a key.
 _SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
-#: What looks like a key of OpenAI's.
+#: A text that looks like a key of OpenAI's.
 _KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
 
 

@@ -56,9 +56,9 @@ class Recorded:
 
 @dataclass
 class Recording:
-    """What is known about a recording after its messages were read."""
+    """The facts about a recording whose messages were read."""
 
-    #: What to add to CLOCK_MONOTONIC for the time since 1970, ns.
+    #: This is added to CLOCK_MONOTONIC for the time since 1970, ns.
     since_1970_ns: int = 0
     #: The settings that differed from the defaults, by their dotted key.
     settings: dict[str, Any] = field(default_factory=dict)

@@ -25,7 +25,7 @@ class Begin(msgspec.Struct, array_like=True):
 
     #: CLOCK_MONOTONIC when the stage starts, ns.
     at_ns: int
-    #: What to add to CLOCK_MONOTONIC for the time since 1970, ns.
+    #: This is added to CLOCK_MONOTONIC for the time since 1970, ns.
     since_1970_ns: int
 
 

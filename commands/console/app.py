@@ -190,7 +190,7 @@ class Console(App[None]):
 
         def send() -> None:
             done, outcome = self._send(command)
-            # What was typed, and an interruption, are entries of their own.
+            # A typed line and an interruption are entries of their own.
             if not (done and command["command"] in ("type", "interrupt")):
                 self.call_from_thread(self._tell, outcome, fault=not done)
 

@@ -1,4 +1,4 @@
-"""What the console shows, from the messages on the bus. Pure."""
+"""The content of the console, from the messages on the bus. Pure."""
 
 from __future__ import annotations
 

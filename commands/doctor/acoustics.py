@@ -1,4 +1,4 @@
-"""What a test tone tells about the microphone and the speaker. Pure."""
+"""Judge the microphone and the speaker by a test tone. Pure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Heard:
-    """What was measured."""
+    """The result of a measurement."""
 
     noise_dbfs: float
     clipped: int  # samples

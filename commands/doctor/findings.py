@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 #: The width of the column with the names of the checks.
 NAME = 11
-#: What a line begins with.
+#: The beginning of each line.
 MARKS = {True: "ok", False: "FAULT", None: "-"}
 MARK = max(map(len, MARKS.values()))
 
@@ -18,7 +18,7 @@ class Finding(NamedTuple):
     check: str
     #: Whether all is well; None: the check was not made, and the text says why.
     ok: bool | None
-    #: What was found. If that is a fault, also what to do.
+    #: The finding, and for a fault also what to do.
     text: str
 
 

@@ -28,7 +28,7 @@ IGNORED = (
     "flush.event_ns",
     "interruption.event_ns",
     "interruption.flush_ns",
-    # Of all conversations of a day, and by a clock of its own.
+    # The sum of all conversations of a day, by a clock of its own.
     "usage.day",
     "usage.date",
     "usage.awake_ms",

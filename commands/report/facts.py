@@ -1,4 +1,4 @@
-"""What a recording tells about a conversation: reads its messages once, in order. Pure."""
+"""The facts of a recorded conversation, from its messages in their order. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Stage:
     beats: list[tuple[int, bool]] = field(default_factory=list)
     first: dict[str, int] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
-    #: What it said when it was not well.
+    #: The stage's words while it was not well.
     trouble: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -49,7 +49,7 @@ class Slow:
 
 @dataclass
 class Facts:
-    """What is shown of a recording."""
+    """The facts that the report shows."""
 
     begun_ns: int = 0
     ended_ns: int = 0

@@ -56,14 +56,14 @@ del{color:var(--soft)}
 .assistant-said .who{color:var(--assistant)}
 p{margin:.35rem 0;overflow-wrap:anywhere}
 """
-#: What the marks of the timeline mean.
+#: The meaning of the timeline's marks.
 KEY = (
     '<p class="soft key"><i style="background:var(--bad)"></i>flush'
     '<i style="background:var(--warn)"></i>function call'
     '<i style="background:var(--soft)"></i>the link changes'
     '<i style="background:var(--person)"></i>a person speaks (the line at the top)</p>'
 )
-#: What stands where words were left out.
+#: This text stands where words were left out.
 REDACTED = "(words left out)"
 
 

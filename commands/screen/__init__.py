@@ -1,1 +1,1 @@
-"""What a conversation shows to a person who did not ask for the log."""
+"""The screen of a person who did not ask for the log."""

@@ -61,7 +61,7 @@ class Cuts:
 
 @dataclass
 class _Item:
-    """What is known of one item."""
+    """The last messages about one item."""
 
     said: messages.Transcript | None = None
     audio: messages.HeardItem | None = None

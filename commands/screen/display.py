@@ -1,4 +1,4 @@
-"""What the screen shows of a conversation: from messages and log lines to text. Pure."""
+"""From a conversation's messages and log lines to the text on the screen. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS_S = 2.0
 READY_S = 3.0
 #: How much of a function's output is shown, characters.
 SHOWN = 120
-#: What is said if the server does not transcribe the person, which it bills apart.
+#: This is said if the server does not transcribe the person, which it bills apart.
 UNTRANSCRIBED = "(your own words are not shown: session.transcription_model is empty)"
 
 

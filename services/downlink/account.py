@@ -1,4 +1,4 @@
-"""What the conversation has used by the server's reports, and what that costs. Pure.
+"""Add up what the server reports as used, and estimate its cost. Pure.
 
 A report that does not fit the API is not counted: other servers leave fields out, or invent some.
 """

@@ -76,7 +76,7 @@ class Books:
 
     @property
     def cost_micros(self) -> int:
-        """What the conversation costs so far, in millionths of the currency."""
+        """The cost of the conversation so far, in millionths of the currency."""
         return self._account.conversation.cost_micros
 
     def go_on(self, link_epoch: int, *, slept: bool) -> None:

@@ -31,14 +31,14 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class DayFile:
-    """What was used on one day of one server."""
+    """The sum of one day with one server."""
 
     def __init__(self, directory: Path, server: str) -> None:
         self._directory = directory
         self._server = server
         self._date = ""
         self._unwritten = messages.Spent()
-        #: What was used today, as far as it is known.
+        #: The sum of today, as far as it is known.
         self.day = messages.Spent()
 
     def look(self, date: str) -> bool:

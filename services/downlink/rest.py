@@ -19,7 +19,7 @@ Cause = Literal["", "idle", "limit", "asked"]
 
 
 class Step(enum.Enum):
-    """What is to be done now."""
+    """The next step at a limit."""
 
     CUT = enum.auto()  # end the reply that is under way
     FAREWELL = enum.auto()  # ask for the assistant's last line
@@ -43,7 +43,7 @@ class Rest:
         self._open_ns = 0  # since when there is a session; 0: there is none
         self._awake_ns = 0  # how long there was one before
         self._cost = 0
-        # What was used up when the conversation was woken last: the limits count from there.
+        # The values at which the conversation was woken last: the limits count from there.
         self._base_awake_ns = self._base_cost = 0
 
     # what happens

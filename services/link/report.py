@@ -1,4 +1,4 @@
-"""What link reports about the session: the topic ``link.state`` and the state in link's health."""
+"""Link's report about the session: the topic ``link.state`` and the state in link's health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the door answers to each request, as a Starlette application."""
+"""The door's answer to each request, as a Starlette application."""
 
 from __future__ import annotations
 

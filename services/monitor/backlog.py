@@ -1,4 +1,4 @@
-"""What waits for one watcher. Pure.
+"""The messages that wait for one watcher. Pure.
 
 A watcher that does not take its messages in time loses them, and only its own. Then it is told how
 many it has lost, and gets a new snapshot, since what it knows is no longer right.

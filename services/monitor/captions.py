@@ -1,4 +1,4 @@
-"""What both sides say, as it is heard. Pure."""
+"""The words of both sides, as they are heard. Pure."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of a command: whether it was done, and a line for a person."""
+    """The outcome of a command: whether it was done, and a line for a person."""
 
     done: bool
     outcome: str
@@ -54,7 +54,7 @@ class Refused(ValueError):
 
 @dataclass
 class Known:
-    """What monitor knows when a command comes."""
+    """The conversation as monitor knows it when a command comes."""
 
     #: The setting interruption.decide.
     decide: str

@@ -136,7 +136,7 @@ class Desk:
             pending.answer(Outcome(done=False, outcome=said))
 
 
-#: What is said of a command whose outcome does not show at once.
+#: The answer to a command whose outcome does not show at once.
 PASSED_ON = {
     "say": "sent",
     "type": "sent",

@@ -92,7 +92,7 @@ class Door:
         #: The page's address; "": it listens on its Unix socket alone.
         self.address = ""
         self._asked: deque[Request] = deque()
-        # What was told and not delivered: the message, whom it is for, and for which watchers.
+        # Messages that are not delivered: the message, whom it is for, and for which watchers.
         self._told: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_TOLD)
         self._scheduled = False
         self._watchers: set[Watcher] = set()

@@ -20,8 +20,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: The subprotocol of a WebSocket that carries the token: a page in a browser can set no header.
 TOKEN = "token."
-#: What a browser may do with our pages: run our own scripts, and connect to this machine alone:
-#: with the device "browser", the page also connects to capture and playback.
+#: A browser may run only our own scripts in our pages, and connect them to this machine alone: with
+#: the device "browser", a page also connects to capture and playback.
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
     b" ws://127.0.0.1:*;"

@@ -1,4 +1,4 @@
-"""What each stage takes of the processor and of the memory, while somebody watches."""
+"""The processor time and the memory of each stage, while somebody watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a viewer is shown of the bus's messages, as plain maps for JSON. Pure.
+"""The bus's messages as a viewer gets them: plain maps for JSON. Pure.
 
 Times are ms of the machine's monotonic clock, lengths are ms. docs/door.md describes each map.
 """

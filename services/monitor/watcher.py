@@ -8,7 +8,7 @@ import msgspec
 
 from services.monitor.backlog import Backlog
 
-#: What a watcher asks for beside the changes.
+#: A watcher can ask for these beside the changes.
 LEVELS, VOICES = "levels", "voices"
 
 

@@ -41,7 +41,7 @@ class Span:
 
 
 class Ahead:
-    """What the device was given and has not played yet, in order. It moves the items' playheads."""
+    """The audio that the device has and has not played yet. It moves the items' playheads."""
 
     def __init__(self) -> None:
         #: The position of the first sample that is given next.

@@ -40,7 +40,7 @@ class Output:
     def __init__(self, jitter: int, fade: int) -> None:
         #: How often the device asked for more audio than had come, in the middle of an item.
         self.underruns = 0
-        #: What the device holds and has not played; None: samples count as heard once it has them.
+        #: The audio that the device has not played yet; None: what it was given counts as heard.
         self.ahead: Ahead | None = None
         self._jitter = jitter
         self._fade = fade

@@ -46,7 +46,7 @@ class BusFile:
         self._most_bytes, self._most_ns = max_mb * MEGABYTE, max_minutes * 60 * 1_000_000_000
         self._settings = settings
         self._lines = Lines()
-        #: What to add to CLOCK_MONOTONIC for the time since 1970, ns.
+        #: This is added to CLOCK_MONOTONIC for the time since 1970, ns.
         self._since_1970_ns = time.time_ns() - time.monotonic_ns()
         self._begin()
 

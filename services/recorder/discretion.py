@@ -1,4 +1,4 @@
-"""What a recording must not contain: keys, and, if the person wants that, the sound. Pure."""
+"""Keep out of a recording: keys, and, if the person wants that, the sound. Pure."""
 
 from __future__ import annotations
 

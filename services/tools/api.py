@@ -1,4 +1,4 @@
-"""What a person's module of functions can use: ``say`` and ``Image``.
+"""The names that a person's module of functions can use: ``say`` and ``Image``.
 
 A module needs neither: a function with types and a docstring is enough.
 """

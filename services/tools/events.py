@@ -1,4 +1,4 @@
-"""What the engine reports to the stage. Pure."""
+"""The events that the engine reports to the stage. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Offer:
-    """What is offered from now on, and why some sources offer nothing."""
+    """The functions that are offered from now on, and why some sources offer none."""
 
     functions: Sequence[Offered]
     troubles: Sequence[str]

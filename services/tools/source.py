@@ -1,4 +1,4 @@
-"""What modules of functions and MCP servers have in common for the engine."""
+"""The interface that modules of functions and MCP servers share, for the engine."""
 
 from __future__ import annotations
 

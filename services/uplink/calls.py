@@ -1,4 +1,4 @@
-"""What the server still has to get of function calls: their outputs, notices and approvals. Pure.
+"""Outputs of function calls, notices and approvals that the server still has to get. Pure.
 
 Each call gets one output. The output is sent again only to a new session that lacks it: a
 connection can be lost after uplink has sent an output, and before the server had it. A call that
@@ -27,7 +27,7 @@ LOST += " running, or was restarted. It is not known whether the function had an
 
 @dataclass
 class _Kept:
-    """What is to be sent, and the last session that it was sent in."""
+    """Requests to be sent, and the last session that they were sent in."""
 
     requests: list[bytes]
     session: int = 0

@@ -13,7 +13,7 @@ from services.uplink import requests
 from shared import messages
 from shared.realtime.event_ids import ASKS, TEXTS
 
-#: What the model is told to say. It is an item of the conversation, so that the model knows later
+#: The model is told to say this. It is an item of the conversation, so that the model knows later
 #: why it said that.
 SAY = "Say this to the person now, word for word and without adding anything: {text}"
 #: How many texts wait for a session at most; the oldest are dropped first.

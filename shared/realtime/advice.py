@@ -1,8 +1,8 @@
-"""What a person can do if a server refuses. Pure."""
+"""Advice for a person whom a server refuses. Pure."""
 
 from __future__ import annotations
 
-#: What a person can do about a refusal, by a part of the server's reason.
+#: The advice about a refusal, by a part of the server's reason.
 _ADVICE = (
     ("api_key", "check OPENAI_API_KEY (or link.key_file)"),
     ("quota", "check the plan and the billing of the key's account"),

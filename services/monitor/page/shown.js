@@ -1,4 +1,4 @@
-// What the page shows of the door's messages: words, interruptions, stages, usage.
+// Shows the door's messages on the page: words, interruptions, stages, usage.
 
 const MOST = 100;
 
@@ -72,7 +72,7 @@ export function card(cut) {
   const seconds = (ms) => (ms / 1000).toFixed(1);
   made.append(element("h3", `stopped${silence}, heard ${seconds(cut.heard_ms)} of ${seconds(cut.received_ms)} s`));
   const known = HOPS.filter((name) => name in cut.hops);
-  // What follows the server's event takes milliseconds, and what comes before it takes long.
+  // The hops after the server's event take milliseconds, and those before it take long.
   const after = known.filter((name) => cut.hops[name] >= 0);
   const whole = Math.max(1, ...after.map((name) => cut.hops[name]));
   const bar = element("div", "", "bar");
@@ -122,7 +122,7 @@ export class Stages {
   }
 }
 
-// What the stages next to the microphone say of the room.
+// The state of the room, as the stages next to the microphone report it.
 const ROOM = { capture: "microphone", echo: "echo" };
 
 export function room(list, stages) {

@@ -1,4 +1,4 @@
-"""What the microphone and the speaker of a page have in common."""
+"""The common part of a page's microphone and its speaker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PageDevice:
     rate = pcm.RATE
     #: A page that has sent nothing for so long, ns, is no device any more: its tab sleeps.
     silent_ns: int
-    #: What a page that sleeps does not do, for a person, and the reason that the page is told.
+    #: A page that sleeps fails to do this: for a person, and as the reason that the page is told.
     silent: tuple[str, str]
 
     def __init__(self, pages: Pages, held_ns: int = 0) -> None:

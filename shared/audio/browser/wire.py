@@ -1,4 +1,4 @@
-"""What a page and its voice server send each other. Pure. docs/browser.md is the reference.
+"""The messages between a page and its voice server. Pure. docs/browser.md is the reference.
 
 All numbers in binary messages are little-endian float64. Positions count samples at 24 kHz. Clocks
 are the page's audio clock in seconds.
