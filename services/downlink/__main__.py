@@ -60,7 +60,7 @@ class Downlink:
             stage, config, self._replies, self._decisions, self._publishing.show, self._end
         )
         self._lost_ns = 0  # since when there is no connection, 0 while there is one
-        rest = Rest(config.limits, now.monotonic_ns())
+        rest = Rest(config.limits)
         self._books = Books(stage, config, lambda: rest.awake_ns(now.monotonic_ns()), now.date)
         self._sleeping = Sleeping(
             stage,

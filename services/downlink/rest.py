@@ -29,7 +29,7 @@ class Step(enum.Enum):
 class Rest:
     """Watches the limits of one conversation."""
 
-    def __init__(self, limits: Limits, now_ns: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         #: Whether the conversation sleeps, or has ended, and why.
         self.asleep = False
@@ -39,8 +39,8 @@ class Rest:
         self._cut = False
         self._farewell_ns = 0  # when the last line was asked for; 0: it was not
         self._begun = False  # whether the last line has begun
-        self._active_ns = now_ns  # when anybody spoke last
-        self._open_ns = 0  # since when there is a session; 0: there is none
+        self._active_ns = 0  # the session's time, awake_ns, when anybody spoke last
+        self._open_ns: int | None = None  # since when there is a session; None: there is none
         self._awake_ns = 0  # how long there was one before
         self._cost = 0
         # The values at which the conversation was woken last: the limits count from there.
@@ -50,10 +50,9 @@ class Rest:
 
     def session(self, now_ns: int, *, is_open: bool) -> None:
         """Note whether there is a session."""
-        if self._open_ns and not is_open:
-            self._awake_ns += now_ns - self._open_ns
-            self._open_ns = 0
-        elif is_open and not self._open_ns:
+        if not is_open:
+            self._awake_ns, self._open_ns = self.awake_ns(now_ns), None
+        elif self._open_ns is None:
             self._open_ns = now_ns
 
     def costs(self, micros: int) -> None:
@@ -74,14 +73,14 @@ class Rest:
         """Wake the conversation. The limits count anew."""
         self.asleep, self.cause = False, ""
         self._farewell_ns, self._begun, self._cut = 0, False, False
-        self._active_ns = now_ns
-        self._base_awake_ns, self._base_cost = self.awake_ns(now_ns), self._cost
+        self._active_ns = self._base_awake_ns = self.awake_ns(now_ns)
+        self._base_cost = self._cost
 
     # what follows
 
     def awake_ns(self, now_ns: int) -> int:
         """Return how long the conversation has had a session."""
-        return self._awake_ns + (now_ns - self._open_ns if self._open_ns else 0)
+        return self._awake_ns + (0 if self._open_ns is None else now_ns - self._open_ns)
 
     @property
     def wakes_on_speech(self) -> bool:
@@ -111,7 +110,7 @@ class Rest:
     def step(self, now_ns: int, *, busy: bool) -> Step | None:
         """Return what to do now. ``busy``: somebody speaks, or an answer is under way."""
         if busy:
-            self._active_ns = now_ns
+            self._active_ns = self.awake_ns(now_ns)
         if self.asleep:
             return None
         if not self.cause:
@@ -129,7 +128,7 @@ class Rest:
                 return None
             self._cut = True
             return Step.CUT
-        if self.says_farewell and self._open_ns and not busy:
+        if self.says_farewell and self._open_ns is not None and not busy:
             self._farewell_ns = now_ns
             return Step.FAREWELL
         self.asleep = True
@@ -139,7 +138,7 @@ class Rest:
         waited_ns = now_ns - self._farewell_ns
         self._begun = self._begun or busy
         over = self._begun and not busy
-        if over or waited_ns > (LAST_LINE_NS if self._begun else BEGIN_NS) or not self._open_ns:
+        if over or waited_ns > (LAST_LINE_NS if self._begun else BEGIN_NS) or self._open_ns is None:
             if busy and not self._cut:
                 self._cut = True
                 return Step.CUT
@@ -149,12 +148,13 @@ class Rest:
 
     def _look(self, now_ns: int) -> None:
         limits = self._limits
-        awake_ns = self.awake_ns(now_ns) - self._base_awake_ns
+        total_ns = self.awake_ns(now_ns)
+        awake_ns = total_ns - self._base_awake_ns
         if limits.max_cost and self._cost - self._base_cost >= limits.max_cost * 1e6:
             self._reach("limit", f"limits.max_cost = {limits.max_cost:g} was reached", now_ns)
         elif limits.max_minutes and awake_ns >= limits.max_minutes * MINUTE_NS:
             self._reach("limit", f"limits.max_minutes = {limits.max_minutes:g} was reached", now_ns)
-        elif limits.idle_minutes and now_ns - self._active_ns >= limits.idle_minutes * MINUTE_NS:
+        elif limits.idle_minutes and total_ns - self._active_ns >= limits.idle_minutes * MINUTE_NS:
             text = f"nobody spoke for limits.idle_minutes = {limits.idle_minutes:g}"
             self._reach("idle", text, now_ns)
 

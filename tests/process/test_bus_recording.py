@@ -29,7 +29,7 @@ def echo_the_key(connection: Connection) -> None:
         connection.send("error", error={"message": f"Incorrect API key: {KEY}"})
         odd = b'{"type": "odd", "key": "\\u0073' + KEY[1:].encode() + b'"}'
         connection.frame(servers.TEXT, odd)
-        time.sleep(0.1)
+        time.sleep(0.1)  # often enough: the recorder writes for longer
 
 
 def test_a_recorder_that_is_killed_leaves_a_whole_file_without_the_key(

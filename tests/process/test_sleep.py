@@ -17,17 +17,21 @@ from tests.support.pipeline import UNHELD, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
 
-#: When the person speaks, s after the microphone was opened. The conversation sleeps in between.
-FIRST_S, AGAIN_S = 0.5, 13.0
+#: When the person speaks, s after a microphone was opened: the second microphone is opened in the
+#: sleep, when all restarts are over.
+FIRST_S, AGAIN_S = 0.5, 1.0
 IDLE_S = 3.0
 
 
 def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Path) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst")
-        said = [(FIRST_S, recordings.QUESTION), (AGAIN_S, recordings.QUESTION)]
+        early, again = (
+            recordings.microphone(tmp_path / f"{at}.wav", [(at, recordings.QUESTION)], 60)
+            for at in (FIRST_S, AGAIN_S)
+        )
         pipeline.settings |= {
-            "capture.device": recordings.microphone(tmp_path / "two.wav", said, 60),
+            "capture.device": early,
             "limits.idle_minutes": IDLE_S / 60,
             "session.greeting": "",
             "session.transcription_model": "gpt-transcribe",
@@ -59,6 +63,8 @@ def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Pat
         assert (sleeping.asleep, sleeping.cause) == (True, "idle")
         assert [e["code"] for e in emulator.entries("closed")] == [1000]
 
+        stages["capture"].end()
+        stages["capture"] = pipeline.up("capture", {"capture.device": again})
         woken = pipeline.bus.wait_for(messages.Sleep, lambda s: not s.asleep and s.since_ns)
         opened = pipeline.bus.wait_for(
             messages.LinkState, lambda s: s.state == "open" and s.session > session

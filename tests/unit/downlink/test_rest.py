@@ -20,7 +20,7 @@ class Conversation:
     """A conversation that is looked at every half second."""
 
     def __init__(self, **limits: Any) -> None:
-        self.rest = Rest(Limits(**limits), START)
+        self.rest = Rest(Limits(**limits))
         self.rest.session(START, is_open=True)
         self.now_s = 0.0
 
@@ -49,6 +49,18 @@ def test_after_idle_time_it_sleeps_without_a_word() -> None:
     assert "limits.idle_minutes = 1" in talk.rest.reason
     assert "speak" in talk.rest.reason
     assert talk.run(1000) == NONE
+
+
+def test_time_without_a_session_is_not_idle_time() -> None:
+    rest = Rest(Limits(idle_minutes=1))
+    assert rest.step(1000 * S, busy=False) is None  # the server was not reachable so far
+    rest.session(1000 * S, is_open=True)
+    assert rest.step(1059 * S, busy=False) is None
+    rest.session(1059 * S, is_open=False)
+    assert rest.step(2000 * S, busy=False) is None
+    rest.session(2000 * S, is_open=True)
+    assert rest.step(2000 * S, busy=False) is None
+    assert rest.step(2001 * S, busy=False) is Step.REST
 
 
 def test_at_the_limit_the_reply_finishes_and_the_assistant_says_goodbye() -> None:

@@ -24,7 +24,7 @@ class Downlink:
         self.log = logging.getLogger("bargein")
         self.published: list[messages.Sleep] = []
         self.did: list[str] = []
-        rest = Rest(Limits(**limits), 0)
+        rest = Rest(Limits(**limits))
         self.sleeping = Sleeping(
             self,
             rest,
