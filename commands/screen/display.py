@@ -128,13 +128,13 @@ class Display:
         return self._show([phrases.asks(run) for run in asking if run.call_id not in before])
 
     def _tool_result(self, message: messages.ToolResult, _: float) -> str:
-        if message.what != "output":
+        if message.what not in ("output", "served"):
             return ""
         try:
             output = codec.read_output(message.payload).text
         except codec.BadMessage:
             return ""
-        said = " ".join(output.split())
+        said = " ".join(output.split()) or ("done" if message.ok else "failed")
         said = f"{said[:SHOWN]}…" if len(said) > SHOWN else said
         return self._go_on() + self._writer.line(f"  (function {message.name}: {said})", "note")
 

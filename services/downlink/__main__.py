@@ -251,6 +251,7 @@ class Downlink:
         owed = self._session.owes(lost_s)
         self._history.reply_state(self._replies.state())
         self._decisions.begin_session(session)
+        self.publish(self._decisions.calls.begin_session(session))
         self._publishing.publish_soon()
         self.publish(self._replies.begin_session(session))
         self._history.begin_session(session)

@@ -3,12 +3,17 @@
 A call is run once its item is complete, also if its response was interrupted. When the server has
 the outputs of all calls of a response, the model has to be asked for an answer: ``ready`` says so.
 A response that begins later for another reason answers them as well.
+
+The server can also run functions itself, on MCP servers that it is connected to (``session.mcp``).
+Downlink only reports these calls to tools, which shows them. No server answers them by itself, so
+they too have to be answered when they have ended.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import Literal
 
 from services.downlink import objects
 from shared import messages
@@ -37,8 +42,27 @@ class Calls:
         self._cancelled: set[str] = set()  # open calls that an interruption cancelled
         self._listed: set[str] = set()  # open calls that tools has listed
         self._unlisted_ns: dict[str, int] = {}  # when tools first left out such a call
+        # The calls that the server runs itself, each with its response, by the id of the item.
+        self._served: OrderedDict[str, tuple[str, objects.Item]] = OrderedDict()
+        self._asking: OrderedDict[str, None] = OrderedDict()  # the server's requests for approvals
         self._answered: set[str] = set()  # responses that had an output since the last response
         self._asked: set[str] = set()  # those of them for which an answer was asked for
+
+    def begin_session(self, session: int) -> list[messages.Message]:
+        """Begin with a new session. Return the messages that withdraw what ended with the last one:
+        calls that the server ran itself, and requests for approvals.
+        """
+        ended = [*(name for name in self._served if name in self._open), *self._asking]
+        for name in ended:
+            self._close(name)
+        self._served.clear()
+        self._asking.clear()
+        return [
+            messages.ToolCall(
+                session=session, response_id="", call_id=name, name="", action="cancel"
+            )
+            for name in ended
+        ]
 
     # what the server reports
 
@@ -65,10 +89,10 @@ class Calls:
         if call_id in self._run:
             return None
         _remember(self._run, call_id)
-        if not asks:
-            self._open[call_id] = response_id
-            while len(self._open) > MAX_OPEN:
-                self._close(next(iter(self._open)))
+        if asks:
+            _remember(self._asking, call_id)
+        else:
+            self._run_now(call_id, response_id)
         return messages.ToolCall(
             session=session,
             response_id=response_id,
@@ -78,6 +102,43 @@ class Calls:
             server=(item.server_label or "")[:512],
             payload=(item.arguments or "{}").encode()[: messages.MAX_ARGUMENTS],
         )
+
+    def mentioned(self, response_id: str, item: objects.Item) -> None:
+        """Take the server's account of a call that it runs itself, whole or in part."""
+        if item.type != "mcp_call":
+            return
+        known_response, known = self._served.get(item.id, ("", objects.Item()))
+        whole = objects.Item(
+            item.id,
+            "mcp_call",
+            name=item.name or known.name,
+            arguments=item.arguments or known.arguments,
+            output=item.output or known.output,
+            server_label=item.server_label or known.server_label,
+            error=item.error or known.error,
+        )
+        self._served[item.id] = (known_response or response_id, whole)
+        while len(self._served) > MAX_OPEN:
+            self._served.popitem(last=False)
+
+    def serves(self, item_id: str, session: int) -> messages.ToolCall | None:
+        """Note that the server runs a function itself. Return what tools is told, once."""
+        if item_id in self._open or item_id in self._run:
+            return None
+        response_id, item = self._served.setdefault(item_id, ("", objects.Item(item_id)))
+        self._run_now(item_id, response_id or item_id)
+        return _served("serve", session, response_id, item, item.arguments or "{}")
+
+    def has_served(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
+        """Note that such a function has ended. Return what tools is told, once."""
+        if item_id in self._run:
+            return None
+        _remember(self._run, item_id)
+        response_id, item = self._served.get(item_id, ("", objects.Item(item_id)))
+        self._open.setdefault(item_id, response_id or item_id)
+        self._output(item_id)
+        said = item.output if ok else objects.mcp_trouble(item)
+        return _served("served", session, response_id, item, said or "", ok=ok)
 
     def response_done(self, response_id: str) -> list[objects.Item]:
         """Note that a response ended. Return its calls that had all their arguments."""
@@ -90,7 +151,11 @@ class Calls:
         """
         if item.id.startswith(OUTPUTS) and item.call_id:
             self._output(item.call_id)
-        elif item.type == "mcp_approval_response" or item.id.startswith(NOTICES):
+        elif item.type == "mcp_approval_response":
+            self._asking.pop(item.approval_request_id or "", None)
+            if item.approve is False:
+                self._answered.add(item.id)
+        elif item.id.startswith(NOTICES):
             self._answered.add(item.id)
 
     def response_created(self) -> None:
@@ -112,6 +177,7 @@ class Calls:
                 session=0, response_id=response_id, call_id=call_id, name="", action="cancel"
             )
             for call_id, response_id in self._open.items()
+            if call_id not in self._served
         ]
 
     # what tools reports
@@ -119,7 +185,7 @@ class Calls:
     def listed(self, state: messages.ToolState, now_ns: int) -> None:
         """Take the calls that tools has taken and not answered."""
         names = {call.call_id for call in state.calls}
-        self._listed |= names & self._open.keys()
+        self._listed |= names & (self._open.keys() - self._served.keys())
         for call_id in self._listed - names:
             self._unlisted_ns.setdefault(call_id, now_ns)
 
@@ -145,6 +211,11 @@ class Calls:
 
     # helpers
 
+    def _run_now(self, call_id: str, response_id: str) -> None:
+        self._open[call_id] = response_id
+        while len(self._open) > MAX_OPEN:
+            self._close(next(iter(self._open)))
+
     def _ready(self) -> Iterable[str]:
         running = set(self._open.values())
         return [name for name in self._answered if name not in running]
@@ -160,6 +231,27 @@ class Calls:
         self._unlisted_ns.pop(call_id, None)
         self._listed.discard(call_id)
         self._cancelled.discard(call_id)
+
+
+def _served(
+    action: Literal["serve", "served"],
+    session: int,
+    response_id: str,
+    item: objects.Item,
+    payload: str,
+    *,
+    ok: bool = True,
+) -> messages.ToolCall:
+    return messages.ToolCall(
+        session=session,
+        response_id=response_id,
+        call_id=item.id,
+        name=(item.name or "")[:512],
+        action=action,
+        server=(item.server_label or "")[:512],
+        ok=ok,
+        payload=payload.encode()[: messages.MAX_ARGUMENTS],
+    )
 
 
 def _remember(known: OrderedDict[str, None], name: str) -> None:

@@ -218,6 +218,38 @@ class ErrorEvent(Event, frozen=True):
     error: Failure
 
 
+class McpListFailed(Event, frozen=True):
+    """``mcp_list_tools.failed``: the server could not read the functions of an MCP server."""
+
+    item_id: Id
+
+
+class McpArguments(Event, frozen=True):
+    """``response.mcp_call_arguments.done``: all arguments of a call that the server runs itself."""
+
+    response_id: Id
+    item_id: Id
+    arguments: str | None = None
+
+
+class McpBegan(Event, frozen=True):
+    """``response.mcp_call.in_progress``: the server runs a function on its own MCP server."""
+
+    item_id: Id
+
+
+class McpCompleted(Event, frozen=True):
+    """``response.mcp_call.completed``: that function has returned."""
+
+    item_id: Id
+
+
+class McpFailed(Event, frozen=True):
+    """``response.mcp_call.failed``: that function has failed."""
+
+    item_id: Id
+
+
 class Ignored(Event, frozen=True):
     """An event whose name is known, and for which there is nothing to do."""
 
@@ -255,6 +287,11 @@ TYPES: dict[str, type[Event]] = {
     "conversation.item.input_audio_transcription.delta": UserTranscriptDelta,
     "conversation.item.input_audio_transcription.completed": UserTranscript,
     "conversation.item.input_audio_transcription.failed": TranscriptionFailed,
+    "mcp_list_tools.failed": McpListFailed,
+    "response.mcp_call_arguments.done": McpArguments,
+    "response.mcp_call.in_progress": McpBegan,
+    "response.mcp_call.completed": McpCompleted,
+    "response.mcp_call.failed": McpFailed,
     "conversation.item.truncated": ItemTruncated,
     "conversation.item.deleted": ItemDeleted,
     "error": ErrorEvent,
@@ -280,15 +317,10 @@ IGNORED = frozenset(
         "response.content_part.done",
         "response.function_call_arguments.delta",
         "rate_limits.updated",
-        # The item itself says how these end.
+        # The item says which functions there are.
         "mcp_list_tools.in_progress",
         "mcp_list_tools.completed",
-        "mcp_list_tools.failed",
         "response.mcp_call_arguments.delta",
-        "response.mcp_call_arguments.done",
-        "response.mcp_call.in_progress",
-        "response.mcp_call.completed",
-        "response.mcp_call.failed",
     }
 )
 

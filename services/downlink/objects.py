@@ -40,6 +40,8 @@ class Item(msgspec.Struct, frozen=True):
     # of an MCP server that the server itself is connected to
     server_label: str | None = None
     error: Any = None
+    approval_request_id: Id | None = None
+    approve: bool | None = None
 
     @property
     def text(self) -> str:
@@ -112,4 +114,6 @@ def mcp_trouble(item: Item) -> str:
     error = item.error
     why = error.get("message") if isinstance(error, dict) else error
     what = f"its function {item.name}" if item.name else "its list of functions"
-    return f"MCP server {item.server_label!r}: {what} failed: {str(why)[:300]}"
+    # The server need not say why: there is no place for that in a list of functions.
+    reason = f": {str(why)[:300]}" if why and why is not True else ""
+    return f"MCP server {item.server_label!r}: {what} failed{reason}"

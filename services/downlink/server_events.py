@@ -17,6 +17,7 @@ from services.downlink.actions import Actions, Ledger
 from services.downlink.decisions import Decisions
 from services.downlink.failures import Failures
 from services.downlink.history import History
+from services.downlink.mcp_events import McpEvents
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.session_watch import SessionWatch
@@ -49,6 +50,7 @@ class ServerEvents:
         self._session = session
         self._ledger = ledger
         self._calls = decisions.calls
+        self._mcp = McpEvents(actions, decisions.calls)
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._unknown_types: set[str] = set()  # those that were reported
@@ -71,6 +73,11 @@ class ServerEvents:
             events.OutputItemAdded: self._output_item_added,
             events.OutputItemDone: self._output_item_done,
             events.CallDone: self._call_done,
+            events.McpListFailed: self._mcp.list_failed,
+            events.McpArguments: self._mcp.arguments,
+            events.McpBegan: self._mcp_began,
+            events.McpCompleted: self._mcp_completed,
+            events.McpFailed: self._mcp_failed,
             events.AudioDelta: self._audio,
             events.AudioDone: self._audio_done,
             events.TextDelta: self._words_added,
@@ -230,6 +237,7 @@ class ServerEvents:
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
         self._calls.item_added(event.item)
+        self._mcp.item("", event.item, self._replies.session, done=False)
         if self._calls.ready():
             self._actions.weigh()
         if new:
@@ -247,12 +255,12 @@ class ServerEvents:
 
     def _item_done(self, event: events.ItemDone) -> None:
         self._history.item_done(event)
-        if event.item.type == "mcp_list_tools" and (trouble := objects.mcp_trouble(event.item)):
-            self._actions.report("mcp_failures", trouble)
+        self._mcp.item("", event.item, self._replies.session, done=True)
         self._called(event.item)
 
     def _output_item_added(self, event: events.OutputItemAdded) -> None:
         self._mentioned(event.response_id, event.item, done=False)
+        self._mcp.item(event.response_id, event.item, self._replies.session, done=False)
 
     def _output_item_done(self, event: events.OutputItemDone) -> None:
         self._mentioned(event.response_id, event.item, done=True)
@@ -262,10 +270,10 @@ class ServerEvents:
         """Have tools run a function call, or ask the person for an approval, once."""
         if self._replies.responses.is_out_of_band(response_id):
             return
-        if call := self._calls.complete(response_id, item, self._replies.session):
+        if item.type.startswith("mcp_"):
+            self._mcp.item(response_id, item, self._replies.session, done=True)
+        elif call := self._calls.complete(response_id, item, self._replies.session):
             self._actions.publish([call])
-        if trouble := objects.mcp_trouble(item):
-            self._actions.report("mcp_failures", trouble)
 
     def _call_done(self, event: events.CallDone) -> None:
         call = objects.Item(
@@ -292,8 +300,20 @@ class ServerEvents:
             self._called(item)
 
     def _called(self, item: objects.Item) -> None:
-        if item.type == "function_call":
+        if item.type in ("function_call", "mcp_approval_request"):
             self._renewal.function_called(self._received_ns)
+
+    # the server's own MCP servers
+
+    def _mcp_began(self, event: events.McpBegan) -> None:
+        self._renewal.function_called(self._received_ns)
+        self._mcp.began(event, self._replies.session)
+
+    def _mcp_completed(self, event: events.McpCompleted) -> None:
+        self._mcp.ended(event.item_id, self._replies.session, ok=True)
+
+    def _mcp_failed(self, event: events.McpFailed) -> None:
+        self._mcp.ended(event.item_id, self._replies.session, ok=False)
 
     def _item_truncated(self, event: events.ItemTruncated) -> None:
         self._replies.confirmed(event.item_id)

@@ -79,6 +79,8 @@ class Tools:
         call = delivery.message
         if call.action == "cancel":
             self._cancel(call.call_id)
+        elif call.action in ("serve", "served"):
+            self._server_runs(call, delivery.stamp.t)
         elif self._ledger.take(call.call_id):
             self._stage.counters["calls"] += 1
             self._take(call, call.payload.decode("utf-8", "replace"))
@@ -105,7 +107,29 @@ class Tools:
         elif not self._ledger.queue(job):
             self._answer(job, outputs.failure("too many calls wait"), ok=False)
 
+    def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
+        """Show a function that the server runs itself, on an MCP server of its own."""
+        text = call.payload.decode("utf-8", "replace")
+        if call.action == "serve":
+            self._ledger.serve(call.call_id, call.name, text, call.server, at_ns)
+        else:
+            took_ms = self._ledger.served(call.call_id, at_ns)
+            self._show_served(call.call_id, call.name, text, ok=call.ok, took_ms=took_ms)
+
+    def _show_served(
+        self, call_id: str, name: str, text: str, *, ok: bool, took_ms: int = 0
+    ) -> None:
+        payload = self._payload(messages.ToolOutput(text))
+        self._stage.publish(
+            messages.ToolResult(
+                what="served", call_id=call_id, name=name, ok=ok, took_ms=took_ms, payload=payload
+            )
+        )
+
     def _cancel(self, call_id: str) -> None:
+        if (run := self._ledger.withdraw(call_id)) is not None:
+            self._show_served(call_id, run.name, "the session has ended", ok=False)
+            return
         if (job := self._ledger.cancel(call_id)) is not None:
             self._answer(job, outputs.failure("cancelled: the person interrupted"), ok=False)
         elif self._engine is not None:
@@ -197,20 +221,22 @@ class Tools:
             said = f"{ledger.summary(job.name, job.arguments)}, which the person has approved"
             self._notice(f"{said}, returned: {output.text}\nTell the person.")
             return
-        cut = outputs.cut(output, self._settings.output_limit)
         self._stage.publish(
             messages.ToolResult(
                 call_id=job.call_id,
                 name=job.name[:512],
                 ok=ok,
                 took_ms=took_ms,
-                payload=codec.write_output(cut),
+                payload=self._payload(output),
             )
         )
 
     def _notice(self, text: str) -> None:
-        cut = outputs.cut(messages.ToolOutput(text), self._settings.output_limit)
-        self._stage.publish(messages.ToolResult(what="notice", payload=codec.write_output(cut)))
+        payload = self._payload(messages.ToolOutput(text))
+        self._stage.publish(messages.ToolResult(what="notice", payload=payload))
+
+    def _payload(self, output: messages.ToolOutput) -> bytes:
+        return codec.write_output(outputs.cut(output, self._settings.output_limit))
 
     def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
         tools = list(functions)

@@ -19,8 +19,9 @@ from shared import messages
 
 #: The function by which the model passes on what the person said.
 ANSWER = "answer_approval"
-#: How many calls are remembered as taken, wait to be run, and wait for an approval at most.
-REMEMBERED, MAX_QUEUED, MAX_ASKING = 4096, 32, 16
+#: How many calls are remembered as taken, wait to be run, and wait for an approval at most, and how
+#: many of the server's own are shown.
+REMEMBERED, MAX_QUEUED, MAX_ASKING, MAX_SERVED = 4096, 32, 16, 16
 #: The longest arguments that a person is shown, characters.
 SHOWN = 300
 
@@ -61,8 +62,7 @@ class Asking:
     @property
     def summary(self) -> str:
         """The call, for a person."""
-        where = f" at {self.server}" if self.server else ""
-        return summary(self.name, self.arguments) + where
+        return summary(self.name, self.arguments, self.server)
 
 
 class BadAnswer(ValueError):
@@ -79,6 +79,8 @@ class Ledger:
         self._queued: deque[Job] = deque()
         self._running: dict[str, Job] = {}
         self._asking: OrderedDict[str, Asking] = OrderedDict()  # by number
+        # The calls that the server runs itself, and since when, ns.
+        self._served: OrderedDict[str, tuple[messages.ToolRun, int]] = OrderedDict()
         self._last_number = 0
 
     def take(self, call_id: str) -> bool:
@@ -118,6 +120,28 @@ class Ledger:
             raise BadAnswer(f"give one of these numbers: {waiting}")
         return self._asking.pop(number)
 
+    def serve(self, call_id: str, name: str, arguments: str, server: str, now_ns: int) -> None:
+        """Note that the server runs a function itself."""
+        run = _run(call_id, name, "running", arguments, server)
+        self._served[call_id] = run, now_ns
+        while len(self._served) > MAX_SERVED:
+            self._served.popitem(last=False)
+
+    def served(self, call_id: str, now_ns: int) -> int:
+        """Note that such a function has ended. Return how long it ran, ms."""
+        run = self._served.pop(call_id, None)
+        return max(0, now_ns - run[1]) // 1_000_000 if run else 0
+
+    def withdraw(self, call_id: str) -> messages.ToolRun | None:
+        """Forget what the server ran, or asked for, in a session that has ended. Return it."""
+        if (run := self._served.pop(call_id, None)) is not None:
+            return run[0]
+        for asking in self._asking.values():
+            if asking.server and asking.call_id == call_id:
+                del self._asking[asking.number]
+                return _asks(asking)
+        return None
+
     def queue(self, job: Job) -> bool:
         """Let a call wait until it can be run. Return False if too many wait."""
         if len(self._queued) >= MAX_QUEUED:
@@ -150,15 +174,13 @@ class Ledger:
         """Return the state to publish."""
         running = [_run(j.call_id, j.name, "running", j.arguments) for j in self._running.values()]
         queued = [_run(j.call_id, j.name, "queued", j.arguments) for j in self._queued]
-        asking = [
-            messages.ToolRun(a.call_id, a.name[:512], "asking", a.number, a.summary[:1024])
-            for a in self._asking.values()
-        ]
-        return messages.ToolState(calls=[*running, *queued, *asking][:64])
+        asking = map(_asks, self._asking.values())
+        served = (run for run, _ in self._served.values())
+        return messages.ToolState(calls=[*running, *queued, *asking, *served][:64])
 
 
-def summary(name: str, arguments: str) -> str:
-    """Return a call for a person: the name and the arguments."""
+def summary(name: str, arguments: str, server: str = "") -> str:
+    """Return a call for a person: the name, the arguments and the server, if it is not ours."""
     try:
         given: Any = msgspec.json.decode(arguments or "{}")
     except msgspec.MsgspecError:
@@ -167,12 +189,19 @@ def summary(name: str, arguments: str) -> str:
         said = ", ".join(f"{k}={msgspec.json.encode(v).decode()}" for k, v in given.items())
     else:
         said = str(given)
-    return f"{name}({said[:SHOWN]}{'…' if len(said) > SHOWN else ''})"
+    where = f" at {server}" if server else ""
+    return f"{name}({said[:SHOWN]}{'…' if len(said) > SHOWN else ''}){where}"
 
 
 def _key(job: Job) -> str:
     return job.call_id or f"{job.name}({job.arguments})"
 
 
-def _run(call_id: str, name: str, state: Any, arguments: str) -> messages.ToolRun:
-    return messages.ToolRun(call_id, name[:512], state, "", summary(name, arguments)[:1024])
+def _asks(asking: Asking) -> messages.ToolRun:
+    summed = asking.summary[:1024]
+    return messages.ToolRun(asking.call_id, asking.name[:512], "asking", asking.number, summed)
+
+
+def _run(call_id: str, name: str, state: Any, arguments: str, server: str = "") -> messages.ToolRun:
+    summed = summary(name, arguments, server)[:1024]
+    return messages.ToolRun(call_id, name[:512], state, "", summed)

@@ -75,6 +75,73 @@ def test_a_servers_request_for_an_approval_is_passed_on() -> None:
     assert (call.action, call.call_id, call.server) == ("approve", "mcpr_1", "files")
 
 
+def served(calls: Calls, name: str = "mcp_1", response: str = "resp_1") -> None:
+    """Let the server run a function on an MCP server of its own."""
+    calls.mentioned(response, objects.Item(name, "mcp_call", name="search", server_label="docs"))
+    assert calls.serves(name, 7)
+    assert calls.serves(name, 7) is None
+
+
+def test_a_function_that_the_server_runs_is_answered_when_it_has_ended() -> None:
+    calls = Calls()
+    calls.complete("resp_1", item(), 7)
+    served(calls)
+    calls.item_added(output())
+    assert not calls.ready()  # The other call of the response still runs.
+    assert calls.has_served("mcp_1", 7, ok=True)
+    assert calls.has_served("mcp_1", 7, ok=True) is None
+    assert calls.ready()
+    calls.response_created()
+    assert not calls.ready()
+
+
+def test_a_call_of_the_servers_that_tools_does_not_list_is_not_taken_for_answered() -> None:
+    calls = Calls()
+    served(calls)
+    calls.listed(listed("mcp_1"), 0)
+    calls.listed(listed(), 0)
+    calls.settle(10 * S)
+    assert not calls.ready()
+
+
+def test_an_interruption_does_not_cancel_a_function_that_the_server_runs() -> None:
+    calls = Calls(cancels=True)
+    served(calls)
+    assert calls.to_cancel("speech_started") == []
+    assert calls.has_served("mcp_1", 7, ok=False)
+    assert not calls.ready()  # Nobody wants an answer any more.
+
+
+@pytest.mark.parametrize(("approve", "asks"), [(True, False), (False, True)])
+def test_a_denial_asks_for_an_answer_and_an_approval_waits_for_the_function(
+    approve: bool, asks: bool
+) -> None:
+    calls = Calls()
+    answer = objects.Item(
+        "output_1", "mcp_approval_response", approval_request_id="mcpr_1", approve=approve
+    )
+    calls.item_added(answer)
+    assert calls.ready() == asks
+
+
+def test_what_the_server_runs_or_asks_for_ends_with_the_session() -> None:
+    calls = Calls()
+    calls.complete("resp_1", item(), 7)
+    asks = objects.Item(
+        "mcpr_1", "mcp_approval_request", name="delete", arguments="{}", server_label="files"
+    )
+    calls.complete("resp_1", asks, 7)
+    served(calls)
+    told = calls.begin_session(8)
+    assert [(t.action, t.call_id) for t in told if isinstance(t, messages.ToolCall)] == [
+        ("cancel", "mcp_1"),
+        ("cancel", "mcpr_1"),
+    ]
+    assert calls.begin_session(9) == []
+    calls.item_added(output())  # The function of our own goes on.
+    assert calls.ready()
+
+
 def test_an_interruption_cancels_the_calls_that_run_if_the_settings_say_so() -> None:
     for cancels in (False, True):
         calls = Calls(cancels=cancels)

@@ -262,9 +262,21 @@ ACTED_ON: list[Case] = [
     ),
 ]
 
+MCP = {"response_id": "resp_1", "item_id": "mcp_1", "output_index": 0}
+PROGRESS = {"item_id": "mcp_1", "output_index": 0}
+ACTED_ON += [
+    ({"type": "mcp_list_tools.failed", "item_id": "mcpl_1"}, events.McpListFailed("mcpl_1")),
+    (
+        {"type": "response.mcp_call_arguments.done", **MCP, "arguments": "{}"},
+        events.McpArguments("resp_1", "mcp_1", "{}"),
+    ),
+    ({"type": "response.mcp_call.in_progress", **PROGRESS}, events.McpBegan("mcp_1")),
+    ({"type": "response.mcp_call.completed", **PROGRESS}, events.McpCompleted("mcp_1")),
+    ({"type": "response.mcp_call.failed", **PROGRESS}, events.McpFailed("mcp_1")),
+]
+
 PART = {**AT, "part": {"type": "audio", "transcript": ""}}
 
-MCP = {"response_id": "resp_1", "item_id": "mcp_1", "output_index": 0}
 PASSED_OVER: list[dict[str, Any]] = [
     {"type": "conversation.created", "conversation": {"id": "conv_1"}},
     {"type": "conversation.item.retrieved", "item": ITEM},
@@ -290,12 +302,7 @@ PASSED_OVER: list[dict[str, Any]] = [
     },
     {"type": "mcp_list_tools.in_progress", "item_id": "mcpl_1"},
     {"type": "mcp_list_tools.completed", "item_id": "mcpl_1"},
-    {"type": "mcp_list_tools.failed", "item_id": "mcpl_1"},
     {"type": "response.mcp_call_arguments.delta", **MCP, "delta": '{"q"'},
-    {"type": "response.mcp_call_arguments.done", **MCP, "arguments": "{}"},
-    {"type": "response.mcp_call.in_progress", "item_id": "mcp_1", "output_index": 0},
-    {"type": "response.mcp_call.completed", "item_id": "mcp_1", "output_index": 0},
-    {"type": "response.mcp_call.failed", "item_id": "mcp_1", "output_index": 0},
 ]
 
 BETA = {

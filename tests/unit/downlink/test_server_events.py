@@ -373,22 +373,58 @@ def test_a_call_that_a_new_session_gets_with_the_history_is_not_run() -> None:
     assert called(Server().send(events.ItemAdded(function()), events.ItemDone(function()))) == []
 
 
-def test_the_servers_own_mcp_servers() -> None:
-    server = Server()
-    asks = objects.Item(
-        "mcpr_1", "mcp_approval_request", name="search", arguments="{}", server_label="docs"
+MCP_ASKS = objects.Item(
+    "mcpr_1", "mcp_approval_request", name="search", arguments="{}", server_label="docs"
+)
+MCP_CALL = objects.Item("mcp_1", "mcp_call", name="search", server_label="docs")
+
+
+def tool_calls(sent: list[messages.Message]) -> list[messages.ToolCall]:
+    return [each for each in sent if isinstance(each, messages.ToolCall)]
+
+
+def test_a_servers_request_for_an_approval_is_passed_on_once_however_it_is_announced() -> None:
+    announced = (
+        events.ItemAdded(MCP_ASKS),
+        events.ItemDone(MCP_ASKS),
+        events.OutputItemDone("resp_1", MCP_ASKS),
     )
-    [call] = [m for m in server.send(created(), events.OutputItemDone("resp_1", asks))
-              if isinstance(m, messages.ToolCall)]  # fmt: skip
-    assert (call.action, call.call_id, call.name) == ("approve", "mcpr_1", "search")
+    for order in (announced, announced[::-1], announced[1:2], announced[2:]):
+        [call] = tool_calls(Server().send(created(), *order))
+        assert (call.action, call.call_id, call.name) == ("approve", "mcpr_1", "search")
+
+
+def test_a_function_that_the_server_runs_is_shown_and_answered() -> None:
+    server = Server()
+    sent = server.send(
+        created(),
+        events.OutputItemAdded("resp_1", MCP_CALL),
+        events.McpArguments("resp_1", "mcp_1", '{"word":"tea"}'),
+        events.ResponseDone(objects.Response("resp_1", "completed", "conv")),
+        events.McpBegan("mcp_1"),
+    )
+    [began] = tool_calls(sent)
+    assert (began.action, began.server, began.payload) == ("serve", "docs", b'{"word":"tea"}')
+    calls = server.reader.decisions.calls
+    assert not calls.ready()
+    [ended] = tool_calls(server.send(events.McpCompleted("mcp_1"), events.McpFailed("mcp_1")))
+    assert (ended.action, ended.call_id, ended.ok) == ("served", "mcp_1", True)
+    assert calls.ready()
+
+
+def test_what_fails_at_the_servers_own_mcp_servers_is_reported_once() -> None:
+    server = Server()
     fine = objects.Item("mcpl_1", "mcp_list_tools", server_label="docs")
     failed = objects.Item("mcpl_2", "mcp_list_tools", server_label="docs", error={"message": "no"})
     broken = objects.Item(
         "mcp_1", "mcp_call", name="search", server_label="docs", error="it is away"
     )
-    server.send(events.ItemDone(fine), events.ItemDone(failed))
-    server.send(events.OutputItemDone("resp_1", broken))
+    server.send(events.ItemDone(fine), events.ItemDone(failed), events.McpListFailed("mcpl_2"))
+    server.send(events.OutputItemDone("resp_1", broken), events.ItemDone(broken))
+    silent = objects.Item("mcpl_3", "mcp_list_tools", server_label="files")
+    server.send(events.ItemAdded(silent), events.McpListFailed("mcpl_3"))
     assert server.said == [
         "MCP server 'docs': its list of functions failed: no",
         "MCP server 'docs': its function search failed: it is away",
+        "MCP server 'files': its list of functions failed",
     ]

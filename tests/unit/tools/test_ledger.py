@@ -94,3 +94,28 @@ def test_long_arguments_are_shortened_for_a_person() -> None:
     assert len(said) < 400
     assert said.endswith("…)")
     assert ledger.summary("write", "no JSON") == "write(no JSON)"
+
+
+def test_a_function_that_the_server_runs_is_listed_while_it_runs() -> None:
+    ledger = Ledger(1, [])
+    ledger.serve("mcp_1", "search", '{"word":"tea"}', "docs", 2_000_000)
+    [run] = ledger.state().calls
+    assert (run.call_id, run.state, run.summary) == (
+        "mcp_1",
+        "running",
+        'search(word="tea") at docs',
+    )
+    assert ledger.served("mcp_1", 9_000_000) == 7
+    assert ledger.state().calls == []
+    assert ledger.served("mcp_1", 9_000_000) == 0
+
+
+def test_what_the_server_runs_or_asks_for_can_be_withdrawn() -> None:
+    ledger = Ledger(1, [])
+    ledger.ask("call_1", "light", "{}")
+    ledger.ask("mcpr_1", "search", "{}", "docs")
+    ledger.serve("mcp_1", "search", "{}", "docs", 0)
+    names = [run.name for name in ("call_1", "mcpr_1", "mcp_1", "mcp_2")
+             if (run := ledger.withdraw(name))]  # fmt: skip
+    assert names == ["search", "search"]
+    assert [run.call_id for run in ledger.state().calls] == ["call_1"]
