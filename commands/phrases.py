@@ -59,7 +59,8 @@ def lines(message: messages.Message) -> list[str] | None:
 def link(state: messages.LinkState) -> str:
     """Return the state of the connection in words."""
     if state.state == "open":
-        return "connected"
+        trip_us = state.round_trip_us
+        return f"connected, round trip {trip_us / 1000:.3g} ms" if trip_us else "connected"
     if state.state == "asleep":
         return f"asleep: {state.reason}" if state.reason else "asleep"
     if state.state == "refused":

@@ -287,7 +287,7 @@ class Link:
 
     def _beat(self) -> None:
         if self._connection is not None:
-            self._report.publish("open")
+            self._report.publish("open", round_trip_us=self._connection.round_trip_us)
 
 
 def main() -> int:

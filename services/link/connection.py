@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import ssl
 import time
@@ -50,9 +51,12 @@ class Connection:
 
     def __init__(self, opened: websocket.WebSocket, session: int) -> None:
         self.session = session
-        #: s of CLOCK_MONOTONIC: when the connection was opened, when the last ping was sent, and
-        #: when the last frame came.
-        self.opened_s = self.pinged_s = self.alive_s = time.monotonic()
+        #: s of CLOCK_MONOTONIC: when the connection was opened, and when the last frame came.
+        self.opened_s = self.alive_s = time.monotonic()
+        #: The time from the last ping to its pong, µs; 0: no ping was answered.
+        self.round_trip_us = 0
+        self._pinged_s = -math.inf  # when the last ping was sent: the first one is due at once
+        self._pings = 0
         #: The server's first messages.
         self.greeting = Greeting()
         self._websocket = opened
@@ -91,8 +95,9 @@ class Connection:
 
     def ping(self) -> None:
         """Send a ping. Raises Ended."""
-        self.pinged_s = time.monotonic()
-        self._send(b"", ABNF.OPCODE_PING)
+        self._pings += 1
+        self._pinged_s = time.monotonic()
+        self._send(b"%d" % self._pings, ABNF.OPCODE_PING)
 
     def look_after(self, ping_interval_s: float, pong_timeout_s: float) -> None:
         """Send a ping if one is due. Raises Ended if the server is silent or takes no more data."""
@@ -101,7 +106,7 @@ class Connection:
             raise Ended(endings.SILENT)
         if self._wire.stalled_s() > STALLED_S:
             raise Ended(endings.STALLED)
-        if now - self.pinged_s > ping_interval_s:
+        if now - self._pinged_s > ping_interval_s:
             self.ping()
         # Tells the limits that nothing has come: a server that was quiet may not send more at once.
         self.has_more()
@@ -132,6 +137,8 @@ class Connection:
             raise Ended(endings.of_error(error)) from None
         now_ns = time.monotonic_ns()
         self.alive_s = now_ns / 1e9
+        if opcode == ABNF.OPCODE_PONG and frame.data == b"%d" % self._pings:
+            self.round_trip_us = max(1, round((self.alive_s - self._pinged_s) * 1e6))
         if opcode == ABNF.OPCODE_TEXT:
             self.greeting.read(frame.data)
             return Text(frame.data, now_ns)

@@ -32,10 +32,17 @@ class Report:
         self._opened_s = 0.0
         return lasted_s
 
-    def publish(self, state: State, reason: str = "", retry_ms: int = 0) -> None:
-        """Publish a state. ``retry_ms``: the time until the next try, ms."""
+    def publish(
+        self, state: State, reason: str = "", retry_ms: int = 0, round_trip_us: int = 0
+    ) -> None:
+        """Publish a state.
+
+        ``retry_ms``: the time until the next try, ms. ``round_trip_us``: of the session's last
+        ping, µs; 0: it is not known.
+        """
         self._stage.ok = state in ("open", "asleep")
-        self._stage.state = f"{state} {reason}".strip()
+        trip = f"round trip {round_trip_us / 1000:.3g} ms" if round_trip_us else ""
+        self._stage.state = f"{state} {reason or trip}".strip()
         self._stage.publish(
             messages.LinkState(
                 state=state,
@@ -46,5 +53,6 @@ class Report:
                 expired=self._sending.expired,
                 retry_ms=retry_ms,
                 reason=reason[:1024],
+                round_trip_us=round_trip_us,
             )
         )

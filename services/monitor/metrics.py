@@ -34,6 +34,7 @@ class Metrics:
         self._connections = 0
         self._session = 0
         self._open = False
+        self._round_trip_us = 0
         self._usage: messages.Usage | None = None
         self._healths: dict[str, messages.Health] = {}
         self._registry.register(self)
@@ -49,6 +50,7 @@ class Metrics:
     def link(self, state: messages.LinkState) -> None:
         """Count the sessions."""
         self._open = state.state == "open"
+        self._round_trip_us = state.round_trip_us
         if state.session > self._session:
             self._connections += 1
             self._session = state.session
@@ -89,6 +91,12 @@ class Metrics:
         yield GaugeMetricFamily(
             "bargein_connected", "1 while a session is open", value=int(self._open)
         )
+        if self._round_trip_us:
+            yield GaugeMetricFamily(
+                "bargein_round_trip_seconds",
+                "Time from the last ping to the server's answer",
+                value=self._round_trip_us / 1e6,
+            )
         if self._usage is not None:
             yield from self._spent(self._usage)
         yield from self._stages()

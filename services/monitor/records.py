@@ -56,6 +56,7 @@ def link(state: messages.LinkState) -> Map:
         "cause": state.cause,
         "retry_ms": state.retry_ms,
         "opened_ms": state.opened_ns // 1_000_000,
+        "round_trip_ms": state.round_trip_us / 1000 or None,
     }
 
 

@@ -75,6 +75,9 @@ class LinkState(Message, frozen=True, kw_only=True):
     """While waiting: the time until the next try, ms."""
     reason: Line = ""
     """The cause in words, with what to do, for a person. Empty while a session is open."""
+    round_trip_us: Count = 0
+    """The time from the session's last ping to the server's answer, µs. 0: no ping was answered, or
+    no session is open."""
 
 
 class Renew(Message, frozen=True, kw_only=True):

@@ -109,6 +109,32 @@ def talk(opened: websocket.WebSocket, size: int = 100) -> None:
         connection.close()
 
 
+def test_the_round_trip_is_that_of_the_last_ping() -> None:
+    def answer(connection: servers.Connection) -> None:
+        servers.begin(connection)
+        connection.frame(servers.PONG, b"")  # nobody has asked for it
+        for late_s in (0.1, 0.0):
+            opcode, data = connection.next_frame()
+            assert opcode == servers.PING
+            time.sleep(late_s)
+            connection.frame(servers.PONG, data)
+            connection.send("test")
+        connection.read()
+
+    with Server(answer) as server:
+        connection = Connection(attempt(server.url).open(), 1)
+        trips = []
+        for _ in range(3):
+            while not isinstance(connection.receive() if connection.has_more() else None, Text):
+                pass
+            trips.append(connection.round_trip_us)
+            connection.look_after(0, 10)
+        connection.close()
+    assert trips[0] == 0
+    assert trips[1] >= 100_000
+    assert 0 < trips[2] < trips[1]
+
+
 # every address, one after the other
 
 

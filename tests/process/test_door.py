@@ -325,6 +325,7 @@ def test_the_figures_are_what_prometheus_reads(talk: Talk) -> None:
     assert families["bargein_stage_memory_bytes"].samples[0].value > 1_000_000
     assert families["bargein_interrupted_sent_seconds"].samples[0].value > 0
     assert families["bargein_sessions"].samples[0].value == 1
+    assert 0 < families["bargein_round_trip_seconds"].samples[0].value < 1
 
 
 def test_watchers_that_take_nothing_harm_nobody(talk: Talk) -> None:

@@ -35,7 +35,9 @@ function panel({ muted, volume }) {
   if (document.activeElement !== at("volume")) at("volume").value = volume;
 }
 
-function link({ state: word, reason }) {
+function link({ state: word, reason, round_trip_ms: trip }) {
+  const known = word === "open" && trip !== null;
+  at("trip").textContent = known ? `round trip to the server ${Number(trip.toPrecision(3))} ms` : "";
   at("link").textContent = word === "open" ? "" : `${word}${reason ? `: ${reason}` : ""}`;
 }
 

@@ -80,6 +80,7 @@ def test_what_was_used_has_an_estimate_that_says_so() -> None:
     ("state", "words"),
     [
         (messages.LinkState(state="open", reason=""), "connected"),
+        (messages.LinkState(state="open", round_trip_us=23456), "connected, round trip 23.5 ms"),
         (messages.LinkState(state="connecting"), "connecting"),
         (messages.LinkState(state="refused", reason="wrong key"), "refused: wrong key"),
     ],
