@@ -86,7 +86,7 @@ class Reader:
         self._events.read(event, received_ns, received_ns)
         return self._out
 
-    # The methods of actions.Ledger: nothing is counted.
+    # The methods of actions.UsageLog: nothing is counted.
 
     def model(self, name: Any) -> None:
         """Do nothing."""

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect
 
 from harness.downlink import Reader
-from services.downlink import events
+from services.downlink import event_reader
 from services.downlink.audio_item import BadAudio
 from services.downlink.replies import Replies
 from shared import codec, config, messages, network
@@ -59,8 +59,8 @@ def read_server(data: bytes) -> bool:
     reader, accepted = Reader(Replies(generation=1, session=1)), True
     for line in data.split(b"\n"):
         try:
-            out = reader.read(events.read(line), 7)
-        except (events.BadEvent, BadAudio) as error:
+            out = reader.read(event_reader.read(line), 7)
+        except (event_reader.BadEvent, BadAudio) as error:
             _told(error, 400)
             accepted = False
             continue
@@ -163,7 +163,7 @@ def corpus(target: str) -> list[bytes]:
         return [bytes([n, 0]) + msgpack.packb(h) for n, h in enumerate(headers)]
     if target == "server":
         good = []
-        for name, kind in events.TYPES.items():
+        for name, kind in event_reader.TYPES.items():
             fields = {**_made(inspect.type_info(kind)), "type": name}
             if "delta" in fields:
                 fields["delta"] = base64.b64encode(b"abcd").decode()

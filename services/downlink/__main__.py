@@ -7,22 +7,22 @@ cause, goes through ``Downlink.flush``.
 
 from __future__ import annotations
 
-from services.downlink import commands, events
+from services.downlink import commands, event_reader
 from services.downlink.abandoned import Abandoned
 from services.downlink.audio_item import BadAudio
-from services.downlink.books import Books
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
 from services.downlink.history_file import HistoryFile
-from services.downlink.memory import Memory
+from services.downlink.history_keeper import HistoryKeeper
+from services.downlink.limits import LimitWatch
 from services.downlink.publishing import Publishing
 from services.downlink.renewal import Moment, Renewal
 from services.downlink.replies import Replies
 from services.downlink.responses import REMEMBERED
-from services.downlink.rest import Rest
 from services.downlink.server_events import ServerEvents
 from services.downlink.session_watch import SessionWatch
 from services.downlink.sleeping import Sleeping
+from services.downlink.usage_totals import UsageTotals
 from shared import messages, now
 from shared.bus import Delivery
 from shared.config import masked_text
@@ -55,16 +55,18 @@ class Downlink:
         self._decision_due_ns = 0
         self._publishing = Publishing(stage, self._replies, self._history)
         file = HistoryFile(stage.directory, config.downlink.keep_history)
-        self._memory = Memory(stage, file, self._history, self._publishing)
+        self._history_keeper = HistoryKeeper(stage, file, self._history, self._publishing)
         self._session = SessionWatch(
             stage, config, self._replies, self._decisions, self._publishing.show, self._end
         )
         self._lost_ns = 0  # since when there is no connection, 0 while there is one
-        rest = Rest(config.limits)
-        self._books = Books(stage, config, lambda: rest.awake_ns(now.monotonic_ns()), now.date)
+        limits = LimitWatch(config.limits)
+        self._usage = UsageTotals(
+            stage, config, lambda: limits.awake_ns(now.monotonic_ns()), now.date
+        )
         self._sleeping = Sleeping(
             stage,
-            rest,
+            limits,
             cut=lambda: self.flush("limit", now.monotonic_ns()),
             farewell=lambda: self._session.say_farewell(config.limits.farewell),
         )
@@ -75,7 +77,7 @@ class Downlink:
             self._renewal,
             self._decisions,
             self._session,
-            self._books,
+            self._usage,
         )
         stage.subscribe(messages.ServerEvent, self._on_event)
         stage.subscribe(messages.Heard, self._on_heard)
@@ -145,8 +147,8 @@ class Downlink:
         self.decided(
             self._decisions.assistant(
                 playing=replies.playing,
-                generating=replies.generating,
-                active=replies.active,
+                generating=replies.responses.generating,
+                active=replies.responses.active,
                 now_ns=now.monotonic_ns(),
             )
         )
@@ -174,9 +176,9 @@ class Downlink:
             return
         self._switch_session(message.session)
         try:
-            event = events.read(message.payload)
+            event = event_reader.read(message.payload)
             self._server_events.read(event, message.received_ns, now.monotonic_ns())
-        except (events.BadEvent, BadAudio) as error:
+        except (event_reader.BadEvent, BadAudio) as error:
             self._stage.count("bad_events", warning=f"the server sent {error}; skipped")
             return
         self._stage.counters["events"] += 1
@@ -213,7 +215,7 @@ class Downlink:
             self._stage.count("commands_refused", warning=f"{command}: {why}")
         else:
             self._sleeping.command(command, at_ns, now_ns)
-            busy = self._replies.playing or self._replies.generating
+            busy = self._replies.playing or self._replies.responses.generating
             if self._decisions.command(command, at_ns, busy=busy):
                 self.flush("control", at_ns)
         self.weigh()
@@ -231,8 +233,8 @@ class Downlink:
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         link = delivery.message
         slept = link.state == "asleep" and not link.session
-        self._memory.go_on(delivery.stamp.epoch, slept=slept)
-        self._books.go_on(delivery.stamp.epoch, slept=slept)
+        self._history_keeper.go_on(delivery.stamp.epoch, slept=slept)
+        self._usage.go_on(delivery.stamp.epoch, slept=slept)
         self._sleeping.link(link, now.monotonic_ns())
         if link.session:
             self._switch_session(link.session)
@@ -258,10 +260,10 @@ class Downlink:
         # The history first: uplink asks for what is owed when the session has the conversation.
         self._publish_history()
         self._session.begin_session(session, owed)
-        self._books.begin_session(session)
+        self._usage.begin_session(session)
 
     def _publish_history(self) -> None:
-        self._memory.publish(self._replies.session)
+        self._history_keeper.publish(self._replies.session)
 
     def _end(self, why: str) -> None:
         raise Failure(why)
@@ -277,10 +279,10 @@ class Downlink:
         if not self._replies.nothing_begun:
             self._session.resumed()
         self._publish_history()
-        self._books.tidy()
+        self._usage.tidy()
         now_ns = now.monotonic_ns()
         busy = self._renewal.somebody_speaks(now_ns)
-        self._sleeping.step(now_ns, self._books.cost_micros, busy=busy)
+        self._sleeping.step(now_ns, self._usage.cost_micros, busy=busy)
         if moment := self._renewal.moment(now_ns):
             renew = messages.Renew(session=self._renewal.session, forced=moment is Moment.FORCED)
             self._stage.publish(renew)

@@ -35,8 +35,8 @@ class Actions(Protocol):
         """
 
 
-class Ledger(Protocol):
-    """The part of the books that the server's reports go into."""
+class UsageLog(Protocol):
+    """The part of the usage totals that the server's reports go into."""
 
     def model(self, name: Any) -> None:
         """Note the model that the server says it runs."""

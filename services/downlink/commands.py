@@ -15,7 +15,7 @@ class CommandRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class Button:
+class ButtonState:
     """The push-to-talk button."""
 
     pressed: bool = False

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.downlink.account import plus
+from services.downlink.usage_counter import plus
 from shared import messages, private
 
 NAME, LOCK = "usage.json", "usage.lock"

@@ -4,8 +4,8 @@
 requests for answers), and runs the parts in the one order that works: first judge the speech, then
 decide what becomes of the turns, then ask for an answer.
 
-Most methods return whether the assistant is interrupted by what was passed in. The caller then
-flushes, and calls `flushed`.
+Each method that returns a bool returns whether the assistant is interrupted by what was passed in.
+The caller then flushes, and calls `flushed`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Literal
 from services.downlink import events, turn_names
 from services.downlink.answers import ANSWER_TIMEOUT_NS, Answers
 from services.downlink.calls import Calls
-from services.downlink.commands import Button
+from services.downlink.commands import ButtonState
 from services.downlink.floor import Floor
 from services.downlink.judge import Judge
-from services.downlink.speech import FOREVER_NS, SpeechLog, SpeechOutcome, TurnOutcome
+from services.downlink.speech import FOREVER_NS, SpeechLog
 from services.downlink.transcript_wait import TranscriptWait
+from services.downlink.turns import SpeechOutcome, TurnOutcome
 from shared import messages
 from shared.config import Config
 
@@ -55,7 +56,7 @@ class Decisions:
         self._answers = Answers(first, enabled=self._asks)
         self.calls = Calls(cancels=config.tools.on_interrupt == "cancel")
         self._wait = TranscriptWait(config)
-        self._button = Button()
+        self._button = ButtonState()
         self._session = 0
         # Whether a text is in the conversation to which no response has begun.
         self._text_open = False
@@ -99,10 +100,7 @@ class Decisions:
     # what vad, the assistant and the person do
 
     def vad_reported(self, report: messages.Speech, now_ns: int) -> bool:
-        """Take vad's report that the person speaks, or no longer speaks.
-
-        Return whether the assistant is interrupted.
-        """
+        """Take vad's report that the person speaks, or no longer speaks."""
         self._log.vad_reported(report, now_ns)
         return self.weigh(now_ns)
 
@@ -131,7 +129,7 @@ class Decisions:
 
         Return whether the assistant is interrupted: a press interrupts.
         """
-        self._button = Button(pressed, at_ns)
+        self._button = ButtonState(pressed, at_ns)
         if pressed:
             # The person goes on: the answer to the next turn answers the earlier ones too.
             self._answers.withdraw()
@@ -148,78 +146,51 @@ class Decisions:
         self._floor.silence()
         self.weigh(now_ns)
 
-    # what the server reports
+    # what the server reports; each method returns whether the assistant is interrupted
 
     def speech_started(self, event: events.SpeechStarted, now_ns: int) -> bool:
-        """Note that the server heard the start of a turn.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server heard the start of a turn."""
         self._log.speech_started(event, now_ns)
         return self.weigh(now_ns)
 
     def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> bool:
-        """Note that the server heard the end of a turn.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server heard the end of a turn."""
         self._log.speech_stopped(event, now_ns)
         return self.weigh(now_ns)
 
     def silence_timed_out(self, event: events.TimeoutTriggered, now_ns: int) -> bool:
-        """Note that the server makes a turn of a silence, and answers it by itself.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server makes a turn of a silence, and answers it by itself."""
         self._log.silence_timed_out(event)
         return self.weigh(now_ns)
 
     def committed(self, event: events.Committed, now_ns: int) -> bool:
-        """Note that a turn is in the conversation.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that a turn is in the conversation."""
         return self._log.committed(event, now_ns) and self.weigh(now_ns)
 
     def words_added(self, event: events.UserTranscriptDelta, now_ns: int) -> bool:
-        """Note that the server transcribed more words of a turn.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server transcribed more words of a turn."""
         self._log.add_words(event)
         return self.weigh(now_ns)
 
     def words_final(self, item_id: str, text: str, now_ns: int) -> bool:
-        """Note all words of a turn; ``text`` is empty if the server failed to transcribe it.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note all words of a turn; ``text`` is empty if the server failed to transcribe it."""
         self._log.set_words(item_id, text)
         self._wait.transcript_came()
         return self.weigh(now_ns)
 
     def text_added(self, now_ns: int) -> bool:
-        """Note that a text which is to be answered is in the conversation.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that a text which is to be answered is in the conversation."""
         self._text_open = True
         self._answers.text_added()
         return self.weigh(now_ns)
 
     def item_deleted(self, event: events.ItemDeleted, now_ns: int) -> bool:
-        """Note that the server deleted an item.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server deleted an item."""
         self._unwanted.pop(event.item_id, None)
         return self.weigh(now_ns)
 
     def response_created(self, *, out_of_band: bool, now_ns: int) -> bool:
-        """Note that a response began. Responses outside the conversation change nothing.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that a response began. Responses outside the conversation change nothing."""
         if out_of_band:
             return False
         self._text_open = False
@@ -234,18 +205,12 @@ class Decisions:
         return self.weigh(now_ns)
 
     def response_done(self, now_ns: int) -> bool:
-        """Note that a response ended, in or outside the conversation.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that a response ended, in or outside the conversation."""
         self._answers.response_done()
         return self.weigh(now_ns)
 
     def error(self, event: events.ErrorEvent, now_ns: int) -> bool:
-        """Note that the server reported an error.
-
-        Return whether the assistant is interrupted.
-        """
+        """Note that the server reported an error."""
         return self._answers.refused(event.error, now_ns) and self.weigh(now_ns)
 
     # what is decided

@@ -1,7 +1,6 @@
-"""Read the server's events. Their shapes are the GA Realtime API's, as in the ``openai`` package.
+"""The server's events. Their shapes are the GA Realtime API's, as in the ``openai`` package.
 
-Downlink also understands the names of the beta API, because some compatible servers still send
-them. A field that downlink does not need is not read.
+A field that downlink does not need is not read. `event_reader.py` lists the names of the events.
 """
 
 from __future__ import annotations
@@ -11,10 +10,6 @@ from typing import Any
 import msgspec
 
 from services.downlink.objects import Failure, Id, Index, Item, Millis, Response
-
-
-class BadEvent(ValueError):
-    """Raised when a text is not a server event, with the reason."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -188,7 +183,7 @@ class UserTranscript(Event, frozen=True):
 
     item_id: Id
     transcript: str | None = None
-    usage: Any = None  # what the transcription has used: account.py reads it
+    usage: Any = None  # what the transcription has used: usage_counter.py reads it
 
 
 class TranscriptionFailed(Event, frozen=True):
@@ -260,89 +255,3 @@ class Unknown(Event, frozen=True):
     """An event whose name this version does not know."""
 
     type: str
-
-
-#: The type of each event, by the event's name.
-TYPES: dict[str, type[Event]] = {
-    "session.created": SessionCreated,
-    "session.updated": SessionUpdated,
-    "conversation.item.added": ItemAdded,
-    "conversation.item.created": ItemAdded,
-    "conversation.item.done": ItemDone,
-    "input_audio_buffer.speech_started": SpeechStarted,
-    "input_audio_buffer.speech_stopped": SpeechStopped,
-    "input_audio_buffer.committed": Committed,
-    "input_audio_buffer.timeout_triggered": TimeoutTriggered,
-    "response.created": ResponseCreated,
-    "response.done": ResponseDone,
-    "response.output_item.added": OutputItemAdded,
-    "response.output_item.done": OutputItemDone,
-    "response.function_call_arguments.done": CallDone,
-    "response.output_audio.delta": AudioDelta,
-    "response.output_audio.done": AudioDone,
-    "response.output_audio_transcript.delta": TextDelta,
-    "response.output_audio_transcript.done": TranscriptDone,
-    "response.output_text.delta": WrittenDelta,
-    "response.output_text.done": TextDone,
-    "conversation.item.input_audio_transcription.delta": UserTranscriptDelta,
-    "conversation.item.input_audio_transcription.completed": UserTranscript,
-    "conversation.item.input_audio_transcription.failed": TranscriptionFailed,
-    "mcp_list_tools.failed": McpListFailed,
-    "response.mcp_call_arguments.done": McpArguments,
-    "response.mcp_call.in_progress": McpBegan,
-    "response.mcp_call.completed": McpCompleted,
-    "response.mcp_call.failed": McpFailed,
-    "conversation.item.truncated": ItemTruncated,
-    "conversation.item.deleted": ItemDeleted,
-    "error": ErrorEvent,
-    # beta names
-    "response.audio.delta": AudioDelta,
-    "response.audio.done": AudioDone,
-    "response.audio_transcript.delta": TextDelta,
-    "response.audio_transcript.done": TranscriptDone,
-    "response.text.delta": WrittenDelta,
-    "response.text.done": TextDone,
-    # names of other servers
-    "response.cancelled": ResponseCancelled,
-}
-
-#: Events for which there is nothing to do.
-IGNORED = frozenset(
-    {
-        "conversation.created",
-        "conversation.item.retrieved",
-        "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.cleared",
-        "response.content_part.added",
-        "response.content_part.done",
-        "response.function_call_arguments.delta",
-        "rate_limits.updated",
-        # The item says which functions there are.
-        "mcp_list_tools.in_progress",
-        "mcp_list_tools.completed",
-        "response.mcp_call_arguments.delta",
-    }
-)
-
-
-class _Head(msgspec.Struct):
-    type: str
-
-
-_HEAD = msgspec.json.Decoder(_Head)
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
-
-
-def read(text: bytes) -> Event:
-    """Return a server event.
-
-    Raises BadEvent if the text is not JSON, or lacks a field that the event needs.
-    """
-    try:
-        kind = _HEAD.decode(text).type
-        decoder = _DECODERS.get(kind)
-        if decoder is None:
-            return Ignored(kind) if kind in IGNORED else Unknown(kind[:200])
-        return decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadEvent(f"not a server event: {str(error)[:200]}") from None

@@ -44,7 +44,7 @@ class Kind(enum.Enum):
     REPORTED = "downlink logs it"
 
 
-class Report(NamedTuple):
+class ErrorReport(NamedTuple):
     """The counter and the log line of an error."""
 
     counter: str
@@ -77,24 +77,24 @@ class Failures:
     def __init__(self) -> None:
         self._names: set[str] = set()  # names that have a counter of their own
 
-    def report(self, error: objects.Failure) -> Report:
+    def report(self, error: objects.Failure) -> ErrorReport:
         """Return the counter of an error, and the line about it for a person."""
         name = (error.name or "error")[:100]
         match kind(error):
             case Kind.BENIGN:
-                return Report("benign_errors", "")
+                return ErrorReport("benign_errors", "")
             case Kind.FATAL:
-                return Report(f"error.{name}", "")
+                return ErrorReport(f"error.{name}", "")
         where = f" ({error.param[:100]})" if error.param else ""
-        return Report(
+        return ErrorReport(
             f"error.{self._counted_name(name)}",
             f"the server says {name}{where}: {error.text[:500]}",
         )
 
-    def transcription(self, error: objects.Failure) -> Report:
+    def transcription(self, error: objects.Failure) -> ErrorReport:
         """Return the counter of a turn that the server could not transcribe, and the line."""
         name = (error.name or "error")[:100]
-        return Report(
+        return ErrorReport(
             "transcriptions_failed",
             f"the server could not transcribe what the person said: {name}: {error.text[:500]}",
         )

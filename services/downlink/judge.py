@@ -10,15 +10,8 @@ from __future__ import annotations
 import re
 
 from services.downlink.floor import Floor
-from services.downlink.speech import (
-    MS,
-    SERVER_LAG_NS,
-    SpeechLog,
-    SpeechOutcome,
-    Turn,
-    TurnOutcome,
-    Utterance,
-)
+from services.downlink.speech import MS, SERVER_LAG_NS, SpeechLog
+from services.downlink.turns import SpeechOutcome, Turn, TurnOutcome, Utterance
 from shared.config import Config
 
 

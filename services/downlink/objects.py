@@ -86,7 +86,7 @@ class Response(msgspec.Struct, frozen=True):
     conversation_id: str | msgspec.UnsetType | None = msgspec.UNSET
     status_details: StatusDetails | None = None
     metadata: Any = None  # what the response.create had, unchanged
-    usage: Any = None  # what it has used: account.py reads it
+    usage: Any = None  # what it has used: usage_counter.py reads it
 
     @property
     def asked_out_of_band(self) -> bool:

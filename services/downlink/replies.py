@@ -249,16 +249,6 @@ class Replies:
             speech_ms=max(0, self.speech_ms),
         )
 
-    @property
-    def active(self) -> bool:
-        """Whether a response of the conversation is under way, so that none can be asked for."""
-        return self.responses.active
-
-    @property
-    def generating(self) -> bool:
-        """Whether a response of the conversation is under way that was not interrupted."""
-        return self.responses.generating
-
     # helpers
 
     def _is_out_of_band(self, seen: messages.HeardItem) -> bool:

@@ -13,7 +13,7 @@ REMEMBERED = 64
 
 
 @dataclass
-class Response:
+class ResponseState:
     """One response of the server."""
 
     asked_out_of_band: bool = False  # our request said so
@@ -28,7 +28,7 @@ class Responses:
     def __init__(self) -> None:
         #: How many responses were forgotten although they were under way.
         self.dropped = 0
-        self._known: OrderedDict[str, Response] = OrderedDict()
+        self._known: OrderedDict[str, ResponseState] = OrderedDict()
         # The server has said of a response which conversation it belongs to.
         self._conversations_named = False
 
@@ -42,7 +42,7 @@ class Responses:
         """Forget all responses."""
         self._known.clear()
 
-    def take(self, told: objects.Response) -> Response:
+    def take(self, told: objects.Response) -> ResponseState:
         """Update the response that the server tells about, and return it."""
         self._conversations_named = self._conversations_named or told.names_conversation
         response = self.get(told.id)
@@ -50,11 +50,11 @@ class Responses:
         response.without_conversation = told.without_conversation
         return response
 
-    def get(self, name: str) -> Response:
+    def get(self, name: str) -> ResponseState:
         """Return a response. One that is not known began before this process did."""
         response = self._known.get(name)
         if response is None:
-            response = self._known[name] = Response()
+            response = self._known[name] = ResponseState()
             while len(self._known) > REMEMBERED:
                 _, forgotten = self._known.popitem(last=False)
                 self.dropped += forgotten.active
@@ -115,6 +115,6 @@ class Responses:
             r.active and not (r.interrupted or self._out_of_band(r)) for r in self._known.values()
         )
 
-    def _out_of_band(self, response: Response) -> bool:
+    def _out_of_band(self, response: ResponseState) -> bool:
         told = response.without_conversation and self._conversations_named
         return response.asked_out_of_band or told

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from services.downlink import events, objects, reply_endings
-from services.downlink.actions import Actions, Ledger
+from services.downlink.actions import Actions, UsageLog
 from services.downlink.decisions import Decisions
 from services.downlink.failures import Failures
 from services.downlink.history import History
@@ -40,7 +40,7 @@ class ServerEvents:
         renewal: Renewal,
         decisions: Decisions,
         session: SessionWatch,
-        ledger: Ledger,
+        usage: UsageLog,
     ) -> None:
         self._actions = actions
         self._replies = replies
@@ -48,7 +48,7 @@ class ServerEvents:
         self._renewal = renewal
         self._decisions = decisions
         self._session = session
-        self._ledger = ledger
+        self._usage = usage
         self._calls = decisions.calls
         self._mcp = McpEvents(actions, decisions.calls)
         self._failures = Failures()
@@ -141,7 +141,7 @@ class ServerEvents:
     def _person_words_final(self, event: events.UserTranscript) -> None:
         text = event.transcript or ""
         self._actions.publish(self._replies.words_final(event.item_id, "user", text))
-        self._ledger.transcript(event.usage)
+        self._usage.transcript(event.usage)
         self._renewal.conversation_changed(self._received_ns)
         self._actions.decided(self._decisions.words_final(event.item_id, text, self._now_ns))
 
@@ -171,7 +171,7 @@ class ServerEvents:
                 self._run(response.id, item)
         self._actions.decided(self._decisions.response_done(self._now_ns))
         self._reply_changed()
-        self._ledger.response(response.id, response.usage)
+        self._usage.response(response.id, response.usage)
         if ending := reply_endings.report(response, interrupted=interrupted):
             self._actions.report(*ending)
         if failure := reply_endings.failure(response):
@@ -331,7 +331,7 @@ class ServerEvents:
         expires_at = event.session.get("expires_at")  # s since 1970
         if isinstance(expires_at, int):
             self._actions.session_expires(expires_at)
-        self._ledger.model(event.session.get("model"))
+        self._usage.model(event.session.get("model"))
         self._session.created(event.session)
 
     def _session_updated(self, event: events.SessionUpdated) -> None:

@@ -1,6 +1,6 @@
 """The topic ``session.sleep``: downlink puts the conversation to sleep, and wakes it.
 
-``Rest`` says when. This module reads link, vad and the commands, and does what follows.
+``LimitWatch`` says when. This module reads link, vad and the commands, and does what follows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from services.downlink.rest import Rest, Step
+from services.downlink.limits import LimitWatch, Step
 from shared import messages
 
 #: The stage goes on for this long after the end of the conversation, ns: link has to close the
@@ -40,12 +40,12 @@ class Sleeping:
     def __init__(
         self,
         stage: Owner,
-        rest: Rest,
+        limits: LimitWatch,
         cut: Callable[[], None],
         farewell: Callable[[], None],
     ) -> None:
         self._stage = stage
-        self._rest = rest
+        self._limits = limits
         self._cut, self._farewell = cut, farewell
         self._published = False  # whether anything was; before that, link knows better
         self._since_ns = 0  # when the conversation fell asleep
@@ -53,15 +53,15 @@ class Sleeping:
     @property
     def asleep(self) -> bool:
         """Whether the conversation sleeps."""
-        return self._rest.asleep
+        return self._limits.asleep
 
     def link(self, link: messages.LinkState, now_ns: int) -> None:
         """Take link's state. A restarted downlink learns from the first one what it has to do."""
-        self._rest.session(now_ns, is_open=link.state == "open")
+        self._limits.session(now_ns, is_open=link.state == "open")
         if not self._published:
             self._published = True
             if link.state == "asleep":
-                self._rest.adopt("idle" if link.cause == "idle" else "asked")
+                self._limits.adopt("idle" if link.cause == "idle" else "asked")
                 self._sleep(now_ns, link.reason)
             else:
                 self._stage.publish(messages.Sleep(asleep=False))
@@ -69,39 +69,39 @@ class Sleeping:
     def speech(self, speech: messages.Speech, now_ns: int) -> None:
         """Take vad's report: speech that began during the sleep can end it."""
         begun = speech.speaking and speech.at_ns > self._since_ns
-        if self._rest.asleep and begun and self._rest.wakes_on_speech and not self._rest.ends:
+        if self._limits.asleep and begun and self._limits.wakes_on_speech and not self._limits.ends:
             self._wake("somebody speaks", speech.at_ns, now_ns)
 
     def command(self, command: str, at_ns: int, now_ns: int) -> None:
         """Follow a person's command, as far as it concerns the sleep."""
         if command == "sleep":
-            self._rest.ask(now_ns)
-        elif command in WAKERS and self._rest.asleep and not self._rest.ends:
+            self._limits.ask(now_ns)
+        elif command in WAKERS and self._limits.asleep and not self._limits.ends:
             since_ns = at_ns if command == "talk" else 0
             self._wake(f"the command {command}", since_ns, now_ns)
 
     def step(self, now_ns: int, cost_micros: int, *, busy: bool) -> None:
         """Do what is due. ``busy``: somebody speaks, or an answer is under way."""
-        self._rest.costs(cost_micros)
-        match self._rest.step(now_ns, busy=busy):
+        self._limits.costs(cost_micros)
+        match self._limits.step(now_ns, busy=busy):
             case Step.CUT:
                 self._cut()
             case Step.FAREWELL:
-                self._stage.log.info("%s: the assistant says a last line", self._rest.reason)
+                self._stage.log.info("%s: the assistant says a last line", self._limits.reason)
                 self._farewell()
-            case Step.REST:
-                self._stage.log.info("%s", self._rest.reason)
-                self._sleep(now_ns, self._rest.reason)
-            case None if self._rest.asleep and self._rest.ends:
+            case Step.CLOSE:
+                self._stage.log.info("%s", self._limits.reason)
+                self._sleep(now_ns, self._limits.reason)
+            case None if self._limits.asleep and self._limits.ends:
                 if now_ns - self._since_ns > CLOSE_NS:
                     self._stage.stop()
 
     def _sleep(self, now_ns: int, reason: str) -> None:
         self._since_ns = now_ns
-        cause = self._rest.cause
+        cause = self._limits.cause
         self._stage.publish(messages.Sleep(asleep=True, cause=cause, reason=reason[:1024]))
 
     def _wake(self, why: str, since_ns: int, now_ns: int) -> None:
         self._stage.log.info("awake again: %s", why)
-        self._rest.wake(now_ns)
+        self._limits.wake(now_ns)
         self._stage.publish(messages.Sleep(asleep=False, since_ns=since_ns))

@@ -6,7 +6,8 @@ server is asked for a response before it has the words, the response misses the 
 
 from __future__ import annotations
 
-from services.downlink.speech import MS, Turn
+from services.downlink.speech import MS
+from services.downlink.turns import Turn
 from shared.config import Config
 
 

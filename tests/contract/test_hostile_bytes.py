@@ -17,7 +17,7 @@ import zmq
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.downlink import events
+from services.downlink import event_reader, events
 from shared import bus, codec, messages, registry
 from tests.support.headers import KINDS, every_kind, header
 from tests.support.wires import Wires
@@ -195,8 +195,8 @@ def test_the_publisher_lives_on(wires: Wires, said: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_of_the_server(text: bytes) -> None:
     try:
-        found: object = events.read(text)
-    except events.BadEvent as error:
+        found: object = event_reader.read(text)
+    except event_reader.BadEvent as error:
         found = str(error)
     assert isinstance(found, events.Event) or (isinstance(found, str) and len(found) < 300)
 

@@ -29,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from numpy.typing import NDArray
 
 from harness.downlink import Reader
-from services.downlink import events
+from services.downlink import event_reader, events
 from services.downlink.replies import Replies
 from services.playback.duck import Duck
 from services.playback.player import Player
@@ -493,7 +493,7 @@ class Conversation(RuleBasedStateMachine):
         """Downlink reads at most ``count`` server events."""
         for _ in range(min(count, len(self.server.out))):
             wire = self.server.out.popleft()
-            event = events.read(wire.text)
+            event = event_reader.read(wire.text)
             for message in self.reader.read(event):
                 if isinstance(message, messages.Flush):
                     self._flushed(message)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.downlink import Reader
-from services.downlink import events
+from services.downlink import event_reader, events
 from services.downlink.failures import Kind, kind
 from services.downlink.history import History
 from services.downlink.replies import Replies
@@ -60,7 +60,7 @@ class Client:
     def read(self, said: list[dict[str, Any]]) -> None:
         """Read server events, as downlink does."""
         for event in said:
-            read = events.read(json.dumps(event).encode())
+            read = event_reader.read(json.dumps(event).encode())
             self.reader.read(read)
         self.history.reply_state(self.turns.state())
 
@@ -179,7 +179,7 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     again.update(blind)
     answers = [event for text in again.requests() for event in client.rig.raw(text.decode())]
     assert client.holds() == before
-    errors = [events.read(json.dumps(event).encode()) for event in of(answers, "error")]
+    errors = [event_reader.read(json.dumps(event).encode()) for event in of(answers, "error")]
     assert len(errors) == len(before)
     for error in errors:
         assert isinstance(error, events.ErrorEvent)

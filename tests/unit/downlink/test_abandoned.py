@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.downlink import Reader
-from services.downlink import events
+from services.downlink import event_reader
 from services.downlink.abandoned import MAX_REMEMBERED, MAX_SILENCE_NS, QUIET_NS, Abandoned
 from services.downlink.replies import Replies
 from shared import messages
@@ -64,7 +64,7 @@ def spoken(*, until: str = "response.done") -> Replies:
         b'{"type":"response.done","response":{"id":"resp","status":"completed"}}',
     ]
     for text in said:
-        reader.read(events.read(text))
+        reader.read(event_reader.read(text))
         if until in text.decode():
             break
     return reader.replies
@@ -87,7 +87,7 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
     assert turns.unfinished(heard()) == set()
     turns = spoken()
     truncated = b'{"type":"conversation.item.truncated","item_id":"item_a","audio_end_ms":1}'
-    Reader(turns).read(events.read(truncated))
+    Reader(turns).read(event_reader.read(truncated))
     assert turns.unfinished(heard()) == set()
 
 

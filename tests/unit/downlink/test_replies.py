@@ -690,18 +690,18 @@ def test_where_another_decides_the_servers_word_ends_nothing() -> None:
 def test_a_response_is_generating_until_it_is_interrupted_and_active_until_it_is_done() -> None:
     rig = Rig()
     rig.read(created())
-    assert (rig.replies.generating, rig.replies.active) == (True, True)
+    assert (rig.replies.responses.generating, rig.replies.responses.active) == (True, True)
     rig.flush()
-    assert (rig.replies.generating, rig.replies.active) == (False, True)
+    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, True)
     rig.read(done())
-    assert (rig.replies.generating, rig.replies.active) == (False, False)
+    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, False)
 
 
 def test_what_is_outside_the_conversation_is_neither() -> None:
     rig = Rig()
     rig.read(created(), done())
     rig.read(created("aside", out_of_band=True), delta(100, "item_a", "aside"))
-    assert (rig.replies.generating, rig.replies.active) == (False, False)
+    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, False)
     rig.heard(messages.HeardItem("item_a", 0, 50, 100, False))
     assert not rig.replies.playing
 

@@ -114,7 +114,7 @@ def test_a_failed_transcription_is_reported() -> None:
 def test_a_server_that_says_cancelled_where_the_api_says_done_has_ended_the_response() -> None:
     server = Server()
     server.send(created(), events.ResponseCancelled("resp_1"), events.ResponseCancelled())
-    assert not server.replies.active
+    assert not server.replies.responses.active
     assert server.said == []
 
 

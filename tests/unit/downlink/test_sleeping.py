@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.downlink.rest import Rest
+from services.downlink.limits import LimitWatch
 from services.downlink.sleeping import CLOSE_NS, Sleeping
 from shared import messages
 from shared.config import Limits
@@ -24,10 +24,10 @@ class Downlink:
         self.log = logging.getLogger("bargein")
         self.published: list[messages.Sleep] = []
         self.did: list[str] = []
-        rest = Rest(Limits(**limits))
+        watch = LimitWatch(Limits(**limits))
         self.sleeping = Sleeping(
             self,
-            rest,
+            watch,
             cut=lambda: self.did.append("cut"),
             farewell=lambda: self.did.append("farewell"),
         )

@@ -23,7 +23,7 @@ MAX_UNPRICED = 64
 Tokens = Annotated[int, Meta(ge=0, le=2**40)] | None
 
 
-class Kinds(msgspec.Struct, frozen=True):
+class TokensByKind(msgspec.Struct, frozen=True):
     """Tokens by kind."""
 
     text_tokens: Tokens = None
@@ -31,29 +31,29 @@ class Kinds(msgspec.Struct, frozen=True):
     image_tokens: Tokens = None
 
 
-class Input(Kinds, frozen=True):
+class InputTokens(TokensByKind, frozen=True):
     """The input's tokens by kind, and the part of them that was in the cache."""
 
     cached_tokens: Tokens = None
-    cached_tokens_details: Kinds | None = None
+    cached_tokens_details: TokensByKind | None = None
 
 
-class OfResponse(msgspec.Struct, frozen=True):
+class ResponseUsage(msgspec.Struct, frozen=True):
     """``usage`` of a response."""
 
     input_tokens: Tokens = None
     output_tokens: Tokens = None
-    input_token_details: Input | None = None
-    output_token_details: Kinds | None = None
+    input_token_details: InputTokens | None = None
+    output_token_details: TokensByKind | None = None
 
 
-class OfTranscript(msgspec.Struct, frozen=True):
+class TranscriptUsage(msgspec.Struct, frozen=True):
     """``usage`` of a transcription: tokens, or seconds."""
 
     seconds: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
     input_tokens: Tokens = None
     output_tokens: Tokens = None
-    input_token_details: Kinds | None = None
+    input_token_details: TokensByKind | None = None
 
 
 class BadUsage(ValueError):
@@ -61,12 +61,12 @@ class BadUsage(ValueError):
 
 
 def plus(one: messages.Spent, other: messages.Spent) -> messages.Spent:
-    """Return the sum of two accounts."""
+    """Return the sum of two uses."""
     names = messages.Spent.__struct_fields__
     return messages.Spent(**{name: getattr(one, name) + getattr(other, name) for name in names})
 
 
-class Account:
+class UsageCounter:
     """Sums what the responses and the transcripts of one conversation have used."""
 
     def __init__(self, prices: Prices, model: str, transcription_model: str) -> None:
@@ -86,7 +86,7 @@ class Account:
         """
         if usage is None or response_id in self._counted:
             return None
-        spent = _of_response(_read(usage, OfResponse))
+        spent = _response_spent(_read(usage, ResponseUsage))
         self._counted.append(response_id)
         self.last, self.last_id = self._priced(spent, self.model), response_id
         self.conversation = plus(self.conversation, self.last)
@@ -99,13 +99,13 @@ class Account:
         """
         if usage is None:
             return None
-        spent = _of_transcript(_read(usage, OfTranscript))
+        spent = _transcript_spent(_read(usage, TranscriptUsage))
         priced = self._priced(spent, self.transcription_model)
         self.conversation = plus(self.conversation, priced)
         return priced
 
     def _priced(self, spent: messages.Spent, model: str) -> messages.Spent:
-        """Return the account with its cost, by the prices of a model."""
+        """Return the use with its cost, by the prices of a model."""
         price = price_of(model, self._prices)
         if price is None:
             if model and model not in self.unpriced and len(self.unpriced) < MAX_UNPRICED:
@@ -136,8 +136,8 @@ def _read(usage: Any, kind: type[Any]) -> Any:
         raise BadUsage(f"a usage that Bargein cannot read: {str(error)[:200]}") from None
 
 
-def _of_response(usage: OfResponse) -> messages.Spent:
-    given = usage.input_token_details or Input()
+def _response_spent(usage: ResponseUsage) -> messages.Spent:
+    given = usage.input_token_details or InputTokens()
     text, image = given.text_tokens or 0, given.image_tokens or 0
     # Tokens of no named kind count as audio, the dearest kind: an estimate must not be too low.
     audio = max(given.audio_tokens or 0, (usage.input_tokens or 0) - text - image)
@@ -156,7 +156,7 @@ def _of_response(usage: OfResponse) -> messages.Spent:
     )
 
 
-def _output(usage: OfResponse) -> tuple[int, int]:
+def _output(usage: ResponseUsage) -> tuple[int, int]:
     """Return the tokens of the text and of the audio that the model made."""
     total, given = usage.output_tokens or 0, usage.output_token_details
     if given is None:
@@ -166,9 +166,9 @@ def _output(usage: OfResponse) -> tuple[int, int]:
     return max(given.text_tokens or 0, total - spoken), spoken
 
 
-def _cached(given: Input, whole: messages.Spent) -> tuple[int, int, int]:
+def _cached(given: InputTokens, whole: messages.Spent) -> tuple[int, int, int]:
     """Return the cached tokens by kind, each at most as many as the input has of this kind."""
-    kinds = given.cached_tokens_details or Kinds()
+    kinds = given.cached_tokens_details or TokensByKind()
     text = min(kinds.text_tokens or 0, whole.input_text)
     audio = min(kinds.audio_tokens or 0, whole.input_audio)
     image = min(kinds.image_tokens or 0, whole.input_image)
@@ -180,8 +180,8 @@ def _cached(given: Input, whole: messages.Spent) -> tuple[int, int, int]:
     return text + for_text, audio + for_audio, image + for_image
 
 
-def _of_transcript(usage: OfTranscript) -> messages.Spent:
-    given = usage.input_token_details or Kinds()
+def _transcript_spent(usage: TranscriptUsage) -> messages.Spent:
+    given = usage.input_token_details or TokensByKind()
     text = given.text_tokens or 0
     return messages.Spent(
         transcripts=1,

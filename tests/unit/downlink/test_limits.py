@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.downlink.rest import BEGIN_NS, LAST_LINE_NS, Rest, Step
+from services.downlink.limits import BEGIN_NS, LAST_LINE_NS, LimitWatch, Step
 from shared.config import Limits
 
 pytestmark = pytest.mark.unit
@@ -20,8 +20,8 @@ class Conversation:
     """A conversation that is looked at every half second."""
 
     def __init__(self, **limits: Any) -> None:
-        self.rest = Rest(Limits(**limits))
-        self.rest.session(START, is_open=True)
+        self.limits = LimitWatch(Limits(**limits))
+        self.limits.session(START, is_open=True)
         self.now_s = 0.0
 
     def run(self, seconds: float, *, busy: bool = False) -> list[tuple[float, Step]]:
@@ -29,7 +29,7 @@ class Conversation:
         found = []
         for _ in range(round(seconds * 2)):
             self.now_s += 0.5
-            step = self.rest.step(START + round(self.now_s * S), busy=busy)
+            step = self.limits.step(START + round(self.now_s * S), busy=busy)
             if step is not None:
                 found.append((self.now_s, step))
         return found
@@ -37,30 +37,30 @@ class Conversation:
 
 def test_without_limits_a_conversation_goes_on() -> None:
     talk = Conversation()
-    talk.rest.costs(10**12)
+    talk.limits.costs(10**12)
     assert talk.run(10_000) == NONE
 
 
 def test_after_idle_time_it_sleeps_without_a_word() -> None:
     talk = Conversation(idle_minutes=1)
     assert talk.run(30, busy=True) == NONE
-    assert talk.run(60) == [(90, Step.REST)]
-    assert (talk.rest.asleep, talk.rest.cause) == (True, "idle")
-    assert "limits.idle_minutes = 1" in talk.rest.reason
-    assert "speak" in talk.rest.reason
+    assert talk.run(60) == [(90, Step.CLOSE)]
+    assert (talk.limits.asleep, talk.limits.cause) == (True, "idle")
+    assert "limits.idle_minutes = 1" in talk.limits.reason
+    assert "speak" in talk.limits.reason
     assert talk.run(1000) == NONE
 
 
 def test_time_without_a_session_is_not_idle_time() -> None:
-    rest = Rest(Limits(idle_minutes=1))
-    assert rest.step(1000 * S, busy=False) is None  # the server was not reachable so far
-    rest.session(1000 * S, is_open=True)
-    assert rest.step(1059 * S, busy=False) is None
-    rest.session(1059 * S, is_open=False)
-    assert rest.step(2000 * S, busy=False) is None
-    rest.session(2000 * S, is_open=True)
-    assert rest.step(2000 * S, busy=False) is None
-    assert rest.step(2001 * S, busy=False) is Step.REST
+    limits = LimitWatch(Limits(idle_minutes=1))
+    assert limits.step(1000 * S, busy=False) is None  # the server was not reachable so far
+    limits.session(1000 * S, is_open=True)
+    assert limits.step(1059 * S, busy=False) is None
+    limits.session(1059 * S, is_open=False)
+    assert limits.step(2000 * S, busy=False) is None
+    limits.session(2000 * S, is_open=True)
+    assert limits.step(2000 * S, busy=False) is None
+    assert limits.step(2001 * S, busy=False) is Step.CLOSE
 
 
 def test_at_the_limit_the_reply_finishes_and_the_assistant_says_goodbye() -> None:
@@ -68,39 +68,39 @@ def test_at_the_limit_the_reply_finishes_and_the_assistant_says_goodbye() -> Non
     assert talk.run(70, busy=True) == NONE
     assert talk.run(0.5) == [(70.5, Step.FAREWELL)]
     assert talk.run(1) + talk.run(4, busy=True) == NONE
-    assert talk.run(1) == [(76, Step.REST)]
+    assert talk.run(1) == [(76, Step.CLOSE)]
 
 
 def test_a_reply_without_an_end_is_cut() -> None:
     talk = Conversation(max_minutes=1, finish_s=20, farewell="")
-    assert talk.run(100, busy=True) == [(80, Step.CUT), (80.5, Step.REST)]
+    assert talk.run(100, busy=True) == [(80, Step.CUT), (80.5, Step.CLOSE)]
 
 
 def test_a_goodbye_that_never_comes_is_not_awaited() -> None:
     talk = Conversation(max_minutes=1)
-    assert talk.run(100) == [(60, Step.FAREWELL), (60.5 + BEGIN_NS / S, Step.REST)]
+    assert talk.run(100) == [(60, Step.FAREWELL), (60.5 + BEGIN_NS / S, Step.CLOSE)]
 
 
 def test_a_goodbye_without_an_end_is_cut() -> None:
     talk = Conversation(max_minutes=1)
     talk.run(60)
     end = 60.5 + LAST_LINE_NS / S
-    assert talk.run(100, busy=True) == [(end, Step.CUT), (end + 0.5, Step.REST)]
+    assert talk.run(100, busy=True) == [(end, Step.CUT), (end + 0.5, Step.CLOSE)]
 
 
 def test_the_money_is_a_limit_and_speech_does_not_wake_that_sleep() -> None:
     talk = Conversation(max_cost=0.5, farewell="")
-    talk.rest.costs(499_999)
+    talk.limits.costs(499_999)
     assert talk.run(1) == NONE
-    talk.rest.costs(500_000)
-    assert talk.run(1) == [(1.5, Step.REST)]
-    assert not talk.rest.wakes_on_speech
-    assert "speak" not in talk.rest.reason
+    talk.limits.costs(500_000)
+    assert talk.run(1) == [(1.5, Step.CLOSE)]
+    assert not talk.limits.wakes_on_speech
+    assert "speak" not in talk.limits.reason
     # Awake again, the limit counts anew.
-    talk.rest.wake(START + 2 * S)
+    talk.limits.wake(START + 2 * S)
     assert talk.run(10) == NONE
-    talk.rest.costs(1_000_000)
-    assert [step for _, step in talk.run(1)] == [Step.REST]
+    talk.limits.costs(1_000_000)
+    assert [step for _, step in talk.run(1)] == [Step.CLOSE]
 
 
 @pytest.mark.parametrize(
@@ -116,40 +116,40 @@ def test_the_money_is_a_limit_and_speech_does_not_wake_that_sleep() -> None:
 )
 def test_which_sleep_speech_ends(chosen: Any, cause: Any, *, wakes: bool) -> None:
     talk = Conversation(wake_on_speech=chosen)
-    talk.rest.adopt(cause)
-    assert talk.rest.wakes_on_speech is wakes
+    talk.limits.adopt(cause)
+    assert talk.limits.wakes_on_speech is wakes
 
 
 def test_somebody_who_asks_for_sleep_gets_it_at_once() -> None:
     talk = Conversation()
     talk.run(1)
-    talk.rest.ask(START + S)
-    assert talk.run(10, busy=True) == [(1.5, Step.CUT), (2, Step.REST)]
-    assert talk.rest.cause == "asked"
+    talk.limits.ask(START + S)
+    assert talk.run(10, busy=True) == [(1.5, Step.CUT), (2, Step.CLOSE)]
+    assert talk.limits.cause == "asked"
 
 
 def test_a_person_who_speaks_at_the_last_moment_is_not_idle() -> None:
     talk = Conversation(idle_minutes=1)
     talk.run(59.5)
     assert talk.run(60, busy=True) == NONE
-    assert not talk.rest.cause
+    assert not talk.limits.cause
 
 
 def test_time_without_a_session_does_not_count_as_minutes() -> None:
     talk = Conversation(max_minutes=1, farewell="")
     talk.run(30)
-    talk.rest.session(START + 30 * S, is_open=False)
+    talk.limits.session(START + 30 * S, is_open=False)
     assert talk.run(1000) == NONE
-    talk.rest.session(START + 1030 * S, is_open=True)
-    assert talk.run(60) == [(1060, Step.REST)]
+    talk.limits.session(START + 1030 * S, is_open=True)
+    assert talk.run(60) == [(1060, Step.CLOSE)]
 
 
 def test_a_conversation_can_end_instead() -> None:
     talk = Conversation(idle_minutes=1, then="end")
-    assert talk.run(60) == [(60, Step.REST)]
-    assert talk.rest.ends
-    assert talk.rest.reason.startswith("the conversation has ended")
+    assert talk.run(60) == [(60, Step.CLOSE)]
+    assert talk.limits.ends
+    assert talk.limits.reason.startswith("the conversation has ended")
     # A person who puts it to sleep does not want it to end.
     asked = Conversation(then="end")
-    asked.rest.ask(START)
-    assert not asked.rest.ends
+    asked.limits.ask(START)
+    assert not asked.limits.ends

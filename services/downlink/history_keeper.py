@@ -10,13 +10,13 @@ from services.downlink.publishing import Publishing
 
 
 class Owner(Protocol):
-    """The part of a stage that the memory uses."""
+    """The part of a stage that the history keeper uses."""
 
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
         """Add to a counter of the health, and log a warning."""
 
 
-class Memory:
+class HistoryKeeper:
     """Publishes the history and writes it to its file."""
 
     def __init__(

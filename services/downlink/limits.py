@@ -23,10 +23,10 @@ class Step(enum.Enum):
 
     CUT = enum.auto()  # end the reply that is under way
     FAREWELL = enum.auto()  # ask for the assistant's last line
-    REST = enum.auto()  # sleep or end
+    CLOSE = enum.auto()  # sleep or end
 
 
-class Rest:
+class LimitWatch:
     """Watches the limits of one conversation."""
 
     def __init__(self, limits: Limits) -> None:
@@ -132,7 +132,7 @@ class Rest:
             self._farewell_ns = now_ns
             return Step.FAREWELL
         self.asleep = True
-        return Step.REST
+        return Step.CLOSE
 
     def _end_farewell(self, now_ns: int, *, busy: bool) -> Step | None:
         waited_ns = now_ns - self._farewell_ns
@@ -143,7 +143,7 @@ class Rest:
                 self._cut = True
                 return Step.CUT
             self.asleep = True
-            return Step.REST
+            return Step.CLOSE
         return None
 
     def _look(self, now_ns: int) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeResponseUsage
 
-from services.downlink.account import Account, BadUsage, plus
+from services.downlink.usage_counter import BadUsage, UsageCounter, plus
 from shared import messages
 from shared.config import Price, Prices
 from shared.settings_check import price_of
@@ -39,8 +39,8 @@ REPORT = {
 }
 
 
-def account(model: str = "large", transcription_model: str = "scribe") -> Account:
-    return Account(PRICES, model, transcription_model)
+def counter(model: str = "large", transcription_model: str = "scribe") -> UsageCounter:
+    return UsageCounter(PRICES, model, transcription_model)
 
 
 def test_the_example_is_a_report_of_the_api() -> None:
@@ -48,7 +48,7 @@ def test_the_example_is_a_report_of_the_api() -> None:
 
 
 def test_the_cache_is_part_of_the_input_and_cheaper() -> None:
-    spent = account().response("resp_1", REPORT)
+    spent = counter().response("resp_1", REPORT)
     assert spent is not None
     assert (spent.input_text, spent.input_audio, spent.input_image) == (220, 150, 50)
     assert (spent.cached_text, spent.cached_audio, spent.cached_image) == (100, 30, 10)
@@ -59,7 +59,7 @@ def test_the_cache_is_part_of_the_input_and_cheaper() -> None:
 
 
 def test_a_response_is_counted_once() -> None:
-    counted = account()
+    counted = counter()
     assert counted.response("resp_1", None) is None  # some servers send the report later
     first = counted.response("resp_1", REPORT)
     assert counted.response("resp_1", REPORT) is None
@@ -71,7 +71,7 @@ def test_a_response_is_counted_once() -> None:
 
 def test_cached_tokens_of_no_named_kind_are_not_estimated_too_low() -> None:
     report = REPORT | {"input_token_details": {"text_tokens": 220, "cached_tokens": 250}}
-    spent = account().response("resp_1", report)
+    spent = counter().response("resp_1", report)
     assert spent is not None
     # The rest of the input counts as audio, and the cache as text first.
     assert (spent.input_text, spent.input_audio) == (220, 200)
@@ -79,21 +79,21 @@ def test_cached_tokens_of_no_named_kind_are_not_estimated_too_low() -> None:
 
 
 def test_tokens_without_details_count_as_audio() -> None:
-    spent = account().response("resp_1", {"input_tokens": 10, "output_tokens": 5})
+    spent = counter().response("resp_1", {"input_tokens": 10, "output_tokens": 5})
     assert spent is not None
     assert (spent.input_audio, spent.output_audio, spent.input_text) == (10, 5, 0)
 
 
 def test_reasoning_that_the_details_lack_is_text() -> None:
     details = {"text_tokens": 10, "audio_tokens": 80}
-    spent = account().response("r", {"output_tokens": 500, "output_token_details": details})
+    spent = counter().response("r", {"output_tokens": 500, "output_token_details": details})
     assert spent is not None
     assert (spent.output_text, spent.output_audio) == (420, 80)
 
 
 @pytest.mark.parametrize("tokens", [-1, 2**60, "many", [1]])
 def test_a_report_that_does_not_fit_the_api_is_not_counted(tokens: Any) -> None:
-    counted = account()
+    counted = counter()
     for bad in ({"input_tokens": tokens}, [tokens], tokens):
         with pytest.raises(BadUsage):
             counted.response("resp_1", bad)
@@ -103,11 +103,11 @@ def test_a_report_that_does_not_fit_the_api_is_not_counted(tokens: Any) -> None:
 
 
 def test_a_transcript_is_billed_by_time_or_by_tokens() -> None:
-    by_time = account().transcript({"type": "duration", "seconds": 90.5})
+    by_time = counter().transcript({"type": "duration", "seconds": 90.5})
     assert by_time == messages.Spent(transcripts=1, transcript_ms=90_500, cost_micros=9050)
     details = {"text_tokens": 4, "audio_tokens": 20}
     tokens = {"type": "tokens", "input_tokens": 24, "output_tokens": 7}
-    counted = account(transcription_model="typist")
+    counted = counter(transcription_model="typist")
     by_tokens = counted.transcript(tokens | {"input_token_details": details})
     assert by_tokens == messages.Spent(
         transcripts=1,
@@ -120,7 +120,7 @@ def test_a_transcript_is_billed_by_time_or_by_tokens() -> None:
 
 
 def test_a_model_without_a_price_is_named() -> None:
-    counted = account("unknown", "scribe")
+    counted = counter("unknown", "scribe")
     counted.response("resp_1", REPORT)
     counted.response("resp_2", REPORT)
     assert counted.conversation.cost_micros == 0
@@ -145,7 +145,7 @@ def test_no_kind_has_more_in_the_cache_than_in_the_input(
     given_: dict[str, Any], cached: dict[str, Any], total: int
 ) -> None:
     details = given_ | {"cached_tokens_details": cached}
-    spent = account().response("r", {"input_tokens": total, "input_token_details": details})
+    spent = counter().response("r", {"input_tokens": total, "input_token_details": details})
     assert spent is not None
     for kind in ("text", "audio", "image"):
         assert getattr(spent, f"cached_{kind}") <= getattr(spent, f"input_{kind}")

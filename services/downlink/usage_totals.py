@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from services.downlink.account import Account, BadUsage, plus
 from services.downlink.day_file import DayFile
+from services.downlink.usage_counter import BadUsage, UsageCounter, plus
 from shared import messages, private
 from shared.config import Config
 from shared.directory import state_directory
@@ -36,7 +36,7 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class Owner(Protocol):
-    """The part of a stage that the books use."""
+    """The part of a stage that the usage totals use."""
 
     directory: Path  # the bus directory
 
@@ -47,7 +47,7 @@ class Owner(Protocol):
         """Add to a counter of the health, and log a warning."""
 
 
-class Books:
+class UsageTotals:
     """Adds up what the server reports, and publishes it.
 
     ``awake_ns`` returns how long this downlink's conversation has had a session. ``today`` returns
@@ -64,7 +64,7 @@ class Books:
         self._stage = stage
         self._path = stage.directory / NAME
         self._prices = config.prices
-        self._account = Account(
+        self._counter = UsageCounter(
             config.prices, config.link.model, config.session.transcription_model
         )
         self._day = DayFile(state_directory(os.environ), endpoint.where(config.link.url))
@@ -77,17 +77,17 @@ class Books:
     @property
     def cost_micros(self) -> int:
         """The cost of the conversation so far, in millionths of the currency."""
-        return self._account.conversation.cost_micros
+        return self._counter.conversation.cost_micros
 
     def go_on(self, link_epoch: int, *, slept: bool) -> None:
         """Go on with an earlier downlink's sums, if link still holds that conversation.
 
-        See ``Memory.go_on``. Does nothing after the first call.
+        See ``HistoryKeeper.go_on``. Does nothing after the first call.
         """
         saved, self._saved = self._saved, None
         if saved is not None and (slept or saved.session >= link_epoch):
-            account = self._account
-            account.conversation = plus(account.conversation, saved.conversation)
+            counter = self._counter
+            counter.conversation = plus(counter.conversation, saved.conversation)
             self._before_ms = saved.awake_ms
 
     def begin_session(self, session: int) -> None:
@@ -97,15 +97,15 @@ class Books:
     def model(self, name: Any) -> None:
         """Note the model that the server says it runs."""
         if isinstance(name, str) and name:
-            self._account.model = name
+            self._counter.model = name
 
     def response(self, response_id: str, usage: Any) -> None:
         """Count a response."""
-        self._enter(lambda: self._account.response(response_id, usage))
+        self._enter(lambda: self._counter.response(response_id, usage))
 
     def transcript(self, usage: Any) -> None:
         """Count the transcript of a turn."""
-        self._enter(lambda: self._account.transcript(usage))
+        self._enter(lambda: self._counter.transcript(usage))
 
     def tidy(self) -> None:
         """Write what could not be written, and begin another day."""
@@ -136,22 +136,22 @@ class Books:
 
     def _publish(self) -> None:
         awake_ms = self._before_ms + self._awake_ns() // 1_000_000
-        account = self._account
+        counter = self._counter
         self._stage.publish(
             messages.Usage(
                 session=self._session,
-                response_id=account.last_id,
-                last=account.last,
-                conversation=account.conversation,
+                response_id=counter.last_id,
+                last=counter.last,
+                conversation=counter.conversation,
                 day=self._day.day,
                 date=self._today(),
                 awake_ms=awake_ms,
                 currency=self._prices.currency,
                 priced_on=self._prices.date,
-                unpriced=account.unpriced,
+                unpriced=counter.unpriced,
             )
         )
-        saved = Saved(self._session, account.conversation, awake_ms)
+        saved = Saved(self._session, counter.conversation, awake_ms)
         with contextlib.suppress(OSError):  # history.json is in the same place, and says so
             private.replace_own(self._path, msgspec.json.encode(saved))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.downlink import events, objects
+from services.downlink import event_reader, events, objects
 from tests.support.openai_types import server_events, unknown_fields
 
 AT = {"response_id": "resp_1", "item_id": "item_1", "output_index": 0, "content_index": 0}
@@ -340,15 +340,15 @@ def test_what_is_acted_on_is_read(event: dict[str, Any], expected: events.Event)
     event = {"event_id": "event_1", **event}
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
-    assert events.read(wire(event)) == expected
+    assert event_reader.read(wire(event)) == expected
     # as servers that use that package write it: null for each field that is missing
-    assert without_nulls(events.read(parsed.model_dump_json().encode())) == expected
+    assert without_nulls(event_reader.read(parsed.model_dump_json().encode())) == expected
 
 
 def test_the_end_of_a_session_is_read_though_the_package_has_no_type_for_it() -> None:
     told = {**SESSION, "expires_at": 1_795_555_000}
     event = {"type": "session.created", "session": told}
-    assert events.read(wire(event)) == events.SessionCreated(told)
+    assert event_reader.read(wire(event)) == events.SessionCreated(told)
 
 
 @pytest.mark.parametrize("event", PASSED_OVER, ids=name)
@@ -356,24 +356,28 @@ def test_what_needs_nothing_done_is_known(event: dict[str, Any]) -> None:
     event = {"event_id": "event_1", **event}
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
-    assert events.read(wire(event)) == events.Ignored(event["type"])
+    assert event_reader.read(wire(event)) == events.Ignored(event["type"])
 
 
 def test_every_name_is_one_the_service_has() -> None:
     shown = {name(event) for event, _ in ACTED_ON} | {name(event) for event in PASSED_OVER}
-    assert set(events.TYPES) - set(BETA) - OTHERS | events.IGNORED == shown <= set(server_events())
+    assert (
+        set(event_reader.TYPES) - set(BETA) - OTHERS | event_reader.IGNORED
+        == shown
+        <= set(server_events())
+    )
     assert not (set(BETA) | OTHERS) & set(server_events())
 
 
 @pytest.mark.parametrize("beta", BETA)
 def test_beta_names_mean_the_same(beta: str) -> None:
     [(event, expected)] = [pair for pair in ACTED_ON if pair[0]["type"] == BETA[beta]]
-    assert events.read(wire({**event, "type": beta})) == expected
+    assert event_reader.read(wire({**event, "type": beta})) == expected
 
 
 def test_a_name_not_known_is_unknown_and_short() -> None:
-    assert events.read(b'{"type":"response.new"}') == events.Unknown("response.new")
-    assert events.read(wire({"type": "x" * 100_000})) == events.Unknown("x" * 200)
+    assert event_reader.read(b'{"type":"response.new"}') == events.Unknown("response.new")
+    assert event_reader.read(wire({"type": "x" * 100_000})) == events.Unknown("x" * 200)
 
 
 def test_a_response_says_which_conversation_it_belongs_to_or_none_or_nothing() -> None:
@@ -384,7 +388,7 @@ def test_a_response_says_which_conversation_it_belongs_to_or_none_or_nothing() -
         (None, (False, True)),
     ]:
         where = {} if conversation == {} else {"conversation_id": conversation}
-        event = events.read(wire({"type": "response.created", "response": {**said, **where}}))
+        event = event_reader.read(wire({"type": "response.created", "response": {**said, **where}}))
         assert isinstance(event, events.ResponseCreated)
         response = event.response
         assert (response.names_conversation, response.without_conversation) == says
@@ -394,12 +398,14 @@ def test_fields_left_out_have_their_defaults() -> None:
     kind = "conversation.item.input_audio_transcription.delta"
     text = server_events()[kind](type=kind, event_id="event_1", item_id="i").model_dump_json()
     assert b'"delta":null' in text.encode()
-    assert events.read(text.encode()) == events.UserTranscriptDelta("i", None)
+    assert event_reader.read(text.encode()) == events.UserTranscriptDelta("i", None)
     delta = {"type": "response.output_audio.delta", "response_id": "r", "item_id": "i"}
-    assert events.read(wire({**delta, "delta": ""})) == events.AudioDelta("r", "i", "", 0)
-    error = events.read(b'{"type":"error","error":{"message":null,"code":null}}')
+    assert event_reader.read(wire({**delta, "delta": ""})) == events.AudioDelta("r", "i", "", 0)
+    error = event_reader.read(b'{"type":"error","error":{"message":null,"code":null}}')
     assert (
-        error == events.read(b'{"type":"error","error":{}}') == events.ErrorEvent(objects.Failure())
+        error
+        == event_reader.read(b'{"type":"error","error":{}}')
+        == events.ErrorEvent(objects.Failure())
     )
     assert isinstance(error, events.ErrorEvent)
     assert error.error.text == ""
@@ -457,8 +463,8 @@ STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_sta
     ids=lambda text: repr(text[:60]),
 )
 def test_what_is_no_event_is_refused_in_one_short_line(text: bytes) -> None:
-    with pytest.raises(events.BadEvent) as raised:
-        events.read(text)
+    with pytest.raises(event_reader.BadEvent) as raised:
+        event_reader.read(text)
     said = str(raised.value)
     assert said.startswith("not a server event: ")
     assert said.isprintable()
@@ -469,8 +475,8 @@ def test_json_that_is_nested_deeply_is_read_or_refused() -> None:
     """How deep a decoder goes depends on Python: 3.14 looks at the stack that is left."""
     text = b'{"type":"error","error":{},"more":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     try:
-        assert events.read(text) == events.read(b'{"type":"error","error":{}}')
-    except events.BadEvent:
+        assert event_reader.read(text) == event_reader.read(b'{"type":"error","error":{}}')
+    except event_reader.BadEvent:
         pass
 
 
@@ -485,8 +491,8 @@ known = st.sampled_from([event for event, _ in ACTED_ON])
 @given(st.binary() | st.text().map(str.encode))
 def test_any_bytes_are_read_or_refused(text: bytes) -> None:
     try:
-        assert isinstance(events.read(text), events.Event)
-    except events.BadEvent:
+        assert isinstance(event_reader.read(text), events.Event)
+    except event_reader.BadEvent:
         pass
 
 
@@ -500,8 +506,8 @@ def test_any_change_to_an_event_is_read_or_refused(event: dict[str, Any], data: 
             del changed[key]
     text = wire(changed)  # NaN and Infinity are written as Python writes them
     try:
-        read = events.read(text)
-    except events.BadEvent:
+        read = event_reader.read(text)
+    except event_reader.BadEvent:
         return
     # an event that was read can be published: strings are text, and numbers are in bounds
     assert msgspec.msgpack.encode(read)
@@ -514,6 +520,6 @@ def test_any_damage_to_an_event_is_read_or_refused(
     text = wire(event)
     at = place % len(text)
     try:
-        events.read(text[:at] + damage + text[at + len(damage) :])
-    except events.BadEvent:
+        event_reader.read(text[:at] + damage + text[at + len(damage) :])
+    except event_reader.BadEvent:
         pass
