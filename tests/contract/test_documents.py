@@ -28,7 +28,7 @@ import pytest
 
 from commands import cli
 from shared import exit_codes
-from tests.support.pipeline import PATIENCE_S, Child, Keeper, settled
+from tests.support.pipeline import PATIENCE_S, Child, Keeper, settled, start
 
 pytestmark = pytest.mark.contract
 
@@ -223,7 +223,7 @@ class Checkout:
     def start(self, text: str, bus: str) -> Child:
         """Start a command as a shell would, with a bus directory of this name."""
         env = self.env | {"BARGEIN_BUS__DIRECTORY": str(self.home / bus)}
-        child = Child(["/bin/sh", "-c", text], env, self.keeper, self.root)
+        child = start(["/bin/sh", "-c", text], env, self.keeper, self.root)
         self.children.append(child)
         return child
 

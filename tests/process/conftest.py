@@ -30,6 +30,7 @@ def kept() -> Iterator[Keeper]:
     """Return the process that ends every process of this ring, even when the tests are killed."""
     process = Keeper()
     yield process
+    process.close_fork_server()
     left = keeper.bearers(process.token)
     process.close()
     assert left == []

@@ -26,6 +26,7 @@ from shared.directory import prepare_directory
 from shared.network import LOCAL, Network
 from shared.poller import Poller
 from tests.support import keeper
+from tests.support.forks import Forked, ForkServer
 
 ROOT = Path(__file__).parents[2]
 #: How long a test waits for a message, a line or an exit, s: much longer than any of these takes,
@@ -55,6 +56,21 @@ class Keeper:
             text=True,
             bufsize=1,
         )
+        self._fork_server: ForkServer | None = None
+
+    @property
+    def fork_server(self) -> ForkServer:
+        """The program that forks stages. The first use starts it."""
+        if self._fork_server is None:
+            env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", keeper.VARIABLE: self.token}
+            self._fork_server = ForkServer(ROOT, env)
+        return self._fork_server
+
+    def close_fork_server(self) -> None:
+        """End the fork server, if one was started, and with it all stages that it forked."""
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
 
     def next_token(self) -> str:
         """Return a token for the processes of a pipeline. It begins with the keeper's own token."""
@@ -67,6 +83,7 @@ class Keeper:
 
     def close(self) -> None:
         """Let the keeper kill the processes that are left, and wait for its end."""
+        self.close_fork_server()
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -76,7 +93,7 @@ class Child:
     """One process, its lines of output, and its exit code."""
 
     def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path
+        self, argv: Sequence[str], process: subprocess.Popen[bytes] | Forked, kept: Keeper
     ) -> None:
         self.argv = list(argv)
         #: The name in a report: the module that runs, or else the program.
@@ -84,15 +101,7 @@ class Child:
         #: The exit codes that are allowed after the process was asked to end.
         self.codes = {0}
         self._keeper = kept
-        self.process = subprocess.Popen(
-            self.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
+        self.process = process
         kept.tell(f"+{self.pid}")
         self.lines: list[str] = []
         self._ended = False
@@ -181,6 +190,20 @@ class Child:
         if not self._reader.is_alive():
             self.process.stdout.close()
         return asked
+
+
+def start(argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path = ROOT) -> Child:
+    """Start a program."""
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(env),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    return Child(argv, process, kept)
 
 
 class Listener:
@@ -355,7 +378,15 @@ class Pipeline:
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Child:
         """Start a program."""
-        child = Child(argv, {**self.env, **(env or {})}, self._keeper, cwd)
+        child = start(argv, {**self.env, **(env or {})}, self._keeper, cwd)
+        self.children.append(child)
+        return child
+
+    def fork(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Child:
+        """Start what ``python -m module`` starts, without a new interpreter; see ``forks``."""
+        merged = {**self.env, **(env or {})}
+        process = self._keeper.fork_server.start(module, arguments, merged)
+        child = Child(process.args, process, self._keeper)
         self.children.append(child)
         return child
 
@@ -384,7 +415,7 @@ class Pipeline:
         env: Mapping[str, str] | None = None,
     ) -> Child:
         """Start a stage."""
-        return self.python(f"services.{name}", *self.options(settings or {}), *arguments, env=env)
+        return self.fork(f"services.{name}", *self.options(settings or {}), *arguments, env=env)
 
     def ready(self, name: str, child: Child) -> messages.Health:
         """Wait until a stage's loop runs, and return the stage's first health message."""
@@ -403,9 +434,7 @@ class Pipeline:
 
     def emulator(self, *arguments: str) -> Child:
         """Start an emulator on a free port. The stages started after it connect to it."""
-        child = self.python(
-            "services.emulator", "--url", "ws://127.0.0.1:0/v1/realtime", *arguments
-        )
+        child = self.fork("services.emulator", "--url", "ws://127.0.0.1:0/v1/realtime", *arguments)
         found = re.search(r"listens at (ws://\S+),", child.wait_line("listens at"))
         assert found
         self.settings["link.url"] = found[1]
