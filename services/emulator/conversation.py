@@ -78,7 +78,9 @@ class Item:
         return " ".join(part["text"] for part in self.content or () if part.get("text"))
 
     def wire(self) -> dict[str, Any]:
-        """Return the item as events contain it."""
+        """Return the item as events contain it. The items of MCP have no status."""
+        if self.head["type"].startswith("mcp_"):
+            return dict(self.head)
         item = {**self.head, "object": "realtime.item", "status": self.status}
         if self.content is not None:
             item["content"] = [dict(part) for part in self.content]

@@ -14,7 +14,7 @@ from typing import Any
 
 from services.emulator.clips import RATE
 from services.emulator.conversation import Item
-from services.emulator.plans import Call, Part, Say, Write
+from services.emulator.plans import Call, McpAsk, McpCall, Part, Say, Write
 from services.emulator.replies import Spoken
 from services.emulator.responses import Response
 from services.emulator.schema import Refused
@@ -91,7 +91,25 @@ class Diary:
             elif isinstance(part, Call):
                 log.info("%s %scalls %s", response.id, where, part.name)
                 entry |= {"calls": part.name, "arguments": part.arguments}
+            elif isinstance(part, McpCall):
+                log.info("%s %scalls %s at %s", response.id, where, part.name, part.server_label)
+                entry |= {"calls": part.name, "arguments": part.arguments}
+                entry["server_label"] = part.server_label
+            elif isinstance(part, McpAsk):
+                log.info("%s asks for an approval of %s", response.id, part.call.name)
+                entry["asks"] = part.call.name
             self._write(now, "reply", **entry)
+
+    def mcp_listed(self, now: float, label: str, item: Item, failure: str | None) -> None:
+        """Log and journal the functions of an MCP server, or why there are none."""
+        names = [tool["name"] for tool in item.head["tools"]]
+        log.info("MCP server %s has %s", label, failure or ", ".join(names) or "no functions")
+        self._write(now, "mcp_list", server_label=label, names=names, failure=failure)
+
+    def mcp_called(self, now: float, item: Item) -> None:
+        """Log and journal what came of a call of a function on an MCP server."""
+        log.info("%s has ended%s", item.id, " with an error" if item.head["error"] else "")
+        self._write(now, "mcp_call", **item.head)
 
     def truncated(
         self,

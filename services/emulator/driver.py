@@ -12,6 +12,8 @@ import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from services.emulator import mcp_client
+from services.emulator.mcp_servers import Errand
 from services.emulator.options import Options
 from services.emulator.outbox import Close, Outgoing, Reset
 from services.emulator.session import Session
@@ -29,6 +31,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         #: Set when the session may have something to send, or may be due at another time.
         self._changed = asyncio.Event()
+        self._errands: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve the client until the connection is closed."""
@@ -41,6 +44,7 @@ class Driver:
             log.exception("%s failed while it handled a message", self._session.id)
             raise
         finally:
+            tasks += self._errands
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -61,7 +65,11 @@ class Driver:
         try:
             while True:
                 self._changed.clear()
-                for outgoing in self._session.pull(self._loop.time()):
+                sent = self._session.pull(self._loop.time())
+                for errand in self._session.errands():
+                    self._errands.add(task := self._loop.create_task(self._run(errand)))
+                    task.add_done_callback(self._errands.discard)
+                for outgoing in sent:
                     if await self._send(outgoing):
                         return
                     # Let ``_read`` run, so that a reply sent at once does not delay the input.
@@ -71,6 +79,11 @@ class Driver:
             # Close the connection, so that the client does not wait for ever.
             await self._connection.close(1011, "internal error")
             raise
+
+    async def _run(self, errand: Errand) -> None:
+        result = await mcp_client.run(errand)
+        self._session.ran(errand, result, self._loop.time())
+        self._changed.set()
 
     async def _send(self, outgoing: Outgoing) -> bool:
         """Send one message, and return whether it was the last of the connection."""

@@ -84,10 +84,6 @@ _CONTENT: dict[str, Check] = {
 }
 
 
-def _not_emulated(_: Any, path: str) -> None:
-    raise Refused("invalid_value", "The emulator has no MCP items.", f"{path}.type")
-
-
 ITEM: Final[Check] = tagged(
     {
         "message": tagged(
@@ -108,7 +104,10 @@ ITEM: Final[Check] = tagged(
             {**_ITEM_FIELDS, "call_id": text(), "output": text()},
             required=["call_id", "output"],
         ),
-        "mcp_approval_response": _not_emulated,
+        "mcp_approval_response": fields(
+            {**_ITEM_FIELDS, "approval_request_id": text(), "approve": flag, "reason": text()},
+            required=["approval_request_id", "approve"],
+        ),
     }
 )
 

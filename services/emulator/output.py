@@ -14,7 +14,16 @@ from typing import Any, Final
 from services.emulator.clips import Word
 from services.emulator.conversation import Conversation, Item, Timeline
 from services.emulator.pacing import Event
-from services.emulator.plans import Call, Part, Request, Say, Write, audio_tokens
+from services.emulator.plans import (
+    Call,
+    McpAsk,
+    McpCall,
+    Part,
+    Request,
+    Say,
+    Write,
+    audio_tokens,
+)
 
 #: The service pads the text deltas of a response to hide their lengths. Here each delta and its
 #: padding together fill a multiple of this many characters.
@@ -54,6 +63,8 @@ class Output:
         self.details: dict[str, Any] | None = None
         #: The items so far that are spoken.
         self.spoken: list[Item] = []
+        #: The items so far that are complete calls of functions on MCP servers.
+        self.mcp_calls: list[OpenItem] = []
         #: The items that are open, in order.
         self.open: list[OpenItem] = []
         #: The audio sent so far, in samples at 24 kHz, and the tokens of the text.
@@ -94,6 +105,16 @@ class Output:
             head = {"id": item_id, "type": "function_call", "name": plan.name}
             head |= {"call_id": plan.call_id, "arguments": ""}
             return Item(head, "in_progress"), None
+        if isinstance(plan, McpCall):
+            call: dict[str, Any] = {"id": self._new_id("mcp"), "type": "mcp_call"}
+            call |= {"name": plan.name, "arguments": "", "server_label": plan.server_label}
+            call |= {"approval_request_id": plan.request_id, "output": None, "error": None}
+            return Item(call, "in_progress"), None
+        if isinstance(plan, McpAsk):
+            asked = plan.call
+            request = {"id": asked.request_id, "type": "mcp_approval_request", "name": asked.name}
+            request |= {"arguments": asked.arguments, "server_label": asked.server_label}
+            return Item(request, "in_progress"), None
         head = {"id": item_id, "type": "message", "role": "assistant"}
         item = Item(head, "in_progress", content=[])
         if isinstance(plan, Write):
@@ -125,16 +146,13 @@ class Output:
         padding = secrets.token_urlsafe(_PADDED)[: _PADDED - len(delta) % _PADDED]
         return self._content(opened, "response.output_text.delta", delta=delta, obfuscation=padding)
 
-    def arguments(self, opened: OpenItem, plan: Call, delta: str) -> Event:
+    def arguments(self, opened: OpenItem, plan: Call | McpCall, delta: str) -> Event:
         """Return a delta of a function call's arguments."""
         opened.text += delta
-        return self._event(
-            "response.function_call_arguments.delta",
-            item_id=opened.item.id,
-            output_index=opened.index,
-            call_id=plan.call_id,
-            delta=delta,
-        )
+        where = {"item_id": opened.item.id, "output_index": opened.index, "delta": delta}
+        if isinstance(plan, McpCall):
+            return self._event("response.mcp_call_arguments.delta", **where)
+        return self._event("response.function_call_arguments.delta", call_id=plan.call_id, **where)
 
     def tokens_left(self) -> float:
         """Return the number of tokens that the response may still have."""
@@ -150,8 +168,12 @@ class Output:
         self.open.remove(opened)
         item = opened.item
         item.status = status
+        if isinstance(opened.plan, McpCall) and status == "completed":
+            self.mcp_calls.append(opened)
         yield from self._close_content(opened)
-        if self.conversation is not None and not item.deleted:
+        # A call at an MCP server is done in the conversation when it has its output.
+        runs = opened in self.mcp_calls
+        if self.conversation is not None and not item.deleted and not runs:
             previous = self.conversation.previous(item)
             yield {
                 "type": "conversation.item.done",
@@ -162,16 +184,20 @@ class Output:
 
     def _close_content(self, opened: OpenItem) -> Iterator[Event]:
         item, plan = opened.item, opened.plan
-        if isinstance(plan, Call):
+        if isinstance(plan, McpAsk):
+            return
+        if isinstance(plan, (Call, McpCall)):
             item.head["arguments"] = opened.text
             # A token of JSON is about four characters.
             self.text_tokens += math.ceil(len(opened.text) / 4)
+            kind = "mcp" if isinstance(plan, McpCall) else "function"
+            known = {} if isinstance(plan, McpCall) else {"call_id": plan.call_id}
+            known |= {} if isinstance(plan, McpCall) else {"name": plan.name}
             yield self._event(
-                "response.function_call_arguments.done",
+                f"response.{kind}_call_arguments.done",
                 item_id=item.id,
                 output_index=opened.index,
-                call_id=plan.call_id,
-                name=plan.name,
+                **known,
                 arguments=opened.text,
             )
             return

@@ -14,6 +14,8 @@ from services.emulator.plans import (
     ASSISTANT_TOKENS_S,
     USER_TOKENS_S,
     Call,
+    McpAsk,
+    McpCall,
     Part,
     Request,
     Say,
@@ -23,6 +25,14 @@ from services.emulator.replies import Replies, Spoken
 from services.emulator.schema import Refused
 
 Fields = dict[str, Any]
+
+#: Items after which no other function is called: the response answers them.
+_FOLLOWED = (
+    "function_call_output",
+    "mcp_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+)
 
 
 class Planner:
@@ -39,7 +49,10 @@ class Planner:
         replies: Replies,
         conversation: Conversation,
         new_id: Callable[[str], str],
+        functions: Callable[[list[Fields]], list[Fields]],
     ) -> None:
+        """``functions`` returns the functions that the model may call, given the tools."""
+        self._functions = functions
         self._options = options
         self._replies = replies
         self._conversation = conversation
@@ -81,10 +94,15 @@ class Planner:
         last = context[-1] if context else None
         if (tool := self._tool(asked, session, last, turns)) is not None:
             arguments = json.dumps(tools.example(tool.get("parameters") or {}))
+            if tool["type"] == "mcp":
+                request_id = self._new_id("mcpr") if tool["asks"] else None
+                call = McpCall(tool["name"], arguments, tool["server_label"], request_id)
+                return [call, McpAsk(call)] if request_id else [call]
             return [Call(tool["name"], arguments, self._new_id("call"))]
         out_of_band = is_out_of_band(asked)
-        if last is not None and last.head["type"] == "function_call_output":
-            said = self._replies.output(last.head["output"])
+        output = _output(context)
+        if output is not None:
+            said = self._replies.output(output)
         elif out_of_band:
             said = self._replies.out_of_band()
         else:
@@ -140,7 +158,7 @@ class Planner:
         said = asked.get("instructions") or ""
         due = None
         every = self._options.call_every
-        if last is not None and last.head["type"] == "function_call_output":
+        if last is not None and last.head["type"] in _FOLLOWED:
             # Ignore the session's tool_choice: with "required", the emulator would call a function
             # after every output, and never answer.
             choice, said = asked.get("tool_choice") or "none", ""
@@ -148,7 +166,9 @@ class Planner:
             said = f"{said} {last.text}"
             if last.audio and every and turns and turns % every == 0:
                 due = turns // every - 1
-        offered = [t for t in _asked(asked, session, "tools") if t["type"] == "function"]
+        offered = self._functions(_asked(asked, session, "tools"))
+        if is_out_of_band(asked):
+            offered = [function for function in offered if function["type"] == "function"]
         return tools.choose(offered, choice, said, due)
 
 
@@ -156,6 +176,20 @@ def _asked(asked: Fields, session: Fields, name: str) -> Any:
     """Return a field of the request, or the session's if the request's is missing or null."""
     value = asked.get(name)
     return session[name] if value is None else value
+
+
+def _output(context: list[Item]) -> str | None:
+    """Return the output that the response answers, or None if it answers something else."""
+    for item in reversed(context):
+        head = item.head
+        if head["type"] == "function_call_output":
+            return str(head["output"])
+        if head["type"] == "mcp_call":
+            error = head["error"] or {}
+            return head["output"] or error.get("message")
+        if head["type"] not in _FOLLOWED:
+            break
+    return None
 
 
 def is_out_of_band(asked: Fields) -> bool:

@@ -40,7 +40,25 @@ class Call:
     call_id: str
 
 
-Part = Say | Write | Call
+@dataclass(frozen=True)
+class McpCall:
+    """A call of a function that the server runs itself, on an MCP server."""
+
+    name: str
+    arguments: str
+    server_label: str
+    #: The id of the request for the person's approval; None if the call needs none.
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class McpAsk:
+    """A request for the person's approval of a call."""
+
+    call: McpCall
+
+
+Part = Say | Write | Call | McpCall | McpAsk
 
 
 @dataclass(frozen=True)

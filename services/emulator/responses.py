@@ -17,7 +17,16 @@ from services.emulator.conversation import Conversation, Item, Timeline
 from services.emulator.options import Options
 from services.emulator.output import OpenItem, Output
 from services.emulator.pacing import Clock, Event, Stale, Step, Wire
-from services.emulator.plans import Call, Part, Request, Say, Write, audio_tokens
+from services.emulator.plans import (
+    Call,
+    McpAsk,
+    McpCall,
+    Part,
+    Request,
+    Say,
+    Write,
+    audio_tokens,
+)
 
 #: The time between two words of a written reply, s. The pace divides it, like audio.
 _WORD_S: Final = 0.06
@@ -87,6 +96,11 @@ class Response:
     def spoken(self) -> list[Item]:
         """The spoken items so far."""
         return self._output.spoken
+
+    @property
+    def mcp_calls(self) -> list[OpenItem]:
+        """The complete calls of functions on MCP servers."""
+        return self._output.mcp_calls
 
     @property
     def sent_ms(self) -> int:
@@ -177,6 +191,8 @@ class Response:
             return self._speak(opened, plan, clock, tokens)
         if isinstance(plan, Write):
             return self._write(opened, plan, clock, tokens)
+        if isinstance(plan, McpAsk):
+            return iter(())
         return self._call(opened, plan, clock)
 
     def _speak(self, opened: OpenItem, plan: Say, clock: Clock, tokens: float) -> Iterator[Step]:
@@ -208,7 +224,7 @@ class Response:
             yield self._output.text(opened, f" {word}" if number else word)
             clock.sent(_WORD_S)
 
-    def _call(self, opened: OpenItem, plan: Call, clock: Clock) -> Iterator[Step]:
+    def _call(self, opened: OpenItem, plan: Call | McpCall, clock: Clock) -> Iterator[Step]:
         due = clock.due()
         starts = range(0, len(plan.arguments), _ARGUMENTS_DELTA)
         for number, at in enumerate(starts, 1):

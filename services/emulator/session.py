@@ -14,6 +14,7 @@ from services.emulator import ears, events, settings
 from services.emulator.answers import Answers
 from services.emulator.conversation import Conversation
 from services.emulator.diary import Diary, Journal
+from services.emulator.mcp_servers import Errand, Failed, McpServers
 from services.emulator.options import Options
 from services.emulator.outbox import Close, Outbox, Outgoing, new_id
 from services.emulator.pacing import Event
@@ -49,7 +50,8 @@ class Session:
         self._diary = diary = Diary(self.id, journal)
         self._twists = Twists(options.twists)
         self._outbox = outbox = Outbox(diary, now, self._twists)
-        self._planner = planner = Planner(options, replies, conversation, new_id)
+        self._mcp = mcp = McpServers(conversation, outbox, diary)
+        self._planner = planner = Planner(options, replies, conversation, new_id, mcp.functions)
         self._answers = Answers(
             options, conversation, planner, diary, new_id, outbox.emit, self._response_done
         )
@@ -124,6 +126,17 @@ class Session:
             self._answers.advance(now)
         return self._outbox.take()
 
+    def errands(self) -> list[Errand]:
+        """Return what the owner has to do at MCP servers, and forget it."""
+        errands = list(self._mcp.errands)
+        self._mcp.errands.clear()
+        return errands
+
+    def ran(self, errand: Errand, result: list[Event] | str | Failed, now: float) -> None:
+        """Take the result of an errand."""
+        self._outbox.now = now
+        errand.done(result)
+
     def journal_conversation(self, now: float) -> None:
         """Write the content of the conversation to the journal."""
         self._diary.conversation(now, self._conversation.items)
@@ -149,6 +162,7 @@ class Session:
         self._turns.configure(self._settings)
         self._outbox.emit({"type": "session.updated", "session": self._settings})
         self._diary.updated(sorted(update.keys() - {"type"}))
+        self._mcp.configure(self._settings["tools"])
 
     def _close_session(self, _: Event) -> None:
         self._outbox.emit(Close(1000, ""))
@@ -164,9 +178,14 @@ class Session:
 
     def _create_item(self, event: Event) -> None:
         item = self._planner.item(event["item"], self._settings)
+        answers = item.head["type"] == "mcp_approval_response"
+        if answers:
+            self._mcp.check(item.head)
         previous = self._conversation.add(item, event.get("previous_item_id"))
         self._diary.created(self._outbox.now, item, previous)
         self._outbox.announce(item, previous)
+        if answers:
+            self._mcp.answered(item.head)
 
     def _retrieve_item(self, event: Event) -> None:
         item = self._conversation.retrieve(event["item_id"])
@@ -215,6 +234,7 @@ class Session:
     def _response_done(self, response: Response) -> None:
         """Do what follows a response.done."""
         self._outbox.at(self._outbox.now + RATE_LIMITS_S, self._send_rate_limits)
+        self._mcp.called(response.mcp_calls)
         if not response.out_of_band:
             self._turns.response_done(response)
 

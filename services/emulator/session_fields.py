@@ -1,7 +1,6 @@
 """The fields that a client may set in a session, and the checks of their values.
 
-The emulator accepts tools of type ``mcp``, and connects to no MCP server. It also accepts the
-following fields, but they change nothing: ``speed``, ``noise_reduction``,
+The emulator accepts the following fields, but they change nothing: ``speed``, ``noise_reduction``,
 ``truncation`` (of the context), ``tracing``, ``prompt``, ``reasoning`` and ``include``.
 """
 
@@ -29,14 +28,6 @@ VOICES: Final = (
 )  # fmt: skip
 
 _LANGUAGE = text(64)
-
-
-def _no_mcp(_: Any, path: str) -> None:
-    raise Refused(
-        "invalid_value",
-        "The emulator connects to no MCP server: use tools of type 'function'.",
-        f"{path}.type",
-    )
 
 
 def _modalities(value: Any, path: str) -> None:
@@ -98,7 +89,10 @@ TOOL_CHOICE: Final[Check] = either(
         dict: tagged(
             {
                 "function": fields({"type": anything, "name": text(64)}, required=["name"]),
-                "mcp": _no_mcp,
+                "mcp": fields(
+                    {"type": anything, "server_label": text(64), "name": text()},
+                    required=["server_label"],
+                ),
             }
         ),
     }

@@ -4,7 +4,7 @@ The emulator has no model that could decide this. It follows fixed rules, so tha
 the calls:
 
 - With ``tool_choice`` "none" it calls nothing; with "required" it calls the first function; with a
-  named function it calls that function.
+  named function it calls that function; with a named MCP server, the first function of that server.
 - With "auto" it calls the function whose name appears in the last user text without an answer, or
   in the instructions of this ``response.create``. A spoken turn has no text; ``--call-every N``
   answers every Nth spoken turn with a call, taking the functions in turn.
@@ -42,12 +42,14 @@ def choose(
     if tool_choice == "none":
         return None
     if isinstance(tool_choice, dict):
+        wanted = [(key, value) for key, value in tool_choice.items() if value is not None]
         for tool in tools:
-            if tool["name"] == tool_choice["name"]:
+            if all(tool.get(key) == value for key, value in wanted):
                 return tool
+        name = tool_choice.get("name") or tool_choice["server_label"]
         raise Refused(
             "invalid_value",
-            f"Tool choice '{tool_choice['name']}' not found in 'tools' parameter.",
+            f"Tool choice '{name}' not found in 'tools' parameter.",
             "tool_choice",
         )
     if not tools:

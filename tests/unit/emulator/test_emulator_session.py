@@ -477,23 +477,6 @@ def test_spoken_turns_can_be_answered_by_calls() -> None:
     assert added == ["message", "function_call", "message"]
 
 
-def test_an_mcp_server_is_accepted_and_never_called() -> None:
-    rig = Rig(Options(call_every=1), (992, 2016), (4000, 5024))
-    mcp = {
-        "type": "mcp",
-        "server_label": "docs",
-        "server_url": "https://example.com/mcp",
-        "headers": {"Authorization": "Bearer x"},
-        "allowed_tools": ["search"],
-        "require_approval": "never",
-    }
-    tools = [mcp, {"type": "function", "name": "roll_dice"}]
-    told = one(rig.update(tools=tools), "session.updated")["session"]
-    assert told["tools"][0]["server_label"] == "docs"
-    called = [e["item"] for e in of(rig.speak(4_000), "response.output_item.added")]
-    assert [item.get("name") for item in called] == ["roll_dice"]
-
-
 def test_the_voice_is_fixed_once_it_was_heard() -> None:
     rig = Rig(TONE)
     one(rig.update(audio={"output": {"voice": "cedar"}}), "session.updated")
