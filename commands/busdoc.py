@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect as types
 
-from shared import codec, messages, readers, registry
-from shared.bus import AHEAD
+from shared import codec, messages, registry
+from shared.bus import AHEAD, readers
 from shared.config import ROOT
 from shared.messages import server
 

@@ -26,8 +26,8 @@ KEY_STAGE = "link"
 #: would delay the callback of a sound device.
 SWITCH_S = 0.0005
 #: The most open files of a stage. The usual limit is 1024. Connections from strangers could use
-#: that up before they are cut off (shared/peers.py), and then link could not connect. systemd/ has
-#: the same number.
+#: that up before they are cut off (shared/bus/peers.py), and then link could not connect. systemd/
+#: has the same number.
 DESCRIPTORS = 8192
 
 

@@ -313,13 +313,13 @@ class Stage:
 
     def _heartbeat(self) -> None:
         self._watchdog.say(ALIVE)
-        faults = cast("bus.Subscriber", self.subscriber).faults
+        losses = cast("bus.Subscriber", self.subscriber).losses
         for what in ("refused", "lost", "stale"):
-            for topic, number in getattr(faults, what).items():
+            for topic, number in getattr(losses, what).items():
                 self.counters[f"{what}.{topic}"] = number
-        refused = sum(faults.refused.values())
+        refused = sum(losses.refused.values())
         if refused > self.counters["refused"]:
-            self.count("refused", refused - self.counters["refused"], faults.last)
+            self.count("refused", refused - self.counters["refused"], losses.last)
         strangers, self._strangers = network.refused() - self._strangers, network.refused()
         if strangers:
             self.count(

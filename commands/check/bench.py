@@ -1,6 +1,6 @@
 """A private bus with the stage under test on it, where the kit takes the place of its neighbours.
 
-The kit speaks ZeroMQ itself, as docs/bus.md describes it, and not by way of shared/bus.py: so a
+The kit speaks ZeroMQ itself, as docs/bus.md describes it, and not by way of shared/bus/: so a
 stage is measured by the document.
 """
 

@@ -14,9 +14,9 @@ import pytest
 import zmq
 
 from shared import bus, codec, messages, now, registry
+from shared.bus.readers import HOLD_NS
 from shared.directory import BusError
 from shared.poller import Poller
-from shared.readers import HOLD_NS
 from shared.registry import Queue
 from tests.support.frames import EPOCH, audio, frames, mic
 from tests.support.wires import Wires
@@ -63,7 +63,7 @@ def test_a_message_arrives_as_it_was_sent(wires: Wires) -> None:
         assert (found.stamp.seq, found.stamp.t) == (n, sent[n])
         assert (found.lost, found.restarted) == (0, False)
     assert before <= sent[0] <= sent[1] <= sent[2]
-    assert reader.faults == bus.Faults()
+    assert reader.losses == bus.Losses()
 
 
 def test_each_topic_is_counted_by_itself(wires: Wires) -> None:
@@ -77,7 +77,7 @@ def test_each_topic_is_counted_by_itself(wires: Wires) -> None:
     found = [wires.next(reader) for _ in range(6)]
     for kind in (messages.ReplyAudio, messages.ReplyState):
         assert [d.stamp.seq for d in found if isinstance(d.message, kind)] == [0, 1, 2]
-    assert not reader.faults.lost
+    assert not reader.losses.lost
 
 
 def test_a_reader_gets_only_what_it_asked_for(wires: Wires) -> None:
@@ -165,7 +165,7 @@ def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
     publisher.publish(audio(500))
     found = [wires.next(reader) for _ in range(501)]
     assert [d.message for d in found] == [audio(n) for n in range(501)]
-    assert not reader.faults.lost
+    assert not reader.losses.lost
     # The held messages went to the first consumer. The second one gets the held flush.
     second = wires.subscriber(messages.ReplyAudio, messages.Flush)
     wires.join(publisher, "reply.audio", "flush")
@@ -192,7 +192,7 @@ def test_it_waits_again_when_the_last_reader_is_gone(wires: Wires) -> None:
         wires.join(publisher, "reply.audio")
         publisher.publish(audio(n + 1))
         assert [wires.next(readers[0]).message for _ in range(2)] == [audio(n), audio(n + 1)]
-        assert readers[0].faults == bus.Faults()
+        assert readers[0].losses == bus.Losses()
 
 
 def readers_of(publisher: bus.Publisher, name: str) -> int:
@@ -215,7 +215,7 @@ def test_a_reader_that_is_replaced_quickly_gets_all_of_it_in_order(wires: Wires)
         wires.wait(publisher, lambda: readers_of(publisher, "reply.audio") == 1)
         publisher.publish(audio(n))
         assert wires.next(after).message == audio(n)
-        assert after.faults == bus.Faults()
+        assert after.losses == bus.Losses()
         assert "reply.audio" not in publisher.held
         before = after
 
@@ -236,7 +236,7 @@ def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
     wires.join(publisher, "server.event")
     publisher.publish(events[2])
     assert [wires.next(reader).message for _ in range(2)] == events[1:]
-    assert reader.faults == bus.Faults()
+    assert reader.losses == bus.Losses()
 
 
 def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wires) -> None:
@@ -264,7 +264,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     state = messages.ReplyState(generation=1, session=1, active=[], items=[])
     publisher.publish(state)
     assert wires.next(observer).message == state
-    assert observer.faults == reader.faults == bus.Faults()
+    assert observer.losses == reader.losses == bus.Losses()
     # The observer still observes after the consumer has left.
     reader.close()
     wires.part(publisher, "reply.audio", "flush")
@@ -300,7 +300,7 @@ def test_it_does_not_come_in_the_wrong_order(wires: Wires) -> None:
     assert not socket.poll(50)
     wires.join(publisher, "reply.audio")
     assert [wires.next(reader).message for _ in range(5)] == [audio(n) for n in range(5)]
-    assert reader.faults == bus.Faults()
+    assert reader.losses == bus.Losses()
 
 
 def test_it_does_not_wait_for_ever(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_live_sound_waits_for_nobody(wires: Wires) -> None:
     wires.join(publisher, "mic.frame")
     publisher.publish(mic(1))
     assert wires.next(reader).message == mic(1)
-    assert not reader.faults.lost  # the reader was not connected
+    assert not reader.losses.lost  # the reader was not connected
 
 
 # lost messages
@@ -348,8 +348,8 @@ def test_a_gap_is_seen(wires: Wires) -> None:
     for seq in (4, 5, 9, 10, 12):
         sender.send_multipart(frames(audio(seq), seq))
     assert [wires.next(reader).lost for _ in range(5)] == [0, 0, 3, 0, 1]
-    assert reader.faults.lost == {"reply.audio": 4}
-    assert not reader.faults.refused
+    assert reader.losses.lost == {"reply.audio": 4}
+    assert not reader.losses.refused
 
 
 def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -> None:
@@ -372,7 +372,7 @@ def test_a_reader_that_stalls_loses_the_newest_and_sees_how_many(wires: Wires) -
     arrived, lost = arrived + 1, lost + found.lost
     assert lost > many / 2
     assert arrived + lost == found.stamp.seq + 1
-    assert reader.faults.lost == {"mic.frame": lost}
+    assert reader.losses.lost == {"mic.frame": lost}
 
 
 def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
@@ -395,9 +395,9 @@ def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
     found = wires.next(reader)
     # The five old messages arrived, so they do not count as lost.
     assert (found.message, found.lost) == (speaker(5), 0)
-    assert reader.faults.stale == {"speaker.frame": 5}
-    assert not reader.faults.lost
-    assert not reader.faults.refused
+    assert reader.losses.stale == {"speaker.frame": 5}
+    assert not reader.losses.lost
+    assert not reader.losses.refused
 
 
 def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
@@ -425,7 +425,7 @@ def test_a_restart_is_seen_and_is_no_loss(wires: Wires) -> None:
     found = [wires.next(reader) for _ in range(2)]
     assert [(d.restarted, d.lost, d.stamp.seq) for d in found] == [(True, 0, 0), (False, 0, 1)]
     assert found[0].stamp.epoch > 0
-    assert reader.faults == bus.Faults()
+    assert reader.losses == bus.Losses()
 
 
 def test_a_clock_that_was_set_back_is_a_restart_too(wires: Wires) -> None:
@@ -453,8 +453,8 @@ def test_what_was_read_before_is_refused(wires: Wires) -> None:
     sender.send_multipart(frames(audio(6), 1, epoch=EPOCH + 1))
     found = [wires.next(reader).message for _ in range(5)]
     assert found == [audio(n) for n in (0, 1, 2, 4, 6)]
-    assert reader.faults.refused == {"reply.audio": 6}
-    assert reader.faults.last == "reply.audio: message refused: older than the message before it"
+    assert reader.losses.refused == {"reply.audio": 6}
+    assert reader.losses.last == "reply.audio: message refused: older than the message before it"
 
 
 def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires) -> None:
@@ -465,7 +465,7 @@ def test_two_publishers_in_turn_do_not_replace_each_other_for_ever(wires: Wires)
         sender.send_multipart(frames(audio(seq), seq, epoch=EPOCH + 1))
     found = [wires.next(reader) for _ in range(11)]
     assert [d.stamp.epoch for d in found] == [EPOCH] + [EPOCH + 1] * 10
-    assert reader.faults.refused == {"reply.audio": 9}
+    assert reader.losses.refused == {"reply.audio": 9}
 
 
 # bytes that are no message
@@ -497,8 +497,8 @@ def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) ->
         sender.send_multipart(message)
     sender.send_multipart(frames(interrupt(), 1))
     assert wires.next(reader).stamp.seq == 1
-    assert reader.faults.refused == {"control": len(bad)}
-    assert reader.faults.last == "control: message refused: payload of 1 bytes, at most 0 allowed"
+    assert reader.losses.refused == {"control": len(bad)}
+    assert reader.losses.last == "control: message refused: payload of 1 bytes, at most 0 allowed"
 
 
 def test_a_longer_name_is_another_topic(wires: Wires) -> None:
@@ -511,7 +511,7 @@ def test_a_longer_name_is_another_topic(wires: Wires) -> None:
     sender.send_multipart(frames(others, 0, name="heard.by.others"))
     sender.send_multipart(frames(heard, 0))
     assert wires.next(reader).message == heard
-    assert reader.faults == bus.Faults()
+    assert reader.losses == bus.Losses()
 
 
 @pytest.mark.parametrize(
@@ -531,7 +531,7 @@ def test_what_is_too_large_is_refused_and_the_next_one_is_read(
     sender.send_multipart(changed(good, 0, header=too_large))
     sender.send_multipart(frames(good, 1))
     assert wires.next(reader).stamp.seq == 1
-    assert reader.faults.refused == {row.name: 2}
+    assert reader.losses.refused == {row.name: 2}
 
 
 def test_memory_has_a_limit(wires: Wires) -> None:
@@ -561,12 +561,12 @@ def test_a_flood_of_nonsense_lets_the_reader_do_its_other_work(wires: Wires) -> 
     end = time.monotonic() + 20
     while (found := reader.receive()) is None:
         assert time.monotonic() < end
-        assert sum(reader.faults.refused.values()) <= (returned := returned + 1) * (
+        assert sum(reader.losses.refused.values()) <= (returned := returned + 1) * (
             bus.REFUSED_AT_ONCE
         )
     assert found.message == audio(0)
     assert returned >= 3
-    assert reader.faults.refused == {"reply.audio": many}
+    assert reader.losses.refused == {"reply.audio": many}
 
 
 def test_nonsense_for_a_subscription_is_passed_over(wires: Wires) -> None:

@@ -130,7 +130,7 @@ def _wire(wires: Wires) -> Wire:
 @given(data=st.data())
 def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> None:
     topic, reader, sender = registry.of(messages.ReplyState), wire.reader, wire.sender
-    before = sum(reader.faults.refused.values())
+    before = sum(reader.losses.refused.values())
     name = topic.name.encode()
     message = messages.ReplyState(generation=1, session=1, active=[], items=[])
     changes = st.dictionaries(names, anything, max_size=3)
@@ -155,8 +155,8 @@ def test_the_reader_lives_on(wires: Wires, wire: Wire, data: st.DataObject) -> N
         assert isinstance(found.message, messages.ReplyState)
         arrived += 1
     asked_for = sum(frames[0] == name for frames in foreign)
-    assert arrived + sum(reader.faults.refused.values()) - before == asked_for
-    assert reader.faults.last.isprintable()
+    assert arrived + sum(reader.losses.refused.values()) - before == asked_for
+    assert reader.losses.last.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import pytest
 import zmq
 
 from commands import keys
-from shared import bus, config, messages, network, peers, registry
+from shared import bus, config, messages, network, registry
+from shared.bus import peers
 from shared.directory import BusError
 from shared.network import Network
 from shared.poller import Poller

@@ -184,8 +184,8 @@ def test_refused_messages_are_said_when_there_are_more(
 
     def refuse() -> None:
         assert stage.subscriber is not None
-        stage.subscriber.faults.refused["topic"] += 1
-        stage.subscriber.faults.last = "topic: message refused"
+        stage.subscriber.losses.refused["topic"] += 1
+        stage.subscriber.losses.last = "topic: message refused"
 
     for seconds in (0.5, 3.5, 14):
         stage.after(seconds, refuse)
@@ -334,7 +334,7 @@ def test_it_makes_again_what_was_removed(
     stage.every(0.01, look)
     assert stage.loop() == DONE
     # The reader that had connected has missed nothing.
-    assert before.faults.lost == {}
+    assert before.losses.lost == {}
     assert flushes[0] == 1
     assert stage.counters["removed"] == 1
     assert f"{wires.directory} was emptied" in caplog.text

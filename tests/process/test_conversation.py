@@ -193,7 +193,7 @@ def test_the_next_reply_is_heard_from_its_first_word(conversation: Conversation)
 
 def test_nothing_went_wrong(conversation: Conversation) -> None:
     listener = conversation.pipeline.bus
-    assert not any(subscriber.faults.refused for subscriber in listener.subscribers)
+    assert not any(subscriber.losses.refused for subscriber in listener.subscribers)
     assert {s.session for s in listener.all(messages.LinkState) if s.state == "open"} == {
         listener.all(messages.ServerEvent)[0].session
     }

@@ -119,7 +119,7 @@ class Wires:
             poller.watch(socket)
         end = time.monotonic() + PATIENCE_S
         while (delivery := reader.receive()) is None:
-            assert time.monotonic() < end, f"no message arrived; {reader.faults}"
+            assert time.monotonic() < end, f"no message arrived; {reader.losses}"
             poller.wait(0.5)
         return delivery
 

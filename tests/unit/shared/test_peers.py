@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared import registry
-from shared.peers import BURST, RATE, SUBSCRIPTIONS, Requests, Strangers
+from shared.bus.peers import BURST, RATE, SUBSCRIPTIONS, Requests, Strangers
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared import registry
-from shared.readers import HOLD_BYTES, HOLD_NS, Audience, Frames, Hold, subscription
+from shared.bus.readers import HOLD_BYTES, HOLD_NS, Audience, Frames, Hold, subscription
 from shared.registry import Queue
 
 pytestmark = pytest.mark.unit

@@ -1,48 +1,24 @@
-"""The message bus: ZeroMQ PUB/SUB without a broker.
-
-Every publisher binds its own endpoint: an ipc socket in the bus directory, or the address that the
-network has for it. Every subscriber connects to the publishers of the topics that it reads, which
-it finds through the registry. Nothing here blocks: a stage's loop polls, receives the messages that
-are there, and sends.
-"""
+"""A publisher: the topics of one stage, as the stage sends them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar, cast
 
-import msgspec
 import zmq
 
 from shared import codec, messages, now, registry
-from shared.clocks import Clock
+from shared.bus.peers import Peers
+from shared.bus.readers import Audience, Hold
+from shared.bus.sockets import is_readable, open_socket, send
 from shared.directory import BusError
 from shared.network import LOCAL, Network
 from shared.numbers import Numbers
-from shared.peers import Peers
 from shared.poller import Ready
-from shared.readers import Audience, Frames, Hold, subscription
 from shared.registry import Queue, Topic
 
-#: Milliseconds until a subscriber connects to a restarted stage again. ZeroMQ's default is 100 ms.
-RECONNECT_MS = 20
-#: Messages that one call refuses, so that a flood of them does not keep a reader from other work.
-REFUSED_AT_ONCE = 256
-#: Plain ints: comparing zmq's enum members costs more than asking the socket.
-READABLE = int(zmq.POLLIN)
-EVENTS = int(zmq.EVENTS)
-RCVMORE = int(zmq.RCVMORE)
-MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-LAST = int(zmq.NOBLOCK)
-#: The longest frame that a reader takes, bytes. ZeroMQ closes the connection to a peer that sends a
-#: longer one, for good. So this limit only protects the memory: a message over its own limit is
-#: refused when it is read.
-MAX_FRAME = 10 * messages.MAX_TEXT
 #: The longest frame that a publisher takes, bytes: a subscription, which is a topic's name, or a
 #: message of the handshake, at most 400 bytes. For each byte of a subscription libzmq takes up to
 #: 40 bytes of memory.
@@ -54,53 +30,10 @@ REQUESTS_AHEAD, REQUESTS_AT_ONCE = 16, 256
 #: How long a peer may take for the handshake, ms. It takes milliseconds, and a peer that was
 #: stopped meanwhile tries again. Until then, a stranger's connection holds a descriptor.
 HANDSHAKE_MS = 2000
-#: Messages that wait in the reader's own process. All others wait at the publisher, whose queue is
-#: longer and takes less memory.
-AHEAD = 64
-#: On tcp, the kernel gives up a peer that has not answered for this time, s. On ipc it reports the
-#: end of a peer at once.
-GONE_S = 20
-#: After this many urgent messages in a row, the other topics are read first.
-URGENT_AT_ONCE = 64
-
-
-def _socket(kind: int, longest: int) -> zmq.Socket[bytes]:
-    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
-    socket.linger = 0
-    socket.setsockopt(zmq.MAXMSGSIZE, longest)
-    # ZeroMQ's own heartbeats (HEARTBEAT_IVL) stay off: with them, libzmq aborts a process that was
-    # stopped for longer than the timeout, or that has not read for a while when its peer ends
-    # (stream_engine_base.cpp:310; libzmq's issue 4364). The kernel's keep-alive notices a peer that
-    # has left the network.
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, GONE_S)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, GONE_S // 4)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
-    socket.setsockopt(zmq.TCP_MAXRT, GONE_S * 1000)
-    return socket
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(cast("int", socket.getsockopt(EVENTS)) & READABLE)
-
-
-def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
-    """Return the frames of the next message. There must be one: see ``_readable``."""
-    frames = [socket.recv(LAST)]
-    while socket.getsockopt(RCVMORE):
-        frames.append(socket.recv(LAST))
-    return frames
-
-
-#: pyzmq's ``send`` without its Python wrapper.
-_send_frame = cast("Callable[[zmq.Socket[bytes], bytes, int], None]", zmq.backend.Socket.send)
-
-
-def _send(socket: zmq.Socket[bytes], frames: Frames) -> None:
-    # send_multipart takes twice as long.
-    _send_frame(socket, frames[0], MORE)
-    _send_frame(socket, frames[1], MORE)
-    _send_frame(socket, frames[2], LAST)
+#: A closed publisher goes on sending what is queued, until its process ends. If libzmq has to drop
+#: the queue instead (LINGER of 0 or more), and a reader that does not read disconnects at that
+#: moment, libzmq aborts the process (session_base.cpp:233).
+LINGER = -1
 
 
 class _Outlet:
@@ -121,12 +54,6 @@ class _Outlet:
         self.hold = Hold(topic.queue.value) if topic.queue is Queue.LOSSLESS else None
         #: Whether somebody subscribes to the bare name.
         self.observed = False
-
-
-#: A closed publisher goes on sending what is queued, until its process ends. If libzmq has to drop
-#: the queue instead (LINGER of 0 or more), and a reader that does not read disconnects at that
-#: moment, libzmq aborts the process (session_base.cpp:233).
-LINGER = -1
 
 
 class Publisher:
@@ -160,7 +87,7 @@ class Publisher:
     def _bind(
         self, endpoint: str, topics: Sequence[Topic], directory: Path, network: Network
     ) -> zmq.Socket[bytes]:
-        socket = _socket(zmq.XPUB, MAX_REQUEST)
+        socket = open_socket(zmq.XPUB, MAX_REQUEST)
         socket.linger = LINGER
         socket.setsockopt(zmq.RCVHWM, REQUESTS_AHEAD)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
@@ -195,7 +122,7 @@ class Publisher:
 
     @property
     def cut(self) -> int:
-        """How many peers were cut off because they took too much; see shared/peers.py."""
+        """How many peers were cut off because they took too much; see peers.py."""
         return sum(peers.cut for peers in self._peers.values())
 
     @property
@@ -226,11 +153,11 @@ class Publisher:
             if outlet.hold is not None:
                 outlet.hold.put(at_ns, frames)
             else:
-                _send(socket, frames)
+                send(socket, frames)
         elif queue is Queue.STATE:
             outlet.last = message
         if outlet.observed or queue is not Queue.LOSSLESS:
-            _send(socket, (outlet.name, header, payload))
+            send(socket, (outlet.name, header, payload))
         return at_ns
 
     @property
@@ -303,7 +230,7 @@ class Publisher:
         new: list[str] = []
         changed = False
         for _ in range(REQUESTS_AT_ONCE):
-            if not _readable(socket):
+            if not is_readable(socket):
                 break
             changed = True
             request = socket.recv(zmq.NOBLOCK, copy=False)
@@ -329,7 +256,7 @@ class Publisher:
         for outlet in here:
             if outlet.hold is not None and self._audiences[socket].consumed(outlet.topic):
                 for frames in outlet.hold.take(now.monotonic_ns()):
-                    _send(socket, frames)
+                    send(socket, frames)
                 outlet.hold = None
 
     def close(self) -> None:
@@ -350,164 +277,3 @@ def wait_until_sent(seconds: float) -> None:
     waiting = threading.Thread(target=zmq.Context.instance().term, daemon=True)
     waiting.start()
     waiting.join(seconds)
-
-
-M = TypeVar("M", bound=messages.Message)
-
-
-class Delivery(msgspec.Struct, Generic[M], frozen=True):
-    """A message as it arrived."""
-
-    topic: Topic
-    message: M
-    stamp: messages.Stamp
-    #: Whether the publisher was restarted since the message before.
-    restarted: bool
-    #: The number of messages of this topic that are missing before this one.
-    lost: int
-
-
-@dataclass
-class _Line:
-    """The place in one topic's sequence of messages."""
-
-    epoch: int = -1
-    seq: int = -1
-    #: The publisher's epochs before it was restarted.
-    retired: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Faults:
-    """The number of messages that a subscriber refused or missed, by topic."""
-
-    #: Not a message of the topic.
-    refused: Counter[str] = field(default_factory=Counter)
-    #: Missing: gaps in ``seq``.
-    lost: Counter[str] = field(default_factory=Counter)
-    #: Dropped because they were older than the topic's ``max_age_ms``.
-    stale: Counter[str] = field(default_factory=Counter)
-    #: The topic and the reason of the last refusal.
-    last: str = ""
-
-
-class Subscriber:
-    """The topics that a stage reads. Not thread-safe: it belongs to the stage's loop.
-
-    ``observer``: get each message at once, and take none away from the topics' consumers. Without
-    it, the subscriber consumes the lossless topics: their publishers hold messages for it while it
-    is away.
-    """
-
-    def __init__(
-        self,
-        wanted: Iterable[Topic],
-        directory: Path,
-        network: Network = LOCAL,
-        *,
-        observer: bool = False,
-    ) -> None:
-        rows = tuple(wanted)
-        self.faults = Faults()
-        self.addresses: list[str] = []
-        self._wanted = {subscription(topic, observer=observer): topic for topic in rows}
-        self._lines = {topic.name: _Line() for topic in rows}
-        self._sockets: list[zmq.Socket[bytes]] = []
-        self._urgent: list[zmq.Socket[bytes]] = []
-        self._urgent_in_a_row = 0
-        # Only publishers with a network address can be on another machine.
-        self._clocks = {t.publisher: Clock() for t in rows if t.endpoint in network.addresses}
-        # A topic with an endpoint of its own is urgent: its socket is read first.
-        urgent_first = sorted(rows, key=lambda topic: not topic.own_endpoint)
-        for endpoint in dict.fromkeys(topic.endpoint for topic in urgent_first):
-            here = [topic for topic in rows if topic.endpoint == endpoint]
-            socket = _socket(zmq.SUB, MAX_FRAME)
-            socket.setsockopt(zmq.RCVHWM, min(AHEAD, *(topic.queue.value for topic in here)))
-            socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
-            for topic in here:
-                socket.setsockopt(zmq.SUBSCRIBE, subscription(topic, observer=observer))
-            where = network.where(directory, endpoint)
-            network.prepare(socket, endpoint, listens=False)
-            socket.connect(where)
-            self.addresses.append(where)
-            self._sockets.append(socket)
-            if any(topic.own_endpoint for topic in here):
-                self._urgent.append(socket)
-
-    @property
-    def sockets(self) -> list[zmq.Socket[bytes]]:
-        """The sockets to poll, the urgent ones first."""
-        return list(self._sockets)
-
-    def receive(self, among: Ready | None = None) -> Delivery[messages.Message] | None:
-        """Return the next message, urgent topics first, or None if there is none now.
-
-        ``among``: the sockets that a poller found ready; None: look at every socket. A message that
-        is not valid is refused and counted. A message that is too old is dropped and counted. The
-        search then goes on, but not through a flood of them.
-        """
-        in_turn = self._sockets
-        if self._urgent_in_a_row >= URGENT_AT_ONCE:
-            in_turn = in_turn[::-1]
-        for socket in in_turn:
-            # An urgent message may have come since the poller looked.
-            if among is not None and socket not in among and socket not in self._urgent:
-                continue
-            for _ in range(REFUSED_AT_ONCE):
-                if not _readable(socket):
-                    break
-                delivery = self._read(_receive(socket))
-                if delivery is not None:
-                    self._turn_over(socket)
-                    return delivery
-        return None
-
-    def _turn_over(self, socket: zmq.Socket[bytes]) -> None:
-        """Let the other sockets be read before a socket that has given a message."""
-        if socket in self._urgent:
-            self._urgent_in_a_row += 1
-            return
-        self._urgent_in_a_row = 0
-        if socket is not self._sockets[-1]:
-            self._sockets.remove(socket)
-            self._sockets.append(socket)
-
-    def _read(self, frames: list[bytes]) -> Delivery[messages.Message] | None:
-        topic = self._wanted.get(frames[0])
-        if topic is None:
-            # A subscription is a prefix: this is a longer name.
-            return None
-        if len(frames) != 3:
-            return self._refused(topic, f"{len(frames)} frames instead of 3")
-        try:
-            message, stamp = codec.decode(topic.type, frames[1], frames[2])
-        except codec.BadMessage as error:
-            return self._refused(topic, str(error))
-        line = self._lines[topic.name]
-        if stamp.epoch in line.retired or (stamp.epoch == line.epoch and stamp.seq <= line.seq):
-            return self._refused(topic, "older than the message before it")
-        restarted = stamp.epoch != line.epoch and line.epoch >= 0
-        lost = stamp.seq - line.seq - 1 if stamp.epoch == line.epoch else 0
-        if restarted:
-            line.retired = [*line.retired[-15:], line.epoch]
-        line.epoch, line.seq = stamp.epoch, stamp.seq
-        if lost:
-            self.faults.lost[topic.name] += lost
-        if (clock := self._clocks.get(topic.publisher)) is not None:
-            message, stamp = clock.here(message, stamp, now.monotonic_ns())
-        age_ms = (now.monotonic_ns() - stamp.t) // 1_000_000
-        if topic.max_age_ms and age_ms > topic.max_age_ms:
-            self.faults.stale[topic.name] += 1
-            return None
-        return Delivery(topic, message, stamp, restarted, lost)
-
-    def _refused(self, topic: Topic, why: str) -> Delivery[messages.Message] | None:
-        self.faults.refused[topic.name] += 1
-        self.faults.last = f"{topic.name}: message refused: {why}"
-        return None
-
-    def close(self) -> None:
-        """Close the sockets."""
-        for socket in self._sockets:
-            socket.close()
-        self._sockets.clear()
