@@ -103,7 +103,7 @@ ROWS: tuple[Stage, ...] = (
     ),
     Stage(
         "playback",
-        publishes=("speaker.frame", "heard", "report.flush"),
+        publishes=("speaker.frame", "speaker.calls", "heard", "report.flush"),
         reads=(
             "reply.audio",
             "reply.state",
@@ -249,6 +249,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("control", messages.Control, Queue.LOSSLESS, 0),
     Topic("panel", messages.Panel, Queue.STATE, 0),
     Topic("speaker.frame", messages.SpeakerFrame, Queue.LIVE, 50, max_age_ms=2000),
+    Topic("speaker.calls", messages.SpeakerCalls, Queue.LIVE, 10),
     Topic("heard", messages.Heard, Queue.STATE, 1),
     Topic("report.flush", messages.FlushReport, Queue.LOSSLESS, 0),
     Topic("tool.offer", messages.ToolOffer, Queue.STATE, 0),

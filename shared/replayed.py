@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 from shared import bus, codec, config, messages, now, registry
+from shared.audio import pcm
+from shared.audio.device import Render
 from shared.stage import Stage
 
 
@@ -30,12 +32,16 @@ class Begin(msgspec.Struct, array_like=True):
 
 
 class Step(msgspec.Struct, array_like=True):
-    """A message for a stage, or, without a topic, the end of the recording."""
+    """A message for a stage, a call of its device, or, without either, the recording's end."""
 
     at_ns: int
     topic: str = ""
     header: bytes = b""
     payload: bytes = b""
+    #: The speaker's device asks for so many samples; 0: it does not.
+    samples: int = 0
+    #: When the first of them is at the converter, ns.
+    dac_ns: int = 0
 
 
 class Output(msgspec.Struct, array_like=True):
@@ -45,6 +51,36 @@ class Output(msgspec.Struct, array_like=True):
     topic: str
     header: bytes
     payload: bytes
+
+
+class ReplayedSpeaker:
+    """A speaker that asks for samples when the recorded one did."""
+
+    description, rate, latency_ns, underflows = "the recorded speaker", pcm.RATE, 0, 0
+
+    def __init__(self) -> None:
+        self._render: Render | None = None
+
+    def start(self, render: Render) -> None:
+        """Keep the function that returns samples."""
+        self._render = render
+
+    def ask(self, samples: int, dac_ns: int) -> None:
+        """Ask for samples."""
+        if self._render is not None:
+            self._render(samples, dac_ns)
+
+    def stop(self) -> None:
+        """Ask for no more samples."""
+        self._render = None
+
+    def failure(self) -> str | None:
+        """Return None: this device does not fail."""
+        return None
+
+    def warning(self) -> str | None:
+        """Return None."""
+        return None
 
 
 class ReplayedStage(Stage):
@@ -67,6 +103,8 @@ class ReplayedStage(Stage):
         self._counts: dict[str, int] = {}
         self._last: dict[str, messages.Stamp] = {}
         super().__init__(name, settings, log, home)
+        self._published = frozenset(topic.name for topic in registry.published_by(name))
+        self._speaker = self.replayed_speaker = ReplayedSpeaker()
 
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
@@ -90,9 +128,14 @@ class ReplayedStage(Stage):
         except EOFError:
             self.stop()
             return
+        # The replay wants all that the stage can publish, whoever looks on.
+        self.publisher.subscribed = self._published
         self._run_timers_until(step.at_ns)
         if step.topic:
             self._hand_over(self._delivery(step))
+        elif step.samples:
+            self._speaker.ask(step.samples, step.dac_ns)
+            self._drain_wake()
         else:
             self.stop()
         self.publisher.welcome()

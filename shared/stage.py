@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 
 from shared import bus, config, messages, network, now, registry
 from shared.arrivals import Arrivals
+from shared.audio.device import OutputDevice
 from shared.directory import BusError, prepare_directory
 from shared.exit_codes import CRASHED, DONE
 from shared.lock import is_in_place, keep_lock, take_lock
@@ -86,6 +87,8 @@ class Stage:
         self._on_wake: Callable[[], None] | None = None
         self._on_reload: Callable[[config.Config], None] | None = None
         self._load: Callable[[], config.Config] | None = None
+        #: The speaker of a recording that is replayed; None: playback opens a speaker itself.
+        self.replayed_speaker: OutputDevice | None = None
 
     # what a stage's set-up calls
 

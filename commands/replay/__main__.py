@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,11 +30,14 @@ from commands.replay.driving import (
     seeds,
     started_ns,
 )
-from shared import bus, recording, registry
+from commands.replay.speaker import Speaker
+from shared import bus, messages, recording, registry
 from shared.numbers import SUFFIX
 from shared.recording import Recorded, Recording
 from shared.replayed import Begin
 
+#: Playback is compared from so long after the first call of its device on, ns: two frames.
+BEGINNING_NS = 40_000_000
 #: The stages that can be replayed.
 REPLAYED = tuple(name for name in registry.STAGES if name not in NOT_REPLAYED)
 
@@ -54,7 +58,8 @@ def run(
             for name, number in seeds(stage, recorded).items():
                 (directory / f"{name}{SUFFIX}").write_text(f"{number:020d}\n", "ascii")
             begin = Begin(started_ns(stage, recorded), about.since_1970_ns)
-            player = Player(stage, directory, begin, arguments(about.settings), log)
+            speaker = Speaker(recorded) if stage == "playback" else None
+            player = Player(stage, directory, begin, arguments(about.settings), log, speaker)
             stack.callback(player.close)
             players[stage] = player
         # Only the paced replay is for watching.
@@ -68,6 +73,13 @@ def run(
         return {stage: player.outputs for stage, player in players.items()}
 
 
+def called_ns(recorded: Iterable[Recorded]) -> Iterator[int]:
+    """Yield when the speaker's device asked for samples, ns."""
+    for each in recorded:
+        if isinstance(each.message, messages.SpeakerCalls):
+            yield from (call.called_ns for call in each.message.calls)
+
+
 def compare(
     recorded: Sequence[Recorded],
     about: Recording,
@@ -75,11 +87,15 @@ def compare(
     ignored: frozenset[str],
 ) -> list[differences.Difference]:
     """Return the differences in all recorded topics of the replayed stages, by their times."""
-    span = differences.Span(recorded[0].stamp.t, recorded[-1].stamp.t)
     found: list[differences.Difference] = []
     for stage, outputs in replayed.items():
+        begin_ns = recorded[0].stamp.t
+        if stage == "playback":
+            # Before the first call of the device, playback of the recording played already.
+            begin_ns = next(called_ns(recorded)) + BEGINNING_NS
+        span = differences.Span(begin_ns, recorded[-1].stamp.t)
         for name in registry.stage(stage).publishes:
-            if name not in about.topics:
+            if name not in about.topics or name in differences.GIVEN:
                 continue
             before = [each for each in recorded if each.topic.name == name]
             after = [each for each in outputs if each.topic.name == name]
@@ -116,6 +132,11 @@ def main() -> int:
             raise recording.RecordingError(f"{options.file}: no message of the bus is in it")
         if deaf := [name for name in stages if name in LISTENING and not about.voices]:
             raise ReplayError(f"the recording has no voices, and {deaf[0]} needs them")
+        if "playback" in stages and next(called_ns(recorded), None) is None:
+            raise ReplayError(
+                "the recording does not say when the speaker asked playback for samples: a browser"
+                " played it, or an older Bargein recorded it"
+            )
         for line in warnings(recorded, stages):
             print(f"replay: {line}", file=sys.stderr)
         log = None if options.log else subprocess.DEVNULL
@@ -154,10 +175,14 @@ def show(
 ) -> int:
     """Print the differences; return the exit code."""
     begun_ns = recorded[0].stamp.t
-    for each in found[: differences.SHOWN]:
-        print(f"{(each.at_ns - begun_ns) / 1e9:9.3f} s  {each.topic}: {each.text}")
-    if len(found) > differences.SHOWN:
-        print(f"… and {len(found) - differences.SHOWN} more")
+    shown: Counter[str] = Counter()
+    for each in found:
+        shown[each.topic] += 1
+        if shown[each.topic] <= differences.SHOWN:
+            print(f"{(each.at_ns - begun_ns) / 1e9:9.3f} s  {each.topic}: {each.text}")
+    for topic, number in shown.items():
+        if number > differences.SHOWN:
+            print(f"… and {number - differences.SHOWN} more of {topic}")
     count = sum(map(len, replayed.values()))
     stages = ", ".join(replayed)
     if not found:

@@ -7,6 +7,7 @@ So the outcome does not depend on the speed, on the machine or on other processe
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from commands.replay.speaker import Speaker
 from shared import bus, codec, config, registry
 from shared.recording import Recorded
 from shared.replayed import Begin, Output, Step
@@ -26,7 +28,6 @@ from shared.stage import HEARTBEAT_S
 #: Stages that work on a device's own thread, or need the server: they cannot be replayed.
 NOT_REPLAYED = {
     "capture": "it only reads the microphone",
-    "playback": "the sound device's own clock is not in a recording",
     "link": "it only talks to the server",
     "recorder": "it publishes nothing",
 }
@@ -44,10 +45,18 @@ class Player:
     """A stage's process, and what it has published."""
 
     def __init__(
-        self, stage: str, directory: Path, begin: Begin, arguments: Sequence[str], log: int
+        self,
+        stage: str,
+        directory: Path,
+        begin: Begin,
+        arguments: Sequence[str],
+        log: int,
+        speaker: Speaker | None = None,
     ) -> None:
         self.stage = stage
+        self._speaker = speaker
         self.reads = frozenset(registry.stage(stage).reads)
+        #: What it has published, in order. Of a stage with a speaker: since the first call.
         self.outputs: list[Recorded] = []
         self._pipe, theirs = Pipe()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(config.PREFIX)}
@@ -71,7 +80,7 @@ class Player:
         theirs.close()
         self._pipe.send_bytes(msgspec.msgpack.encode(begin))
 
-    def answer(self) -> list[Output]:
+    def answer(self) -> list[Recorded]:
         """Return what the stage has published since it was asked last. Raises ReplayError."""
         try:
             if not self._pipe.poll(PATIENCE_S):
@@ -79,14 +88,41 @@ class Player:
             outputs = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=list[Output])
         except (EOFError, OSError):
             raise ReplayError(f"{self.stage} ended: see its log (--log)") from None
+        found = []
         for output in outputs:
             topic = registry.BY_NAME[output.topic]
             message, stamp = codec.decode(topic.type, output.header, output.payload)
-            self.outputs.append(Recorded(topic, message, stamp))
-        return outputs
+            found.append(Recorded(topic, message, stamp))
+        self.outputs += found
+        return found
 
-    def step(self, step: Step) -> list[Output]:
-        """Hand the stage a message; return what it published. Raises ReplayError."""
+    def hand(self, message: Recorded, at_ns: int) -> list[Recorded]:
+        """Hand the stage a message; return what it published. Raises ReplayError.
+
+        A stage with a speaker gets the message before the call at which it was handled.
+        """
+        step = Step(at_ns, message.topic.name, *message.frames())
+        if self._speaker is None:
+            return self._step(step)
+        self._speaker.put(step, message)
+        return []
+
+    @property
+    def asked_ns(self) -> int | None:
+        """When the speaker's device asks the stage for samples next, ns; None: not again."""
+        return self._speaker.next_ns if self._speaker is not None else None
+
+    def ask(self) -> list[Recorded]:
+        """Let the device ask for samples; return what the stage published. Raises ReplayError."""
+        steps = self._speaker.take() if self._speaker is not None else []
+        return [each for step in steps for each in self._step(step)]
+
+    def end(self, at_ns: int) -> None:
+        """Hand the stage all that is left, and let it end. Raises ReplayError."""
+        self.ask()
+        self._step(Step(at_ns))
+
+    def _step(self, step: Step) -> list[Recorded]:
         try:
             self._pipe.send_bytes(msgspec.msgpack.encode(step))
         except OSError:
@@ -144,42 +180,43 @@ def replay(
     ``publishers`` show the messages of the stages that are not replayed to those who look on.
     ``wait`` waits until the time of a message, ns.
     """
-    queue: list[tuple[int, int, str, bytes, bytes]] = []
-    number = 0
+    queue: list[tuple[int, int, Recorded]] = []
+    order = itertools.count()
 
-    def put(at_ns: int, topic: str, header: bytes, payload: bytes) -> None:
-        nonlocal number
-        number += 1
-        heapq.heappush(queue, (at_ns, number, topic, header, payload))
-
-    def take(outputs: Iterable[Output]) -> None:
-        for output in outputs:
-            put(output.at_ns, output.topic, output.header, output.payload)
+    def take(found: Iterable[Recorded]) -> None:
+        for each in found:
+            heapq.heappush(queue, (each.stamp.t, next(order), each))
 
     for player in players.values():
         take(player.answer())
-    sources = iter(sorted(recorded, key=lambda each: each.stamp.t))
+    # The replayed stages publish their own messages.
+    others = (each for each in recorded if each.topic.publisher not in players)
+    sources = iter(sorted(others, key=lambda each: each.stamp.t))
     upcoming = next(sources, None)
     last_ns = 0
     while upcoming is not None or queue:
         if upcoming is not None and (not queue or upcoming.stamp.t <= queue[0][0]):
+            next_ns, is_recorded = upcoming.stamp.t, True
+        else:
+            next_ns, is_recorded = queue[0][0], False
+        asked = [p for p in players.values() if p.asked_ns is not None and p.asked_ns < next_ns]
+        if asked:
+            take(asked[0].ask())
+            continue
+        last_ns = next_ns
+        if is_recorded and upcoming is not None:
             each, upcoming = upcoming, next(sources, None)
-            if each.topic.publisher in players:
-                continue  # the replayed stage publishes it
-            last_ns = each.stamp.t
             wait(last_ns)
-            topic, (header, payload) = each.topic.name, each.frames()
             if (publisher := publishers.get(each.topic.publisher)) is not None:
                 publisher.publish(each.message, each.topic)
                 publisher.welcome()
         else:
-            last_ns, _, topic, header, payload = heapq.heappop(queue)
-        step = Step(last_ns, topic, header, payload)
+            _, _, each = heapq.heappop(queue)
         for player in players.values():
-            if topic in player.reads:
-                take(player.step(step))
+            if each.topic.name in player.reads:
+                take(player.hand(each, last_ns))
     for player in players.values():
-        player.step(Step(last_ns))
+        player.end(last_ns)
 
 
 class Pace:

@@ -6,8 +6,8 @@ audio to the callback, and publishes what the callback played.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from services.playback.cues import Cues
 from services.playback.duck import Duck
 from services.playback.remote import RemoteCallback
 from services.playback.volume import gain
-from shared import messages
+from shared import messages, now
 from shared.audio import devices
 from shared.audio.device import OutputDevice
 from shared.audio.framing import Framer
@@ -29,6 +29,10 @@ from shared.stage import Stage
 CHECK_S = 0.5
 #: Seconds between two looks at whether a tone is due: a tone may be this late.
 CUE_S = 0.1
+#: Seconds between two messages that tell when the device asked for samples.
+CALLS_S = 0.1
+
+M = TypeVar("M", bound=messages.Message)
 
 
 class Playback:
@@ -38,7 +42,7 @@ class Playback:
         self._stage = stage
         self._duck = Duck(stage.config.interruption)
         self._page: Callable[[], OutputDevice] | None = None
-        parts = (stage.config, self._duck, stage.publisher, time.monotonic_ns, stage.wake)
+        parts = (stage.config, self._duck, stage.publisher, now.monotonic_ns, stage.wake)
         if stage.config.playback.device == "browser":
             from services.playback import browser  # noqa: PLC0415 - other devices need no server
 
@@ -53,16 +57,17 @@ class Playback:
         self._framer = Framer()
         self._stream = 0  # the number of the device's opening
         self._published: messages.Heard | None = None
-        stage.subscribe(messages.Flush, self._on_flush)
-        stage.subscribe(messages.ReplyAudio, self._on_audio)
-        stage.subscribe(messages.ReplyState, self._on_reply)
+        stage.subscribe(messages.Flush, self._noted(self._on_flush))
+        stage.subscribe(messages.ReplyAudio, self._noted(self._on_audio))
+        stage.subscribe(messages.ReplyState, self._noted(self._on_reply))
         self._cues = Cues(losses=stage.config.playback.cues)
-        stage.subscribe(messages.LinkState, self._on_link)
+        stage.subscribe(messages.LinkState, self._noted(self._on_link))
         stage.every(CUE_S, self._play_cue)
-        stage.subscribe(messages.Speech, self._on_speech)
-        stage.subscribe(messages.TurnDecision, self._on_turn_decision)
-        stage.subscribe(messages.Panel, self._on_panel)
+        stage.subscribe(messages.Speech, self._noted(self._on_speech))
+        stage.subscribe(messages.TurnDecision, self._noted(self._on_turn_decision))
+        stage.subscribe(messages.Panel, self._noted(self._on_panel))
         stage.on_wake(self._publish_played)
+        stage.every(CALLS_S, self._publish_calls)
         stage.every(CHECK_S, self._check)
         self._reopening: ReopeningDevice[OutputDevice] = ReopeningDevice(
             stage, "speaker", self._open_device
@@ -71,8 +76,19 @@ class Playback:
         # Tell readers that the previous process's queue is gone and will not be played.
         self._publish_heard()
 
+    def _noted(self, handler: Callable[[Delivery[M]], None]) -> Callable[[Delivery[M]], None]:
+        """Return a handler that also notes that the message was handled."""
+        calls = self._callback.calls
+
+        def handle(delivery: Delivery[M]) -> None:
+            handler(delivery)
+            calls.handled(delivery.topic.name, delivery.stamp.t)
+
+        return handle
+
     def _open_device(self) -> OutputDevice:
-        device = devices.open_output(self._stage.config.playback.device, self._page)
+        spec = self._stage.config.playback.device
+        device = self._stage.replayed_speaker or devices.open_output(spec, self._page)
         self._stream = self._stage.number()
         self._framer.restart()
         self._callback.restart()
@@ -82,7 +98,7 @@ class Playback:
     # messages
 
     def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
-        self._callback.flush(delivery.message, delivery.stamp.t, time.monotonic_ns())
+        self._callback.flush(delivery.message, delivery.stamp.t, now.monotonic_ns())
         self._duck.wanted = False
         self._apply_without_device()
 
@@ -102,7 +118,7 @@ class Playback:
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
         speech, playing = delivery.message, self._callback.heard.playing
-        limit_ns = self._duck.vad_reported(speech, playing=playing, now_ns=time.monotonic_ns())
+        limit_ns = self._duck.vad_reported(speech, playing=playing, now_ns=now.monotonic_ns())
         if limit_ns:
             self._stage.counters["ducks"] += 1
             self._stage.after(limit_ns / 1e9, lambda: self._duck.bring_back(speech.at_ns))
@@ -116,19 +132,20 @@ class Playback:
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
         state = delivery.message.state
-        now_ns = time.monotonic_ns()
+        now_ns = now.monotonic_ns()
         self._cues.link(now_ns, is_open=state == "open", asleep=state == "asleep")
 
     # timers and publishing
 
     def _play_cue(self) -> None:
-        if tone := self._cues.due(time.monotonic_ns()):
+        if tone := self._cues.due(now.monotonic_ns()):
             self._callback.tone(tone)
 
     def _apply_without_device(self) -> None:
         """Apply flushes and audio here while no device is open: then no callback runs."""
         if self._reopening.device is None:
-            self._callback.apply(time.monotonic_ns())
+            now_ns = now.monotonic_ns()
+            self._callback.apply(now_ns, now_ns)
             self._publish_played()
 
     def _publish_played(self) -> None:
@@ -154,6 +171,10 @@ class Playback:
         if heard != self._published:
             self._published = heard
             self._stage.publish(heard)
+
+    def _publish_calls(self) -> None:
+        while calls := self._callback.calls.take():
+            self._stage.publish(messages.SpeakerCalls(calls=calls))
 
     def _check(self) -> None:
         player, counters = self._callback.player, self._stage.counters

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.playback.calls import Calls
 from services.playback.duck import Duck
 from services.playback.player import Player
 from services.playback.volume import Volume
@@ -35,6 +36,7 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 MAX_REPORTED_ITEMS = 64
 
 SPEAKER_FRAME = registry.of(messages.SpeakerFrame).name
+SPEAKER_CALLS = registry.of(messages.SpeakerCalls).name
 
 
 #: What the device was given at one call: the audio (mono s16le at 24 kHz), when its first sample is
@@ -96,6 +98,8 @@ class Callback:
         #: Where the playhead is, as of the last callback that changed it noticeably.
         self.heard = self._heard_now()
         self._heard_changed = False  # the loop has not taken `heard` since it changed
+        #: The calls of the device, noted while somebody subscribes to them.
+        self.calls = Calls()
         # on the device's thread
         self._position = 0  # samples since the device was opened
         self._samples_since_wake = 0
@@ -147,25 +151,25 @@ class Callback:
 
     # on the device's thread, or on the loop while there is no device
 
-    def apply(self, dac_ns: int) -> None:
+    def apply(self, dac_ns: int, now_ns: int) -> None:
         """Hand the player what the loop handed in, flushes first.
 
         ``dac_ns``: when the next sample is at the converter.
         """
         while self._flushes:
-            self._apply_flush(self._flushes.popleft(), dac_ns)
+            self._apply_flush(self._flushes.popleft(), dac_ns, now_ns)
         for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):
-            self._apply_audio(self._audio.popleft(), dac_ns)
+            self._apply_audio(self._audio.popleft(), dac_ns, now_ns)
         if self._tones:
             self.player.cue(self._tones.popleft())
 
-    def _apply_flush(self, flush: _Flush, dac_ns: int) -> None:
+    def _apply_flush(self, flush: _Flush, dac_ns: int, now_ns: int) -> None:
         message = flush.message
         cut = self.player.flush(message.generation, message.received, message.interrupted)
         if cut is not None:
-            self._report(message, flush.sent_ns, flush.received_ns, dac_ns, cut)
+            self._report(message, flush.sent_ns, flush.received_ns, dac_ns, now_ns, cut)
 
-    def _apply_audio(self, chunk: messages.ReplyAudio, dac_ns: int) -> None:
+    def _apply_audio(self, chunk: messages.ReplyAudio, dac_ns: int, now_ns: int) -> None:
         self._bytes_taken += len(chunk.payload)
         cut = self.player.push(chunk)
         if chunk.last and not self._output.playing:
@@ -183,7 +187,7 @@ class Callback:
                 interrupted=[],
                 active=[],
             )
-            self._report(lost, 0, self._clock(), dac_ns, cut)
+            self._report(lost, 0, now_ns, dac_ns, now_ns, cut)
 
     # on the device's thread
 
@@ -192,11 +196,14 @@ class Callback:
 
         ``dac_ns``: CLOCK_MONOTONIC ns at which the first of them will be at the converter.
         """
+        now_ns = self._clock()
+        if SPEAKER_CALLS in self._subscriptions.subscribed:
+            self.calls.made(now_ns, dac_ns, self._position, samples)
         if self._flushes or self._audio or self._tones:
-            self.apply(dac_ns)
+            self.apply(dac_ns, now_ns)
         output = self._output
         was_playing = output.playing
-        out = self._sound(samples)
+        out = self._sound(samples, now_ns)
         if SPEAKER_FRAME in self._subscriptions.subscribed:
             self._blocks.append((out, dac_ns, self._position))
         self._position += samples
@@ -217,11 +224,11 @@ class Callback:
             self._wake()
         return out
 
-    def _sound(self, samples: int) -> bytes:
+    def _sound(self, samples: int, now_ns: int) -> bytes:
         """Return the next samples, after the duck and the volume."""
         duck, volume = self._duck, self.volume
         if duck.wanted or duck.level < 1.0:
-            out = duck.render(self._output, samples, self._clock())
+            out = duck.render(self._output, samples, now_ns)
         else:
             out = self._output.render(samples)
         if volume.wanted != 1.0 or volume.level != 1.0:
@@ -234,9 +241,9 @@ class Callback:
         sent_ns: int,
         received_ns: int,
         dac_ns: int,
+        now_ns: int,
         items: list[messages.HeardItem],
     ) -> None:
-        now_ns = self._clock()
         onset_ns = self._duck.onset_ns(flush.cause, received_ns)
         # Set before the report is appended: the loop publishes `heard` before each report.
         self.heard = self._heard_now()

@@ -86,10 +86,11 @@ class RemoteCallback(Callback):
 
         ``dac_ns``: CLOCK_MONOTONIC ns at which the first of them will be at the converter.
         """
+        now_ns = self._clock()
         if self._flushes or self._audio or self._tones:
-            self._apply_without_flush(dac_ns)
+            self._apply_without_flush(dac_ns, now_ns)
         self._ahead.position = self._position
-        out = self._sound(samples)
+        out = self._sound(samples, now_ns)
         if SPEAKER_FRAME in self._subscriptions.subscribed:
             self._held.append((out, self._position))
         self._position += samples
@@ -123,7 +124,7 @@ class RemoteCallback(Callback):
             audio, begins = self._held[-1]
             self._held[-1] = (audio[: (position - begins) * 2], begins)
         self._played = self._position = position
-        self.apply(at_ns)
+        self.apply(at_ns, self._clock())
         self.heard = self._heard_now()
         self._heard_changed = True
         self._wake()
@@ -131,14 +132,14 @@ class RemoteCallback(Callback):
     def _is_newer(self, generation: int) -> bool:
         return self.player.generation < generation <= messages.LAST_GENERATION
 
-    def _apply_without_flush(self, dac_ns: int) -> None:
+    def _apply_without_flush(self, dac_ns: int, now_ns: int) -> None:
         """Apply what ends nothing. Anything else waits until the device has given audio back."""
         while self._flushes and not self._is_newer(self._flushes[0].message.generation):
-            self._apply_flush(self._flushes.popleft(), dac_ns)
+            self._apply_flush(self._flushes.popleft(), dac_ns, now_ns)
         for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):
             if self._is_newer(self._audio[0].generation):
                 return
-            self._apply_audio(self._audio.popleft(), dac_ns)
+            self._apply_audio(self._audio.popleft(), dac_ns, now_ns)
         if self._tones:
             self.player.cue(self._tones.popleft())
 

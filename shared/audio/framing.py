@@ -25,10 +25,15 @@ class Framer:
         return self._position + len(self._rest) // pcm.SAMPLE_BYTES
 
     def skip_to(self, position: int) -> None:
-        """Go on at another position; drop the samples before it that do not fill a frame."""
+        """Go on at another position; drop the samples before it that do not fill a frame.
+
+        Every frame begins at a multiple of its length, so that a replay cuts the same frames. The
+        frame in which ``position`` lies begins with silence.
+        """
         if position != self.position:
-            self._rest.clear()
-            self._position = position
+            missing = position % pcm.FRAME
+            self._rest[:] = bytes(missing * pcm.SAMPLE_BYTES)
+            self._position = position - missing
 
     def cut(self, block: bytes, at_ns: int) -> Iterator[tuple[bytes, int, int]]:
         """Yield the frames that ``block`` completes, each with its position and its time in ns.

@@ -163,6 +163,12 @@ from shared.messages.sound import (
     ReplyAudio as ReplyAudio,
 )
 from shared.messages.sound import (
+    SpeakerCall as SpeakerCall,
+)
+from shared.messages.sound import (
+    SpeakerCalls as SpeakerCalls,
+)
+from shared.messages.sound import (
     SpeakerFrame as SpeakerFrame,
 )
 from shared.messages.sound import (

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
 
 from shared.messages.base import MAX_AUDIO, Count, Message, Name
+
+#: The most calls in one SpeakerCalls.
+MAX_CALLS = 64
+
+TopicName = Annotated[str, Meta(max_length=64)]
 
 
 class MicFrame(Message, frozen=True, kw_only=True):
@@ -88,3 +96,29 @@ class SpeakerFrame(Message, frozen=True, kw_only=True):
     """The position of the frame's first sample, samples since the speaker was opened."""
     played_ns: Count
     """When the first sample is at the speaker's converter, ns of CLOCK_MONOTONIC."""
+
+
+class SpeakerCall(msgspec.Struct, frozen=True):
+    """One call of the speaker's device, which asked playback for samples."""
+
+    called_ns: Count
+    """When the device asked, ns of CLOCK_MONOTONIC."""
+    dac_ns: Count
+    """When the first of the samples is at the speaker's converter, ns of CLOCK_MONOTONIC."""
+    position: Count
+    """The position of the first of the samples, samples since the speaker was opened."""
+    samples: Count
+    """How many samples the device asked for, samples."""
+    handled: Annotated[dict[TopicName, Count], Meta(max_length=16)]
+    """What playback had handled by then: of each topic of which a message was handled since the
+    call before, when the last one was published, ns."""
+
+
+class SpeakerCalls(Message, frozen=True, kw_only=True):
+    """When the speaker's device asked for samples: ``bargein replay`` plays the device again.
+
+    Published only while somebody subscribes, and not by a playback whose device is a browser.
+    """
+
+    calls: Annotated[list[SpeakerCall], Meta(max_length=MAX_CALLS)]
+    """The calls since the message before, in order."""

@@ -25,6 +25,7 @@ class StandIn:
         self.warnings: list[str] = []
         self.ok, self.state = True, ""
         self._number = 0
+        self.replayed_speaker = None
         self.said: list[messages.Message] = []
         self.handlers: dict[type[messages.Message], Callable[[Delivery[Any]], None]] = {}
         self.timers: list[Callable[[], None]] = []

@@ -70,9 +70,9 @@ def most(kind: inspect.Type) -> Any:
         case inspect.ListType(item_type=item, max_length=limit):
             assert limit is not None, "a list without a limit"
             return [most(item)] * limit
-        case inspect.DictType(key_type=key, value_type=value):
-            # Only Health has maps, with a few dozen counters or topics each.
-            return {f"{n:03d}{most(key)[3:]}": most(value) for n in range(100)}
+        case inspect.DictType(key_type=key, value_type=value, max_length=limit):
+            # Only Health has maps without a limit, with a few dozen counters or topics each.
+            return {f"{n:03d}{most(key)[3:]}": most(value) for n in range(limit or 100)}
         case inspect.StructType(cls=cls, fields=fields):
             return cls(**{field.name: most(field.type) for field in fields})
     raise AssertionError(f"no field is of type {kind}")

@@ -35,11 +35,21 @@ def test_frames_are_whole_in_order_and_know_their_place_and_time(lengths: list[i
 def test_what_nobody_wanted_is_left_out() -> None:
     framer = Framer()
     list(framer.cut(block(0, 100), START_NS))
+    framer.skip_to(1920)
+    ((frame, place, at_ns),) = framer.cut(block(1920, pcm.FRAME), START_NS)
+    assert (frame, place, at_ns) == (block(1920, pcm.FRAME), 1920, START_NS)
+    framer.skip_to(1920 + pcm.FRAME)
+    assert framer.position == 1920 + pcm.FRAME
+
+
+def test_frames_begin_at_multiples_of_their_length() -> None:
+    framer = Framer()
     framer.skip_to(2000)
+    assert framer.position == 2000
     ((frame, place, at_ns),) = framer.cut(block(2000, pcm.FRAME), START_NS)
-    assert (frame, place, at_ns) == (block(2000, pcm.FRAME), 2000, START_NS)
-    framer.skip_to(2000 + pcm.FRAME)
-    assert framer.position == 2000 + pcm.FRAME
+    assert (place, at_ns) == (1920, START_NS - pcm.samples_to_ns(80))
+    assert frame == bytes(160) + block(2000, 400)
+    assert framer.position == 2480
 
 
 def test_another_stream_begins_at_its_beginning() -> None:

@@ -1,0 +1,36 @@
+"""When the device asked for samples, and what playback had handled by then. Pure.
+
+`bargein replay` needs both: a flush that is handled one call later is heard 10 ms longer. The loop
+notes what it handles, and the device's thread notes each call. They never wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from shared.messages import SpeakerCall
+from shared.messages.sound import MAX_CALLS
+
+
+class Calls:
+    """The calls of the device that were not published yet."""
+
+    def __init__(self) -> None:
+        self._handled: dict[str, int] = {}
+        self._calls: deque[SpeakerCall] = deque()
+
+    def handled(self, topic: str, published_ns: int) -> None:
+        """Note on the loop that a message was handled: its topic, and when it was published, ns."""
+        self._handled[topic] = published_ns
+
+    def made(self, called_ns: int, dac_ns: int, position: int, samples: int) -> None:
+        """Note a call on the device's thread, before the call takes what the loop has handled.
+
+        ``called_ns``: when it was made. ``dac_ns``: when its first sample is at the converter.
+        """
+        handled, self._handled = self._handled, {}
+        self._calls.append(SpeakerCall(called_ns, dac_ns, position, samples, handled))
+
+    def take(self) -> list[SpeakerCall]:
+        """Return the oldest calls that were not taken yet: as many as one message holds."""
+        return [self._calls.popleft() for _ in range(min(len(self._calls), MAX_CALLS))]
