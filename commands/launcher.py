@@ -23,11 +23,12 @@ import psutil
 from honcho import command
 from honcho.manager import KILL_WAIT, SYSTEM_PRINTER_NAME, Manager
 from honcho.printer import Message, Printer
-from honcho.process import Process
 
 from commands import envfile
 from commands.crashes import Delays, crashed
+from commands.keeper import Keeper
 from commands.screen.output import Output
+from commands.window import Window
 from shared import parent, watchdog
 from shared.printable import printable_lines
 from shared.signals import ending_signals
@@ -52,22 +53,6 @@ def _is_stopped(pid: int | None) -> bool:
         return False
 
 
-class _Keeper(Process):  # type: ignore[misc]  # honcho has no types
-    """The process that honcho runs around one stage: the stage's keeper.
-
-    The keeper passes the stage's output and exit code on to the launcher.
-    """
-
-    def run(self, events: Any = None, ignore_signals: bool = False) -> None:
-        # The terminal sends its signals to the keeper too, but the launcher handles them. The
-        # keeper ignores them with an empty handler, because the stage would inherit SIG_IGN. A
-        # SIG_IGN that nohup has set is left alone: the stage has to inherit it.
-        for number in (signal.SIGHUP, signal.SIGTSTP):
-            if not parent.ignored(number):
-                signal.signal(number, lambda *_: None)
-        super().run(events, ignore_signals)
-
-
 class Launcher(Manager):  # type: ignore[misc]
     """honcho's manager, which starts a crashed stage again."""
 
@@ -77,7 +62,7 @@ class Launcher(Manager):  # type: ignore[misc]
         super().__init__(printer)
         # The printer's own escape sequences make the colours. ``_write`` filters the text.
         self._printer.output = getattr(self._printer.output, "unfiltered", self._printer.output)
-        self._process_ctor = _Keeper
+        self._process_ctor = Keeper
         self._delays: dict[str, Delays] = {}
         self._began: dict[str, float] = {}
         self._due: dict[str, float] = {}  # when to start a crashed stage again
@@ -88,6 +73,7 @@ class Launcher(Manager):  # type: ignore[misc]
 
     def loop(self) -> None:
         """Run the stages until one ends on purpose, or until a signal asks this process to end."""
+        window = Window()
         suspends = [] if parent.ignored(signal.SIGTSTP) else [signal.SIGTSTP]
         for number in (*ending_signals(), *suspends):
             signal.signal(number, self._on_signal)
@@ -98,7 +84,7 @@ class Launcher(Manager):  # type: ignore[misc]
             try:
                 if screen is not None:
                     screen.open(next(iter(self._processes.values()))["obj"].env)
-                self._loop(screen)
+                self._loop(screen, window)
             finally:
                 for watch in self._watches.values():
                     watch.close()
@@ -111,7 +97,7 @@ class Launcher(Manager):  # type: ignore[misc]
             self._watches[name] = Watch(place / str(number), HANGS_S)
             row["obj"].env[watchdog.VARIABLE] = self._watches[name].address
 
-    def _loop(self, screen: Output | None) -> None:
+    def _loop(self, screen: Output | None, window: Window) -> None:
         self._start()
         self._began = dict.fromkeys(self._processes, time.monotonic())
         ending = 0.0
@@ -124,6 +110,9 @@ class Launcher(Manager):  # type: ignore[misc]
             if self._suspend:
                 self._suspend = False
                 self._stop_until_continued()
+            if not ending and (reason := window.lost()):
+                self._say(f"{reason}: the conversation ends")
+                self._asked = self._asked or signal.SIGHUP
             if self._asked and not ending:
                 self.returncode = 128 + self._asked
                 self._say(f"{signal.Signals(self._asked).name} received")
@@ -274,6 +263,9 @@ def run(arguments: Sequence[str], printer: Callable[..., Printer] | None = None)
     envfile.EnvFileError.
     """
     command.Manager = Launcher
+    if sys.platform == "linux":
+        # From Python 3.14 on, a process between the launcher and the keepers would start these.
+        multiprocessing.set_start_method("fork", force=True)
     if printer is not None:
         command.Printer = lambda _output, **how: printer(**how)
     command._read_env = lambda root, files: envfile.read_files(files, root)[0]  # noqa: SLF001

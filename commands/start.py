@@ -24,7 +24,7 @@ usage: bargein start [-v] [--emulator] [arguments of "honcho start"]
 
 Starts the stages in Procfile, or only those named: bargein start capture uplink link downlink
 The API key comes from OPENAI_API_KEY, or from the file that link.key_file in config.toml names.
-Ctrl-C ends the conversation.
+Ctrl-C ends the conversation; so does Ctrl-D.
 
   -v            show the log instead of the conversation's words
   --emulator    practise with an emulator of the server: it needs no key, and reads no .env

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 
@@ -61,14 +62,19 @@ def in_background() -> bool:
         os.close(terminal)
 
 
-def stays() -> bool:
-    """Return whether this process was started to stay when its parent is gone.
+def told_to_stay() -> bool:
+    """Return whether a person has told this process to stay when its terminal is gone.
 
     To be called before this process sets handlers for signals.
     """
-    if HONCHO_VARIABLE in os.environ:
-        return False
-    return ignored(signal.SIGHUP) or in_background() or _is_init(os.getppid())
+    return HONCHO_VARIABLE not in os.environ and (ignored(signal.SIGHUP) or in_background())
+
+
+def hung_up(descriptor: int) -> bool:
+    """Return whether nothing reads any more what is written to a terminal, a pipe or a socket."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # a hang-up and an error are always reported
+    return any(found & (select.POLLHUP | select.POLLERR) for _, found in poll.poll(0))
 
 
 def is_service() -> bool:
@@ -95,29 +101,37 @@ def signal_at_its_end() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(LOOK))
 
 
-def to_watch() -> Parent | None:
-    """Return the processes above this one, or None if this one was started to stay.
+def to_watch() -> Parent | Terminal | None:
+    """Return what this process must not outlive, or None if this one was started to stay.
 
     To be called before this process sets handlers for signals.
     """
-    return None if stays() else Parent()
+    if told_to_stay():
+        return None
+    if HONCHO_VARIABLE in os.environ or not _is_init(os.getppid()):
+        return Parent()
+    # A service has no terminal. A process that was started with setsid has one, but no SIGHUP.
+    return Terminal() if os.isatty(2) else None
+
+
+class Terminal:
+    """The terminal that shows the log."""
+
+    def lost(self) -> str:
+        """Return why this process has to end, or "" if it may go on."""
+        return "its terminal is gone" if hung_up(2) else ""
 
 
 class Parent:
     """The processes above this one, as they were when the object was made.
 
-    They are the parent and, if that one runs in its own parent's process group, the grandparent:
-    honcho has one process of its own between itself and each stage.
+    They are the parent, and the processes above it that run in its process group: honcho has one or
+    two processes of its own between itself and each stage.
     """
 
     def __init__(self) -> None:
         self.pid = os.getppid()
-        self._grandparent = 0  # pid; 0: not watched
-        try:
-            above = psutil.Process(self.pid).ppid()
-            self._grandparent = above if _same_group(self.pid, above) else 0
-        except psutil.Error:
-            pass  # it is gone already, or not ours to look at
+        self._above = _group_above(self.pid)
         # honcho was killed before this process could look
         self._orphaned = HONCHO_VARIABLE in os.environ and _is_init(self.pid)
         self._stopped = False  # in the last call of lost()
@@ -125,31 +139,41 @@ class Parent:
     def lost(self) -> str:
         """Return why this process has to end, or "" if it may go on.
 
-        Return a reason if the parent or grandparent is gone, or if one of them was stopped in two
-        calls in a row (Ctrl-Z; in one call it may be about to stop this process as well).
+        Return a reason if one of the processes is gone, or if one of them was stopped in two calls
+        in a row (Ctrl-Z; in one call it may be about to stop this process as well).
         """
-        gone = f"the process that started it (pid {self.pid}) is gone"
         if os.getppid() != self.pid or self._orphaned:
-            return gone
-        try:
-            parent = psutil.Process(self.pid)
-            watched = [parent]
-            if self._grandparent:
-                if parent.ppid() != self._grandparent:
-                    return f"the process that started it (pid {self._grandparent}) is gone"
-                watched.append(psutil.Process(self._grandparent))
-            stopped = any(each.status() == psutil.STATUS_STOPPED for each in watched)
-        except psutil.NoSuchProcess:
-            return gone
-        except psutil.Error:
-            return ""  # it is not ours to look at, but it is there
+            return _gone(self.pid)
+        stopped = False
+        below = None
+        for pid in (self.pid, *self._above):
+            try:
+                if below is not None and below.ppid() != pid:
+                    return _gone(pid)
+                below = psutil.Process(pid)
+                stopped = stopped or below.status() == psutil.STATUS_STOPPED
+            except psutil.NoSuchProcess:
+                return _gone(pid)
+            except psutil.Error:
+                return ""  # it is not ours to look at, but it is there
         again, self._stopped = self._stopped and stopped, stopped
         return "the process that started it is stopped" if again else ""
 
 
-def _same_group(pid: int, other: int) -> bool:
+def _gone(pid: int) -> str:
+    return f"the process that started it (pid {pid}) is gone"
+
+
+def _group_above(pid: int) -> list[int]:
+    """Return the processes above a process that run in its process group, the nearest first."""
+    found: list[int] = []
     try:
+        group = os.getpgid(pid)
+        above = psutil.Process(pid).ppid()
         # getpgid(0) would be this process's own group
-        return other > 0 and os.getpgid(pid) == os.getpgid(other)
-    except OSError:
-        return False
+        while above > 0 and os.getpgid(above) == group:
+            found.append(above)
+            above = psutil.Process(above).ppid()
+    except (OSError, psutil.Error):
+        pass  # it is gone already, or not ours to look at
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,9 @@ class FarSpectra:
         return self._spectra[here], self._powers[here]
 
 
-def correlate(line: Samples, part: Samples) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def correlate(
+    line: Samples, part: Samples
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
     """Return the correlation of ``part`` with each place in ``line``, and the power of that place.
 
     Both are sums over the samples. Where the line is all but silent, anything would correlate with

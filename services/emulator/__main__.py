@@ -72,7 +72,7 @@ async def _run(options: Options) -> int:
     return DONE
 
 
-async def _watch(watched: parent.Parent, asked_to_stop: asyncio.Event) -> None:
+async def _watch(watched: parent.Parent | parent.Terminal, asked_to_stop: asyncio.Event) -> None:
     """Wait until the event is set; set it when the process that started this one is gone."""
     while not asked_to_stop.is_set():
         if reason := watched.lost():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -26,6 +29,9 @@ CONNECT_S = 60.0
 PING_S = 30.0
 #: The most pages of a list of functions.
 PAGES = 50
+#: The program that ends a server with the stage. It is run as a file, because a server has a
+#: directory and an environment of its own.
+LEASH = Path(__file__).with_name("leash.py")
 
 
 class McpServer:
@@ -100,10 +106,11 @@ class McpServer:
                     log_lines(read_end, self.label, self._log)
                 )
                 stack.callback(printed.cancel)
+                self._find(server)
                 transport = stdio_client(
                     StdioServerParameters(
-                        command=server.command,
-                        args=server.args,
+                        command=sys.executable,
+                        args=["-I", "-S", str(LEASH), server.command, *server.args],
                         env=server.env,
                         cwd=server.cwd or self._cwd,
                     ),
@@ -128,6 +135,14 @@ class McpServer:
                     pass
                 async with asyncio.timeout(CONNECT_S):
                     await self._list(client)
+
+    def _find(self, server: Server) -> None:
+        """Raise FileNotFoundError if there is no such command: the leash can only print that."""
+        command = server.command
+        if os.sep in command:
+            command = str(Path(server.cwd or self._cwd) / command)
+        if shutil.which(command, path=(server.env or {}).get("PATH")) is None:
+            raise FileNotFoundError(f"there is no command {server.command!r}")
 
     async def _list(self, client: Client) -> None:
         tools: list[Tool] = []

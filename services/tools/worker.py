@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextvars
-import ctypes
 import importlib
 import os
 import resource
@@ -25,13 +24,11 @@ from typing import Any
 
 import msgspec
 
-from services.tools import api, functions
+from services.tools import api, functions, leash
 from services.tools.functions import Function
 
 #: A function must not slow the conversation down: it gets the processor when no stage wants it.
 NICE = 19
-#: From linux/prctl.h: the kernel kills this process when the stage has ended.
-PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -126,7 +123,6 @@ def _limit(memory_mb: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("1000")
 
@@ -140,6 +136,7 @@ def main() -> int:
     parser.add_argument("--memory-mb", type=int, required=True)
     parser.add_argument("--parallel", type=int, required=True)
     arguments = parser.parse_args()
+    leash.guard()
     # Ctrl-C in a terminal is for the stage, which ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(arguments.memory_mb)

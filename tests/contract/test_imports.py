@@ -66,6 +66,7 @@ OUTSIDE = (
     "services.link.sending",
     "services.link.wire",
     "services.tools.engine",
+    "services.tools.leash",
     "services.tools.module",
     "services.tools.server",
     "services.tools.source",

@@ -16,7 +16,7 @@ import pytest
 
 from shared import bus, codec, messages
 from shared.poller import Poller
-from tests.support.pipeline import ROOT, UNHELD, Child, Keeper, Pipeline, settled
+from tests.support.pipeline import PATIENCE_S, ROOT, UNHELD, Child, Keeper, Pipeline, settled
 
 pytestmark = pytest.mark.process
 
@@ -105,6 +105,14 @@ class Bench:
         )
 
 
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process, which is no child of the test's, has not ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def met(publisher: bus.Publisher, topic: str) -> None:
     """Wait until tools consumes a topic."""
     poller = Poller()
@@ -126,7 +134,8 @@ def bench(kept: Keeper) -> Iterator[Bench]:
         (pipeline.directory / "my_tools.py").write_text(MODULE)
         arguments = ["-m", "tests.support.functions_server", "stdio", "files"]
         files = {"command": sys.executable, "args": arguments, "cwd": str(ROOT)}
-        servers = {"files": files, "gone": {"url": "http://127.0.0.1:9/mcp"}}
+        absent = {"command": "no-such-command"}
+        servers = {"files": files, "absent": absent, "gone": {"url": "http://127.0.0.1:9/mcp"}}
         (pipeline.directory / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
         downlink = bus.Publisher("downlink", pipeline.bus_directory)
         monitor = bus.Publisher("monitor", pipeline.bus_directory)
@@ -159,6 +168,7 @@ def test_a_source_that_fails_is_one_line_and_the_others_go_on(bench: Bench) -> N
         "tools",
         lambda h: missing in h.state and ("gone: " in h.state or "ConnectError" in h.state),
     )
+    assert "there is no command 'no-such-command'" in bench.tools.output
     assert not health.ok
     assert bench.run("files_lookup", word="salt") == (
         True,
@@ -254,3 +264,12 @@ def test_a_server_that_dies_is_started_again(bench: Bench) -> None:
         messages.ToolOffer, lambda o: "files_lookup" in o.names, since=since, patience=30
     )
     assert bench.run("files_lookup")[0]
+
+
+def test_a_killed_stage_leaves_no_process_behind(bench: Bench) -> None:
+    """This test ends the shared stage."""
+    began = psutil.Process(bench.tools.pid).children(recursive=True)
+    assert len(began) >= 2  # the module's process and the server's
+    bench.tools.codes = {-signal.SIGKILL}
+    bench.tools.process.kill()
+    assert settled(lambda: not [each for each in began if runs(each)], PATIENCE_S)

@@ -117,12 +117,33 @@ def in_state(pids: dict[str, int], status: str) -> list[str]:
 # The window closes, or the program that started the stages is killed.
 
 
-@pytest.mark.parametrize("command", [LAUNCHER, START, HONCHO], ids=["launcher", "start", "honcho"])
-def test_closing_the_terminal_ends_every_stage(terminal: Terminal, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "stages"),
+    [
+        (LAUNCHER, ALL),
+        (START, ALL),
+        (HONCHO, ALL),
+        # These keep SIGHUP from the launcher.
+        (f"setsid {LAUNCHER} {' '.join(SOME)}", SOME),
+        (f"script -qc '{LAUNCHER} {' '.join(SOME)}' /dev/null", SOME),
+    ],
+    ids=["launcher", "start", "honcho", "setsid", "script"],
+)
+def test_closing_the_terminal_ends_every_stage(
+    terminal: Terminal, command: str, stages: Sequence[str]
+) -> None:
     terminal.type(f"{command}\n")
-    pids = stage_pids(terminal.pipeline)
+    pids = stage_pids(terminal.pipeline, stages=stages)
     terminal.close()
     assert gone(lambda: alive(pids)), alive(pids)
+
+
+def test_a_stage_that_setsid_has_started_ends_with_its_terminal(terminal: Terminal) -> None:
+    stage = [sys.executable, "-m", "services.capture", *terminal.pipeline.options({})]
+    terminal.type(f"setsid {shlex.join(stage)}\n")
+    pid = terminal.pipeline.bus.health("capture").pid
+    terminal.close()
+    assert gone(lambda: psutil.pid_exists(pid))
 
 
 @starters
@@ -224,6 +245,17 @@ def test_ctrl_z_stops_every_stage_and_fg_goes_on(terminal: Terminal) -> None:
     terminal.type("\x03")
     terminal.wait("SIGINT received", shown)
     assert gone(lambda: alive(pids))
+
+
+def test_stopped_stages_end_with_a_launcher_that_is_killed(terminal: Terminal) -> None:
+    terminal.type(f"{LAUNCHER} {' '.join(SOME)}\n")
+    pids = stage_pids(terminal.pipeline, stages=SOME)
+    launcher = psutil.Process(pids["capture"]).parents()[1]
+    terminal.type("\x1a")
+    terminal.wait("Stopped")
+    assert settled(lambda: len(in_state(pids, psutil.STATUS_STOPPED)) == len(pids))
+    launcher.kill()
+    assert gone(lambda: alive(pids)), alive(pids)
 
 
 def test_a_screen_that_stands_still_holds_nobody_up(terminal: Terminal) -> None:
