@@ -34,6 +34,9 @@ PACE = 1.5
 AGAIN_S, TIMES = 5.0, 5
 PATIENCE_S = 20.0
 STOPPED_S = 2.0
+#: How long an uplink that was started again may take to tell the server how far the last answer was
+#: heard, from the next answer on, s: it waits 0.5 s for a report that may have been lost.
+REPORTED_S = 3.0
 #: How much more than was heard a truncate may state, and, if no fault came between, how much less,
 #: ms.
 ABOVE_MS, BELOW_MS = 12.0, 12.0
@@ -151,6 +154,25 @@ class Talk:
         while time.monotonic_ns() < end_ns:
             # Playback publishes its playhead every second.
             self.run.bus.wait_for(messages.Heard, after=len(self.run.bus.all(messages.Heard)))
+
+    def wait_until_reported(self) -> None:
+        """Wait until uplink has decided what to tell the server about each item that was cut.
+
+        If uplink was killed, that is after it was started again, and the server may have begun the
+        next answer by then. An item of a session that is over is not reported any more.
+        """
+        end = time.monotonic() + REPORTED_S
+        while time.monotonic() < end:
+            heard = self.run.bus.all(messages.Heard)
+            reported = {
+                report.item_id
+                for record in self.run.bus.all(messages.Interruption)
+                for report in record.reports
+            }
+            if all(i.whole or not i.cut or i.item_id in reported for i in heard[-1].items):
+                return
+            # Playback publishes its playhead every second.
+            self.run.bus.wait_for(messages.Heard, after=len(heard))
 
     def interrupt(self) -> None:
         """Talk over the reply, again if nothing happens, and return when it was flushed."""
@@ -283,6 +305,7 @@ def run(
                 happens[kind]()
                 fault.over_s = time.monotonic()
                 item_id, answer_s = _asked(talk, fault)
+                talk.wait_until_reported()
                 fault.answer_s = answer_s - usual_s
             except PipelineError as error:
                 fault.wrong.append(str(error)[:2000])

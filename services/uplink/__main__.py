@@ -275,7 +275,11 @@ class Uplink:
             # A session that does not have the conversation yet is asked once it has.
             return
         told = not decision.after or self._interruptions.reported(decision.after)
-        if told or decision.answer == overdue:
+        if not told and decision.answer == overdue:
+            # Whatever is known of the interruption comes before the answer.
+            self._interruptions.report_unreported()
+            told = True
+        if told and self._wishes.wanted() is decision:
             self._wishes.asked(decision.answer)
             self._send(requests.respond())
 

@@ -56,5 +56,6 @@ class Flushes:
 
     def report(self, generation: int) -> Waiting | None:
         """Mark a flush as reported. Return it, or None if uplink has not seen the flush."""
-        self._reported.append(generation)
+        if generation not in self._reported:
+            self._reported.append(generation)
         return self._waiting.pop(generation, None)

@@ -6,7 +6,8 @@ joins the two with the time: playback's report of a flush may come late, or neve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from services.uplink import requests
 from services.uplink.flushes import Flushes
@@ -17,6 +18,8 @@ from shared.owner import Owner
 #: How long uplink waits for playback's report of a flush, s. Playback reports within one device
 #: buffer, some 10 ms; a playback that has not done so by now does not run.
 REPORT_S = 0.5
+#: How many responses that were cancelled are remembered: as many as a flush can name.
+REMEMBERED = 64
 
 
 class Interruptions:
@@ -42,7 +45,10 @@ class Interruptions:
         self._open_session = open_session
         self._reports = Reports(server_cancels=server_cancels)
         self._flushes = Flushes()
-        self._playback_known = False  # whether playback has reported how far anything was heard
+        self._playhead: messages.Heard | None = None  # playback's newest
+        # The items (id, content index) that are reported soon unless their flush report comes.
+        self._unreported: frozenset[tuple[str, int]] = frozenset()
+        self._cancelled: deque[str] = deque(maxlen=REMEMBERED)  # ids of responses
 
     def transcript(self, transcript: messages.Transcript) -> None:
         """Take the words of an item."""
@@ -52,12 +58,12 @@ class Interruptions:
         """Take what the server confirmed, and delete items that no flush ends."""
         for request in self._reports.reply_state(state):
             self._send_to(state.session, request)
+        self._look_for_unreported()
 
     def flush(self, flush: messages.Flush) -> None:
         """Cancel the responses that the server does not cancel, and wait for playback's report."""
         cancelled = self._reports.cancels(flush)
-        for response_id in cancelled:
-            self._send_to(flush.session, requests.cancel(response_id))
+        self._cancel(flush.session, cancelled)
         if self._flushes.add(flush, cancelled):
             self._stage.after(REPORT_S, lambda: self._give_up(flush.generation))
         if overdue := self._flushes.overdue():
@@ -66,17 +72,57 @@ class Interruptions:
     def heard(self, heard: messages.Heard) -> None:
         """Take how far items were heard."""
         self._reports.heard(heard)
-        if not self._playback_known:
-            # The uplink before this one may have died before it reported an interruption.
-            self._playback_known = True
-            self._stage.after(REPORT_S, lambda: self._report_unreported(heard))
+        self._playhead = heard
+        self._look_for_unreported()
 
     def flush_report(self, flush_report: messages.FlushReport) -> None:
         """Tell the server how far the items of a flush were heard, and publish the record, once."""
         if self._flushes.reported(flush_report.generation):
             return
+        self._tell(flush_report)
+
+    def reported(self, generation: int) -> bool:
+        """Return whether the server knows the outcome of a flush."""
+        return self._flushes.reported(generation)
+
+    def report_unreported(self) -> None:
+        """Tell the server now about the items that wait for a flush report."""
+        session, heard = self._open_session(), self._playhead
+        waited, self._unreported = self._unreported, frozenset()
+        if not session or heard is None:
+            return
+        items = [
+            item
+            for item in self._reports.unreported(heard)
+            if (item.item_id, item.content_index) in waited
+        ]
+        if items:
+            report, going_on = self._reports.told_late(heard, session, items)
+            going_on = [name for name in going_on if name not in self._cancelled]
+            self._cancel(session, going_on)
+            self._tell(report, going_on)
+
+    def _look_for_unreported(self) -> None:
+        """Wait for the report of items that playback says were cut, and then do without it.
+
+        ``report.flush`` is held for nobody while downlink reads it. So an uplink that was away
+        learns from the states which items were cut, and the states come in any order.
+        """
+        if self._unreported or self._playhead is None:
+            return
+        items = self._reports.unreported(self._playhead)
+        self._unreported = frozenset((i.item_id, i.content_index) for i in items)
+        if waited := self._unreported:
+            self._stage.after(REPORT_S, lambda: self._report_late(waited))
+
+    def _report_late(self, waited: frozenset[tuple[str, int]]) -> None:
+        if self._unreported is waited:
+            self.report_unreported()
+
+    def _tell(self, flush_report: messages.FlushReport, cancelled: Sequence[str] = ()) -> None:
+        """Tell the server how far items were heard, and publish the record."""
         waiting = self._flushes.report(flush_report.generation)
-        cancelled = waiting.cancelled if waiting else []
+        cancelled = [*cancelled, *(waiting.cancelled if waiting else [])]
         counted = waiting.counted if waiting else set()
         sent, record = self._reports.flush_report(
             flush_report, cancelled, counted, self._open_session()
@@ -88,10 +134,6 @@ class Interruptions:
             self._stage.publish(record)
             self._stage.log.info("%s", summary(record))
 
-    def reported(self, generation: int) -> bool:
-        """Return whether the server knows the outcome of a flush."""
-        return self._flushes.reported(generation)
-
     def _give_up(self, generation: int) -> None:
         """Report a flush without playback's report: with what was heard before the flush."""
         flush = self._flushes.waiting(generation)
@@ -102,13 +144,12 @@ class Interruptions:
             )
             self.flush_report(self._reports.unanswered(flush))
 
+    def _cancel(self, session: int, response_ids: Sequence[str]) -> None:
+        self._cancelled += response_ids
+        for response_id in response_ids:
+            self._send_to(session, requests.cancel(response_id))
+
     def _send_to(self, session: int, request: bytes) -> None:
         """Send a request if this session is open: no other one has the item or the response."""
         if session == self._open_session():
             self._send(request)
-
-    def _report_unreported(self, heard: messages.Heard) -> None:
-        session = self._open_session()
-        unreported = self._reports.unreported(heard, session) if session else None
-        if unreported is not None:
-            self.flush_report(unreported)

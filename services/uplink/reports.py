@@ -39,6 +39,7 @@ class Reports:
         self._texts: OrderedDict[str, messages.Transcript] = OrderedDict()
         self._heard: OrderedDict[_Key, int] = OrderedDict()  # samples, at least
         self._sessions: OrderedDict[_Key, int] = OrderedDict()  # the session of each item
+        self._state: messages.ReplyState | None = None  # downlink's newest
 
     # what downlink and playback publish
 
@@ -54,6 +55,7 @@ class Reports:
         An item that began after its response was interrupted is never played: it is deleted.
         """
         sent: list[bytes] = []
+        self._state = state
         for item in state.items:
             key = (item.item_id, item.content_index)
             self._sessions[key] = state.session
@@ -76,23 +78,34 @@ class Reports:
 
     # reports that uplink makes up for playback's
 
-    def unreported(self, heard: messages.Heard, session: int) -> messages.FlushReport | None:
-        """Return the items that were cut before this process started and never reported, or None.
+    def unreported(self, heard: messages.Heard) -> list[messages.HeardItem]:
+        """Return the items that a flush has ended and that were not reported to the server.
 
-        ``heard`` is the first report of playback, ``session`` the open session. The uplink before
-        this one may have told the server and died: downlink's state tells what the server
-        confirmed.
+        Their flush report went to an uplink that is gone, or got lost. The uplink before this one
+        may have told the server: downlink's state tells what the server confirmed.
         """
-        items = [
+        return [
             item
             for item in heard.items
             if item.cut
             and not item.whole
             and self._is_unreported((item.item_id, item.content_index))
         ]
-        if not items:
-            return None
-        return _report_without_times(heard.generation, session, "told late", items)
+
+    def told_late(
+        self, heard: messages.Heard, session: int, items: Sequence[messages.HeardItem]
+    ) -> tuple[messages.FlushReport, list[str]]:
+        """Return a report about unreported items, and the ids of their responses to cancel.
+
+        ``session`` is the open session.
+        """
+        state, keys = self._state, {(i.item_id, i.content_index) for i in items}
+        going_on: list[str] = []
+        if state is not None and state.session == session:
+            ended = {i.response_id for i in state.items if (i.item_id, i.content_index) in keys}
+            going_on = [name for name in state.active if name in ended]
+        report = _report_without_times(heard.generation, session, "told late", list(items))
+        return report, going_on
 
     def unanswered(self, flush: messages.Flush) -> messages.FlushReport:
         """Return a report for a flush without playback's: with what was heard before the flush."""

@@ -1,4 +1,4 @@
-"""Uplink's part in interruptions: requests go to the session that they are about, or to none."""
+"""Uplink's part in interruptions: the server is told once, whatever comes late or is lost."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.uplink.interruptions import Interruptions
 from shared import messages
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.unit
 SECOND = 24_000
 #: The session of the reply, and the one that link opens next.
 OLD, NEW = 3, 4
+CUT = messages.HeardItem("item", 0, SECOND // 2, SECOND, False, cut=True)
+TELLS = {"conversation.item.truncate", "conversation.item.delete"}
 
 
 class Owner:
@@ -46,6 +50,12 @@ class Rig:
         self.owner = Owner()
         self.sent: list[str] = []
         self.session = OLD
+        self.begin()
+        self.state(messages.ItemState("resp", "item", 0, SECOND, False, False))
+
+    def begin(self) -> None:
+        """Start an uplink, which knows nothing of the one before it."""
+        self.owner.due.clear()
         self.interruptions = Interruptions(
             self.owner,
             lambda event: self.sent.append(json.loads(event)["type"]),
@@ -53,7 +63,12 @@ class Rig:
             lambda: self.session,
             server_cancels=False,
         )
-        self.state(messages.ItemState("resp", "item", 0, SECOND, False, False))
+
+    def ring(self) -> None:
+        """Let the timers ring that have been set so far."""
+        due, self.owner.due = self.owner.due, []
+        for handler in due:
+            handler()
 
     def state(self, *items: messages.ItemState) -> None:
         self.interruptions.reply_state(
@@ -73,7 +88,13 @@ class Rig:
             )
         )
 
-    def report(self) -> None:
+    def heard(self, *, cut: bool = True) -> None:
+        item = messages.HeardItem("item", 0, SECOND // 2, SECOND, False, cut=cut)
+        self.interruptions.heard(
+            messages.Heard(generation=2 if cut else 1, session=OLD, playing=not cut, items=[item])
+        )
+
+    def report(self, *items: messages.HeardItem) -> None:
         self.interruptions.flush_report(
             messages.FlushReport(
                 generation=2,
@@ -84,7 +105,7 @@ class Rig:
                 received_ns=1,
                 silent_ns=1,
                 latency_ns=0,
-                items=[messages.HeardItem("item", 0, SECOND // 2, SECOND, False)],
+                items=list(items),
             )
         )
 
@@ -92,7 +113,7 @@ class Rig:
 def test_the_session_of_the_reply_is_told() -> None:
     rig = Rig()
     rig.flush()
-    rig.report()
+    rig.report(CUT)
     assert rig.sent == ["response.cancel", "conversation.item.truncate"]
 
 
@@ -101,7 +122,7 @@ def test_another_session_is_told_nothing(session: int) -> None:
     rig = Rig()
     rig.flush()
     rig.session = session
-    rig.report()
+    rig.report(CUT)
     assert rig.sent == ["response.cancel"]
     [record] = rig.owner.published
     assert isinstance(record, messages.Interruption)
@@ -112,8 +133,7 @@ def test_a_flush_that_nobody_reports_tells_another_session_nothing() -> None:
     rig = Rig()
     rig.flush()
     rig.session = NEW
-    for handler in rig.owner.due:
-        handler()
+    rig.ring()
     assert rig.sent == ["response.cancel"]
 
 
@@ -123,3 +143,110 @@ def test_another_session_has_no_response_to_cancel_and_no_item_to_delete() -> No
     rig.flush()
     rig.state(messages.ItemState("resp", "late", 0, 500, True, False, late=True))
     assert rig.sent == []
+
+
+def known(*, truncated: bool) -> messages.ItemState:
+    return messages.ItemState("resp", "item", 0, SECOND, False, truncated)
+
+
+@pytest.mark.parametrize("first", ["heard", "state", "link"])
+def test_an_uplink_that_was_away_reports_the_cut_in_whatever_order_the_states_come(
+    first: str,
+) -> None:
+    rig = Rig()
+    rig.begin()
+    rig.session = 0
+    if first == "link":
+        rig.session = OLD
+    elif first == "state":
+        rig.state(known(truncated=False))
+    else:
+        rig.heard()
+    # The states come much later: a machine that is busy connects to one publisher long before it
+    # connects to another one.
+    rig.ring()
+    rig.session = OLD
+    rig.state(known(truncated=False))
+    rig.heard()
+    rig.ring()
+    assert rig.sent == ["response.cancel", "conversation.item.truncate"]
+    # Playback repeats its playhead, and the confirmation is on its way.
+    rig.heard()
+    rig.ring()
+    assert rig.sent == ["response.cancel", "conversation.item.truncate"]
+
+
+def test_an_uplink_that_was_away_reports_no_cut_that_the_server_has_confirmed() -> None:
+    rig = Rig()
+    rig.begin()
+    rig.heard()
+    rig.state(known(truncated=False))
+    rig.state(known(truncated=True))
+    rig.ring()
+    assert rig.sent == []
+
+
+def test_a_flush_that_neither_comes_nor_is_reported_is_told_all_the_same() -> None:
+    rig = Rig()
+    rig.heard(cut=False)
+    rig.ring()
+    rig.heard()
+    assert rig.sent == []
+    rig.ring()
+    assert rig.sent == ["response.cancel", "conversation.item.truncate"]
+
+
+def test_an_earlier_cut_is_told_although_a_newer_flush_was_reported() -> None:
+    rig = Rig()
+    rig.begin()
+    rig.state(known(truncated=False))
+    # Playback has carried out both flushes. This uplink sees the second one alone.
+    rig.flush()
+    rig.report()
+    rig.heard()
+    rig.ring()
+    assert rig.sent == ["response.cancel", "conversation.item.truncate"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["heard", "state", "flush", "report", "ring", "restart", "lost", "open"]),
+        max_size=14,
+    )
+)
+def test_in_whatever_order_things_come_the_server_is_told_and_by_each_uplink_once(
+    steps: list[str],
+) -> None:
+    rig = Rig()
+    begun = 0  # the requests that the uplinks before this one had sent
+    for step in steps:
+        match step:
+            case "heard":
+                rig.heard()
+            case "state":
+                rig.state(known(truncated=not TELLS.isdisjoint(rig.sent[:begun])))
+            case "flush":
+                rig.flush()
+            case "report":
+                rig.report(CUT)
+            case "ring":
+                rig.ring()
+            case "restart":
+                begun = len(rig.sent)
+                rig.begin()
+            case "lost":
+                rig.session = 0
+            case "open":
+                rig.session = OLD
+        assert sum(request in TELLS for request in rig.sent[begun:]) <= 1
+    if rig.session != OLD:
+        # The session is lost, and the next one gets the conversation as text.
+        return
+    # The states are repeated every second.
+    for _ in range(2):
+        rig.state(known(truncated=not TELLS.isdisjoint(rig.sent[:begun])))
+        rig.heard()
+        rig.ring()
+    if "lost" not in steps:
+        assert not TELLS.isdisjoint(rig.sent)
+    assert sum(request in TELLS for request in rig.sent[begun:]) <= 1

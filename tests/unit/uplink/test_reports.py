@@ -151,19 +151,23 @@ def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed
     states = [
         messages.ItemState("r", name, 0, 3 * SECOND, True, name == "told") for name in names[:-1]
     ]
-    reports.reply_state(messages.ReplyState(generation=5, session=3, active=[], items=states))
+    active = ["r", "another"]
+    reports.reply_state(messages.ReplyState(generation=5, session=3, active=active, items=states))
     reports.heard(heard)
-    missed = reports.unreported(heard, 3)
-    assert missed is not None
-    sent, record = reports.flush_report(missed)
+    missed = reports.unreported(heard)
+    late, going_on = reports.told_late(heard, 3, missed)
+    assert going_on == ["r"]
+    sent, record = reports.flush_report(late)
     assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
     assert (record.generation, record.session) == (5, 3)
-    assert reports.unreported(heard, 3) is None
+    assert reports.unreported(heard) == []
     # A later session has the item as text. Replay corrects the text.
     reports = Reports(server_cancels=True)
-    reports.reply_state(messages.ReplyState(generation=5, session=2, active=[], items=states[1:2]))
-    missed = reports.unreported(heard, 3)
-    assert missed is None or reports.flush_report(missed)[0] == []
+    reports.reply_state(
+        messages.ReplyState(generation=5, session=2, active=active, items=states[1:2])
+    )
+    late, going_on = reports.told_late(heard, 3, reports.unreported(heard))
+    assert (reports.flush_report(late)[0], going_on) == ([], [])
 
 
 # one item
