@@ -57,14 +57,16 @@ class Keeper:
             bufsize=1,
         )
         self._fork_server: ForkServer | None = None
+        self._lock = threading.Lock()  # a test may start several conversations at once
 
     @property
     def fork_server(self) -> ForkServer:
         """The program that forks stages. The first use starts it."""
-        if self._fork_server is None:
-            env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", keeper.VARIABLE: self.token}
-            self._fork_server = ForkServer(ROOT, env)
-        return self._fork_server
+        with self._lock:
+            if self._fork_server is None:
+                env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", keeper.VARIABLE: self.token}
+                self._fork_server = ForkServer(ROOT, env)
+            return self._fork_server
 
     def close_fork_server(self) -> None:
         """End the fork server, if one was started, and with it all stages that it forked."""
