@@ -119,8 +119,13 @@ END
         fi
         found="$found${found:+, }$python $version"
     done
+    install='install one'
+    find_manager
+    if [ -z "$found" ] && [ -n "$manager" ]; then
+        install="install one (run '$(install_command python3)' as root)"
+    fi
     die "needs Python $oldest_python or newer, and found ${found:-none as ${PYTHON:-python3}}:" \
-        "install one, or name one with PYTHON=/path/to/python3 $command"
+        "$install, or name one with PYTHON=/path/to/python3 $command"
 }
 
 # --- one set-up at a time -----------------------------------------------------------------------------

@@ -345,6 +345,7 @@ def test_no_python_gets_one_line(checkout: Checkout) -> None:
     assert done.returncode == 1
     assert len(errors(done)) == 1
     assert "needs Python 3.11 or newer, and found none" in done.stderr
+    assert "install one (run 'apt-get update && apt-get install python3' as root)" in done.stderr
 
 
 def test_a_python_that_does_not_run_is_passed_over(checkout: Checkout) -> None:
