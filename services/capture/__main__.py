@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from services.capture.condition import Condition
 from services.capture.levels import Levels
@@ -44,20 +45,21 @@ class Capture:
 
             self._page = browser.serve(stage)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
-            stage, "microphone", self._open
+            stage, "microphone", self._open, self._prepare
         )
         stage.every(LEVELS_S, self._report_levels)
 
     def _open(self) -> InputDevice:
         settings = self._stage.config.capture
-        device = devices.open_input(settings.device, settings.channel, self._page)
+        return devices.open_input(settings.device, settings.channel, self._page)
+
+    def _prepare(self, device: InputDevice) -> Callable[[], None]:
         self._stream, self._overflows = self._stage.number(), 0
         self._condition = Condition()
         self._faults.forget()
         self._framer.restart()
         self._pending = 0
-        device.start(self._on_block)
-        return device
+        return partial(device.start, self._on_block)
 
     def _on_block(self, block: bytes, captured_ns: int, overflowed: bool) -> None:
         # On the device's thread. Wake the loop once per frame, not once per block.

@@ -7,6 +7,7 @@ audio to the callback, and publishes what the callback played.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -70,7 +71,7 @@ class Playback:
         stage.every(CALLS_S, self._publish_calls)
         stage.every(CHECK_S, self._check)
         self._reopening: ReopeningDevice[OutputDevice] = ReopeningDevice(
-            stage, "speaker", self._open_device
+            stage, "speaker", self._open_device, self._prepare
         )
         stage.log.info("waiting for reply.audio")
         # Tell readers that the previous process's queue is gone and will not be played.
@@ -88,12 +89,13 @@ class Playback:
 
     def _open_device(self) -> OutputDevice:
         spec = self._stage.config.playback.device
-        device = self._stage.replayed_speaker or devices.open_output(spec, self._page)
+        return self._stage.replayed_speaker or devices.open_output(spec, self._page)
+
+    def _prepare(self, device: OutputDevice) -> Callable[[], None]:
         self._stream = self._stage.number()
         self._framer.restart()
         self._callback.restart()
-        device.start(self._callback.render)
-        return device
+        return partial(device.start, self._callback.render)
 
     # messages
 

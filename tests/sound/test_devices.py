@@ -301,16 +301,12 @@ def test_a_sound_server_that_goes_is_told_and_its_return_is_seen(
     speaker.device.stop()
 
 
-def started_microphone() -> InputDevice:
-    device = devices.open_input("auto")
-    device.start(lambda *_: None)
-    return device
+def microphone_starter(device: InputDevice) -> Callable[[], None]:
+    return lambda: device.start(lambda *_: None)
 
 
-def started_speaker() -> OutputDevice:
-    device = devices.open_output("auto")
-    device.start(lambda samples, _: bytes(samples * pcm.SAMPLE_BYTES))
-    return device
+def speaker_starter(device: OutputDevice) -> Callable[[], None]:
+    return lambda: device.start(lambda samples, _: bytes(samples * pcm.SAMPLE_BYTES))
 
 
 def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_found(
@@ -321,8 +317,12 @@ def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_f
     stage = cast("Stage", owner)
     sound_server.freeze()
     try:
-        microphone = ReopeningDevice[InputDevice](stage, "microphone", started_microphone)
-        speaker = ReopeningDevice[OutputDevice](stage, "speaker", started_speaker)
+        microphone = ReopeningDevice[InputDevice](
+            stage, "microphone", lambda: devices.open_input("auto"), microphone_starter
+        )
+        speaker = ReopeningDevice[OutputDevice](
+            stage, "speaker", lambda: devices.open_output("auto"), speaker_starter
+        )
         for _ in range(5):
             owner.tick()
         assert (microphone.device, speaker.device) == (None, None)

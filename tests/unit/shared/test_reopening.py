@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 
-from shared.audio.device import DeviceError, DeviceHangs
+from shared.audio.device import DeviceError, DeviceHangs, InputDevice
 from shared.audio.paced import PacedInput, null_input
 from shared.audio.reopening import ReopeningDevice
 from shared.stage import Stage
+from tests.support.pipeline import settled
 from tests.support.standin import StandIn
 
 pytestmark = pytest.mark.unit
@@ -30,9 +32,14 @@ class Attempts:
         return null_input()
 
 
+def started(device: InputDevice) -> Callable[[], None]:
+    """Return what starts a device: these tests need none that runs."""
+    return lambda: None
+
+
 def test_a_missing_device_is_tried_again_and_again() -> None:
     owner, attempts = StandIn(), Attempts(DeviceError("no microphone"))
-    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts)
+    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts, started)
     owner.later.pop()()
     assert (attempts.number, device.device, owner.ok) == (2, None, False)
     attempts.error = None
@@ -45,7 +52,7 @@ def test_a_missing_device_is_tried_again_and_again() -> None:
 def test_a_sound_system_that_hangs_is_asked_once_until_it_answers() -> None:
     over = threading.Event()
     owner, attempts = StandIn(), Attempts(DeviceHangs("does not answer", over))
-    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts)
+    device = ReopeningDevice(cast("Stage", owner), "microphone", attempts, started)
     assert owner.later == []  # no timer tries again
     for _ in range(5):
         owner.tick()
@@ -58,4 +65,38 @@ def test_a_sound_system_that_hangs_is_asked_once_until_it_answers() -> None:
     assert (attempts.number, owner.ok) == (2, True)
     assert device.device is not None
     assert "microphone: the sound system answers" in owner.logged
+    owner.close()
+
+
+@pytest.mark.parametrize("slow", ["open", "start"])
+def test_the_loop_goes_on_while_the_sound_system_hangs(slow: str) -> None:
+    answer = threading.Event()
+
+    def step(name: str) -> None:
+        if name == slow:
+            answer.wait()
+
+    def open_device() -> PacedInput:
+        step("open")
+        return null_input()
+
+    def prepare(device: InputDevice) -> Callable[[], None]:
+        return lambda: step("start")
+
+    owner = StandIn()
+    device = ReopeningDevice(cast("Stage", owner), "microphone", open_device, prepare)
+    for _ in range(3):
+        owner.tick()
+    assert not owner.ok
+    assert owner.state == "no microphone: the sound system has not answered yet"
+    assert (device.device is None) == (slow == "open")
+    answer.set()
+
+    def opened() -> bool:
+        owner.tick()
+        return owner.ok
+
+    assert settled(opened)
+    assert device.device is not None
+    assert owner.state == device.device.description
     owner.close()
