@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ from services.monitor.voices import Voices
 from shared import messages, registry
 from shared.bus import Delivery
 from shared.run import run
-from shared.running import holders
+from shared.running import holder, holders
 from shared.stage import Stage
 
 #: How often the changes are sent that only the time or the playhead brings, s.
@@ -111,13 +112,26 @@ class Monitor:
     # commands
 
     def _known(self) -> Known:
+        alive = self._picture.alive(time.monotonic_ns())
         return Known(
             decide=self._stage.config.interruption.decide,
-            alive=self._picture.alive(time.monotonic_ns()),
+            alive=alive.keys(),
+            away=self._away(alive),
             link=self._link.state if self._link is not None else "",
             muted=self._desk.panel.muted,
             calls={name for call in self._calls for name in (call.call_id, call.number)},
         )
+
+    def _away(self, alive: Mapping[str, int]) -> set[str]:
+        """Return the stages that follow commands, ran a moment ago, and read no commands now."""
+        stage, control = self._stage, registry.of(messages.Control)
+        readers = {name for name in alive if control.name in registry.stage(name).reads}
+        missing = len(readers) - stage.publisher.consumers(control)
+        if missing <= 0:
+            return set()
+        # A process that was killed no longer holds its lock, and the next one has another pid.
+        gone = {name for name in readers if holder(stage.directory, name) != alive[name]}
+        return gone if len(gone) == missing else readers
 
     def _turned(self, panel: messages.Panel) -> None:
         self._picture.take(panel, 0, 0)

@@ -23,6 +23,8 @@ NEEDS = {
     "volume": ("playback",),
     "sleep": ("downlink",),
     "wake": ("downlink",),
+    "approve": ("tools",),
+    "deny": ("tools",),
 }
 #: The commands that monitor itself follows, with the panel or with signals.
 OWN = ("mute", "unmute", "volume", "stop")
@@ -60,11 +62,18 @@ class Known:
     decide: str
     #: The stages that have published their health lately.
     alive: Set[str]
+    #: Those of them that do not read commands at the moment: they are being started again.
+    away: Set[str]
     #: The state of the connection, as in LinkState; "" if link has not said it.
     link: str
     muted: bool
     #: The ids and the numbers of the calls that wait for a person's approval.
     calls: Set[str]
+
+
+def away(command: Command, known: Known) -> str:
+    """Return the stages that would miss a command if it was published now; "": none would."""
+    return " and ".join(stage for stage in NEEDS.get(command.command, ()) if stage in known.away)
 
 
 def check(command: Command, known: Known) -> None:

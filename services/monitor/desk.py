@@ -23,6 +23,9 @@ MS = 1_000_000
 FOLLOW_S = 1.5
 #: How long playback may take to report a flush after that, s: as long as uplink waits for it.
 REPORT_S = 0.5
+#: How long a command waits for a stage that is being started again, s, and how often monitor looks
+#: whether the stage is there, s. A stage starts in less than a second, on a busy machine in two.
+AWAY_S, LOOK_S = 2.5, 0.05
 #: A message names the command whose time differs by less than this, ns: on two machines, a reader
 #: translates times, which moves them a little.
 SAME_NS = 100 * MS
@@ -62,15 +65,25 @@ class Desk:
         self._stop = stop
         self._pending: list[_Pending] = []
 
-    def follow(self, command: Command, answer: Answer) -> None:
-        """Follow a command, and call ``answer`` once with the outcome, now or soon."""
+    def follow(self, command: Command, answer: Answer, waited: int = 0) -> None:
+        """Follow a command, and call ``answer`` once with the outcome, now or soon.
+
+        ``waited``: how often the command has waited for a stage that is being started again.
+        """
+        known = self._known()
         try:
-            commands.check(command, self._known())
+            commands.check(command, known)
+            away = commands.away(command, known) if command.command not in commands.OWN else ""
+            if away and waited >= AWAY_S / LOOK_S:
+                raise Refused(f"{away} was being started again: try once more")
         except Refused as why:
             answer(Outcome(done=False, outcome=str(why)))
             return
         name = command.command
-        if name == "stop":
+        if away:
+            # Nothing is held for a stage while another one reads the commands.
+            self._stage.after(LOOK_S, lambda: self.follow(command, answer, waited + 1))
+        elif name == "stop":
             self._stop()
             answer(Outcome(done=True, outcome="the conversation ends"))
         elif name in commands.OWN:

@@ -131,9 +131,11 @@ class Picture:
             **last,
         }
 
-    def alive(self, now_ns: int) -> set[str]:
-        """Return the stages that run."""
-        return {name for name, (_, at) in self._healths.items() if now_ns - at <= LATE_NS}
+    def alive(self, now_ns: int) -> dict[str, int]:
+        """Return the stages that run, and the pid of each, as its last health says."""
+        return {
+            name: told.pid for name, (told, at) in self._healths.items() if now_ns - at <= LATE_NS
+        }
 
     @property
     def fresh(self) -> bool:

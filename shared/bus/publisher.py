@@ -130,6 +130,10 @@ class Publisher:
         """The names of the lossless topics that nobody consumes: their messages are held."""
         return frozenset(o.topic.name for o in self._outlets.values() if o.hold is not None)
 
+    def consumers(self, topic: Topic) -> int:
+        """Return how many stages consume a topic now."""
+        return self._audiences[self._outlets[topic.name].socket].counts[topic.consumed_name]
+
     def publish(self, message: messages.Message, topic: Topic | None = None) -> int:
         """Send a message and return its time stamp, ns. Never blocks.
 

@@ -405,3 +405,18 @@ def test_a_monitor_that_is_killed_costs_the_conversation_nothing(talk: Talk) -> 
         assert time.monotonic() < deadline
         threading.Event().wait(0.05)
     assert again.command(command="unmute")[0] == 200
+
+
+def test_a_command_waits_for_a_downlink_that_is_being_started_again(talk: Talk) -> None:
+    pipeline, _, _, stages = talk
+    client = Client(pipeline.bus_directory)
+    stages["downlink"].codes = {-signal.SIGKILL}
+    stages["downlink"].end(signal.SIGKILL)
+    answers: list[tuple[int, dict[str, Any]]] = []
+    asking = threading.Thread(target=lambda: answers.append(client.command(command="interrupt")))
+    asking.start()
+    # uplink reads commands as well, so nothing is held for downlink.
+    stages["downlink"] = pipeline.up("downlink")
+    asking.join(PATIENCE_S)
+    [(status, told)] = answers
+    assert (status, told["done"]) == (200, True), told

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.monitor.commands import Command, Known, Outcome, control
-from services.monitor.desk import FOLLOW_S, REPORT_S, SAME_NS, Desk
+from services.monitor.desk import AWAY_S, FOLLOW_S, LOOK_S, REPORT_S, SAME_NS, Desk
 from shared import messages, registry
 
 pytestmark = pytest.mark.unit
@@ -38,6 +38,15 @@ class Owner:
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
         pass
 
+    def ring_once(self, seconds: float) -> None:
+        """Let the timers of this length ring that have not rung."""
+        due, self.timers = self.timers, []
+        for wait, handler in due:
+            if wait == seconds:
+                handler()
+            else:
+                self.timers.append((wait, handler))
+
     def ring(self, seconds: float) -> None:
         for due, handler in self.timers:
             if due == seconds:
@@ -54,7 +63,8 @@ class Rig:
         self.stopped = 0
         fields: dict[str, Any] = {
             "decide": "server",
-            "alive": set(registry.STAGES),
+            "alive": {*registry.STAGES, "tools"},
+            "away": set(),
             "link": "open",
             "muted": False,
             "calls": set(),
@@ -183,6 +193,47 @@ def test_every_other_command_is_passed_on(command: str, fields: dict[str, Any]) 
     assert outcome.done
     assert rig.owner.published == [messages.Control(command=command, **fields)]  # type: ignore[arg-type]
     assert control(Command(command, **fields)) in rig.owner.published  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "stage"),
+    [
+        ("interrupt", {}, "downlink"),
+        ("type", {"text": "a"}, "uplink"),
+        ("wake", {}, "downlink"),
+        ("approve", {"id": "call_1"}, "tools"),
+    ],
+)
+def test_a_command_waits_for_a_stage_that_is_being_started_again(
+    command: str, fields: dict[str, Any], stage: str
+) -> None:
+    rig = Rig(calls={"call_1"}, away={stage, "echo"})
+    rig.follow(command, **fields)
+    rig.owner.ring_once(LOOK_S)
+    assert (rig.owner.published, rig.outcomes) == ([], [])
+    rig.known.away = {"echo"}
+    rig.owner.ring_once(LOOK_S)
+    assert rig.owner.published == [messages.Control(command=command, **fields)]  # type: ignore[arg-type]
+
+
+def test_a_command_does_not_wait_for_ever_or_for_another_stage() -> None:
+    rig = Rig(away={"downlink"})
+    rig.follow("sleep")
+    for _ in range(round(AWAY_S / LOOK_S)):
+        assert rig.outcomes == []
+        rig.owner.ring_once(LOOK_S)
+    [outcome] = rig.outcomes
+    assert not outcome.done
+    assert "downlink was being started again" in outcome.outcome
+    rig.known.away = {"tools", "uplink"}
+    rig.follow("sleep")
+    assert rig.owner.published == [messages.Control(command="sleep")]
+    # A stage that has not come back is named once its last health is old.
+    rig.known.away = {"downlink"}
+    rig.follow("sleep")
+    rig.known.alive, rig.known.away = {"uplink"}, set()
+    rig.owner.ring_once(LOOK_S)
+    assert "downlink does not run" in rig.outcomes[-1].outcome
 
 
 def test_the_switches_are_a_state() -> None:
