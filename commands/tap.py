@@ -86,13 +86,15 @@ def _recorded(
 ) -> Iterator[bus.Delivery[messages.Message]]:
     """Yield the messages of the first ``seconds`` (0: all) of a file. Raises RecordingError."""
     names = {row.name for row in rows}
-    begun_ns = 0
-    for each in recording.read(path):
+    begun_ns, about = 0, recording.Recording()
+    for each in recording.read(path, about):
         begun_ns = begun_ns or each.stamp.t
         if ended.is_set() or (seconds and each.stamp.t - begun_ns > seconds * 1e9):
             return
         if each.topic.name in names:
             yield bus.Delivery(each.topic, each.message, each.stamp, restarted=False, lost=0)
+    for line in about.left_out():
+        print(f"tap: {line}", file=sys.stderr)
 
 
 def _watch(deliveries: Iterator[bus.Delivery[messages.Message]], *, live: bool) -> dict[str, _Seen]:

@@ -20,9 +20,9 @@ from typing import Any, get_type_hints
 import msgspec
 import zstandard
 from mcap.exceptions import InvalidMagic, McapError
-from mcap.records import Channel, Metadata
+from mcap.records import Channel, Chunk, Metadata
 from mcap.records import Message as Record
-from mcap.stream_reader import StreamReader
+from mcap.stream_reader import StreamReader, breakup_chunk
 
 from shared import codec, messages, registry
 from shared.registry import Topic
@@ -70,6 +70,17 @@ class Recording:
     complete: bool = False
     #: Messages of another version of Bargein, which were left out.
     unreadable: int = 0
+    #: Damaged pieces of the file, each of half a second at most, which were left out.
+    damaged: int = 0
+
+    def left_out(self) -> list[str]:
+        """Return a line for each reason for which messages were left out."""
+        lines = []
+        if self.unreadable:
+            lines.append(f"{self.unreadable} messages of another version were left out")
+        if self.damaged:
+            lines.append(f"damaged pieces of the file were left out: {self.damaged}")
+        return lines
 
 
 def holds_text(kind: type[messages.Message]) -> bool:
@@ -146,8 +157,12 @@ def read(path: Path, about: Recording | None = None) -> Iterator[Recorded]:
         if isinstance(record, Channel) and record.topic in registry.BY_NAME:
             channels[record.id] = registry.BY_NAME[record.topic]
         elif isinstance(record, Metadata) and record.name == METADATA:
-            about.since_1970_ns = int(record.metadata.get("since_1970_ns", "0"))
-            about.settings = msgspec.json.decode(record.metadata.get("settings", "{}"))
+            try:
+                about.since_1970_ns = int(record.metadata.get("since_1970_ns", "0"))
+                settings = record.metadata.get("settings", "{}")
+                about.settings = msgspec.json.decode(settings, type=dict[str, Any])
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise RecordingError(f"{path}: its metadata cannot be read: {error}") from None
             about.topics = frozenset(record.metadata.get("topics", "").split())
             about.voices = record.metadata.get("voices") != "false"
         elif isinstance(record, Record) and record.channel_id in channels:
@@ -162,12 +177,28 @@ def records(path: Path, about: Recording) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
             try:
-                yield from StreamReader(file, validate_crcs=True, record_size_limit=LONGEST).records
+                for record in StreamReader(
+                    file, emit_chunks=True, record_size_limit=LONGEST
+                ).records:
+                    if isinstance(record, Chunk):
+                        yield from _parts(record, about)
+                    else:
+                        yield record
                 about.complete = True
             except (InvalidMagic, struct.error) as error:
                 if file.tell() <= MAGIC_BYTES:
                     raise RecordingError(f"{path}: not an MCAP file") from error
-            except (McapError, ValueError, KeyError, zstandard.ZstdError):
+            except (McapError, ValueError, KeyError):
                 pass  # the recorder was killed while it wrote this record
     except OSError as error:
         raise RecordingError(f"{path}: {error.strerror}") from None
+
+
+def _parts(chunk: Chunk, about: Recording) -> Iterator[Any]:
+    """Yield the records of a chunk. A damaged chunk is counted and left out."""
+    try:
+        if chunk.uncompressed_size > LONGEST:
+            raise McapError(f"a chunk of {chunk.uncompressed_size} bytes")
+        yield from breakup_chunk(chunk, validate_crc=True)
+    except (McapError, ValueError, KeyError, struct.error, zstandard.ZstdError):
+        about.damaged += 1

@@ -42,6 +42,8 @@ class Step(msgspec.Struct, array_like=True):
     samples: int = 0
     #: When the first of them is at the converter, ns.
     dac_ns: int = 0
+    #: Only timers that are due by then ring before this step, ns; 0: by the time of the step.
+    timers_ns: int = 0
 
 
 class Output(msgspec.Struct, array_like=True):
@@ -130,7 +132,8 @@ class ReplayedStage(Stage):
             return
         # The replay wants all that the stage can publish, whoever looks on.
         self.publisher.subscribed = self._published
-        self._run_timers_until(step.at_ns)
+        self._run_timers_until(step.timers_ns or step.at_ns)
+        self._at_ns = max(self._at_ns, step.at_ns)
         if step.topic:
             self._hand_over(self._delivery(step))
         elif step.samples:

@@ -22,6 +22,8 @@ from shared.replayed import Step
 
 #: A replayed stage publishes a message at most this much earlier than the recorded stage did, ns.
 LATE_NS = 1_000_000_000
+#: Timers count in s, with this rounding at most, ns.
+ROUNDING_NS = 1000
 
 
 class _Known(NamedTuple):
@@ -49,6 +51,8 @@ class Speaker:
             for call in each.message.calls
         ]
         self._next = 0  # the number of the next call
+        # The timers that rang: the number of the call after it, and when it was due, ns.
+        self._rang = deque((n, call.rang_ns) for n, call in enumerate(self._calls) if call.rang_ns)
         reads = registry.stage("playback").reads
         self._known = {name: self._find(name, found) for name in reads}
         # Of each topic, the messages that wait: the number of the call, their order, and the step.
@@ -111,4 +115,15 @@ class Speaker:
                 steps.insert(0, Step(call.called_ns, samples=missing, dac_ns=call.dac_ns))
             self._next += 1
             steps.append(Step(call.called_ns, samples=call.samples, dac_ns=call.dac_ns))
+            self._delay_timers(steps, self._next - 1)
         return steps
+
+    def _delay_timers(self, steps: Iterable[Step], number: int) -> None:
+        """Let no timer ring at this call that rang only after it when it was recorded."""
+        while self._rang and self._rang[0][0] <= number:
+            self._rang.popleft()
+        if self._rang:
+            _, due_ns = self._rang[0]
+            for step in steps:
+                if due_ns <= step.at_ns:
+                    step.timers_ns = due_ns - ROUNDING_NS

@@ -116,8 +116,7 @@ def _about(facts: Facts, about: Recording) -> str:
             parts.append(f"about {cost} by the prices of {escape(facts.usage.priced_on)}")
     if not about.complete:
         parts.append("the file has no end: the recorder was killed, or still records")
-    if about.unreadable:
-        parts.append(f"{about.unreadable} messages of another version were left out")
+    parts += about.left_out()
     return "; ".join(parts) + "."
 
 

@@ -120,10 +120,16 @@ class Playback:
 
     def _on_speech(self, delivery: Delivery[messages.Speech]) -> None:
         speech, playing = delivery.message, self._callback.heard.playing
-        limit_ns = self._duck.vad_reported(speech, playing=playing, now_ns=now.monotonic_ns())
+        now_ns = now.monotonic_ns()
+        limit_ns = self._duck.vad_reported(speech, playing=playing, now_ns=now_ns)
         if limit_ns:
             self._stage.counters["ducks"] += 1
-            self._stage.after(limit_ns / 1e9, lambda: self._duck.bring_back(speech.at_ns))
+            due_ns = now_ns + limit_ns
+            self._stage.after(limit_ns / 1e9, lambda: self._end_duck(speech.at_ns, due_ns))
+
+    def _end_duck(self, onset_ns: int, due_ns: int) -> None:
+        self._duck.bring_back(onset_ns)
+        self._callback.calls.rang(due_ns)
 
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         if delivery.message.judged == "resume":

@@ -9,6 +9,7 @@ it also writes every message on the bus to ``conversation-<time>.mcap`` (bus_fil
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import OrderedDict, deque
 from contextlib import suppress
@@ -91,11 +92,9 @@ class Recorder:
 
     def _begin_bus_file(self, settings: config.Recorder) -> BusFile:
         """Begin to record the bus. Raises OSError."""
-        for repaired in repair(self._directory):
-            self._stage.log.info("%s had no end, and has one now", repaired)
         self._stage.observe(self._on_any, LOOK_S)
         self._stage.every(WRITE_S, self._flush_bus_file)
-        return BusFile(
+        bus_file = BusFile(
             self._directory,
             topics=settings.topics or registry.BY_NAME,
             voices=settings.voices,
@@ -103,6 +102,19 @@ class Recorder:
             max_minutes=settings.max_minutes,
             settings=settings_to_record(self._stage.config),
         )
+        # To repair a file of an hour takes half a minute, and the recording has begun.
+        threading.Thread(target=self._repair, name="repair", daemon=True).start()
+        return bus_file
+
+    def _repair(self) -> None:
+        """Write the missing ends of earlier recordings, on a thread of its own."""
+        with suppress(OSError, AttributeError):  # Only Linux can do this for one thread.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        for path, error in repair(self._directory):
+            if error is None:
+                self._stage.log.info("%s had no end, and has one now", path)
+            else:
+                self._stage.log.warning("%s has no end, and cannot get one: %s", path, error)
 
     def _say_bus_file(self, bus_file: BusFile) -> None:
         voices = "words and voices" if self._stage.config.recorder.voices else "words, no voices"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,18 @@ def _free_path(directory: Path) -> Path:
     )
 
 
-def repair(directory: Path) -> list[Path]:
-    """Write the missing end of each recording here whose recorder was killed; return their paths.
+def repair(directory: Path) -> Iterator[tuple[Path, OSError | None]]:
+    """Write the missing end of each recording here whose recorder was killed.
 
-    A recording that another process is still writing is left alone. Raises OSError.
+    Yield the path of each of them, and why it could not be repaired, or None. A recording that
+    another process is still writing is left alone.
     """
-    return [path for path in sorted(directory.glob(f"*{recording.SUFFIX}")) if _repaired(path)]
+    for path in sorted(directory.glob(f"*{recording.SUFFIX}")):
+        try:
+            if _repaired(path):
+                yield path, None
+        except OSError as error:
+            yield path, error
 
 
 def _repaired(path: Path) -> bool:
@@ -155,13 +161,14 @@ def _repaired(path: Path) -> bool:
             if end == held.read(recording.MAGIC_BYTES):
                 return False
         part = path.with_suffix(".part")
-        with os.fdopen(open_own(part), "w+b") as file:
-            try:
+        try:
+            with os.fdopen(open_own(part), "w+b") as file:
                 copy(path, Writer(file, CHUNK, CompressionType.ZSTD))
-            except recording.RecordingError:
-                part.unlink()
-                return False
-        part.replace(path)
+            part.replace(path)
+        except recording.RecordingError:
+            return False
+        finally:
+            part.unlink(missing_ok=True)
     return True
 
 
@@ -178,13 +185,14 @@ def copy(path: Path, writer: Writer) -> None:
                         record.name, record.encoding, record.data
                     )
             case Channel():
-                if record.id not in channels:
+                # The chunk with the schema can be damaged.
+                if record.id not in channels and record.schema_id in numbers:
                     channels[record.id] = writer.register_channel(
                         record.topic, record.message_encoding, numbers[record.schema_id]
                     )
             case Metadata():
                 writer.add_metadata(record.name, record.metadata)
-            case Message():
+            case Message() if record.channel_id in channels:
                 number = channels[record.channel_id]
                 writer.add_message(
                     number, record.log_time, record.data, record.publish_time, record.sequence

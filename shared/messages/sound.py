@@ -112,6 +112,8 @@ class SpeakerCall(msgspec.Struct, frozen=True):
     handled: Annotated[dict[TopicName, Count], Meta(max_length=16)]
     """What playback had handled by then: of each topic of which a message was handled since the
     call before, when the last one was published, ns."""
+    rang_ns: Count = 0
+    """When the timer was due that ended a duck since the call before, ns; 0: none did."""
 
 
 class SpeakerCalls(Message, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from commands.replay import differences
+from commands.replay.__main__ import missing
 from commands.replay.driving import arguments, seeds, started_ns
 from shared import messages, registry
 from shared.messages import Stamp
@@ -104,3 +105,12 @@ def test_settings_become_options() -> None:
     assert options == [
         "--set", "session.voice=cedar", "--set", "link.session_limit_s=9.0", "--set", 'a.b=["x"]',
     ]  # fmt: skip
+
+
+def test_messages_that_the_recorder_missed_are_counted() -> None:
+    def seen(seq: int, epoch: int = 1) -> Recorded:
+        row = registry.of(messages.LinkState)
+        return Recorded(row, messages.LinkState(state="open"), Stamp(seq=seq, epoch=epoch, t=seq))
+
+    # The publisher was restarted: that is no gap.
+    assert missing([seen(5), seen(6), seen(9), seen(0, 2), seen(2, 2)]) == 3

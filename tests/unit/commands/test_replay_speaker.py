@@ -92,3 +92,12 @@ def test_frames_begin_where_they_began_when_it_was_recorded() -> None:
     speaker = Speaker([calls({}, {}, first=480 * 7 + 100)])
     assert taken(speaker) == [100, 240]
     assert taken(speaker) == [240]
+
+
+def test_a_timer_that_rang_late_rings_as_late() -> None:
+    made = [SpeakerCall(5000 * n, 0, 480 * n, 480, {}) for n in (1, 2, 3, 4)]
+    # It was due before the second call, and rang before the third one.
+    made[2] = SpeakerCall(15_000, 0, 1440, 480, {}, rang_ns=9000)
+    speaker = Speaker([at(100_000, SpeakerCalls(calls=made))])
+    timers = [step.timers_ns for _ in made for step in speaker.take()]
+    assert timers == [0, 8000, 0, 0]

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import Writer
 
 from services.recorder import schemas
 from services.recorder.bus_file import BusFile, repair
@@ -154,20 +155,20 @@ def test_without_its_end_a_file_is_read_as_far_as_it_was_flushed(tmp_path: Path)
     assert len(list(recording.read(cut, about))) == len(ALL)
     assert not about.complete
 
-    assert repair(tmp_path) == [cut]
+    assert list(repair(tmp_path)) == [(cut, None)]
     about = recording.Recording()
     assert len(list(recording.read(cut, about))) == len(ALL)
     assert about.complete
     with cut.open("rb") as opened:
         assert len(list(make_reader(opened).iter_messages())) == len(ALL) + 3
-    assert repair(tmp_path) == []
+    assert list(repair(tmp_path)) == []
 
 
 def test_a_file_that_is_being_written_is_not_repaired(tmp_path: Path) -> None:
     file = begin(tmp_path)
     write(file, *ALL)
     file.flush()
-    assert repair(tmp_path) == []
+    assert list(repair(tmp_path)) == []
     file.close()
     assert len(read(file.path)) == len(ALL)
 
@@ -177,7 +178,7 @@ def test_what_is_no_recording_is_refused_and_not_repaired(tmp_path: Path) -> Non
     path.write_text("These are notes.")
     with pytest.raises(recording.RecordingError):
         list(recording.read(path))
-    assert repair(tmp_path) == []
+    assert list(repair(tmp_path)) == []
     assert path.read_text() == "These are notes."
     with pytest.raises(recording.RecordingError):
         list(recording.read(tmp_path / "missing.mcap"))
@@ -247,3 +248,62 @@ def test_an_event_that_is_no_json_is_kept_as_it_is(tmp_path: Path) -> None:
     write(file, odd, empty)
     file.close()
     assert read(file.path) == [odd, empty]
+
+
+def test_a_file_that_cannot_be_repaired_keeps_no_other_from_it(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, *ALL)
+    file.flush()
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(file.path.read_bytes())
+    file.close()
+    # A directory is as unreadable as the file of another user.
+    (tmp_path / "a.mcap").mkdir()
+    (tmp_path / "b.mcap").write_bytes(cut.read_bytes())
+    (tmp_path / "b.part").mkdir()
+    repaired = dict(repair(tmp_path))
+    assert repaired.pop(cut) is None
+    assert sorted(path.name for path, error in repaired.items() if error) == ["a.mcap", "b.mcap"]
+    assert list(tmp_path.glob("*.part")) == [tmp_path / "b.part"]
+
+
+def test_a_damaged_chunk_is_left_out_and_counted(tmp_path: Path) -> None:
+    file = begin(tmp_path)
+    write(file, WORDS)
+    file.flush()
+    whole = file.path.stat().st_size
+    write(file, *[FRAME] * 50)
+    file.flush()
+    damaged = file.path.stat().st_size
+    write(file, INTERRUPTION)
+    file.close()
+    changed = bytearray(file.path.read_bytes())
+    changed[whole + (damaged - whole) // 4] ^= 0xFF  # in the chunk: its index comes after it
+    file.path.write_bytes(changed)
+    about = recording.Recording()
+    assert [each.message for each in recording.read(file.path, about)] == [WORDS, INTERRUPTION]
+    assert about.damaged == 1
+    assert about.left_out() == ["damaged pieces of the file were left out: 1"]
+
+
+def test_metadata_that_nobody_can_read_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "odd.mcap"
+    with path.open("wb") as opened:
+        writer = Writer(opened)
+        writer.start()
+        writer.add_metadata(recording.METADATA, {"since_1970_ns": "yesterday"})
+        writer.finish()
+    with pytest.raises(recording.RecordingError, match="its metadata"):
+        list(recording.read(path))
+
+
+def test_a_chunk_that_would_fill_the_memory_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = begin(tmp_path)
+    write(file, *ALL)
+    file.close()
+    monkeypatch.setattr(recording, "LONGEST", file.path.stat().st_size)
+    about = recording.Recording()
+    assert list(recording.read(file.path, about)) == []
+    assert about.damaged == 1
