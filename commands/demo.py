@@ -177,13 +177,18 @@ def table(record: Record) -> str:
 
 
 def leave_report(directory: Path, since_s: float) -> None:
-    """Make a page of the recording that was begun after a time, s since 1970; print its path."""
-    made = [path for path in directory.glob("*.mcap") if path.stat().st_mtime >= since_s]
+    """Make a page of the recording that was begun after a time, s since 1970; print its path.
+
+    The recording replaces that of the demo before, as the other files do: it takes 10 MB a minute.
+    """
+    dated = directory.glob("conversation-*.mcap")
+    made = [path for path in dated if path.stat().st_mtime >= since_s]
     if not made:
         return
-    path = directory / "report.html"
+    path, kept = directory / "report.html", directory / "conversation.mcap"
     try:
-        report.write(max(made, key=lambda each: each.stat().st_mtime), path, redact=False)
+        max(made, key=lambda each: each.stat().st_mtime).replace(kept)
+        report.write(kept, path, redact=False)
     except (OSError, RecordingError) as error:
         print(f"demo: no report of the conversation: {error}", file=sys.stderr)
     else:

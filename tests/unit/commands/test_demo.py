@@ -14,7 +14,8 @@ import soundfile
 
 from commands import demo
 from commands.demo import Interruption, Record
-from shared import config, messages
+from harness import references
+from shared import config, messages, recording
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.realtime import endpoint
@@ -265,3 +266,22 @@ def test_both_a_microphone_and_a_speaker_are_needed(
     broken = "none"
     assert demo.has_sound() is None
     assert stopped[-2:] == ["input", "output"]
+
+
+def test_a_demo_replaces_the_recording_of_the_demo_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = tmp_path / "conversation-20260101-000000.mcap"
+    earlier.write_bytes(b"somebody else's")
+    os.utime(earlier, (1, 1))
+    (tmp_path / "conversation.mcap").write_bytes(b"that of the demo before")
+    made = references.unpack("client-decides", tmp_path)
+    made.rename(tmp_path / "conversation-20260101-000001.mcap")
+    demo.leave_report(tmp_path, since_s=1000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "conversation-20260101-000000.mcap",
+        "conversation.mcap",
+        "report.html",
+    ]
+    assert list(recording.read(tmp_path / "conversation.mcap"))
+    assert f"on one page: {tmp_path}/report.html" in capsys.readouterr().out
