@@ -28,7 +28,7 @@ def hops(record: messages.Interruption) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {at_ms:.1f}" for name, at_ms in known)
 
 
-def report(told: messages.Report) -> str:
+def report(told: messages.ItemReport) -> str:
     """Return what the server was told about an item of an interrupted reply."""
     what = f"{told.item_id}: heard {told.heard_ms} of {told.received_ms} ms, {told.action}"
     if told.action == "truncate":

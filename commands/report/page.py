@@ -149,7 +149,7 @@ def _interruptions(facts: Facts, *, redact: bool) -> list[str]:
     return parts
 
 
-def _report(facts: Facts, report: messages.Report, *, redact: bool) -> str:
+def _report(facts: Facts, report: messages.ItemReport, *, redact: bool) -> str:
     heard = f"heard {report.heard_ms / 1000:.2f} of {report.received_ms / 1000:.2f} s"
     action = {"truncate": f"; the server was told {report.audio_end_ms} ms", "delete": "; deleted"}
     words = REDACTED

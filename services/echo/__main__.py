@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from services.echo.chain import Chain
-from services.echo.monitor import MONITOR, MonitorCheck
+from services.echo.monitor_source import MONITOR, MonitorSourceCheck
 from shared import messages, now
 from shared.bus import Delivery
 from shared.faults import Faults
@@ -28,7 +28,7 @@ class Echo:
         self._stage = stage
         settings = stage.config.echo
         self._chain = Chain(settings)
-        self._monitor = MonitorCheck()
+        self._monitor_source = MonitorSourceCheck()
         self._faults = Faults(stage)
         #: dB, for each frame since the last report in which the assistant could be heard.
         self._removed_db: list[int] = []
@@ -68,15 +68,15 @@ class Echo:
             if clean.far:
                 self._removed_db.append(clean.removed_db)
             self._stage.publish(_silenced(clean) if self._muted else clean)
-            self._monitor.add(aligned)
+            self._monitor_source.add(aligned)
 
     def _report(self) -> None:
         self._report_echo()
-        if self._monitor.found:
+        if self._monitor_source.found:
             self._stage.state = MONITOR.state
         elif not self._stage.ok:
             self._stage.state = "listening"
-        self._faults.report(MONITOR if self._monitor.found else None)
+        self._faults.report(MONITOR if self._monitor_source.found else None)
 
     def _report_echo(self) -> None:
         canceller = self._chain.canceller

@@ -18,9 +18,9 @@ from services.link.candidate import Candidate
 from services.link.connection import Connection, Ended, Other
 from services.link.dialer import Dialer
 from services.link.reconnect import GOOD_AFTER_S, Backoff
-from services.link.report import Report
 from services.link.retired import Retired
 from services.link.sending import Sending
+from services.link.session_report import SessionReport
 from shared import messages
 from shared.bus import Delivery
 from shared.exit_codes import DONE, FAILED
@@ -58,7 +58,7 @@ class Link:
         self._candidate: Candidate | None = None
         self._retired: Retired | None = None
         self._renew_after_s = 0.0  # after a failed renewal, the next one is not tried before
-        self._report = Report(stage, self._sending)
+        self._report = SessionReport(stage, self._sending)
         stage.subscribe(messages.ClientEvent, self._on_client_event)
         stage.subscribe(messages.Renew, self._on_renew)
         stage.subscribe(messages.Sleep, self._on_sleep)

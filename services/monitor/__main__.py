@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from services.monitor import panel_file
+from services.monitor.command_runner import CommandRunner
 from services.monitor.commands import Known
-from services.monitor.desk import Desk
 from services.monitor.door import Asked, Door, Figures, Join, Wanted
 from services.monitor.load import Load
 from services.monitor.metrics import Metrics
@@ -48,7 +48,7 @@ class Monitor:
         self._picture = Picture(stage.config)
         self._metrics = Metrics()
         self._load = Load()
-        self._desk = Desk(stage, saved.panel, self._known, self._turned, self._stop)
+        self._commands = CommandRunner(stage, saved.panel, self._known, self._turned, self._stop)
         self._picture.take(saved.panel, 0, 0)
         stage.publish(saved.panel)
         stage.subscribe(messages.LinkState, self._on_link)
@@ -59,7 +59,7 @@ class Monitor:
         stage.subscribe(messages.Sleep, self._on_message)
         stage.subscribe(messages.Usage, self._on_usage)
         stage.subscribe(messages.Flush, self._on_flush)
-        stage.subscribe(messages.FlushReport, lambda d: self._desk.flush_report(d.message))
+        stage.subscribe(messages.FlushReport, lambda d: self._commands.flush_report(d.message))
         stage.subscribe(messages.Interruption, self._on_interruption)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.ToolState, self._on_tools)
@@ -85,7 +85,7 @@ class Monitor:
         while (asked := self._door.take()) is not None:
             match asked:
                 case Asked(command, answer):
-                    self._desk.follow(command, answer)
+                    self._commands.follow(command, answer)
                 case Join(watcher):
                     # The changes so far are in the snapshot.
                     self._show()
@@ -118,7 +118,7 @@ class Monitor:
             alive=alive.keys(),
             away=self._away(alive),
             link=self._link.state if self._link is not None else "",
-            muted=self._desk.panel.muted,
+            muted=self._commands.panel.muted,
             calls={name for call in self._calls for name in (call.call_id, call.number)},
         )
 
@@ -168,19 +168,19 @@ class Monitor:
             if self._new:
                 # Link and this monitor were started together: a new conversation, with an open
                 # microphone.
-                self._desk.unmute()
+                self._commands.unmute()
             else:
                 # Link alone was started again. A muted microphone stays muted.
-                self._turned(self._desk.panel)
+                self._turned(self._commands.panel)
         self._new = False
 
     def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
         self._on_message(delivery)
-        self._desk.flush(delivery.message)
+        self._commands.flush(delivery.message)
 
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         self._on_message(delivery)
-        self._desk.turn_decision(delivery.message)
+        self._commands.turn_decision(delivery.message)
 
     def _on_interruption(self, delivery: Delivery[messages.Interruption]) -> None:
         self._on_message(delivery)

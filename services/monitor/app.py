@@ -22,7 +22,7 @@ from services.monitor.watcher import LEVELS, VOICES, Watcher
 
 #: The longest command, bytes: a text of 64 Ki characters in JSON.
 LONGEST = 512 * 1024
-#: How long an outcome may take, s: longer than the desk waits.
+#: How long an outcome may take, s: longer than the runner waits.
 ANSWER_S = 4.0
 #: The most watchers at once. Each costs some MB if it takes nothing.
 MOST_WATCHERS = 32

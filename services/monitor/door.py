@@ -23,9 +23,9 @@ import msgspec
 import uvicorn
 
 from services.monitor.app import LONGEST, MOST_WATCHERS, PUBLIC, application
+from services.monitor.command_runner import Answer
 from services.monitor.commands import Command, Outcome
 from services.monitor.connections import Connections
-from services.monitor.desk import Answer
 from services.monitor.guard import Guard
 from services.monitor.watcher import VOICES, Watcher
 from shared.door import ADDRESS, SOCKET, token

@@ -35,7 +35,7 @@ def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str
     }
 
 
-def _item(told: messages.Report, text: str) -> Map:
+def _item(told: messages.ItemReport, text: str) -> Map:
     heard = told.heard_text
     return {
         "item_id": told.item_id,

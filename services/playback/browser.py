@@ -97,7 +97,7 @@ class BrowserOutput(PageDevice):
         except Exception as error:  # noqa: BLE001 - failure() reports what the callback raises
             self._fail(error)
 
-    def _follow(self, report: wire.Report, at_ns: int) -> None:
+    def _follow(self, report: wire.PageReport, at_ns: int) -> None:
         """Move the playhead as a report says."""
         answers = self._recalling and report.recall == self._recall
         if self._base < 0:

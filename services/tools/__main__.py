@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from services.tools import ledger, mcp_file, outputs
+from services.tools import call_queue, mcp_file, outputs
+from services.tools.call_queue import BadAnswer, CallQueue, Job, PendingApproval
 from services.tools.events import Done, Line, Offer, Say
-from services.tools.ledger import Asking, BadAnswer, Job, Ledger
 from services.tools.offer import Offered
 from shared import codec, messages
 from shared.bus import Delivery
@@ -35,7 +35,7 @@ class Tools:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._settings = settings = stage.config.tools
-        self._ledger = Ledger(settings.parallel, settings.ask)
+        self._call_queue = CallQueue(settings.parallel, settings.ask)
         asks = bool(settings.ask) or any(
             server.require_approval != "never" for server in stage.config.session.mcp
         )
@@ -81,7 +81,7 @@ class Tools:
             self._cancel(call.call_id)
         elif call.action in ("serve", "served"):
             self._server_runs(call, delivery.stamp.t)
-        elif self._ledger.take(call.call_id):
+        elif self._call_queue.take(call.call_id):
             self._stage.counters["calls"] += 1
             self._take(call, call.payload.decode("utf-8", "replace"))
         self._go_on()
@@ -89,12 +89,12 @@ class Tools:
     def _take(self, call: messages.ToolCall, arguments: str) -> None:
         job = Job(call.call_id, call.name, arguments)
         if call.action == "approve":
-            asking = self._ledger.ask(call.call_id, call.name, arguments, call.server)
+            asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server)
             self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
-        elif call.name == ledger.ANSWER and self._by_voice:
+        elif call.name == call_queue.ANSWER and self._by_voice:
             self._on_answer(job)
-        elif self._ledger.needs_approval(call.name):
-            asking = self._ledger.ask(call.call_id, call.name, arguments)
+        elif self._call_queue.needs_approval(call.name):
+            asking = self._call_queue.ask(call.call_id, call.name, arguments)
             self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
             text = f"Not done yet: this needs the person's approval. {self._how_to_ask(asking)}"
             self._answer(job, messages.ToolOutput(text), ok=True)
@@ -104,16 +104,16 @@ class Tools:
     def _queue(self, job: Job) -> None:
         if self._engine is None:
             self._answer(job, outputs.failure("no functions are configured"), ok=False)
-        elif not self._ledger.queue(job):
+        elif not self._call_queue.queue(job):
             self._answer(job, outputs.failure("too many calls wait"), ok=False)
 
     def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
         """Show a function that the server runs itself, on an MCP server of its own."""
         text = call.payload.decode("utf-8", "replace")
         if call.action == "serve":
-            self._ledger.serve(call.call_id, call.name, text, call.server, at_ns)
+            self._call_queue.serve(call.call_id, call.name, text, call.server, at_ns)
         else:
-            took_ms = self._ledger.served(call.call_id, at_ns)
+            took_ms = self._call_queue.served(call.call_id, at_ns)
             self._show_served(call.call_id, call.name, text, ok=call.ok, took_ms=took_ms)
 
     def _show_served(
@@ -127,30 +127,30 @@ class Tools:
         )
 
     def _cancel(self, call_id: str) -> None:
-        if (run := self._ledger.withdraw(call_id)) is not None:
+        if (run := self._call_queue.withdraw(call_id)) is not None:
             self._show_served(call_id, run.name, "the session has ended", ok=False)
             return
-        if (job := self._ledger.cancel(call_id)) is not None:
+        if (job := self._call_queue.cancel(call_id)) is not None:
             self._answer(job, outputs.failure("cancelled: the person interrupted"), ok=False)
         elif self._engine is not None:
             self._engine.cancel(call_id)
 
     # approvals
 
-    def _how_to_ask(self, asking: Asking) -> str:
+    def _how_to_ask(self, asking: PendingApproval) -> str:
         """Return what the model has to do for an approval."""
         if not self._by_voice:
             return f"Tell the person to approve number {asking.number} with a button or a command."
         return (
-            f"Ask the person whether you may run {asking.summary}. Then call {ledger.ANSWER} with"
-            f' number "{asking.number}" and the answer. The person can also use a button.'
+            f"Ask the person whether you may run {asking.summary}. Then call {call_queue.ANSWER}"
+            f' with number "{asking.number}" and the answer. The person can also use a button.'
         )
 
     def _on_answer(self, job: Job) -> None:
         """Follow the answer that the model passes on."""
         try:
             given = msgspec.json.decode(job.arguments, type=_Answer, strict=False)
-            asking = self._ledger.answered(given.number)
+            asking = self._call_queue.answered(given.number)
         except (msgspec.MsgspecError, BadAnswer) as error:
             self._answer(job, outputs.failure(str(error)), ok=False)
             return
@@ -161,14 +161,14 @@ class Tools:
         if control.command not in ("approve", "deny"):
             return
         try:
-            asking = self._ledger.answered(control.id)
+            asking = self._call_queue.answered(control.id)
         except BadAnswer as error:
             self._stage.count("commands_refused", warning=f"{control.command}: {error}")
             return
         self._decide(asking, None, approved=control.command == "approve")
         self._go_on()
 
-    def _decide(self, asking: Asking, answer: Job | None, *, approved: bool) -> None:
+    def _decide(self, asking: PendingApproval, answer: Job | None, *, approved: bool) -> None:
         """Run a call, or don't. ``answer``: the call by which the model passed the answer on."""
         self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
         if asking.server:
@@ -195,7 +195,7 @@ class Tools:
         while self._engine.events:
             match self._engine.events.popleft():
                 case Done(job, output, ok, took_ms):
-                    self._ledger.finish(job)
+                    self._call_queue.finish(job)
                     self._answer(job, output, ok=ok, took_ms=took_ms)
                 case Say(text):
                     self._stage.counters["notices"] += 1
@@ -207,7 +207,7 @@ class Tools:
         self._go_on()
 
     def _go_on(self) -> None:
-        for job in self._ledger.start():
+        for job in self._call_queue.start():
             assert self._engine is not None
             self._engine.submit(job)
         self._publish_state()
@@ -218,7 +218,7 @@ class Tools:
             self._stage.counters["calls_failed"] += 1
             self._stage.log.info("%s: %s", job.name, output.text[:300])
         if not job.call_id:
-            said = f"{ledger.summary(job.name, job.arguments)}, which the person has approved"
+            said = f"{call_queue.summary(job.name, job.arguments)}, which the person has approved"
             self._notice(f"{said}, returned: {output.text}\nTell the person.")
             return
         self._stage.publish(
@@ -241,7 +241,7 @@ class Tools:
     def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
         tools = list(functions)
         if self._by_voice:
-            tools.append(Offered(ledger.ANSWER, "", ledger.ANSWER_TOOL))
+            tools.append(Offered(call_queue.ANSWER, "", call_queue.ANSWER_TOOL))
         payload = msgspec.json.encode([each.entry for each in tools])
         names = [each.name for each in tools]
         self._stage.publish(messages.ToolOffer(names=names, payload=payload))
@@ -250,7 +250,7 @@ class Tools:
         self._stage.state = "; ".join([count, *troubles])
 
     def _publish_state(self) -> None:
-        state = self._ledger.state()
+        state = self._call_queue.state()
         if state != self._state:
             self._state = state
             self._stage.publish(state)

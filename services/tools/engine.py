@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from services.tools import offer
+from services.tools.call_queue import Job
 from services.tools.events import Done, Event, Line, Offer, Say
-from services.tools.ledger import Job
 from services.tools.mcp_file import Server
 from services.tools.module import Module
 from services.tools.offer import Offered

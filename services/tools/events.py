@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.tools.ledger import Job
+from services.tools.call_queue import Job
 from services.tools.offer import Offered
 from shared.messages import ToolOutput
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from services.uplink import advice, requests
+from services.uplink import no_effect, requests
 from services.uplink.button import Button
+from services.uplink.decision_requests import DecisionRequests
 from services.uplink.functions import Functions
 from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
-from services.uplink.replay import Replay
+from services.uplink.restoration import Restoration
 from services.uplink.texts import Texts
 from services.uplink.updates import Updates
 from services.uplink.voice_rate import VoiceRate
-from services.uplink.wishes import Wishes
 from shared import codec, messages, now
 from shared.audio import pcm
 from shared.bus import Delivery
@@ -54,8 +54,8 @@ class Uplink:
         self._functions = functions = Functions(
             stage, self._updates, self._send, self._open_session, now.monotonic_ns
         )
-        self._replay = Replay()
-        self._wishes = Wishes()
+        self._restoration = Restoration()
+        self._decision_requests = DecisionRequests()
         self._texts = Texts(stage.number, self._send, self._is_ready)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._resumed_session = 0  # the session that was asked again for an answer
@@ -78,7 +78,7 @@ class Uplink:
         stage.on_reload(self._reload)
         stage.state = "waiting for link"
         stage.log.info("%s; waiting for link to open", session.summary(self._settings))
-        advice.warn(stage.config, stage.log.warning)
+        no_effect.warn(stage.config, stage.log.warning)
 
     # the session
 
@@ -114,8 +114,8 @@ class Uplink:
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         # An uplink that is restarted during a conversation must not greet again.
         self._greet = bool(self._settings.greeting) and link.sent == 0
-        self._replay.begin_session(link.session)
-        if self._replay.turns is not None:
+        self._restoration.begin_session(link.session)
+        if self._restoration.turns is not None:
             self._begin(link.session)
         else:
             self._stage.after(HISTORY_S, lambda: self._begin(link.session))
@@ -140,12 +140,12 @@ class Uplink:
 
     def _on_history(self, delivery: Delivery[messages.History]) -> None:
         try:
-            if not self._replay.read(delivery.message.payload):
+            if not self._restoration.read(delivery.message.payload):
                 return
         except codec.BadMessage as error:
             self._stage.count("bad_histories", warning=f"downlink's history: {error}")
             return
-        self._functions.history(self._replay.turns or [])
+        self._functions.history(self._restoration.turns or [])
         if self._link is not None and self._open:
             self._begin(self._link.session)
             self._restore()
@@ -157,7 +157,7 @@ class Uplink:
         self._ready_session = session
         self._restore()
         self._functions.begin(session)
-        if self._greet and not self._replay.conversation_begun:
+        if self._greet and not self._restoration.conversation_begun:
             self._send(requests.greet(self._settings.greeting))
         again = self._mic.begin_session(session, now.monotonic_ns())
         for chunk in again:
@@ -174,7 +174,7 @@ class Uplink:
         self._ask_in_time()
 
     def _restore(self) -> None:
-        events = self._replay.requests()
+        events = self._restoration.requests()
         self._send_all(events)
         if events:
             self._stage.counters["restore_events"] += len(events)
@@ -248,19 +248,19 @@ class Uplink:
 
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         decision = delivery.message
-        before = self._wishes.update(decision)
+        before = self._decision_requests.update(decision)
         if self._button is not None:
             self._button.follow(decision, before, delivery.stamp.t)
         if self._link is None or decision.session != self._link.session:
             return
-        for item_id in self._wishes.to_delete():
+        for item_id in self._decision_requests.to_delete():
             self._stage.counters["scraps"] += 1
             self._send(requests.delete(item_id))
         self._ask_in_time()
 
     def _ask_in_time(self) -> None:
         """Ask for the response that is wanted, after REPORT_S at the latest."""
-        if (wanted := self._wishes.wanted()) is not None:
+        if (wanted := self._decision_requests.wanted()) is not None:
             self._ask()
             # The report of a flush that this uplink has not seen may never come.
             self._stage.after(REPORT_S, lambda: self._ask(wanted.answer))
@@ -270,7 +270,7 @@ class Uplink:
 
         ``overdue``: the number of a response that is asked for without waiting any longer.
         """
-        decision = self._wishes.wanted()
+        decision = self._decision_requests.wanted()
         if decision is None or decision.session != self._ready_session:
             # A session that does not have the conversation yet is asked once it has.
             return
@@ -279,8 +279,8 @@ class Uplink:
             # Whatever is known of the interruption comes before the answer.
             self._interruptions.report_unreported()
             told = True
-        if told and self._wishes.wanted() is decision:
-            self._wishes.asked(decision.answer)
+        if told and self._decision_requests.wanted() is decision:
+            self._decision_requests.asked(decision.answer)
             self._send(requests.respond())
 
 

@@ -1,7 +1,7 @@
 """The functions that the model may call: what the server is told of them, and what they returned.
 
-``Updates`` decides how the functions are offered, and ``Calls`` what the server still has to get.
-This module joins the two with the time and with what comes over the bus.
+``Updates`` decides how the functions are offered. ``CallOutputs`` decides which outputs the server
+still has to get. This module joins the two with the time and with what comes over the bus.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from services.uplink import requests
-from services.uplink.calls import Calls
+from services.uplink.call_outputs import CallOutputs
 from services.uplink.updates import Updates
 from shared import codec, messages
 from shared.config import Config
@@ -51,7 +51,7 @@ class Functions:
         self._send = send
         self._open_session = open_session
         self._clock_ns = clock_ns
-        self._calls = Calls()
+        self._outputs = CallOutputs()
         self._ready = 0  # the session that has the conversation so far
         self._looking = False
         self._playing = self._answering = False
@@ -76,20 +76,20 @@ class Functions:
         except codec.BadMessage as error:
             self._stage.count("bad_outputs", warning=f"the output of {result.name}: {error}")
             return
-        if not self._calls.result(result, output, f"{stamp.epoch} {stamp.seq}"):
+        if not self._outputs.result(result, output, f"{stamp.epoch} {stamp.seq}"):
             self._stage.count("outputs_too_late")
         self._send_what_is_there()
 
     def state(self, state: messages.ToolState) -> None:
         """Take the calls that tools has taken and not answered."""
-        self._calls.listed(state, self._clock_ns())
+        self._outputs.listed(state, self._clock_ns())
         self._look_on()
 
     # the conversation
 
     def history(self, turns: list[messages.HistoryTurn]) -> None:
         """Take the conversation so far."""
-        self._calls.history(turns, self._clock_ns())
+        self._outputs.history(turns, self._clock_ns())
         self._look_on()
 
     def begin(self, session: int) -> None:
@@ -108,13 +108,13 @@ class Functions:
     def _send_what_is_there(self) -> None:
         session = self._open_session()
         if session and session == self._ready:
-            for request in self._calls.to_send(session, self._clock_ns()):
+            for request in self._outputs.to_send(session, self._clock_ns()):
                 self._send(request)
 
     # by time
 
     def _look_on(self) -> None:
-        if self._calls.busy() and not self._looking:
+        if self._outputs.busy() and not self._looking:
             self._looking = True
             self._stage.after(LOOK_S, self._look)
 
@@ -125,7 +125,7 @@ class Functions:
         quiet = not (self._playing or self._answering) and bool(self._open_session())
         if settings.filler and quiet:
             after_ns = int(settings.filler_after_s * 1e9)
-            if self._calls.filler(after_ns, self._clock_ns()):
+            if self._outputs.filler(after_ns, self._clock_ns()):
                 self._stage.count("fillers")
                 self._send(requests.filler(settings.filler))
         self._look_on()

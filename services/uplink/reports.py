@@ -148,7 +148,7 @@ class Reports:
         if open_session is None:
             open_session = flush_report.session
         sent: list[bytes] = []
-        reports: list[messages.Report] = []
+        reports: list[messages.ItemReport] = []
         # A server that cancels by itself sends nothing more of an item after it heard speech.
         final = flush_report.cause == "speech_started" and self._server_cancels
         for item in flush_report.items:
@@ -172,7 +172,7 @@ class Reports:
         }
         return sent, messages.Interruption(**times, reports=reports, cancelled=list(cancelled))
 
-    def _report(self, item: messages.HeardItem, *, final: bool) -> messages.Report:
+    def _report(self, item: messages.HeardItem, *, final: bool) -> messages.ItemReport:
         key = (item.item_id, item.content_index)
         # A restarted playback reports only what it played itself.
         samples = min(item.received, max(item.heard, self._heard.get(key, 0)))
@@ -190,7 +190,9 @@ class Reports:
         said = ""
         if (text := self._texts.get(item.item_id)) is not None:
             said, _ = words.split(text.text, text.marks, samples, item.received, done=item.done)
-        return messages.Report(item.item_id, item.content_index, heard, received, action, end, said)
+        return messages.ItemReport(
+            item.item_id, item.content_index, heard, received, action, end, said
+        )
 
     def _mark_reported(self, key: tuple[str, int]) -> None:
         self._reported[key] = None

@@ -100,7 +100,7 @@ from shared.messages.interruption import (
     Interruption as Interruption,
 )
 from shared.messages.interruption import (
-    Report as Report,
+    ItemReport as ItemReport,
 )
 from shared.messages.interruption import (
     TurnDecision as TurnDecision,

@@ -164,7 +164,7 @@ class FlushReport(FlushTimes, frozen=True, kw_only=True):
     """The items that were cut and not whole, in playing order."""
 
 
-class Report(msgspec.Struct, frozen=True):
+class ItemReport(msgspec.Struct, frozen=True):
     """Uplink's report to the server about one item of an interrupted reply."""
 
     item_id: Name
@@ -186,7 +186,7 @@ class Report(msgspec.Struct, frozen=True):
 class Interruption(FlushTimes, frozen=True, kw_only=True):
     """The record of one interruption: the time of each hop, and what uplink told the server."""
 
-    reports: Annotated[list[Report], Meta(max_length=64)]
+    reports: Annotated[list[ItemReport], Meta(max_length=64)]
     """What uplink told the server, item by item."""
     cancelled: Annotated[list[Name], Meta(max_length=64)]
     """The ids of the responses that uplink cancelled."""

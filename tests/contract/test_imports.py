@@ -61,7 +61,7 @@ OUTSIDE = (
     "services.link.dialer",
     "services.link.opening",
     "services.link.tunnel",
-    "services.link.report",
+    "services.link.session_report",
     "services.link.retired",
     "services.link.sending",
     "services.link.wire",

@@ -22,5 +22,5 @@ def test_the_stage_imports_nothing_that_only_functions_need() -> None:
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True
     )
     loaded = json.loads(done.stdout)
-    assert "services.tools.ledger" in loaded
+    assert "services.tools.call_queue" in loaded
     assert not set(HEAVY) & set(loaded)

@@ -1,4 +1,4 @@
-"""Calls whose process dies, or whose connection is lost: each is run once, and answered."""
+"""CallOutputs whose process dies, or whose connection is lost: each is run once, and answered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.uplink.calls import LOST
+from services.uplink.call_outputs import LOST
 from shared import bus, codec, messages
 from tests.support.pipeline import UNHELD, Child, Keeper, Pipeline, settled
 

@@ -85,7 +85,9 @@ class PagePlayer:
 
     def report(self, clock_s: float) -> bytes:
         """Return the report that the page sends after a quantum."""
-        return wire.encode_report(wire.Report(self.position, clock_s, self.silence, self.recall))
+        return wire.encode_report(
+            wire.PageReport(self.position, clock_s, self.silence, self.recall)
+        )
 
     def sound(self) -> Samples:
         """Return all that was rendered."""
@@ -178,5 +180,5 @@ class StandInPage:
             while self._paced(pcm.FRAME // 2):
                 begin = self._count - pcm.FRAME // 2
                 sound = self._source(begin, self._count)
-                block = wire.Heard(begin, begin / pcm.RATE, sound)
+                block = wire.PageHeard(begin, begin / pcm.RATE, sound)
                 self._connection.send(wire.encode_heard(block))

@@ -781,7 +781,7 @@ class Conversation(RuleBasedStateMachine):
             assert (report.heard_ms, report.received_ms) == (heard_ms, received_ms)
             if item in self.unsure:
                 continue
-            # The current session has an older session's item as text. Replay corrects the text.
+            # The current session has an older session's item as text, which Restoration corrects.
             session = self.reports._sessions.get((item.name, 0), flush_report.session)
             elsewhere = session != flush_report.session
             if item in asked_before or item in self.reported or whole or elsewhere:

@@ -13,7 +13,7 @@ from services.downlink.failures import Kind, kind
 from services.downlink.history import History
 from services.downlink.replies import Replies
 from services.emulator.options import Options
-from services.uplink.replay import Replay
+from services.uplink.restoration import Restoration
 from shared import messages
 from shared.audio.pcm import RATE
 from tests.support.emulator import Rig, of
@@ -34,7 +34,7 @@ class Client:
         self.history = History()
         self.turns = Replies(generation=1)
         self.reader = Reader(self.turns, self.history)
-        self.replay = Replay()
+        self.replay = Restoration()
         self.session = 0
         self.connect()
 
@@ -161,7 +161,7 @@ def test_an_uplink_that_dies_while_it_puts_it_back_is_followed_by_one_that_does(
     client.connect()
     whole = client.holds()
     client.restore(sent)
-    client.replay = Replay()
+    client.replay = Restoration()
     client.replay.begin_session(client.session)
     answers = client.restore()
     assert client.holds()[:-1] == [*whole, *TALK]
@@ -174,7 +174,7 @@ def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> 
     blind = client.history.turns()
     client.restore()
     before = client.holds()
-    again = Replay()
+    again = Restoration()
     again.begin_session(client.session)
     again.update(blind)
     answers = [event for text in again.requests() for event in client.rig.raw(text.decode())]

@@ -51,7 +51,7 @@ class Recall(msgspec.Struct, frozen=True, tag_field="type", tag="recall"):
 
 
 @dataclass(frozen=True)
-class Report:
+class PageReport:
     """Binary, page → server: how far the page has rendered."""
 
     position: int  # of the first sample that the next render quantum plays
@@ -61,7 +61,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Heard:
+class PageHeard:
     """Binary, page → server: a block of the microphone."""
 
     position: int  # of the first sample
@@ -84,30 +84,30 @@ def about(text: str) -> About:
         raise BadPage(f"not a valid message: {error}") from None
 
 
-def report(data: bytes) -> Report:
+def report(data: bytes) -> PageReport:
     """Return a report of a page. Raises BadPage."""
     try:
         position, clock_s, silence, recall = _REPORT.unpack(data)
     except struct.error:
         raise BadPage(f"a report of {len(data)} bytes: expected {_REPORT.size}") from None
-    return Report(_whole(position), _clock(clock_s), _whole(silence), _whole(recall))
+    return PageReport(_whole(position), _clock(clock_s), _whole(silence), _whole(recall))
 
 
-def heard(data: bytes) -> Heard:
+def heard(data: bytes) -> PageHeard:
     """Return a block of the microphone. Raises BadPage."""
     sound = data[_HEADER.size :]
     if len(data) < _HEADER.size or len(sound) % pcm.SAMPLE_BYTES:
         raise BadPage(f"a block of {len(data)} bytes is no header and whole samples")
     position, clock_s = _HEADER.unpack_from(data)
-    return Heard(_whole(position), _clock(clock_s), sound)
+    return PageHeard(_whole(position), _clock(clock_s), sound)
 
 
-def encode_report(made: Report) -> bytes:
+def encode_report(made: PageReport) -> bytes:
     """Return a report as a page sends it."""
     return _REPORT.pack(made.position, made.clock_s, made.silence, made.recall)
 
 
-def encode_heard(block: Heard) -> bytes:
+def encode_heard(block: PageHeard) -> bytes:
     """Return a block of the microphone as a page sends it."""
     return _HEADER.pack(block.position, block.clock_s) + block.pcm
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.unit
 
 
 def report(**changed: Any) -> dict[str, Any]:
-    given = messages.Report("item", 0, 1234, 5678, "truncate", 1234)
+    given = messages.ItemReport("item", 0, 1234, 5678, "truncate", 1234)
     return {**msgspec.to_builtins(given), **changed}
 
 
@@ -107,7 +107,7 @@ def test_the_record_is_read_as_the_recorder_writes_it() -> None:
         received_ns=5,
         silent_ns=6,
         latency_ns=7,
-        reports=[messages.Report("item", 0, 1, 2, "delete", 0)],
+        reports=[messages.ItemReport("item", 0, 1, 2, "delete", 0)],
         cancelled=["resp"],
     )
     text = msgspec.json.encode({"interruptions": [{"at_ms": 9, **msgspec.to_builtins(written)}]})

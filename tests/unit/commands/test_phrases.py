@@ -21,7 +21,7 @@ RECORD = messages.Interruption(
     received_ns=1161 * MS,
     silent_ns=1162 * MS,
     latency_ns=10 * MS,
-    reports=[messages.Report("item_1", 0, 5192, 20850, "truncate", 5192, "A bare lamp")],
+    reports=[messages.ItemReport("item_1", 0, 5192, 20850, "truncate", 5192, "A bare lamp")],
     cancelled=[],
 )
 

@@ -259,7 +259,7 @@ def test_a_page_that_claims_the_impossible_is_no_device(change: dict[str, float]
     rig.run()
     fields: dict[str, Any] = {"position": rig.player.position, "clock_s": 1.0, "silence": 0}
     with pytest.raises(wire.BadPage):
-        rig.page.take(wire.encode_report(wire.Report(**{**fields, "recall": 1, **change})))
+        rig.page.take(wire.encode_report(wire.PageReport(**{**fields, "recall": 1, **change})))
 
 
 @given(st.lists(st.sampled_from("rrrrrafsn"), max_size=60), st.integers(0, 100))

@@ -39,9 +39,9 @@ def test_the_clock_follows_a_page_that_stood_still() -> None:
 
 
 def test_what_a_page_sends_is_read_and_checked() -> None:
-    report = wire.Report(960, 1.5, 128, 2)
+    report = wire.PageReport(960, 1.5, 128, 2)
     assert wire.report(wire.encode_report(report)) == report
-    heard = wire.Heard(240, 0.01, b"\1\2" * 240)
+    heard = wire.PageHeard(240, 0.01, b"\1\2" * 240)
     assert wire.heard(wire.encode_heard(heard)) == heard
     assert wire.decode_audio(wire.audio(12, b"ab")) == (12, b"ab")
     assert wire.about('{"type":"about","latency_ms":12.5}') == wire.About(latency_ms=12.5)

@@ -161,7 +161,7 @@ def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed
     assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
     assert (record.generation, record.session) == (5, 3)
     assert reports.unreported(heard) == []
-    # A later session has the item as text. Replay corrects the text.
+    # A later session has the item as text. Restoration corrects the text.
     reports = Reports(server_cancels=True)
     reports.reply_state(
         messages.ReplyState(generation=5, session=2, active=active, items=states[1:2])
@@ -279,10 +279,10 @@ def test_each_item_in_playing_order() -> None:
         silent_ns=40,
         latency_ns=5,
         reports=[
-            messages.Report("item_2", 0, 1000, 2000, "truncate", 1000),
-            messages.Report("item_3", 0, 0, 3000, "delete", 0),
-            messages.Report("item_4", 2, 1000, 4000, "truncate", 1000),
-            messages.Report("item_5", 0, 1000, 1000, "none", 0),
+            messages.ItemReport("item_2", 0, 1000, 2000, "truncate", 1000),
+            messages.ItemReport("item_3", 0, 0, 3000, "delete", 0),
+            messages.ItemReport("item_4", 2, 1000, 4000, "truncate", 1000),
+            messages.ItemReport("item_5", 0, 1000, 1000, "none", 0),
         ],
         cancelled=["resp_1"],
     )

@@ -35,7 +35,7 @@ def cut(
         cause="speech_started",
         flush_ns=0,
         received_ns=0,
-        reports=[messages.Report("a", 0, heard_ms, received_ms, "truncate", heard_ms)],
+        reports=[messages.ItemReport("a", 0, heard_ms, received_ms, "truncate", heard_ms)],
         cancelled=[],
         event_ns=10**9,
         silent_ns=silent_ns,

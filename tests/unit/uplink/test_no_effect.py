@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from services.uplink.advice import without_effect
+from services.uplink.no_effect import without_effect
 from shared.config import Config, Session, TurnDetection
 
 
-def test_the_defaults_need_no_advice() -> None:
+def test_every_default_has_an_effect() -> None:
     assert without_effect(Config()) == []
 
 

@@ -11,7 +11,7 @@ from shared.stage import Stage
 State = Literal["connecting", "open", "waiting", "refused", "asleep"]
 
 
-class Report:
+class SessionReport:
     """The last session, also after its end, and why it ended."""
 
     def __init__(self, stage: Stage, sending: Sending) -> None:

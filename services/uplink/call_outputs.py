@@ -34,7 +34,7 @@ class _Kept:
 
 
 @dataclass
-class Calls:
+class CallOutputs:
     """The calls without an output, and what waits to be sent. Times are ns of CLOCK_MONOTONIC."""
 
     _waiting: dict[str, int] = field(default_factory=dict)  # when each call was last heard of

@@ -12,7 +12,7 @@ import soxr
 from harness import rooms
 from services.echo.__main__ import Echo
 from services.echo.aligner import Aligned
-from services.echo.monitor import MonitorCheck
+from services.echo.monitor_source import MonitorSourceCheck
 from shared import messages
 from shared.audio import pcm
 from shared.stage import Stage
@@ -61,7 +61,7 @@ def whole(sound: Sound) -> bytes:
 
 def found(microphone: Sound, played: Sound) -> list[bool]:
     """Return for each frame whether the microphone was taken for the speaker's monitor."""
-    check = MonitorCheck()
+    check = MonitorSourceCheck()
     near, out = whole(microphone), []
     for at in range(0, len(played), pcm.FRAME):
         payload = near[2 * at : 2 * (at + pcm.FRAME)]

@@ -10,7 +10,7 @@ from services.uplink import requests
 from shared import codec, messages
 
 
-class Replay:
+class Restoration:
     """Compares the history with what the session has."""
 
     def __init__(self) -> None:

@@ -43,7 +43,7 @@ class _Pending:
     flushed: bool = False
 
 
-class Desk:
+class CommandRunner:
     """The commands, from the door to the bus and back.
 
     ``panel``: how the switches stand. ``known`` returns what is known now. ``turned`` is called

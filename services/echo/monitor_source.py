@@ -46,7 +46,7 @@ MONITOR = Fault(
 )
 
 
-class MonitorCheck:
+class MonitorSourceCheck:
     """Follows a microphone and the far end, frame by frame."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.uplink.calls import LOST, LOST_NS, Calls
+from services.uplink.call_outputs import LOST, LOST_NS, CallOutputs
 from shared import messages
 from tests.support.openai_types import client_events, unknown_fields
 
@@ -32,12 +32,12 @@ def result(call_id: str = "call_1", **fields: Any) -> messages.ToolResult:
     return messages.ToolResult(call_id=call_id, name="clock", **fields)
 
 
-def give(calls: Calls, text: str = "noon", **fields: Any) -> bool:
+def give(calls: CallOutputs, text: str = "noon", **fields: Any) -> bool:
     output = messages.ToolOutput(text, fields.pop("images", []))
     return calls.result(result(**fields), output, "1 0")
 
 
-def sent(calls: Calls, session: int = 1, now_ns: int = 0) -> list[dict[str, Any]]:
+def sent(calls: CallOutputs, session: int = 1, now_ns: int = 0) -> list[dict[str, Any]]:
     """Return what is sent. Each event is one of the API's."""
     found = [json.loads(text) for text in calls.to_send(session, now_ns)]
     for event in found:
@@ -52,7 +52,7 @@ def running(*names: str) -> messages.ToolState:
 
 
 def test_an_output_is_sent_once() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     assert give(calls)
     [event] = sent(calls)
     assert event["item"]["type"] == "function_call_output"
@@ -62,7 +62,7 @@ def test_an_output_is_sent_once() -> None:
 
 
 def test_an_output_is_sent_again_to_a_session_that_lacks_it() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     give(calls)
     [first] = sent(calls, 1)
     calls.history([call()], 0)
@@ -74,14 +74,14 @@ def test_an_output_is_sent_again_to_a_session_that_lacks_it() -> None:
 def test_two_processes_give_an_output_the_same_id() -> None:
     ones = []
     for _ in range(2):
-        calls = Calls()
+        calls = CallOutputs()
         give(calls)
         ones.append(sent(calls)[0]["item"]["id"])
     assert ones[0] == ones[1]
 
 
 def test_a_call_that_tools_does_not_list_is_lost() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     calls.history([call()], 0)
     assert calls.busy()
     assert sent(calls, now_ns=LOST_NS - 1) == []
@@ -95,7 +95,7 @@ def test_a_call_that_tools_does_not_list_is_lost() -> None:
 
 
 def test_a_call_that_tools_lists_may_take_its_time() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     calls.history([call()], 0)
     for second in range(60):
         calls.listed(running("call_1"), second * S)
@@ -104,13 +104,13 @@ def test_a_call_that_tools_lists_may_take_its_time() -> None:
 
 
 def test_a_call_that_was_cut_off_or_has_its_output_is_not_waited_for() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     calls.history([call("a", told=False), call("b"), answered("b")], 0)
     assert not calls.busy()
 
 
 def test_a_picture_comes_before_the_output() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     give(calls, images=["data:image/png;base64,AAAA"])
     picture, output = sent(calls)
     assert picture["item"]["content"][1]["image_url"] == "data:image/png;base64,AAAA"
@@ -118,7 +118,7 @@ def test_a_picture_comes_before_the_output() -> None:
 
 
 def test_a_notice_waits_for_a_session_and_is_sent_once() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     give(calls, "the tea is ready", what="notice", call_id="")
     [event] = sent(calls, 1)
     assert event["item"]["id"].startswith("notice_")
@@ -128,7 +128,7 @@ def test_a_notice_waits_for_a_session_and_is_sent_once() -> None:
 
 @pytest.mark.parametrize("ok", [True, False])
 def test_an_approval_is_the_persons_answer(ok: bool) -> None:
-    calls = Calls()
+    calls = CallOutputs()
     give(calls, what="approval", call_id="mcpr_1", ok=ok)
     [event] = sent(calls)
     assert event["item"]["approval_request_id"] == "mcpr_1"
@@ -136,7 +136,7 @@ def test_an_approval_is_the_persons_answer(ok: bool) -> None:
 
 
 def test_a_line_is_said_once_about_a_call_that_takes_long() -> None:
-    calls = Calls()
+    calls = CallOutputs()
     calls.listed(running("call_1"), 0)
     assert calls.filler(4 * S, 4 * S - 1) == ""
     assert calls.filler(4 * S, 4 * S) == "call_1"

@@ -10,7 +10,7 @@ from shared import messages
 REMEMBERED = 256
 
 
-class Wishes:
+class DecisionRequests:
     """Compares the newest decision with what was asked for already."""
 
     def __init__(self) -> None:

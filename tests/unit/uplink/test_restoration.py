@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.uplink import requests
-from services.uplink.replay import Replay
+from services.uplink.restoration import Restoration
 from shared import messages
 from shared.config import Session
 from shared.realtime.session import wanted
@@ -65,9 +65,9 @@ def ids(turns: list[messages.HistoryTurn]) -> list[str]:
     return [turn.new_id for turn in turns if turn.told]
 
 
-def begun(turns: list[messages.HistoryTurn], session: int = 2) -> tuple[Replay, Server]:
+def begun(turns: list[messages.HistoryTurn], session: int = 2) -> tuple[Restoration, Server]:
     """Begin a session with these turns, and return the replay and the server."""
-    replay, server = Replay(), Server()
+    replay, server = Restoration(), Server()
     replay.update(turns)
     replay.begin_session(session)
     server.take(replay.requests())
@@ -137,7 +137,7 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
     assert server.ids == ids(later)
     assert replay.requests() == []
     # An uplink that was restarted corrects the session in the same way.
-    again = Replay()
+    again = Restoration()
     again.begin_session(2)
     again.update(held(later, server))
     assert again.requests() == []
@@ -149,7 +149,7 @@ def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
 
 
 def test_one_that_is_refused_takes_no_other_along() -> None:
-    replay = Replay()
+    replay = Restoration()
     replay.update(TALK)
     replay.begin_session(2)
     assert all("previous_item_id" not in json.loads(event) for event in replay.requests())
@@ -157,13 +157,13 @@ def test_one_that_is_refused_takes_no_other_along() -> None:
 
 @given(st.integers(0, 4), st.integers(0, 4))
 def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> None:
-    replay, server = Replay(), Server()
+    replay, server = Restoration(), Server()
     replay.update(TALK)
     replay.begin_session(2)
     server.take(replay.requests()[:sent])
     # Downlink has read the server's answers to the first ``seen`` items only.
     known = [*held(TALK[:seen], server), *TALK[seen:]]
-    again = Replay()
+    again = Restoration()
     again.begin_session(2)
     again.update(known)
     server.take(again.requests())
@@ -172,12 +172,12 @@ def test_a_replay_that_was_interrupted_is_completed(sent: int, seen: int) -> Non
 
 
 def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
-    replay, server = Replay(), Server()
+    replay, server = Restoration(), Server()
     replay.update(TALK)
     replay.begin_session(2)
     server.take(replay.requests()[:1])
     server.items.append({"id": "e"})
-    again = Replay()
+    again = Restoration()
     again.begin_session(2)
     again.update([*held(TALK, server), turn("e", session=2, held_as="e")])
     server.take(again.requests())
@@ -206,7 +206,7 @@ def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
 
 
 def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
-    replay = Replay()
+    replay = Restoration()
     assert not replay.conversation_begun
     replay.update([turn("a", "", told=False)])
     assert not replay.conversation_begun

@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Asking:
+class PendingApproval:
     """A call that waits for an approval."""
 
     number: str
@@ -69,7 +69,7 @@ class BadAnswer(ValueError):
     """Raised when an answer to an approval cannot be followed, with the reason."""
 
 
-class Ledger:
+class CallQueue:
     """The calls that were taken and have no output yet. ``ask``: patterns of names."""
 
     def __init__(self, parallel: int, ask: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ class Ledger:
         self._taken: OrderedDict[str, None] = OrderedDict()
         self._queued: deque[Job] = deque()
         self._running: dict[str, Job] = {}
-        self._asking: OrderedDict[str, Asking] = OrderedDict()  # by number
+        self._asking: OrderedDict[str, PendingApproval] = OrderedDict()  # by number
         # The calls that the server runs itself, and since when, ns.
         self._served: OrderedDict[str, tuple[messages.ToolRun, int]] = OrderedDict()
         self._last_number = 0
@@ -96,16 +96,16 @@ class Ledger:
         """Return whether a function is run only after a person has approved the call."""
         return any(fnmatchcase(name, pattern) for pattern in self._ask)
 
-    def ask(self, call_id: str, name: str, arguments: str, server: str = "") -> Asking:
+    def ask(self, call_id: str, name: str, arguments: str, server: str = "") -> PendingApproval:
         """Let a call wait for an approval."""
         self._last_number += 1
-        asking = Asking(str(self._last_number), call_id, name, arguments, server)
+        asking = PendingApproval(str(self._last_number), call_id, name, arguments, server)
         self._asking[asking.number] = asking
         while len(self._asking) > MAX_ASKING:
             self._asking.popitem(last=False)
         return asking
 
-    def answered(self, number: str) -> Asking:
+    def answered(self, number: str) -> PendingApproval:
         """Return the call with a number, which waits no longer. "": the only one that waits.
 
         The id of the call is as good as its number. Raises BadAnswer.
@@ -197,7 +197,7 @@ def _key(job: Job) -> str:
     return job.call_id or f"{job.name}({job.arguments})"
 
 
-def _asks(asking: Asking) -> messages.ToolRun:
+def _asks(asking: PendingApproval) -> messages.ToolRun:
     summed = asking.summary[:1024]
     return messages.ToolRun(asking.call_id, asking.name[:512], "asking", asking.number, summed)
 

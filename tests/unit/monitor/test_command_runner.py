@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 
+from services.monitor.command_runner import (
+    AWAY_S,
+    FOLLOW_S,
+    LOOK_S,
+    REPORT_S,
+    SAME_NS,
+    CommandRunner,
+)
 from services.monitor.commands import Command, Known, Outcome, control
-from services.monitor.desk import AWAY_S, FOLLOW_S, LOOK_S, REPORT_S, SAME_NS, Desk
 from shared import messages, registry
 
 pytestmark = pytest.mark.unit
@@ -54,7 +61,7 @@ class Owner:
 
 
 class Rig:
-    """A desk in a conversation in which everything runs."""
+    """A runner in a conversation in which everything runs."""
 
     def __init__(self, **known: Any) -> None:
         self.owner = Owner()
@@ -70,7 +77,7 @@ class Rig:
             "calls": set(),
         }
         self.known = Known(**fields | known)
-        self.desk = Desk(
+        self.runner = CommandRunner(
             self.owner, messages.Panel(), lambda: self.known, self.saved.append, self._stop
         )
 
@@ -79,7 +86,7 @@ class Rig:
 
     def follow(self, command: str, **fields: Any) -> list[Outcome]:
         """Follow a command; return the outcomes so far."""
-        self.desk.follow(Command(command, **fields), self.outcomes.append)  # type: ignore[arg-type]
+        self.runner.follow(Command(command, **fields), self.outcomes.append)  # type: ignore[arg-type]
         return self.outcomes
 
 
@@ -102,8 +109,8 @@ def test_an_interruption_is_reported_with_what_was_heard() -> None:
     rig = Rig()
     assert rig.follow("interrupt") == []
     assert rig.owner.published == [messages.Control(command="interrupt")]
-    rig.desk.flush(flush())
-    rig.desk.flush_report(report((RATE * 5, RATE * 20), (0, RATE)))
+    rig.runner.flush(flush())
+    rig.runner.flush_report(report((RATE * 5, RATE * 20), (0, RATE)))
     assert rig.outcomes == [Outcome(True, "interrupted: heard 5.0 of 21.0 s")]
     rig.owner.ring(REPORT_S)
     rig.owner.ring(FOLLOW_S)
@@ -113,14 +120,14 @@ def test_an_interruption_is_reported_with_what_was_heard() -> None:
 def test_an_interruption_of_nothing_is_no_refusal() -> None:
     rig = Rig()
     rig.follow("interrupt")
-    rig.desk.flush_report(report())
+    rig.runner.flush_report(report())
     assert rig.outcomes == [Outcome(True, "nothing was playing")]
 
 
 def test_an_interruption_without_a_playback_is_reported_all_the_same() -> None:
     rig = Rig()
     rig.follow("interrupt")
-    rig.desk.flush(flush())
+    rig.runner.flush(flush())
     rig.owner.ring(FOLLOW_S)
     assert rig.outcomes == []
     rig.owner.ring(REPORT_S)
@@ -130,8 +137,8 @@ def test_an_interruption_without_a_playback_is_reported_all_the_same() -> None:
 def test_a_flush_of_another_time_is_not_this_commands() -> None:
     rig = Rig()
     rig.follow("interrupt")
-    rig.desk.flush(flush(AT_NS - SAME_NS))
-    rig.desk.flush_report(report((1, 2), event_ns=AT_NS + SAME_NS))
+    rig.runner.flush(flush(AT_NS - SAME_NS))
+    rig.runner.flush_report(report((1, 2), event_ns=AT_NS + SAME_NS))
     assert rig.outcomes == []
     rig.owner.ring(FOLLOW_S)
     [outcome] = rig.outcomes
@@ -142,10 +149,10 @@ def test_a_flush_of_another_time_is_not_this_commands() -> None:
 def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
     rig = Rig(decide="push_to_talk")
     rig.follow("talk")
-    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=7))
-    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=False, talk_ns=AT_NS))
+    rig.runner.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=7))
+    rig.runner.turn_decision(messages.TurnDecision(session=1, talk=False, talk_ns=AT_NS))
     assert rig.outcomes == []
-    rig.desk.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=AT_NS))
+    rig.runner.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=AT_NS))
     assert rig.outcomes == [Outcome(True, "speak now")]
 
 
@@ -240,7 +247,7 @@ def test_the_switches_are_a_state() -> None:
     rig = Rig()
     rig.follow("mute")
     rig.follow("volume", value=30)
-    rig.desk.unmute()
+    rig.runner.unmute()
     want = [messages.Panel(muted=True), messages.Panel(muted=True, volume=30)]
     assert rig.owner.published == rig.saved == [*want, messages.Panel(volume=30)]
     assert [outcome.outcome for outcome in rig.outcomes] == ["muted", "volume 30 %"]
