@@ -4,12 +4,16 @@ The detector takes windows of 32 ms at 16 kHz. One window that is sure is an ons
 second one would make each onset 32 ms later. Windows that are no louder than the room's noise are
 not shown to the detector: during most of a conversation nobody speaks, and the detector and its
 resampling are the most expensive part of the pipeline.
+
+The detector remembers what it has heard. After a series of noises it can take half a sentence for
+one more noise. So it forgets them where windows were left out: what it remembers then is not what
+was heard just before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +43,15 @@ _NOISE_RISES = 10**0.01
 _SOFTEST = 16.0**2
 _LEAST_NOISE = 1.0
 
-#: Returns the probability of speech in a window of WINDOW samples, s16le at 16 kHz.
-Detector = Callable[[bytes], float]
+
+class Detector(Protocol):
+    """Silero's detector."""
+
+    def __call__(self, window: bytes, /) -> float:
+        """Return the probability of speech in a window of WINDOW samples, s16le at 16 kHz."""
+
+    def reset(self) -> None:
+        """Forget the windows before."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,8 @@ class Voice:
         floats = window.astype(np.float32)
         power = float(np.dot(floats, floats)) / len(window)
         if power > max(_SOFTEST, _LOUDER * self._noise):
+            if not (self._to_show or self.speaking):
+                self._detector.reset()
             self._to_show = _SHOWN
         self._noise = max(_LEAST_NOISE, min(power, self._noise * _NOISE_RISES))
         if not (self._to_show or self.speaking):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
@@ -18,15 +16,22 @@ WINDOW_NS = WINDOW * 1_000_000_000 // 16_000
 SOUND = np.resize(np.array([3000, -3000], np.int16), pcm.FRAME)
 
 
-def script(*probabilities: float) -> Callable[[bytes], float]:
-    """Return a detector that returns these probabilities in turn, and then repeats the last."""
-    left = list(probabilities)
+class Script:
+    """A detector that returns these probabilities in turn, and then repeats the last."""
 
-    def detector(window: bytes) -> float:
+    def __init__(self, *probabilities: float) -> None:
+        self._left = list(probabilities)
+        self.shown = 0
+        #: How many windows it had been shown when it was reset.
+        self.resets: list[int] = []
+
+    def __call__(self, window: bytes, /) -> float:
         assert len(window) == 2 * WINDOW
-        return left.pop(0) if len(left) > 1 else left[0]
+        self.shown += 1
+        return self._left.pop(0) if len(self._left) > 1 else self._left[0]
 
-    return detector
+    def reset(self) -> None:
+        self.resets.append(self.shown)
 
 
 def heard(
@@ -49,7 +54,7 @@ def sound(seconds: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 @pytest.mark.parametrize("frame", [240, pcm.FRAME, 481, 9600])
 def test_onset_and_end_are_the_audios(frame: int) -> None:
     # speech in windows 3 to 9; 96 ms of silence end it
-    voice = Voice(script(0, 0, 0, *[0.9] * 7, 0), 0.5, 96)
+    voice = Voice(Script(0, 0, 0, *[0.9] * 7, 0), 0.5, 96)
     onset, end = heard(voice, sound(1), frame=frame)
     assert (onset.speaking, end.speaking) == (True, False)
     # the resampler's delay is accounted for; a sample is 63 us
@@ -75,18 +80,18 @@ def test_a_real_voices_onset_is_found_where_it_is() -> None:
 
 def test_speech_goes_on_where_the_detector_is_a_little_less_sure() -> None:
     # 0.36 is within the hysteresis of 0.15; 0.34 is not
-    voice = Voice(script(0.5, 0.36, 0.36, 0.36, 0.36, 0.36, 0.34, 0.36, 0.36, 0.36), 0.5, 96)
+    voice = Voice(Script(0.5, 0.36, 0.36, 0.36, 0.36, 0.36, 0.34, 0.36, 0.36, 0.36), 0.5, 96)
     onset, end = heard(voice, sound(1))
     assert abs(end.at_ns - onset.at_ns - 6 * WINDOW_NS) < 100_000
     assert not voice.speaking
     # 0.49 is no onset, and a silence of 64 ms is no end
-    assert heard(Voice(script(0.49), 0.5, 96), sound(0.5)) == []
-    [onset] = heard(Voice(script(0.9, 0, 0, 0.9, 0, 0, 0.9, 0.9), 0.5, 96), sound(0.5))
+    assert heard(Voice(Script(0.49), 0.5, 96), sound(0.5)) == []
+    [onset] = heard(Voice(Script(0.9, 0, 0, 0.9, 0, 0, 0.9, 0.9), 0.5, 96), sound(0.5))
     assert onset.speaking
 
 
 def test_how_far_speech_has_gone_on_stops_where_it_does() -> None:
-    voice = Voice(script(0.9, 0.9, 0.9, 0), 0.5, 200)
+    voice = Voice(Script(0.9, 0.9, 0.9, 0), 0.5, 200)
     [onset] = heard(voice, sound(0.24))
     assert voice.speaking
     assert abs(voice.until_ns - onset.at_ns - 3 * WINDOW_NS) < 100_000
@@ -95,28 +100,51 @@ def test_how_far_speech_has_gone_on_stops_where_it_does() -> None:
 def test_silence_is_not_shown_to_the_detector() -> None:
     chance = np.random.default_rng(6)
     noise = np.rint(chance.standard_normal(20 * pcm.RATE) * 60).astype(np.int16)
-    voice = Voice(script(0.1), 0.5, 300)
+    voice = Voice(Script(0.1), 0.5, 300)
     heard(voice, noise[: 10 * pcm.RATE])
     # the detector is shown a new noise until the noise is known, and nothing after that
     looked = voice.windows
     assert 31 < looked < 4 * 31
     heard(voice, noise, begin=10 * pcm.RATE)
     assert voice.windows == looked
-    voice = Voice(script(0.9), 0.5, 300)
+    voice = Voice(Script(0.9), 0.5, 300)
     assert heard(voice, np.zeros(5 * pcm.RATE, np.int16)) == []
     assert voice.windows == 0
     # a louder sound is shown at once, and so is the second that follows
     loud = np.zeros(3 * pcm.RATE, np.int16)
     loud[pcm.RATE : pcm.RATE + pcm.FRAME] = SOUND
-    voice = Voice(script(0.1), 0.5, 300)
+    voice = Voice(Script(0.1), 0.5, 300)
     heard(voice, loud)
     assert 30 <= voice.windows <= 33
+
+
+def test_the_detector_forgets_what_it_heard_before_windows_were_left_out() -> None:
+    silent = np.zeros(2 * pcm.RATE, np.int16)
+    detector = Script(0.1)
+    voice = Voice(detector, 0.5, 300)
+    # two noises half a second apart are one stretch; the third comes after windows were left out
+    noise, pause = sound(0.2), silent[: pcm.RATE // 2]
+    heard(voice, np.concatenate([noise, pause, noise, silent]))
+    assert detector.resets == [0]
+    shown = detector.shown
+    heard(voice, np.concatenate([noise, silent]))
+    assert detector.resets == [0, shown]
+
+
+def test_speech_is_not_forgotten_while_it_goes_on() -> None:
+    # a detector that is sure, in soft sound that would not be shown by its loudness
+    detector = Script(0.9)
+    voice = Voice(detector, 0.5, 300)
+    soft = np.zeros(5 * pcm.RATE, np.int16)
+    heard(voice, np.concatenate([sound(0.2), soft, sound(0.2)]))
+    assert voice.speaking
+    assert detector.resets == [0]
 
 
 def test_the_rooms_noise_is_learnt_though_it_is_loud() -> None:
     chance = np.random.default_rng(6)
     noise = np.rint(chance.standard_normal(60 * pcm.RATE) * 200).astype(np.int16)
-    voice = Voice(script(0.1), 0.5, 300)
+    voice = Voice(Script(0.1), 0.5, 300)
     heard(voice, noise)
     # the estimate rises by 3 dB a second from next to nothing: more than ten seconds
     assert voice.windows * 0.032 < 25
@@ -126,7 +154,7 @@ def test_the_rooms_noise_is_learnt_though_it_is_loud() -> None:
 
 
 def test_a_lost_frame_takes_its_time_as_well() -> None:
-    voice = Voice(script(*[0.1] * 40, 0.9), 0.5, 300)
+    voice = Voice(Script(*[0.1] * 40, 0.9), 0.5, 300)
     whole = sound(3)
     onsets: list[Change] = []
     taken = 0
