@@ -152,8 +152,7 @@ class Playback:
     def _apply_without_device(self) -> None:
         """Apply flushes and audio here while no device is open: then no callback runs."""
         if self._reopening.device is None:
-            now_ns = now.monotonic_ns()
-            self._callback.apply(now_ns, now_ns)
+            self._callback.apply_without_device(now.monotonic_ns())
             self._publish_played()
 
     def _publish_played(self) -> None:

@@ -149,7 +149,7 @@ class Callback:
         self._heard_changed = False
         return True
 
-    # on the device's thread, or on the loop while there is no device
+    # on the device's thread; on the loop while there is no device
 
     def apply(self, dac_ns: int, now_ns: int) -> None:
         """Hand the player what the loop handed in, flushes first.
@@ -162,6 +162,14 @@ class Callback:
             self._apply_audio(self._audio.popleft(), dac_ns, now_ns)
         if self._tones:
             self.player.cue(self._tones.popleft())
+
+    def apply_without_device(self, now_ns: int) -> None:
+        """Do the same on the loop while there is no device."""
+        self.apply(now_ns, now_ns)
+        if self._output.playing and not self.heard.playing:
+            # The reply is played once there is a device: downlink must not take it for abandoned.
+            self.heard = self._heard_now()
+            self._heard_changed = True
 
     def _apply_flush(self, flush: _Flush, dac_ns: int, now_ns: int) -> None:
         message = flush.message

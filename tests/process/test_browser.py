@@ -63,7 +63,11 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
                 chromium.open_page(browser, pipeline.bus_directory, faults, tapped=tapped)
                 for tapped in (False, True)
             )
+            # The older page is deaf, and its browser records at its own rate only.
+            older.evaluate(chromium.DEAF)
+            older.evaluate(chromium.OWN_RATE_ONLY)
             chromium.talk(older)
+            assert older.evaluate("voice.context.sampleRate") != pcm.RATE
             bus.health("playback", lambda h: h.ok)
             chromium.talk(page)
             chromium.tap(page)

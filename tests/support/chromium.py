@@ -38,6 +38,23 @@ RENDERED = """async () => {
   }
   return btoa(text);
 }"""
+#: Lets the page hear silence.
+DEAF = """() => {
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => {
+    const stream = await ask(wanted);
+    stream.getTracks().forEach((track) => (track.enabled = false));
+    return stream;
+  };
+}"""
+#: Makes the browser refuse to record at another rate than its own.
+OWN_RATE_ONLY = """() => {
+  const record = AudioContext.prototype.createMediaStreamSource;
+  AudioContext.prototype.createMediaStreamSource = function (stream) {
+    if (this.sampleRate === 24000) throw new DOMException("other rates", "NotSupportedError");
+    return record.call(this, stream);
+  };
+}"""
 #: Leaves only the way through the door.
 THROUGH_THE_DOOR = """() => {
   const all = voice.offer;

@@ -23,6 +23,7 @@ export class Voice extends EventTarget {
     this.lines = {};
     this.stream = null;
     this.rate = Number(new URLSearchParams(location.search).get("rate")) || RATE;
+    setInterval(() => this.look(), LOOK_MS);
   }
 
   get running() {
@@ -31,57 +32,72 @@ export class Voice extends EventTarget {
 
   async start() {
     await this.stop();
-    const { capture, playback } = await this.offer();
-    this.context = await open(this.rate);
-    const context = this.context;
-    context.onstatechange = () => this.tell();
-    if (playback.length) {
-      this.player = new AudioWorkletNode(context, "bargein-player", {
-        numberOfInputs: 0,
-        outputChannelCount: [1],
-      });
-      this.player.connect(context.destination);
-      this.connect("speaker", this.player, playback);
-    }
-    if (capture.length) await this.listen(capture);
-    await context.resume();
-    this.looking = setInterval(() => this.look(), LOOK_MS);
+    const offered = await this.offer();
+    await this.begin(offered);
+    if (offered.capture.length) await this.listen(offered);
+    await this.context?.resume();
     this.tell();
   }
 
+  // Open the audio context, and begin to play.
+  async begin({ playback }) {
+    const context = await open(this.rate);
+    this.context = context;
+    context.onstatechange = () => this.tell();
+    if (!playback.length) return;
+    this.player = new AudioWorkletNode(context, "bargein-player", {
+      numberOfInputs: 0,
+      outputChannelCount: [1],
+    });
+    this.player.connect(context.destination);
+    this.connect("speaker", this.player, playback);
+  }
+
   async stop() {
-    clearInterval(this.looking);
-    for (const line of Object.values(this.lines)) line.worker.postMessage({ end: true });
-    this.lines = {};
     this.stream?.getTracks().forEach((track) => track.stop());
-    this.stream = this.player = null;
-    const context = this.context;
-    this.context = null;
-    await context?.close();
+    this.stream = null;
+    await this.end();
     this.microphone = this.speaker = "off";
     this.tell();
   }
 
+  async end() {
+    for (const line of Object.values(this.lines)) line.worker.postMessage({ end: true });
+    this.lines = {};
+    const context = this.context;
+    this.context = this.player = null;
+    await context?.close();
+  }
+
   // Ask for the microphone and record it.
-  async listen(addresses) {
+  async listen(offered) {
+    const { context } = this;
     this.set("microphone", "asking");
+    let stream = null;
     try {
-      this.stream = await navigator.mediaDevices.getUserMedia({
+      stream = await navigator.mediaDevices.getUserMedia({
         audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 },
       });
     } catch (error) {
-      this.set("microphone", "refused", error.message);
+      if (this.context === context) this.set("microphone", "refused", error.message);
       return;
     }
-    const [track] = this.stream.getAudioTracks();
+    const [track] = stream.getAudioTracks();
+    if (this.context !== context) {
+      track.stop(); // The person has pressed "Stop talking" instead of answering.
+      return;
+    }
+    this.stream = stream;
     let source = null;
     try {
-      source = this.context.createMediaStreamSource(this.stream);
+      source = context.createMediaStreamSource(stream);
     } catch (error) {
-      // Firefox records at the system's own rate only. The worklets convert.
+      // Some browsers record at the system's own rate only. The worklets convert.
       if (!this.rate) throw error;
       this.rate = 0;
-      return this.start();
+      await this.end();
+      await this.begin(offered);
+      source = this.context.createMediaStreamSource(stream);
     }
     const recorder = new AudioWorkletNode(this.context, "bargein-recorder", {
       numberOfOutputs: 0,
@@ -89,7 +105,7 @@ export class Voice extends EventTarget {
       channelCountMode: "explicit",
     });
     source.connect(recorder);
-    this.connect("microphone", recorder, addresses, track);
+    this.connect("microphone", recorder, offered.capture, track);
     track.onmute = track.onunmute = () => this.look();
     track.onended = () => this.set("microphone", "refused", "the microphone is gone");
   }

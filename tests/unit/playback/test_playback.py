@@ -124,6 +124,24 @@ def test_heard_stays_exact_when_the_speaker_changes(
     assert not any(heard[(2500 + fade) * 2 :])
 
 
+def test_a_reply_that_comes_before_there_is_a_speaker_waits_for_one(
+    speakers: list[Speaker | None],
+) -> None:
+    speakers.append(None)
+    bus = StandIn()
+    Playback(cast("Stage", bus))
+    said = speech(1000)
+    bus.deliver(reply(said))
+    # otherwise downlink would take the reply for abandoned
+    last = [each for each in bus.said if isinstance(each, messages.Heard)][-1]
+    assert last.playing
+    assert [(item.heard, item.received) for item in last.items] == [(0, 1000)]
+    bus.later.pop()()
+    speaker = speakers[-1]
+    assert speaker is not None
+    assert speaker.ask(1000) == said
+
+
 def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
     speakers: list[Speaker | None],
 ) -> None:
