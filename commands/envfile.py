@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -51,12 +51,20 @@ def read(path: Path) -> tuple[dict[str, str], list[str]]:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise EnvFileError(f"{path}: line {line}: not UTF-8: save the file as UTF-8") from None
-    oddities = [
-        f"{path}: line {_line(each)}: {oddity}"
-        for each in parse_stream(io.StringIO(text))
-        if (oddity := _oddity(each, path))
-    ]
+    if text[1:4:2] == "\0\0":  # UTF-16 without a byte order mark
+        raise EnvFileError(f"{path}: line 1: not UTF-8: save the file as UTF-8")
     values = dotenv_values(stream=io.StringIO(text))
+    oddities = []
+    seen: dict[str, str | None] = {}
+    for each in parse_stream(io.StringIO(text)):
+        oddity = _oddity(each, path)
+        if not oddity and each.key is not None:
+            oddity = _odd_value(each.key, each.value or "", values)
+            if seen.get(each.key, each.value) != each.value:
+                oddity = oddity or f"{each.key} is given again: the last value counts"
+            seen[each.key] = each.value
+        if oddity:
+            oddities.append(f"{path}: line {_line(each)}: {oddity}")
     return {n: v for n, v in values.items() if v is not None and "\0" not in v}, oddities
 
 
@@ -113,4 +121,16 @@ def _oddity(binding: Binding, path: Path) -> str:
         return f"the value of {key} ends before '#': put it in quotes if '#' belongs to it"
     if meant := config.meant_by(key):
         return f"{key} is not a setting: did you mean {meant}?"
+    return ""
+
+
+def _odd_value(key: str, value: str, values: Mapping[str, str | None]) -> str:
+    """Return what is odd about a variable that a shell would read otherwise; "" if nothing is."""
+    if value.startswith(("$(", "`")):
+        return f"{key}: nothing runs the command in the value: write its output"
+    if value and not values.get(key) and "${" in value:
+        return f"{key} is empty: the environment has no variable that its value names"
+    meant = key.upper()
+    if key != meant and _OURS.match(meant):
+        return f"{key} is in lower case: did you mean {meant}?"
     return ""

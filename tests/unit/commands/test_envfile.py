@@ -53,6 +53,10 @@ def test_values_are_read_as_python_dotenv_reads_them(file: Path, written: str, v
         ("K='a\nJ=b'", "the value of K goes on over the next variable"),
         ("BARGEIN_SESSION_VOICE=cedar", "is not a setting: did you mean BARGEIN_SESSION__VOICE?"),
         ("K=a\0b", "cannot be read"),
+        ("K=$(cat key)", "K: nothing runs the command in the value"),
+        ("K=${NO_SUCH_VARIABLE}", "K is empty: the environment has no variable"),
+        ("openai_api_key=sk", "did you mean OPENAI_API_KEY?"),
+        ("bargein_session__voice=cedar", "did you mean BARGEIN_SESSION__VOICE?"),
     ],
 )
 def test_an_oddity_is_reported_with_the_number_of_its_line(
@@ -83,9 +87,21 @@ def test_a_line_of_ours_that_cannot_be_read_is_an_error(file: Path, written: str
     assert str(caught.value).isprintable()
 
 
-def test_a_file_that_is_not_utf_8_is_an_error_with_a_line(file: Path) -> None:
-    file.write_bytes(b"A=1\nB=\xff\n")
-    with pytest.raises(envfile.EnvFileError, match="line 2: not UTF-8"):
+def test_a_variable_that_is_given_twice_is_reported(file: Path) -> None:
+    file.write_text("K=a\nK=b\nL=c\nL=c\n")
+    values, oddities = envfile.read(file)
+    assert values == {"K": "b", "L": "c"}
+    assert oddities == [f"{file}: line 2: K is given again: the last value counts"]
+
+
+@pytest.mark.parametrize(
+    ("data", "line"), [(b"A=1\nB=\xff\n", 2), ("A=1\n".encode("utf-16-le"), 1)]
+)
+def test_a_file_that_is_not_utf_8_is_an_error_with_a_line(
+    file: Path, data: bytes, line: int
+) -> None:
+    file.write_bytes(data)
+    with pytest.raises(envfile.EnvFileError, match=f"line {line}: not UTF-8"):
         envfile.read(file)
 
 
