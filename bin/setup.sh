@@ -130,13 +130,15 @@ END
 
 # --- one set-up at a time -----------------------------------------------------------------------------
 
+# A run with sudo leaves files of root's in a folder of the user's.
+die_not_ours() { die "cannot write to files in $root: run \"sudo chown -R $(id -u) '$root'\""; }
+
 # Python takes the lock, because macOS has no flock(1). The lock lasts as long as file descriptor 9 of
 # this shell, so a set-up that is killed leaves no lock behind.
 take_lock() {
     if ! (: >>"$lock" && : >>"$log") 2>/dev/null; then
-        # A run with sudo leaves files of root's in a folder of the user's.
-        if [ -w . ]; then die "cannot write to files in $root: run 'sudo chown -R $(id -u) $root'"; fi
-        die "cannot write in $root, and it is not set up: set it up as its owner (ls -ld $root)," \
+        if [ -w . ]; then die_not_ours; fi
+        die "cannot write in $root, and it is not set up: set it up as its owner (ls -ld '$root')," \
             "or copy it to a folder of your own"
     fi
     exec 9>>"$lock"
@@ -346,6 +348,7 @@ print("\n".join(name for name in needed if not name.lower().startswith("pyaudio"
 }
 
 set_up_venv() { # $1: the extra, or nothing
+    if [ -d .venv ] && ! { [ -r .venv ] && [ -w .venv ]; }; then die_not_ours; fi
     if ! venv_works; then
         say "making .venv with Python $version ($python)"
         quietly "$python" -m venv --clear .venv || die_with_log "Python could not make $root/.venv:" \

@@ -282,7 +282,12 @@ def test_a_read_only_checkout_is_reported_at_once_and_the_files_go_elsewhere(
 
     (checkout.root / ".setup.lock").touch(mode=0o444)
     left = demo()
-    assert errors(left)[-1].endswith(f": run 'sudo chown -R 0 {checkout.root}'")
+    advice = f": run \"sudo chown -R {os.geteuid()} '{checkout.root}'\""
+    assert errors(left)[-1].endswith(advice)
+    (checkout.root / ".setup.lock").unlink()
+    (checkout.root / ".venv").mkdir(mode=0o555)
+    assert errors(demo())[-1].endswith(advice)
+    (checkout.root / ".venv").rmdir()
     (checkout.root / ".setup.lock").unlink()
     checkout.root.chmod(0o555)
     try:
