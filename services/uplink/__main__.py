@@ -42,9 +42,13 @@ class Uplink:
         self._settings = session.in_force(stage.config)
         self._updates = Updates(self._settings, stage.log.warning)
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
-        self._mic = Microphone(self._max_age_ns)
         by_button = stage.config.interruption.decide == "push_to_talk"
-        self._button = Button(stage, self._mic, self._send, self._is_ready) if by_button else None
+        # What the button has begun and ended is a whole turn, however late it arrives.
+        patience_ns = int(self._settings.resume_within_s * 1e9) if by_button else 0
+        self._mic = Microphone(max(self._max_age_ns, patience_ns))
+        self._restoration = Restoration()
+        parts = (self._mic, self._send, self._is_ready, self._restoration)
+        self._button = Button(stage, *parts) if by_button else None
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         cancels = session.server_cancels(self._settings)
@@ -54,7 +58,6 @@ class Uplink:
         self._functions = functions = Functions(
             stage, self._updates, self._send, self._open_session, now.monotonic_ns
         )
-        self._restoration = Restoration()
         self._decision_requests = DecisionRequests()
         self._texts = Texts(stage.number, self._send, self._is_ready)
         self._ready_session = 0  # the session that has the history, and may get the microphone
@@ -109,8 +112,6 @@ class Uplink:
         if not self._open or (same and before is not None and before.state == "open"):
             return
         self._send_all(self._updates.all())
-        if self._button is not None and not same:
-            self._button.begin_session()
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         # An uplink that is restarted during a conversation must not greet again.
         self._greet = bool(self._settings.greeting) and link.sent == 0
@@ -159,6 +160,8 @@ class Uplink:
         self._functions.begin(session)
         if self._greet and not self._restoration.conversation_begun:
             self._send(requests.greet(self._settings.greeting))
+        if self._button is not None:
+            self._button.begin_session()
         again = self._mic.begin_session(session, now.monotonic_ns())
         for chunk in again:
             self._send(requests.append(self._voice_rate.convert(chunk)))
@@ -168,7 +171,7 @@ class Uplink:
         samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
         self._stage.counters["frames_again"] += samples // pcm.FRAME
         if self._button is not None:
-            self._button.begin_session(samples)
+            self._button.heard_again(samples)
         self._resume()
         self._texts.send()
         self._ask_in_time()
@@ -232,6 +235,8 @@ class Uplink:
     def _on_reply_state(self, delivery: Delivery[messages.ReplyState]) -> None:
         for part in (self._mic, self._interruptions, self._functions):
             part.reply_state(delivery.message)
+        if self._button is not None:
+            self._button.reply_state(delivery.message)
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
         self._interruptions.heard(delivery.message)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from services.uplink import requests
 from services.uplink.microphone import Microphone
+from services.uplink.restoration import Restoration
 from services.uplink.talk import Talk, TurnEnd
 from shared import messages
 from shared.audio import pcm
@@ -23,6 +24,9 @@ class Button:
     """The button of push to talk. ``send`` sends a request to the server.
 
     ``ready`` returns whether there is a session that takes the microphone.
+
+    A connection can break between a commit and its answer. The next session gets such a turn again,
+    unless it gets the turn's words with the history: then downlink asks for the answer again.
     """
 
     def __init__(
@@ -31,16 +35,43 @@ class Button:
         mic: Microphone,
         send: Callable[[bytes], None],
         ready: Callable[[], bool],
+        restoration: Restoration,
     ) -> None:
         self._stage = stage
         self._mic = mic
         self._send = send
         self._ready = ready
+        self._restoration = restoration
         self._talk = Talk()
+        self._unanswered = False  # a turn was committed, and no response has begun since
+        # The responses under way, now and at the commit, and the history's items at the commit.
+        self._active: frozenset[str] = frozenset()
+        self._active_before: frozenset[str] = frozenset()
+        self._known: frozenset[str] = frozenset()
 
-    def begin_session(self, samples: int = 0) -> None:
-        """Go on in a new session, whose buffer has this many samples of the turn."""
+    def begin_session(self) -> None:
+        """Begin with a new session, whose buffer is empty."""
+        self._talk.begin_session()
+        if self._unanswered and any(
+            turn.role == "user" and turn.told and turn.item_id not in self._known
+            for turn in self._restoration.turns or ()
+        ):
+            self._answered()
+
+    def heard_again(self, samples: int) -> None:
+        """Go on in a session whose buffer has this many samples of the turn."""
         self._talk.begin_session(samples)
+        if self._unanswered:
+            if samples:
+                self._send(requests.commit())
+            else:
+                self._answered()  # so long ago that the person no longer waits
+
+    def reply_state(self, state: messages.ReplyState) -> None:
+        """Note that a response has begun: it answers the turn that was committed."""
+        self._active = frozenset(state.active)
+        if self._unanswered and self._active - self._active_before:
+            self._answered()
 
     def takes(self, frame: messages.MicClean) -> bool:
         """Return whether a frame belongs to the turn. The first one after the turn closes it."""
@@ -72,6 +103,7 @@ class Button:
             self._stage.after(CLOSE_S, self._close_turn)
             return
         self._talk.press(decision.talk_ns)
+        self._unanswered = False
         self._mic.turn_begins()
         if before is not None:
             # A restarted uplink goes on with the turn instead, and clears nothing.
@@ -80,6 +112,15 @@ class Button:
     def _close_turn(self) -> None:
         if not self._talk.closing or not self._ready():
             return  # A turn that ends before its session is ready is closed in that session.
+        if self._talk.close() is TurnEnd.COMMIT:
+            self._unanswered = True
+            self._active_before = self._active
+            self._known = frozenset(turn.item_id for turn in self._restoration.turns or ())
+            self._send(requests.commit())
+        else:
+            self._mic.turn_ends()
+            self._send(requests.clear())
+
+    def _answered(self) -> None:
+        self._unanswered = False
         self._mic.turn_ends()
-        commits = self._talk.close() is TurnEnd.COMMIT
-        self._send(requests.commit() if commits else requests.clear())

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from harness import recordings
+from harness.proxy import Proxy
 from shared import bus, messages, registry
 from shared.audio import pcm
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
@@ -40,6 +41,17 @@ def pipeline(kept: Keeper) -> Iterator[Pipeline]:
             "session.turn_detection.prefix_padding_ms": 100,
         }
         yield made
+
+
+class Button:
+    """The button of push to talk, as ``bargein control`` presses it."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def __call__(self, command: str) -> None:
+        options = self._pipeline.options({})
+        assert self._pipeline.python("commands.control", command, *options).wait() == 0
 
 
 def scraps(path: Path) -> str:
@@ -141,9 +153,7 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     pipeline.up("capture")
     pipeline.bus.wait_for(messages.Speech, lambda s: s.speaking)
 
-    def button(command: str) -> None:
-        child = pipeline.python("commands.control", command, *pipeline.options({}))
-        assert child.wait() == 0
+    button = Button(pipeline)
 
     def sent() -> list[str]:
         told = [e["type"] for e in events(pipeline, messages.ClientEvent)]
@@ -181,6 +191,55 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     frozen[0].process.send_signal(18)
     errors = [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
     assert errors == []
+
+
+def test_a_turn_that_no_server_got_is_answered_by_the_next_session(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """The connection breaks without a sign, and link notices after the button was released."""
+    said = [(0.1, recordings.QUESTION)]
+    pipeline.settings |= {
+        "capture.device": recordings.microphone(tmp_path / "person.wav", said, 30),
+        "interruption.decide": "push_to_talk",
+        "session.transcription_model": "whisper-1",
+        "link.ping_interval_s": 0.3,
+        "link.pong_timeout_s": 1.2,
+    }
+    pipeline.emulator("--reply", "tone:0.5", "--burst")
+    with Proxy(str(pipeline.settings["link.url"])) as proxy:
+        pipeline.settings["link.url"] = proxy.url
+        pipeline.all_up(*STAGES)
+        pipeline.up("link")
+        pipeline.meet()
+        pipeline.up("capture")
+        button = Button(pipeline)
+        button("talk")
+        pipeline.bus.health("uplink", lambda h: h.counters.get("frames_sent", 0) > 60)
+        proxy.freeze()
+        button("release")
+        committed = pipeline.bus.wait_for(messages.ClientEvent, lambda e: b".commit" in e.payload)
+        answer = pipeline.bus.wait_for(
+            messages.Transcript, lambda t: t.role == "assistant" and t.final
+        ).message
+        assert answer.session > committed.message.session
+        pipeline.bus.wait_for(messages.Heard, lambda h: h.items and h.items[-1].whole)
+        now = pipeline.bus.now
+        pipeline.bus.health("uplink", since=now)
+    new = [
+        json.loads(e.payload)["type"]
+        for e in pipeline.bus.all(messages.ClientEvent)
+        if e.session == answer.session
+    ]
+    assert new.count("input_audio_buffer.commit") == new.count("response.create") == 1
+    # The server heard the person's words as they were.
+    [heard] = [
+        t
+        for t in pipeline.bus.all(messages.Transcript)
+        if t.role == "user" and t.session == answer.session and t.final
+    ]
+    assert heard.text.strip()
+    told = [e["type"] for e in events(pipeline, messages.ServerEvent)]
+    assert told.count("response.created") == 1
 
 
 def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
