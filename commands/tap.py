@@ -21,9 +21,9 @@ from commands import health, phrases
 from shared import bus, config, messages, recording, registry
 from shared.audio import pcm
 from shared.directory import BusError, prepare_directory
-from shared.discretion import text_without_keys
 from shared.poller import Poller
 from shared.printable import printable
+from shared.redaction import text_without_keys
 from shared.running import holders
 from shared.signals import arm_signals
 

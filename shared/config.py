@@ -13,7 +13,6 @@ import difflib
 import functools
 import json
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from shared import directory, network
+from shared.redaction import masked, masked_text
 from shared.settings import (
     BACKCHANNELS,
     Bus,
@@ -312,27 +312,3 @@ def bus_network(settings: Config) -> network.Network:
         except network.NetworkError as error:
             raise ConfigError([str(error)]) from None
     return network.Network(network.parse(settings.bus.machines), key)
-
-
-def masked_text(text: str) -> str:
-    """Return a text with asterisks in place of keys and passwords.
-
-    Covers an API key, a key in a URL's query (Azure's ``?api-key=``) and ``user:password@``.
-    """
-    secret = r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&#\s'\"]*"
-    text = re.sub(secret, r"\1****", text)
-    text = re.sub(r"//([^/@\s]*|[^\s/@:]*:[^\s@'\"]*)@", "//****@", text)
-    # The address of a proxy may have no scheme.
-    text = re.sub(r"(?<![\w/])[^\s/@:'\"=]+:(?!/)[^\s@'\"]+@", "****@", text)
-    return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
-
-
-def masked(value: Any) -> str:
-    """Return a value as TOML, with asterisks in place of keys and passwords."""
-    value = msgspec.to_builtins(value)
-    if isinstance(value, dict):
-        pairs = (f"{masked(name)} = {masked(inner)}" for name, inner in value.items())
-        return f"{{ {', '.join(pairs)} }}" if value else "{}"
-    if isinstance(value, str):
-        value = masked_text(value)
-    return msgspec.json.encode(value).decode()

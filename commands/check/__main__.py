@@ -12,13 +12,15 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from commands.check.bench import Bench
+from commands.check.capture import Capture
 from commands.check.common import LIMIT_S, Check
 from commands.check.downlink import Downlink
+from commands.check.echo import Echo
 from commands.check.link import Link
-from commands.check.microphone import Capture, Echo, Vad
 from commands.check.playback import Playback
 from commands.check.rules import Outcome, Verdict
 from commands.check.uplink import Uplink
+from commands.check.vad import Vad
 
 CHECKS: dict[str, type[Check]] = {
     check.stage: check for check in (Capture, Echo, Vad, Uplink, Link, Downlink, Playback)

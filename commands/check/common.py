@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-import msgpack
-import msgspec
-from msgspec import inspect
-
 from commands.check.bench import END_S, START_S, Bench, end
 from commands.check.conversation import Conversation
+from commands.check.malformed import malformed
 from commands.check.rules import (
     Broken,
     Doubtful,
@@ -28,7 +24,7 @@ from commands.check.rules import (
     not_tried,
 )
 from commands.crashes import crashed
-from shared import codec, messages, registry
+from shared import messages, registry
 from shared.exit_codes import RESTART
 from shared.running import holder
 from shared.signals import RESTART_SIGNAL
@@ -362,52 +358,3 @@ class Check:
         if took >= END_S:
             raise Broken(f"it still ran {END_S:g} s after SIGTERM")
         return f"{took:.1f} s after SIGTERM"
-
-
-def minimal(kind: type[messages.Message]) -> messages.Message:
-    """Return a valid message of a type: each number 0, each text and each list empty."""
-
-    def least(described: inspect.Type) -> object:
-        match described:
-            case inspect.IntType():
-                return 0
-            case inspect.StrType():
-                return ""
-            case inspect.BoolType():
-                return False
-            case inspect.LiteralType(values=values):
-                return values[0]
-            case inspect.DictType() | inspect.StructType():
-                return {}
-            case _:
-                return []
-
-    fields = {
-        field.name: least(field.type)
-        for field in inspect.type_info(kind).fields  # type: ignore[attr-defined]
-        if field.name != "payload"
-    }
-    return msgspec.convert(fields, kind)
-
-
-def malformed(kind: type[messages.Message]) -> list[tuple[bytes, ...]]:
-    """Return malformed messages of a type, each as the frames that follow the topic's name."""
-    header, payload = codec.encode(minimal(kind), messages.Stamp(seq=0, epoch=1, t=0))
-    fields = msgpack.unpackb(header)
-    chance = random.Random(1)
-    return [
-        (),
-        (header,),
-        (header, payload, b"more"),
-        (b"", payload),
-        (chance.randbytes(200), payload),
-        (b"\xc1" * 50, payload),
-        (b"\xdd\xff\xff\xff\xff", payload),
-        (msgpack.packb({**fields, "v": codec.VERSION + 1}), payload),
-        (msgpack.packb({**fields, "v": True}), payload),
-        (msgpack.packb({**fields, "seq": -1}), payload),
-        (msgpack.packb({**fields, "t": float("nan")}), payload),
-        (msgpack.packb({k: [v] for k, v in fields.items()}), payload),
-        (msgpack.packb([fields]), payload),
-        (header, b"x" * (kind.payload_limit + 1)),
-    ]

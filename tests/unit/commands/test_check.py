@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from commands.check.bench import Arrival, Bench, twin
-from commands.check.common import malformed, minimal
-from commands.check.microphone import Capture
+from commands.check.capture import Capture
+from commands.check.malformed import malformed, minimal
 from commands.check.output import LINES, excerpt
 from commands.check.playback import Playback
 from commands.check.rules import (

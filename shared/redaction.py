@@ -1,4 +1,4 @@
-"""Events without keys, for a person's eyes and for files. Pure.
+"""Texts, settings and events without keys, for a person's eyes and for files. Pure.
 
 The bus itself carries a key where the server needs it: in the tools of ``session.update``.
 """
@@ -11,8 +11,6 @@ from typing import Any
 
 import msgspec
 
-from shared.config import masked_text
-
 MASK = "****"
 #: The fields of a tool in ``session.update`` that hold a key for the tool's server.
 _SECRET = ("authorization", "headers")
@@ -20,6 +18,30 @@ _SECRET = ("authorization", "headers")
 _SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
 #: A text that looks like a key of OpenAI's.
 _KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
+
+
+def masked_text(text: str) -> str:
+    """Return a text with asterisks in place of keys and passwords.
+
+    Covers an API key, a key in a URL's query (Azure's ``?api-key=``) and ``user:password@``.
+    """
+    secret = r"(?i)([?&][\w.-]*(?:key|token|secret|password|signature|sig)=)[^&#\s'\"]*"
+    text = re.sub(secret, r"\1****", text)
+    text = re.sub(r"//([^/@\s]*|[^\s/@:]*:[^\s@'\"]*)@", "//****@", text)
+    # The address of a proxy may have no scheme.
+    text = re.sub(r"(?<![\w/])[^\s/@:'\"=]+:(?!/)[^\s@'\"]+@", "****@", text)
+    return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
+
+
+def masked(value: Any) -> str:
+    """Return a value as TOML, with asterisks in place of keys and passwords."""
+    value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        pairs = (f"{masked(name)} = {masked(inner)}" for name, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, str):
+        value = masked_text(value)
+    return msgspec.json.encode(value).decode()
 
 
 def text_without_keys(payload: bytes) -> bytes:

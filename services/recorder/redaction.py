@@ -8,15 +8,15 @@ from typing import Any
 import msgspec
 
 from shared import messages
-from shared.discretion import changed, text_without_keys
 from shared.recording import holds_text
+from shared.redaction import changed, text_without_keys
 
 #: A part of every event with sound.
 _SOUND_BYTES = b"audio"
 _BASE64 = re.compile(r"[A-Za-z0-9+/]")
 
 
-def discreet(message: messages.Message, *, voices: bool) -> messages.Message:
+def redacted(message: messages.Message, *, voices: bool) -> messages.Message:
     """Return a message without keys and, unless ``voices``, with silence in place of sound.
 
     Silence has the sound's length, so that all positions stay right, and takes no room.
