@@ -40,12 +40,14 @@ class Captions:
 
     def __init__(self) -> None:
         self._items: OrderedDict[str, _Caption] = OrderedDict()
+        # The newest playhead: after a restart of monitor it can come before the words.
+        self._heard: dict[str, messages.HeardItem] = {}
 
     def transcript(self, said: messages.Transcript) -> None:
         """Take the words of an item so far."""
         known = self._items.get(said.item_id)
         if known is None:
-            self._items[said.item_id] = _Caption(said)
+            self._items[said.item_id] = _Caption(said, self._heard.get(said.item_id))
         else:
             known.said, known.changed = said, True
         while len(self._items) > MOST or self._size() > MOST_CHARS:
@@ -53,6 +55,7 @@ class Captions:
 
     def heard(self, heard: messages.Heard) -> None:
         """Take how far items were heard."""
+        self._heard = {item.item_id: item for item in heard.items}
         for item in heard.items:
             known = self._items.get(item.item_id)
             if known is not None and known.heard != item:
