@@ -104,10 +104,10 @@ class Monitor:
         self._door.keep_place()
         if self._door.watched:
             now_ns = time.monotonic_ns()
-            told = self._picture.healths(now_ns)
-            for stage in told["stages"]:
+            healths = self._picture.healths(now_ns)
+            for stage in healths["stages"]:
                 stage.update(self._load.of(stage["stage"], stage["pid"], now_ns))
-            self._door.tell(told)
+            self._door.tell(healths)
 
     # commands
 

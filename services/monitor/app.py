@@ -93,22 +93,22 @@ def application(server: Server, directory: Path) -> Starlette:
         return _answer(*await outcome_of(asked))
 
     async def next_of(watcher: Watcher) -> tuple[bytes, bool]:
-        told = await watcher.next()
+        data = await watcher.next()
         if watcher.lost:
             watcher.lost = False
             server.again(watcher)
-        return told
+        return data
 
     async def state(_: Request) -> Response:
         if (watcher := server.join(frozenset())) is None:
             return _answer(503, Outcome(done=False, outcome="there are too many watchers"))
         try:
-            told, _sound = await asyncio.wait_for(next_of(watcher), ANSWER_S)
+            data, _sound = await asyncio.wait_for(next_of(watcher), ANSWER_S)
         except TimeoutError:
             return _answer(503, Outcome(done=False, outcome="monitor is busy: try again"))
         finally:
             server.leave(watcher)
-        return Response(told + b"\n", media_type="application/json")
+        return Response(data + b"\n", media_type="application/json")
 
     async def watch(request: Request) -> Response:
         if (watcher := server.join(_wants(request) - {VOICES})) is None:
@@ -117,8 +117,8 @@ def application(server: Server, directory: Path) -> Starlette:
         async def lines() -> AsyncIterator[bytes]:
             try:
                 while True:
-                    told, _ = await next_of(watcher)
-                    yield told + b"\n"
+                    data, _ = await next_of(watcher)
+                    yield data + b"\n"
             finally:
                 server.leave(watcher)
 
@@ -133,11 +133,11 @@ def application(server: Server, directory: Path) -> Starlette:
 
         async def show() -> None:
             while True:
-                told, sound = await next_of(watcher)
+                data, sound = await next_of(watcher)
                 if sound:
-                    await socket.send_bytes(told)
+                    await socket.send_bytes(data)
                 else:
-                    await socket.send_text(told.decode())
+                    await socket.send_text(data.decode())
 
         async def obey() -> None:
             while True:
@@ -165,10 +165,10 @@ def application(server: Server, directory: Path) -> Starlette:
 
     async def metrics(_: Request) -> Response:
         try:
-            told = await asyncio.wait_for(server.metrics(), ANSWER_S)
+            data = await asyncio.wait_for(server.metrics(), ANSWER_S)
         except TimeoutError:
             return Response("monitor is busy\n", 503)
-        return Response(told, media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(data, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def page(_: Request) -> Response:
         return FileResponse(PAGE / "index.html")

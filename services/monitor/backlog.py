@@ -1,7 +1,7 @@
 """The messages that wait for one watcher. Pure.
 
-A watcher that does not take its messages in time loses them, and only its own. Then it is told how
-many it has lost, and gets a new snapshot, since what it knows is no longer right.
+A watcher that does not take its messages in time loses them, and no other watcher does. The watcher
+then gets the number of lost messages, and a new snapshot: its picture is no longer right.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Backlog:
     def __init__(self) -> None:
         self._waiting: deque[tuple[bytes, bool]] = deque()
         self._bytes = 0
-        #: Messages that were dropped since the watcher was last told.
+        #: Messages that were dropped since the watcher last heard of any.
         self.dropped = 0
 
     def put(self, data: bytes, *, sound: bool = False) -> bool:
@@ -43,7 +43,7 @@ class Backlog:
         self._bytes -= len(data)
         return data, sound
 
-    def told(self) -> int:
+    def accept_again(self) -> int:
         """Return how many messages were dropped, and accept messages again."""
         dropped, self.dropped = self.dropped, 0
         return dropped

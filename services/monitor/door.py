@@ -39,7 +39,7 @@ BEGIN_S, END_S = 10.0, 0.5
 #: How many commands wait for the loop at most. More of them would wait for a loop that is stopped.
 MAX_ASKED = 64
 #: How many messages wait for the server's thread at most. It takes them at once, unless it hangs.
-MAX_TOLD = 4096
+MAX_OUTGOING = 4096
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Door:
         self.address = ""
         self._asked: deque[Request] = deque()
         # Messages that are not delivered: the message, whom it is for, and for which watchers.
-        self._told: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_TOLD)
+        self._outgoing: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_OUTGOING)
         self._scheduled = False
         self._watchers: set[Watcher] = set()
         self._joining: set[Watcher] = set()
@@ -115,16 +115,16 @@ class Door:
         """Whether anybody watches."""
         return bool(self._watchers)
 
-    def tell(self, told: dict[str, Any], kind: str = "", to: Watcher | None = None) -> None:
+    def tell(self, change: dict[str, Any], kind: str = "", to: Watcher | None = None) -> None:
         """Tell every watcher, those that want a ``kind``, or a single one. Any thread may call."""
-        self._tell(msgspec.json.encode(told), kind, to)
+        self._tell(msgspec.json.encode(change), kind, to)
 
     def tell_sound(self, sound: bytes) -> None:
         """Pass sound to the watchers that want it. Any thread may call this."""
         self._tell(sound, VOICES, None)
 
     def _tell(self, data: bytes, kind: str, to: Watcher | None) -> None:
-        self._told.append((data, to, kind))
+        self._outgoing.append((data, to, kind))
         if not self._scheduled:
             self._scheduled = True
             with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -222,8 +222,8 @@ class Door:
 
     def _deliver(self) -> None:
         self._scheduled = False
-        while self._told:
-            data, to, kind = self._told.popleft()
+        while self._outgoing:
+            data, to, kind = self._outgoing.popleft()
             if to is not None:
                 if to in self._joining:
                     self._joining.discard(to)

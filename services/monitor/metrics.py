@@ -42,8 +42,8 @@ class Metrics:
     def interruption(self, record: messages.Interruption) -> None:
         """Count an interruption."""
         self._interruptions[record.cause] += 1
-        self._heard_ms += sum(told.heard_ms for told in record.reports)
-        self._received_ms += sum(told.received_ms for told in record.reports)
+        self._heard_ms += sum(report.heard_ms for report in record.reports)
+        self._received_ms += sum(report.received_ms for report in record.reports)
         if record.silence_ms is not None:
             self._silence.observe(max(0.0, record.silence_ms) / 1e3)
 
@@ -59,9 +59,9 @@ class Metrics:
         """Take what the conversation has used."""
         self._usage = usage
 
-    def health(self, stage: str, told: messages.Health) -> None:
+    def health(self, stage: str, newest: messages.Health) -> None:
         """Take a stage's counters."""
-        self._healths[stage] = told
+        self._healths[stage] = newest
 
     def text(self) -> bytes:
         """Return all figures in Prometheus's text format."""
@@ -120,16 +120,16 @@ class Metrics:
         memory = GaugeMetricFamily(
             "bargein_stage_memory_bytes", "Resident memory of a stage", labels=["stage"]
         )
-        for stage, told in self._healths.items():
-            for event, count in told.counters.items():
+        for stage, newest in self._healths.items():
+            for event, count in newest.counters.items():
                 counts.add_metric([stage, event], count)
             try:
-                process = psutil.Process(told.pid)
+                process = psutil.Process(newest.pid)
                 times = process.cpu_times()
                 cpu.add_metric([stage], times.user + times.system)
                 memory.add_metric([stage], process.memory_info().rss)
                 runs = True
             except psutil.Error:
                 runs = False  # it has ended, or runs on another machine
-            up.add_metric([stage], int(runs and told.ok and not told.silent))
+            up.add_metric([stage], int(runs and newest.ok and not newest.silent))
         yield from (up, counts, cpu, memory)

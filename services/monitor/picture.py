@@ -89,9 +89,9 @@ class Picture:
                 self._replace(records.usage(message))
         self._note_state(now_ns)
 
-    def health(self, stage: str, told: messages.Health, now_ns: int) -> None:
+    def health(self, stage: str, newest: messages.Health, now_ns: int) -> None:
         """Take a stage's account of itself."""
-        self._healths[stage] = (told, now_ns)
+        self._healths[stage] = (newest, now_ns)
 
     # what viewers get
 
@@ -108,16 +108,16 @@ class Picture:
     def healths(self, now_ns: int) -> Map:
         """Return how the stages are."""
         stages = [
-            records.health(name, told, late=now_ns - at > LATE_NS)
-            for name, (told, at) in self._healths.items()
+            records.health(name, newest, late=now_ns - at > LATE_NS)
+            for name, (newest, at) in self._healths.items()
         ]
         return {"type": "health", "at_ms": now_ns // 1_000_000, "stages": stages}
 
     def snapshot(self, now_ns: int) -> Map:
         """Return everything."""
         last: dict[str, Any] = {
-            kind: {name: value for name, value in told.items() if name != "type"}
-            for kind, told in self._last.items()
+            kind: {name: value for name, value in change.items() if name != "type"}
+            for kind, change in self._last.items()
         }
         return {
             "type": "snapshot",
@@ -134,7 +134,9 @@ class Picture:
     def alive(self, now_ns: int) -> dict[str, int]:
         """Return the stages that run, and the pid of each, as its last health says."""
         return {
-            name: told.pid for name, (told, at) in self._healths.items() if now_ns - at <= LATE_NS
+            name: newest.pid
+            for name, (newest, at) in self._healths.items()
+            if now_ns - at <= LATE_NS
         }
 
     @property
@@ -149,10 +151,10 @@ class Picture:
             self._word = word
             self._new.append({"type": "state", "state": word, "at_ms": now_ns // 1_000_000})
 
-    def _replace(self, told: Map) -> None:
-        if self._last.get(told["type"]) != told:
-            self._last[told["type"]] = told
-            self._new.append(told)
+    def _replace(self, change: Map) -> None:
+        if self._last.get(change["type"]) != change:
+            self._last[change["type"]] = change
+            self._new.append(change)
 
     def _mark(self, kind: str, at_ns: int) -> None:
         mark = {"type": "mark", "kind": kind, "at_ms": at_ns // 1_000_000}

@@ -29,19 +29,19 @@ def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str
         "cause": record.cause,
         "hops": hops,
         "silence_ms": None if silence_ms is None else round(silence_ms, 1),
-        "heard_ms": sum(told.heard_ms for told in record.reports),
-        "received_ms": sum(told.received_ms for told in record.reports),
-        "items": [_item(told, words.get(told.item_id, "")) for told in record.reports],
+        "heard_ms": sum(report.heard_ms for report in record.reports),
+        "received_ms": sum(report.received_ms for report in record.reports),
+        "items": [_item(report, words.get(report.item_id, "")) for report in record.reports],
     }
 
 
-def _item(told: messages.ItemReport, text: str) -> Map:
-    heard = told.heard_text
+def _item(report: messages.ItemReport, text: str) -> Map:
+    heard = report.heard_text
     return {
-        "item_id": told.item_id,
-        "heard_ms": told.heard_ms,
-        "received_ms": told.received_ms,
-        "action": told.action,
+        "item_id": report.item_id,
+        "heard_ms": report.heard_ms,
+        "received_ms": report.received_ms,
+        "action": report.action,
         "heard": heard,
         "unheard": text[len(heard) :].strip() if text.startswith(heard) else "",
     }
@@ -77,27 +77,27 @@ def usage(state: messages.Usage) -> Map:
     return {"type": "usage", **fields}
 
 
-def health(stage: str, told: messages.Health, *, late: bool) -> Map:
+def health(stage: str, newest: messages.Health, *, late: bool) -> Map:
     """Return a stage's account of itself. ``late``: it has not published one for some seconds."""
     return {
         "stage": stage,
-        "pid": told.pid,
-        "ok": told.ok and not told.silent and not late,
-        "state": "publishes nothing" if late else told.state,
-        "silent": told.silent,
-        "off_rate": told.off_rate,
-        "received": told.received,
+        "pid": newest.pid,
+        "ok": newest.ok and not newest.silent and not late,
+        "state": "publishes nothing" if late else newest.state,
+        "silent": newest.silent,
+        "off_rate": newest.off_rate,
+        "received": newest.received,
         "memory_mb": None,
         "cpu": None,
-        "gaps": _total(told, GAPS),
-        "drops": _total(told, DROPS),
-        "counters": {name: count for name, count in told.counters.items() if count},
+        "gaps": _total(newest, GAPS),
+        "drops": _total(newest, DROPS),
+        "counters": {name: count for name, count in newest.counters.items() if count},
     }
 
 
-def _total(told: messages.Health, names: tuple[str, ...]) -> int:
+def _total(newest: messages.Health, names: tuple[str, ...]) -> int:
     return sum(
         count
-        for name, count in told.counters.items()
+        for name, count in newest.counters.items()
         if name in names or "".join(name.partition(".")[:2]) in names
     )

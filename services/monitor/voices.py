@@ -69,7 +69,7 @@ class Voices:
 
     def _pass_on(self, voice: Voice, levels: Levels, pcm: bytes, at_ns: int) -> None:
         wants = self._wants
-        if LEVELS in wants and (told := levels.add(pcm, at_ns)) is not None:
-            self._tell(told, LEVELS)
+        if LEVELS in wants and (change := levels.add(pcm, at_ns)) is not None:
+            self._tell(change, LEVELS)
         if VOICES in wants:
             self._tell_sound(SOUND[voice] + pcm)

@@ -30,7 +30,7 @@ class Watcher:
     async def next(self) -> tuple[bytes, bool]:
         """Return the next message, and whether it is sound."""
         while True:
-            if dropped := self.backlog.told():
+            if dropped := self.backlog.accept_again():
                 self.lost = True
                 return msgspec.json.encode({"type": "dropped", "count": dropped}), False
             if (waiting := self.backlog.take()) is not None:

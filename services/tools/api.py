@@ -23,8 +23,8 @@ class Image:
         return f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
 
 
-class _Mouth:
-    """Where ``say`` sends its text."""
+class _Sender:
+    """The function with which ``say`` sends its text; None outside Bargein."""
 
     send: Callable[[str], None] | None = None
 
@@ -35,12 +35,12 @@ def say(text: str) -> None:
     The assistant waits for a quiet moment. Any thread may call this. Outside Bargein the text is
     printed.
     """
-    if _Mouth.send is None:
+    if _Sender.send is None:
         print(text)
     else:
-        _Mouth.send(text)
+        _Sender.send(text)
 
 
 def connect(send: Callable[[str], None]) -> None:
     """Let ``say`` send its text with ``send``."""
-    _Mouth.send = staticmethod(send)
+    _Sender.send = staticmethod(send)

@@ -29,7 +29,7 @@ CANCEL_S = 1.0
 AGAIN_S, STEADY_S = 0.1, 30.0
 
 
-class Worker:
+class WorkerProcess:
     """One process of a module."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -79,8 +79,8 @@ class Module:
         self._changed = changed
         self._say = say
         self._log = log
-        self._worker: Worker | None = None
-        self._workers: set[Worker] = set()
+        self._worker: WorkerProcess | None = None
+        self._workers: set[WorkerProcess] = set()
         self._wanted = asyncio.Event()  # a new process, in place of a retired one
         self._ready = asyncio.Event()  # there is a process that takes calls
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -135,7 +135,7 @@ class Module:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _retire(self, worker: Worker, call_id: str) -> None:
+    async def _retire(self, worker: WorkerProcess, call_id: str) -> None:
         """Replace the process if a function in it does not return."""
         await asyncio.sleep(CANCEL_S)
         if call_id not in worker.calls:
@@ -173,7 +173,7 @@ class Module:
         finally:
             os.close(write_end)
             os.close(out_write)
-        worker = Worker(process)
+        worker = WorkerProcess(process)
         self._workers.add(worker)
         self._background(log_lines(out_read, self.label, self._log))
         reading = asyncio.get_running_loop().create_task(self._read(worker, read_end))
@@ -186,7 +186,7 @@ class Module:
             return True
         return reading.result()
 
-    async def _read(self, worker: Worker, descriptor: int) -> bool:
+    async def _read(self, worker: WorkerProcess, descriptor: int) -> bool:
         """Read what a process tells, until it ends. Return whether it had loaded the module."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2 * MAX_OUTPUT)
@@ -222,7 +222,9 @@ class Module:
             self._ended(worker, code, loaded=loaded)
         return loaded
 
-    def _loaded(self, worker: Worker, tools: list[dict[str, Any]], faults: list[str]) -> None:
+    def _loaded(
+        self, worker: WorkerProcess, tools: list[dict[str, Any]], faults: list[str]
+    ) -> None:
         self._worker, self.trouble, self.settled = worker, "", True
         self._ready.set()
         self.tools = [Tool(t["name"], t["description"], t["parameters"]) for t in tools]
@@ -234,7 +236,7 @@ class Module:
         self._worker = None
         self._ready.clear()
 
-    def _ended(self, worker: Worker, code: int, *, loaded: bool) -> None:
+    def _ended(self, worker: WorkerProcess, code: int, *, loaded: bool) -> None:
         self._workers.discard(worker)
         how = f"signal {-code}" if code < 0 else f"code {code}"
         if loaded and not worker.retired:

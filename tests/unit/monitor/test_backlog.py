@@ -15,7 +15,7 @@ def test_messages_come_in_their_order() -> None:
     assert backlog.put(b"a")
     assert backlog.put(b"b", sound=True)
     assert [backlog.take(), backlog.take(), backlog.take()] == [(b"a", False), (b"b", True), None]
-    assert backlog.told() == 0
+    assert backlog.accept_again() == 0
 
 
 @pytest.mark.parametrize(("size", "most"), [(1, MOST), (MOST_BYTES // 4, 4)])
@@ -26,8 +26,8 @@ def test_a_watcher_that_takes_nothing_loses_everything_and_is_told(size: int, mo
     assert not backlog.put(bytes(size))
     assert not backlog.put(b"later")
     assert backlog.take() is None
-    assert backlog.told() == most + 2
+    assert backlog.accept_again() == most + 2
     # after that it takes messages again
     assert backlog.put(b"new")
     assert backlog.take() == (b"new", False)
-    assert backlog.told() == 0
+    assert backlog.accept_again() == 0

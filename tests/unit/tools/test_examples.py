@@ -31,7 +31,7 @@ def test_a_timer_speaks_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
         said.append(text)
         spoken.set()
 
-    monkeypatch.setattr(api._Mouth, "send", staticmethod(hear))
+    monkeypatch.setattr(api._Sender, "send", staticmethod(hear))
     assert timers.set_timer(60, "cake") == "The timer cake is set for 60 minutes."
     assert timers.set_timer(60, "cake") == "A timer named cake runs already."
     assert timers.set_timer(0.0005, "tea")
