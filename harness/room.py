@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,15 +53,17 @@ def frames(room: Rendered, chance: np.random.Generator) -> Iterator[tuple[int, m
     return driving.frames(room.far, room.microphone, room.scene.drift_ppm, chance)
 
 
-def run(scene: Scene, settings: config.Config) -> Outcome:
-    """Run one scene; return its results."""
+def run(
+    scene: Scene, settings: config.Config, clock: Callable[[], float] = time.process_time
+) -> Outcome:
+    """Run one scene; return its results. ``clock`` returns this process's processor time, s."""
     room = render(scene)
     chain = Chain(settings.echo)
     detectors = Detectors(settings)
     clean = np.zeros(len(room.microphone), np.int16)
     spent = 0.0
     for now, message in frames(room, np.random.default_rng(scene.seed)):
-        begun = time.process_time()
+        begun = clock()
         if isinstance(message, messages.SpeakerFrame):
             chain.speaker(message, now)
         elif isinstance(message, messages.MicFrame):
@@ -69,7 +71,7 @@ def run(scene: Scene, settings: config.Config) -> Outcome:
         done = [frame for _, frame in chain.take(now)]
         for frame in done:
             detectors.vad(frame, now)
-        spent += time.process_time() - begun
+        spent += clock() - begun
         for frame in done:
             here = slice(frame.position, frame.position + pcm.FRAME)
             clean[here] = np.frombuffer(frame.payload, np.int16)

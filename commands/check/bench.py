@@ -74,6 +74,9 @@ class Arrival:
 class Bench:
     """The bus directory, the stage under test, the kit's places, and what was heard so far."""
 
+    #: How the kit starts a process. Its own tests replace this by what starts our stages faster.
+    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
+
     def __init__(
         self,
         stage: str,
@@ -115,7 +118,7 @@ class Bench:
     def launch(self, command: Sequence[str], output: Any = None) -> subprocess.Popen[bytes]:
         """Start a process in the bench's environment, in a process group of its own."""
         try:
-            return subprocess.Popen(
+            return self.popen(
                 command,
                 env=self.env,
                 stdin=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ from commands.check.rules import STUMBLED, Outcome, Verdict
 from shared import messages
 from tests.support import broken_playback, broken_stage
 from tests.support.forger import forging
-from tests.support.pipeline import ROOT, Pipeline
+from tests.support.pipeline import ROOT, Keeper, Pipeline
 
 # A test waits for the checks that were begun before its own.
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
@@ -77,11 +77,13 @@ class Reports:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
+def reports(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     """Begin every check."""
     directory = tmp_path_factory.mktemp("broken")
     python = sys.executable
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+        # Most of the stages are started several times; a fork saves their imports.
+        patch.setattr(Bench, "popen", kept.fork_server.popen)
         begun = Reports(pool)
         for stage in CHECKS:
             command = [python, "-m", f"services.{stage}"]

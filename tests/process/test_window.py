@@ -122,7 +122,7 @@ def in_state(pids: dict[str, int], status: str) -> list[str]:
     [
         (LAUNCHER, ALL),
         (START, ALL),
-        (HONCHO, ALL),
+        (f"{HONCHO} {' '.join(SOME)}", SOME),
         # These keep SIGHUP from the launcher.
         (f"setsid {LAUNCHER} {' '.join(SOME)}", SOME),
         (f"script -qc '{LAUNCHER} {' '.join(SOME)}' /dev/null", SOME),
@@ -161,13 +161,13 @@ def test_nohup_keeps_the_conversation_and_the_launchers_death_ends_it(
     pipeline: Pipeline, kept: Keeper
 ) -> None:
     terminal = Terminal(pipeline, kept.next_token())
-    terminal.type(f"nohup {LAUNCHER} >/dev/null 2>&1 & echo started $!\n")
+    terminal.type(f"nohup {LAUNCHER} {' '.join(SOME)} >/dev/null 2>&1 & echo started $!\n")
     terminal.wait(r"started \d+")
     found = re.search(r"started (\d+)", terminal.screen)
     assert found
-    pids = stage_pids(pipeline)
+    pids = stage_pids(pipeline, stages=SOME)
     terminal.close()
-    assert stage_pids(pipeline, pipeline.bus.now) == pids
+    assert stage_pids(pipeline, pipeline.bus.now, SOME) == pids
     os.kill(int(found[1]), signal.SIGKILL)
     assert gone(lambda: alive(pids)), alive(pids)
     assert survivors(terminal.token) == []
@@ -311,17 +311,19 @@ class Conversation:
 
     pipeline: Pipeline
     launcher: Child
+    stages: Sequence[str]
 
     @classmethod
-    def start(cls, pipeline: Pipeline) -> Self:
-        """Start every stage."""
-        launcher = pipeline.run(*shlex.split(LAUNCHER), env=pipeline.environment({}))
+    def start(cls, pipeline: Pipeline, stages: Sequence[str] = ALL) -> Self:
+        """Start stages."""
+        command = [*shlex.split(LAUNCHER), *stages]
+        launcher = pipeline.run(*command, env=pipeline.environment({}))
         launcher.codes = {128 + signal.SIGTERM}
-        return cls(pipeline, launcher)
+        return cls(pipeline, launcher, stages)
 
     def pids(self) -> dict[str, int]:
         """Wait until every stage runs; return their pids now."""
-        return stage_pids(self.pipeline, self.pipeline.bus.now)
+        return stage_pids(self.pipeline, self.pipeline.bus.now, self.stages)
 
 
 @pytest.fixture(name="conversation", scope="module")
@@ -387,9 +389,9 @@ def test_a_conversation_is_ended_from_anywhere(conversation: Conversation) -> No
 
 
 def test_a_stage_that_ends_on_purpose_ends_the_conversation(pipeline: Pipeline) -> None:
-    conversation = Conversation.start(pipeline)
+    conversation = Conversation.start(pipeline, SOME)
     pids = conversation.pids()
-    os.kill(pids["vad"], signal.SIGTERM)
+    os.kill(pids["uplink"], signal.SIGTERM)
     assert conversation.launcher.wait() == 0
     assert alive(pids) == []
 

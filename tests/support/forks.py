@@ -11,6 +11,7 @@ includes the modules of the other stages. A test of any of these starts the comm
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -24,17 +25,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
 
 class Forked:
     """A process that the fork server started, with the part of Popen that the tests use."""
 
-    def __init__(self, argv: Sequence[str], output: int, status: int) -> None:
+    def __init__(self, argv: Sequence[str], stdout: IO[bytes] | None, status: int) -> None:
         self.args = list(argv)
-        self.stdout: IO[bytes] = os.fdopen(output, "rb")
+        self.stdout = stdout
         self.returncode: int | None = None
         self._status = os.fdopen(status, "rb", buffering=0)
         self._lock = threading.Lock()
@@ -67,8 +67,12 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.poll() is None:
-            with suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process."""
@@ -93,17 +97,47 @@ class ForkServer:
 
     def start(self, module: str, arguments: Sequence[str], env: Mapping[str, str]) -> Forked:
         """Start ``python -u -m module``. Its output and its errors are one stream."""
-        request = json.dumps([module, list(arguments), dict(env)]).encode() + b"\n"
         output, their_output = os.pipe()
-        status, their_status = os.pipe()
         try:
-            with self._lock:
-                sent = socket.send_fds(self._socket, [request], [their_output, their_status])
-                self._socket.sendall(request[sent:])
+            status = self._request(module, arguments, env, their_output)
         finally:
             os.close(their_output)
-            os.close(their_status)
-        return Forked(["-m", module, *arguments], output, status)
+        return Forked(["-m", module, *arguments], os.fdopen(output, "rb"), status)
+
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        stdout: IO[bytes] | int,
+        **options: Any,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program as Popen does; fork it if it is ``python -m`` without other options.
+
+        Its output and its errors are one stream: a file, or subprocess.DEVNULL.
+        """
+        python, option, *words = (word for word in (*command, "") if word != "-u")
+        if [python, option] != [sys.executable, "-m"]:
+            return subprocess.Popen(command, env=env, stdout=stdout, **options)
+        module, *arguments = words[:-1]
+        with Path(os.devnull).open("wb") as nowhere:
+            file = nowhere if isinstance(stdout, int) else stdout
+            status = self._request(module, arguments, env, file.fileno())
+        return cast("subprocess.Popen[bytes]", Forked(command, None, status))
+
+    def _request(
+        self, module: str, arguments: Sequence[str], env: Mapping[str, str], output: int
+    ) -> int:
+        """Send a request. Return the descriptor from which the pid and the exit code are read."""
+        request = json.dumps([module, list(arguments), dict(env)]).encode() + b"\n"
+        status, theirs = os.pipe()
+        try:
+            with self._lock:
+                sent = socket.send_fds(self._socket, [request], [output, theirs])
+                self._socket.sendall(request[sent:])
+        finally:
+            os.close(theirs)
+        return status
 
     def close(self) -> None:
         """End the program."""
@@ -125,7 +159,7 @@ def _import(module: str) -> None:
     if spec is not None and spec.submodule_search_locations is not None:
         module += ".__main__"
     # Whoever asked for a module that can't be imported sees the error in the process's output.
-    with suppress(Exception):
+    with contextlib.suppress(Exception):
         importlib.import_module(module)
     # The process itself runs the module.
     sys.modules.pop(module, None)
@@ -141,7 +175,7 @@ def _report_ended(statuses: dict[int, int]) -> None:
         if not pid:
             return
         descriptor = statuses.pop(pid)
-        with suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):
             os.write(descriptor, b"%d\n" % os.waitstatus_to_exitcode(status))
         os.close(descriptor)
 
