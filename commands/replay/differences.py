@@ -35,6 +35,8 @@ IGNORED = (
     # These count from when the device was opened, which can be before the recording.
     "speaker.frame.stream",
     "speaker.frame.position",
+    # Older recordings do not have it.
+    "transcript.begun_ns",
     # The sum of all conversations of a day, by a clock of its own.
     "usage.day",
     "usage.date",

@@ -42,8 +42,8 @@ class Replies:
     # How much playback has of each item, in samples: an item that an earlier downlink began goes on
     # from there.
     _at_playback: dict[Key, int] = field(default_factory=dict)
-    # Items whose beginning this process read.
-    _begun: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    # Items whose beginning this process read, and when link received it, ns.
+    _begun: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     # sessions and playback
 
@@ -125,9 +125,9 @@ class Replies:
         """Note that the person's turn is over."""
         self.speech_ms = -1
 
-    def item_added(self, event: events.ItemAdded) -> None:
+    def item_added(self, event: events.ItemAdded, received_ns: int) -> None:
         """Note that this process reads an item from its beginning."""
-        self._begun[event.item.id] = None
+        self._begun.setdefault(event.item.id, received_ns)
         while len(self._begun) > REMEMBERED:
             self._begun.popitem(last=False)
 
@@ -291,4 +291,5 @@ class Replies:
     def _transcript(self, item_id: str) -> list[messages.Message]:
         """Return an item's transcript, split into heard and unheard once the playhead stopped."""
         item = next((i for i in self._items.values() if i.item_id == item_id), None)
-        return self._texts.message(self.session, item_id, item)
+        begun_ns = self._begun.get(item_id, 0)
+        return self._texts.message(self.session, item_id, item, begun_ns)

@@ -233,7 +233,7 @@ class ServerEvents:
 
     def _item_added(self, event: events.ItemAdded) -> None:
         new = not self._history.knows(event.item.id)
-        self._replies.item_added(event)
+        self._replies.item_added(event, self._received_ns)
         self._history.item_added(event)
         self._renewal.conversation_changed(self._received_ns)
         self._calls.item_added(event.item)

@@ -69,7 +69,7 @@ class Transcripts:
         text.text, text.final, text.written = transcript[:MAX_TRANSCRIPT], True, written
 
     def message(
-        self, session: int, item_id: str, audio: AudioItem | None
+        self, session: int, item_id: str, audio: AudioItem | None, begun_ns: int = 0
     ) -> list[messages.Message]:
         """Return a transcript as a message, or nothing if the item has none.
 
@@ -94,6 +94,7 @@ class Transcripts:
                 unheard=unheard,
                 marks=text.marks,
                 written=text.written,
+                begun_ns=begun_ns,
             )
         ]
 

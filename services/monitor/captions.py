@@ -48,6 +48,7 @@ class Captions:
         known = self._items.get(said.item_id)
         if known is None:
             self._items[said.item_id] = _Caption(said, self._heard.get(said.item_id))
+            self._put_in_order(said.begun_ns)
         else:
             known.said, known.changed = said, True
         while len(self._items) > MOST or self._size() > MOST_CHARS:
@@ -63,10 +64,10 @@ class Captions:
 
     def changes(self) -> Iterator[Map]:
         """Yield the captions that have changed since the last call."""
-        for caption in self._items.values():
+        for caption, following in zip(self._items.values(), [*self._items, ""][1:], strict=True):
             if caption.changed:
                 caption.changed = False
-                yield caption.shown()
+                yield {**caption.shown(), "before": following}
 
     def all(self) -> list[Map]:
         """Return every caption."""
@@ -75,6 +76,16 @@ class Captions:
     def texts(self) -> dict[str, str]:
         """Return the text of each item."""
         return {name: caption.said.text for name, caption in self._items.items()}
+
+    def _put_in_order(self, begun_ns: int) -> None:
+        """Move the items that began after the newest one behind it.
+
+        The words of a person often come after the reply to them has begun.
+        """
+        known = self._items.items()
+        later = [name for name, c in known if begun_ns and c.said.begun_ns > begun_ns]
+        for name in later:
+            self._items.move_to_end(name)
 
     def _size(self) -> int:
         """Return the number of characters, or 0 for a single item, which stays."""

@@ -92,6 +92,10 @@ class Transcript(Message, frozen=True, kw_only=True):
     written: bool = False
     """Assistant only: whether the reply is text that nobody speaks. Then there is nothing to hear:
     the words count as they come."""
+    begun_ns: Count = 0
+    """When link received the event that added the item to the conversation, ns. The words of a
+    person often come after the reply to them has begun: this is the order of the items. 0: not
+    known."""
 
 
 class HistoryTurn(msgspec.Struct, frozen=True):

@@ -24,7 +24,8 @@ export class Captions {
     this.log.replaceChildren();
   }
 
-  show({ item_id, role, heard, unheard, cut, final }) {
+  // `before`: the item that follows in the conversation, if its words came first.
+  show({ item_id, role, heard, unheard, cut, final, before }) {
     let line = this.lines.get(item_id);
     const below = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
     if (!line) {
@@ -32,10 +33,11 @@ export class Captions {
       line.append(element("b", role === "user" ? "you " : "assistant "), element("span"));
       line.append(element("span"));
       this.lines.set(item_id, line);
-      this.log.append(line);
+      this.log.insertBefore(line, this.lines.get(before) ?? null);
       if (this.lines.size > MOST) {
         const [oldest, gone] = this.lines.entries().next().value;
         this.lines.delete(oldest);
+        this.read.delete(oldest);
         gone.remove();
       }
     }

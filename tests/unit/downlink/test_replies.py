@@ -726,3 +726,14 @@ def test_what_playback_says_of_before_a_flush_is_over() -> None:
     assert not rig.replies.playing
     rig.heard(messages.HeardItem("item_2", 0, 60, 100, False), generation=flush.generation)
     assert rig.replies.playing
+
+
+def test_a_transcript_says_when_its_item_began() -> None:
+    rig = Rig()
+    person = objects.Item("item_person", "message", "user")
+    rig.read(events.ItemAdded(person))
+    [said] = rig.read(events.UserTranscript("item_person", "Yes."))
+    [unannounced] = rig.read(events.UserTranscript("item_other", "No."))
+    assert isinstance(said, messages.Transcript)
+    assert isinstance(unannounced, messages.Transcript)
+    assert (said.begun_ns, unannounced.begun_ns) == (7, 0)

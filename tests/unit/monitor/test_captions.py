@@ -28,3 +28,26 @@ def test_the_playhead_may_come_before_the_words(heard_first: bool) -> None:
         captions.heard(heard)
     [shown] = captions.all()
     assert (shown["heard"], shown["unheard"]) == ("One two.", "")
+
+
+def words(item_id: str, begun_ns: int) -> messages.Transcript:
+    return messages.Transcript(
+        session=1, item_id=item_id, role="user", text="Yes.", final=True, begun_ns=begun_ns
+    )
+
+
+def test_words_that_come_late_stand_before_the_reply_to_them() -> None:
+    captions = Captions()
+    for item_id, begun_ns in (("greeting", 10), ("reply", 30), ("question", 20)):
+        captions.transcript(words(item_id, begun_ns))
+    assert [caption["item_id"] for caption in captions.all()] == ["greeting", "question", "reply"]
+    shown = {caption["item_id"]: caption["before"] for caption in captions.changes()}
+    assert shown == {"greeting": "question", "question": "reply", "reply": ""}
+    assert not list(captions.changes())
+
+
+def test_items_of_which_the_beginning_is_not_known_stay_in_the_order_of_their_words() -> None:
+    captions = Captions()
+    for item_id, begun_ns in (("reply", 30), ("question", 0), ("later", 40)):
+        captions.transcript(words(item_id, begun_ns))
+    assert [caption["item_id"] for caption in captions.all()] == ["reply", "question", "later"]
