@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from services.downlink import events
+from services.downlink.lenient import mended
 
 #: The type of each event, by the event's name.
 TYPES: dict[str, type[events.Event]] = {
@@ -95,6 +96,12 @@ def read(text: bytes) -> events.Event:
         decoder = _DECODERS.get(kind)
         if decoder is None:
             return events.Ignored(kind) if kind in IGNORED else events.Unknown(kind[:200])
-        return decoder.decode(text)
+        try:
+            return decoder.decode(text)
+        except msgspec.ValidationError as error:
+            try:
+                return msgspec.convert(mended(msgspec.json.decode(text)), TYPES[kind])
+            except (ValueError, RecursionError):
+                raise error from None  # it says what the server sent
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadEvent(f"not a server event: {str(error)[:200]}") from None

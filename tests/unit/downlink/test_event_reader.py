@@ -441,17 +441,16 @@ STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_sta
         DELTA % b'"\\udc00x"',
         b'{"type":"response.output_audio.delta","response_id":"r","delta":""}',
         b'{"type":"response.created","response":"r"}',
-        b'{"type":"response.created","response":{"id":7}}',
         b'{"type":"response.created","response":{"id":"%b"}}' % (b"x" * 513),
         *(
             STARTED % n
             for n in (
                 b"NaN",
                 b"Infinity",
-                b"-1",
-                b"1.5",
                 b"1e999",
-                b'"7"',
+                b"1e300",
+                b'"nan"',
+                b'"soon"',
                 b"9007199254740993",
                 b"1" * 5000,
                 b"true",
@@ -469,6 +468,50 @@ def test_what_is_no_event_is_refused_in_one_short_line(text: bytes) -> None:
     assert said.startswith("not a server event: ")
     assert said.isprintable()
     assert len(said) <= 230
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        (STARTED % b"12.5", STARTED % b"12"),
+        (STARTED % b'"12"', STARTED % b"12"),
+        (STARTED % b"-300", STARTED % b"0"),
+        (
+            b'{"type":"input_audio_buffer.speech_started","audio_start_ms":null,"item_id":null}',
+            b'{"type":"input_audio_buffer.speech_started"}',
+        ),
+        (
+            (
+                b'{"type":"response.output_audio.delta","response_id":1,"item_id":2,"output_index":"0",'
+                b'"content_index":0.0,"delta":"AAAA"}'
+            ),
+            (
+                b'{"type":"response.output_audio.delta","response_id":"1","item_id":"2",'
+                b'"output_index":0,"content_index":0,"delta":"AAAA"}'
+            ),
+        ),
+        (
+            b'{"type":"error","error":"the model is busy"}',
+            b'{"type":"error","error":{"message":"the model is busy"}}',
+        ),
+        (
+            b'{"type":"error","error":{"message":"no","code":404}}',
+            b'{"type":"error","error":{"message":"no","code":"404"}}',
+        ),
+        (
+            (
+                b'{"type":"response.output_item.done","response_id":"r","item":{"id":"i",'
+                b'"type":"function_call","arguments":{"on":true}}}'
+            ),
+            (
+                b'{"type":"response.output_item.done","response_id":"r","item":{"id":"i",'
+                b'"type":"function_call","arguments":"{\\"on\\":true}"}}'
+            ),
+        ),
+    ],
+)
+def test_values_of_other_types_are_read_as_they_were_meant(sent: bytes, meant: bytes) -> None:
+    assert event_reader.read(sent) == event_reader.read(meant)
 
 
 def test_json_that_is_nested_deeply_is_read_or_refused() -> None:
