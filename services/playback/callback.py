@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.playback.calls import Calls
+from services.playback.device_calls import DeviceCalls
 from services.playback.duck import Duck
 from services.playback.player import Player
 from services.playback.volume import Volume
@@ -99,7 +99,7 @@ class Callback:
         self.heard = self._heard_now()
         self._heard_changed = False  # the loop has not taken `heard` since it changed
         #: The calls of the device, noted while somebody subscribes to them.
-        self.calls = Calls()
+        self.calls = DeviceCalls()
         # on the device's thread
         self._position = 0  # samples since the device was opened
         self._samples_since_wake = 0

@@ -22,7 +22,7 @@ SOURCES = sorted(path for part in (*INSTALLED, *BESIDE) for path in (ROOT / part
 STAGES = registry.PROCESSES
 
 #: The most lines of a stage's __main__.py, and of any other module of a service.
-LONGEST_LOOP, LONGEST = 300, 420
+LONGEST_LOOP, LONGEST = 300, 380
 
 #: Packages that only some modules may import, and these modules.
 ONLY = {

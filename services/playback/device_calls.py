@@ -12,7 +12,7 @@ from shared.messages import SpeakerCall
 from shared.messages.sound import MAX_CALLS
 
 
-class Calls:
+class DeviceCalls:
     """The calls of the device that were not published yet."""
 
     def __init__(self) -> None:
