@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
+import sys
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness import recordings
 from shared import messages
 from shared.audio import pcm
-from tests.support.pipeline import UNHELD, Keeper, Pipeline
+from shared.running import holder
+from tests.support.pipeline import UNHELD, Keeper, Pipeline, settled
 
 pytestmark = pytest.mark.process
 
@@ -77,3 +83,25 @@ def test_the_running_session_follows(kept: Keeper, tmp_path: Path) -> None:
     updates = [event for event in events if event["type"] == "session.update"]
     paths = {event["event_id"] for event in updates if "update_all" not in event["event_id"]}
     assert paths == {"update_instructions", "update_audio.output.speed", "update_max_output_tokens"}
+
+
+def test_a_stage_without_a_terminal_or_a_parent_follows_sighup(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    """As ``systemctl reload`` sends it: the units of systemd/ say so."""
+    with Pipeline(kept) as pipeline:
+        log = tmp_path / "uplink.log"
+        argv = [sys.executable, "-u", "-m", "services.uplink", *pipeline.options({})]
+        # The shell ends first, so that init is the parent of the stage from its beginning.
+        orphan = f"(sleep 0.2; exec {shlex.join(argv)} 2>{shlex.quote(str(log))}) &"
+        assert pipeline.run("setsid", "sh", "-c", orphan).wait() == 0
+        assert settled(lambda: log.exists() and "listens for" in log.read_text())
+        pid = holder(pipeline.bus_directory, "uplink")
+        if psutil.Process(pid).ppid() != 1:
+            os.kill(pid, signal.SIGTERM)
+            pytest.skip("another process adopts orphans here")
+        pipeline.config.write_text("[session]\nspeed = 1.25\n")
+        os.kill(pid, signal.SIGHUP)
+        assert settled(lambda: "changed in [session]: speed" in log.read_text())
+        os.kill(pid, signal.SIGTERM)
+        assert settled(lambda: not holder(pipeline.bus_directory, "uplink"))

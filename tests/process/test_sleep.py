@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,49 @@ def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Pat
     word = recordings.place(pcm.from_array(speech[: pcm.RATE]), captured) // pcm.FRAME
     assert first < word
     assert frames[first].captured_ns < woken.message.since_ns
+
+
+def test_at_a_limit_the_assistant_says_goodbye_and_a_typed_line_wakes_it(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        begin(pipeline, tmp_path, "--reply", "tone:0.3", "--burst")
+        pipeline.settings |= {
+            "capture.device": "null",
+            "limits.farewell": "Say goodbye to the person.",
+            "limits.max_minutes": 1 / 60,
+            "monitor.port": 0,
+            "session.greeting": "",
+        }
+        pipeline.up("monitor")
+        _, session = start(pipeline)
+        asleep = pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "asleep")
+        assert asleep.message.cause == "limit"
+        assert "limits.max_minutes" in asleep.message.reason
+        # The goodbye was asked for once, and heard before the session was closed.
+        events = pipeline.bus.all(messages.ClientEvent)
+        assert sum(b"Say goodbye to the person." in e.payload for e in events) == 1
+        heard = pipeline.bus.deliveries(messages.Heard)
+        assert any(
+            d.message.items and d.message.items[-1].whole and d.stamp.t < asleep.stamp.t
+            for d in heard
+        )
+        typed = pipeline.python("commands.control", "type", "Are you there?", *pipeline.options({}))
+        said = pipeline.bus.wait_for(
+            messages.Transcript, lambda t: t.role == "user" and t.text == "Are you there?"
+        ).message
+        assert said.session > session
+        pipeline.bus.wait_for(
+            messages.Transcript,
+            lambda t: t.role == "assistant" and t.final and t.session == said.session,
+        )
+        assert typed.wait() == 0
+
+
+def test_a_limit_can_end_the_conversation_and_what_started_it(kept: Keeper) -> None:
+    with Pipeline(kept) as pipeline:
+        settings = {"limits.max_minutes": 1 / 60, "limits.then": "end", "limits.farewell": ""}
+        env = {**pipeline.env, **pipeline.environment(settings)}
+        begun = pipeline.run(sys.executable, "-u", "-m", "commands", "start", "--emulator", env=env)
+        assert begun.wait() == 0
+        assert begun.matching(r"limits\.max_minutes")
