@@ -165,22 +165,12 @@ def warnings(recorded: Sequence[Recorded], stages: Sequence[str]) -> list[str]:
                     f"{stage}: the first {first} messages of {topic.name} came before the"
                     " recording: there will be differences at its beginning"
                 )
-            if lost := missing(r for r in recorded if r.topic is topic):
+            if lost := differences.missing(r for r in recorded if r.topic is topic):
                 lines.append(
                     f"{stage}: the recorder was late, and {lost} messages of {topic.name} are"
                     " missing: there will be differences"
                 )
     return lines
-
-
-def missing(recorded: Iterable[Recorded]) -> int:
-    """Return how many messages of one topic are missing between those of a recording."""
-    lost, epoch, seq = 0, 0, 0
-    for each in recorded:
-        if each.stamp.epoch == epoch:
-            lost += max(0, each.stamp.seq - seq - 1)
-        epoch, seq = each.stamp.epoch, each.stamp.seq
-    return lost
 
 
 def show(

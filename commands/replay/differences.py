@@ -110,13 +110,28 @@ def compared(found: Iterable[Recorded], span: Span) -> list[Recorded]:
     ]
 
 
+def missing(recorded: Iterable[Recorded]) -> int:
+    """Return how many messages of one topic are missing between those of a recording."""
+    lost, epoch, seq = 0, 0, 0
+    for each in recorded:
+        if each.stamp.epoch == epoch:
+            lost += max(0, each.stamp.seq - seq - 1)
+        epoch, seq = each.stamp.epoch, each.stamp.seq
+    return lost
+
+
 def differences(
     recorded: Sequence[Recorded],
     replayed: Sequence[Recorded],
     ignored: frozenset[str],
     span: Span,
 ) -> Iterator[Difference]:
-    """Yield the differences in one topic, in order. ``span``: of the whole recording."""
+    """Yield the differences in one topic, in order. ``span``: of the whole recording.
+
+    A late recorder misses messages of a live topic. Then a further replayed one is no difference.
+    """
+    topic = recorded[0].topic if recorded else None
+    lost = topic is not None and topic.queue is Queue.LIVE and missing(recorded) > 0
     before, after = compared(recorded, span), compared(replayed, span)
     left = [plain(each, ignored) for each in before]
     right = [plain(each, ignored) for each in after]
@@ -137,7 +152,7 @@ def differences(
             text = f"{_name(number)}is missing: {short(left[number])}"
             yield Difference(before[number].topic.name, before[number].stamp.t, text)
         for number in range(other + pairs, other_end):
-            if after[number].stamp.t > edge_ns or after[number].topic.name in SAMPLED:
+            if lost or after[number].stamp.t > edge_ns or after[number].topic.name in SAMPLED:
                 continue
             text = f"was not recorded: {short(right[number])}"
             yield Difference(after[number].topic.name, after[number].stamp.t, text)

@@ -69,8 +69,8 @@ def timeline(
         parts.append(f'<text x="{x:.0f}" y="{height - 2}" text-anchor="{anchor}">{label}</text>')
     title = "Both voices over the whole conversation, with marks for flushes, calls and the link"
     return (
-        f'<svg class="timeline" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{title}">'
-        f"{''.join(parts)}</svg>"
+        f'<div class="wide"><svg class="timeline" viewBox="0 0 {WIDTH} {height}" role="img"'
+        f' aria-label="{title}">{"".join(parts)}</svg></div>'
     )
 
 
@@ -160,4 +160,5 @@ def strip(beats: Sequence[tuple[int, bool]], begun_ns: int, ended_ns: int) -> st
 
 def clock(seconds: float) -> str:
     """Return a time in the recording, as 1:05.2."""
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"
+    tenths = round(seconds * 10)  # before it is divided: there is no 9:60.0
+    return f"{tenths // 600}:{tenths % 600 / 10:04.1f}"

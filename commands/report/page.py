@@ -27,6 +27,8 @@ svg text{font-size:11px;fill:var(--soft)}
 .card{padding:.75rem 1rem;margin:.75rem 0}
 .soft{color:var(--soft)}
 audio{width:100%;margin:.5rem 0}
+.wide{overflow-x:auto}
+.timeline{min-width:45rem}
 .timeline .person{stroke:var(--person)}
 .timeline .assistant{stroke:var(--assistant)}
 .timeline path{fill:none}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from commands.replay import differences
-from commands.replay.__main__ import missing
 from commands.replay.driving import arguments, seeds, started_ns
 from shared import messages, registry
 from shared.messages import Stamp
@@ -113,4 +112,15 @@ def test_messages_that_the_recorder_missed_are_counted() -> None:
         return Recorded(row, messages.LinkState(state="open"), Stamp(seq=seq, epoch=epoch, t=seq))
 
     # The publisher was restarted: that is no gap.
-    assert missing([seen(5), seen(6), seen(9), seen(0, 2), seen(2, 2)]) == 3
+    assert differences.missing([seen(5), seen(6), seen(9), seen(0, 2), seen(2, 2)]) == 3
+
+
+def test_a_frame_that_a_late_recorder_missed_is_no_difference() -> None:
+    def frame(seq: int) -> Recorded:
+        message = messages.SpeakerFrame(stream=1, position=0, played_ns=seq, payload=b"ab")
+        return Recorded(registry.of(type(message)), message, Stamp(seq=seq, epoch=1, t=seq * S))
+
+    every = [frame(seq) for seq in (1, 2, 3)]
+    assert said([every[0], every[2]], every) == []
+    assert said(every, [every[0], every[2]]) != []
+    assert said(every[:2], every) != []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands.report.__main__ import make
+from commands.report.drawing import clock
 from commands.report.facts import TOTAL, Facts, hops
 from commands.report.page import page
 from harness import references
@@ -137,3 +138,9 @@ def test_what_others_wrote_is_text_and_no_html() -> None:
     read = Reader(page(facts, Recording(), ([], []), (0, ""), redact=False))
     assert "script" not in read.tags
     assert text in read.text
+
+
+def test_a_time_has_less_than_sixty_seconds() -> None:
+    assert [clock(s) for s in (0, 59.94, 59.96, 119.99, 599.98)] == [
+        "0:00.0", "0:59.9", "1:00.0", "2:00.0", "10:00.0",
+    ]  # fmt: skip
