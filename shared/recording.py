@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -93,8 +93,8 @@ def _no_json() -> msgspec.Raw:
 
 
 @functools.cache
-def shape(kind: type[messages.Message]) -> type[msgspec.Struct]:
-    """Return the type of a message in a recording."""
+def shape(kind: type[messages.Message], *, payload: bool = True) -> type[msgspec.Struct]:
+    """Return the type of a message in a recording, with its payload or without."""
     own = get_type_hints(kind, include_extras=True)
     fields: list[Any] = [*get_type_hints(messages.Stamp, include_extras=True).items()]
     for each in msgspec.structs.fields(kind):
@@ -106,6 +106,8 @@ def shape(kind: type[messages.Message]) -> type[msgspec.Struct]:
         else:
             fields.append((each.name, own[each.name]))
     fields = [each for each in fields if each[0] != "payload"]
+    if not payload:
+        return msgspec.defstruct(kind.__name__, fields, kw_only=True)
     if kind.payload_limit:
         fields.append(("payload", bytes, b""))
     if holds_text(kind):
@@ -126,9 +128,17 @@ def encode(message: messages.Message, stamp: messages.Stamp) -> bytes:
     return msgspec.json.encode(shape(kind)(t=stamp.t, seq=stamp.seq, epoch=stamp.epoch, **fields))
 
 
-def decode(topic: Topic, text: bytes) -> Recorded:
-    """Return the message that a text in a recording is. Raises msgspec.MsgspecError."""
-    found: Any = msgspec.json.decode(text, type=shape(topic.type))
+@functools.cache
+def _decoder(kind: type[messages.Message], *, payload: bool) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape(kind, payload=payload))
+
+
+def decode(topic: Topic, text: bytes, *, payload: bool = True) -> Recorded:
+    """Return the message that a text in a recording is. Raises msgspec.MsgspecError.
+
+    Without its payload, which can be most of it, a message is read much faster.
+    """
+    found: Any = _decoder(topic.type, payload=payload).decode(text)
     fields = {name: getattr(found, name) for name in found.__struct_fields__}
     stamp = messages.Stamp(seq=fields.pop("seq"), epoch=fields.pop("epoch"), t=fields.pop("t"))
     raw = bytes(fields.pop("json", b"null"))
@@ -145,9 +155,12 @@ def _is_json(payload: bytes) -> bool:
     return payload != b"null"
 
 
-def read(path: Path, about: Recording | None = None) -> Iterator[Recorded]:
+def read(
+    path: Path, about: Recording | None = None, payloads: Container[str] = registry.BY_NAME
+) -> Iterator[Recorded]:
     """Yield the messages of a recording in the order in which they were recorded.
 
+    ``payloads``: the topics whose payloads are wanted. The others come without theirs.
     ``about`` is filled in meanwhile. A file without its end is read as far as it is whole. Raises
     RecordingError if the file is no recording.
     """
@@ -167,7 +180,8 @@ def read(path: Path, about: Recording | None = None) -> Iterator[Recorded]:
             about.voices = record.metadata.get("voices") != "false"
         elif isinstance(record, Record) and record.channel_id in channels:
             try:
-                yield decode(channels[record.channel_id], record.data)
+                topic = channels[record.channel_id]
+                yield decode(topic, record.data, payload=topic.name in payloads)
             except (msgspec.MsgspecError, ValueError, TypeError):
                 about.unreadable += 1
 

@@ -24,7 +24,7 @@ from shared.recording import Recording
 def make(file: Path, *, redact: bool) -> str:
     """Return the page for a recording. Raises RecordingError."""
     facts, sound, about = Facts(), Sound(), Recording()
-    for each in recording.read(file, about):
+    for each in recording.read(file, about, payloads=("mic.clean", "speaker.frame")):
         facts.take(each)
         sound.take(each)
     facts.finish()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from commands.report.__main__ import make
 from commands.report.drawing import clock
 from commands.report.facts import TOTAL, Facts, hops
 from commands.report.page import page
+from commands.report.sound import Sound
 from harness import references
 from shared import messages, recording, registry
+from shared.audio import pcm
 from shared.messages import Stamp
 from shared.recording import Recorded, Recording
 
@@ -144,3 +150,27 @@ def test_a_time_has_less_than_sixty_seconds() -> None:
     assert [clock(s) for s in (0, 59.94, 59.96, 119.99, 599.98)] == [
         "0:00.0", "0:59.9", "1:00.0", "2:00.0", "10:00.0",
     ]  # fmt: skip
+
+
+def test_the_sound_is_what_was_heard_and_when() -> None:
+    rng = np.random.default_rng(3)
+    noise = np.convolve(rng.standard_normal(48_000 + 20), np.ones(20) / 20, "valid")[:48_000]
+    person, assistant = (np.stack([noise, noise[::-1]]) * 20_000).astype("<i2")
+    sound = Sound()
+    for at in range(0, 48_000, pcm.FRAME):
+        at_ns = 10**12 + pcm.samples_to_ns(at)
+        voices = [voice[at : at + pcm.FRAME].tobytes() for voice in (person, assistant)]
+        for message in (
+            messages.MicClean(
+                stream=1, position=at, captured_ns=at_ns, overflows=0, payload=voices[0]
+            ),
+            messages.SpeakerFrame(stream=1, position=at, played_ns=at_ns, payload=voices[1]),
+        ):
+            row = registry.of(type(message))
+            sound.take(Recorded(row, message, Stamp(seq=0, epoch=1, t=at_ns)))
+    kind, _, data = sound.finish().partition(",")
+    assert kind == "data:audio/ogg;base64"
+    played, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
+    assert (len(played), rate) == (48_000, pcm.RATE)
+    for number, voice in enumerate((person, assistant)):
+        assert np.corrcoef(played[:, number], voice)[0, 1] > 0.9
