@@ -135,13 +135,13 @@ def call(work: Callable[[], _T], undo: Callable[[_T], object] = lambda _: None) 
         ) from None
 
 
-def close(session: Session) -> None:
-    """Close a session from any thread. Wait at most 0.4 s: after that it closes when it can."""
-    _THREAD.finish(session.close, _CLOSE_S)
+def close(library: PortAudio) -> None:
+    """Close PortAudio from any thread. Wait at most 0.4 s: after that it closes when it can."""
+    _THREAD.finish(library.close, _CLOSE_S)
 
 
-class Session:
-    """PortAudio, initialised, and the streams that are opened in it. Use it only in ``call``."""
+class PortAudio:
+    """The initialised PortAudio, and the streams that are opened in it. Use it only in ``call``."""
 
     def __init__(self) -> None:
         with _silent_stderr():
@@ -231,11 +231,11 @@ def error_text(error: Exception | None) -> str:
 
 
 def _devices(kind: Kind) -> list[Device]:
-    session = Session()
+    library = PortAudio()
     try:
-        return session.devices(kind)
+        return library.devices(kind)
     finally:
-        session.close()
+        library.close()
 
 
 @contextlib.contextmanager

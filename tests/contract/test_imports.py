@@ -89,7 +89,7 @@ IMPURE = {
     "asyncio", "datetime", "multiprocessing", "psutil", "pyaudio", "select", "selectors", "signal",
     "socket", "ssl", "subprocess", "threading", "time", "websocket", "websockets", "zmq",
     "shared.audio.devices", "shared.audio.portaudio", "shared.audio.portaudio_library",
-    "shared.bus", "shared.lock", "shared.poller",
+    "shared.audio.portaudio_stream", "shared.bus", "shared.lock", "shared.poller",
     "shared.realtime.token", "shared.run", "shared.signals", "shared.stage",
 }  # fmt: skip
 

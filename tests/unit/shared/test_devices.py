@@ -57,7 +57,11 @@ def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spec", ["auto", "portaudio:0"])
 def test_without_pyaudio_one_line_says_so(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    for module in ("shared.audio.portaudio", "shared.audio.portaudio_library"):
+    for module in (
+        "shared.audio.portaudio",
+        "shared.audio.portaudio_library",
+        "shared.audio.portaudio_stream",
+    ):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(module, raising=False)
     with pytest.raises(DeviceError, match=r"PyAudio cannot be loaded .*; install it, or use file:"):

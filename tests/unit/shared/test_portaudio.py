@@ -12,7 +12,8 @@ import pytest
 
 from shared.audio import pcm, portaudio
 from shared.audio.device import DeviceError
-from shared.audio.portaudio import PortAudioInput, PortAudioOutput, offset_ns
+from shared.audio.portaudio import PortAudioInput, PortAudioOutput
+from shared.audio.portaudio_stream import offset_ns
 from tests.support.fake_portaudio import NOW, FakePortAudio
 
 
@@ -481,7 +482,7 @@ def test_pythons_state_of_the_devices_thread_is_kept_once(
     fake: FakePortAudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[None] = []
-    monkeypatch.setattr(portaudio, "_keep_thread_state", lambda: kept.append(None))
+    monkeypatch.setattr(portaudio, "keep_thread_state", lambda: kept.append(None))
     for number in (1, 2):
         speaker = Speaker(fake)
         for _ in range(3):
