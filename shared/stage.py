@@ -212,6 +212,7 @@ class Stage:
         """
         rows = [registry.BY_NAME[name] for name in self._handlers]
         self.subscriber = self._connect(registry.TOPICS if self._observer else rows)
+        self.subscriber.keeps_old = self._observer is not None
         self._arrivals = Arrivals(rows, now.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)

@@ -89,6 +89,8 @@ class Subscriber:
         observer: bool = False,
     ) -> None:
         rows = tuple(wanted)
+        #: Whether old messages of a live topic are kept: what is recorded is never too old.
+        self.keeps_old = False
         self.losses = Losses()
         self.addresses: list[str] = []
         self._wanted = {subscription(topic, observer=observer): topic for topic in rows}
@@ -179,7 +181,7 @@ class Subscriber:
         if (clock := self._clocks.get(topic.publisher)) is not None:
             message, stamp = clock.here(message, stamp, now.monotonic_ns())
         age_ms = (now.monotonic_ns() - stamp.t) // 1_000_000
-        if topic.max_age_ms and age_ms > topic.max_age_ms:
+        if topic.max_age_ms and age_ms > topic.max_age_ms and not self.keeps_old:
             self.losses.stale[topic.name] += 1
             return None
         return Delivery(topic, message, stamp, restarted, lost)

@@ -396,6 +396,15 @@ def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
     assert not reader.losses.refused
 
 
+def test_a_late_recorder_gets_what_is_old(wires: Wires) -> None:
+    reader = wires.subscriber(messages.SpeakerFrame)
+    reader.keeps_old = True
+    sender = wires.foreign("playback", "speaker.frame")
+    for seq in range(5):
+        sender.send_multipart(frames(speaker(seq), seq, age_ms=10_000))
+    assert [wires.next(reader).message for _ in range(5)] == [speaker(seq) for seq in range(5)]
+
+
 def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
     reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
