@@ -7,10 +7,7 @@ stage is measured by the document.
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -18,39 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import zmq
 
-from commands.check.output import excerpt
 from commands.check.place import Place
-from commands.check.rules import Broken, NotTried
+from commands.check.process import StageProcess, end
 from shared import codec, messages, registry
-from shared.realtime import endpoint
 
 #: How long the kit waits for a stage to start, and for each thing that the stage has to do, s: long
 #: enough for a busy machine.
 START_S, PATIENCE_S = 10.0, 4.0
-#: A stage that is asked to end may take this long, s: our own stages take at most 0.8 s.
-END_S = 3.0
 #: The kit repeats its own state topics this often, s: as every stage does.
 REPEAT_S = 1.0
-
-#: The settings that the kit gives to the stage under test, whatever config.toml says.
-SETTINGS: Mapping[str, str] = {
-    "BARGEIN_BUS__MACHINES": "[]",
-    "BARGEIN_CAPTURE__DEVICE": "null",
-    "BARGEIN_PLAYBACK__DEVICE": "null",
-    "BARGEIN_PLAYBACK__CUES": "false",
-    "BARGEIN_INTERRUPTION__DECIDE": "server",
-    "BARGEIN_LINK__AUTH": "none",
-    "BARGEIN_LINK__KEY_FILE": "",
-    "BARGEIN_LINK__RETRY_FIRST_MS": "50",
-    "BARGEIN_LINK__RETRY_MAX_MS": "200",
-    "BARGEIN_LINK__PING_INTERVAL_S": "1.0",
-    "BARGEIN_LINK__URL": "ws://127.0.0.1:9/v1/realtime",
-    "BARGEIN_SESSION__GREETING": "",
-}
 
 M = TypeVar("M", bound=messages.Message)
 T = TypeVar("T")
@@ -71,11 +48,8 @@ class Arrival:
     """Whether the message had come before, under its other name."""
 
 
-class Bench:
+class Bench(StageProcess):
     """The bus directory, the stage under test, the kit's places, and what was heard so far."""
-
-    #: How the kit starts a process. Its own tests replace this by what starts our stages faster.
-    popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
 
     def __init__(
         self,
@@ -86,9 +60,9 @@ class Bench:
     ) -> None:
         self.stage = stage
         self._observes = observes
-        self.command = list(command)
         # in /tmp whatever TMPDIR says: a socket's path has to be short
-        self.directory = Path(tempfile.mkdtemp(prefix="bargein-check-", dir="/tmp"))
+        directory = Path(tempfile.mkdtemp(prefix="bargein-check-", dir="/tmp"))
+        super().__init__(command, directory, settings or {})
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.heard: list[Arrival] = []
         self._seen: Counter[tuple[str, int, int]] = Counter()  # by name, epoch and seq
@@ -96,14 +70,6 @@ class Bench:
         self.unreadable: list[str] = []
         self.places: dict[str, Place] = {}
         self._repeated = 0.0
-        self.env = {
-            **{k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE},
-            **SETTINGS,
-            **(settings or {}),
-            "BARGEIN_BUS__DIRECTORY": str(self.directory),
-        }
-        self.output = (self.directory / "output.txt").open("wb+")
-        self.process: subprocess.Popen[bytes] | None = None
         self._ears: list[zmq.Socket[bytes]] = []
         self.listen()
 
@@ -112,45 +78,6 @@ class Bench:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # the stage under test
-
-    def launch(self, command: Sequence[str], output: Any = None) -> subprocess.Popen[bytes]:
-        """Start a process in the bench's environment, in a process group of its own."""
-        try:
-            return self.popen(
-                command,
-                env=self.env,
-                stdin=subprocess.DEVNULL,
-                stdout=output or self.output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NotTried(f"{command[0]}: {error.strerror}") from None
-
-    def start(self) -> None:
-        """Start the stage under test, if it does not run. Raise Broken if it cannot be started."""
-        if not self.running:
-            if self.process is not None:
-                end(self.process)
-            try:
-                self.process = self.launch(self.command)
-            except NotTried as error:
-                raise Broken(str(error)) from None
-
-    @property
-    def running(self) -> bool:
-        """Whether the stage under test runs."""
-        return self.process is not None and self.process.poll() is None
-
-    def alive(self) -> None:
-        """Raise Broken if the stage under test has ended."""
-        if not self.running:
-            code = self.process.returncode if self.process else "none"
-            self.output.flush()
-            printed = (self.directory / "output.txt").read_text("utf-8", "replace")
-            raise Broken(f"the stage ended with exit code {code}:{excerpt(printed)}")
 
     # the bus
 
@@ -324,23 +251,3 @@ class Bench:
 def twin(name: str) -> str:
     """Return the other name of a message: that for consumers, or that for observers."""
     return name[1:] if name.startswith("!") else f"!{name}"
-
-
-def end(process: subprocess.Popen[bytes]) -> float:
-    """Ask a process to end, and kill its group if it does not. Return how long that took, s."""
-    began = time.monotonic()
-    group = process.pid
-    try:
-        os.killpg(group, signal.SIGTERM)
-        process.wait(END_S)
-    except ProcessLookupError:
-        pass
-    except subprocess.TimeoutExpired:
-        pass
-    took = time.monotonic() - began
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-    process.wait()
-    return took

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from commands.check.bench import END_S, START_S, Bench, end
+from commands.check.bench import START_S, Bench
 from commands.check.conversation import Conversation
 from commands.check.malformed import malformed
+from commands.check.process import END_S, end
 from commands.check.rules import (
     Broken,
     Doubtful,

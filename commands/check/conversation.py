@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from commands.check.bench import Bench, end
+from commands.check.bench import Bench
+from commands.check.process import end
 from commands.check.rules import Broken, NotTried
 from shared import messages, registry
 from shared.audio.pcm import RATE
