@@ -13,7 +13,7 @@ import time
 import websocket
 
 from services.link import endings, worked
-from services.link.asleep import Asleep
+from services.link.asleep import ANSWER_S, Asleep
 from services.link.candidate import Candidate
 from services.link.connection import Connection, Ended, Other
 from services.link.dialer import Dialer
@@ -52,7 +52,7 @@ class Link:
         self._where = self._dialer.where
         self._worked = worked.find(stage.directory, self._dialer.url, self._dialer.key)
         self._backoff = Backoff(self._settings.retry_first_ms, self._settings.retry_max_ms)
-        self._asleep = Asleep(stage.directory)
+        self._asleep = Asleep(stage.directory, stage.network)
         self._sending = Sending(stage, self._on_socket, self._beat, self._lose)
         self._connection: Connection | None = None
         self._candidate: Candidate | None = None
@@ -74,6 +74,9 @@ class Link:
             stage.log.info("goes through the proxy %s (%s)", proxy, proxy.source)
         if self._asleep.cause:
             self._say_asleep()
+        elif self._asleep.unknown:
+            self._report.publish("connecting")
+            stage.after(ANSWER_S, self._connect)
         else:
             self._connect()
 
@@ -91,10 +94,7 @@ class Link:
             self._connect()
 
     def _say_asleep(self) -> None:
-        self._report.end_session(time.monotonic())
-        self._report.cause = self._asleep.cause
-        self._stage.log.info("no session: %s", self._asleep.reason)
-        self._report.publish("asleep", self._asleep.reason)
+        self._report.fall_asleep(self._asleep.cause, self._asleep.reason, time.monotonic())
 
     # connecting
 

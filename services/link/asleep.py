@@ -3,6 +3,9 @@
 A file in the bus directory keeps that for a link that is started again: after a crash or ``bargein
 restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was asked to end
 leaves the file to a link that finds the same downlink: the next conversation begins awake.
+
+A downlink on another machine leaves no trace in the bus directory. A link that starts asks it:
+downlink answers link's first state, and repeats its last word to each new reader.
 """
 
 from __future__ import annotations
@@ -13,11 +16,15 @@ from pathlib import Path
 import msgspec
 
 from shared import messages, private
+from shared.network import LOCAL, Network
 from shared.running import holder
 
 NAME = "link.asleep"
 #: A larger file is not one of ours, bytes.
 LONGEST = 16 * 1024
+#: How long a link that starts waits for the answer of a downlink on another machine, s. The answer
+#: takes milliseconds where downlink runs.
+ANSWER_S = 2.0
 
 
 class _Saved(msgspec.Struct, frozen=True):
@@ -30,7 +37,7 @@ class _Saved(msgspec.Struct, frozen=True):
 class Asleep:
     """Downlink's last word about the sleep."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, network: Network = LOCAL) -> None:
         self._path, self._directory = directory / NAME, directory
         #: Why the conversation sleeps, as in LinkState; "": it is awake.
         self.cause: messages.Cause = ""
@@ -43,11 +50,18 @@ class Asleep:
                     self.cause, self.reason = saved.cause, saved.reason
                 else:
                     self.forget()
+        elsewhere = "downlink" in network.addresses and not _downlink(directory)
+        #: Whether downlink has to say first whether the conversation sleeps.
+        self.unknown = elsewhere and not self.cause
 
     def follow(self, sleep: messages.Sleep) -> bool:
-        """Take downlink's word. Return whether the conversation fell asleep or woke."""
+        """Take downlink's word. Return whether the conversation fell asleep or woke.
+
+        The first word is news as well, if link waits for it.
+        """
+        waited, self.unknown = self.unknown, False
         cause = (sleep.cause or "asked") if sleep.asleep else ""
-        changed = bool(cause) != bool(self.cause)
+        changed = waited or bool(cause) != bool(self.cause)
         if cause != self.cause:
             self.cause, self.reason = cause, sleep.reason
             if cause:

@@ -32,6 +32,13 @@ class SessionReport:
         self._opened_s = 0.0
         return lasted_s
 
+    def fall_asleep(self, cause: messages.Cause, reason: str, now_s: float) -> None:
+        """End the session, because the conversation sleeps."""
+        self.end_session(now_s)
+        self.cause = cause
+        self._stage.log.info("no session: %s", reason)
+        self.publish("asleep", reason)
+
     def publish(
         self, state: State, reason: str = "", retry_ms: int = 0, round_trip_us: int = 0
     ) -> None:

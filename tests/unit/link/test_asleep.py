@@ -10,6 +10,7 @@ import pytest
 from services.link.asleep import NAME, Asleep
 from shared import messages
 from shared.lock import take_lock
+from shared.network import Network
 
 IDLE = messages.Sleep(asleep=True, cause="idle", reason="nobody spoke: speak to wake it")
 AWAKE = messages.Sleep(asleep=False)
@@ -34,6 +35,27 @@ def test_another_link_goes_on_sleeping(tmp_path: Path) -> None:
 def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     Asleep(tmp_path).follow(IDLE)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_downlink_on_another_machine_is_asked_first(tmp_path: Path) -> None:
+    away = Network({"downlink": "tcp://10.0.0.2:27312"})
+    link = Asleep(tmp_path, away)
+    assert link.unknown
+    # Awake: link connects. The repetitions are no news.
+    assert link.follow(AWAKE)
+    assert not link.follow(AWAKE)
+    link = Asleep(tmp_path, away)
+    assert link.follow(IDLE)
+    assert (link.cause, link.unknown) == ("idle", False)
+    # What link knows by itself needs no answer.
+    assert not Asleep(tmp_path, away).unknown
+    assert not Asleep(tmp_path).unknown
+
+
+def test_a_downlink_that_runs_here_is_not_asked(tmp_path: Path) -> None:
+    downlink = take_lock("downlink", tmp_path)
+    assert not Asleep(tmp_path, Network({"downlink": "tcp://10.0.0.2:27312"})).unknown
+    os.close(downlink)
 
 
 def test_a_file_that_is_not_ours_means_awake(tmp_path: Path) -> None:
