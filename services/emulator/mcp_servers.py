@@ -60,6 +60,7 @@ class McpServers:
         self._diary = diary
         self._servers: dict[str, Fields] = {}  # the entries of ``session.tools``, by label
         self._functions: dict[str, list[Fields]] = {}  # as the servers list them, by label
+        self._unanswered: str | None = None  # the last output to which no response has begun
         self._waiting: dict[str, OpenItem] = {}  # the calls that wait for an approval, by request
 
     def configure(self, tools: Sequence[Fields]) -> None:
@@ -90,6 +91,11 @@ class McpServers:
                 if _is_named(tool.get("allowed_tools"), function["name"], default=True)
             ]
         return found
+
+    def take_output(self) -> str | None:
+        """Return the last output to which no response has begun, or None. One begins now."""
+        output, self._unanswered = self._unanswered, None
+        return output
 
     def called(self, calls: Sequence[OpenItem]) -> None:
         """Run the calls of a response that has ended, or let them wait for an approval."""
@@ -143,8 +149,9 @@ class McpServers:
             failed = isinstance(result, Failed)
             if isinstance(result, Failed):
                 item.head["error"] = result.wire()
+                self._unanswered = result.message
             else:
-                item.head["output"] = str(result)
+                item.head["output"] = self._unanswered = str(result)
             self._diary.mcp_called(self._outbox.now, item)
             self._progress("failed" if failed else "completed", call)
             if not item.deleted:

@@ -9,6 +9,7 @@ from typing import Any
 from services.emulator import settings, tools
 from services.emulator.clips import RATE
 from services.emulator.conversation import Conversation, Item, created
+from services.emulator.mcp_servers import McpServers
 from services.emulator.options import Options
 from services.emulator.plans import (
     ASSISTANT_TOKENS_S,
@@ -49,10 +50,9 @@ class Planner:
         replies: Replies,
         conversation: Conversation,
         new_id: Callable[[str], str],
-        functions: Callable[[list[Fields]], list[Fields]],
+        mcp: McpServers,
     ) -> None:
-        """``functions`` returns the functions that the model may call, given the tools."""
-        self._functions = functions
+        self._mcp = mcp
         self._options = options
         self._replies = replies
         self._conversation = conversation
@@ -100,9 +100,12 @@ class Planner:
                 return [call, McpAsk(call)] if request_id else [call]
             return [Call(tool["name"], arguments, self._new_id("call"))]
         out_of_band = is_out_of_band(asked)
-        output = _output(context)
-        if output is not None:
-            said = self._replies.output(output)
+        # Nobody asks for an answer to the output of an MCP server's function but the client.
+        served = None if out_of_band else self._mcp.take_output()
+        if last is not None and last.head["type"] == "function_call_output":
+            said = self._replies.output(last.head["output"])
+        elif served is not None:
+            said = self._replies.output(served)
         elif out_of_band:
             said = self._replies.out_of_band()
         else:
@@ -166,7 +169,7 @@ class Planner:
             said = f"{said} {last.text}"
             if last.audio and every and turns and turns % every == 0:
                 due = turns // every - 1
-        offered = self._functions(_asked(asked, session, "tools"))
+        offered = self._mcp.functions(_asked(asked, session, "tools"))
         if is_out_of_band(asked):
             offered = [function for function in offered if function["type"] == "function"]
         return tools.choose(offered, choice, said, due)
@@ -176,20 +179,6 @@ def _asked(asked: Fields, session: Fields, name: str) -> Any:
     """Return a field of the request, or the session's if the request's is missing or null."""
     value = asked.get(name)
     return session[name] if value is None else value
-
-
-def _output(context: list[Item]) -> str | None:
-    """Return the output that the response answers, or None if it answers something else."""
-    for item in reversed(context):
-        head = item.head
-        if head["type"] == "function_call_output":
-            return str(head["output"])
-        if head["type"] == "mcp_call":
-            error = head["error"] or {}
-            return head["output"] or error.get("message")
-        if head["type"] not in _FOLLOWED:
-            break
-    return None
 
 
 def is_out_of_band(asked: Fields) -> bool:

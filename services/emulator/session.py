@@ -51,7 +51,7 @@ class Session:
         self._twists = Twists(options.twists)
         self._outbox = outbox = Outbox(diary, now, self._twists)
         self._mcp = mcp = McpServers(conversation, outbox, diary)
-        self._planner = planner = Planner(options, replies, conversation, new_id, mcp.functions)
+        self._planner = planner = Planner(options, replies, conversation, new_id, mcp)
         self._answers = Answers(
             options, conversation, planner, diary, new_id, outbox.emit, self._response_done
         )

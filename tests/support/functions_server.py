@@ -1,16 +1,19 @@
 """An MCP server with two functions, over stdio or over HTTP: ``… stdio NAME`` or ``… http NAME``.
 
-Over HTTP it prints its address.
+Over HTTP it prints its address. With ``more`` after the name it has two further functions, one that
+fails and one that takes a while.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import sys
 
 import uvicorn
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 
 #: A picture of one pixel.
 PIXEL = base64.b64decode(
@@ -18,7 +21,7 @@ PIXEL = base64.b64decode(
 )
 
 
-def server(name: str) -> MCPServer:
+def server(name: str, *, more: bool) -> MCPServer:
     """Return a server whose functions have this name in theirs."""
     made = MCPServer(name)
 
@@ -32,13 +35,27 @@ def server(name: str) -> MCPServer:
         """Take a picture."""
         return Image(data=PIXEL, format="png")
 
+    if not more:
+        return made
+
+    @made.tool(name=f"{name}_broken")
+    def broken() -> str:
+        """Fail."""
+        raise ToolError("there is no tea")
+
+    @made.tool(name=f"{name}_slow")
+    async def slow() -> str:
+        """Take a while."""
+        await asyncio.sleep(1.5)
+        return "slow is ready"
+
     return made
 
 
 def main() -> None:
     """Run the server."""
-    how, name = sys.argv[1:]
-    made = server(name)
+    how, name, *more = sys.argv[1:]
+    made = server(name, more=bool(more))
     if how == "stdio":
         print("a server prints something", file=sys.stderr, flush=True)
         made.run("stdio")
