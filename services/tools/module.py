@@ -24,6 +24,9 @@ from shared.messages import MAX_OUTPUT, ToolOutput
 #: How long a coroutine may take to end after it was cancelled, s. A function that takes longer
 #: keeps the process busy.
 CANCEL_S = 1.0
+#: A process that runs a call and does not take another one within 2 s is held up by a function. A
+#: busy machine takes less.
+HELD_UP_S = 2.0
 #: The delay before a process that has ended is started again, s. It doubles each time, until a
 #: process has lived for STEADY_S.
 AGAIN_S, STEADY_S = 0.1, 30.0
@@ -34,8 +37,10 @@ class WorkerProcess:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.calls: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self.retired = False  # a function in it does not return: no new call is given to it
+        self.calls: dict[str, asyncio.Future[dict[str, Any]]] = {}  # those that run
+        # The calls that the process has not taken yet. The result is whether it has.
+        self.offered: dict[str, asyncio.Future[bool]] = {}
+        self.retired = False  # a function in it holds it up: no new call is given to it
 
     def ask(self, **fields: Any) -> None:
         """Send the process an object."""
@@ -85,6 +90,11 @@ class Module:
         self._ready = asyncio.Event()  # there is a process that takes calls
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a function runs in the process that takes calls."""
+        return self._worker is not None and bool(self._worker.calls)
+
     async def run(self) -> None:
         """Keep a process ready, until the task is cancelled."""
         loop = asyncio.get_running_loop()
@@ -111,14 +121,10 @@ class Module:
 
     async def call(self, tool: Tool, arguments: str, call_id: str) -> ToolOutput:
         """Run a function. Raises CallFailed."""
-        # A process that is being started again is waited for. The engine limits the time.
-        await self._ready.wait()
-        worker = self._worker
-        if worker is None:
-            raise CallFailed(f"the process of {self.label} has ended")
+        worker = await self._taken(tool, arguments, call_id)
         answer = asyncio.get_running_loop().create_future()
         worker.calls[call_id] = answer
-        worker.ask(id=call_id, name=tool.name, arguments=arguments)
+        worker.ask(run=call_id)
         try:
             told = await answer
         except asyncio.CancelledError:
@@ -129,6 +135,32 @@ class Module:
         if not told.get("ok"):
             raise CallFailed(str(told.get("text")))
         return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
+
+    async def _taken(self, tool: Tool, arguments: str, call_id: str) -> WorkerProcess:
+        """Return a process that has taken the call, and waits for the word to run it.
+
+        So each call is run once, also if a function holds up the process that was asked first. The
+        engine limits the time.
+        """
+        while True:
+            await self._ready.wait()  # for a process that is being started
+            worker = self._worker
+            if worker is None:
+                raise CallFailed(f"the process of {self.label} has ended")
+            taken = asyncio.get_running_loop().create_future()
+            worker.offered[call_id] = taken
+            worker.ask(id=call_id, name=tool.name, arguments=arguments)
+            try:
+                while not taken.done():
+                    busy = set(worker.calls)
+                    await asyncio.wait((taken,), timeout=HELD_UP_S)
+                    if not taken.done() and busy & worker.calls.keys():
+                        self._replace(worker, "a function holds up its process")
+                        break
+            finally:
+                del worker.offered[call_id]
+            if taken.done() and taken.result():
+                return worker
 
     def _background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -141,14 +173,19 @@ class Module:
         if call_id not in worker.calls:
             return
         del worker.calls[call_id]
-        if not worker.retired:
-            worker.retired = True
-            self._log(f"{self.label}: a function does not return: its process is replaced")
-            if self._worker is worker:
-                self._gone()
-                self._wanted.set()
+        self._replace(worker, "a function does not return")
         if not worker.calls:
             worker.kill()
+
+    def _replace(self, worker: WorkerProcess, why: str) -> None:
+        """Start another process for the calls from now on. The calls that run go on."""
+        if worker.retired:
+            return
+        worker.retired = True
+        self._log(f"{self.label}: {why}: the next calls get another process")
+        if self._worker is worker:
+            self._gone()
+            self._wanted.set()
 
     async def _live(self) -> bool:
         """Run one process until it ends or is retired. Return whether it had loaded the module."""
@@ -202,10 +239,13 @@ class Module:
                     loaded = True
                     self._loaded(worker, tools, told["faults"])
                 elif (why := told.get("failed")) is not None:
-                    self.trouble = f"{self.label} cannot be imported: {why}"
+                    self.settled, self.trouble = True, f"{self.label} cannot be imported: {why}"
                     self._log(self.trouble)
                 elif (text := told.get("say")) is not None:
                     self._say(text)
+                elif (name := told.get("taken")) is not None:
+                    if (taken := worker.offered.get(name)) is not None and not taken.done():
+                        taken.set_result(True)
                 elif (answer := worker.calls.get(told.get("id", ""))) is not None:
                     if answer.done():
                         del worker.calls[told["id"]]  # it was cancelled, and has ended
@@ -248,3 +288,6 @@ class Module:
                 why = f"the function's process ended with {how}"
                 answer.set_result({"ok": False, "text": why})
         worker.calls.clear()
+        for taken in worker.offered.values():
+            if not taken.done():
+                taken.set_result(False)

@@ -1,8 +1,9 @@
 """``python -m services.tools.worker``: the process of one module of functions.
 
 The stage starts one for each module. It reads calls from standard input, and writes what it offers
-and what the functions return to a descriptor of its own, a JSON object per line. Whatever a
-function prints goes to the stage's log.
+and what the functions return to a descriptor of its own, a JSON object per line. It says that it
+has taken a call, and runs the call when the stage tells it to: meanwhile the stage may have given
+the call to another process. Whatever a function prints goes to the stage's log.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +31,8 @@ from services.tools.functions import Function
 
 #: A function must not slow the conversation down: it gets the processor when no stage wants it.
 NICE = 19
+#: How many calls wait for the word to run at most; the stage has given the others away.
+MAX_TAKEN = 64
 
 
 class Worker:
@@ -77,13 +81,21 @@ class Worker:
             os._exit(0)
 
         threading.Thread(target=read, daemon=True).start()
+        taken: OrderedDict[str, dict[str, Any]] = OrderedDict()
         while True:
             asked = msgspec.json.decode(await lines.get())
             if (cancelled := asked.get("cancel")) is not None:
                 if (task := self._tasks.get(cancelled)) is not None:
                     task.cancel()
                 continue
-            task = loop.create_task(self._run(asked["id"], asked["name"], asked["arguments"]))
+            if (number := asked.get("run")) is None:
+                taken[asked["id"]] = asked
+                while len(taken) > MAX_TAKEN:
+                    taken.popitem(last=False)
+                self.send(taken=asked["id"])
+                continue
+            call = taken.pop(number)
+            task = loop.create_task(self._run(number, call["name"], call["arguments"]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 

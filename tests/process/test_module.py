@@ -1,0 +1,118 @@
+"""The process of a module: a function that holds it up does not hold up the other functions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.tools.module import HELD_UP_S, Module
+
+pytestmark = pytest.mark.process
+
+MODULE = '''
+import os, time
+
+runs = []
+
+async def block(until: str) -> str:
+    """Hold up the event loop until a file exists, as a beginner's async function does."""
+    while not os.path.exists(until):
+        time.sleep(0.02)
+    return "blocked"
+
+def spin(until: str) -> str:
+    """Compute in a thread until a file exists."""
+    while not os.path.exists(until):
+        pass
+    return "spun"
+
+def hello() -> list:
+    """Say where this runs, and how often it has."""
+    runs.append(1)
+    return [os.getpid(), len(runs)]
+'''
+
+
+@asynccontextmanager
+async def running(path: Path) -> AsyncIterator[tuple[Module, list[str]]]:
+    """Run the module; yield it and what it logs."""
+    (path / "held_up.py").write_text(MODULE)
+    said: list[str] = []
+    known = asyncio.Event()
+    module = Module(
+        "held_up",
+        [str(path)],
+        memory_mb=1024,
+        parallel=4,
+        changed=known.set,
+        say=said.append,
+        log=said.append,
+    )
+    task = asyncio.create_task(module.run())
+    async with asyncio.timeout(60):
+        await known.wait()
+    try:
+        yield module, said
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def call(module: Module, name: str, arguments: str = "{}") -> tuple[str, float]:
+    """Call a function; return its output, and how long that took, s."""
+    tool = next(each for each in module.tools if each.name == name)
+    began = time.monotonic()
+    output = await module.call(tool, arguments, f"call {name} {began}")
+    return output.text, time.monotonic() - began
+
+
+async def begun(module: Module) -> None:
+    """Wait until a function runs in the process that takes calls."""
+    while not module.busy:  # noqa: ASYNC110 - nothing says so but the module
+        await asyncio.sleep(0.02)
+
+
+def test_a_call_does_not_wait_for_a_function_that_holds_up_its_process(tmp_path: Path) -> None:
+    until = tmp_path / "until"
+
+    async def conversation() -> Any:
+        async with running(tmp_path) as (module, said):
+            first, _ = await call(module, "hello")
+            blocked = asyncio.create_task(call(module, "block", f'{{"until":"{until}"}}'))
+            await begun(module)
+            second, took_s = await call(module, "hello")
+            until.touch()
+            text, _ = await blocked  # The function itself goes on, and returns.
+            third, _ = await call(module, "hello")
+            return first, second, took_s, text, third, list(said)
+
+    first, second, took_s, text, third, said = asyncio.run(conversation())
+    assert took_s >= HELD_UP_S
+    assert text == "blocked"
+    assert first.split(",")[0] != second.split(",")[0] == third.split(",")[0]
+    # It ran once, in the new process, which all calls from then on have in common.
+    assert second.endswith(",1]")
+    assert third.endswith(",2]")
+    assert said == ["held_up: a function holds up its process: the next calls get another process"]
+
+
+def test_a_function_that_computes_in_a_thread_leaves_the_process_to_the_others(
+    tmp_path: Path,
+) -> None:
+    until = tmp_path / "until"
+
+    async def conversation() -> Any:
+        async with running(tmp_path) as (module, _):
+            spun = asyncio.create_task(call(module, "spin", f'{{"until":"{until}"}}'))
+            await begun(module)
+            await call(module, "hello")
+            until.touch()
+            return (await spun)[0]
+
+    assert asyncio.run(conversation()) == "spun"
