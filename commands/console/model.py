@@ -172,12 +172,17 @@ class Model:
         self.talking = message.talk
 
     def _tool_state(self, message: messages.ToolState, _now_s: float) -> None:
-        self.calls = message.calls
-        for run in message.calls:
-            words = {"queued": "waits", "running": "runs", "asking": "waits for your approval"}
-            self._put(
-                Entry(run.call_id, "function", f"{run.summary or run.name}: {words[run.state]}")
-            )
+        before, self.calls = self.calls, message.calls
+        entries = [_call(run) for run in message.calls]
+        for entry in entries:
+            self._put(entry)
+        listed = {entry.key for entry in entries}
+        for run in before:
+            old = _call(run)
+            # No result names a call that a button approved: it becomes a call without an id.
+            if old.key not in listed and self.entries.get(old.key) == old:
+                ended = "answered" if run.state == "asking" else "ended"
+                self._put(Entry(old.key, "function", f"{run.summary or run.name}: {ended}"))
 
     def _tool_result(self, message: messages.ToolResult, _now_s: float) -> None:
         if message.what != "notice":
@@ -237,3 +242,10 @@ class Model:
         self._changed[entry.key] = None
         while len(self.entries) > REMEMBERED:
             self.entries.popitem(last=False)
+
+
+def _call(run: messages.ToolRun) -> Entry:
+    """Return the entry of a call that has no output yet."""
+    words = {"queued": "waits", "running": "runs", "asking": "waits for your approval"}
+    key = run.call_id or run.summary
+    return Entry(key, "function", f"{run.summary or run.name}: {words[run.state]}")

@@ -102,6 +102,17 @@ def test_a_function_and_its_outcome_are_one_entry() -> None:
     assert waiting.text == "delete('a'): waits for your approval"
 
 
+def test_a_call_that_a_button_approves_does_not_go_on_waiting() -> None:
+    model = Model()
+    runs = messages.ToolRun("", RUN.name, "running", "", RUN.summary)
+    for calls in ([RUN], [runs], []):
+        model.take(registry.of(messages.ToolState), messages.ToolState(calls=calls), 0.0)
+    assert [entry.text for entry in model.changes()] == [
+        "delete('a'): answered",
+        "delete('a'): ended",
+    ]
+
+
 def test_a_late_console_shows_what_was_said_before() -> None:
     turns = [
         messages.HistoryTurn("u", "message", "user", "What?"),
