@@ -59,6 +59,8 @@ class Function:
 
 def describe(call: Callable[..., Any], name: str) -> Function:
     """Return a function with its schema. Raises BadFunction."""
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        raise BadFunction("it yields its values: let it return them, as a list")
     try:
         hints = get_type_hints(call, include_extras=True)
         signature = inspect.signature(call)
@@ -79,7 +81,9 @@ def describe(call: Callable[..., Any], name: str) -> Function:
         arguments = msgspec.defstruct("Arguments", fields, kw_only=True)
         schema = _schema(arguments, signature)
     except (TypeError, ValueError, NameError) as error:
-        raise BadFunction(f"no schema: {error}") from None
+        # msgspec first says what a programmer of a library could do, and last what is wrong.
+        why = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise BadFunction(f"its types have no JSON Schema: {why}") from None
     description = (inspect.getdoc(call) or "").strip()[:MAX_DESCRIPTION]
     return Function(name, call, description, schema, arguments)
 
@@ -102,6 +106,9 @@ def offered(module: ModuleType) -> tuple[list[Function], list[str]]:
             found.append(describe(call, name))
         except BadFunction as error:
             faults.append(f"{name} is not offered: {error}")
+            continue
+        if not found[-1].description:
+            faults.append(f"{name} has no docstring: the model can only guess when to call it")
     return found, faults
 
 

@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 class BadFile(ValueError):
-    """Raised when the file cannot be used, with the reason."""
+    """Raised when the file, or a server in it, cannot be used, with the reason."""
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -29,25 +29,39 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class _File(msgspec.Struct):
-    mcpServers: dict[str, Server] = {}  # noqa: N815 - the name in the file
+    mcpServers: dict[str, Any] = {}  # noqa: N815 - the name in the file
 
 
-def read(text: bytes, environment: Mapping[str, str]) -> dict[str, Server]:
-    """Return the servers by their names, with the variables of the environment put in.
-
-    Raises BadFile.
+def read(text: bytes, environment: Mapping[str, str]) -> tuple[dict[str, Server], list[str]]:
+    """Return the servers by their names, with the variables of the environment put in, and a line
+    about each server that cannot be used. Raises BadFile.
     """
     try:
-        found: Any = msgspec.json.decode(text)
-        file = msgspec.convert(_put_in(found, environment), _File)
+        file = msgspec.json.decode(text, type=_File)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadFile(str(error)) from None
-    for name, server in file.mcpServers.items():
-        if bool(server.command) == bool(server.url):
-            raise BadFile(f"{name}: expected either command or url")
-        if server.url and not server.url.startswith(("http://", "https://")):
-            raise BadFile(f"{name}: url: expected http:// or https://")
-    return {name: server for name, server in file.mcpServers.items() if not server.disabled}
+    found: dict[str, Server] = {}
+    faults: list[str] = []
+    for name, given in file.mcpServers.items():
+        if isinstance(given, dict) and given.get("disabled") is True:
+            continue
+        try:
+            found[name] = _server(given, environment)
+        except BadFile as why:
+            faults.append(f"{name}: {why}")
+    return found, faults
+
+
+def _server(given: Any, environment: Mapping[str, str]) -> Server:
+    try:
+        server = msgspec.convert(_put_in(given, environment), Server)
+    except msgspec.MsgspecError as error:
+        raise BadFile(str(error)) from None
+    if bool(server.command) == bool(server.url):
+        raise BadFile("expected either command or url")
+    if server.url and not server.url.startswith(("http://", "https://")):
+        raise BadFile("url: expected http:// or https://")
+    return server
 
 
 def _put_in(value: Any, environment: Mapping[str, str]) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from services.tools.schemas import for_api
 from shared.messages import MAX_OFFER
 
-#: The most functions that are offered, and the longest name, as the API allows them.
+#: The most functions of a session, and the longest name, as the API allows them.
 MAX_FUNCTIONS, MAX_NAME = 128, 64
+#: How many functions that are left out are named in a line.
+NAMED = 5
 #: The longest description, characters.
 MAX_DESCRIPTION = 4000
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9_-]")
@@ -42,32 +45,43 @@ class Offered:
             "type": "function",
             "name": self.name,
             "description": self.tool.description[:MAX_DESCRIPTION],
-            "parameters": {"type": "object", "properties": {}, **self.tool.parameters},
+            "parameters": for_api(self.tool.parameters),
         }
 
 
-def build(sources: Iterable[tuple[str, Sequence[Tool]]]) -> tuple[list[Offered], list[str]]:
-    """Return the functions to offer, and a line about each that is left out.
+def build(
+    sources: Iterable[tuple[str, Sequence[Tool]]],
+    limit: int = MAX_FUNCTIONS,
+    taken: Container[str] = (),
+) -> tuple[list[Offered], list[str]]:
+    """Return at most ``limit`` functions to offer, and a line about what is left out or renamed.
 
-    A name that two sources have gets the source's label in front, but for the first one.
+    A name that two sources have gets the source's label in front, but for the first one, and so
+    does a name that is ``taken``.
     """
+    too_many: list[str] = []
     offered: dict[str, Offered] = {}
     faults: list[str] = []
     size = 2
     for source, tools in sources:
         for tool in tools:
             name = _FORBIDDEN.sub("_", tool.name)[:MAX_NAME]
-            if name in offered:
+            if name in offered or name in taken:
                 name = _FORBIDDEN.sub("_", f"{source}_{tool.name}")[:MAX_NAME]
             found = Offered(name, source, tool)
             length = len(msgspec.json.encode(found.entry)) + 1
             if not name or name in offered:
                 faults.append(f"{source}: {tool.name!r} is not offered: its name is taken")
-            elif len(offered) >= MAX_FUNCTIONS:
-                faults.append(f"{source}: {tool.name!r} is not offered: over {MAX_FUNCTIONS}")
+            elif len(offered) >= limit:
+                too_many.append(tool.name)
             elif size + length > MAX_OFFER:
                 faults.append(f"{source}: {tool.name!r} is not offered: its schema is too long")
             else:
                 offered[name] = found
                 size += length
+                if name != tool.name:
+                    faults.append(f"{source}: {tool.name!r} is offered as {name!r}")
+    if too_many:
+        named = ", ".join(too_many[:NAMED]) + (", …" if len(too_many) > NAMED else "")
+        faults.append(f"{len(too_many)} functions are over the API's limit of {limit}: {named}")
     return list(offered.values()), faults

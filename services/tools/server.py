@@ -188,4 +188,6 @@ def _reason(error: BaseException) -> str:
     """Return what an error says, in one line. An ExceptionGroup says what its first error says."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, TimeoutError) and not str(error):
+        return f"no answer within {CONNECT_S:g} s"
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -104,15 +104,22 @@ def module(text: str) -> types.ModuleType:
 def test_the_modules_own_public_functions_are_offered() -> None:
     made = module(
         "from os.path import join\n"
-        "def one(): pass\n"
+        "def one(): 'Do it.'\n"
         "async def two(): pass\n"
         "def _three(): pass\n"
         "def four(*a): pass\n"
         "class Five: pass\n"
+        "def six(): yield\n"
+        "async def seven(): yield\n"
     )
     found, faults = functions.offered(made)
     assert [(f.name, f.is_async) for f in found] == [("one", False), ("two", True)]
-    assert faults == ["four is not offered: the parameter a has no name for the model"]
+    assert faults == [
+        "two has no docstring: the model can only guess when to call it",
+        "four is not offered: the parameter a has no name for the model",
+        "six is not offered: it yields its values: let it return them, as a list",
+        "seven is not offered: it yields its values: let it return them, as a list",
+    ]
 
 
 def test_all_says_which_are_offered() -> None:

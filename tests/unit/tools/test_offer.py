@@ -36,7 +36,16 @@ def test_names_are_made_fit_and_different() -> None:
     )
     assert [each.name for each in offered] == ["one_two", "x" * 64, "b_b_one_two"]
     assert [each.source for each in offered] == ["a", "a", "b b"]
-    assert faults == []
+    assert faults == [
+        "a: 'one.two' is offered as 'one_two'",
+        f"a: '{'x' * 90}' is offered as '{'x' * 64}'",
+        "b b: 'one_two' is offered as 'b_b_one_two'",
+    ]
+
+
+def test_no_function_takes_the_name_of_the_one_that_passes_on_an_approval() -> None:
+    offered, _ = offer.build([("a", [tool("answer_approval")])], taken=("answer_approval",))
+    assert [each.name for each in offered] == ["a_answer_approval"]
 
 
 def test_a_name_that_cannot_be_told_apart_is_left_out() -> None:
@@ -45,10 +54,17 @@ def test_a_name_that_cannot_be_told_apart_is_left_out() -> None:
     assert faults == ["a: 'one' is not offered: its name is taken"]
 
 
+def test_a_schema_that_the_api_refuses_is_replaced() -> None:
+    [found], _ = offer.build([("a", [tool("one", anyOf=[{"type": "object"}])])])
+    assert found.entry["parameters"] == {"type": "object", "properties": {}, "required": []}
+
+
 def test_no_more_is_offered_than_fits() -> None:
     offered, faults = offer.build([("a", [tool(f"f{n}") for n in range(200)])])
     assert len(offered) == offer.MAX_FUNCTIONS
-    assert len(faults) == 72
+    assert faults == [
+        "72 functions are over the API's limit of 128: f128, f129, f130, f131, f132, …",
+    ]
     long = {"properties": {"a": {"description": "x" * 300_000}}}
     offered, faults = offer.build([("a", [tool("one", **long), tool("two", **long), tool("b")])])
     assert [each.name for each in offered] == ["one", "b"]
@@ -65,10 +81,12 @@ def test_the_file_is_that_of_other_programs() -> None:
         web={"url": "${URL:-http://localhost/mcp}", "headers": {"Authorization": "Bearer ${ONE}"}},
         off={"command": "npx", "disabled": True},
     )
-    assert mcp_file.read(text, {"ONE": "1"}) == {
+    found, faults = mcp_file.read(text, {"ONE": "1"})
+    assert found == {
         "files": Server(command="npx", args=["-y", "files"], env={"A": "1"}),
         "web": Server(url="http://localhost/mcp", headers={"Authorization": "Bearer 1"}),
     }
+    assert faults == []
 
 
 @pytest.mark.parametrize(
@@ -76,16 +94,32 @@ def test_the_file_is_that_of_other_programs() -> None:
     [
         (b"{", "truncated"),
         (b"\xff", "malformed"),
-        (servers(a={}), "a: expected either command or url"),
-        (servers(a={"command": "x", "url": "http://y"}), "a: expected either command or url"),
-        (servers(a={"url": "ftp://y"}), "a: url: expected http"),
-        (servers(a={"command": "x", "args": "y"}), "Expected `array`"),
-        (servers(a={"command": "${GONE}"}), "GONE.*no such variable"),
+        (b'{"mcpServers":[]}', "Expected `object`"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_the_reason(text: bytes, why: str) -> None:
     with pytest.raises(BadFile, match=why):
         mcp_file.read(text, {})
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ({}, "expected either command or url"),
+        ("x", "Expected `object`"),
+        ({"command": "x", "url": "http://y"}, "expected either command or url"),
+        ({"url": "ftp://y"}, "url: expected http"),
+        ({"command": "x", "args": "y"}, "Expected `array`"),
+        ({"command": "${GONE}"}, "GONE}: the environment has no such variable"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_left_out_and_the_others_go_on(
+    server: Any, why: str
+) -> None:
+    found, [fault] = mcp_file.read(servers(a=server, b={"command": "x"}), {})
+    assert found == {"b": Server(command="x")}
+    assert fault.startswith("a: ")
+    assert why in fault
 
 
 def test_a_long_output_is_cut_and_says_so() -> None:
