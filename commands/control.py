@@ -31,22 +31,39 @@ def _parser() -> argparse.ArgumentParser:
     config.add_arguments(common)
     parser = argparse.ArgumentParser(prog="bargein control", description=description(__doc__))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, does: str) -> argparse.ArgumentParser:
+        text = f"{does[0].upper()}{does[1:]}."
+        return commands.add_parser(name, parents=[common], help=does, description=text)
+
     for name, does in PLAIN.items():
-        commands.add_parser(name, parents=[common], help=does)
-    volume = commands.add_parser("volume", parents=[common], help="how loud replies are played")
-    volume.add_argument("value", type=int, metavar="PERCENT", help="0 to 100")
-    say = commands.add_parser("say", parents=[common], help="let the assistant say a text")
-    say.add_argument("text")
+        add(name, does)
+    volume = add("volume", "set how loud replies are played")
+    volume.add_argument(
+        "value", type=int, metavar="PERCENT", help="0 (silent) to 100 (as loud as it comes)"
+    )
+    say = add("say", "let the assistant say a text")
+    say.add_argument("text", metavar="TEXT", help="what the assistant is to say, in quotes")
     say.add_argument(
         "--role",
         choices=["user", "assistant", "system"],
         help="add the text to the conversation as this role's instead; nothing is said",
     )
-    written = commands.add_parser("type", parents=[common], help="write to the assistant")
-    written.add_argument("text")
-    for name, does in (("approve", "let a call run"), ("deny", "do not let a call run")):
-        call = commands.add_parser(name, parents=[common], help=does)
-        call.add_argument("id", metavar="CALL", help="the id of the call")
+    written = add("type", "write to the assistant")
+    written.add_argument(
+        "text", metavar="TEXT", help="your line, in quotes; it is answered like spoken words"
+    )
+    for name, does in (
+        ("approve", "let a function call run that waits for your approval"),
+        ("deny", "refuse a function call that waits for your approval"),
+    ):
+        call = add(name, does)
+        call.add_argument(
+            "id",
+            metavar="NUMBER",
+            help="the number of the call, or its id: the terminal of bin/start shows it when the"
+            " call begins to wait, and so do bargein console and the page",
+        )
     return parser
 
 

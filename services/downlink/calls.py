@@ -47,6 +47,9 @@ class Calls:
         self._asking: OrderedDict[str, None] = OrderedDict()  # the server's requests for approvals
         self._answered: set[str] = set()  # responses that had an output since the last response
         self._asked: set[str] = set()  # those of them for which an answer was asked for
+        # When the person began the last turn that is in the conversation, and the last one that had
+        # come when the last response began.
+        self._turn_ns = self._spoke_ns = 0
 
     def begin_session(self, session: int) -> list[messages.Message]:
         """Begin with a new session. Return the messages that withdraw what ended with the last one:
@@ -63,6 +66,10 @@ class Calls:
             )
             for name in ended
         ]
+
+    def person_spoke(self, began_ns: int) -> None:
+        """Note that a turn of the person is in the conversation, spoken or written."""
+        self._turn_ns = max(self._turn_ns, began_ns)
 
     # what the server reports
 
@@ -100,6 +107,7 @@ class Calls:
             name=(item.name or "")[:512],
             action="approve" if asks else "run",
             server=(item.server_label or "")[:512],
+            spoke_ns=self._spoke_ns,
             payload=(item.arguments or "{}").encode()[: messages.MAX_ARGUMENTS],
         )
 
@@ -165,6 +173,7 @@ class Calls:
         """
         self._answered -= set(self._ready())
         self._asked.clear()
+        self._spoke_ns = self._turn_ns
 
     def to_cancel(self, cause: str) -> list[messages.Message]:
         """Return the messages that cancel the calls without an output, after a flush."""

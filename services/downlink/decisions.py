@@ -196,6 +196,7 @@ class Decisions:
         self._text_open = False
         for turn in self._log.committed_turns():
             turn.responded = True
+            self.calls.person_spoke(turn.started_ns)
         self.calls.response_created()
         if self._answers.response_created():
             return True

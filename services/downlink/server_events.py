@@ -247,6 +247,8 @@ class ServerEvents:
         """Show and answer a text that uplink has put into the conversation for the person."""
         if not item.id.startswith((TEXTS, ASKS)):
             return
+        if item.role == "user":
+            self._calls.person_spoke(self._now_ns)
         if item.role in ("user", "assistant"):
             role: Role = "user" if item.role == "user" else "assistant"
             self._actions.publish(self._replies.words_final(item.id, role, item.text))

@@ -16,8 +16,8 @@ import msgspec
 from services.tools import call_queue, mcp_file, outputs
 from services.tools.call_queue import BadAnswer, CallQueue, Job, PendingApproval
 from services.tools.events import Done, Line, Offer, Say
-from services.tools.offer import Offered
-from shared import codec, messages
+from services.tools.offer import MAX_FUNCTIONS, Offered
+from shared import codec, messages, now
 from shared.bus import Delivery
 from shared.run import run
 from shared.stage import Stage
@@ -25,7 +25,8 @@ from shared.stage import Stage
 if TYPE_CHECKING:
     from services.tools.engine import Engine
 
-#: A call that is older, ns, waited for a tools that was not running: uplink has answered it.
+#: A call that is older, ns, waited for a tools that was not running. It is not run: uplink has
+#: answered it with an error.
 STALE_NS = 3_000_000_000
 
 
@@ -42,6 +43,7 @@ class Tools:
         self._by_voice = asks and settings.approve_by_voice
         self._engine: Engine | None = None
         self._state: messages.ToolState | None = None
+        self._troubles: list[str] = []  # what is wrong with the settings
         servers = self._servers()
         stage.subscribe(messages.ToolCall, self._on_call)
         stage.subscribe(messages.Control, self._on_control)
@@ -55,7 +57,9 @@ class Tools:
         # Imported here: somebody who has configured nothing pays nothing.
         from services.tools.engine import Engine  # noqa: PLC0415
 
-        self._engine = Engine(settings, str(stage.home), servers, stage.wake)
+        # The API's limit is for all entries of ``session.tools``.
+        limit = MAX_FUNCTIONS - len(stage.config.session.mcp) - self._by_voice
+        self._engine = Engine(settings, str(stage.home), servers, stage.wake, limit)
         stage.on_wake(self._on_events)
         stage.on_close(self._engine.close)
         stage.state = "waiting for the functions"
@@ -65,13 +69,15 @@ class Tools:
     def _servers(self) -> dict[str, mcp_file.Server]:
         path = self._stage.home / Path(self._settings.mcp_file).expanduser()
         try:
-            return mcp_file.read(path.read_bytes(), os.environ)
+            servers, faults = mcp_file.read(path.read_bytes(), os.environ)
         except (FileNotFoundError, IsADirectoryError):
             return {}
         except (OSError, mcp_file.BadFile) as error:
-            self._stage.ok = False
-            self._stage.count("bad_mcp_file", warning=f"{path}: {error}: no MCP server is used")
-            return {}
+            servers, faults = {}, [f"{error}: no MCP server is used"]
+        for fault in faults:
+            self._troubles.append(f"{path.name}: {fault}")
+            self._stage.count("bad_mcp_file", warning=f"{path}: {fault}")
+        return servers
 
     # what the model calls
 
@@ -81,20 +87,22 @@ class Tools:
             self._cancel(call.call_id)
         elif call.action in ("serve", "served"):
             self._server_runs(call, delivery.stamp.t)
+        elif call.action == "run" and now.monotonic_ns() - delivery.stamp.t > STALE_NS:
+            self._stage.count("calls_too_old", warning=f"{call.name}: called too long ago: not run")
         elif self._call_queue.take(call.call_id):
             self._stage.counters["calls"] += 1
-            self._take(call, call.payload.decode("utf-8", "replace"))
+            self._take(call, call.payload.decode("utf-8", "replace"), delivery.stamp.t)
         self._go_on()
 
-    def _take(self, call: messages.ToolCall, arguments: str) -> None:
+    def _take(self, call: messages.ToolCall, arguments: str, at_ns: int) -> None:
         job = Job(call.call_id, call.name, arguments)
         if call.action == "approve":
-            asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server)
+            asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server, at_ns)
             self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
         elif call.name == call_queue.ANSWER and self._by_voice:
-            self._on_answer(job)
+            self._on_answer(job, call.spoke_ns)
         elif self._call_queue.needs_approval(call.name):
-            asking = self._call_queue.ask(call.call_id, call.name, arguments)
+            asking = self._call_queue.ask(call.call_id, call.name, arguments, at_ns=at_ns)
             self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
             text = f"Not done yet: this needs the person's approval. {self._how_to_ask(asking)}"
             self._answer(job, messages.ToolOutput(text), ok=True)
@@ -131,7 +139,7 @@ class Tools:
             self._show_served(call_id, run.name, "the session has ended", ok=False)
             return
         if (job := self._call_queue.cancel(call_id)) is not None:
-            self._answer(job, outputs.failure("cancelled: the person interrupted"), ok=False)
+            self._answer(job, messages.ToolOutput(outputs.CANCELLED), ok=False)
         elif self._engine is not None:
             self._engine.cancel(call_id)
 
@@ -146,15 +154,16 @@ class Tools:
             f' with number "{asking.number}" and the answer. The person can also use a button.'
         )
 
-    def _on_answer(self, job: Job) -> None:
-        """Follow the answer that the model passes on."""
+    def _on_answer(self, job: Job, spoke_ns: int) -> None:
+        """Follow the answer that the model passes on, if the person can have given it."""
         try:
             given = msgspec.json.decode(job.arguments, type=_Answer, strict=False)
-            asking = self._call_queue.answered(given.number)
+            approved = given.approved
+            asking = self._call_queue.answered_by_voice(given.number, spoke_ns, approved=approved)
         except (msgspec.MsgspecError, BadAnswer) as error:
             self._answer(job, outputs.failure(str(error)), ok=False)
             return
-        self._decide(asking, job, approved=given.approved)
+        self._decide(asking, job, approved=approved)
 
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
         control = delivery.message
@@ -245,6 +254,7 @@ class Tools:
         payload = msgspec.json.encode([each.entry for each in tools])
         names = [each.name for each in tools]
         self._stage.publish(messages.ToolOffer(names=names, payload=payload))
+        troubles = [*self._troubles, *troubles]
         self._stage.ok = not troubles
         count = f"{len(functions)} functions" if functions else "no functions"
         self._stage.state = "; ".join([count, *troubles])

@@ -1,7 +1,9 @@
 """The calls: each is run once, some at a time, and some only after a person has approved it. Pure.
 
 A call that needs an approval is answered at once: the model is told to ask the person. The call is
-run when the person approves it, by voice (the model then calls ANSWER) or with a button.
+run when the person approves it, by voice (the model then calls ANSWER) or with a button. The model
+cannot approve by itself: the person must have spoken since the request, and one turn of the person
+approves one call.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ ANSWER = "answer_approval"
 REMEMBERED, MAX_QUEUED, MAX_ASKING, MAX_SERVED = 4096, 32, 16, 16
 #: The longest arguments that a person is shown, characters.
 SHOWN = 300
+
+#: The answer to the model if the person has not spoken.
+UNHEARD = (
+    "the person has not answered yet. Ask whether you may do this one action, and wait for the"
+)
+UNHEARD += f" person's words before you call {ANSWER}. Only the person can approve."
 
 ANSWER_TOOL = Tool(
     ANSWER,
@@ -58,6 +66,7 @@ class PendingApproval:
     name: str
     arguments: str
     server: str  # the label of the MCP server that the server itself will call; "": it is ours
+    at_ns: int  # when the model called the function
 
     @property
     def summary(self) -> str:
@@ -82,6 +91,7 @@ class CallQueue:
         # The calls that the server runs itself, and since when, ns.
         self._served: OrderedDict[str, tuple[messages.ToolRun, int]] = OrderedDict()
         self._last_number = 0
+        self._used_ns = 0  # when the person began the last turn that approved a call
 
     def take(self, call_id: str) -> bool:
         """Take a call. Return False if it was taken before."""
@@ -96,10 +106,12 @@ class CallQueue:
         """Return whether a function is run only after a person has approved the call."""
         return any(fnmatchcase(name, pattern) for pattern in self._ask)
 
-    def ask(self, call_id: str, name: str, arguments: str, server: str = "") -> PendingApproval:
-        """Let a call wait for an approval."""
+    def ask(
+        self, call_id: str, name: str, arguments: str, server: str = "", at_ns: int = 0
+    ) -> PendingApproval:
+        """Let a call of the model, from ``at_ns``, wait for an approval."""
         self._last_number += 1
-        asking = PendingApproval(str(self._last_number), call_id, name, arguments, server)
+        asking = PendingApproval(str(self._last_number), call_id, name, arguments, server, at_ns)
         self._asking[asking.number] = asking
         while len(self._asking) > MAX_ASKING:
             self._asking.popitem(last=False)
@@ -119,6 +131,19 @@ class CallQueue:
             waiting = "; ".join(f"{a.number}: {a.summary}" for a in self._asking.values())
             raise BadAnswer(f"give one of these numbers: {waiting}")
         return self._asking.pop(number)
+
+    def answered_by_voice(self, number: str, spoke_ns: int, *, approved: bool) -> PendingApproval:
+        """Return the call that the model passes an answer on for, which waits no longer.
+
+        ``spoke_ns``: when the person began the turn that the model follows. Raises BadAnswer.
+        """
+        asking = self.answered(number)
+        if spoke_ns <= asking.at_ns or (approved and spoke_ns <= self._used_ns):
+            self._asking[asking.number] = asking
+            raise BadAnswer(UNHEARD)
+        if approved:
+            self._used_ns = spoke_ns
+        return asking
 
     def serve(self, call_id: str, name: str, arguments: str, server: str, now_ns: int) -> None:
         """Note that the server runs a function itself."""

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from services.tools import offer
-from services.tools.call_queue import Job
+from services.tools import offer, outputs
+from services.tools.call_queue import ANSWER, Job
 from services.tools.events import Done, Event, Line, Offer, Say
 from services.tools.mcp_file import Server
 from services.tools.module import Module
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 FIRST_OFFER_S = 5.0
 #: How long the sources get to end, s.
 CLOSE_S = 1.0
-#: The output of a call that was cancelled.
-CANCELLED = "Cancelled: the person interrupted. Do not mention it."
 #: A function must not slow the conversation down.
 NICE = 10
 
@@ -53,12 +51,16 @@ class Engine:
         home: str,
         servers: Mapping[str, Server],
         wake: Callable[[], None],
+        limit: int,
     ) -> None:
+        """``limit``: how many functions are offered at most."""
         self.events: deque[Event] = deque()
         self._settings = settings
         self._home = home
         self._servers = servers
         self._wake = wake
+        self._limit = limit
+        self._faults: list[str] = []  # of the last offer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._end: asyncio.Event | None = None
@@ -149,7 +151,7 @@ class Engine:
         self._calls.pop(job, None)
         if task.cancelled():
             # The task may have been cancelled before its first step, so only this place notices it.
-            self._tell(Done(job, ToolOutput(CANCELLED), False, 0))
+            self._tell(Done(job, ToolOutput(outputs.CANCELLED), False, 0))
 
     def _cancel(self, call_id: str) -> None:
         for job, task in self._calls.items():
@@ -184,13 +186,16 @@ class Engine:
 
     def _offer(self) -> None:
         self._offers = True
-        functions, faults = offer.build((s.label, s.tools) for s in self._sources)
+        tools = ((source.label, source.tools) for source in self._sources)
+        functions, faults = offer.build(tools, self._limit, taken=(ANSWER,))
         new = {each.name: each for each in functions}
         troubles = [source.trouble for source in self._sources if source.trouble]
         troubles += [f"{s.label}: not ready" for s in self._sources if not s.settled]
         self._offered = new
         for fault in faults:
-            self._tell(Line(fault))
+            if fault not in self._faults:
+                self._tell(Line(fault))
+        self._faults = faults
         self._tell(Offer(functions, troubles))
 
     def _log(self, text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from shared.messages import MAX_OUTPUT, ToolOutput
 
+#: The output of a call that was cancelled, whether it ran or waited.
+CANCELLED = "Cancelled: the person interrupted. Do not mention it."
 #: Upper limit for the pictures of one output, characters of their data URLs.
 MAX_IMAGES = MAX_OUTPUT * 3 // 4
 

@@ -46,6 +46,9 @@ class ToolCall(Message, frozen=True, kw_only=True):
     """The label of that MCP server."""
     ok: bool = True
     """With ``served``: whether the function returned a value."""
+    spoke_ns: Count = 0
+    """When the person began the last turn that the call's response answers, spoken or written;
+    0: there was none."""
 
 
 class ToolOutput(msgspec.Struct, frozen=True):

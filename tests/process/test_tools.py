@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -58,13 +59,20 @@ class Bench:
     monitor: bus.Publisher
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
-    def call(self, name: str, action: Any = "run", **arguments: Any) -> str:
+    def call(self, name: str, action: Any = "run", spoke_ns: int = 0, **arguments: Any) -> str:
         """Call a function; return the call's id."""
         call_id = f"call_{next(self._numbers)}"
-        self.send(call_id, name, action, json.dumps(arguments))
+        self.send(call_id, name, action, json.dumps(arguments), spoke_ns)
         return call_id
 
-    def send(self, call_id: str, name: str, action: Any = "run", arguments: str = "{}") -> None:
+    def send(
+        self,
+        call_id: str,
+        name: str,
+        action: Any = "run",
+        arguments: str = "{}",
+        spoke_ns: int = 0,
+    ) -> None:
         self.downlink.publish(
             messages.ToolCall(
                 session=1,
@@ -73,6 +81,7 @@ class Bench:
                 name=name,
                 action=action,
                 server="docs" if action == "approve" else "",
+                spoke_ns=spoke_ns,
                 payload=arguments.encode(),
             )
         )
@@ -89,6 +98,12 @@ class Bench:
 
     def run(self, name: str, **arguments: Any) -> tuple[bool, str]:
         return self.result(self.call(name, **arguments))
+
+    def answer(self, number: str, *, approved: bool, spoke: bool = True) -> tuple[bool, str]:
+        """Pass an answer on, as the model does. ``spoke``: the person has just spoken."""
+        spoke_ns = time.monotonic_ns() if spoke else 0
+        call_id = self.call("answer_approval", spoke_ns=spoke_ns, number=number, approved=approved)
+        return self.result(call_id)
 
     def state(self, predicate: Callable[[list[tuple[str, str]]], object]) -> messages.ToolState:
         """Wait for a state; return it."""
@@ -219,9 +234,13 @@ def test_the_model_passes_on_the_persons_approval(bench: Bench) -> None:
     assert ok
     assert 'Ask the person whether you may run light(room="kitchen")' in text
     number = bench.state(lambda s: ("light", "asking") in s).calls[-1].number
-    ok, text = bench.run("answer_approval", number="77", approved=True)
+    ok, text = bench.answer("77", approved=True)
     assert (ok, "give one of these numbers" in text) == (False, True)
-    assert bench.run("answer_approval", number=number, approved=True) == (True, "kitchen is lit")
+    ok, text = bench.answer(number, approved=True, spoke=False)
+    assert (ok, "the person has not answered yet" in text) == (False, True)
+    assert bench.answer(number, approved=True) == (True, "kitchen is lit")
+    ok, text = bench.answer(number, approved=True)
+    assert (ok, "nothing waits" in text) == (False, True)
     # A function speaks without being called.
     bench.notices("A function reports: the light in the kitchen is about to change")
 
@@ -241,7 +260,7 @@ def test_the_server_gets_the_persons_answer(bench: Bench) -> None:
     bench.send("mcpr_1", "search", "approve", '{"word":"tea"}')
     bench.notices('search(word="tea") at docs waits for approval')
     number = bench.state(lambda s: ("search", "asking") in s).calls[-1].number
-    assert bench.run("answer_approval", number=number, approved=False) == (True, "Passed on.")
+    assert bench.answer(number, approved=False) == (True, "Passed on.")
     told = bench.pipeline.bus.wait_for(messages.ToolResult, lambda r: r.what == "approval").message
     assert (told.call_id, told.ok) == ("mcpr_1", False)
 

@@ -142,6 +142,22 @@ def test_what_the_server_runs_or_asks_for_ends_with_the_session() -> None:
     assert calls.ready()
 
 
+def test_a_call_says_when_the_person_began_the_turn_that_its_response_answers() -> None:
+    calls = Calls()
+
+    def spoke_ns(call_id: str) -> int:
+        call = calls.complete("resp_1", item(call_id), 7)
+        assert call is not None
+        return call.spoke_ns
+
+    calls.response_created()
+    assert spoke_ns("call_1") == 0
+    calls.person_spoke(5 * S)
+    assert spoke_ns("call_2") == 0  # The response began before the turn.
+    calls.response_created()
+    assert spoke_ns("call_3") == 5 * S
+
+
 def test_an_interruption_cancels_the_calls_that_run_if_the_settings_say_so() -> None:
     for cancels in (False, True):
         calls = Calls(cancels=cancels)

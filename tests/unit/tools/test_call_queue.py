@@ -14,45 +14,45 @@ def jobs(count: int) -> list[Job]:
     return [Job(f"call_{n}", "clock", "{}") for n in range(count)]
 
 
-def states(calls: CallQueue) -> list[tuple[str, str]]:
-    return [(run.call_id, run.state) for run in calls.state().calls]
+def states(book: CallQueue) -> list[tuple[str, str]]:
+    return [(run.call_id, run.state) for run in book.state().calls]
 
 
 def test_a_call_is_taken_once() -> None:
-    calls = CallQueue(1, [])
-    assert calls.take("call_1")
-    assert not calls.take("call_1")
+    book = CallQueue(1, [])
+    assert book.take("call_1")
+    assert not book.take("call_1")
 
 
 def test_as_many_calls_run_as_may() -> None:
-    calls = CallQueue(2, [])
+    book = CallQueue(2, [])
     first, second, third = jobs(3)
     for job in (first, second, third):
-        assert calls.queue(job)
-    assert calls.start() == [first, second]
-    assert states(calls) == [("call_0", "running"), ("call_1", "running"), ("call_2", "queued")]
-    assert calls.start() == []
-    calls.finish(first)
-    assert calls.start() == [third]
+        assert book.queue(job)
+    assert book.start() == [first, second]
+    assert states(book) == [("call_0", "running"), ("call_1", "running"), ("call_2", "queued")]
+    assert book.start() == []
+    book.finish(first)
+    assert book.start() == [third]
 
 
 def test_too_many_calls_are_refused() -> None:
-    calls = CallQueue(1, [])
-    assert all(calls.queue(job) for job in jobs(call_queue.MAX_QUEUED))
-    assert not calls.queue(Job("one more", "clock", "{}"))
-    assert len(calls.state().calls) <= 64
+    book = CallQueue(1, [])
+    assert all(book.queue(job) for job in jobs(call_queue.MAX_QUEUED))
+    assert not book.queue(Job("one more", "clock", "{}"))
+    assert len(book.state().calls) <= 64
 
 
 def test_only_a_call_that_has_not_started_is_taken_back() -> None:
-    calls = CallQueue(1, [])
+    book = CallQueue(1, [])
     first, second = jobs(2)
-    calls.queue(first)
-    calls.queue(second)
-    calls.start()
-    assert calls.cancel("call_0") is None
-    assert calls.cancel("call_1") == second
-    calls.finish(first)
-    assert calls.start() == []
+    book.queue(first)
+    book.queue(second)
+    book.start()
+    assert book.cancel("call_0") is None
+    assert book.cancel("call_1") == second
+    book.finish(first)
+    assert book.start() == []
 
 
 @pytest.mark.parametrize(
@@ -63,30 +63,30 @@ def test_a_pattern_says_which_functions_need_an_approval(name: str, asks: bool) 
 
 
 def test_an_approval_is_answered_by_its_number() -> None:
-    calls = CallQueue(1, ["*"])
-    first = calls.ask("call_1", "light", '{"room":"kitchen"}')
-    second = calls.ask("mcpr_1", "search", "{}", "docs")
+    book = CallQueue(1, ["*"])
+    first = book.ask("call_1", "light", '{"room":"kitchen"}')
+    second = book.ask("mcpr_1", "search", "{}", "docs")
     assert (first.number, first.summary) == ("1", 'light(room="kitchen")')
     assert second.summary == "search() at docs"
-    assert states(calls) == [("call_1", "asking"), ("mcpr_1", "asking")]
+    assert states(book) == [("call_1", "asking"), ("mcpr_1", "asking")]
     with pytest.raises(BadAnswer, match="give one of these numbers: 1: light"):
-        calls.answered("")
+        book.answered("")
     with pytest.raises(BadAnswer, match="2: search"):
-        calls.answered("7")
-    assert calls.answered("mcpr_1") is second
+        book.answered("7")
+    assert book.answered("mcpr_1") is second
     # The only one that is left needs no number.
-    assert calls.answered("") is first
+    assert book.answered("") is first
     with pytest.raises(BadAnswer, match="nothing waits"):
-        calls.answered("1")
+        book.answered("1")
 
 
 def test_few_approvals_are_waited_for() -> None:
-    calls = CallQueue(1, ["*"])
+    book = CallQueue(1, ["*"])
     for number in range(call_queue.MAX_ASKING + 5):
-        calls.ask(f"call_{number}", "light", "{}")
-    assert len(calls.state().calls) == call_queue.MAX_ASKING
+        book.ask(f"call_{number}", "light", "{}")
+    assert len(book.state().calls) == call_queue.MAX_ASKING
     with pytest.raises(BadAnswer):
-        calls.answered("1")
+        book.answered("1")
 
 
 def test_long_arguments_are_shortened_for_a_person() -> None:
@@ -119,3 +119,30 @@ def test_what_the_server_runs_or_asks_for_can_be_withdrawn() -> None:
              if (run := call_queue.withdraw(name))]  # fmt: skip
     assert names == ["search", "search"]
     assert [run.call_id for run in call_queue.state().calls] == ["call_1"]
+
+
+def test_only_a_turn_of_the_person_after_the_request_approves_a_call() -> None:
+    book = CallQueue(1, ["*"])
+    first = book.ask("call_1", "light", "{}", at_ns=100)
+    for spoke_ns in (0, 99, 100):
+        with pytest.raises(BadAnswer, match="the person has not answered yet"):
+            book.answered_by_voice("1", spoke_ns, approved=True)
+        with pytest.raises(BadAnswer, match="the person has not answered yet"):
+            book.answered_by_voice("", spoke_ns, approved=False)
+    assert states(book) == [("call_1", "asking")]
+    assert book.answered_by_voice("1", 101, approved=True) is first
+    with pytest.raises(BadAnswer, match="nothing waits"):
+        book.answered_by_voice("1", 200, approved=True)
+
+
+def test_one_turn_of_the_person_approves_one_call() -> None:
+    book = CallQueue(1, ["*"])
+    book.ask("call_1", "light", "{}", at_ns=100)
+    book.ask("call_2", "delete", "{}", at_ns=100)
+    book.answered_by_voice("1", 200, approved=True)
+    with pytest.raises(BadAnswer, match="the person has not answered yet"):
+        book.answered_by_voice("2", 200, approved=True)
+    # The same words can deny it, and later words can approve it.
+    third = book.ask("call_3", "erase", "{}", at_ns=100)
+    assert book.answered_by_voice("3", 200, approved=False) is third
+    assert book.answered_by_voice("2", 300, approved=True).call_id == "call_2"
