@@ -55,7 +55,7 @@ def begin(
     }
     pipeline.emulator("--call", "0", "--journal", str(journal))
     stages = pipeline.all_up("tools", "uplink", "downlink", "playback")
-    pipeline.bus.wait_for(messages.ToolOffer, lambda offer: offer.names)
+    pipeline.bus.wait_for(messages.ToolOffer, lambda offer: "wait" in offer.names)
     pipeline.bus.join()
     stages |= pipeline.all_up("link")
     pipeline.bus.wait_for(
