@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Before the first import of NumPy: as services/echo does, for its modules that the tests import.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # A deadline and the health check of the time would measure the machine and its load, not the code.
 settings.register_profile("bargein", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bargein")

@@ -65,6 +65,8 @@ class Keeper:
         with self._lock:
             if self._fork_server is None:
                 env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", keeper.VARIABLE: self.token}
+                # Echo asks for this before it imports NumPy, which is imported here already.
+                env["OPENBLAS_NUM_THREADS"] = "1"
                 self._fork_server = ForkServer(ROOT, env)
             return self._fork_server
 
