@@ -12,6 +12,7 @@ import asyncio
 import http
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -32,6 +33,8 @@ _PING_S = 20.0
 #: s in which the server must listen, and in which it must have ended.
 _START_S = 5.0
 _STOP_S = 0.4
+#: s between two log lines about refused pages: every page in a browser can be refused without end.
+_REFUSED_S = 10.0
 #: s between two looks at whether the announcement is still in its place.
 _ANNOUNCE_S = 1.0
 
@@ -122,6 +125,7 @@ class Pages:
         self._door = door
         self._what = what
         self._page: Page | None = None
+        self._log_refusals_s = 0.0  # when the next refusal is logged, s of CLOCK_MONOTONIC
         self._there = threading.Event()  # set while a page is there
         self._started = threading.Event()
         self._fault = ""
@@ -213,7 +217,9 @@ class Pages:
         )
         why = self._door.refusal(headers.get("Host", ""), headers.get("Origin"), next(tokens, ""))
         if why:
-            logging.getLogger("bargein").warning("refused a page: %s", why)
+            if (now_s := time.monotonic()) >= self._log_refusals_s:
+                self._log_refusals_s = now_s + _REFUSED_S
+                logging.getLogger("bargein").warning("refused a page: %s", why)
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
         return None
 
