@@ -91,9 +91,7 @@ class WebRTC:
     def __init__(self, settings: config.Echo) -> None:
         self._aligner = Aligner()
         self._processing = Processing(
-            echo_cancellation=True,
-            high_pass=settings.high_pass,
-            noise_suppression=settings.noise_suppression,
+            high_pass=settings.high_pass, noise_suppression=settings.noise_suppression
         )
 
     def speaker(self, frame: messages.SpeakerFrame, now_ns: int) -> None:
