@@ -8,50 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from services.tools.offer import Tool
 from services.tools.source import MOST_S, CallFailed, Log, log_lines
+from services.tools.worker_process import WorkerCall, WorkerProcess
 from shared.config import ROOT
 from shared.messages import MAX_OUTPUT, ToolOutput
 
 #: How long a coroutine may take to end after it was cancelled, s. A function that takes longer
 #: keeps the process busy.
 CANCEL_S = 1.0
-#: A process that runs a call and does not take another one within 2 s is held up by a function. A
+#: A process that runs a call and does not begin another one within 2 s is held up by a function. A
 #: busy machine takes less.
 HELD_UP_S = 2.0
 #: The delay before a process that has ended is started again, s. It doubles each time, until a
 #: process has lived for STEADY_S.
 AGAIN_S, STEADY_S = 0.1, 30.0
-
-
-class WorkerProcess:
-    """One process of a module."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.calls: dict[str, asyncio.Future[dict[str, Any]]] = {}  # those that run
-        # The calls that the process has not taken yet. The result is whether it has.
-        self.offered: dict[str, asyncio.Future[bool]] = {}
-        self.retired = False  # a function in it holds it up: no new call is given to it
-
-    def ask(self, **fields: Any) -> None:
-        """Send the process an object."""
-        stdin = self.process.stdin
-        if stdin is not None and not stdin.is_closing():
-            stdin.write(msgspec.json.encode(fields) + b"\n")
-
-    def kill(self) -> None:
-        """End the process, and those that its functions have started."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Module:
@@ -93,7 +70,7 @@ class Module:
     @property
     def busy(self) -> bool:
         """Whether a function runs in the process that takes calls."""
-        return self._worker is not None and bool(self._worker.calls)
+        return self._worker is not None and bool(self._worker.running)
 
     async def run(self) -> None:
         """Keep a process ready, until the task is cancelled."""
@@ -121,46 +98,42 @@ class Module:
 
     async def call(self, tool: Tool, arguments: str, call_id: str) -> ToolOutput:
         """Run a function. Raises CallFailed."""
-        worker = await self._taken(tool, arguments, call_id)
-        answer = asyncio.get_running_loop().create_future()
-        worker.calls[call_id] = answer
-        worker.ask(run=call_id)
-        try:
-            told = await answer
-        except asyncio.CancelledError:
-            worker.ask(cancel=call_id)
-            self._background(self._retire(worker, call_id))
-            raise
-        worker.calls.pop(call_id, None)
-        if not told.get("ok"):
-            raise CallFailed(str(told.get("text")))
-        return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
-
-    async def _taken(self, tool: Tool, arguments: str, call_id: str) -> WorkerProcess:
-        """Return a process that has taken the call, and waits for the word to run it.
-
-        So each call is run once, also if a function holds up the process that was asked first. The
-        engine limits the time.
-        """
         while True:
             await self._ready.wait()  # for a process that is being started
             worker = self._worker
             if worker is None:
                 raise CallFailed(f"the process of {self.label} has ended")
-            taken = asyncio.get_running_loop().create_future()
-            worker.offered[call_id] = taken
+            call = worker.calls[call_id] = WorkerCall()
             worker.ask(id=call_id, name=tool.name, arguments=arguments)
             try:
-                while not taken.done():
-                    busy = set(worker.calls)
-                    await asyncio.wait((taken,), timeout=HELD_UP_S)
-                    if not taken.done() and busy & worker.calls.keys():
-                        self._replace(worker, "a function holds up its process")
-                        break
-            finally:
-                del worker.offered[call_id]
-            if taken.done() and taken.result():
-                return worker
+                if not await self._begins(worker, call_id, call):
+                    worker.calls.pop(call_id, None)
+                    continue  # with another process: so each call is run once
+                told = await call.answer
+            except asyncio.CancelledError:
+                call.answer.cancel()
+                worker.ask(cancel=call_id)
+                self._background(self._retire(worker, call_id))
+                raise
+            worker.calls.pop(call_id, None)
+            self._spare(worker)
+            if not told.get("ok"):
+                raise CallFailed(str(told.get("text")))
+            return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
+
+    async def _begins(self, worker: WorkerProcess, call_id: str, call: WorkerCall) -> bool:
+        """Wait until a call begins. Return False if the process will never run it.
+
+        The call is withdrawn from a process that a function holds up. The engine limits the time.
+        """
+        while not call.begun.done():
+            others = worker.running
+            await asyncio.wait((call.begun,), timeout=HELD_UP_S)
+            if not call.begun.done() and others & worker.running:
+                worker.ask(withdraw=call_id)
+                if not await call.begun:
+                    self._replace(worker, "a function holds up its process")
+        return call.begun.result()
 
     def _background(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -174,7 +147,11 @@ class Module:
             return
         del worker.calls[call_id]
         self._replace(worker, "a function does not return")
-        if not worker.calls:
+        self._spare(worker)
+
+    def _spare(self, worker: WorkerProcess) -> None:
+        """End a retired process in which no function runs. Its waiting calls go to the next one."""
+        if worker.retired and not worker.running:
             worker.kill()
 
     def _replace(self, worker: WorkerProcess, why: str) -> None:
@@ -243,16 +220,17 @@ class Module:
                     self._log(self.trouble)
                 elif (text := told.get("say")) is not None:
                     self._say(text)
-                elif (name := told.get("taken")) is not None:
-                    if (taken := worker.offered.get(name)) is not None and not taken.done():
-                        taken.set_result(True)
-                elif (answer := worker.calls.get(told.get("id", ""))) is not None:
-                    if answer.done():
+                elif (call := worker.calls.get(told.get("begun", ""))) is not None:
+                    call.begin(here=True)
+                elif (call := worker.calls.get(told.get("withdrawn", ""))) is not None:
+                    call.begin(here=False)
+                elif (call := worker.calls.get(told.get("id", ""))) is not None:
+                    call.begin(here=True)  # bad arguments: the function itself never begins
+                    if call.answer.done():
                         del worker.calls[told["id"]]  # it was cancelled, and has ended
                     else:
-                        answer.set_result(told)
-                if worker.retired and not worker.calls:
-                    break
+                        call.answer.set_result(told)
+                self._spare(worker)
         except (ValueError, msgspec.MsgspecError):
             self._log(f"{self.label}: a function returned more than {MAX_OUTPUT} bytes")
         finally:
@@ -283,11 +261,9 @@ class Module:
             self._log(f"{self.label}: its process ended with {how}: it is started again")
         if self._worker is worker:
             self._gone()
-        for answer in worker.calls.values():
-            if not answer.done():
+        for call in worker.calls.values():
+            call.begin(here=False)
+            if not call.answer.done():
                 why = f"the function's process ended with {how}"
-                answer.set_result({"ok": False, "text": why})
+                call.answer.set_result({"ok": False, "text": why})
         worker.calls.clear()
-        for taken in worker.offered.values():
-            if not taken.done():
-                taken.set_result(False)

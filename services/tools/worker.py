@@ -1,9 +1,10 @@
 """``python -m services.tools.worker``: the process of one module of functions.
 
 The stage starts one for each module. It reads calls from standard input, and writes what it offers
-and what the functions return to a descriptor of its own, a JSON object per line. It says that it
-has taken a call, and runs the call when the stage tells it to: meanwhile the stage may have given
-the call to another process. Whatever a function prints goes to the stage's log.
+and what the functions return to a descriptor of its own, a JSON object per line. It says when a
+call begins. Until then the stage can withdraw the call and give it to another process, also while a
+function holds up the event loop: a thread reads standard input. Whatever a function prints goes to
+the stage's log.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +31,10 @@ from services.tools.functions import Function
 
 #: A function must not slow the conversation down: it gets the processor when no stage wants it.
 NICE = 19
-#: How many calls wait for the word to run at most; the stage has given the others away.
-MAX_TAKEN = 64
+
+
+class _Withdrawn(Exception):
+    """Raised when a call that was about to begin had been withdrawn."""
 
 
 class Worker:
@@ -45,6 +47,8 @@ class Worker:
         self._threads = ThreadPoolExecutor(parallel, "function")
         self._running: set[asyncio.Task[None]] = set()
         self._tasks: dict[str, asyncio.Future[Any]] = {}  # the coroutines that run
+        self._waiting: set[str] = set()  # the calls that have not begun
+        self._claiming = threading.Lock()  # for _waiting
 
     def load(self, name: str) -> bool:
         """Import the module and tell what it offers. Return whether that worked."""
@@ -72,32 +76,51 @@ class Worker:
     async def serve(self) -> None:
         """Run calls until standard input ends."""
         loop = asyncio.get_running_loop()
-        lines: asyncio.Queue[bytes] = asyncio.Queue()
 
         def read() -> None:
             for line in sys.stdin.buffer:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
+                asked = msgspec.json.decode(line)
+                if (number := asked.get("withdraw")) is not None:
+                    if self._claim(number):
+                        self.send(withdrawn=number)
+                elif (number := asked.get("cancel")) is not None:
+                    if self._claim(number):
+                        self.send(id=number, ok=False, text="cancelled")
+                    else:
+                        loop.call_soon_threadsafe(self._cancel, number)
+                else:
+                    with self._claiming:
+                        self._waiting.add(asked["id"])
+                    loop.call_soon_threadsafe(self._start, asked)
             # Whatever the functions do: the stage has ended, or wants this process to end.
             os._exit(0)
 
         threading.Thread(target=read, daemon=True).start()
-        taken: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        while True:
-            asked = msgspec.json.decode(await lines.get())
-            if (cancelled := asked.get("cancel")) is not None:
-                if (task := self._tasks.get(cancelled)) is not None:
-                    task.cancel()
-                continue
-            if (number := asked.get("run")) is None:
-                taken[asked["id"]] = asked
-                while len(taken) > MAX_TAKEN:
-                    taken.popitem(last=False)
-                self.send(taken=asked["id"])
-                continue
-            call = taken.pop(number)
-            task = loop.create_task(self._run(number, call["name"], call["arguments"]))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        await loop.create_future()  # for ever: the thread ends the process
+
+    def _claim(self, number: str) -> bool:
+        """Take a call out of those that wait. Return False if it has begun, or was withdrawn."""
+        with self._claiming:
+            if number not in self._waiting:
+                return False
+            self._waiting.remove(number)
+            return True
+
+    def _begin(self, number: str) -> None:
+        """Say that a call begins. Raises _Withdrawn."""
+        if not self._claim(number):
+            raise _Withdrawn
+        self.send(begun=number)
+
+    def _start(self, call: dict[str, Any]) -> None:
+        run = self._run(call["id"], call["name"], call["arguments"])
+        task = asyncio.get_running_loop().create_task(run)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _cancel(self, number: str) -> None:
+        if (task := self._tasks.get(number)) is not None:
+            task.cancel()
 
     async def _run(self, number: str, name: str, text: str) -> None:
         try:
@@ -106,15 +129,21 @@ class Worker:
             if function.is_async:
                 # Only a coroutine can be cancelled. The stage ends the process of a function that
                 # does not return.
+                self._begin(number)
                 self._tasks[number] = asyncio.ensure_future(function.call(**arguments))
                 value = await self._tasks[number]
             else:
                 context = contextvars.copy_context()
-                value = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, lambda: context.run(function.call, **arguments)
-                )
+
+                def call() -> Any:
+                    self._begin(number)  # here: threads that do not return can hold it up
+                    return context.run(function.call, **arguments)
+
+                value = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             output = functions.output(value)
             self.send(id=number, ok=True, text=output.text, images=output.images)
+        except _Withdrawn:
+            pass
         except functions.BadArguments as error:
             self.send(id=number, ok=False, text=str(error))
         except asyncio.CancelledError:

@@ -116,3 +116,22 @@ def test_a_function_that_computes_in_a_thread_leaves_the_process_to_the_others(
             return (await spun)[0]
 
     assert asyncio.run(conversation()) == "spun"
+
+
+def test_a_call_that_waits_when_its_process_is_replaced_goes_to_the_next_one(
+    tmp_path: Path,
+) -> None:
+    until = tmp_path / "never"
+
+    async def conversation() -> Any:
+        async with running(tmp_path) as (module, said):
+            blocked = asyncio.create_task(call(module, "block", f'{{"until":"{until}"}}'))
+            await begun(module)
+            waiting = asyncio.create_task(call(module, "hello"))
+            await asyncio.sleep(0)  # the call is with the process that is held up
+            blocked.cancel()  # the engine's limit of the time
+            return (await waiting)[0], list(said)
+
+    text, said = asyncio.run(conversation())
+    assert text.endswith(",1]")
+    assert said == ["held_up: a function does not return: the next calls get another process"]
