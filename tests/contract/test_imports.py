@@ -69,6 +69,7 @@ OUTSIDE = (
     "services.tools.engine",
     "services.tools.leash",
     "services.tools.module",
+    "services.tools.worker_process",
     "services.tools.server",
     "services.tools.source",
     "services.tools.worker",
