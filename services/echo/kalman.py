@@ -234,8 +234,8 @@ class KalmanFilter:
         A weight that was more uncertain than that was guessed: it shrinks by as much.
         """
         real = self._real
-        np.divide(gains, self.uncertainty, out=real)
-        np.minimum(real, np.float32(1), out=real)
+        np.maximum(self.uncertainty, gains, out=real)
+        np.divide(gains, real, out=real)
         self.weights *= real
         self.uncertainty *= real
 

@@ -149,6 +149,14 @@ def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
     assert found.growth(25) == 0
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_path_without_any_uncertainty_is_limited_without_a_fault() -> None:
+    near, found = echo(0.2, 40), KalmanFilter(FRAME)
+    found.uncertainty[:] = 0
+    run(found, near, end_s=0.5)
+    assert np.isfinite(found.weights).all()
+
+
 def test_two_rooms_are_no_way_that_grew() -> None:
     found = KalmanFilter(FRAME)
     run(found, echo(0.2, 40), end_s=2)
