@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shared.door import SOCKET
+from shared.running import holders
 
 #: How long the door may take to answer, s: longer than monitor itself waits for an outcome.
 PATIENCE_S = 6.0
+#: How long a command waits for the door of a conversation that is starting, s, and how often it
+#: looks. On a busy machine, monitor starts some seconds after the first stages.
+START_S, LOOK_S = 5.0, 0.05
 
 
 class NoDoor(Exception):
@@ -36,13 +41,18 @@ class _Connection(http.client.HTTPConnection):
 def connect(directory: Path) -> http.client.HTTPConnection:
     """Return a connection to the door of the conversation on a bus. Raises NoDoor."""
     connection = _Connection(directory / SOCKET, PATIENCE_S)
-    try:
-        connection.connect()
-    except OSError:
-        raise NoDoor(
-            f"no monitor runs on {directory}: start a conversation, or 'bargein monitor'"
-        ) from None
-    return connection
+    end = time.monotonic() + START_S
+    while True:
+        try:
+            connection.connect()
+        except OSError:
+            if time.monotonic() < end and holders(directory):
+                time.sleep(LOOK_S)
+                continue
+            raise NoDoor(
+                f"no monitor runs on {directory}: start a conversation, or 'bargein monitor'"
+            ) from None
+        return connection
 
 
 def send(directory: Path, command: dict[str, Any]) -> tuple[bool, str]:

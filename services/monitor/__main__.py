@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any
 
 from services.monitor import panel_file
-from services.monitor.command_runner import CommandRunner
-from services.monitor.commands import Known
+from services.monitor.command_runner import AWAY_S, CommandRunner
+from services.monitor.commands import NEEDED, Known
 from services.monitor.door import Asked, Door, Figures, Join, Wanted
 from services.monitor.load import Load
 from services.monitor.metrics import Metrics
@@ -43,6 +43,7 @@ class Monitor:
         saved = panel_file.read(stage.directory, stage.config.playback.volume)
         self._link: messages.LinkState | None = None
         self._link_epoch = saved.link
+        self._settled_at = time.monotonic() + AWAY_S  # a stage that runs was heard by then
         self._new = True  # no link was heard since this monitor started
         self._calls: list[messages.ToolRun] = []  # those that wait for an approval
         self._picture = Picture(stage.config)
@@ -123,15 +124,18 @@ class Monitor:
         )
 
     def _away(self, alive: Mapping[str, int]) -> set[str]:
-        """Return the stages that follow commands, ran a moment ago, and read no commands now."""
+        """Return the stages that run, or may run, and read no commands now."""
         stage, control = self._stage, registry.of(messages.Control)
+        # A stage that runs may not have published its health since this monitor started.
+        young = time.monotonic() < self._settled_at
+        unknown = set(NEEDED - alive.keys()) if young else set()
         readers = {name for name in alive if control.name in registry.stage(name).reads}
         missing = len(readers) - stage.publisher.consumers(control)
         if missing <= 0:
-            return set()
+            return unknown
         # A process that was killed no longer holds its lock, and the next one has another pid.
         gone = {name for name in readers if holder(stage.directory, name) != alive[name]}
-        return gone if len(gone) == missing else readers
+        return unknown | (gone if len(gone) == missing else readers)
 
     def _turned(self, panel: messages.Panel) -> None:
         self._picture.take(panel, 0, 0)

@@ -26,6 +26,7 @@ NEEDS = {
     "approve": ("tools",),
     "deny": ("tools",),
 }
+NEEDED = frozenset(stage for stages in NEEDS.values() for stage in stages)
 #: The commands that monitor itself follows, with the panel or with signals.
 OWN = ("mute", "unmute", "volume", "stop")
 
@@ -62,7 +63,8 @@ class Known:
     decide: str
     #: The stages that have published their health lately.
     alive: Set[str]
-    #: Those of them that do not read commands at the moment: they are being started again.
+    #: Those that do not read commands at the moment: they are being started again, or were not
+    #: heard of yet because monitor was.
     away: Set[str]
     #: The state of the connection, as in LinkState; "" if link has not said it.
     link: str
@@ -79,7 +81,8 @@ def away(command: Command, known: Known) -> str:
 def check(command: Command, known: Known) -> None:
     """Raise Refused unless a command can be followed."""
     name = command.command
-    if missing := [stage for stage in NEEDS.get(name, ()) if stage not in known.alive]:
+    expected = known.alive | known.away
+    if missing := [stage for stage in NEEDS.get(name, ()) if stage not in expected]:
         raise Refused(f"{' and '.join(missing)} does not run: nothing would follow the command")
     if name in ("say", "type"):
         if not command.text.strip():

@@ -18,7 +18,8 @@ import aiomqtt
 import msgspec
 import pytest
 
-from shared import messages
+from shared import messages, registry
+from shared.bus import Subscriber
 from tests.support.forger import Forger
 from tests.support.gpio import LET_GO, PRESS
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
@@ -48,8 +49,22 @@ class Played:
             name: stages.enter_context(contextlib.closing(Forger(name, pipeline)))
             for name in PLAYED
         }
+        self._followers = stages.enter_context(contextlib.ExitStack())
+        self.follow()
         self.monitor = pipeline.up("monitor", BY_BUTTON)
         self.meet(2)
+
+    def follow(self) -> None:
+        """Read commands, as the stages that follow them do: monitor waits for that.
+
+        Each monitor needs new sockets: one that is not polled does not subscribe again.
+        """
+        self._followers.close()
+        control = registry.of(messages.Control)
+        for name in PLAYED:
+            if control.name in registry.stage(name).reads:
+                reader = Subscriber([control], self.pipeline.bus_directory)
+                self._followers.callback(reader.close)
 
     def meet(self, readers: int) -> None:
         """Wait until monitor, and the test's listener, read what the stages say."""
@@ -72,6 +87,7 @@ class Played:
     def start_again(self, settings: dict[str, object]) -> None:
         """Start another monitor."""
         self.monitor = self.pipeline.up("monitor", settings)
+        self.follow()
         self.meet(1)
         self.live()
 

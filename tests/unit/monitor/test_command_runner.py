@@ -243,6 +243,15 @@ def test_a_command_does_not_wait_for_ever_or_for_another_stage() -> None:
     assert "downlink does not run" in rig.outcomes[-1].outcome
 
 
+def test_a_command_waits_for_a_stage_that_a_new_monitor_has_not_heard_of() -> None:
+    rig = Rig(alive={"uplink"}, away={"downlink"})
+    rig.follow("sleep")
+    assert rig.outcomes == []
+    rig.known.alive, rig.known.away = {"uplink", "downlink"}, set()
+    rig.owner.ring_once(LOOK_S)
+    assert rig.owner.published == [messages.Control(command="sleep")]
+
+
 def test_the_switches_are_a_state() -> None:
     rig = Rig()
     rig.follow("mute")
