@@ -1,4 +1,4 @@
-"""What shows a conversation to the person: a conversation must not outlive it."""
+"""The window that shows a conversation to the person: a conversation must not outlive it."""
 
 from __future__ import annotations
 

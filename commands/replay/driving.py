@@ -56,7 +56,8 @@ class Player:
         self.stage = stage
         self._speaker = speaker
         self.reads = frozenset(registry.stage(stage).reads)
-        #: What it has published, in order. Of a stage with a speaker: since the first call.
+        #: The messages that it has published, in order. A stage with a speaker: since the first
+        #: call of its device.
         self.outputs: list[Recorded] = []
         self._pipe, theirs = Pipe()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(config.PREFIX)}

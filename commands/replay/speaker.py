@@ -55,7 +55,7 @@ class Speaker:
         self._rang = deque((n, call.rang_ns) for n, call in enumerate(self._calls) if call.rang_ns)
         reads = registry.stage("playback").reads
         self._known = {name: self._find(name, found) for name in reads}
-        # Of each topic, the messages that wait: the number of the call, their order, and the step.
+        # The messages that wait, by topic: the number of the call, their order, and the step.
         self._waiting: dict[str, deque[tuple[int, int, Step]]] = {name: deque() for name in reads}
         self._count = 0
 

@@ -1,4 +1,4 @@
-"""What follows from the server's events about its own MCP servers (``session.mcp``). Pure.
+"""Follows the server's events about its own MCP servers (``session.mcp``). Pure.
 
 The server announces the items in one of two ways, as parts of a response or as items of the
 conversation, or in both. So each item can come more than once, and more of it each time.

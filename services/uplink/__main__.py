@@ -43,7 +43,7 @@ class Uplink:
         self._updates = Updates(self._settings, stage.log.warning)
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         by_button = stage.config.interruption.decide == "push_to_talk"
-        # What the button has begun and ended is a whole turn, however late it arrives.
+        # The button begins and ends a whole turn, which is sent however late it arrives.
         patience_ns = int(self._settings.resume_within_s * 1e9) if by_button else 0
         self._mic = Microphone(max(self._max_age_ns, patience_ns))
         self._restoration = Restoration()

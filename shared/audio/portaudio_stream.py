@@ -36,7 +36,7 @@ def offset_ns(current_s: float, converter_s: float, fallback_ns: int, allowed_ns
 
 
 class Stream:
-    """What a microphone and a speaker share: opening, watching and closing a stream."""
+    """A stream of a microphone or of a speaker: opening, watching and closing it."""
 
     def __init__(self, kind: Kind, wanted: str, channel: int = 0) -> None:
         self._lock = threading.Lock()

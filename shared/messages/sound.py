@@ -110,8 +110,8 @@ class SpeakerCall(msgspec.Struct, frozen=True):
     samples: Count
     """How many samples the device asked for, samples."""
     handled: Annotated[dict[TopicName, Count], Meta(max_length=16)]
-    """What playback had handled by then: of each topic of which a message was handled since the
-    call before, when the last one was published, ns."""
+    """The messages that playback had handled since the call before, by topic: when the last one was
+    published, ns."""
     rang_ns: Count = 0
     """When the timer was due that ended a duck since the call before, ns; 0: none did."""
 

@@ -116,7 +116,7 @@ def test_the_round_trip_is_that_of_the_last_ping() -> None:
         for late_s in (0.1, 0.0):
             opcode, data = connection.next_frame()
             assert opcode == servers.PING
-            time.sleep(late_s)
+            time.sleep(late_s)  # the first round trip is longer than the second
             connection.frame(servers.PONG, data)
             connection.send("test")
         connection.read()

@@ -47,7 +47,7 @@ def test_a_downlink_on_another_machine_is_asked_first(tmp_path: Path) -> None:
     link = Asleep(tmp_path, away)
     assert link.follow(IDLE)
     assert (link.cause, link.unknown) == ("idle", False)
-    # What link knows by itself needs no answer.
+    # A link that knows by itself needs no answer.
     assert not Asleep(tmp_path, away).unknown
     assert not Asleep(tmp_path).unknown
 

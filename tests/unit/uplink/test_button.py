@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable
 
 import pytest
 
@@ -13,6 +11,7 @@ from services.uplink.microphone import Microphone
 from services.uplink.restoration import Restoration
 from shared import messages
 from shared.audio import pcm
+from tests.support.owner import Owner
 
 pytestmark = pytest.mark.unit
 
@@ -20,25 +19,6 @@ MS = 1_000_000
 PATIENCE_NS = 60_000 * MS
 FRAMES = 50
 COMMIT = "input_audio_buffer.commit"
-
-
-class Owner:
-    """A stage whose timers ring when the test says so."""
-
-    ok = True
-    log = logging.getLogger("test")
-
-    def __init__(self) -> None:
-        self.due: list[Callable[[], None]] = []
-
-    def publish(self, message: messages.Message) -> int:
-        return 0
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.due.append(handler)
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        pass
 
 
 class Rig:

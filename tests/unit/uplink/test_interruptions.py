@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.uplink.interruptions import Interruptions
 from shared import messages
+from tests.support.owner import Owner
 
 pytestmark = pytest.mark.unit
 
@@ -20,27 +19,6 @@ SECOND = 24_000
 OLD, NEW = 3, 4
 CUT = messages.HeardItem("item", 0, SECOND // 2, SECOND, False, cut=True)
 TELLS = {"conversation.item.truncate", "conversation.item.delete"}
-
-
-class Owner:
-    """A stage that keeps what is published, and whose timers never ring by themselves."""
-
-    ok = True
-    log = logging.getLogger("test")
-
-    def __init__(self) -> None:
-        self.published: list[messages.Message] = []
-        self.due: list[Callable[[], None]] = []
-
-    def publish(self, message: messages.Message) -> int:
-        self.published.append(message)
-        return 0
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.due.append(handler)
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        pass
 
 
 class Rig:
