@@ -91,7 +91,9 @@ class WebRTC:
     def __init__(self, settings: config.Echo) -> None:
         self._aligner = Aligner()
         self._processing = Processing(
-            high_pass=settings.high_pass, noise_suppression=settings.noise_suppression
+            echo_cancellation=True,
+            high_pass=settings.high_pass,
+            noise_suppression=settings.noise_suppression,
         )
 
     def speaker(self, frame: messages.SpeakerFrame, now_ns: int) -> None:

@@ -52,30 +52,13 @@ def _always_open(method: Callable[..., Any]) -> Callable[..., Any]:
     return judge
 
 
-def _never_masks(method: Callable[..., Any]) -> Callable[..., Any]:
-    def judge(self: Any, *arguments: object) -> object:
-        result = method(self, *arguments)
-        self.masks = False
-        return result
-
-    return judge
-
-
 _ECHO = "services.echo"
 MECHANISMS = {
     "filter": Mechanism(
         "the linear filter", "person as loud", f"{_ECHO}.kalman:KalmanFilter.process", _passes_near
     ),
-    "webrtc": Mechanism(
-        "WebRTC's canceller behind the filter", "laptop",
-        f"{_ECHO}.canceller:Processing.process", _passes_near,
-    ),
     "gate": Mechanism(
         "the gate", "person as loud", f"{_ECHO}.doubletalk:DoubleTalk.judge", _always_open
-    ),
-    "masking": Mechanism(
-        "the way past WebRTC's canceller for a person who masks the echo", "person as loud",
-        f"{_ECHO}.doubletalk:DoubleTalk.judge", _never_masks,
     ),
     "presence": Mechanism(
         "the proof that there is no echo", "headphones",
@@ -116,8 +99,4 @@ def switch_off(name: str) -> None:
     changed: object = mechanism.change(method)
     if isinstance(method, property):
         changed = property(mechanism.change(lambda _: None))
-    if owner.__module__ == module_name:
-        setattr(owner, method_name, changed)
-    else:
-        # Others use this class too: WebRTC's canceller alone, beside Bargein, stays as it is.
-        setattr(module, owner_name, type(owner_name, (owner,), {method_name: changed}))
+    setattr(owner, method_name, changed)

@@ -1,14 +1,14 @@
-"""The echo canceller of one microphone: linear filter, WebRTC's canceller and a gate. Pure.
+"""The echo canceller of one microphone: a linear filter and a gate. Pure.
 
-The linear filter removes the echo without touching the person's voice. WebRTC's canceller removes
-what the filter leaves. The gate closes while the assistant speaks and nobody else does, so that the
-rest of the echo is not taken for a person. Without an echo, with headphones, the microphone passes
-through unchanged.
+The linear filter removes the echo without touching the person's voice. The gate closes while the
+assistant speaks and nobody else does, so that the rest of the echo is not taken for a person.
+Without an echo, with headphones, the microphone passes through unchanged.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,14 +18,11 @@ from services.echo.drift import STRETCH, Drift
 from services.echo.highpass import HighPass
 from services.echo.kalman import MAX_DELAY, PARTITIONS, VOICE_BINS, VOICE_FREQUENCIES, KalmanFilter
 from services.echo.presence import EchoPresence
-from services.echo.spectra import Samples, Spectra, rfft
-from services.echo.webrtc import DELAY, Processing
+from services.echo.spectra import Samples, Spectra
 from shared.audio import pcm
 
-#: The closed gate attenuates to a tenth of the noise's power, 10 dB below it …
+#: The closed gate attenuates to a tenth of the noise's power, 10 dB below it.
 _BELOW_NOISE = 0.1
-#: … but by no more than 40 dB (amplitude).
-_LEAST_GAIN = 0.01
 #: The gate opens and closes over 60 samples, 2.5 ms: without a click.
 _RAMP = 60
 _RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
@@ -58,12 +55,8 @@ class Canceller:
         self.filter = KalmanFilter(pcm.FRAME)
         self.double_talk = DoubleTalk()
         self._high_pass = HighPass() if high_pass else None
-        self._webrtc = Processing(high_pass=False, noise_suppression=noise_suppression)
-        self._suppresses = noise_suppression  # then all sound goes through WebRTC
-        self._delayed: Samples = np.zeros(DELAY + pcm.FRAME, np.float32)
-        self._linear = 0.0  # the share of the linear filter's residual in the last sample
+        self._suppress = _suppressor() if noise_suppression else None
         self._presence = EchoPresence(MAX_DELAY + 1, VOICE_BINS.stop - VOICE_BINS.start)
-        self._padded: Samples = np.zeros(2 * pcm.FRAME, np.float32)
         self._drift = Drift(VOICE_FREQUENCIES)
         self._shift: int | None = None  # by how much the echo seems to have jumped, samples
         self._gain = 1.0  # the gate's, amplitude
@@ -121,15 +114,16 @@ class Canceller:
             return self._passed(frame, near, far)
         talk = self.double_talk
         residual = self.filter.process(near, far)
-        voice = self._voice(near)
-        # The filter itself returns the microphone once the far end is over.
-        left = voice if residual is near else self.filter.residual[VOICE_BINS]
+        voice = self.filter.spectra.near[VOICE_BINS]
+        # The filter returns the microphone itself once the far end is over.
+        is_over = residual is near
+        left = voice if is_over else self.filter.residual[VOICE_BINS]
         uncertain_power = self.filter.uncertain_power
-        if not self._presence.present:
+        if not is_over and not self._presence.present:
             uncertain_power = max(uncertain_power, self.filter.elsewhere_power())
         is_open = talk.judge(voice, left, power(far), uncertain_power)
         if talk.new_sound:
-            if self._has_jumped(near):
+            if self._has_jumped():
                 talk.close()
                 is_open = False
         else:
@@ -137,51 +131,33 @@ class Canceller:
         if talk.far:
             self._compare(voice)
             self._follow()
+        if power(residual) > power(near):
+            # The echo that was predicted did not come: the speaker was silenced.
+            residual = near.copy()
         if self._high_pass is not None:
             residual = self._high_pass.process(residual)
-        clean = pcm.to_array(self._webrtc.process(to_pcm(residual), to_pcm(far)))
-        mixed = self._mixed(clean * np.float32(1 / 32768), residual, linear=is_open and talk.masks)
-        return self._gated(near, mixed, is_open)
-
-    def _mixed(self, clean: Samples, residual: Samples, *, linear: bool) -> Samples:
-        """Return what WebRTC's canceller left, or the residual before it, with a short crossfade.
-
-        WebRTC removes a part of the person's voice too. Where the person masks what is left of the
-        echo, there is no reason to.
-        """
-        self._delayed[: -pcm.FRAME] = self._delayed[pcm.FRAME :]
-        self._delayed[-pcm.FRAME :] = residual
-        share = 1.0 if linear and not self._suppresses else 0.0
-        before, self._linear = self._linear, share
-        if share == before == 0.0:
-            return clean
-        other = self._delayed[: pcm.FRAME] - clean
-        other[:_RAMP] *= before + (share - before) * _RISE
-        other[_RAMP:] *= np.float32(share)
-        return clean + other
+        if self._suppress is not None:
+            residual = pcm.to_array(self._suppress(to_pcm(residual))) * np.float32(1 / 32768)
+        return self._gated(near, residual, is_open)
 
     def _passed(self, frame: bytes, near: Samples, far: Samples) -> bytes:
         """Return a frame as it is: there is no echo. Notice when headphones are unplugged."""
         self.removed_db = 0
-        voice = self._voice(near)
+        compared = self.filter.spectra.push(near, far)
+        voice = self.filter.spectra.near[VOICE_BINS]
         self.double_talk.listen(voice, power(far))
-        if self.filter.far.push(far):
+        if compared:
             self._compare(voice)
         if not self.passes:
             self._forget()
         return frame
-
-    def _voice(self, near: Samples) -> Spectra:
-        """Return the spectrum of a frame at the frequencies of a voice."""
-        self._padded[pcm.FRAME :] = near
-        return rfft(self._padded)[VOICE_BINS]
 
     def _compare(self, voice: Spectra) -> None:
         """Look for what follows the far end in a frame of the microphone."""
         if not voice.any():
             self._presence.add_silence()
             return
-        far, powers = self.filter.far.rows(0, MAX_DELAY + 1)
+        far, powers = self.filter.spectra.rows(0, MAX_DELAY + 1)
         self._presence.add(voice, far[:, VOICE_BINS], powers[:, VOICE_BINS])
 
     def _forget(self) -> None:
@@ -195,14 +171,14 @@ class Canceller:
         if not is_open:
             noise = self.double_talk.noise
             gain = min(1.0, math.sqrt(_BELOW_NOISE * noise / (clean_power + 1e-12)))
-            gain = max(_LEAST_GAIN, gain)
+        self.removed_db = 0
+        if self.far:
+            lowered = (power(near) + 1e-10) / (clean_power * gain * gain + 1e-10)
+            self.removed_db = max(0, round(10 * math.log10(lowered)))
         if gain != 1.0 or self._gain != 1.0:
             clean[:_RAMP] *= self._gain + (gain - self._gain) * _RISE
             clean[_RAMP:] *= np.float32(gain)
         self._gain = gain
-        before = power(near) + 1e-10
-        after = clean_power * gain * gain + 1e-10
-        self.removed_db = max(0, round(10 * math.log10(before / after))) if self.far else 0
         return to_pcm(clean)
 
     def _follow(self) -> None:
@@ -234,9 +210,9 @@ class Canceller:
         else:
             self.drift = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
 
-    def _has_jumped(self, near: Samples) -> bool:
+    def _has_jumped(self) -> bool:
         """Return whether what seems a person is the echo at another time. If sure, follow it."""
-        before, (later, correlation) = self._shift, self.filter.find_shift(near)
+        before, (later, correlation) = self._shift, self.filter.find_shift()
         self._shift = later if correlation > _JUMPED else None
         if self._shift is None:
             return False
@@ -258,5 +234,16 @@ def power(samples: Samples) -> float:
 
 def to_pcm(samples: Samples) -> bytes:
     """Return samples of full scale 1 as s16le."""
-    scaled = np.rint(samples * 32767)
-    return pcm.from_array(np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16))
+    scaled = samples * np.float32(32767)
+    np.rint(scaled, out=scaled)
+    np.maximum(scaled, np.float32(-32768), out=scaled)
+    np.minimum(scaled, np.float32(32767), out=scaled)
+    return pcm.from_array(scaled.astype(np.int16))
+
+
+def _suppressor() -> Callable[[bytes], bytes]:
+    """Return what removes steady noise from a frame."""
+    # WebRTC's library costs a process 22 MB, and few need it.
+    from services.echo.webrtc import Processing  # noqa: PLC0415
+
+    return Processing(noise_suppression=True).process

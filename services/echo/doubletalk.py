@@ -17,7 +17,8 @@ import math
 
 import numpy as np
 
-from services.echo.gain import EchoGain
+from services.echo.gain import TOLERANCE, EchoGain
+from services.echo.kalman import KNOWN
 from services.echo.spectra import Spectra
 from shared.audio.pcm import FRAME
 
@@ -28,9 +29,6 @@ _DEVIATIONS = 2.5
 #: A residual with twice the power that the uncertain echo can have is none: this sum over 480
 #: frequencies scatters by less than 1 dB.
 _SURELY = 2.0
-#: From frame to frame the true echo may be this much softer or louder than predicted (amplitude)
-#: without being a person: a speaker that is driven hard compresses.
-_SOFTEST, _LOUDEST = 0.5, 1.5
 #: A sound is loud above 6 times the noise's power, 8 dB. An echo is audible above twice that power.
 _LOUD = 6.0
 _AUDIBLE = 2.0
@@ -41,9 +39,6 @@ _MEASURABLE = 20.0
 #: 10 dB louder than noise and uncertain echo together, may be a person: it counts a fortieth.
 _MOST = 40
 _MAYBE_PERSON, _SLOWLY = 10.0, 1 / 40
-#: A person who is 6 dB louder than what is left of the echo masks it: no detector takes the echo
-#: for a voice of its own.
-_MASKS = 4.0
 #: The far end can be heard for 30 frames, 0.6 s, after it fell silent.
 _TAIL = 30
 #: A far end below this mean power, full scale 1, is silent: -70 dBFS.
@@ -60,13 +55,10 @@ _QUIET_COUNTS = 3
 _NEW = 8
 #: The share of the echo's gain that is kept from frame to frame: over 2.5 and over 10 frames.
 _SHORT, _LONG = 0.6, 0.9
-#: The echo is known if at most a tenth of it, in power, is uncertain.
-_KNOWN = 0.1
 #: The echo has changed if its gain is off in three frames; each frame with the right gain takes a
 #: quarter of a frame back.
 _SUSPICIOUS, _FORGIVEN = 3.0, 0.25
-#: A gain beyond these limits is a volume that was turned up, or an echo that has moved.
-_TURNED_UP, _LOST = 1.5, 0.5
+#: A volume is turned up by at most this much (amplitude) at a time: 20 dB.
 _MOST_GAIN = 10.0
 
 
@@ -112,7 +104,6 @@ class DoubleTalk:
         self.far = False  # the far end can be heard in the room
         self.change = Change.NONE  # what the last frame has shown
         self.gain = 1.0  # after LOUDER: by how much, amplitude
-        self.masks = False  # a person, or the noise, masks what is left of the echo
         self.new_sound = False  # a person, or the echo at another time, may just have begun
         self._tail = 0  # frames for which the far end can still be heard
         self._closed = 0  # frames for which the gate stays closed, see ``close_for``
@@ -164,7 +155,6 @@ class DoubleTalk:
         hidden = uncertain_power + self._echo * 10 ** (self.rest.mean_db / 10)
         rises = 1.0 if self.far and hidden > self.noise else _NOISE_RISES
         self.noise = min(residual_power, self.noise * rises) + 1e-12
-        self.masks = hidden < self.noise or residual_power > _MASKS * hidden
         if self._closed:
             return False
         if not self.far:
@@ -173,12 +163,12 @@ class DoubleTalk:
         near_echo = float(np.vdot(near, echo).real) / FRAME**2
         # An echo of another loudness than predicted is no person: a speaker that is driven hard
         # compresses, and a volume can be turned.
-        gain = min(_LOUDEST, max(_SOFTEST, near_echo / (echo_power + 1e-12)))
+        gain = min(1 + TOLERANCE, max(1 - TOLERANCE, near_echo / (echo_power + 1e-12)))
         rest = near_power - gain * (2 * near_echo - gain * echo_power)
         rest_db = 10 * math.log10((max(0.0, rest) + 1e-12) / (self._echo + 1e-12))
         for found in (self._short_gain, self._long_gain):
             found.add(near_echo, echo_power, power(residual))
-        known = uncertain_power < _KNOWN * self._echo
+        known = uncertain_power < KNOWN * self._echo
         gain_off = known and self._echo > _AUDIBLE * self.noise and self._short_gain.is_off(3)
         loud = residual_power > _LOUD * self.noise
         person = (
@@ -224,10 +214,10 @@ class DoubleTalk:
         if self._suspicion < _SUSPICIOUS:
             return
         gain = self._long_gain.value
-        if gain > _TURNED_UP:
+        if gain > 1 + TOLERANCE:
             self.change, self.gain = Change.LOUDER, min(gain, _MOST_GAIN)
             self.follow()
-        elif gain < _LOST:
+        elif gain < 1 - TOLERANCE:
             self.change = Change.MOVED
 
 

@@ -86,18 +86,20 @@ class FarEnd:
         # with the filters of the first and of the last one, and fade from one result to the other.
         phase = (begin - whole) * _PHASES
         ends = (phase, phase + (step - 1) * (count - 1) * _PHASES)
-        filters = self._filters[:, [min(max(0, round(end) + _MARGIN), _LAST_PHASE) for end in ends]]
-        windows = np.ndarray((count, TAPS), np.float32, line, strides=(4, 4))
-        both = windows @ filters
-        out: NDArray[np.float32] = both[:, 1] - both[:, 0]
-        out *= np.arange(count, dtype=np.float32)
-        out *= np.float32(1 / max(1, count - 1))
-        out += both[:, 0]
+        one, other = (min(max(0, round(end) + _MARGIN), _LAST_PHASE) for end in ends)
+        out: NDArray[np.float32] = np.correlate(line, self._filters[one], "valid")
+        if one == other:
+            return out
+        faded = np.correlate(line, self._filters[other], "valid")
+        faded -= out
+        faded *= np.arange(count, dtype=np.float32)
+        faded *= np.float32(1 / max(1, count - 1))
+        out += faded
         return out
 
 
 def _interpolation_filters() -> NDArray[np.float32]:
-    """Return the interpolator's taps, TAPS rows by one column for each phase."""
+    """Return the interpolator's taps, a row for each phase."""
     phases = np.arange(-_MARGIN, _PHASES + _MARGIN + 1)
     at = np.arange(TAPS) - (TAPS // 2 - 1) - phases[:, None] / _PHASES
     taps = (
@@ -107,4 +109,4 @@ def _interpolation_filters() -> NDArray[np.float32]:
         ]
     )
     taps /= taps.sum(axis=1, keepdims=True)
-    return np.ascontiguousarray(taps.T, dtype=np.float32)
+    return np.asarray(taps, np.float32)

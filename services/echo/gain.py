@@ -8,8 +8,10 @@ from dataclasses import dataclass
 #: The independent samples in a frame of speech. They decide by how much a correlation over one
 #: frame scatters.
 _INDEPENDENT = 20
-#: The gain is off only if it differs from 1 by at least this much, whatever its scatter is.
-_LEAST_ERROR = 0.5
+#: From frame to frame the true echo may be this much softer or louder than predicted (amplitude):
+#: a speaker that is driven hard compresses. A gain that differs from 1 by more is a volume that was
+#: turned, or an echo that has moved.
+TOLERANCE = 0.5
 
 
 @dataclass
@@ -49,4 +51,4 @@ class EchoGain:
         # Loud frames decide: this is how many frames of equal power would weigh the same.
         frames = self._echo * self._echo / self._echo_squared
         deviation = math.sqrt(self._residual / self._echo / (_INDEPENDENT * frames))
-        return abs(1 - self.value) > max(_LEAST_ERROR, deviations * deviation)
+        return abs(1 - self.value) > max(TOLERANCE, deviations * deviation)

@@ -12,9 +12,10 @@ hands-free telephones", Signal Processing 86 (2006), in partitions as in Kuech e
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.echo.bound import PathBound
-from services.echo.spectra import FarSpectra, Samples, Spectra, correlate, irfft, power, rfft
+from services.echo.spectra import FrameSpectra, Samples, Spectra, correlate, irfft, power, rfft
 from shared.audio.pcm import FRAME
 
 #: Partitions of the impulse response, one frame (20 ms) each: the filter covers 400 ms of the path.
@@ -27,20 +28,16 @@ _CONSTRAINED = 4
 #: The share of a partition's weights that is still true a frame later. 0.999 follows clocks that
 #: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation.
 _RETENTION = 0.999 ** (PARTITIONS // _CONSTRAINED)
-#: The uncertainty of a path that is not known yet: a gain of 3, in power, for the first partition,
-#: and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. Together that is 14 dB:
-#: no microphone hears its speaker louder. From 1 to 10 the filter learns equally well, because the
-#: microphone limits the uncertainty at once, see ``PathBound``.
-_INITIAL_UNCERTAINTY, _INITIAL_DECAY = 3.0, 0.1
-#: The path is known roughly if at most a tenth of the echo, in power, is uncertain. Until then each
-#: frame constrains all partitions.
-_ROUGHLY = 0.1
-#: The path is known roughly if at most a tenth of the echo, in power, is uncertain. Until then each
-#: frame constrains all partitions.
-_ROUGHLY = 0.1
-#: The least share of that uncertainty that remains while there is no echo: headphones can be
-#: unplugged, and the filter then has to learn at once.
-_LEAST_UNCERTAINTY = 0.2
+#: The uncertainty of a path that is not known yet: a gain of 15 dB, in power, for the first
+#: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. No microphone
+#: hears its speaker louder, and the direct sound, which is most of it, can be in one partition.
+#: With 5 dB an echo 15 dB louder than its far end opened the gate at frequencies that had not been
+#: heard before. A soft echo is learnt as fast with 15 dB as with 5 dB, because the microphone
+#: limits the uncertainty at once, see ``PathBound``.
+_INITIAL_UNCERTAINTY, _INITIAL_DECAY = 32.0, 0.1
+#: The echo is known if at most a tenth of it, in power, is uncertain. Until then each frame
+#: constrains all partitions.
+KNOWN = 0.1
 #: The share of the near end's power spectrum that is kept from frame to frame.
 _SMOOTHING = 0.7
 #: ``find_shift`` looks for an echo that has jumped by up to 15 frames, 300 ms; a jump of less than
@@ -69,7 +66,7 @@ class KalmanFilter:
         self.uncertain_power = 0.0
         #: The spectrum of the last residual, after a frame of silence.
         self.residual: Spectra = np.zeros(bins, np.complex64)
-        self.far = FarSpectra(frame, PARTITIONS + MAX_DELAY)
+        self.spectra = FrameSpectra(frame, PARTITIONS + MAX_DELAY)
         #: The path's frequency response, a row per partition.
         self.weights = np.zeros((PARTITIONS, bins), np.complex64)
         #: The variance of the weights' error, the same shape.
@@ -77,12 +74,14 @@ class KalmanFilter:
         initial = _INITIAL_UNCERTAINTY * np.exp(-_INITIAL_DECAY * np.arange(PARTITIONS))
         self._initial: Samples = initial.astype(np.float32)[:, None]
         self._near_power = np.full(bins, 1e-6, np.float32)
-        self._padded: Samples = np.zeros(2 * frame, np.float32)
+        self._both: Spectra = np.zeros((1 + PARTITIONS, bins), np.complex64)
+        self._samples: Samples = np.zeros((1 + PARTITIONS, 2 * frame), np.float32)
         # Scratch arrays: to allocate them in each frame costs as much as the arithmetic in them.
         self._complex = np.empty((PARTITIONS, bins), np.complex64)
         self._real = np.empty((PARTITIONS, bins), np.float32)
         #: The share of a weight's power that is not true any more after a rotation.
         self._changes: Samples = np.full(bins, 1 - _RETENTION**2, np.float32)
+        self._known = False  # whether the echo is known
         self._rotation = 0  # the first partition that is constrained in the next frame
         self._measured: Spectra | None = None  # the weights when ``growth`` was called last
         self._bound = PathBound(PARTITIONS + MAX_DELAY, _INITIAL_UNCERTAINTY)
@@ -127,21 +126,35 @@ class KalmanFilter:
         echoes[self.delay : self.delay + PARTITIONS] = 0
         return float(echoes.max())
 
-    def find_shift(self, near: Samples) -> tuple[int, float]:
+    def find_shift(self) -> tuple[int, float]:
         """Return by how many samples the echo in the last frame is late, and how sure that is.
 
-        Call it after ``process``, with the same frame. The shift is at most 300 ms; a negative one
-        means that the echo comes sooner. The second number is the correlation between the frame and
-        the predicted echo at that shift: 1 if the frame holds nothing but this echo, 0 if the echo
-        is most alike where the filter expects it.
+        The shift is at most 300 ms; a negative one means that the echo comes sooner. The second
+        number is the correlation between the frame and the predicted echo at that shift, at the
+        frequencies of a voice: 1 if the frame holds nothing but this echo, 0 if the echo is most
+        alike where the filter expects it.
         """
-        line = np.concatenate(
-            [self._echo_of(at) for at in range(_FURTHEST_FRAMES, -_FURTHEST_FRAMES - 1, -1)]
-        )
-        products, powers = correlate(line, near)
-        correlation = products / np.sqrt(powers * float(np.dot(near, near)) + 1e-12)
+        most, bins = _FURTHEST_FRAMES, VOICE_BINS.stop
+        # Spectra of 4 kHz make samples at 8 kHz: a third of the work.
+        far = np.zeros((2 * most + PARTITIONS, bins), np.complex64)
+        newest = self.delay - most  # the age of the row that makes the latest echo
+        first, end = max(0, newest), min(PARTITIONS + MAX_DELAY, newest + len(far))
+        # Sound that is not kept any more, and sound of the coming frames, is left out.
+        far[first - newest : end - newest] = self.spectra.rows(first, end - first)[0][:, :bins]
+        weights = self.weights[:, :bins].copy()
+        echoes = np.zeros((2 * most + 1, bins + 1), np.complex64)
+        for number, row in enumerate(echoes):
+            begin = 2 * most - number
+            product = far[begin : begin + PARTITIONS] * weights
+            np.add.reduce(product, axis=0, out=row[:bins])
+        echoes[:, : VOICE_BINS.start] = 0
+        near = np.zeros(bins + 1, np.complex64)
+        near[VOICE_BINS] = self.spectra.near[VOICE_BINS]
+        line, part = (irfft(s, axis=-1)[..., bins:].reshape(-1) for s in (echoes, near))
+        products, powers = correlate(line, part)
+        correlation = products / np.sqrt(powers * float(np.dot(part, part)) + 1e-12)
         at = int(np.argmax(correlation))
-        later = _FURTHEST_FRAMES * self._frame - at
+        later = round((most * bins - at - _between(correlation[at - 1 : at + 2])) * FRAME / bins)
         return later, float(correlation[at]) if abs(later) > _NEAREST_SAMPLES else 0.0
 
     def shift(self, by: int) -> None:
@@ -196,37 +209,36 @@ class KalmanFilter:
         for longer than the filter covers, return ``near`` itself and learn nothing: the assistant
         is silent during most of a conversation.
         """
-        if not self.far.push(far):
+        if not self.spectra.push(near, far):
+            self.uncertain_power = 0.0
             return near
         frame = self._frame
         if self._bound.add(near, far):
             self._limit(self._bound.gains[self.delay : self.delay + PARTITIONS, None])
-        spectra, powers = self.far.rows(self.delay, PARTITIONS)
+        spectra, powers = self.spectra.rows(self.delay, PARTITIONS)
+        here = self._next_constrained()
+        # The first row is the echo, and later the residual; the others are the weights that are
+        # constrained. Two calls transform all rows to and fro.
+        rows = 1 + here.stop - here.start
+        both, samples = self._both[:rows], self._samples[:rows]
         np.multiply(spectra, self.weights, out=self._complex)
-        echo = irfft(self._complex.sum(axis=0))[frame:]
+        np.add.reduce(self._complex, axis=0, out=both[0])
+        both[1:] = self.weights[here]
+        irfft(both, axis=1, out=samples)
+        echo = samples[0, frame:]
         echo_power = float(np.dot(echo, echo))
         residual: Samples = near - echo
-        self._padded[frame:] = residual
-        self.residual = rfft(self._padded)
+        samples[0, :frame] = 0
+        samples[0, frame:] = residual
+        # Only the first half of a partition's response belongs to it: the other half is the wrap-
+        # around of the circular convolution.
+        samples[1:, frame:] = 0
+        rfft(samples, axis=1, out=both)
+        self.residual = both[0]
+        self._constrain(here, both[1:])
         self._learn(spectra, powers, self.residual)
-        if self.uncertain_power * frame < _ROUGHLY * echo_power:
-            self._constrain(slice(self._rotation, self._rotation + _CONSTRAINED))
-            self._rotation = (self._rotation + _CONSTRAINED) % PARTITIONS
-        else:
-            self._constrain(slice(PARTITIONS))
+        self._known = self.uncertain_power * frame < KNOWN * echo_power
         return residual
-
-    def _echo_of(self, back: int) -> Samples:
-        """Return the echo that was predicted so many frames before the last one.
-
-        A negative number means a coming frame: return the part of its echo that is known already.
-        """
-        ahead = max(0, -self.delay - back)
-        age = self.delay + back + ahead
-        # The echo of sound that is no longer kept is left out.
-        end = ahead + min(PARTITIONS - ahead, PARTITIONS + MAX_DELAY - age)
-        spectra, _ = self.far.rows(age, end - ahead)
-        return irfft(np.einsum("pk,pk->k", spectra, self.weights[ahead:end]))[self._frame :]
 
     def _limit(self, gains: Samples) -> None:
         """Take over how loud each partition of the path can be at most.
@@ -262,13 +274,28 @@ class KalmanFilter:
         real += np.float32(1)
         self.uncertainty *= real
 
-    def _constrain(self, here: slice) -> None:
-        """Bring some partitions back to a frame's length, and let them be less certain again."""
-        weights, uncertainty = self.weights[here], self.uncertainty[here]
-        # Only the first half of a partition's response belongs to it: the other half is the wrap-
-        # around of the circular convolution.
-        response = irfft(weights, axis=1)[:, : self._frame]
-        rfft(response, 2 * self._frame, axis=1, out=weights)
-        weights *= np.float32(_RETENTION)
+    def _next_constrained(self) -> slice:
+        """Return which partitions are constrained in this frame."""
+        if not self._known:
+            return slice(0, PARTITIONS)
+        here = slice(self._rotation, self._rotation + _CONSTRAINED)
+        self._rotation = here.stop % PARTITIONS
+        return here
+
+    def _constrain(self, here: slice, weights: Spectra) -> None:
+        """Take over partitions that were brought back to a frame's length.
+
+        Let them be less certain again.
+        """
+        np.multiply(weights, np.float32(_RETENTION), out=self.weights[here])
+        uncertainty = self.uncertainty[here]
         uncertainty *= np.float32(_RETENTION**2)
-        uncertainty += self._changes * power(weights)
+        uncertainty += self._changes * power(self.weights[here])
+
+
+def _between(values: NDArray[np.float64]) -> float:
+    """Return how far beside the middle one of three values the peak of their parabola is."""
+    if len(values) < 3:
+        return 0.0  # the largest value of all is the first or the last one
+    before, here, after = values
+    return float((before - after) / (2 * (before - 2 * here + after) - 1e-12))

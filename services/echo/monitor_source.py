@@ -15,21 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.echo.aligner import Aligned
+from services.echo.kalman import MAX_DELAY
 from services.echo.spectra import correlate
 from shared.audio.pcm import FRAME, to_array
 from shared.faults import Fault
 
 Samples = NDArray[np.float32]
 
-#: The far end has been silent for so long that nothing of it can still come: 1 s, the longest delay
-#: that the canceller looks for.
-_LATEST = 50
 #: Frames of zeros that are believed, 0.5 s. A resampler that dithers makes zeros ±1.
 _BELIEVED, _DITHER = 25, 1
 #: Frames of the microphone that are compared with the far end, 0.5 s: some syllables. They may come
-#: up to 0.1 s before it (the devices' stamps can be that far off), and up to _LATEST after it.
+#: up to 0.1 s before it (the devices' stamps can be that far off), and up to MAX_DELAY after it.
 _COMPARED, _SOONER = 25, 5
-_KEPT = _LATEST + _COMPARED + _SOONER
+_KEPT = MAX_DELAY + _COMPARED + _SOONER
 #: The path of a monitor is a volume and a delay, with a resampler's few taps. So 16 taps around the
 #: delay, 0.7 ms, explain all but 0.3 % of the power (-25 dB).
 _TAPS, _REST = 16, 0.003
@@ -52,7 +50,7 @@ class MonitorSourceCheck:
     def __init__(self) -> None:
         self._copies = False  # whether the far end was found to the sample, since the last noise
         self._noisy = False  # whether the last frame with a silent far end was not all zeros
-        self._silent = _LATEST  # frames for which the far end has been silent
+        self._silent = MAX_DELAY  # frames for which the far end has been silent
         #: Whether each of the last frames with a silent far end was all zeros. They count if the
         #: far end stays silent: a frame may be sooner than its far end.
         self._quiet: deque[bool] = deque()
@@ -76,7 +74,7 @@ class MonitorSourceCheck:
         self._silent = 0 if sounds else self._silent + 1
         if sounds:
             self._quiet.clear()
-        elif self._silent > _LATEST:
+        elif self._silent > MAX_DELAY:
             samples = to_array(aligned.frame.payload)
             self._quiet.append(bool(samples.max() <= _DITHER and samples.min() >= -_DITHER))
         if len(self._quiet) > _SOONER:
@@ -96,10 +94,10 @@ class MonitorSourceCheck:
 def is_copy(near: Samples, far: Samples) -> bool:
     """Return whether ``near`` holds the far end, delayed and with one gain.
 
-    Both are _KEPT frames of the same time. All but the first _LATEST and the last _SOONER frames of
-    ``near`` are compared.
+    Both are _KEPT frames of the same time. All but the first MAX_DELAY and the last _SOONER frames
+    of ``near`` are compared.
     """
-    begin, length = _LATEST * FRAME, _COMPARED * FRAME
+    begin, length = MAX_DELAY * FRAME, _COMPARED * FRAME
     near = near[begin : begin + length]
     power = float(np.dot(near, near))
     if power < _LOUD * length:

@@ -1,4 +1,4 @@
-"""The spectra of the far end's last frames. Pure."""
+"""The spectra of the microphone's last frame and of the far end's last frames. Pure."""
 
 from __future__ import annotations
 
@@ -16,37 +16,52 @@ rfft = cast("Callable[..., Spectra]", np.fft.rfft)
 irfft = cast("Callable[..., Samples]", np.fft.irfft)
 
 
-class FarSpectra:
-    """The far end's last ``kept`` spectra, each of two frames, and their powers."""
+class FrameSpectra:
+    """The spectra of the microphone's last frame and of the far end's last ``kept`` frames.
+
+    The microphone's is that of the frame after a frame of silence. The far end's are those of two
+    frames each.
+    """
 
     def __init__(self, frame: int, kept: int) -> None:
         self._frame, self._kept = frame, kept
-        self._samples: Samples = np.zeros(2 * frame, np.float32)
+        # The far end's last two frames, and the microphone's last frame after one of silence: one
+        # call transforms both, because a call costs as much as the arithmetic in it.
+        self._samples: Samples = np.zeros((2, 2 * frame), np.float32)
+        self._transformed: Spectra = np.zeros((2, frame + 1), np.complex64)
+        #: The microphone's spectrum.
+        self.near: Spectra = self._transformed[1]
         # Twice as long as needed, so that the spectra move only once in a while.
         self._spectra: Spectra = np.zeros((2 * kept, frame + 1), np.complex64)
         self._powers: Samples = np.zeros((2 * kept, frame + 1), np.float32)
         self._newest = kept  # the row of the newest spectrum; the older ones follow
         self._silent = 0  # frames in a row without a far end
 
-    def push(self, far: Samples) -> bool:
-        """Take a frame; return whether it or an earlier one that is kept has sound."""
-        frame, kept = self._frame, self._kept
+    def push(self, near: Samples, far: Samples) -> bool:
+        """Take a frame; return whether a far end that is kept has sound."""
+        frame, kept, samples = self._frame, self._kept, self._samples
+        samples[1, frame:] = near
         self._silent = 0 if far.any() else self._silent + 1
         if self._silent > kept + 1:
+            rfft(samples[1], out=self.near)
             return False
-        self._samples[:frame] = self._samples[frame:]
-        self._samples[frame:] = far
+        samples[0, :frame] = samples[0, frame:]
+        samples[0, frame:] = far
+        rfft(samples, axis=1, out=self._transformed)
         self._newest -= 1
         if self._newest < 0:
             self._newest = kept
             for ring in (self._spectra, self._powers):
                 ring[kept + 1 :] = ring[: kept - 1]
-        spectrum = rfft(self._samples, out=self._spectra[self._newest])
-        self._powers[self._newest] = power(spectrum)
+        self._spectra[self._newest] = self._transformed[0]
+        self._powers[self._newest] = power(self._transformed[0])
         return True
 
     def rows(self, age: int, count: int) -> tuple[Spectra, Samples]:
-        """Return ``count`` spectra and their powers, the newest of them ``age`` frames old."""
+        """Return ``count`` of the far end's spectra and their powers, newest first.
+
+        The newest of them is ``age`` frames old.
+        """
         here = slice(self._newest + age, self._newest + age + count)
         return self._spectra[here], self._powers[here]
 

@@ -160,6 +160,20 @@ def test_a_volume_that_is_turned_up_is_followed() -> None:
     assert [at for at in onsets(done.after) if at > 7.5] == []
 
 
+def test_a_speaker_that_is_silenced_leaves_no_sound_of_the_prediction() -> None:
+    rendered = scene(seconds=9)
+    microphone = rendered.microphone.copy()
+    # In the middle of a frame: its first half opens the gate.
+    cuts = [slice(at, at + RATE // 10) for at in range(4 * RATE + FRAME // 2, 8 * RATE, RATE // 2)]
+    for cut in cuts:
+        microphone[cut] = 1e-4 * np.random.default_rng(5).standard_normal(RATE // 10)
+    done = cancelled(microphone, rendered.far)
+    # The whole frames within a cut hold the noise, and the end of what the high-pass filter makes
+    # of the step. With the prediction, they reach 0.03.
+    within = slice(FRAME // 2, -FRAME // 2)
+    assert max(np.abs(done.after[cut][within]).max() for cut in cuts) < 5e-3
+
+
 def test_with_headphones_the_microphone_passes_through_untouched() -> None:
     rendered = scene()
     chance = np.random.default_rng(8)

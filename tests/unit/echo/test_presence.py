@@ -7,7 +7,7 @@ import pytest
 
 from harness import rooms
 from services.echo.presence import EchoPresence
-from services.echo.spectra import FarSpectra, rfft
+from services.echo.spectra import FrameSpectra
 from shared.audio.pcm import FRAME, RATE
 
 DELAYS, VOICE = 51, slice(4, 160)
@@ -19,14 +19,13 @@ NOISE = 1e-3 * np.random.default_rng(7).standard_normal(len(FAR))
 def compared(near: rooms.Sound, far: rooms.Sound = FAR) -> EchoPresence:
     """Return the comparison of two streams."""
     presence = EchoPresence(DELAYS, VOICE.stop - VOICE.start)
-    spectra = FarSpectra(FRAME, DELAYS)
-    padded = np.zeros(2 * FRAME, np.float32)
+    spectra = FrameSpectra(FRAME, DELAYS)
     for at in range(0, len(near) - FRAME + 1, FRAME):
-        if not spectra.push(far[at : at + FRAME].astype(np.float32)):
+        here = slice(at, at + FRAME)
+        if not spectra.push(near[here].astype(np.float32), far[here].astype(np.float32)):
             continue
-        padded[FRAME:] = near[at : at + FRAME]
         rows, powers = spectra.rows(0, DELAYS)
-        presence.add(rfft(padded)[VOICE], rows[:, VOICE], powers[:, VOICE])
+        presence.add(spectra.near[VOICE], rows[:, VOICE], powers[:, VOICE])
     return presence
 
 

@@ -39,23 +39,6 @@ def test_a_mechanism_is_switched_off(name: str) -> None:
     assert getattr(getattr(module, owner), method) is not before
 
 
-def test_webrtc_alone_keeps_its_canceller() -> None:
-    canceller, webrtc = (
-        importlib.import_module(f"services.echo.{name}") for name in ("canceller", "webrtc")
-    )
-    kept = webrtc.Processing
-    method = kept.process
-    try:
-        without.switch_off("webrtc")
-        assert canceller.Processing is not kept
-        assert kept.process is method
-        processing = canceller.Processing(high_pass=True, noise_suppression=False)
-        sound = b"\x10\x20" * 480
-        assert processing.process(sound, bytes(960)) == sound
-    finally:
-        setattr(canceller, "Processing", kept)  # noqa: B010 - mypy knows no such name
-
-
 def test_each_mechanism_names_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {case.row for case in cases(0)}
     assert {mechanism.row for mechanism in without.MECHANISMS.values()} <= rows
