@@ -61,5 +61,8 @@ class Drift:
         # costs a hundred times as much.
         found = (self._turns * turned).real.sum(axis=1) / (float(np.abs(turned).sum()) + 1e-12)
         best = int(np.argmax(found))
+        if best in (0, len(_SHIFTS) - 1):
+            # Not a peak: the likeness rises up to the end of the search.
+            return 0.0
         later = float(_SHIFTS[best])
         return later if found[best] > _ALIKE and abs(later) > _LEAST else 0.0

@@ -285,12 +285,11 @@ class KalmanFilter:
     def _constrain(self, here: slice, weights: Spectra) -> None:
         """Take over partitions that were brought back to a frame's length.
 
-        Let them be less certain again.
+        Their weights shrink by what is not true any more, and become as much less certain. What was
+        not certain before does not become certain by that.
         """
         np.multiply(weights, np.float32(_RETENTION), out=self.weights[here])
-        uncertainty = self.uncertainty[here]
-        uncertainty *= np.float32(_RETENTION**2)
-        uncertainty += self._changes * power(self.weights[here])
+        self.uncertainty[here] += self._changes * power(self.weights[here])
 
 
 def _between(values: NDArray[np.float64]) -> float:

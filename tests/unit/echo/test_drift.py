@@ -34,6 +34,11 @@ def test_a_slower_one_is_left_to_the_filter(later: float) -> None:
     assert set(shifts(Drift(FREQUENCIES), later, 3)) == {0.0}
 
 
+@pytest.mark.parametrize("later", [-9.0, 9.0])
+def test_a_shift_beyond_the_search_is_no_drift(later: float) -> None:
+    assert set(shifts(Drift(FREQUENCIES), later, 3)) == {0.0}
+
+
 def test_what_does_not_move_has_no_drift_nor_has_noise() -> None:
     assert set(shifts(Drift(FREQUENCIES), 0.0, 6)) == {0.0}
     assert set(shifts(Drift(FREQUENCIES), 3.0, 6, noise=30)) == {0.0}

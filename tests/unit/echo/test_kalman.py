@@ -157,6 +157,18 @@ def test_a_path_without_any_uncertainty_is_limited_without_a_fault() -> None:
     assert np.isfinite(found.weights).all()
 
 
+def test_what_it_could_not_learn_stays_uncertain() -> None:
+    chance = np.random.default_rng(6)
+    found = KalmanFilter(FRAME)
+    for number in range(4 * 50):
+        # the far end is far softer than the noise of the room
+        near, far = chance.standard_normal((2, FRAME)).astype(np.float32)
+        found.process(near * np.float32(0.01), far * np.float32(1e-6))
+        if not number:
+            before = found.uncertainty.copy()
+    assert (found.uncertainty > 0.9 * before).all()
+
+
 def test_two_rooms_are_no_way_that_grew() -> None:
     found = KalmanFilter(FRAME)
     run(found, echo(0.2, 40), end_s=2)
