@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
+from harness.owner import StandIn
 from services.downlink import events
 from services.downlink.decisions import Decisions
 from services.downlink.history import History
@@ -15,32 +14,6 @@ from services.downlink.server_events import ServerEvents
 from services.downlink.session_watch import SessionWatch
 from shared import messages
 from shared.config import Config
-
-
-class Stage:
-    """The part of a stage that watches the session, with a time that the caller lets pass."""
-
-    def __init__(self) -> None:
-        self.ok = True
-        self.log = logging.getLogger("bargein")
-        self.published: list[messages.Message] = []
-        self._timers: list[Callable[[], None]] = []
-
-    def publish(self, message: messages.Message) -> int:
-        self.published.append(message)
-        return 0
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:  # noqa: ARG002
-        self._timers.append(handler)
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Do nothing: nothing is counted."""
-
-    def pass_time(self) -> None:
-        """Let all timers ring."""
-        timers, self._timers = self._timers, []
-        for handler in timers:
-            handler()
 
 
 class Reader:
@@ -59,7 +32,7 @@ class Reader:
         self._out: list[messages.Message] = []
         hour_ms = 3_600_000
         #: The stage, and what its health showed or its end said.
-        self.stage = Stage()
+        self.stage = StandIn()
         self.shown: list[str] = []
         self.decisions = Decisions(config or Config(), 0)
         self.session = SessionWatch(

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from services.downlink.history import History
 from services.downlink.history_file import HistoryFile
 from services.downlink.publishing import Publishing
-
-
-class Owner(Protocol):
-    """The part of a stage that the history keeper uses."""
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Add to a counter of the health, and log a warning."""
+from shared.owner import Owner
 
 
 class HistoryKeeper:

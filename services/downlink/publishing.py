@@ -6,12 +6,10 @@ new word, so only the newest version is published, every 0.2 s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 from services.downlink.history import History
 from services.downlink.replies import Replies
 from shared import codec, messages
+from shared.owner import Owner
 
 #: The state and growing transcripts are at most this old when they are published, s.
 SOON_S = 0.2
@@ -20,18 +18,6 @@ SOON_S = 0.2
 STATES_AT_ONCE = 32
 #: How many characters of growing transcripts are published in one go, so that audio does not wait.
 CHARACTERS_AT_ONCE = 60_000
-
-
-class Owner(Protocol):
-    """The part of a stage that publishing uses."""
-
-    state: str  # what the stage's health says
-
-    def publish(self, message: messages.Message) -> int:
-        """Publish a message, and return its time stamp, ns."""
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        """Call ``handler`` once, in ``seconds``."""
 
 
 class Publishing:

@@ -5,30 +5,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from services.downlink.limits import LimitWatch, Step
 from shared import messages
+from shared.owner import Owner
 
 #: The stage goes on for this long after the end of the conversation, ns: link has to close the
 #: session, and playback to play a tone of 0.2 s.
 CLOSE_NS = 1_000_000_000
 #: The commands that wake the conversation, besides those that send a text.
 WAKERS = frozenset({"wake", "talk", "say", "type"})
-
-
-class Owner(Protocol):
-    """The part of a stage that the sleep uses."""
-
-    log: logging.Logger
-
-    def publish(self, message: messages.Message) -> int:
-        """Publish a message, and return its time stamp, ns."""
-
-    def stop(self) -> None:
-        """End the stage."""
 
 
 class Sleeping:

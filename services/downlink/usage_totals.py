@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -20,6 +19,7 @@ from services.downlink.usage_counter import BadUsage, UsageCounter, plus
 from shared import messages, private
 from shared.config import Config
 from shared.directory import state_directory
+from shared.owner import Owner
 from shared.realtime import endpoint
 
 NAME = "usage.json"
@@ -33,18 +33,6 @@ class Saved(msgspec.Struct, frozen=True):
     session: int
     conversation: messages.Spent
     awake_ms: messages.Count
-
-
-class Owner(Protocol):
-    """The part of a stage that the usage totals use."""
-
-    directory: Path  # the bus directory
-
-    def publish(self, message: messages.Message) -> int:
-        """Publish a message, and return its time stamp, ns."""
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Add to a counter of the health, and log a warning."""
 
 
 class UsageTotals:

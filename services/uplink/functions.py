@@ -7,28 +7,15 @@ still has to get. This module joins the two with the time and with what comes ov
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from services.uplink import requests
 from services.uplink.call_outputs import CallOutputs
 from services.uplink.updates import Updates
 from shared import codec, messages
-from shared.config import Config
+from shared.owner import Owner
 
 #: How often the time of a running call is looked at, s.
 LOOK_S = 0.5
-
-
-class Owner(Protocol):
-    """The part of a stage that the functions use."""
-
-    config: Config
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        """Call ``handler`` once, in ``seconds``."""
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        """Add to a counter of the health, and log a warning."""
 
 
 class Functions:

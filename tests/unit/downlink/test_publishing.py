@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.downlink import Stage as FakeStage
+from harness.owner import StandIn
 from services.downlink.history import History
 from services.downlink.objects import Response
 from services.downlink.publishing import STATES_AT_ONCE, Publishing
@@ -14,15 +14,9 @@ from shared import messages
 pytestmark = pytest.mark.unit
 
 
-class Stage(FakeStage):
-    """The part of a stage that publishing uses."""
-
-    state = ""
-
-
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def stage() -> StandIn:
+    return StandIn()
 
 
 @pytest.fixture
@@ -31,16 +25,16 @@ def replies() -> Replies:
 
 
 @pytest.fixture
-def publishing(stage: Stage, replies: Replies) -> Publishing:
+def publishing(stage: StandIn, replies: Replies) -> Publishing:
     return Publishing(stage, replies, History())
 
 
-def states(stage: Stage) -> list[messages.ReplyState]:
+def states(stage: StandIn) -> list[messages.ReplyState]:
     return [said for said in stage.published if isinstance(said, messages.ReplyState)]
 
 
 def test_a_change_is_published_at_once_and_only_once(
-    stage: Stage, replies: Replies, publishing: Publishing
+    stage: StandIn, replies: Replies, publishing: Publishing
 ) -> None:
     for number in range(3):
         replies.response_created(Response(f"resp_{number}", "in_progress"))
@@ -52,7 +46,7 @@ def test_a_change_is_published_at_once_and_only_once(
 
 
 def test_a_server_that_begins_more_and_more_does_not_make_more_and_more_messages(
-    stage: Stage, replies: Replies, publishing: Publishing
+    stage: StandIn, replies: Replies, publishing: Publishing
 ) -> None:
     for number in range(10 * STATES_AT_ONCE):
         replies.response_created(Response(f"resp_{number}", "in_progress"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pytest
 
+from harness.owner import StandIn
 from services.downlink.limits import LimitWatch
 from services.downlink.sleeping import CLOSE_NS, Sleeping
 from shared import messages
@@ -17,12 +17,11 @@ pytestmark = pytest.mark.unit
 S = 1_000_000_000
 
 
-class Downlink:
-    """The part of the stage that the sleep uses, and what it did."""
+class Downlink(StandIn):
+    """A stage with a sleep, and what the sleep did."""
 
     def __init__(self, **limits: Any) -> None:
-        self.log = logging.getLogger("bargein")
-        self.published: list[messages.Sleep] = []
+        super().__init__()
         self.did: list[str] = []
         watch = LimitWatch(Limits(**limits))
         self.sleeping = Sleeping(
@@ -32,10 +31,10 @@ class Downlink:
             farewell=lambda: self.did.append("farewell"),
         )
 
-    def publish(self, message: messages.Message) -> int:
-        assert isinstance(message, messages.Sleep)
-        self.published.append(message)
-        return 0
+    @property
+    def sleeps(self) -> list[messages.Sleep]:
+        """What was published."""
+        return [said for said in self.published if isinstance(said, messages.Sleep)]
 
     def stop(self) -> None:
         self.did.append("stop")
@@ -56,12 +55,12 @@ def test_a_button_wakes_it_and_the_next_session_hears_what_is_said_from_then_on(
     stage.link("open", 0)
     stage.sleeping.command("sleep", 0, S)
     stage.step(1)
-    assert [(p.asleep, p.cause) for p in stage.published] == [(False, ""), (True, "asked")]
+    assert [(p.asleep, p.cause) for p in stage.sleeps] == [(False, ""), (True, "asked")]
     stage.sleeping.speech(speech(2), 2 * S)
     stage.sleeping.command("interrupt", 2 * S, 2 * S)
     assert stage.sleeping.asleep
     stage.sleeping.command("talk", 3 * S, 3 * S)
-    assert stage.published[-1] == messages.Sleep(asleep=False, since_ns=3 * S)
+    assert stage.sleeps[-1] == messages.Sleep(asleep=False, since_ns=3 * S)
 
 
 @pytest.mark.parametrize("command", ["wake", "type", "say"])
@@ -69,7 +68,7 @@ def test_a_typed_line_wakes_it_without_the_microphone(command: str) -> None:
     stage = Downlink()
     stage.link("asleep", 0, "idle")
     stage.sleeping.command(command, S, S)
-    assert stage.published[-1] == messages.Sleep(asleep=False)
+    assert stage.sleeps[-1] == messages.Sleep(asleep=False)
 
 
 def test_only_speech_that_began_during_the_sleep_wakes_it() -> None:
@@ -79,13 +78,13 @@ def test_only_speech_that_began_during_the_sleep_wakes_it() -> None:
     stage.sleeping.speech(speech(59), 61 * S)
     assert stage.sleeping.asleep
     stage.sleeping.speech(speech(62), 62 * S)
-    assert stage.published[-1] == messages.Sleep(asleep=False, since_ns=62 * S)
+    assert stage.sleeps[-1] == messages.Sleep(asleep=False, since_ns=62 * S)
 
 
 def test_a_restarted_downlink_goes_on_sleeping_as_link_does() -> None:
     stage = Downlink()
     stage.link("asleep", 0, "limit")
-    assert stage.published[-1].asleep
+    assert stage.sleeps[-1].asleep
     stage.sleeping.speech(speech(1), S)
     assert stage.sleeping.asleep
 
@@ -97,14 +96,14 @@ def test_a_link_that_does_not_know_of_the_sleep_changes_nothing() -> None:
     for state in ("connecting", "open"):
         stage.link(state, 61)
     assert stage.sleeping.asleep
-    assert stage.published[-1].asleep
+    assert stage.sleeps[-1].asleep
 
 
 def test_a_conversation_that_ends_is_closed_first_and_nothing_wakes_it() -> None:
     stage = Downlink(idle_minutes=1, then="end")
     stage.link("open", 0)
     stage.step(60)
-    assert stage.published[-1].asleep
+    assert stage.sleeps[-1].asleep
     stage.sleeping.speech(speech(60.5), 60 * S)
     stage.sleeping.command("wake", 60 * S, 60 * S)
     stage.step(60.5)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from harness.owner import StandIn
 from services.monitor.command_runner import (
     AWAY_S,
     FOLLOW_S,
@@ -25,46 +24,11 @@ AT_NS = 5_000_000_000_000
 RATE = 24_000
 
 
-class Owner:
-    """A stage with a time that the test lets pass."""
-
-    ok = True
-    log = logging.getLogger("test")
-
-    def __init__(self) -> None:
-        self.published: list[messages.Message] = []
-        self.timers: list[tuple[float, Callable[[], None]]] = []
-
-    def publish(self, message: messages.Message) -> int:
-        self.published.append(message)
-        return AT_NS
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.timers.append((seconds, handler))
-
-    def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        pass
-
-    def ring_once(self, seconds: float) -> None:
-        """Let the timers of this length ring that have not rung."""
-        due, self.timers = self.timers, []
-        for wait, handler in due:
-            if wait == seconds:
-                handler()
-            else:
-                self.timers.append((wait, handler))
-
-    def ring(self, seconds: float) -> None:
-        for due, handler in self.timers:
-            if due == seconds:
-                handler()
-
-
 class Rig:
     """A runner in a conversation in which everything runs."""
 
     def __init__(self, **known: Any) -> None:
-        self.owner = Owner()
+        self.owner = StandIn()
         self.outcomes: list[Outcome] = []
         self.saved: list[messages.Panel] = []
         self.stopped = 0
@@ -112,8 +76,8 @@ def test_an_interruption_is_reported_with_what_was_heard() -> None:
     rig.runner.flush(flush())
     rig.runner.flush_report(report((RATE * 5, RATE * 20), (0, RATE)))
     assert rig.outcomes == [Outcome(True, "interrupted: heard 5.0 of 21.0 s")]
-    rig.owner.ring(REPORT_S)
-    rig.owner.ring(FOLLOW_S)
+    rig.owner.pass_time(REPORT_S)
+    rig.owner.pass_time(FOLLOW_S)
     assert len(rig.outcomes) == 1
 
 
@@ -128,9 +92,9 @@ def test_an_interruption_without_a_playback_is_reported_all_the_same() -> None:
     rig = Rig()
     rig.follow("interrupt")
     rig.runner.flush(flush())
-    rig.owner.ring(FOLLOW_S)
+    rig.owner.pass_time(FOLLOW_S)
     assert rig.outcomes == []
-    rig.owner.ring(REPORT_S)
+    rig.owner.pass_time(REPORT_S)
     assert rig.outcomes == [Outcome(True, "interrupted")]
 
 
@@ -140,7 +104,7 @@ def test_a_flush_of_another_time_is_not_this_commands() -> None:
     rig.runner.flush(flush(AT_NS - SAME_NS))
     rig.runner.flush_report(report((1, 2), event_ns=AT_NS + SAME_NS))
     assert rig.outcomes == []
-    rig.owner.ring(FOLLOW_S)
+    rig.owner.pass_time(FOLLOW_S)
     [outcome] = rig.outcomes
     assert not outcome.done
     assert "downlink did not follow" in outcome.outcome
@@ -216,10 +180,10 @@ def test_a_command_waits_for_a_stage_that_is_being_started_again(
 ) -> None:
     rig = Rig(calls={"call_1"}, away={stage, "echo"})
     rig.follow(command, **fields)
-    rig.owner.ring_once(LOOK_S)
+    rig.owner.pass_time(LOOK_S)
     assert (rig.owner.published, rig.outcomes) == ([], [])
     rig.known.away = {"echo"}
-    rig.owner.ring_once(LOOK_S)
+    rig.owner.pass_time(LOOK_S)
     assert rig.owner.published == [messages.Control(command=command, **fields)]  # type: ignore[arg-type]
 
 
@@ -228,7 +192,7 @@ def test_a_command_does_not_wait_for_ever_or_for_another_stage() -> None:
     rig.follow("sleep")
     for _ in range(round(AWAY_S / LOOK_S)):
         assert rig.outcomes == []
-        rig.owner.ring_once(LOOK_S)
+        rig.owner.pass_time(LOOK_S)
     [outcome] = rig.outcomes
     assert not outcome.done
     assert "downlink was being started again" in outcome.outcome
@@ -239,7 +203,7 @@ def test_a_command_does_not_wait_for_ever_or_for_another_stage() -> None:
     rig.known.away = {"downlink"}
     rig.follow("sleep")
     rig.known.alive, rig.known.away = {"uplink"}, set()
-    rig.owner.ring_once(LOOK_S)
+    rig.owner.pass_time(LOOK_S)
     assert "downlink does not run" in rig.outcomes[-1].outcome
 
 
@@ -248,7 +212,7 @@ def test_a_command_waits_for_a_stage_that_a_new_monitor_has_not_heard_of() -> No
     rig.follow("sleep")
     assert rig.outcomes == []
     rig.known.alive, rig.known.away = {"uplink", "downlink"}, set()
-    rig.owner.ring_once(LOOK_S)
+    rig.owner.pass_time(LOOK_S)
     assert rig.owner.published == [messages.Control(command="sleep")]
 
 

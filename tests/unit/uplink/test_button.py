@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from harness.owner import StandIn
 from services.uplink.button import Button
 from services.uplink.microphone import Microphone
 from services.uplink.restoration import Restoration
 from shared import messages
 from shared.audio import pcm
-from tests.support.owner import Owner
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ class Rig:
     """An uplink's button and microphone. The person has said a turn, which was committed."""
 
     def __init__(self) -> None:
-        self.owner = Owner()
+        self.owner = StandIn()
         self.sent: list[str] = []
         self.restoration = Restoration()
         self.restoration.update([turn("before", told=True)])
@@ -43,8 +43,7 @@ class Rig:
         for number in range(FRAMES):
             self.speak(number)
         self.press(talk=False, at_ns=FRAMES * 20 * MS)
-        [close] = self.owner.due
-        close()
+        self.owner.pass_time()
         assert self.sent == [COMMIT]
         self.sent.clear()
 

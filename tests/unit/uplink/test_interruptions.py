@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.owner import StandIn
 from services.uplink.interruptions import Interruptions
 from shared import messages
-from tests.support.owner import Owner
 
 pytestmark = pytest.mark.unit
 
@@ -25,7 +25,7 @@ class Rig:
     """Interruptions with one reply under way in the session OLD."""
 
     def __init__(self) -> None:
-        self.owner = Owner()
+        self.owner = StandIn()
         self.sent: list[str] = []
         self.session = OLD
         self.begin()
@@ -33,7 +33,7 @@ class Rig:
 
     def begin(self) -> None:
         """Start an uplink, which knows nothing of the one before it."""
-        self.owner.due.clear()
+        self.owner.timers.clear()
         self.interruptions = Interruptions(
             self.owner,
             lambda event: self.sent.append(json.loads(event)["type"]),
@@ -44,9 +44,7 @@ class Rig:
 
     def ring(self) -> None:
         """Let the timers ring that have been set so far."""
-        due, self.owner.due = self.owner.due, []
-        for handler in due:
-            handler()
+        self.owner.pass_time()
 
     def state(self, *items: messages.ItemState) -> None:
         self.interruptions.reply_state(
