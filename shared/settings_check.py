@@ -10,7 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shared import network, proxy, registry
-from shared.settings import Config, Price, Prices
+from shared.prices import Price, Prices
+from shared.settings import Config
 
 
 def is_loopback(url: str) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from shared import messages
-from shared.settings import Prices
+from shared.prices import Prices
 from shared.settings_check import price_of
 
 #: How many responses are remembered, so that none is counted twice.

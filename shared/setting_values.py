@@ -1,0 +1,123 @@
+"""The value of a setting: its type and its default, and how it is read from a file or a text.
+
+A setting has a dotted key, such as ``session.turn_detection.type``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import functools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from shared.settings import Config
+
+
+def keys(kind: type[msgspec.Struct] = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted key, the type and the default of each setting."""
+    hints = get_type_hints(kind, include_extras=True)
+    defaults = kind()
+    for name in kind.__struct_fields__:
+        default = getattr(defaults, name)
+        if isinstance(default, msgspec.Struct):
+            yield from keys(type(default), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", hints[name], default
+
+
+@functools.cache
+def known() -> dict[str, tuple[Any, Any]]:
+    """Return the type and the default of each setting by its dotted key."""
+    return {key: (kind, default) for key, kind, default in keys()}
+
+
+@functools.cache
+def _tables() -> frozenset[str]:
+    """Return the settings that are tables of any keys."""
+    return frozenset(key for key, (_, default) in known().items() if isinstance(default, dict))
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting of a file. A setting that is a table, such as prices.models, stays one.
+
+    A date without quotation marks is a date in TOML, and a text here.
+    """
+    for name, value in table.items():
+        if isinstance(value, dict) and f"{prefix}{name}" not in _tables():
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            dated = isinstance(value, dt.date)
+            yield f"{prefix}{name}", value.isoformat() if dated else value
+
+
+def from_text(key: str, text: str) -> Any:
+    """Return a value from the environment or the command line: as TOML, or else as plain text."""
+    kind = known()[key][0] if key in known() else None
+    if kind is str or (get_origin(kind) is Annotated and get_args(kind)[0] is str):
+        return text
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        # Not TOML, a number of thousands of digits, or thousands of brackets.
+        return text
+    return read["value"] if len(read) == 1 else text
+
+
+def converted(key: str, value: Any) -> Any:
+    """Return a value as the type of its setting. Raises ValueError with the reason."""
+    kind = known()[key][0]
+    try:
+        # Bytes that are not UTF-8 cannot be sent or shown.
+        for text in value if isinstance(value, list) else [value]:
+            str(text).encode()
+        return msgspec.convert(value, kind)
+    except UnicodeEncodeError:
+        raise ValueError("not text in UTF-8") from None
+    except msgspec.ValidationError as error:
+        why = str(error)
+        raise ValueError(f"{why[:1].lower()}{why[1:]}{_accepted(kind)}") from None
+
+
+def _accepted(kind: Any) -> str:
+    """Return the values that a setting accepts, in brackets; "" if its type says it all."""
+    if get_origin(kind) is list:
+        return _accepted(get_args(kind)[0])
+    if get_origin(kind) is Literal:
+        return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
+    if get_origin(kind) is not Annotated:
+        return ""
+    _, meta = get_args(kind)
+    low = meta.ge if meta.ge is not None else meta.gt
+    if low is None or (meta.le is None and meta.lt is None):
+        return ""
+    high = meta.le if meta.le is not None else meta.lt
+    ends = f" without {low}" if meta.ge is None else f" without {high}" if meta.le is None else ""
+    return f" (accepted: {low} to {high}{ends})"
+
+
+def did_you_mean(key: str, names: Sequence[str]) -> str:
+    """Return a hint at the name that is most like a key; "" if none is like it."""
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    if not close:
+        tail = {k.rpartition(".")[2]: k for k in names}
+        near = difflib.get_close_matches(key.rpartition(".")[2], list(tail), n=1, cutoff=0.75)
+        close = [tail[near[0]]] if near else []
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def build(kind: type[msgspec.Struct], values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Return settings as an object. ``prefix``: the beginning of the keys of ``kind``."""
+    made = {}
+    for name in kind.__struct_fields__:
+        default = getattr(kind(), name)
+        made[name] = (
+            build(type(default), values, f"{prefix}{name}.")
+            if isinstance(default, msgspec.Struct)
+            else values[f"{prefix}{name}"]
+        )
+    return kind(**made)
