@@ -7,29 +7,27 @@ subscribes, opens the stage's device and registers its timers.
 from __future__ import annotations
 
 import gc
-import heapq
-import itertools
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from shared import bus, config, messages, network, now, registry
+from shared import bus, config, messages, now, registry
 from shared.arrivals import Arrivals
 from shared.audio.device import OutputDevice
+from shared.counters import Counters
 from shared.directory import BusError, prepare_directory
 from shared.exit_codes import CRASHED, DONE
 from shared.lock import is_in_place, keep_lock, take_lock
 from shared.poller import Poller, Ready
+from shared.timers import Timers
+from shared.waker import Waker
 from shared.watchdog import ALIVE, READY, STOPPING, Reporter
 
 #: Seconds between two healths of a stage. State topics are repeated as often.
 HEARTBEAT_S = 1.0
-#: A warning that repeats is logged this often, s, with its count.
-REPEAT_S = 10.0
 #: Messages delivered in one turn of the loop, so that a flood of them does not delay the timers.
 AT_ONCE = 256
 
@@ -60,11 +58,12 @@ class Stage:
         self.log = log
         self.directory = prepare_directory(config.bus_directory(settings))
         self.network = config.bus_network(settings)
-        self._strangers = network.refused()
         self._lock = take_lock(name, self.directory)
         self.publisher = bus.Publisher(name, self.directory, self.network)
         self.subscriber: bus.Subscriber | None = None
-        self.counters: Counter[str] = Counter()
+        self._counters = Counters(log)
+        #: The counters of the health.
+        self.counters = self._counters.values
         self._arrivals = Arrivals((), 0.0)
         self.ok = True
         self.state = "starting"
@@ -72,18 +71,14 @@ class Stage:
         self._observer: Callable[[bus.Delivery[Any]], None] | None = None
         self._pause_s = 0.0
         self._watched: dict[int, Callable[[], None]] = {}
-        self._timers: list[tuple[float, int, float, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._said: dict[str, tuple[float, int]] = {}
+        self._timers = Timers()
         self._closers: list[Callable[[], None]] = []
         self._stopping = False
         self._closed = False
         self._exit = DONE
         self._poller = Poller()
         self._watchdog = Reporter()
-        self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_in, False)
-        os.set_blocking(self._wake_out, False)
+        self._waker = Waker()
         self._on_wake: Callable[[], None] | None = None
         self._on_reload: Callable[[config.Config], None] | None = None
         self._load: Callable[[], config.Config] | None = None
@@ -130,12 +125,11 @@ class Stage:
 
     def every(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` every ``seconds``, for the first time after ``seconds``."""
-        due = now.monotonic() + seconds
-        heapq.heappush(self._timers, (due, next(self._order), seconds, handler))
+        self._timers.add(now.monotonic() + seconds, handler, seconds)
 
     def after(self, seconds: float, handler: Callable[[], None]) -> None:
         """Call ``handler`` once, after ``seconds``."""
-        heapq.heappush(self._timers, (now.monotonic() + seconds, next(self._order), 0.0, handler))
+        self._timers.add(now.monotonic() + seconds, handler)
 
     def watch(self, descriptor: int, handler: Callable[[], None], *, write: bool = False) -> None:
         """Call ``handler`` whenever a descriptor is readable; with ``write`` also when writable.
@@ -159,11 +153,7 @@ class Stage:
 
     def wake(self) -> None:
         """Wake the loop. Any thread may call this; it never blocks."""
-        try:
-            os.write(self._wake_out, b"w")
-        except OSError:
-            # A full pipe wakes the loop as well. A closed pipe means that the stage has ended.
-            pass
+        self._waker.wake()
 
     def on_reload(self, handler: Callable[[config.Config], None]) -> None:
         """Call ``handler`` with the settings when a person has them read again."""
@@ -182,16 +172,7 @@ class Stage:
 
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
         """Add to a counter of the health. Log ``warning``, at most every ten seconds."""
-        self.counters[what] += number
-        if not warning:
-            return
-        at_s = now.monotonic()
-        said, count = self._said.get(what, (-REPEAT_S, 0))
-        if at_s - said >= REPEAT_S:
-            total = self.counters[what]
-            again = f" ({total - count} times, {total} in all)" if count else ""
-            self.log.warning("%s%s", warning, again)
-            self._said[what] = (at_s, total)
+        self._counters.add(what, number, warning)
 
     def stop(self, code: int = DONE) -> None:
         """End the loop after this turn."""
@@ -216,7 +197,7 @@ class Stage:
         self._arrivals = Arrivals(rows, now.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
-        self._poller.watch(self._wake_in)
+        self._poller.watch(self._waker.descriptor)
         self.log.info(
             "%s (pid %d) publishes on %s",
             self.name,
@@ -249,11 +230,11 @@ class Stage:
         subscriber = cast("bus.Subscriber", self.subscriber)
         if self._pause_s:
             time.sleep(self._pause_s)
-        ready = self._poller.wait(self._timers[0][0] - now.monotonic())
+        ready = self._poller.wait(self._timers.next_s - now.monotonic())
         for what in ready:
             if isinstance(what, int):
-                if what == self._wake_in:
-                    self._drain_wake()
+                if what == self._waker.descriptor:
+                    self._woken()
                 elif what in self._watched:
                     self._watched[what]()
         self._deliver(subscriber, ready)
@@ -262,13 +243,12 @@ class Stage:
 
     def _run_timers(self, until_s: float) -> None:
         """Call the handlers of the timers that are due."""
-        while self._timers and self._timers[0][0] <= until_s and not self._stopping:
-            due, _, period, handler = heapq.heappop(self._timers)
-            if period:
-                # A loop that was stopped for long does not make up for the beats that it missed.
-                again = due + period if due + period > until_s else until_s + period
-                heapq.heappush(self._timers, (again, next(self._order), period, handler))
+        if self._stopping:
+            return
+        for handler in self._timers.due(until_s):
             handler()
+            if self._stopping:
+                return
 
     def _deliver(self, subscriber: bus.Subscriber, ready: Ready) -> None:
         for _ in range(AT_ONCE):
@@ -293,11 +273,8 @@ class Stage:
             self._arrivals.received[name] += 1
             handler(delivery)
 
-    def _drain_wake(self) -> None:
-        try:
-            os.read(self._wake_in, 4096)
-        except BlockingIOError:
-            pass  # an earlier turn has read it
+    def _woken(self) -> None:
+        self._waker.drain()
         if self._load is not None:
             load, self._load = self._load, None
             self._reload(load)
@@ -317,27 +294,7 @@ class Stage:
 
     def _heartbeat(self) -> None:
         self._watchdog.say(ALIVE)
-        losses = cast("bus.Subscriber", self.subscriber).losses
-        for what in ("refused", "lost", "stale"):
-            for topic, number in getattr(losses, what).items():
-                self.counters[f"{what}.{topic}"] = number
-        refused = sum(losses.refused.values())
-        if refused > self.counters["refused"]:
-            self.count("refused", refused - self.counters["refused"], losses.last)
-        strangers, self._strangers = network.refused() - self._strangers, network.refused()
-        if strangers:
-            self.count(
-                "strangers",
-                strangers,
-                "a peer with another key tried to connect and was refused: has it this bus's key?",
-            )
-        if cut := self.publisher.cut - self.counters["peers_cut"]:
-            self.count(
-                "peers_cut",
-                cut,
-                "a reader with too many subscriptions, or one of too many connections without any,"
-                " was cut off",
-            )
+        self._counters.read_bus(cast("bus.Subscriber", self.subscriber).losses, self.publisher)
         self._keep_place()
         self.publisher.repeat_state()
         silent, off_rate = self._arrivals.judge(now.monotonic())
@@ -386,8 +343,5 @@ class Stage:
         if self.subscriber is not None:
             self.subscriber.close()
         self.publisher.close()
-        os.close(self._wake_in)
-        # The thread of a device that did not stop in time may still call wake().
-        wake_out, self._wake_out = self._wake_out, -1
-        os.close(wake_out)
+        self._waker.close()
         os.close(self._lock)
