@@ -135,10 +135,10 @@ class ReplayedStage(Stage):
         self._run_timers_until(step.timers_ns or step.at_ns)
         self._at_ns = max(self._at_ns, step.at_ns)
         if step.topic:
-            self._hand_over(self._delivery(step))
+            self._dispatch.deliver(self._delivery(step))
         elif step.samples:
             self._speaker.ask(step.samples, step.dac_ns)
-            self._drain_wake()
+            self._woken()
         else:
             self.stop()
         self.publisher.welcome()
@@ -146,8 +146,8 @@ class ReplayedStage(Stage):
 
     def _run_timers_until(self, at_ns: int) -> None:
         """Let the time pass: call each timer's handler at its own time."""
-        while self._timers and self._timers[0][0] * 1e9 <= at_ns and not self._stopping:
-            due_s = self._timers[0][0]
+        while self._timers.next_s * 1e9 <= at_ns and not self._stopping:
+            due_s = self._timers.next_s
             self._at_ns = max(self._at_ns, round(due_s * 1e9))
             self._run_timers(due_s)
         self._at_ns = max(self._at_ns, at_ns)

@@ -12,16 +12,17 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import cast
 
 from shared import bus, config, messages, now, registry
-from shared.arrivals import Arrivals
 from shared.audio.device import OutputDevice
 from shared.counters import Counters
-from shared.directory import BusError, prepare_directory
+from shared.directory import BusError
+from shared.dispatch import Dispatch, Handler, M
 from shared.exit_codes import CRASHED, DONE
-from shared.lock import is_in_place, keep_lock, take_lock
+from shared.place import Place
 from shared.poller import Poller, Ready
+from shared.reloading import Reloading
 from shared.timers import Timers
 from shared.waker import Waker
 from shared.watchdog import ALIVE, READY, STOPPING, Reporter
@@ -30,8 +31,6 @@ from shared.watchdog import ALIVE, READY, STOPPING, Reporter
 HEARTBEAT_S = 1.0
 #: Messages delivered in one turn of the loop, so that a flood of them does not delay the timers.
 AT_ONCE = 256
-
-M = TypeVar("M", bound=messages.Message)
 
 
 class Failure(Exception):
@@ -56,19 +55,17 @@ class Stage:
         self.home = home
         self.config = settings
         self.log = log
-        self.directory = prepare_directory(config.bus_directory(settings))
         self.network = config.bus_network(settings)
-        self._lock = take_lock(name, self.directory)
+        self._place = Place(name, config.bus_directory(settings))
+        self.directory = self._place.directory
         self.publisher = bus.Publisher(name, self.directory, self.network)
         self.subscriber: bus.Subscriber | None = None
         self._counters = Counters(log)
         #: The counters of the health.
         self.counters = self._counters.values
-        self._arrivals = Arrivals((), 0.0)
         self.ok = True
         self.state = "starting"
-        self._handlers: dict[str, Callable[[bus.Delivery[Any]], None]] = {}
-        self._observer: Callable[[bus.Delivery[Any]], None] | None = None
+        self._dispatch = Dispatch(name, self._counters)
         self._pause_s = 0.0
         self._watched: dict[int, Callable[[], None]] = {}
         self._timers = Timers()
@@ -80,8 +77,7 @@ class Stage:
         self._watchdog = Reporter()
         self._waker = Waker()
         self._on_wake: Callable[[], None] | None = None
-        self._on_reload: Callable[[config.Config], None] | None = None
-        self._load: Callable[[], config.Config] | None = None
+        self._reloading = Reloading(name, log)
         #: The speaker of a recording that is replayed; None: playback opens a speaker itself.
         self.replayed_speaker: OutputDevice | None = None
 
@@ -94,15 +90,9 @@ class Stage:
 
         Raises ValueError for a topic that the stage's row in the registry does not list.
         """
-        row = registry.BY_NAME[topic] if topic else registry.of(kind)
-        if row.name not in registry.stage(self.name).reads:
-            raise ValueError(
-                f"{self.name} does not read {row.name}: add the topic to the stage's row in"
-                " shared/registry.py"
-            )
-        self._handlers[row.name] = cast("Callable[[bus.Delivery[Any]], None]", handler)
+        self._dispatch.subscribe(kind, handler, topic)
 
-    def observe(self, handler: Callable[[bus.Delivery[Any]], None], pause_s: float = 0.0) -> None:
+    def observe(self, handler: Handler, pause_s: float = 0.0) -> None:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
@@ -111,9 +101,8 @@ class Stage:
         message would cost a stage that reads everything more than its own work. Raises ValueError
         for another stage.
         """
-        if not registry.stage(self.name).observes:
-            raise ValueError(f"{self.name} does not observe: subscribe to the topics that it reads")
-        self._observer, self._pause_s = handler, pause_s
+        self._dispatch.observe(handler)
+        self._pause_s = pause_s
 
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
@@ -157,11 +146,11 @@ class Stage:
 
     def on_reload(self, handler: Callable[[config.Config], None]) -> None:
         """Call ``handler`` with the settings when a person has them read again."""
-        self._on_reload = handler
+        self._reloading.handler = handler
 
     def reload(self, load: Callable[[], config.Config]) -> None:
         """Read the settings again, on the loop. Any thread may call this."""
-        self._load = load
+        self._reloading.ask(load)
         self.wake()
 
     def on_close(self, handler: Callable[[], None]) -> None:
@@ -191,10 +180,10 @@ class Stage:
 
         Raises AlreadyRunning if another copy has taken the lock, and Failure if the bus is gone.
         """
-        rows = [registry.BY_NAME[name] for name in self._handlers]
-        self.subscriber = self._connect(registry.TOPICS if self._observer else rows)
-        self.subscriber.keeps_old = self._observer is not None
-        self._arrivals = Arrivals(rows, now.monotonic())
+        rows, observes_all = self._dispatch.rows, self._dispatch.observes_all
+        self.subscriber = self._connect(registry.TOPICS if observes_all else rows)
+        self.subscriber.keeps_old = observes_all
+        self._dispatch.start(now.monotonic())
         for sock in (*self.subscriber.sockets, *self.publisher.sockets):
             self._poller.watch(sock)
         self._poller.watch(self._waker.descriptor)
@@ -243,85 +232,43 @@ class Stage:
 
     def _run_timers(self, until_s: float) -> None:
         """Call the handlers of the timers that are due."""
-        if self._stopping:
-            return
-        for handler in self._timers.due(until_s):
+        while not self._stopping and (handler := self._timers.pop_due(until_s)) is not None:
             handler()
-            if self._stopping:
-                return
 
     def _deliver(self, subscriber: bus.Subscriber, ready: Ready) -> None:
         for _ in range(AT_ONCE):
             delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break
-            self._hand_over(delivery)
-
-    def _hand_over(self, delivery: bus.Delivery[messages.Message]) -> None:
-        """Call the handlers of a message."""
-        name = delivery.topic.name
-        if delivery.lost and delivery.topic.queue is registry.Queue.LOSSLESS:
-            self.count(
-                "lost_messages",
-                delivery.lost,
-                f"{name}: {delivery.lost} messages lost on the bus:"
-                f" {self.name} or its neighbour was stopped for too long",
-            )
-        if self._observer is not None:
-            self._observer(delivery)
-        if (handler := self._handlers.get(name)) is not None:
-            self._arrivals.received[name] += 1
-            handler(delivery)
+            self._dispatch.deliver(delivery)
 
     def _woken(self) -> None:
         self._waker.drain()
-        if self._load is not None:
-            load, self._load = self._load, None
-            self._reload(load)
+        self._reloading.run()
         if self._on_wake is not None:
             self._on_wake()
-
-    def _reload(self, load: Callable[[], config.Config]) -> None:
-        try:
-            settings = load()
-        except config.ConfigError as error:
-            self.log.error("the settings stay as they are: %s", error)
-            return
-        if self._on_reload is None:
-            self.log.info("%s reads its settings only when it starts", self.name)
-        else:
-            self._on_reload(settings)
 
     def _heartbeat(self) -> None:
         self._watchdog.say(ALIVE)
         self._counters.read_bus(cast("bus.Subscriber", self.subscriber).losses, self.publisher)
         self._keep_place()
         self.publisher.repeat_state()
-        silent, off_rate = self._arrivals.judge(now.monotonic())
+        silent, off_rate = self._dispatch.arrivals.judge(now.monotonic())
         health = messages.Health(
             pid=os.getpid(),
             ok=self.ok,
             state=self.state[:1024],
             counters=dict(self.counters),
-            received=dict(self._arrivals.received),
+            received=dict(self._dispatch.arrivals.received),
             silent=silent,
             off_rate=off_rate,
         )
         self.publisher.publish(health, registry.health(self.name))
 
     def _keep_place(self) -> None:
-        """Make what was removed from the bus directory again: by a logout, or by a cleaner of /tmp.
-
-        Otherwise new readers would not find this stage, and a second copy would not be refused.
-        Raises AlreadyRunning if a second copy runs, and Failure if the place cannot be kept.
-        """
+        """Raise AlreadyRunning if a second copy runs, and Failure if the place cannot be kept."""
         try:
-            removed = self.publisher.removed
-            if removed or not is_in_place(self.name, self.directory, self._lock):
-                # Somebody else may have made a directory of this name.
-                prepare_directory(self.directory)
-                self._lock = keep_lock(self.name, self.directory, self._lock)
-                self.publisher.bind_again(removed)
+            if self._place.restore(self.publisher):
                 self.count(
                     "removed",
                     warning=f"{self.directory} was emptied, {self.name} has made its files again:"
@@ -344,4 +291,4 @@ class Stage:
             self.subscriber.close()
         self.publisher.close()
         self._waker.close()
-        os.close(self._lock)
+        self._place.close()
