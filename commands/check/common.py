@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -12,8 +9,8 @@ from itertools import pairwise
 
 from commands.check.bench import START_S, Bench
 from commands.check.conversation import Conversation
+from commands.check.lifetime import Lifetime
 from commands.check.malformed import malformed
-from commands.check.process import END_S, end
 from commands.check.rules import (
     Broken,
     Doubtful,
@@ -24,11 +21,7 @@ from commands.check.rules import (
     judge,
     not_tried,
 )
-from commands.crashes import crashed
 from shared import messages, registry
-from shared.exit_codes import RESTART
-from shared.running import holder
-from shared.signals import RESTART_SIGNAL
 
 #: A check takes no longer than about this, s, however much is broken.
 LIMIT_S = 28.0
@@ -54,7 +47,7 @@ class Check:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self._conversation: Conversation | None = None
-        self._locked = False
+        self._lifetime = Lifetime(self.stage, bench)
         self._health_told = False
         #: Whether a reader that connects late gets the states at once; None: not known.
         self.welcomes: bool | None = None
@@ -69,7 +62,7 @@ class Check:
 
     def rules(self) -> list[Rule]:
         """Return every rule after the first, in the order in which they are tried."""
-        rules = [Rule("lock", "holds <stage>.lock, with its pid inside", self._lock)]
+        rules = [Rule("lock", "holds <stage>.lock, with its pid inside", self._lifetime.lock)]
         if any(registry.BY_NAME[n].queue is registry.Queue.LOSSLESS for n in self.reads):
             rules.append(Rule("consumes", "consumes its lossless topics", self._consumes))
         rules.append(
@@ -88,9 +81,9 @@ class Check:
             )
         rules += [
             Rule("stamps", "stamps each message", self._stamps),
-            Rule("second copy", "refuses to start a second time", self._second_copy),
-            Rule("SIGUSR1", "ends so that it is started again", self._ends_for_restart),
-            Rule("ends", "ends when it is asked to", self._ends),
+            Rule("second copy", "refuses to start a second time", self._lifetime.second_copy),
+            Rule("SIGUSR1", "ends so that it is started again", self._lifetime.ends_for_restart),
+            Rule("ends", "ends when it is asked to", self._lifetime.ends),
         ]
         if conversation := self._conversation:
             promise = "takes its part in a conversation with the emulator"
@@ -177,39 +170,6 @@ class Check:
                 raise Broken(f"after {START_S:g} s it does not subscribe to {' '.join(missing)}")
             raise Broken(f"after {START_S:g} s nothing was heard of it")
         return f"after {time.monotonic() - began:.1f} s"
-
-    def _lock(self) -> str:
-        path = self.bench.directory / f"{self.stage}.lock"
-        if not path.exists():
-            raise Broken(f"there is no {path.name} in the bus directory")
-        with path.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._locked = True
-            written = file.read(32).strip()
-        if not self._locked:
-            raise Broken(f"nobody holds {path.name} with flock")
-        try:
-            os.kill(int(written), 0)
-        except (ValueError, OverflowError, ProcessLookupError):
-            raise Broken(f"{path.name} holds {written!r}, which is no running process") from None
-        except PermissionError:
-            pass
-        return f"pid {written}"
-
-    def _second_copy(self) -> str:
-        if not self._locked:
-            raise NotTried("without its lock a second copy would take the first one's endpoint")
-        second = self.bench.launch(self.bench.command, subprocess.DEVNULL)
-        try:
-            if not self.bench.until(lambda: second.poll() is not None, START_S):
-                raise Broken(f"a second copy still runs after {START_S:g} s")
-        finally:
-            end(second)
-        if second.returncode == 0:
-            raise Broken("a second copy ended with exit code 0, as if all were well")
-        return f"a second copy ended with exit code {second.returncode}"
 
     def _consumes(self) -> str:
         lossless = [n for n in self.reads if registry.BY_NAME[n].queue is registry.Queue.LOSSLESS]
@@ -334,28 +294,3 @@ class Check:
                         raise Broken(f"{topic.name}: t goes back at seq {stamp.seq}")
                 before = stamp
         return f"{self.bench.now} messages"
-
-    def _ends_for_restart(self) -> str:
-        process = self.bench.process
-        if process is None:
-            raise NotTried("it does not run")
-        # The process that holds the lock may be a child of the command.
-        os.kill(holder(self.bench.directory, self.stage) or process.pid, RESTART_SIGNAL)
-        if not self.bench.until(lambda: process.poll() is not None, END_S):
-            raise Broken(f"it still ran {END_S:g} s after SIGUSR1, which 'bargein restart' sends")
-        code = process.returncode
-        if not crashed(code):
-            raise Broken(
-                f"it ended with exit code {code}: bin/start then ends the conversation, and does"
-                f" not start the stage again; end with {RESTART}"
-            )
-        return f"exit code {code}"
-
-    def _ends(self) -> str:
-        process = self.bench.process
-        if process is None:
-            raise NotTried("it does not run")
-        took = end(process)
-        if took >= END_S:
-            raise Broken(f"it still ran {END_S:g} s after SIGTERM")
-        return f"{took:.1f} s after SIGTERM"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import itertools
-import json
 import time
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from commands.check.common import EXACT, Check
+from commands.check.common import EXACT
 from commands.check.rules import Broken, Rule, needed
+from commands.check.server_replies import ServerReplies
 from shared import messages
 from shared.audio.pcm import RATE
 
@@ -31,7 +27,7 @@ NO_EVENTS = (
 )
 
 
-class Downlink(Check):
+class Downlink(ServerReplies):
     """The check of a downlink."""
 
     stage = "downlink"
@@ -44,12 +40,10 @@ class Downlink(Check):
         "control",
     )
 
-    session = 0
     _whole_item: str | None = None
     _cut: tuple[str, str] | None = None
     _before: int | None = None
     _flushed_ns: int | None = None
-    _numbers = itertools.count(1)
 
     def own_rules(self) -> Iterable[Rule]:
         """Return the rules of downlink."""
@@ -80,84 +74,6 @@ class Downlink(Check):
             raise Broken("no audio of the next reply came")
         self._some_item = item
         return "the next reply's audio comes"
-
-    # what the server says
-
-    def _open(self) -> None:
-        self.session = max(self.session + 1, time.time_ns() // 1000)
-        self.bench.publish(
-            messages.LinkState(
-                state="open", session=self.session, opened_ns=time.monotonic_ns(), sent=1
-            )
-        )
-        self.bench.publish(
-            messages.Heard(generation=0, session=self.session, playing=False, items=[])
-        )
-        self._event("session.created", session={"type": "realtime"})
-
-    def _event(self, kind: str, **fields: Any) -> None:
-        self._text(json.dumps({"type": kind, "event_id": f"e{next(self._numbers)}", **fields}))
-
-    def _text(self, text: str) -> None:
-        self.bench.publish(
-            messages.ServerEvent(
-                session=self.session, received_ns=time.monotonic_ns(), payload=text.encode()
-            )
-        )
-
-    def _begin(self, *, out_of_band: bool = False) -> tuple[str, str]:
-        """Begin a response. Return its id and its item's."""
-        number = next(self._numbers)
-        response, item = f"resp_{number}", f"item_{number}"
-        conversation = None if out_of_band else "conv_1"
-        self._event(
-            "response.created",
-            response={"id": response, "status": "in_progress", "conversation_id": conversation},
-        )
-        self._event(
-            "conversation.item.added",
-            item={"id": item, "type": "message", "role": "assistant", "content": []},
-        )
-        return response, item
-
-    def _delta(self, response: str, item: str, pcm: bytes) -> None:
-        self._event(
-            "response.output_audio.delta",
-            response_id=response,
-            item_id=item,
-            output_index=0,
-            content_index=0,
-            delta=base64.b64encode(pcm).decode(),
-        )
-
-    def _done(self, response: str, item: str, *, out_of_band: bool = False) -> None:
-        self._event(
-            "response.output_audio.done",
-            response_id=response,
-            item_id=item,
-            output_index=0,
-            content_index=0,
-        )
-        conversation = None if out_of_band else "conv_1"
-        self._event(
-            "response.done",
-            response={"id": response, "status": "completed", "conversation_id": conversation},
-        )
-
-    # what it says
-
-    def _chunks(self, item: str) -> list[messages.ReplyAudio]:
-        return [a for a in self.bench.all(messages.ReplyAudio) if a.item_id == item]
-
-    def _pcm(self, item: str) -> bytes:
-        return b"".join(chunk.payload for chunk in self._chunks(item))
-
-    def _flushes(self, since: int) -> list[messages.Flush]:
-        return self.bench.all(messages.Flush, since)
-
-    def _noise(self, seconds: float) -> bytes:
-        chance = np.random.default_rng(next(self._numbers))
-        return chance.integers(-9000, 9000, round(seconds * RATE)).astype(np.int16).tobytes()
 
     # the rules
 

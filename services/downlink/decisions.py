@@ -58,8 +58,7 @@ class Decisions:
         self._wait = TranscriptWait(config)
         self._button = ButtonState()
         self._session = 0
-        # Whether a text is in the conversation to which no response has begun.
-        self._text_open = False
+        self._text_open = False  # no response has begun to a text that is in the conversation
         self._unwanted: OrderedDict[str, None] = OrderedDict()
 
     def begin_session(self, session: int) -> None:

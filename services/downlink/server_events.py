@@ -2,7 +2,7 @@
 
 ``ServerEvents.read`` looks up the method for the event's type. That method calls, in order, each
 part that the event concerns: replies, history, decisions, renewal. Whatever has to reach the bus
-goes through ``Actions``, which the stage implements.
+goes through ``Actions``, which the stage implements. item_events.py has the events about items.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from services.downlink.actions import Actions, UsageLog
 from services.downlink.decisions import Decisions
 from services.downlink.failures import Failures
 from services.downlink.history import History
-from services.downlink.mcp_events import McpEvents
+from services.downlink.item_events import ItemEvents, Times
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.session_watch import SessionWatch
-from services.downlink.transcripts import Role
 from services.downlink.turn_names import TurnNames
-from shared.realtime.event_ids import ASKS, TEXTS
 
 #: How many unknown types of events are reported. A server can invent new ones without end.
 MAX_UNKNOWN = 50
@@ -50,12 +48,11 @@ class ServerEvents:
         self._session = session
         self._usage = usage
         self._calls = decisions.calls
-        self._mcp = McpEvents(actions, decisions.calls)
+        self._times = times = Times()
+        self._items = ItemEvents(actions, replies, history, renewal, decisions, times)
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._unknown_types: set[str] = set()  # those that were reported
-        # When link received the event that is being read, and when downlink reads it.
-        self._received_ns = self._now_ns = 0
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
             events.SessionCreated: self._session_created,
             events.SessionUpdated: self._session_updated,
@@ -63,21 +60,21 @@ class ServerEvents:
             events.SpeechStopped: self._speech_stopped,
             events.Committed: self._committed,
             events.TimeoutTriggered: self._silence_timed_out,
-            events.ItemAdded: self._item_added,
-            events.ItemDone: self._item_done,
+            events.ItemAdded: self._items.item_added,
+            events.ItemDone: self._items.item_done,
             events.ItemTruncated: self._item_truncated,
             events.ItemDeleted: self._item_deleted,
             events.ResponseCreated: self._response_created,
             events.ResponseDone: self._response_done,
             events.ResponseCancelled: self._response_cancelled,
-            events.OutputItemAdded: self._output_item_added,
-            events.OutputItemDone: self._output_item_done,
-            events.CallDone: self._call_done,
-            events.McpListFailed: self._mcp.list_failed,
-            events.McpArguments: self._mcp.arguments,
-            events.McpBegan: self._mcp_began,
-            events.McpCompleted: self._mcp_completed,
-            events.McpFailed: self._mcp_failed,
+            events.OutputItemAdded: self._items.output_item_added,
+            events.OutputItemDone: self._items.output_item_done,
+            events.CallDone: self._items.call_done,
+            events.McpListFailed: self._items.mcp.list_failed,
+            events.McpArguments: self._items.mcp.arguments,
+            events.McpBegan: self._items.mcp_began,
+            events.McpCompleted: self._items.mcp_completed,
+            events.McpFailed: self._items.mcp_failed,
             events.AudioDelta: self._audio,
             events.AudioDone: self._audio_done,
             events.TextDelta: self._words_added,
@@ -97,7 +94,7 @@ class ServerEvents:
         Raises BadAudio for audio that is not base64; nothing was changed then.
         """
         if method := self._methods.get(type(event)):
-            self._received_ns, self._now_ns = received_ns, now_ns
+            self._times.received_ns, self._times.now_ns = received_ns, now_ns
             method(event)
 
     # the person
@@ -107,18 +104,18 @@ class ServerEvents:
         self._replies.speech_started(event)
         if self._session.server_decides:
             # The flush leaves before anything else is published: from here on each ms is heard.
-            self._actions.flush("speech_started", self._received_ns)
+            self._actions.flush("speech_started", self._times.received_ns)
         self._history.speech_started(event)
-        self._renewal.speech_started(self._received_ns)
-        self._actions.decided(self._decisions.speech_started(event, self._now_ns))
+        self._renewal.speech_started(self._times.received_ns)
+        self._actions.decided(self._decisions.speech_started(event, self._times.now_ns))
         self._actions.publish_state()
 
     def _speech_stopped(self, event: events.SpeechStopped) -> None:
         event = replace(event, item_id=self._turn_names.go_on(event.item_id))
         self._replies.speech_ended()
         self._history.speech_stopped(event)
-        self._renewal.speech_stopped(self._received_ns)
-        self._actions.decided(self._decisions.speech_stopped(event, self._now_ns))
+        self._renewal.speech_stopped(self._times.received_ns)
+        self._actions.decided(self._decisions.speech_stopped(event, self._times.now_ns))
 
     def _committed(self, event: events.Committed) -> None:
         self._replies.speech_ended()
@@ -127,37 +124,37 @@ class ServerEvents:
             said = objects.Item(event.item_id, "message", "user", content=speech)
             self._history.mentioned(said, event.previous_item_id)
         event = replace(event, item_id=self._turn_names.end(event.item_id))
-        self._actions.decided(self._decisions.committed(event, self._now_ns))
+        self._actions.decided(self._decisions.committed(event, self._times.now_ns))
 
     def _silence_timed_out(self, event: events.TimeoutTriggered) -> None:
         event = replace(event, item_id=self._turn_names.begin(event.item_id))
-        self._actions.decided(self._decisions.silence_timed_out(event, self._now_ns))
+        self._actions.decided(self._decisions.silence_timed_out(event, self._times.now_ns))
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
         self._actions.publish(self._replies.words_added(event.item_id, "user", event.delta or ""))
-        self._renewal.conversation_changed(self._received_ns)
-        self._actions.decided(self._decisions.words_added(event, self._now_ns))
+        self._renewal.conversation_changed(self._times.received_ns)
+        self._actions.decided(self._decisions.words_added(event, self._times.now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
         text = event.transcript or ""
         self._actions.publish(self._replies.words_final(event.item_id, "user", text))
         self._usage.transcript(event.usage)
-        self._renewal.conversation_changed(self._received_ns)
-        self._actions.decided(self._decisions.words_final(event.item_id, text, self._now_ns))
+        self._renewal.conversation_changed(self._times.received_ns)
+        self._actions.decided(self._decisions.words_final(event.item_id, text, self._times.now_ns))
 
     def _transcription_failed(self, event: events.TranscriptionFailed) -> None:
-        self._renewal.conversation_changed(self._received_ns)
-        self._actions.decided(self._decisions.words_final(event.item_id, "", self._now_ns))
+        self._renewal.conversation_changed(self._times.received_ns)
+        self._actions.decided(self._decisions.words_final(event.item_id, "", self._times.now_ns))
         self._actions.report(*self._failures.transcription(event.error or objects.Failure()))
 
     # the assistant
 
     def _response_created(self, event: events.ResponseCreated) -> None:
         self._replies.response_created(event.response)
-        self._renewal.response_created(event.response.id, self._received_ns)
+        self._renewal.response_created(event.response.id, self._times.received_ns)
         aside = self._replies.responses.is_out_of_band(event.response.id)
         self._actions.decided(
-            self._decisions.response_created(out_of_band=aside, now_ns=self._now_ns)
+            self._decisions.response_created(out_of_band=aside, now_ns=self._times.now_ns)
         )
         self._reply_changed()
 
@@ -165,11 +162,11 @@ class ServerEvents:
         response = event.response
         interrupted = self._replies.responses.interrupted(response.id)
         self._actions.publish(self._replies.response_done(response))
-        self._renewal.response_done(response.id, self._received_ns)
+        self._renewal.response_done(response.id, self._times.received_ns)
         for item in self._calls.response_done(response.id):
             if response.status == "completed":
-                self._run(response.id, item)
-        self._actions.decided(self._decisions.response_done(self._now_ns))
+                self._items.run(response.id, item)
+        self._actions.decided(self._decisions.response_done(self._times.now_ns))
         self._reply_changed()
         self._usage.response(response.id, response.usage)
         if ending := reply_endings.report(response, interrupted=interrupted):
@@ -231,92 +228,6 @@ class ServerEvents:
 
     # items
 
-    def _item_added(self, event: events.ItemAdded) -> None:
-        new = not self._history.knows(event.item.id)
-        self._replies.item_added(event, self._received_ns)
-        self._history.item_added(event)
-        self._renewal.conversation_changed(self._received_ns)
-        self._calls.item_added(event.item)
-        self._mcp.item("", event.item, self._replies.session, done=False)
-        if self._calls.ready():
-            self._actions.weigh()
-        if new:
-            self._text_added(event.item)
-
-    def _text_added(self, item: objects.Item) -> None:
-        """Show and answer a text that uplink has put into the conversation for the person."""
-        if not item.id.startswith((TEXTS, ASKS)):
-            return
-        if item.role == "user":
-            self._calls.person_spoke(self._now_ns)
-        if item.role in ("user", "assistant"):
-            role: Role = "user" if item.role == "user" else "assistant"
-            self._actions.publish(self._replies.words_final(item.id, role, item.text))
-        if item.id.startswith(ASKS):
-            self._actions.decided(self._decisions.text_added(self._now_ns))
-
-    def _item_done(self, event: events.ItemDone) -> None:
-        self._history.item_done(event)
-        self._mcp.item("", event.item, self._replies.session, done=True)
-        self._called(event.item)
-
-    def _output_item_added(self, event: events.OutputItemAdded) -> None:
-        self._mentioned(event.response_id, event.item, done=False)
-        self._mcp.item(event.response_id, event.item, self._replies.session, done=False)
-
-    def _output_item_done(self, event: events.OutputItemDone) -> None:
-        self._mentioned(event.response_id, event.item, done=True)
-        self._run(event.response_id, event.item)
-
-    def _run(self, response_id: str, item: objects.Item) -> None:
-        """Have tools run a function call, or ask the person for an approval, once."""
-        if self._replies.responses.is_out_of_band(response_id):
-            return
-        if item.type.startswith("mcp_"):
-            self._mcp.item(response_id, item, self._replies.session, done=True)
-        elif call := self._calls.complete(response_id, item, self._replies.session):
-            self._actions.publish([call])
-
-    def _call_done(self, event: events.CallDone) -> None:
-        call = objects.Item(
-            event.item_id,
-            "function_call",
-            status="completed",
-            name=event.name,
-            call_id=event.call_id,
-            arguments=event.arguments,
-        )
-        if not self._replies.responses.is_out_of_band(event.response_id):
-            self._calls.announced(event.response_id, call)
-        if event.name and not self._history.knows(event.item_id):
-            self._mentioned(event.response_id, call, done=True)
-
-    def _mentioned(self, response_id: str, item: objects.Item, *, done: bool) -> None:
-        """Add an item of a response to the conversation, unless it is known."""
-        if self._replies.responses.is_out_of_band(response_id):
-            return
-        if item.type == "message" and item.role is None:
-            item = replace(item, role="assistant")
-        self._history.mentioned(item, done=done)
-        if done:
-            self._called(item)
-
-    def _called(self, item: objects.Item) -> None:
-        if item.type in ("function_call", "mcp_approval_request"):
-            self._renewal.function_called(self._received_ns)
-
-    # the server's own MCP servers
-
-    def _mcp_began(self, event: events.McpBegan) -> None:
-        self._renewal.function_called(self._received_ns)
-        self._mcp.began(event, self._replies.session)
-
-    def _mcp_completed(self, event: events.McpCompleted) -> None:
-        self._mcp.ended(event.item_id, self._replies.session, ok=True)
-
-    def _mcp_failed(self, event: events.McpFailed) -> None:
-        self._mcp.ended(event.item_id, self._replies.session, ok=False)
-
     def _item_truncated(self, event: events.ItemTruncated) -> None:
         self._replies.confirmed(event.item_id)
         self._actions.publish_state()
@@ -324,7 +235,7 @@ class ServerEvents:
     def _item_deleted(self, event: events.ItemDeleted) -> None:
         self._replies.confirmed(event.item_id)
         self._history.item_deleted(event)
-        self._actions.decided(self._decisions.item_deleted(event, self._now_ns))
+        self._actions.decided(self._decisions.item_deleted(event, self._times.now_ns))
         self._actions.publish_state()
 
     # the session
@@ -342,7 +253,7 @@ class ServerEvents:
     def _error(self, event: events.ErrorEvent) -> None:
         if self._session.refuses(event.error):
             return
-        self._actions.decided(self._decisions.error(event, self._now_ns))
+        self._actions.decided(self._decisions.error(event, self._times.now_ns))
         self._actions.report(*self._failures.report(event.error))
 
     def _unknown(self, event: events.Unknown) -> None:
