@@ -39,10 +39,14 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         good = parts.scheme in ("ws", "wss") and bool(parts.hostname)
         # Reading the port raises ValueError if it is not a number.
         _ = parts.port
+        # So does a name that no DNS can have: with two dots in a row, or too long a part.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         good = False
     if not good:
         yield "link.url", "expected ws://host[:port]/path or wss://…"
+    elif "@" in parts.netloc:
+        yield "link.url", "remove the user and the password: the key goes into OPENAI_API_KEY"
     elif parts.scheme == "ws" and not is_loopback(link.url) and not link.allow_insecure:
         yield (
             "link.url",

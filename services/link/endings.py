@@ -7,19 +7,25 @@ see ``is_final``. Each ending has a cause, which link publishes in ``link.state`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
-from shared.realtime.advice import PORTAL, advice
-from shared.realtime.greeting import passes
+from shared.realtime.advice import INSPECTED, PORTAL, advice
+from shared.realtime.greeting import passes, said_in
 
 #: Close codes that refuse the client: a refused key (3000), a refused model or header (4000 and
 #: up), a policy (1008). Any other code may be temporary; with 1001 the server also ends a session
 #: after 60 minutes.
 REFUSED_FROM, POLICY = 3000, 1008
+#: A close code for a timeout, as registered with IANA: it may be temporary.
+TIMEOUT = 3008
+#: Many servers add 4000 to a status of HTTP: 4429 is too many requests.
+HTTP_FROM = 4000
 #: A part of the server's reason when a session's time is over.
 EXPIRED = "maximum duration"
 #: HTTP answers that are temporary, beside all of 500 and above: the server, or a proxy, is too slow
@@ -29,6 +35,17 @@ TEMPORARY_HTTP = frozenset({408, 425, 429})
 RETRY_AFTER_DIGITS = 8
 #: OpenSSL's codes for a certificate that is not valid yet, and for one that is not valid any more.
 TOO_EARLY, TOO_LATE = 9, 10
+#: OpenSSL's codes for a certificate of an authority that this machine does not know: self-signed,
+#: or signed by one that is, or incomplete.
+UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+#: OpenSSL's reasons if what answers does not speak TLS.
+NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNEXPECTED_MESSAGE", "RECORD_LAYER_FAILURE"}
+)
+#: The first byte of a record of TLS: an alert, or a part of the handshake.
+TLS_RECORDS = (b"\x15", b"\x16")
+#: How much of a server's words is shown, characters.
+LONGEST_WORDS = 200
 #: A reply code of SOCKS 5 (RFC 1928): the proxy's rules forbid the connection.
 NOT_ALLOWED = 2
 
@@ -99,46 +116,82 @@ def reason(ending: Ending) -> str:
 
 def of_error(error: BaseException) -> Ending:
     """Return what an exception means that ended a connection, or an attempt to make one."""
-    status = getattr(error, "status_code", None)
-    if status is not None:
-        headers = getattr(error, "resp_headers", None)
-        return of_status(status, headers, _json_body(headers, getattr(error, "resp_body", None)))
-    text = str(error) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     names = [kind.__name__ for kind in type(error).__mro__]
     cause: Cause = next((_CAUSES[name] for name in names if name in _CAUSES), "unreachable")
     if "SSLCertVerificationError" in names:
         return of_certificate(
             getattr(error, "verify_message", text), getattr(error, "verify_code", 0)
         )
+    if "SSLError" in names:
+        return _of_tls(text, getattr(error, "reason", None), eof="SSLEOFError" in names)
+    if "WebSocketProtocolException" in names:
+        if text.startswith("rsv is not"):
+            text = "it compresses messages, and link did not ask for that"
+        text = f"the server breaks the rules of WebSocket: {text}"
+    elif cause == "garbled":
+        text = f"the answer to the upgrade is not that of a WebSocket: {text}"
     return Lost(cause, text)
 
 
-def of_status(status: int, headers: object = None, body: str = "") -> Ending:
+def _of_tls(text: str, reason: str | None, *, eof: bool) -> Lost:
+    """Return what it means that there is no TLS with the server, or none any more."""
+    if eof:
+        return Lost("reset", "the server, or a proxy or firewall before it, hung up during TLS")
+    if reason in NO_TLS:
+        return Lost("garbled", f"what answers there does not speak TLS: check link.url; {PORTAL}")
+    # OpenSSL's text has the reason in front, and a line of Python's source at its end.
+    words = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", text)
+    return Lost("unreachable", f"no TLS with the server: {words}")
+
+
+def hung_up(said: bytes) -> Lost:
+    """Return what it means that the server ended its answer to the upgrade in the head."""
+    if said.startswith(TLS_RECORDS):
+        return Lost("garbled", "the server speaks TLS there: write wss:// in link.url")
+    if said and not said.upper().startswith(b"HTTP/"):
+        return no_http(said)
+    return Lost("reset", "the server hung up without an answer to the upgrade")
+
+
+def no_http(said: bytes) -> Lost:
+    """Return what it means that the answer to the upgrade is no HTTP."""
+    first = said.partition(b"\n")[0].strip().decode("latin-1")
+    return Lost("garbled", f"no HTTP answer to the upgrade, but {first[:80]!r}")
+
+
+def of_status(status: int, headers: Mapping[str, str] | None = None, text: bytes = b"") -> Ending:
     """Return what an HTTP answer to the upgrade means that is not the upgrade.
 
-    ``body``: the answer's text if it is JSON, which a portal's page is not.
+    ``headers``: by their names in lower case. ``text``: the beginning of what comes with it.
     """
+    headers = headers or {}
     why = f"HTTP {status} at the upgrade"
-    location = headers.get("location", "") if isinstance(headers, dict) else ""
     if 300 <= status < 400:
+        location = headers.get("location", "")
         # The target's query may hold a secret, or a portal's whole request.
         target = f" to {_where(location)}" if location else ""
         why = f"{why}: a redirect{target}, where link does not send the key"
         return Refused(why, f"set link.url to the redirect's target, or {PORTAL}")
+    # A portal's page is no JSON: its words are not the server's.
+    said = said_in(text) if "json" in headers.get("content-type", "") else ""
+    if said:
+        why = f"{why}: {said[:LONGEST_WORDS]}"
     if not http_is_final(status):
         why += ": the network wants a login" if status == 511 else ""
         return Lost("busy", why, _retry_after(headers))
-    if passes(body):
-        return Refused(why, advice(body, default=_WAIT), "busy", passes=True)
-    return Refused(why, advice(body, status))
+    if passes(said):
+        return Refused(why, advice(said, default=_WAIT), "busy", passes=True)
+    return Refused(why, advice(said, status))
 
 
 def of_certificate(message: str, code: int) -> Refused:
     """Return what it means that OpenSSL does not trust the server's certificate."""
-    why = f"certificate not trusted: {message}"
+    why = f"certificate not trusted: {message.rstrip('.')}"
     if code in (TOO_EARLY, TOO_LATE):
         return Refused(why, "check the date of this machine's clock", passes=True)
-    return Refused(why, f"check link.url and the clock; {PORTAL}")
+    inspected = f"; {INSPECTED}" if code in UNKNOWN_AUTHORITY else ""
+    return Refused(why, f"check link.url and the clock; {PORTAL}{inspected}")
 
 
 def of_connect(proxy: Proxy, target: str, status: int, schemes: Sequence[str]) -> Ending:
@@ -204,7 +257,9 @@ def of_close(code: int, reason: str, error: str = "") -> Ending:
 
 def close_is_final(code: int) -> bool:
     """Return whether a WebSocket close code refuses the client."""
-    return code == POLICY or code >= REFUSED_FROM
+    if 400 <= code - HTTP_FROM < 600:
+        return http_is_final(code - HTTP_FROM)
+    return code == POLICY or (code >= REFUSED_FROM and code != TIMEOUT)
 
 
 def http_is_final(status: int) -> bool:
@@ -212,18 +267,16 @@ def http_is_final(status: int) -> bool:
     return status < 500 and status not in TEMPORARY_HTTP
 
 
-def _where(location: object) -> str:
+def _where(location: str) -> str:
+    """Return the target of a redirect without what may hold a secret."""
     try:
-        return endpoint.where(str(location))
+        parts = urlsplit(location)
+        # A relative target is another path of the same server.
+        return (
+            endpoint.where(location) if parts.hostname else parts.path[:LONGEST_WORDS] or "itself"
+        )
     except ValueError:
         return "an invalid address"
-
-
-def _json_body(headers: object, body: object) -> str:
-    kind = headers.get("content-type", "") if isinstance(headers, dict) else ""
-    return (
-        body[:4096].decode("utf-8", "replace") if isinstance(body, bytes) and "json" in kind else ""
-    )
 
 
 def _retry_after(headers: object) -> int:

@@ -19,17 +19,15 @@ from urllib.parse import urlsplit
 import websocket
 
 from services.link import endings
+from services.link.answer import Answer
 from services.link.connection import Ended
 from services.link.endings import Lost
-from services.link.inflow import Flood
 from services.link.tunnel import Inner, through
 from shared.proxy import Proxy
 
 #: The size of the kernel's send buffer, bytes: about one second of microphone audio. When the
 #: network stalls, a larger buffer would collect speech that then arrives late.
 SEND_BUFFER = 64 * 1024
-#: The longest answer to the upgrade that is read, bytes. A portal answers with a page.
-LONGEST_ANSWER = 1024 * 1024
 #: How long an address may take before the next one is tried beside it, s (RFC 8305, section 8).
 STAGGER_S = 0.25
 #: How much too early a timeout of asyncio or of a socket may come, s.
@@ -50,6 +48,8 @@ class Opening:
         self._url, self._headers, self._proxy = url, headers, proxy
         self._secure = parts.scheme == "wss"
         self._host = parts.hostname or ""
+        # The zone of an address (fe80::1%eth0) is known on this machine alone.
+        self._name = self._host.partition("%")[0]
         self._port = parts.port or (443 if self._secure else 80)
         self._timeout_s, self._slow = timeout_s, slow
         self._ends_s = time.monotonic() + timeout_s
@@ -98,23 +98,22 @@ class Opening:
             # rest of this stage.
             skip_utf8_validation=True,
         )
-        try:
-            # A redirect would send the key to another address.
-            ws.connect(
-                self._url,
-                socket=cast("socket.socket", _Answer(connected)),
-                header=self._headers,
-                suppress_origin=True,
-                redirect_limit=0,
-            )
-        except websocket.WebSocketException:
-            answer = ws.handshake_response
-            if answer is not None and answer.status != 101:
-                raise Ended(endings.of_status(answer.status, answer.headers)) from None
-            raise
+        # A redirect is a refusal: it would send the key to another address.
+        ws.connect(
+            self._url,
+            socket=cast("socket.socket", Answer(connected)),
+            header=self._headers,
+            suppress_origin=True,
+            redirect_limit=0,
+            host=self._header_host(),
+        )
         ws.sock = connected
         self._slow.clear()
         return ws
+
+    def _header_host(self) -> str | None:
+        """Return the header Host, if websocket-client would write another one; else None."""
+        return f"[{self._name}]:{self._port}" if self._name != self._host else None
 
     def _reach(self) -> socket.socket:
         return self._connect(self._look_up(self._host, self._port), self._host)
@@ -186,8 +185,8 @@ class Opening:
 
     def _encrypt(self, connected: socket.socket) -> socket.socket:
         if not isinstance(connected, ssl.SSLSocket):
-            return self._wrap(connected, self._host)
-        inner = Inner(connected, _context(), self._host)
+            return self._wrap(connected, self._name)
+        inner = Inner(connected, _context(), self._name)
         inner.handshake()
         return cast("socket.socket", inner)
 
@@ -212,27 +211,6 @@ class Opening:
         if self._abandoned or left <= 0:
             raise TimeoutError
         return left
-
-
-class _Answer:
-    """A socket from which no more can be read than an answer to the upgrade may hold.
-
-    websocket-client reads the whole page that comes with another answer than the upgrade.
-    """
-
-    def __init__(self, connected: socket.socket) -> None:
-        self._connected, self._left = connected, LONGEST_ANSWER
-
-    def recv(self, size: int) -> bytes:
-        """Read from the socket. Raises Flood."""
-        if self._left <= 0:
-            raise Flood(f"an answer to the upgrade of more than {LONGEST_ANSWER} bytes")
-        data = self._connected.recv(min(size, self._left))
-        self._left -= len(data)
-        return data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connected, name)
 
 
 def _socket(info: Found) -> socket.socket:

@@ -38,6 +38,21 @@ def _connect(proxy: Proxy, connected: socket.socket, target: str) -> None:
         login = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
         lines.append(f"Proxy-Authorization: Basic {login}")
     connected.sendall("\r\n".join([*lines, "", ""]).encode())
+    status = "100"
+    while status.startswith("1"):  # an informational answer comes before the answer
+        status, headers = _read_head(proxy, connected)
+    if not status.startswith("2"):
+        named = [line.partition(":") for line in headers]
+        schemes = [
+            value.split()[0]
+            for name, _, value in named
+            if name.strip().lower() == "proxy-authenticate" and value.strip()
+        ]
+        raise Ended(endings.of_connect(proxy, target, int(status), schemes))
+
+
+def _read_head(proxy: Proxy, connected: socket.socket) -> tuple[str, list[str]]:
+    """Return the status and the headers of an HTTP proxy's answer. Raises Ended."""
     head = bytearray()
     # Byte by byte, because what follows the answer is the server's.
     while not head.endswith((b"\r\n\r\n", b"\n\n")):
@@ -50,14 +65,7 @@ def _connect(proxy: Proxy, connected: socket.socket, target: str) -> None:
     status = rest[:3]
     if not version.startswith("HTTP/") or not (status.isascii() and status.isdigit()):
         raise Ended(Lost("garbled", f"{proxy} is no HTTP proxy: it answers {first[:80]!r}"))
-    if not status.startswith("2"):
-        named = [line.partition(":") for line in headers]
-        schemes = [
-            value.split()[0]
-            for name, _, value in named
-            if name.strip().lower() == "proxy-authenticate" and value.strip()
-        ]
-        raise Ended(endings.of_connect(proxy, target, int(status), schemes))
+    return status, headers
 
 
 class _Connected(SocksProxy):

@@ -13,6 +13,9 @@ _ADVICE = (
 #: hotel or a train.
 PORTAL = "if this network wants a login, log in with a browser"
 
+#: The advice where a proxy reads TLS, with a certificate of the company's own.
+INSPECTED = "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+
 
 def advice(
     reason: str, status: int = 0, default: str = "check link.url, link.model and the key"
@@ -24,5 +27,7 @@ def advice(
             " (the header that carries the key)"
         )
         return f"{found}; {PORTAL}" if status == 403 else found
+    if status == 407:
+        return "a proxy wants a login: name the proxy in link.proxy, with its user and password"
     found = next((text for part, text in _ADVICE if part in reason), default)
     return f"{found}; {PORTAL}" if status in (200, 404) else found

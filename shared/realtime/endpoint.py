@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from shared import private
 from shared.config import Link as Settings
@@ -83,8 +83,11 @@ def _why(error: OSError | ValueError) -> str:
 
 
 def request(settings: Settings, key: str) -> tuple[str, list[str]]:
-    """Return the URL to open, including the model, and the headers that carry the key."""
-    parts = urlsplit(settings.url)
+    """Return the URL to open, including the model, and the headers that carry the key.
+
+    The URL is in ASCII, and has no user, no password and no fragment.
+    """
+    parts = _in_ascii(urlsplit(settings.url))
     query = parse_qs(parts.query, keep_blank_values=True)
     if settings.model and not {"model", "call_id", "deployment", "intent"} & set(query):
         query["model"] = [settings.model]
@@ -101,6 +104,20 @@ def request(settings: Settings, key: str) -> tuple[str, list[str]]:
     return url, [*headers, f"{header}{key}"]
 
 
+def _in_ascii(parts: SplitResult) -> SplitResult:
+    """Return a URL as it goes into a request: a browser writes it like that, too."""
+    host = unquote(parts.hostname or "")  # a zone (fe80::1%eth0) may be written with %25
+    if ":" in host:
+        host = f"[{host}]"
+    elif not host.isascii():
+        host = host.encode("idna").decode()
+    return parts._replace(
+        netloc=f"{host}:{parts.port}" if parts.port else host,
+        path=quote(parts.path, safe="/%:@!$&'()*+,;=~"),
+        fragment="",
+    )
+
+
 def owners(settings: Settings) -> dict[str, str]:
     """Return the headers that say whom the session belongs to, by name; "": it is not sent."""
     return {
@@ -113,4 +130,5 @@ def owners(settings: Settings) -> dict[str, str]:
 def where(url: str) -> str:
     """Return a URL's scheme, host and port, without the parts that can hold a secret."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"

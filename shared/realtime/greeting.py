@@ -58,7 +58,19 @@ def _words(error: object) -> str:
     if not isinstance(error, dict):
         return str(error or "")
     named = error.get("code") or error.get("type")
-    return ": ".join(str(part) for part in (named, error.get("message")) if part)
+    # Servers that are made with FastAPI have the words in ``detail``.
+    said = error.get("message") or error.get("detail")
+    return ": ".join(str(part) for part in (named, said) if part)
+
+
+def said_in(text: bytes) -> str:
+    """Return the words of an error that came as JSON with an HTTP answer; "": there are none."""
+    try:
+        # The text may be in chunks, whose lengths stand before and after it.
+        answer = json.loads(text[text.index(b"{") : text.rindex(b"}") + 1])
+    except (ValueError, RecursionError):
+        return ""
+    return _words(answer.get("error") or answer)
 
 
 def passes(words: str) -> bool:

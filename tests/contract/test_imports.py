@@ -57,6 +57,7 @@ OUTSIDE = (
     "services.capture.browser",
     "services.playback.browser",
     "services.echo.webrtc",
+    "services.link.answer",
     "services.link.connection",
     "services.link.candidate",
     "services.link.dialer",

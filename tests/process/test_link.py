@@ -78,8 +78,8 @@ PASSING: dict[str, Script] = {
     "closed by the server (1000)": servers.close_with(1000),
     "closed by the server (1001 60 minutes)": servers.close_with(1001, "60 minutes"),
     "closed by the server (1011 oops)": servers.close_with(1011, "oops"),
-    "Invalid status line": other_protocol,
-    "rsv is not implemented": reserved_bits,
+    "no HTTP answer to the upgrade": other_protocol,
+    "it compresses messages": reserved_bits,
 }
 
 

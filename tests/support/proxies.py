@@ -89,6 +89,8 @@ class HttpProxy(_Proxy):
     refusal = ""
     #: The ways to log in that an answer with 407 offers.
     schemes: Sequence[str] = ("Basic",)
+    #: What comes before the answer to CONNECT.
+    before = ""
     #: Whether each byte of an answer comes alone.
     slow = False
 
@@ -109,7 +111,7 @@ class HttpProxy(_Proxy):
         return False
 
     def _granted(self, client: socket.socket) -> None:
-        answer = b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n"
+        answer = f"{self.before}HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n".encode()
         for part in [bytes([byte]) for byte in answer] if self.slow else [answer]:
             client.sendall(part)
 

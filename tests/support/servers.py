@@ -88,8 +88,8 @@ class Connection:
             name, _, value = line.partition(":")
             self.headers[name.lower()] = value.strip()
 
-    def upgrade(self) -> Self:
-        """Accept the upgrade to a WebSocket."""
+    def upgrade(self, *headers: str) -> Self:
+        """Accept the upgrade to a WebSocket. ``headers``: more lines of the answer."""
         digest = hashlib.sha1(self.headers["sec-websocket-key"].encode() + _GUID).digest()
         accept = base64.b64encode(digest).decode()
         self.respond(
@@ -97,6 +97,7 @@ class Connection:
             "Upgrade: websocket",
             "Connection: Upgrade",
             f"Sec-WebSocket-Accept: {accept}",
+            *headers,
         )
         return self
 
@@ -105,7 +106,8 @@ class Connection:
         head = [f"HTTP/1.1 {status}", *headers]
         if body:
             head.append(f"Content-Length: {len(body)}")
-        self.socket.sendall("\r\n".join([*head, "", body]).encode())
+        text = "\r\n".join([*head, "", body])
+        self.socket.sendall(text.encode("utf-8", "surrogateescape"))
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send an event."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 
@@ -15,12 +16,15 @@ from shared.proxy import Proxy, parse
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("code", [1008, 3000, 3001, 4000, 4004, 4999])
+@pytest.mark.parametrize("code", [1008, 3000, 3001, 3003, 4000, 4004, 4401, 4403, 4999])
 def test_closes_that_are_final(code: int) -> None:
     assert endings.close_is_final(code)
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1007, 1009, 1011, 1012, 1013, 1014, 1015])
+@pytest.mark.parametrize(
+    "code",
+    [1000, 1001, 1005, 1006, 1007, 1009, 1011, 1012, 1013, 1014, 1015, 3008, 4408, 4429, 4503],
+)
 def test_closes_that_may_pass(code: int) -> None:
     assert not endings.close_is_final(code)
 
@@ -38,14 +42,12 @@ def test_http_answers_that_may_pass(status: int) -> None:
 # the cause of an ending
 
 
-class BadStatus(websocket.WebSocketBadStatusException):
-    """An HTTP answer to the upgrade that is not 101."""
+def told(code: str) -> bytes:
+    """Return a server's answer in JSON."""
+    return json.dumps({"error": {"code": code, "message": "Sorry."}}).encode()
 
-    def __init__(
-        self, status: int, headers: dict[str, str] | None = None, body: bytes | None = None
-    ) -> None:
-        super().__init__("Handshake status", status, resp_headers=headers, resp_body=body)
 
+JSON = {"content-type": "application/json; charset=utf-8"}
 
 CERTIFICATE = ssl.SSLCertVerificationError("no")
 CERTIFICATE.verify_message = "self-signed certificate"
@@ -62,11 +64,11 @@ ENDINGS: list[tuple[Exception, messages.Cause, str]] = [
     (websocket.WebSocketTimeoutException("timed out"), "unreachable", "timed out"),
     (TimeoutError(), "unreachable", "TimeoutError"),
     (websocket.WebSocketException("Invalid status line: 'SSH-2.0'"), "garbled", "SSH"),
-    (websocket.WebSocketProtocolException("rsv is not implemented"), "garbled", "rsv"),
-    (ssl.SSLError("wrong version number"), "unreachable", "wrong version"),
+    (websocket.WebSocketProtocolException("rsv is not implemented"), "garbled", "it compresses"),
+    (websocket.WebSocketProtocolException("Invalid opcode 3"), "garbled", "opcode 3"),
+    (ssl.SSLError(1, "[SSL] alert handshake failure (_ssl.c:1006)"), "unreachable", "no TLS with"),
+    (ssl.SSLEOFError(8, "[SSL: UNEXPECTED_EOF] EOF occurred"), "reset", "hung up during TLS"),
     (ValueError("what?"), "unreachable", "what?"),
-    (BadStatus(502), "busy", "HTTP 502"),
-    (BadStatus(429), "busy", "HTTP 429"),
 ]
 
 
@@ -81,25 +83,69 @@ def test_an_ending_that_may_pass_has_a_name(
 
 
 @pytest.mark.parametrize(
-    ("error", "why", "what"),
+    ("ending", "why", "what"),
     [
-        (BadStatus(401), "HTTP 401", "OPENAI_API_KEY"),
-        (BadStatus(404), "HTTP 404", "link.url"),
-        (CERTIFICATE, "certificate not trusted: self-signed certificate", "clock"),
+        (endings.of_status(401), "HTTP 401", "OPENAI_API_KEY"),
+        (endings.of_status(404), "HTTP 404", "link.url"),
+        (endings.of_status(407), "HTTP 407", "link.proxy"),
         (
-            BadStatus(302, {"location": "http://portal.test/?k=v"}),
+            endings.of_error(CERTIFICATE),
+            "certificate not trusted: self-signed certificate",
+            "SSL_CERT_FILE",
+        ),
+        (
+            endings.of_status(302, {"location": "http://portal.test/?k=v"}),
             "redirect to http://portal.test,",
             "target",
         ),
+        (
+            endings.of_status(308, {"location": "/v1/realtime/?k=v"}),
+            "redirect to /v1/realtime/,",
+            "target",
+        ),
+        (
+            endings.of_status(400, JSON, told("bad_voice")),
+            "HTTP 400 at the upgrade: bad_voice: Sorry.",
+            "link.url",
+        ),
     ],
-    ids=["key", "path", "certificate", "redirect"],
 )
-def test_an_ending_that_is_final_says_what_to_do(error: Exception, why: str, what: str) -> None:
-    ending = endings.of_error(error)
+def test_an_ending_that_is_final_says_what_to_do(
+    ending: endings.Ending, why: str, what: str
+) -> None:
     assert isinstance(ending, endings.Refused)
     assert ending.cause == "refused"
     assert why in ending.why
     assert what in ending.advice
+    assert "k=v" not in endings.reason(ending)
+
+
+def test_tls_that_is_none_says_what_to_do() -> None:
+    """OpenSSL's own reason is kept, and its name and the line of Python's source are not."""
+    plain = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+    plain.reason = "WRONG_VERSION_NUMBER"
+    assert endings.of_error(plain).cause == "garbled"
+    assert "does not speak TLS: check link.url; if this network" in endings.of_error(plain).why
+    refused = ssl.SSLError(1, "[SSL: X] sslv3 alert handshake failure (_ssl.c:1006)")
+    refused.reason = "SSLV3_ALERT_HANDSHAKE_FAILURE"
+    assert endings.of_error(refused).why == "no TLS with the server: sslv3 alert handshake failure"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "why"),
+    [
+        (b"", "reset", "hung up without an answer"),
+        (b"HTTP/1.1 101 Switching", "reset", "hung up without an answer"),
+        (b"SSH-2.0-OpenSSH_9\r\n", "garbled", "no HTTP answer to the upgrade, but 'SSH-2.0-Open"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "garbled", "wss://"),
+    ],
+)
+def test_an_answer_that_ends_too_soon_says_what_it_was(
+    said: bytes, cause: messages.Cause, why: str
+) -> None:
+    ending = endings.hung_up(said)
+    assert ending.cause == cause
+    assert why in ending.why
 
 
 @pytest.mark.parametrize(
@@ -129,10 +175,10 @@ def test_what_takes_nothing_any_more_has_stalled() -> None:
 
 def test_a_retry_after_that_is_no_number_of_seconds_is_ignored() -> None:
     for said in ("Wed, 21 Oct 2026 07:28:00 GMT", "-5", "", "9" * 5000, "٣"):
-        ending = endings.of_error(BadStatus(503, {"retry-after": said}))
+        ending = endings.of_status(503, {"retry-after": said})
         assert isinstance(ending, endings.Lost)
         assert ending.asked_ms == 0
-    ending = endings.of_error(BadStatus(503, {"retry-after": "7"}))
+    ending = endings.of_status(503, {"retry-after": "7"})
     assert ending == endings.Lost("busy", "HTTP 503 at the upgrade", 7000)
 
 
@@ -159,7 +205,7 @@ PASSING = [
     endings.of_close(1008, "", "session_limit_reached: One session only."),
     endings.of_close(1008, "no free slot"),
     endings.of_close(4000, "invalid_request_error.insufficient_quota"),
-    endings.of_error(BadStatus(403, {"content-type": "application/json"}, b'{"code":"quota"}')),
+    endings.of_status(403, JSON, told("insufficient_quota")),
     endings.of_status(511),
     endings.of_status(429),
     endings.of_status(502),
@@ -191,8 +237,9 @@ def test_a_reason_says_what_happened_and_what_to_do() -> None:
 
 
 def test_a_page_of_a_portal_is_no_answer_of_the_server() -> None:
-    page = BadStatus(403, {"content-type": "text/html"}, b"Your time limit is over")
-    assert endings.is_final(endings.of_error(page), worked=False)
+    page = endings.of_status(403, {"content-type": "text/html"}, b"Your time limit is over")
+    assert endings.is_final(page, worked=False)
+    assert "limit" not in page.why
 
 
 # proxies

@@ -375,6 +375,8 @@ def accepted(file: Path, *settings: str) -> config.Config:
         "ws://h:99999/",
         "wss://[::1/",
         "ws://h:x",
+        "wss://a..b/",
+        f"wss://{'a' * 64}.example/",
     ],
 )
 def test_a_url_that_is_none(file: Path, url: str) -> None:
@@ -395,6 +397,12 @@ def test_a_url_that_is_none(file: Path, url: str) -> None:
 )
 def test_a_url_that_is_safe(file: Path, url: str) -> None:
     assert accepted(file, f"link.url={url}").link.url == url
+
+
+def test_a_user_and_a_password_belong_in_no_url(file: Path) -> None:
+    (found,) = errors(settings=["link.url=wss://me:secret@h/"], file=file)
+    assert "the key goes into OPENAI_API_KEY" in found
+    assert "secret" not in found
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,24 @@ def test_the_model_is_in_the_url_once(url: str, asked: str) -> None:
     assert endpoint.request(Link(url=url, model="m"), KEY)[0] == asked
 
 
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("wss://b\u00fccher.example/v1", "wss://xn--bcher-kva.example/v1"),
+        ("wss://[fe80::1%25eth0]:1/", "wss://[fe80::1%eth0]:1/"),
+        ("wss://[::1]/v1/", "wss://[::1]/v1/"),
+        ("wss://h:1/a b/\u00fc%20?q=\u00fc#part", "wss://h:1/a%20b/%C3%BC%20?q=%C3%BC"),
+        ("wss://h", "wss://h"),
+    ],
+)
+def test_a_url_is_sent_as_a_browser_writes_it(url: str, asked: str) -> None:
+    assert endpoint.request(Link(url=url, model=""), KEY)[0] == asked
+
+
+def test_an_ipv6_address_is_shown_in_brackets() -> None:
+    assert endpoint.where("wss://[::1]:8790/v1?key=secret") == "wss://[::1]:8790"
+
+
 def test_without_a_model_the_url_is_left_alone() -> None:
     assert endpoint.request(Link(url=OPENAI, model=""), KEY)[0] == OPENAI
 

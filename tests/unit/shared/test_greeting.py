@@ -70,3 +70,21 @@ def test_words_of_a_refusal_that_passes(words: str) -> None:
 )  # fmt: skip
 def test_words_of_a_refusal_that_does_not(words: str) -> None:
     assert not passes(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'{"error":{"code":"bad_voice","message":"No."}}', "bad_voice: No."),
+        (b'{"error":"full"}', "full"),
+        (b'{"detail":"Not Found"}', "Not Found"),
+        (b'{"message":"No.","request_id":7}', "No."),
+        (b'1d\r\n{"error":{"message":"No."}}\r\n0\r\n\r\n', "No."),
+        (b'{"error":{"message":"cut o', ""),
+        (b"<html>", ""),
+        (b'"}{"', ""),
+        (b"", ""),
+    ],
+)
+def test_the_words_of_an_http_answer(text: bytes, words: str) -> None:
+    assert greeting.said_in(text) == words
