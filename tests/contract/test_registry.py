@@ -211,6 +211,18 @@ def test_the_documented_topics_are_the_registrys() -> None:
     )
 
 
+def test_no_document_counts_the_stages() -> None:
+    """The registry alone says how many stages there are: a number in a text would become wrong."""
+    numbers = "three|four|five|six|seven|eight|nine|ten|eleven|twelve"
+    counted = re.compile(rf"(?i)\b(?:{numbers})\s+(?:\w+\s+)?(?:stages|processes)\b")
+    texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("Procfile*")]
+    texts += [*ROOT.glob("systemd/*"), ROOT / "config.toml"]
+    found = {
+        path.name: counted.findall(path.read_text("utf-8")) for path in texts if path.is_file()
+    }
+    assert {name: said for name, said in found.items() if said} == {}
+
+
 def test_the_tap_lists_every_topic(capsys: pytest.CaptureFixture[str]) -> None:
     assert tapped(capsys) == list(registry.BY_NAME)
 
