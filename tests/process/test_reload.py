@@ -93,7 +93,7 @@ def test_a_stage_without_a_terminal_or_a_parent_follows_sighup(
         log = tmp_path / "uplink.log"
         argv = [sys.executable, "-u", "-m", "services.uplink", *pipeline.options({})]
         # The shell ends first, so that init is the parent of the stage from its beginning.
-        orphan = f"(sleep 0.2; exec {shlex.join(argv)} 2>{shlex.quote(str(log))}) &"
+        orphan = f"(sleep 0.2; exec {shlex.join(argv)} >{shlex.quote(str(log))} 2>&1) &"
         assert pipeline.run("setsid", "sh", "-c", orphan).wait() == 0
         assert settled(lambda: log.exists() and "listens for" in log.read_text())
         pid = holder(pipeline.bus_directory, "uplink")
