@@ -347,6 +347,27 @@ print("\n".join(name for name in needed if not name.lower().startswith("pyaudio"
         pip_install --no-deps --editable .
 }
 
+# Exits with one line if the log tells why pip failed, and if it is nothing that PyAudio has to do with.
+die_if_known() {
+    in_log() { grep -qE "$1" "$log"; }
+    why=
+    if in_log 'No space left on device|Disk quota exceeded'; then
+        why="the disk is full: make room in $root and in ${TMPDIR:-/tmp} (2 GB are enough)"
+    elif ! in_log 'from versions: none|Max retries exceeded|ReadTimeoutError|[Rr]ead timed out'; then
+        return 0
+    elif in_log 'CERTIFICATE_VERIFY_FAILED|certificate verify failed'; then
+        why='it does not trust the certificate of the package index: if a proxy inspects TLS,'
+        why="$why set PIP_CERT to a file with its certificate"
+    elif in_log 'ProxyError|Tunnel connection failed'; then
+        why='the proxy does not let it through: correct https_proxy (with user:password@, if the proxy asks)'
+    elif in_log 'NewConnectionError|NameResolutionError|[Tt]imed out|TimeoutError|Connection ?(reset|Reset|broken)'; then
+        why='it does not reach the package index: check the network'
+    fi
+    if [ -z "$why" ]; then return 0; fi
+    die "pip could not install Bargein into .venv: $why, then run $command again" \
+        "(all of the output: $root/$log)"
+}
+
 set_up_venv() { # $1: the extra, or nothing
     if [ -d .venv ] && ! { [ -r .venv ] && [ -w .venv ]; }; then die_not_ours; fi
     if ! venv_works; then
@@ -357,8 +378,9 @@ set_up_venv() { # $1: the extra, or nothing
     rm -f "$stamp" # from here on, the old set-up is no longer complete
     say "installing Bargein${1:+, its $1 tools} and the packages it uses into .venv"
     if [ "$sound" = none ] || ! pip_install --editable ".${1:+[$1]}"; then
+        if [ "$sound" != none ]; then die_if_known; fi
         if [ "$sound" = none ] || do_without_sound "pip could not install everything"; then
-            install_without_sound
+            install_without_sound || { die_if_known; false; }
         else
             false
         fi || die_with_log "pip could not install Bargein into .venv:" \

@@ -48,7 +48,7 @@ case "$1 $2 ${{3-}}" in
             echo installing >"$PIP_GATE.in"
             read -r go <"$PIP_GATE.out"
         fi
-        echo "a line that pip prints"
+        echo "${{PIP_SAYS-a line that pip prints}}"
         case "$*" in *"check ${{PIP_FAILS_WITH-nothing}}") exit 1 ;; esac
         case "${{PIP_STATUS:-0}} $*" in "0 "*"check --editable"*) : >.venv/pyaudio ;; esac
         exit "${{PIP_STATUS:-0}}" ;;
@@ -434,6 +434,32 @@ def test_a_failed_pip_ends_with_one_line_and_is_tried_again(checkout: Checkout) 
     checkout.forget()
     assert checkout.run("demo").returncode == 0
     assert any("pip install" in call for call in checkout.calls)
+
+
+NO_VERSION = "ERROR: Could not find a version that satisfies x (from versions: none)"
+
+
+@pytest.mark.parametrize("command", ["demo", "start"])
+@pytest.mark.parametrize(
+    ("says", "why"),
+    [
+        (
+            f"WARNING: Retrying after connection broken by 'NewConnectionError(…)'\n{NO_VERSION}",
+            "it does not reach the package index: check the network",
+        ),
+        (f"WARNING: Retrying … 'ProxyError(…407…)'\n{NO_VERSION}", "correct https_proxy"),
+        (f"WARNING: … CERTIFICATE_VERIFY_FAILED …\n{NO_VERSION}", "set PIP_CERT to a file"),
+        ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full"),
+    ],
+)
+def test_a_pip_without_network_or_disk_says_so_at_once(
+    checkout: Checkout, command: str, says: str, why: str
+) -> None:
+    done = checkout.run(command, PIP_STATUS="1", PIP_SAYS=says)
+    assert done.returncode == 1
+    assert why in errors(done)[-1]
+    assert sum("pip install" in call for call in checkout.calls) == 1
+    assert says.splitlines()[0] not in done.stderr
 
 
 def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) -> None:
