@@ -53,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     written.add_argument(
         "text", metavar="TEXT", help="your line, in quotes; it is answered like spoken words"
     )
+    change = add("set", "change a setting of [session] until the conversation ends")
+    change.add_argument("id", metavar="NAME", help="the setting, such as voice or speed")
+    change.add_argument("text", metavar="VALUE", help="as in config.toml, without quotation marks")
+    back = add("unset", "take a setting of [session] from config.toml again")
+    back.add_argument("id", metavar="NAME", help="the setting")
     for name, does in (
         ("approve", "let a function call run that waits for your approval"),
         ("deny", "refuse a function call that waits for your approval"),

@@ -12,7 +12,7 @@ from shared import config
 from shared.running import holder
 from shared.signals import RELOAD_SIGNAL
 
-#: The stages that follow a change of [session] while they run.
+#: The stages that follow a change of [session] while they run. Monitor, if it runs, shows it.
 FOLLOW = ("downlink", "uplink")
 
 
@@ -27,7 +27,7 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    running = {stage: pid for stage in FOLLOW if (pid := holder(directory, stage))}
+    running = {stage: pid for stage in (*FOLLOW, "monitor") if (pid := holder(directory, stage))}
     try:
         for pid in running.values():
             with suppress(ProcessLookupError):

@@ -8,6 +8,7 @@ once. ``bargein config`` prints the values in force and where each came from.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,7 @@ __all__ = [
     "add_arguments",
     "bus_directory",
     "bus_network",
+    "changed",
     "is_loopback",
     "keys",
     "load",
@@ -134,6 +136,27 @@ def resolve(
     given += _from_command_line(settings, errors)
     values = {key: default for key, (_, default) in known().items()}
     sources = dict.fromkeys(values, "default")
+    built = _settle(values, sources, given, errors)
+    return Loaded(built, sources, path.absolute().parent)
+
+
+def changed(config: Config, settings: Mapping[str, str]) -> Config:
+    """Return a configuration with other values for some settings, each as on a command line.
+
+    ``settings``: "session.speed" → "1.25". Raises ConfigError.
+    """
+    values = {key: functools.reduce(getattr, key.split("."), config) for key in known()}
+    given = [(key, from_text(key, text), "the change") for key, text in settings.items()]
+    return _settle(values, dict.fromkeys(values, "as it is"), given, [])
+
+
+def _settle(
+    values: dict[str, Any], sources: dict[str, str], given: Sequence[Given], errors: list[str]
+) -> Config:
+    """Return the configuration of ``values`` and ``sources``, in which given ones replace others.
+
+    ``errors``: those that were found before. Raises ConfigError with all of them.
+    """
     wrong: set[str] = set()
     for key, value, source in given:
         if key not in values:
@@ -145,7 +168,7 @@ def resolve(
         except ValueError as error:
             wrong.add(key)
             errors.append(f"{source}: {key} = {value!r}: {error}")
-    built = build(Config, values)
+    built: Config = build(Config, values)
     errors += [
         f"{sources[key]}: {key} = {values[key]!r}: {why}"
         for key, why in contradictions(built)
@@ -153,7 +176,7 @@ def resolve(
     ]
     if errors:
         raise ConfigError([masked_text(error) for error in errors])
-    return Loaded(built, sources, path.absolute().parent)
+    return built
 
 
 def _from_file(path: Path, errors: list[str]) -> list[Given]:

@@ -69,6 +69,7 @@ ROWS: tuple[Stage, ...] = (
             "tool.result",
             "tool.state",
             "control",
+            "panel",
         ),
     ),
     Stage(
@@ -98,6 +99,7 @@ ROWS: tuple[Stage, ...] = (
             "heard",
             "report.flush",
             "control",
+            "panel",
             "tool.state",
         ),
     ),

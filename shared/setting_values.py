@@ -80,13 +80,13 @@ def converted(key: str, value: Any) -> Any:
         raise ValueError("not text in UTF-8") from None
     except msgspec.ValidationError as error:
         why = str(error)
-        raise ValueError(f"{why[:1].lower()}{why[1:]}{_accepted(kind)}") from None
+        raise ValueError(f"{why[:1].lower()}{why[1:]}{accepted(kind)}") from None
 
 
-def _accepted(kind: Any) -> str:
+def accepted(kind: Any) -> str:
     """Return the values that a setting accepts, in brackets; "" if its type says it all."""
     if get_origin(kind) is list:
-        return _accepted(get_args(kind)[0])
+        return accepted(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
     if get_origin(kind) is not Annotated:

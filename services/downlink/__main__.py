@@ -26,6 +26,7 @@ from services.downlink.usage_totals import UsageTotals
 from shared import messages, now
 from shared.bus import Delivery
 from shared.config import masked_text
+from shared.live_settings import follow_changes
 from shared.numbers import Numbers
 from shared.run import run
 from shared.stage import Failure, Stage
@@ -87,7 +88,7 @@ class Downlink:
         stage.subscribe(messages.ToolState, self._on_tool_state)
         stage.every(HISTORY_S, self._look_after_session)
         stage.subscribe(messages.Speech, self._on_speech)
-        stage.on_reload(self._session.reload)
+        stage.subscribe(messages.Panel, follow_changes(stage, self._session.reload))
         self._publish_history()
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")

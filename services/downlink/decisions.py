@@ -69,6 +69,10 @@ class Decisions:
         self._text_open = False
         self._unwanted.clear()
 
+    def reload(self, config: Config) -> None:
+        """Expect the server to end turns by other settings."""
+        self._log.reload(config)
+
     def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
         """Follow what the server does by itself, although it was asked not to.
 

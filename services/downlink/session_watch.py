@@ -89,6 +89,7 @@ class SessionWatch:
     def reload(self, config: Config) -> None:
         """Compare the session with other settings from now on."""
         self._terms.reload(config)
+        self._decisions.reload(config)
         self._adapt()
 
     def say_farewell(self, instructions: str) -> None:

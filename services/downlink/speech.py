@@ -44,6 +44,15 @@ class SpeechLog:
     """The last pieces of speech heard here and the last turns that the server heard."""
 
     def __init__(self, config: Config) -> None:
+        self.reload(config)
+        self._local: deque[Utterance] = deque(maxlen=MAX_LOCAL)
+        self._vad_reported_ns = 0
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
+        # The item that the server made of a silence. The server answers that item by itself.
+        self._silence_item = ""
+
+    def reload(self, config: Config) -> None:
+        """Expect turns that end by these settings."""
         detection = config.session.turn_detection
         server_vad = detection.type == "server_vad"
         silence_ms = detection.silence_duration_ms if server_vad else SEMANTIC_SILENCE_MS
@@ -54,11 +63,6 @@ class SpeechLog:
         self._pause_ns = min(silence_ms, PAUSE_MS) * MS
         # Speech that begins this shortly before the server ends a turn belongs to the next turn.
         self._edge_ns = silence_ms * MS // 2 if server_vad else SEMANTIC_EDGE_MS * MS
-        self._local: deque[Utterance] = deque(maxlen=MAX_LOCAL)
-        self._vad_reported_ns = 0
-        self._turns: OrderedDict[str, Turn] = OrderedDict()
-        # The item that the server made of a silence. The server answers that item by itself.
-        self._silence_item = ""
 
     def begin_session(self) -> None:
         """Forget the server's turns: a new session's conversation has none."""

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from services.monitor import panel_file
 from services.monitor.command_runner import AWAY_S, CommandRunner
 from services.monitor.commands import NEEDED, Known
@@ -23,6 +25,7 @@ from services.monitor.picture import Picture
 from services.monitor.voices import Voices
 from shared import messages, registry
 from shared.bus import Delivery
+from shared.config import Config
 from shared.run import run
 from shared.running import holder, holders
 from shared.stage import Stage
@@ -40,6 +43,7 @@ class Monitor:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._config = stage.config
         saved = panel_file.read(stage.directory, stage.config.playback.volume)
         self._link: messages.LinkState | None = None
         self._link_epoch = saved.link
@@ -71,6 +75,7 @@ class Monitor:
         self._voices = Voices(
             stage.directory, stage.network, self._door.tell, self._door.tell_sound
         )
+        stage.on_reload(self._reload)
         stage.on_close(self._door.close)
         stage.on_close(self._voices.close)
         stage.on_wake(self._serve)
@@ -115,7 +120,8 @@ class Monitor:
     def _known(self) -> Known:
         alive = self._picture.alive(time.monotonic_ns())
         return Known(
-            decide=self._stage.config.interruption.decide,
+            config=self._config,
+            changed=self._commands.panel.session,
             alive=alive.keys(),
             away=self._away(alive),
             link=self._link.state if self._link is not None else "",
@@ -144,6 +150,11 @@ class Monitor:
         except OSError as error:
             self._stage.count("panel_unsaved", warning=f"panel.json: {error.strerror}")
 
+    def _reload(self, config: Config) -> None:
+        # The rest holds until its stage is started again.
+        self._config = msgspec.structs.replace(self._stage.config, session=config.session)
+        self._picture.reload(self._config)
+
     def _stop(self) -> None:
         self._stage.log.info("a person's command ends the conversation")
         self._stage.after(STOP_S, self._end_all)
@@ -171,8 +182,8 @@ class Monitor:
             self._link_epoch = epoch
             if self._new:
                 # Link and this monitor were started together: a new conversation, with an open
-                # microphone.
-                self._commands.unmute()
+                # microphone and the settings of config.toml.
+                self._commands.begin()
             else:
                 # Link alone was started again. A muted microphone stays muted.
                 self._turned(self._commands.panel)

@@ -97,8 +97,9 @@ class CommandRunner:
             else:
                 answer(Outcome(done=True, outcome=PASSED_ON[name]))
 
-    def unmute(self) -> None:
-        """Open the microphone: a new conversation begins with an open one."""
+    def begin(self) -> None:
+        """Open the microphone, and forget changed settings: a new conversation has neither."""
+        self.panel = msgspec.structs.replace(self.panel, session={})
         self._turn(Command("unmute"))
 
     def _turn(self, command: Command) -> str:
@@ -106,6 +107,10 @@ class CommandRunner:
         if command.command == "volume":
             self.panel = msgspec.structs.replace(self.panel, volume=command.value or 0)
             said = f"volume {command.value} %"
+        elif command.command in ("set", "unset"):
+            changed = commands.after(command, self.panel.session)
+            self.panel = msgspec.structs.replace(self.panel, session=changed)
+            said = f"{command.id}: {HELD if command.command == 'set' else 'as in config.toml'}"
         else:
             muted = command.command == "mute"
             self.panel = msgspec.structs.replace(self.panel, muted=muted)
@@ -149,6 +154,8 @@ class CommandRunner:
             pending.answer(Outcome(done=False, outcome=said))
 
 
+#: How long a changed setting holds.
+HELD = "changed until this conversation ends"
 #: The answer to a command whose outcome does not show at once.
 PASSED_ON = {
     "say": "sent",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,6 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from shared import messages
+from shared.config import Config, ConfigError
+from shared.realtime import changes
 
 #: The stages that follow a command. Without one of them, nothing would come of it.
 NEEDS = {
@@ -28,7 +30,7 @@ NEEDS = {
 }
 NEEDED = frozenset(stage for stages in NEEDS.values() for stage in stages)
 #: The commands that monitor itself follows, with the panel or with signals.
-OWN = ("mute", "unmute", "volume", "stop")
+OWN = ("mute", "unmute", "volume", "set", "unset", "stop")
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +38,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     command: Literal[
         "interrupt", "talk", "release", "mute", "unmute", "volume", "say", "type", "approve",
-        "deny", "sleep", "wake", "stop",
+        "deny", "sleep", "wake", "set", "unset", "stop",
     ]  # fmt: skip
     text: messages.Text = ""
     role: Literal["", "user", "assistant", "system"] = ""
@@ -59,8 +61,9 @@ class Refused(ValueError):
 class Known:
     """The conversation as monitor knows it when a command comes."""
 
-    #: The setting interruption.decide.
-    decide: str
+    #: The settings as monitor has read them, and what the person has changed of [session] since.
+    config: Config
+    changed: Mapping[str, str]
     #: The stages that have published their health lately.
     alive: Set[str]
     #: Those that do not read commands at the moment: they are being started again, or were not
@@ -80,7 +83,7 @@ def away(command: Command, known: Known) -> str:
 
 def check(command: Command, known: Known) -> None:
     """Raise Refused unless a command can be followed."""
-    name = command.command
+    name, decide = command.command, known.config.interruption.decide
     expected = known.alive | known.away
     if missing := [stage for stage in NEEDS.get(name, ()) if stage not in expected]:
         raise Refused(f"{' and '.join(missing)} does not run: nothing would follow the command")
@@ -89,16 +92,27 @@ def check(command: Command, known: Known) -> None:
             raise Refused("there is no text")
         if known.link not in ("open", "asleep"):
             raise Refused(f"there is no connection to the server (link is {known.link or 'away'})")
-    elif name in ("talk", "release") and known.decide != "push_to_talk":
-        raise Refused(
-            f"interruption.decide is {known.decide}: set it to push_to_talk to use the button"
-        )
+    elif name in ("talk", "release") and decide != "push_to_talk":
+        raise Refused(f"interruption.decide is {decide}: set it to push_to_talk to use the button")
     elif name == "talk" and known.muted:
         raise Refused("the microphone is muted: unmute it first")
     elif name in ("approve", "deny") and command.id not in known.calls:
         raise Refused(f"no call {command.id!r} waits for an approval")
     elif name == "volume" and command.value is None:
         raise Refused("there is no value: expected 0 to 100 percent")
+    elif name == "unset" and command.id not in known.changed:
+        raise Refused(f"{command.id or 'nothing'} was not changed")
+    elif name in ("set", "unset"):
+        try:
+            changes.applied(known.config, after(command, known.changed))
+        except ConfigError as error:
+            raise Refused("; ".join(error.errors)) from None
+
+
+def after(command: Command, changed: Mapping[str, str]) -> dict[str, str]:
+    """Return what is changed of [session] after a command ``set`` or ``unset``."""
+    rest = {name: text for name, text in changed.items() if name != command.id}
+    return rest if command.command == "unset" else {**rest, command.id: command.text}
 
 
 def control(command: Command) -> messages.Control:

@@ -23,14 +23,7 @@ class Picture:
     """Fed with the bus's messages; the stage takes the changes with `changes`."""
 
     def __init__(self, config: Config) -> None:
-        self._settings = {
-            "decide": config.interruption.decide,
-            "duck": config.interruption.duck,
-            "capture": config.capture.device,
-            "playback": config.playback.device,
-            "model": config.link.model,
-            "voice": config.session.voice,
-        }
+        self._config = config
         self._state = State(config.interruption)
         self._word = ""
         self._captions = Captions()
@@ -41,6 +34,7 @@ class Picture:
         self._new: deque[Map] = deque(maxlen=1000)
         self._onset_ns = 0
         self._active: set[str] = set()
+        self._changed: dict[str, str] = {}  # settings of [session], by the person
 
     # what comes over the bus
 
@@ -84,10 +78,17 @@ class Picture:
                 self._active = {call.call_id for call in message.calls}
                 self._replace(records.calls(message))
             case messages.Panel():
+                self._changed = message.session
                 self._replace(records.panel(message))
+                self._replace(records.session(self._config, message.session))
             case messages.Usage():
                 self._replace(records.usage(message))
         self._note_state(now_ns)
+
+    def reload(self, config: Config) -> None:
+        """Take settings that were read again."""
+        self._config = config
+        self._replace(records.session(config, self._changed))
 
     def health(self, stage: str, newest: messages.Health, now_ns: int) -> None:
         """Take a stage's account of itself."""
@@ -123,7 +124,7 @@ class Picture:
             "type": "snapshot",
             "at_ms": now_ns // 1_000_000,
             "state": self._state.now(now_ns),
-            "settings": self._settings,
+            "settings": records.settings(self._config),
             "captions": self._captions.all(),
             "interruptions": list(self._interruptions),
             "marks": list(self._marks),

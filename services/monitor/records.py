@@ -5,11 +5,14 @@ Times are ms of the machine's monotonic clock, lengths are ms. docs/door.md desc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from shared import messages
+from shared.config import Config, ConfigError
+from shared.realtime import changes
 
 Map = dict[str, Any]
 #: The counters of a health that count gaps, where sound or a message is missing. After those with a
@@ -68,6 +71,27 @@ def calls(state: messages.ToolState) -> Map:
 def panel(state: messages.Panel) -> Map:
     """Return how the switches stand."""
     return {"type": "panel", "muted": state.muted, "volume": state.volume}
+
+
+def settings(config: Config) -> Map:
+    """Return the settings that a viewer shows, and that hold until their stage is restarted."""
+    return {
+        "decide": config.interruption.decide,
+        "duck": config.interruption.duck,
+        "capture": config.capture.device,
+        "playback": config.playback.device,
+        "model": config.link.model,
+        "voice": config.session.voice,
+    }
+
+
+def session(config: Config, changed: Mapping[str, str]) -> Map:
+    """Return the settings that a person can change, without changes that no longer fit."""
+    try:
+        offered = changes.offered(config, changed)
+    except ConfigError:
+        offered = changes.offered(config, {})
+    return {"type": "session", "settings": offered}
 
 
 def usage(state: messages.Usage) -> Map:

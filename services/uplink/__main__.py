@@ -23,6 +23,7 @@ from shared import codec, messages, now
 from shared.audio import pcm
 from shared.bus import Delivery
 from shared.config import Config
+from shared.live_settings import follow_changes
 from shared.realtime import session
 from shared.run import run
 from shared.stage import Stage
@@ -78,7 +79,7 @@ class Uplink:
         stage.subscribe(messages.ToolOffer, lambda d: functions.offer(d.message))
         stage.subscribe(messages.ToolResult, lambda d: functions.result(d.message, d.stamp))
         stage.subscribe(messages.ToolState, lambda d: functions.state(d.message))
-        stage.on_reload(self._reload)
+        stage.subscribe(messages.Panel, follow_changes(stage, self._reload))
         stage.state = "waiting for link"
         stage.log.info("%s; waiting for link to open", session.summary(self._settings))
         no_effect.warn(stage.config, stage.log.warning)

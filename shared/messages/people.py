@@ -12,7 +12,8 @@ from shared.messages.base import Message, Name, Text
 class Control(Message, frozen=True, kw_only=True):
     """A person's command. Only monitor publishes commands: see docs/door.md.
 
-    Mute and volume are no commands but positions, which a restarted stage has to learn: see Panel.
+    Mute, volume and settings are no commands but positions, which a restarted stage has to learn:
+    see Panel.
     """
 
     command: Literal[
@@ -39,3 +40,6 @@ class Panel(Message, frozen=True, kw_only=True):
     """Whether the microphone is muted. Then echo publishes silence."""
     volume: Annotated[int, Meta(ge=0, le=100)] = 100
     """How loud playback plays, percent; 100: as loud as the reply came."""
+    session: Annotated[dict[Name, Text], Meta(max_length=64)] = {}
+    """The settings of [session] that the person has changed until the conversation ends, by name
+    (``speed``, ``turn_detection.threshold``), each with its value as on a command line."""

@@ -234,6 +234,19 @@ def test_commands_show_on_the_bus_and_return_what_came_of_them(talk: Talk) -> No
         messages.SpeakerFrame, lambda f: not any(f.payload), since=pipeline.bus.now
     )
     assert client.state()["panel"] == {"muted": False, "volume": 0}
+    # a setting reaches the running session, and a wrong value is refused with those that it takes
+    since, told_before = pipeline.bus.now, len(watch.told)
+    status, told = client.command(command="set", id="speed", text="1.25")
+    assert (status, told["outcome"]) == (200, "speed: changed until this conversation ends")
+    pipeline.bus.wait_for(messages.ServerEvent, lambda e: b'"speed":1.25' in e.payload, since=since)
+    shown = watch.wait(lambda t: t["type"] == "session", told_before)
+    assert {"name": "speed", "value": 1.25, "changed": True, "low": 0.25, "high": 1.5} in shown[
+        "settings"
+    ]
+    status, told = client.command(command="set", id="speed", text="9")
+    assert status == 409
+    assert "(accepted: 0.25 to 1.5)" in told["outcome"]
+    assert client.command(command="set", id="mcp", text="[]")[0] == 409
     # what nothing would come of is refused
     for command in ({"command": "talk"}, {"command": "approve", "id": "x"}, {"command": "type"}):
         status, told = client.command(**command)
@@ -379,6 +392,7 @@ def test_a_monitor_that_is_killed_costs_the_conversation_nothing(talk: Talk) -> 
     pipeline, client, _, stages = talk
     assert client.command(command="mute")[0] == 200
     assert client.command(command="volume", value=40)[0] == 200
+    assert client.command(command="set", id="speed", text="1.25")[0] == 200
     since = pipeline.bus.now
     stages["monitor"].end(signal.SIGKILL)
     stages["monitor"].codes = {-signal.SIGKILL}
@@ -386,9 +400,15 @@ def test_a_monitor_that_is_killed_costs_the_conversation_nothing(talk: Talk) -> 
     pipeline.bus.health("uplink", lambda h: h.received["mic.clean"] > health.received["mic.clean"])
     stages["monitor"] = pipeline.up("monitor")
     again = Client(pipeline.bus_directory)
-    # the same token, and the switches as they were
+    # the same token, and the switches and the settings as they were
     assert again.token == client.token
+    changed = [s["name"] for s in again.state()["session"]["settings"] if s["changed"]]
+    assert changed == ["speed"]
     assert again.state()["panel"] == {"muted": True, "volume": 40}
+    # An uplink that is started again asks for the changed setting.
+    stages["uplink"].end()
+    stages["uplink"] = pipeline.up("uplink")
+    stages["uplink"].wait_line(r"changed in \[session\]: speed")
     # Nor does a link that is started again open the microphone.
     stages["link"].end()
     before = pipeline.bus.health("monitor", since=pipeline.bus.now).received["link.state"]

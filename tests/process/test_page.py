@@ -79,4 +79,21 @@ def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
                 messages.Transcript, lambda t: t.role == "user" and t.text == "What time is it?"
             )
             chromium.wait_until(page, "document.querySelector('#outcome').textContent === 'sent'")
+            # a setting is applied, and a wrong one refused
+            page.focus("summary")
+            page.keyboard.press("Enter")
+            speed = page.get_by_label("Speed (0.25 to 1.5)")
+            for value, outcome in (
+                ("9", "(accepted: 0.25 to 1.5)"),
+                ("1.25", "changed until this conversation ends"),
+            ):
+                speed.fill(value)
+                speed.press("Enter")
+                page.wait_for_selector(f"output:has-text({outcome!r})")
+            pipeline.bus.wait_for(messages.Panel, lambda p: p.session == {"speed": "1.25"})
+            page.wait_for_selector(".changed:has-text('Speed')")
+            assert not page.is_visible("[name='turn_detection.eagerness']")
+            page.click("#unset")
+            chromium.wait_until(page, "document.querySelector('#unset').disabled")
+            assert speed.input_value() == "1"
         assert faults == []

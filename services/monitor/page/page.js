@@ -1,6 +1,7 @@
 // The page of a conversation.
 
 import { Door } from "./door.js";
+import { Settings } from "./settings.js";
 import { Captions, Stages, calls, card, room, usage } from "./shown.js";
 import { talk } from "./talk.js";
 import { Waves } from "./waves.js";
@@ -22,6 +23,7 @@ const at = (name) => document.querySelector(`#${name}`);
 const waves = new Waves(at("waves"));
 const captions = new Captions(at("said"), at("spoken"));
 const stages = new Stages(at("stages"));
+const settings = new Settings(at("settings"), (command) => door.send(command));
 window.voice = talk(at("talk"));
 
 function state(word) {
@@ -60,6 +62,7 @@ const take = {
     take.health(all);
     if (all.panel) panel(all.panel);
     if (all.link) link(all.link);
+    if (all.session) take.session(all.session);
     take.calls(all.calls ?? { calls: [] });
     if (all.usage) take.usage(all.usage);
   },
@@ -71,7 +74,11 @@ const take = {
   health: (told) => {
     stages.show(told.stages, told.at_ms);
     room(at("room"), told.stages);
+    // Downlink says which settings the server refuses, or has otherwise.
+    const downlink = told.stages.find(({ stage }) => stage === "downlink");
+    at("unlike").textContent = downlink && !downlink.ok ? downlink.state : "";
   },
+  session: (told) => settings.show(told.settings),
   panel,
   link,
   calls: ({ calls: told }) => calls(at("calls"), told, (command, id) => send({ command, id })),

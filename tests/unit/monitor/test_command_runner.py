@@ -17,11 +17,13 @@ from services.monitor.command_runner import (
 )
 from services.monitor.commands import Command, Known, Outcome, control
 from shared import messages, registry
+from shared.config import Config, Interruption
 
 pytestmark = pytest.mark.unit
 
 AT_NS = 5_000_000_000_000
 RATE = 24_000
+BY_BUTTON = Config(interruption=Interruption(decide="push_to_talk"))
 
 
 class Rig:
@@ -33,7 +35,8 @@ class Rig:
         self.saved: list[messages.Panel] = []
         self.stopped = 0
         fields: dict[str, Any] = {
-            "decide": "server",
+            "config": Config(),
+            "changed": {},
             "alive": {*registry.STAGES, "tools"},
             "away": set(),
             "link": "open",
@@ -111,7 +114,7 @@ def test_a_flush_of_another_time_is_not_this_commands() -> None:
 
 
 def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
-    rig = Rig(decide="push_to_talk")
+    rig = Rig(config=BY_BUTTON)
     rig.follow("talk")
     rig.runner.turn_decision(messages.TurnDecision(session=1, talk=True, talk_ns=7))
     rig.runner.turn_decision(messages.TurnDecision(session=1, talk=False, talk_ns=AT_NS))
@@ -125,7 +128,7 @@ def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
     [
         ("talk", {}, {}, "interruption.decide is server"),
         ("release", {}, {}, "interruption.decide is server"),
-        ("talk", {}, {"decide": "push_to_talk", "muted": True}, "muted"),
+        ("talk", {}, {"config": BY_BUTTON, "muted": True}, "muted"),
         ("interrupt", {}, {"alive": {"uplink"}}, "downlink does not run"),
         ("type", {"text": "a"}, {"alive": set()}, "downlink and uplink does not run"),
         ("type", {"text": "a"}, {"link": "waiting"}, "no connection to the server"),
@@ -133,6 +136,13 @@ def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
         ("type", {"text": " "}, {}, "no text"),
         ("mute", {}, {"alive": {"uplink"}}, "echo does not run"),
         ("volume", {}, {}, "no value"),
+        ("set", {"id": "speed", "text": "9"}, {}, "(accepted: 0.25 to 1.5)"),
+        ("set", {"id": "turn_detection.type", "text": "none"}, {}, '"semantic_vad")'),
+        ("set", {"id": "turn_detection.threshold", "text": "1"}, {"config": BY_BUTTON}, "cannot"),
+        ("set", {"id": "noise_reduction", "text": "much"}, {}, '"near_field"'),
+        ("set", {"id": "mcp", "text": "[]"}, {}, "cannot be changed here (accepted: voice, "),
+        ("set", {"id": "link.url", "text": "wss://x"}, {}, "cannot be changed here"),
+        ("unset", {"id": "speed"}, {}, "speed was not changed"),
         ("approve", {"id": "call_1"}, {}, "no call 'call_1' waits"),
         ("deny", {"id": "call_1"}, {"calls": {"call_2"}}, "no call 'call_1' waits"),
     ],
@@ -220,10 +230,28 @@ def test_the_switches_are_a_state() -> None:
     rig = Rig()
     rig.follow("mute")
     rig.follow("volume", value=30)
-    rig.runner.unmute()
+    rig.runner.begin()
     want = [messages.Panel(muted=True), messages.Panel(muted=True, volume=30)]
     assert rig.owner.published == rig.saved == [*want, messages.Panel(volume=30)]
     assert [outcome.outcome for outcome in rig.outcomes] == ["muted", "volume 30 %"]
+
+
+def test_a_changed_setting_holds_until_the_conversation_ends() -> None:
+    rig = Rig()
+    rig.follow("set", id="speed", text="1.25")
+    rig.follow("set", id="instructions", text="")
+    rig.known.changed = rig.runner.panel.session
+    rig.follow("unset", id="instructions")
+    assert [outcome.outcome for outcome in rig.outcomes] == [
+        "speed: changed until this conversation ends",
+        "instructions: changed until this conversation ends",
+        "instructions: as in config.toml",
+    ]
+    assert rig.saved[1].session == {"speed": "1.25", "instructions": ""}
+    assert rig.saved[2] == messages.Panel(session={"speed": "1.25"})
+    rig.runner.begin()
+    assert rig.owner.published == rig.saved
+    assert rig.saved[-1] == messages.Panel()
 
 
 def test_a_person_can_end_the_conversation() -> None:
