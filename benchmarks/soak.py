@@ -70,7 +70,7 @@ class Stream:
     opened: int = 0  # times
     missing: int = 0  # samples between frames of one opening
     lost: int = 0  # messages
-    #: Of the longest time without a stall: ns at the converter, samples.
+    #: The longest time without a stall: ns at the converter, samples.
     points: list[tuple[int, int]] = field(default_factory=list)
     _run: list[tuple[int, int]] = field(default_factory=list)
     _stream: int = -1

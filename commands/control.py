@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         call.add_argument(
             "id",
             metavar="NUMBER",
-            help="the number of the call, or its id: the terminal of bin/start shows it when the"
-            " call begins to wait, and so do bargein console and the page",
+            help="the number of the call, or its id: the terminal of bin/start, bargein console"
+            " and the page show it when the call begins to wait",
         )
     return parser
 

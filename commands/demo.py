@@ -1,4 +1,4 @@
-"""``bargein demo``: a conversation with the emulator of the server. It needs no key, no network.
+"""``bargein demo``: a conversation with the emulator of the server. It needs no key and no network.
 
 With a microphone and a speaker the conversation is live. Without them, the microphone is a
 recording of a person who asks something and then talks over the answer, and the speaker is a file.

@@ -240,7 +240,7 @@ class Launcher(Manager):  # type: ignore[misc]
         self._write(lambda: self._printer.write(message._replace(data=printable_lines(text))))
 
     def _write(self, write: Callable[[], None]) -> None:
-        """Call what writes. The conversation ends with the program that shows the output."""
+        """Call the printer. The conversation ends with the program that shows the output."""
         try:
             write()
         except OSError as error:

@@ -80,8 +80,8 @@ def main() -> int:
         return 1
     if after == before:
         print(
-            f"restart: {stage} (pid {before}) still runs: it ended neither at SIGUSR1 nor at"
-            f" SIGTERM. End it with 'bargein stop {stage}'",
+            f"restart: {stage} (pid {before}) still runs: SIGUSR1 and SIGTERM did not end"
+            f" it. End it with 'bargein stop {stage}'",
             file=sys.stderr,
         )
         return 1

@@ -4,8 +4,9 @@ Run it in place of capture, for instance with a recording that is read in real t
 
     ffmpeg -re -i talk.mp3 -f s16le -ac 1 -ar 24000 - | python examples/capture_stdin.py
 
-It needs pyzmq and msgpack. It follows every rule for capture in docs/bus.md. Where the input gives
-less than real time, or ends, the microphone goes on with silence: the server's clock runs on it.
+It needs pyzmq and msgpack. It follows every rule for capture in docs/bus.md. If the input is slower
+than real time, or ends, the microphone continues with silence: the server measures time by the
+microphone's samples.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Run it beside a conversation, with your broker's address::
     MQTT_URL=mqtt://user:password@broker.local python examples/mqtt_bridge.py
 
 ``mqtts://`` encrypts. It needs aiomqtt and websockets. docs/door.md describes what goes through the
-door. Whoever may publish on the broker may give the commands that are listed here, and whoever may
-read there can read the captions.
+door. Every client that may publish on the broker may give the commands that are listed here, and
+every client that may read there can read the captions.
 """
 
 from __future__ import annotations

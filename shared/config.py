@@ -40,7 +40,7 @@ from shared.settings import (
 )
 from shared.settings_check import contradictions, is_loopback
 
-#: The classes of the settings are part of this module, for whoever reads the configuration.
+#: The classes of the settings are part of this module, for the modules that read them.
 __all__ = [
     "BACKCHANNELS",
     "FILE",

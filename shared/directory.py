@@ -26,7 +26,7 @@ class BusError(Exception):
 
 
 def state_directory(environment: Mapping[str, str]) -> Path:
-    """Return the directory for what outlives a reboot: many bus directories are emptied by one."""
+    """Return the directory for files that outlive a reboot, which empties many bus directories."""
     state = environment.get("XDG_STATE_HOME", "")
     base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
     return base / "bargein"

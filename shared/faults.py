@@ -15,14 +15,14 @@ from shared.owner import Owner
 class Fault:
     """Something that is wrong."""
 
-    counter: str  # counts the seconds for which it lasted
+    counter: str  # the counter of the seconds for which the fault lasted
     state: str  # for the health
     advice: str  # the log line when it begins: what to do
     over: str  # the log line when it is over
 
 
 class Faults:
-    """Reports the fault of one stage, which is to look for it once a second."""
+    """Reports the fault of one stage. The stage looks for a fault once a second."""
 
     def __init__(self, stage: Owner) -> None:
         self._stage = stage
@@ -40,5 +40,5 @@ class Faults:
         self._stage.ok = fault is None
 
     def forget(self) -> None:
-        """Forget the last fault without a word: what had it is gone."""
+        """Forget the last fault without a log line: its device is gone."""
         self._last = None

@@ -1,8 +1,8 @@
 """The clocks that a process reads: the machine's, or the clocks of a recording that is replayed.
 
 Read a clock as ``now.monotonic_ns()``, with the module's name, so that ``set_clocks`` takes effect
-everywhere at once. What decides something by the time reads these clocks. What only waits for the
-machine (a socket, a device, a signal) reads the module ``time``.
+everywhere at once. Code that decides something by the time reads these clocks. Code that only waits
+for the machine (a socket, a device, a signal) reads the module ``time``.
 """
 
 from __future__ import annotations

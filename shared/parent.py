@@ -155,7 +155,7 @@ class Parent:
             except psutil.NoSuchProcess:
                 return _gone(pid)
             except psutil.Error:
-                return ""  # it is not ours to look at, but it is there
+                return ""  # another user's process: it is there, but we may not look at it
         again, self._stopped = self._stopped and stopped, stopped
         return "the process that started it is stopped" if again else ""
 
@@ -175,5 +175,5 @@ def _group_above(pid: int) -> list[int]:
             found.append(above)
             above = psutil.Process(above).ppid()
     except (OSError, psutil.Error):
-        pass  # it is gone already, or not ours to look at
+        pass  # it is gone already, or another user's
     return found

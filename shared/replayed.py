@@ -3,7 +3,7 @@
 ``bargein replay`` starts the stage with a pipe. For each message that the stage reads, the pipe
 tells the time at which it was published. The stage sets its clocks to that time, calls the timers
 that are due by then, handles the message, and answers with what it has published. So the stage does
-the same at every speed. It publishes on its own bus as well, for those who look on.
+the same at every speed. The stage publishes on its own bus as well, for observers.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class ReplayedStage(Stage):
         except EOFError:
             self.stop()
             return
-        # The replay wants all that the stage can publish, whoever looks on.
+        # The replay needs everything that the stage can publish, even if nobody subscribes.
         self.publisher.subscribed = self._published
         self._run_timers_until(step.timers_ns or step.at_ns)
         self._at_ns = max(self._at_ns, step.at_ns)

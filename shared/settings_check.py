@@ -39,7 +39,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         good = parts.scheme in ("ws", "wss") and bool(parts.hostname)
         # Reading the port raises ValueError if it is not a number.
         _ = parts.port
-        # So does a name that no DNS can have: with two dots in a row, or too long a part.
+        # A name that no DNS can have raises it too: with two dots in a row, or too long a part.
         (parts.hostname or "").encode("idna")
     except ValueError:
         good = False

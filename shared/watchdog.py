@@ -30,7 +30,7 @@ class Reporter:
     def say(self, *lines: str) -> None:
         """Send a report of one or more lines."""
         if self._address:
-            with suppress(OSError):  # who watches may be gone, or read slowly
+            with suppress(OSError):  # the watching process may be gone, or read slowly
                 self._socket.sendto("\n".join(lines).encode(), self._address)
 
     def close(self) -> None:

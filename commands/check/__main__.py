@@ -37,9 +37,9 @@ def check(
 ) -> Iterator[Verdict]:
     """Check a command as a stage. Yield what came of each rule.
 
-    ``own_only`` leaves out the rules that hold for every stage. Without ``conversation`` there is
-    none with the emulator beside the other rules. After ``limit_s`` seconds the rules that are
-    left are not tried.
+    ``own_only`` leaves out the rules that hold for every stage. ``conversation``: whether the stage
+    also takes part in a conversation with the emulator. After ``limit_s`` seconds the rules that
+    are left are not tried.
     """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:

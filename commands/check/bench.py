@@ -84,7 +84,7 @@ class Bench(StageProcess):
     def listen(self) -> None:
         """Connect to the stage under test, as an observer of all its topics and their consumer.
 
-        Where other stages were given to observe, connect to these, and consume nothing.
+        If other stages were given to observe, connect to these, and consume nothing.
         """
         stages = self._observes or (self.stage,)
         rows = [row for stage in stages for row in registry.published_by(stage)]

@@ -23,7 +23,7 @@ from commands.check.rules import (
 )
 from shared import messages, registry
 
-#: A check takes no longer than about this, s, however much is broken.
+#: A check takes no longer than about this, s, even if every rule is broken.
 LIMIT_S = 28.0
 #: The longest time between two messages of a topic that is due each second, s: a busy machine may
 #: delay a message by some seconds.

@@ -40,7 +40,8 @@ class StageProcess:
     ``directory``: the bus directory. The output of the command goes into a file there.
     """
 
-    #: How the kit starts a process. Its own tests replace this by what starts our stages faster.
+    #: How the kit starts a process. The kit's own tests replace this with a faster way to start our
+    #: stages.
     popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
 
     def __init__(

@@ -75,8 +75,8 @@ def not_tried(rule: Rule, why: str) -> Verdict:
 def judge(rule: Rule) -> Verdict:
     """Try one rule, and return the verdict.
 
-    Whatever a stage publishes, the other rules are tried as well: where the kit itself stumbles
-    over what came, this rule has failed.
+    An error in the kit itself comes from a message that the kit did not expect: the rule has
+    failed, and the other rules are tried.
     """
     try:
         outcome, seen = Outcome.OK, rule.check()

@@ -1,9 +1,9 @@
 """Compares what a replayed stage published with what the recording has of it. Pure.
 
 The decisions of a stage are compared message by message. Some messages show a state at the moment
-at which a timer rang. That moment depends on the ms at which messages arrived, which were not
-recorded. Of such messages, only those are compared that no other one replaced within a second. The
-last second of a recording is not compared: the stages were ending then, one after the other.
+at which a timer rang. This moment depends on the ms at which messages arrived, which were not
+recorded. So only such messages are compared that were not replaced within a second. The last second
+of a recording is not compared: the stages were ending then, one after the other.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class Player:
         return [each for step in steps for each in self._step(step)]
 
     def end(self, at_ns: int) -> None:
-        """Hand the stage all that is left, and let it end. Raises ReplayError."""
+        """Hand the stage the messages that are left, and let it end. Raises ReplayError."""
         self.ask()
         self._step(Step(at_ns))
 

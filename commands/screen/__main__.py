@@ -1,7 +1,7 @@
 """The screen of ``bargein start`` and ``bargein demo``, as a process beside the launcher.
 
 It observes the bus, reads what the launcher sends on standard input, and writes to standard output.
-It may block there for as long as it likes: nobody waits for it.
+It may block there: nobody waits for it.
 """
 
 from __future__ import annotations

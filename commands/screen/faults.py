@@ -1,7 +1,7 @@
 """The faults that a person has to know of, each once. Pure.
 
-A fault comes from the bus where a message says it: the link's state, a stage's health. What only a
-stage's log says comes from the log, with its advice. Both often say the same.
+A fault is taken from the bus if a message reports it (the link's state, a stage's health), and
+otherwise from a stage's log, with the log's advice. Often both report the same fault.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AGAIN_S = 300.0
 #: How many faults are remembered.
 REMEMBERED = 200
 
-#: The end of a warning that a stage repeats: shared/stage.py.
+#: The end of a warning that a stage repeats: shared/counters.py.
 _REPEATED = re.compile(r" \(\d+ times, \d+ in all\)$")
 _NUMBER = re.compile(r"\d+")
 #: A line of a stage's log: shared/run.py.

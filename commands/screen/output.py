@@ -1,7 +1,7 @@
-"""Where the launcher writes: the log into a file, and what a person has to know onto the screen.
+"""The launcher's output: the log into a file, and what a person has to know onto the screen.
 
 The screen is a process of its own, ``python -m commands.screen``. It reads the bus by itself. A
-terminal that takes no output stops that process, and nothing else.
+terminal that takes no output stops only that process.
 """
 
 from __future__ import annotations

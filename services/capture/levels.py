@@ -14,9 +14,10 @@ from operator import mul
 from shared.audio import pcm
 
 HIGHEST, LOWEST = 32767, -32768
-#: Where a microphone clips, its wave has flat tops: 8 or more samples in a row at its peak, at full
-#: scale or below it (a limit before the volume control). Peaks below -30 dBFS are not looked at: a
-#: hum of 50 Hz stays at a peak of -30 dBFS for 7 samples, and less long at a higher one.
+#: A microphone that clips has flat tops in its wave: 8 or more samples in a row at the peak. The
+#: peak is at full scale, or below it if the limit is before the volume control. Peaks below -30
+#: dBFS are not looked at: a hum of 50 Hz stays at a peak of -30 dBFS for 7 samples, and less long
+#: at a higher one.
 _FLAT, _LEAST_LIMIT = 8, 1036
 #: The power is measured on every fourth sample: a quarter of the work, and the same result.
 THINNED = 4

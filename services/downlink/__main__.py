@@ -258,7 +258,8 @@ class Downlink:
         self._publishing.publish_soon()
         self.publish(self._replies.begin_session(session))
         self._history.begin_session(session)
-        # The history first: uplink asks for what is owed when the session has the conversation.
+        # The history first: uplink asks for the missing answer once the session has the
+        # conversation.
         self._publish_history()
         self._session.begin_session(session, owed)
         self._usage.begin_session(session)

@@ -50,7 +50,7 @@ class AudioItem:
 
     def __post_init__(self) -> None:
         if self.rate != pcm.RATE:
-            # NumPy costs 25 MB, and hardly any server needs the conversion.
+            # NumPy costs 25 MB, and few servers need the conversion.
             from shared.audio.resample import Resampler  # noqa: PLC0415
 
             self._resampler = Resampler(self.rate, pcm.RATE)
@@ -84,8 +84,8 @@ class AudioItem:
     def counted(self) -> messages.Received:
         """Return what a flush states about the item.
 
-        Where the beginning is missing, that is nothing: playback then reports the item as cut, and
-        uplink never takes it for heard to its end.
+        If the beginning is missing, state that nothing was received: playback then reports the item
+        as cut, and uplink never takes the item for heard to its end.
         """
         if self.beginning_missing:
             return messages.Received(*self.key, 0, False)

@@ -130,7 +130,7 @@ class Calls:
             self._served.popitem(last=False)
 
     def serves(self, item_id: str, session: int) -> messages.ToolCall | None:
-        """Note that the server runs a function itself. Return what tools is told, once."""
+        """Note that the server runs a function itself. Return the message for tools, once."""
         if item_id in self._open or item_id in self._run:
             return None
         response_id, item = self._served.setdefault(item_id, ("", objects.Item(item_id)))
@@ -138,7 +138,7 @@ class Calls:
         return _served("serve", session, response_id, item, item.arguments or "{}")
 
     def has_served(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
-        """Note that such a function has ended. Return what tools is told, once."""
+        """Note that such a function has ended. Return the message for tools, once."""
         if item_id in self._run:
             return None
         _remember(self._run, item_id)
@@ -201,7 +201,7 @@ class Calls:
     # what follows
 
     def settle(self, now_ns: int) -> None:
-        """Take calls for answered whose outputs the server has not announced."""
+        """Count calls as answered whose outputs the server does not announce."""
         for call_id, since_ns in list(self._unlisted_ns.items()):
             if now_ns - since_ns >= UNANNOUNCED_NS:
                 self._output(call_id)

@@ -269,7 +269,7 @@ class Decisions:
         return False
 
     def _answer_calls(self, now_ns: int) -> None:
-        """Ask for the answer to function calls, unless the person has the word."""
+        """Ask for the answer to function calls, unless the person is to be answered first."""
         self.calls.settle(now_ns)
         if not (self.calls.ready() and self._answers.possible(now_ns)) or self._button.pressed:
             return

@@ -30,7 +30,7 @@ class Floor:
         self._playing, self._generating = playing, generating
 
     def update(self, now_ns: int, *, awaited: bool) -> None:
-        """Work out who has the floor now.
+        """Decide whether the assistant has the floor now.
 
         ``awaited``: a response was asked for, has not begun, and is to be heard.
         """

@@ -100,7 +100,7 @@ class LimitWatch:
 
     @property
     def reason(self) -> str:
-        """Why the conversation rests, and what wakes it, for a person."""
+        """Why the conversation sleeps, and what wakes it, for a person."""
         if self.ends:
             return f"the conversation has ended: {self._text}"
         speak = "speak, " if self.wakes_on_speech else ""

@@ -29,7 +29,7 @@ class Responses:
         #: How many responses were forgotten although they were under way.
         self.dropped = 0
         self._known: OrderedDict[str, ResponseState] = OrderedDict()
-        # The server has said of a response which conversation it belongs to.
+        # The server has named the conversation of a response.
         self._conversations_named = False
 
     def __contains__(self, name: str) -> bool:

@@ -1,8 +1,8 @@
 """The one place where downlink dispatches server events. Pure.
 
 ``ServerEvents.read`` looks up the method for the event's type. That method calls, in order, each
-part that the event concerns: replies, history, decisions, renewal. Whatever has to reach the bus
-goes through ``Actions``, which the stage implements. item_events.py has the events about items.
+part that the event concerns: replies, history, decisions, renewal. Every message for the bus goes
+through ``Actions``, which the stage implements. item_events.py has the events about items.
 """
 
 from __future__ import annotations

@@ -60,13 +60,13 @@ class SessionWatch:
         return self._decide == "server" or self._terms.follows_server
 
     def begin_session(self, session: int, resume: Resume) -> None:
-        """Begin with a new session. ``resume``: what the last one owed when it was lost."""
+        """Begin with a new session. ``resume``: the answer that the last session did not give."""
         self._session, self._resume, self._farewell = session, resume, ""
         self._terms.begin_session()
         self._publish()
 
     def owes(self, lost_s: float) -> Resume:
-        """Return what the session owes the person, when it is lost or replaced.
+        """Return which answer is missing when the session is lost or replaced.
 
         ``lost_s``: how long there has been no connection, s. After a long time the person no longer
         waits for the answer.
@@ -76,12 +76,12 @@ class SessionWatch:
         if self._replies.speech_ms >= 0:
             return ""  # The new session hears the person's turn, and answers it.
         if self._replies.nothing_begun and self._resume:
-            return self._resume  # The answer that was owed already has not begun either.
+            return self._resume  # The answer that was missing before has not begun either.
         question: Resume = "answer" if self._decisions.question_open else ""
         return self._replies.cut_off or question
 
     def resumed(self) -> None:
-        """Note that a response has begun in the session: nothing is owed any more."""
+        """Note that a response has begun in the session: no answer is missing any more."""
         if self._resume:
             self._resume = ""
             self._publish()

@@ -34,7 +34,7 @@ class Sleeping:
         self._stage = stage
         self._limits = limits
         self._cut, self._farewell = cut, farewell
-        self._published = False  # whether anything was; before that, link knows better
+        self._published = False  # whether a Sleep was published; before that, link's state decides
         self._since_ns = 0  # when the conversation fell asleep
 
     @property

@@ -55,7 +55,7 @@ class Terms:
         self._said: set[str] = set()  # what was reported
 
     def reload(self, config: Config) -> None:
-        """Expect other settings. What the server refused may fit now."""
+        """Expect other settings. The server may now accept a field that it refused before."""
         before, self._wanted = self._wanted, session.wanted(session.in_force(config))
         for path, _ in session.changes(before, self._wanted):
             self._refused.pop(path, None)

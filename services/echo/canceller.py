@@ -34,8 +34,8 @@ _DRIFT_SHARE = 0.3
 #: A filter that removes 10 dB of the echo is not disturbed by a fast drift, so there is none.
 _FAILS_DB = -10.0
 #: The echo has jumped if two frames in a row correlate by 0.88 with the predicted echo at another
-#: time, and agree on that time to 4 samples. Of two frames of a person's words, one was seen at
-#: 0.87 and the other at 0.82.
+#: time, and agree on that time to 4 samples. In a person's words, two frames in a row reached at
+#: most 0.87 and 0.82.
 _JUMPED, _AGREE_SAMPLES = 0.88, 4
 #: One frame that correlates by more than this is not let through. A person with a tenth of the
 #: echo's power makes it 0.95.
@@ -79,7 +79,8 @@ class Canceller:
     def restart(self) -> None:
         """Forget the echo: another device, another room.
 
-        Where there was no echo, expect none: headphones that are gone are noticed within seconds.
+        If there was no echo, expect none: headphones that were unplugged are noticed within
+        seconds.
         """
         if self.passes:
             return

@@ -1,10 +1,10 @@
 """Whether a person speaks while the assistant does, or only the assistant's echo is heard. Pure.
 
-The filter's residual consists of the person, the room's noise and the rest of the echo. Of the echo
-that the filter has not learnt yet it knows itself how loud it can be. Beside that a rest remains
-that no linear filter can learn: ``DoubleTalk`` learns how loud it is, relative to the echo that was
-removed. A residual that is clearly louder than both is a person. A residual that still resembles
-the echo is no person: the echo has moved.
+The filter's residual consists of the person, the room's noise and the rest of the echo. The filter
+itself states how loud the echo can be that it has not learnt yet. No linear filter can learn the
+rest: ``DoubleTalk`` learns how loud the rest is, relative to the echo that was removed. A residual
+that is clearly louder than both is a person. A residual that still resembles the echo is no person:
+the echo has moved.
 
 All powers are those at the frequencies of a voice, 100 to 4000 Hz. Above them the echo of a hiss
 can be wrong by much: a third of a sample between the clocks turns 8 kHz by 40 degrees.
@@ -73,8 +73,8 @@ class Change(enum.Enum):
 class RestLevel:
     """The level of the rest of the echo, relative to the echo that was removed.
 
-    At first it is expected to be as loud as the echo, give or take 6 dB. That counts as much as
-    five frames.
+    At first it is expected to be as loud as the echo, give or take 6 dB. This first guess counts as
+    much as five frames.
     """
 
     def __init__(self) -> None:

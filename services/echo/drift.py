@@ -1,8 +1,8 @@
 """How much faster the speaker's clock is than the microphone's, from the echo's phase. Pure.
 
 If one clock is faster, the echo comes later and later (or sooner and sooner). ``Drift`` compares
-the phases between microphone and far end in two stretches that follow each other. That needs no
-filter that has learnt the echo: while the echo moves fast, no filter can learn it.
+the phases between microphone and far end in two stretches that follow each other. The comparison
+needs no filter that has learnt the echo: while the echo moves fast, no filter can learn it.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class KalmanFilter:
     def elsewhere_power(self) -> float:
         """Return how loud an echo in the last frame can be at delays beyond the filter.
 
-        That is the mean power at the delay at which the echo can be loudest.
+        The result is the mean power at the delay at which the echo can be loudest.
         """
         echoes = self._bound.echoes()
         echoes[self.delay : self.delay + PARTITIONS] = 0
@@ -176,10 +176,8 @@ class KalmanFilter:
     def growth(self, frames: int) -> float:
         """Return by how many samples the path has grown longer since the last call.
 
-        That was so many frames ago.
-
-        Return 0 where that cannot be said: at the first call, and where the path is not the same
-        any more, because the room has changed or the filter has not learnt it yet.
+        ``frames`` is how many frames ago the last call was. Return 0 if the growth is not known: at
+        the first call, after the room has changed, and before the filter has learnt the path.
         """
         now = self.weights[:, VOICE_BINS].copy()
         before, self._measured = self._measured, now

@@ -2,9 +2,9 @@
 
 A sound server lists a source beside each speaker that records what the speaker plays, and such a
 source can be the default microphone. Then no person is ever heard. Two observations together prove
-a monitor: nothing but zeros while nothing is played, and the far end to the sample while something
-is. A microphone has noise. A microphone whose driver silences pauses hears the far end in a room,
-with reflections.
+a monitor: all samples are zero while nothing is played, and the far end is found to the sample
+while something is played. A microphone has noise. A microphone whose driver silences pauses hears
+the far end in a room, with reflections.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether anything in the microphone follows the far end, and how much later. Pure.
 
-With headphones there is no echo. That a filter has found none proves nothing: the echo may come at
-another time, or louder than the filter expects. So ``EchoPresence`` compares the phases of the
+With headphones there is no echo. A filter that has found no echo proves nothing: the echo may come
+at another time, or louder than the filter expects. So ``EchoPresence`` compares the phases of the
 microphone with those of the far end at each delay up to a second. In a sound that does not follow
 the far end the differences are random, whatever its loudness is.
 """

@@ -71,8 +71,8 @@ def correlate(
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.float64]]:
     """Return the correlation of ``part`` with each place in ``line``, and the power of that place.
 
-    Both are sums over the samples. Where the line is all but silent, anything would correlate with
-    it, so no power is below a thousandth of the largest.
+    Both are sums over the samples. Almost any sound would correlate with an almost silent place in
+    the line, so no power is below a thousandth of the largest.
     """
     size = 1 << (len(line) + len(part)).bit_length()
     products = np.fft.irfft(np.fft.rfft(line, size) * np.conj(np.fft.rfft(part, size)), size)

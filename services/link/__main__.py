@@ -133,8 +133,8 @@ class Link:
     def _consider(self, opened: Connection) -> None:
         """Use a connection that was just opened when its session has begun.
 
-        The session in use goes on until then. A server that never says that a session begins did
-        not say it for the session in use either.
+        The session in use goes on until then. Some servers never say that a session begins: then
+        the session in use began without that event too.
         """
         renews = self._connection is not None and self._connection.greeting.begun
         limit_s = self._settings.connect_timeout_s if renews else 0.0

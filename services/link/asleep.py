@@ -4,8 +4,8 @@ A file in the bus directory keeps that for a link that is started again: after a
 restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was asked to end
 leaves the file to a link that finds the same downlink: the next conversation begins awake.
 
-A downlink on another machine leaves no trace in the bus directory. A link that starts asks it:
-downlink answers link's first state, and repeats its last word to each new reader.
+A downlink on another machine leaves no trace in the bus directory. So a link that starts waits for
+its message: downlink answers link's first state, and repeats its last Sleep to each new reader.
 """
 
 from __future__ import annotations

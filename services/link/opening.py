@@ -1,7 +1,8 @@
 """One attempt to open a WebSocket: look up the name, connect, go through the proxy, TLS, upgrade.
 
-One deadline applies to all of these steps together. websocket-client gets a connected socket: left
-to itself, it would try the addresses one after the other, and treat proxies in its own way.
+One deadline applies to all of these steps together. websocket-client gets a connected socket: on
+its own, websocket-client would try the addresses one after the other, and treat proxies in its own
+way.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class SessionReport:
     ) -> None:
         """Publish a state.
 
-        ``retry_ms``: the time until the next try, ms. ``round_trip_us``: of the session's last
-        ping, µs; 0: it is not known.
+        ``retry_ms``: the time until the next try, ms. ``round_trip_us``: the time of the session's
+        last ping, µs; 0: not known.
         """
         self._stage.ok = state in ("open", "asleep")
         trip = f"round trip {round_trip_us / 1000:.3g} ms" if round_trip_us else ""

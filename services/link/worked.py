@@ -17,9 +17,8 @@ NAME = "link.worked"
 def place(url: str, bus: Path, environment: Mapping[str, str]) -> Path:
     """Return the directory for the file: one that a reboot does not empty.
 
-    A server on this machine has no network before it whose login page could answer in its place:
-    for such a server it is the bus directory, so that an emulator does not replace what is known of
-    a real server.
+    For a server on this machine, return the bus directory: no login page of a network can answer in
+    place of such a server, and an emulator must not replace what is known of a real server.
     """
     return bus if is_loopback(url) else state_directory(environment)
 

@@ -1,8 +1,8 @@
 """Follows commands and waits for what comes of them. Pure.
 
-A command that downlink follows shows on the bus: an interruption as a flush that names the
-command's time, the button as a turn decision that does. So the outcome that a person reads is what
-happened, and not what was sent.
+When downlink follows a command, a message on the bus names the command's time: a flush for an
+interruption, a turn decision for the button. So the outcome that a person reads is what happened,
+and not what was sent.
 """
 
 from __future__ import annotations

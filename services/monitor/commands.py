@@ -66,8 +66,8 @@ class Known:
     changed: Mapping[str, str]
     #: The stages that have published their health lately.
     alive: Set[str]
-    #: Those that do not read commands at the moment: they are being started again, or were not
-    #: heard of yet because monitor was.
+    #: The stages that do not read commands at the moment: they are being started again, or monitor
+    #: was, and has not received their health yet.
     away: Set[str]
     #: The state of the connection, as in LinkState; "" if link has not said it.
     link: str

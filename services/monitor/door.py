@@ -1,8 +1,8 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
 The two sides leave each other work in queues. The loop takes what clients ask with `take`, after a
-call of ``wake``; what the loop tells the clients is delivered on the server's thread. Nothing is
-shared beside, and no side waits for the other.
+call of ``wake``; what the loop tells the clients is delivered on the server's thread. They share
+nothing else, and no side waits for the other.
 """
 
 from __future__ import annotations

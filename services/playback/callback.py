@@ -1,7 +1,7 @@
 """The part of playback that runs on the device's thread.
 
-The device calls `Callback.render` on a thread of its own. That thread alone uses the player and
-lowers the audio; while no device is open, the loop does it. The loop hands in flushes, audio and
+The device calls `Callback.render` on a thread of its own. Only that thread uses the player and
+lowers the audio; while no device is open, the loop does both. The loop hands in flushes, audio and
 tones, and takes out what was played and reported. All of that goes through deques, so the two
 threads never wait for each other.
 

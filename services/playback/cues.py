@@ -54,7 +54,7 @@ class Cues:
         self._reported_ns = now_ns
         if asleep:
             if not self._asleep:
-                # Nobody was listened to before the sleep: there is nothing to announce.
+                # There was no session before the sleep, so there is nothing to announce.
                 self._asleep, self._sleep_played = True, not self._open
             self._open, self._lost_ns = False, 0
             return

@@ -79,8 +79,8 @@ class Player:
     def cue(self, pcm: bytes) -> None:
         """Play a short tone (s16le) once nothing else plays. The tone replaces an earlier one.
 
-        A tone belongs to no item, so nothing of it counts as heard. A flush ends the tone, and so
-        does a reply.
+        A tone belongs to no item, so nothing of it counts as heard. A flush or a reply ends the
+        tone.
         """
         self.output.cue(pcm)
 

@@ -86,7 +86,7 @@ class BusFile:
     def _begin(self) -> None:
         self.path = _free_path(self._directory)
         self._file = os.fdopen(open_own(self.path), "w+b")
-        # Whoever repairs a file without its end leaves this one alone.
+        # A process that repairs recordings leaves this file alone.
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._writer = Writer(self._file, CHUNK, CompressionType.ZSTD)
         self._writer.start(profile="", library="bargein")

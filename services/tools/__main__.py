@@ -54,7 +54,8 @@ class Tools:
                 "no functions are configured: tools.modules and tools.mcp_file name them"
             )
             return
-        # Imported here: somebody who has configured nothing pays nothing.
+        # Imported here: without configured functions the import would cost time and memory for
+        # nothing.
         from services.tools.engine import Engine  # noqa: PLC0415
 
         # The API's limit is for all entries of ``session.tools``.
@@ -178,7 +179,7 @@ class Tools:
         self._go_on()
 
     def _decide(self, asking: PendingApproval, answer: Job | None, *, approved: bool) -> None:
-        """Run a call, or don't. ``answer``: the call by which the model passed the answer on."""
+        """Run a call, or refuse it. ``answer``: the call with which the model passed it on."""
         self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
         if asking.server:
             self._stage.publish(

@@ -125,7 +125,7 @@ class Engine:
         self._importing = bool(self._servers)
         self._loop.call_later(FIRST_OFFER_S, self._offer)
         if self._servers:
-            # Imported here, which takes a second: somebody who has named no server pays nothing.
+            # Imported here, because the import takes a second, and is needed only with a server.
             mcp_server = await asyncio.to_thread(_mcp_server)
             for name, server in self._servers.items():
                 made = mcp_server(name, server, self._home, self._changed, self._log)

@@ -31,7 +31,7 @@ def guard() -> None:
     if os.getpgrp() != program or os.fork():
         return
     os.closerange(1, DESCRIPTORS)
-    # Those who end the program end the group, and the guard has to outlive the program.
+    # The group is ended together with the program, and the guard has to outlive the program.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     poll = select.poll()

@@ -56,8 +56,8 @@ def build(
 ) -> tuple[list[Offered], list[str]]:
     """Return at most ``limit`` functions to offer, and a line about what is left out or renamed.
 
-    A name that two sources have gets the source's label in front, but for the first one, and so
-    does a name that is ``taken``.
+    If two sources have the same name, the second one gets its source's label in front. A name that
+    is ``taken`` gets the label too.
     """
     too_many: list[str] = []
     offered: dict[str, Offered] = {}

@@ -3,8 +3,8 @@
 The stage starts one for each module. It reads calls from standard input, and writes what it offers
 and what the functions return to a descriptor of its own, a JSON object per line. It says when a
 call begins. Until then the stage can withdraw the call and give it to another process, also while a
-function holds up the event loop: a thread reads standard input. Whatever a function prints goes to
-the stage's log.
+function holds up the event loop: a thread reads standard input. The text that a function prints
+goes to the stage's log.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Worker:
                     with self._claiming:
                         self._waiting.add(asked["id"])
                     loop.call_soon_threadsafe(self._start, asked)
-            # Whatever the functions do: the stage has ended, or wants this process to end.
+            # End even while functions run: the stage has ended, or wants this process to end.
             os._exit(0)
 
         threading.Thread(target=read, daemon=True).start()

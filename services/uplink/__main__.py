@@ -282,7 +282,8 @@ class Uplink:
             return
         told = not decision.after or self._interruptions.reported(decision.after)
         if not told and decision.answer == overdue:
-            # Whatever is known of the interruption comes before the answer.
+            # Everything that is known of the interruption is sent before the request for the
+            # answer.
             self._interruptions.report_unreported()
             told = True
         if told and self._decision_requests.wanted() is decision:

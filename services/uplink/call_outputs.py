@@ -96,7 +96,7 @@ class CallOutputs:
         return sent
 
     def filler(self, after_ns: int, now_ns: int) -> str:
-        """Return a call that has run for ``after_ns`` without a word about it, or ""."""
+        """Return a call that has run for ``after_ns`` without a spoken line about it, or ""."""
         for call_id, since_ns in self._running.items():
             if now_ns - since_ns >= after_ns and call_id not in self._filled:
                 self._filled.add(call_id)

@@ -93,7 +93,7 @@ class Microphone:
     def begin_session(self, session: int, now_ns: int) -> list[bytes]:
         """Begin with a new session. Return the audio that it has to hear first.
 
-        That is a turn that was cut off, or the words that woke the conversation.
+        This audio is a turn that was cut off, or the words that woke the conversation.
         """
         self._session = session
         again: list[bytes] = []

@@ -24,7 +24,7 @@ class VoiceRate:
             return
         self._rate, self._resampler = rate, None
         if rate != pcm.RATE:
-            # NumPy costs 25 MB, and hardly any server needs the conversion.
+            # NumPy costs 25 MB, and few servers need the conversion.
             from shared.audio.resample import Resampler  # noqa: PLC0415
 
             self._resampler = Resampler(pcm.RATE, rate)

@@ -1,8 +1,8 @@
 """When somebody begins and stops speaking, by Silero's detector. Pure but for the detector.
 
-The detector takes windows of 32 ms at 16 kHz. One window that is sure is an onset: to wait for a
-second one would make each onset 32 ms later. Windows that are no louder than the room's noise are
-not shown to the detector: during most of a conversation nobody speaks, and the detector and its
+The detector takes windows of 32 ms at 16 kHz. One window over the threshold is an onset: waiting
+for a second one would make each onset 32 ms later. Windows that are no louder than the room's noise
+are not shown to the detector: during most of a conversation nobody speaks, and the detector and its
 resampling are the most expensive part of the pipeline.
 
 The detector remembers what it has heard. After a series of noises it can take half a sentence for
@@ -124,7 +124,7 @@ class Voice:
         return Change(False, self._quiet_ns)
 
     def _probability(self, window: NDArray[np.int16]) -> float:
-        """Return the probability of speech in a window: 0 for one that is not worth a look."""
+        """Return the probability of speech in a window; 0 if the detector is not shown it."""
         floats = window.astype(np.float32)
         power = float(np.dot(floats, floats)) / len(window)
         if power > max(_SOFTEST, _LOUDER * self._noise):

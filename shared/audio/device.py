@@ -42,7 +42,7 @@ class DeviceAway(DeviceError):
 
 
 class DeviceHangs(DeviceAway):
-    """Raised when the sound system does not answer. What was opened late is closed by then."""
+    """Raised when the sound system does not answer. A device that opens late is closed again."""
 
     until = "the sound system answers"
 

@@ -1,9 +1,9 @@
 """A device that stays open: reopen a device that is missing or that failed.
 
 A device can be unplugged, the sound server can restart, and the default device can change. Opening
-the device again finds what is there now. A sound server that hangs is asked once, not again and
-again: what it would open later would take the device from whoever opens it then. A page in a
-browser is a device as soon as it is there.
+the device again finds what is there now. A sound server that hangs is asked only once: otherwise,
+an attempt that succeeds late would take the device from a later attempt. A page in a browser is a
+device as soon as it is there.
 
 A device is opened and started on a thread of its own: meanwhile the owner's loop goes on.
 """

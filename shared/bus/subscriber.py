@@ -1,4 +1,4 @@
-"""A subscriber: the topics that a stage reads, and what arrives of them."""
+"""A subscriber: the topics that a stage reads, and the messages that arrive on them."""
 
 from __future__ import annotations
 

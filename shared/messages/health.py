@@ -1,4 +1,4 @@
-"""The message with which a stage says how it is."""
+"""The message with which a stage reports its health."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ class FlushTimes(Message, frozen=True, kw_only=True):
     def hops_ms(self, zero_ns: int = 0) -> dict[str, float]:
         """Return when each hop happened whose time is known, in ms after the cause, in their order.
 
-        Where the time of the cause is not known, the time of the flush, or else ``zero_ns``, takes
-        its place. The silence is the one that can be heard.
+        If the time of the cause is not known, the time of the flush takes its place, or else
+        ``zero_ns``. The silence is the one that can be heard.
         """
         zero_ns = self.event_ns or self.flush_ns or zero_ns
         times = {

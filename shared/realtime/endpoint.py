@@ -2,8 +2,8 @@
 
 OpenAI and compatible servers expect the header ``Authorization: Bearer``. Azure OpenAI expects the
 header ``api-key`` on its GA path,
-``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``. So do Azure's clouds
-for the US government and for China, and its API Management.
+``wss://<resource>.openai.azure.com/openai/v1/realtime?model=<deployment>``. Azure's clouds for the
+US government and for China, and its API Management, expect it too.
 """
 
 from __future__ import annotations
