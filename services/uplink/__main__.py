@@ -282,8 +282,7 @@ class Uplink:
             return
         told = not decision.after or self._interruptions.reported(decision.after)
         if not told and decision.answer == overdue:
-            # Everything that is known of the interruption is sent before the request for the
-            # answer.
+            # The server gets what is known of the interruption before it answers.
             self._interruptions.report_unreported()
             told = True
         if told and self._decision_requests.wanted() is decision:
