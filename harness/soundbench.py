@@ -109,6 +109,9 @@ class Pipeline:
     as ``{"session.greeting": "Say hello."}``. ``emulator`` are the options of the emulator.
     """
 
+    #: How a process is started. The tests replace this by what starts our stages faster.
+    spawn: Callable[..., subprocess.Popen[bytes]] = staticmethod(spawn)
+
     #: The topics to listen to, besides every stage's health.
     kinds: Sequence[type[messages.Message]] = (
         *(
@@ -291,7 +294,7 @@ class Pipeline:
         path = self.directory / f"{name}-{next(self._runs)}.log"
         module = self._modules.get(name, (f"services.{name}",))
         with path.open("wb") as log:
-            self._processes[name] = spawn(
+            self._processes[name] = self.spawn(
                 [sys.executable, "-u", "-m", *module, *arguments],
                 env=self.env,
                 stdout=log,

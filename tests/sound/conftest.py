@@ -1,4 +1,4 @@
-"""The sound server for these tests."""
+"""The sound server for these tests, and the program that starts their stages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.pulse import SoundServer
+from harness.soundbench import Pipeline
+from tests.support.pipeline import Keeper
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +18,16 @@ def _hushed(request: pytest.FixtureRequest) -> Iterator[None]:
     if "sound_server" in request.fixturenames:
         server: SoundServer = request.getfixturevalue("sound_server")
         server.hush()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked() -> Iterator[None]:
+    """Fork the stages from a process that has imported their modules."""
+    keeper = Keeper()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "spawn", keeper.fork_server.popen)
+        yield
+    keeper.close()
 
 
 @pytest.fixture(scope="module")
