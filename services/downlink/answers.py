@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.downlink import objects
+from shared.config import Config
 
 MS = 1_000_000
 #: A response that was asked for begins within 5 s, or an error says why it does not. After that
@@ -136,3 +137,12 @@ class Answers:
         if self._wanted and self._blocked_until_ns:
             deadlines.append(self._blocked_until_ns)
         return deadlines
+
+
+def asks_for_answers(config: Config) -> bool:
+    """Return whether downlink, and not the server, decides when a turn is answered."""
+    decide, detection = config.interruption.decide, config.session.turn_detection
+    if decide == "never":
+        # The server would refuse to answer by itself a turn that ends during another response.
+        return detection.create_response and detection.type != "none"
+    return decide in ("client", "push_to_talk")

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from typing import Literal
 
 from services.downlink import events, turn_names
-from services.downlink.answers import ANSWER_TIMEOUT_NS, Answers
+from services.downlink.answers import ANSWER_TIMEOUT_NS, Answers, asks_for_answers
 from services.downlink.calls import Calls
 from services.downlink.commands import ButtonState
 from services.downlink.floor import Floor
@@ -49,7 +49,7 @@ class Decisions:
         # Only with "client" is speech judged. With the other settings every turn is a turn.
         self._judge = Judge(config, self._log, self._floor) if decide == "client" else None
         self._configured_judge = self._judge
-        self._asks = _asks_for_answers(config)
+        self._asks = asks_for_answers(config)
         self._answers_expected = self._asks or (
             decide == "server" and config.session.turn_detection.create_response
         )
@@ -293,12 +293,3 @@ class Decisions:
         self._unwanted[item_id] = None
         while len(self._unwanted) > MAX_UNWANTED:
             self._unwanted.popitem(last=False)
-
-
-def _asks_for_answers(config: Config) -> bool:
-    """Return whether downlink, and not the server, decides when a turn is answered."""
-    decide, detection = config.interruption.decide, config.session.turn_detection
-    if decide == "never":
-        # The server would refuse to answer by itself a turn that ends during another response.
-        return detection.create_response and detection.type != "none"
-    return decide in ("client", "push_to_talk")

@@ -47,8 +47,7 @@ _CLOSE_S = 0.5
 _SLOT_FREE_S = 0.3
 #: The codes that close a connection after an error. All others close with 4000.
 _CLOSES = {"invalid_api_key": 3000, "session_limit_reached": 1008}
-#: The number of journal entries in memory, which tests read.
-_JOURNAL = 10_000
+_JOURNAL = 10_000  # entries in memory, which tests read
 
 
 class Emulator:

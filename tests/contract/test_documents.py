@@ -420,7 +420,7 @@ def test_the_messages_that_troubleshooting_quotes_are_in_the_code() -> None:
         path.read_text("utf-8")
         for place in ("services", "shared", "commands")
         for path in (ROOT / place).rglob("*.py")
-    )
+    ) + "".join(path.read_text("utf-8") for path in (ROOT / "bin").iterdir() if path.is_file())
     # "…" and a number stand for what the code fills in.
     parts = [part.strip() for quote in quoted for part in re.split(r"…|\(pid \d+\)", quote)]
     assert [part for part in parts if part not in code] == []
