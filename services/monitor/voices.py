@@ -6,6 +6,7 @@ Frames come a hundred times a second. While nobody asks for them, they are not e
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from shared.poller import Poller
 
 #: The longest wait for a frame, s: how soon the thread notices that it was asked to end.
 WAIT_S = 0.2
+#: How long frames gather before they are read, s, while only levels are wanted: those are told ten
+#: times a second, and to wake for each frame would cost as much as all the rest. Some seconds of
+#: frames fit into the queue.
+GATHER_S = 0.05
 
 
 class Voices:
@@ -58,6 +63,8 @@ class Voices:
             poller.watch(socket)
         person, assistant = Levels("person"), Levels("assistant")
         while self._wants:
+            if VOICES not in self._wants:
+                time.sleep(GATHER_S)
             poller.wait(WAIT_S)
             while (delivery := subscriber.receive()) is not None:
                 match delivery.message:

@@ -5,6 +5,8 @@ const SPAN_MS = 12000;
 const STEP_MS = 20;
 // The newest levels are so old, ms, when they arrive: the axis ends there.
 const LATE_MS = 300;
+// ms between two pictures: as smooth as the levels, which come ten times a second, can be shown.
+const FRAME_MS = 40;
 // ms between two pictures where the person wants less motion.
 const CALM_MS = 1000;
 const VOICES = ["person", "assistant"];
@@ -19,7 +21,7 @@ export class Waves {
     this.drawn = 0;
     const draw = (now) => {
       requestAnimationFrame(draw);
-      if (this.calm.matches && now - this.drawn < CALM_MS) return;
+      if (now - this.drawn < (this.calm.matches ? CALM_MS : FRAME_MS)) return;
       this.drawn = now;
       this.draw(now);
     };
