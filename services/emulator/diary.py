@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from services.emulator import plans
 from services.emulator.clips import RATE
 from services.emulator.conversation import Item
-from services.emulator.plans import Call, McpAsk, McpCall, Part, Say, Write
 from services.emulator.replies import Spoken
 from services.emulator.responses import Response
 from services.emulator.schema import Refused
@@ -72,30 +72,30 @@ class Diary:
             count = f" (for the {times}th time)" if times > 1 else ""
             log.info("error %s%s: %s", refused.code, count, refused.message[:200])
 
-    def replies(self, now: float, response: Response, plan: Sequence[Part]) -> None:
+    def replies(self, now: float, response: Response, plan: Sequence[plans.Part]) -> None:
         """Log and journal the items of a response that begins."""
         where = "out of band " if response.out_of_band else ""
         for part in plan:
             entry: dict[str, Any] = {"response_id": response.id}
             entry["out_of_band"] = response.out_of_band
-            if isinstance(part, Say):
+            if isinstance(part, plans.Say):
                 said = part.utterance
                 log.info(
                     "%s %ssays %s, %.1f s", response.id, where, said.label, said.samples / RATE
                 )
                 entry |= {"says": said.label, "ms": said.samples * 1000 // RATE}
                 entry["transcript"] = said.transcript
-            elif isinstance(part, Write):
+            elif isinstance(part, plans.Write):
                 log.info("%s %swrites %d characters", response.id, where, len(part.text))
                 entry["writes"] = part.text
-            elif isinstance(part, Call):
+            elif isinstance(part, plans.Call):
                 log.info("%s %scalls %s", response.id, where, part.name)
                 entry |= {"calls": part.name, "arguments": part.arguments}
-            elif isinstance(part, McpCall):
+            elif isinstance(part, plans.McpCall):
                 log.info("%s %scalls %s at %s", response.id, where, part.name, part.server_label)
                 entry |= {"calls": part.name, "arguments": part.arguments}
                 entry["server_label"] = part.server_label
-            elif isinstance(part, McpAsk):
+            elif isinstance(part, plans.McpAsk):
                 log.info("%s asks for an approval of %s", response.id, part.call.name)
                 entry["asks"] = part.call.name
             self._write(now, "reply", **entry)

@@ -11,19 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.emulator import plans
 from services.emulator.clips import Word
 from services.emulator.conversation import Conversation, Item, Timeline
 from services.emulator.pacing import Event
-from services.emulator.plans import (
-    Call,
-    McpAsk,
-    McpCall,
-    Part,
-    Request,
-    Say,
-    Write,
-    audio_tokens,
-)
 
 #: The service pads the text deltas of a response to hide their lengths. Here each delta and its
 #: padding together fill a multiple of this many characters.
@@ -36,7 +27,7 @@ class OpenItem:
 
     index: int
     item: Item
-    plan: Part
+    plan: plans.Part
     #: The text of the deltas sent so far.
     text: str = ""
     #: Whether all of the item was sent.
@@ -49,7 +40,7 @@ class Output:
     def __init__(
         self,
         response_id: str,
-        request: Request,
+        request: plans.Request,
         conversation: Conversation | None,
         new_id: Callable[[str], str],
         skew_ms: int,
@@ -78,7 +69,7 @@ class Output:
         """Return the response.created."""
         return {"type": "response.created", "response": self._resource()}
 
-    def begin(self, index: int, plan: Part) -> tuple[OpenItem, list[Event]]:
+    def begin(self, index: int, plan: plans.Part) -> tuple[OpenItem, list[Event]]:
         """Open the item at ``index``. Return it and the two to three events that announce it."""
         item, part = self._new_item(plan)
         opened = OpenItem(index, item, plan)
@@ -98,26 +89,26 @@ class Output:
             events.append(self._content(opened, "response.content_part.added", part=part))
         return opened, events
 
-    def _new_item(self, plan: Part) -> tuple[Item, dict[str, Any] | None]:
+    def _new_item(self, plan: plans.Part) -> tuple[Item, dict[str, Any] | None]:
         """Return the item for a part of the plan, and its empty content part if it has one."""
         item_id = self._new_id("item")
-        if isinstance(plan, Call):
+        if isinstance(plan, plans.Call):
             head = {"id": item_id, "type": "function_call", "name": plan.name}
             head |= {"call_id": plan.call_id, "arguments": ""}
             return Item(head, "in_progress"), None
-        if isinstance(plan, McpCall):
+        if isinstance(plan, plans.McpCall):
             call: dict[str, Any] = {"id": self._new_id("mcp"), "type": "mcp_call"}
             call |= {"name": plan.name, "arguments": "", "server_label": plan.server_label}
             call |= {"approval_request_id": plan.request_id, "output": None, "error": None}
             return Item(call, "in_progress"), None
-        if isinstance(plan, McpAsk):
+        if isinstance(plan, plans.McpAsk):
             asked = plan.call
             request = {"id": asked.request_id, "type": "mcp_approval_request", "name": asked.name}
             request |= {"arguments": asked.arguments, "server_label": asked.server_label}
             return Item(request, "in_progress"), None
         head = {"id": item_id, "type": "message", "role": "assistant"}
         item = Item(head, "in_progress", content=[])
-        if isinstance(plan, Write):
+        if isinstance(plan, plans.Write):
             return item, {"type": "text", "text": ""}
         item.timeline = Timeline(plan.utterance, self._skew_ms)
         self.spoken.append(item)
@@ -146,11 +137,11 @@ class Output:
         padding = secrets.token_urlsafe(_PADDED)[: _PADDED - len(delta) % _PADDED]
         return self._content(opened, "response.output_text.delta", delta=delta, obfuscation=padding)
 
-    def arguments(self, opened: OpenItem, plan: Call | McpCall, delta: str) -> Event:
+    def arguments(self, opened: OpenItem, plan: plans.Call | plans.McpCall, delta: str) -> Event:
         """Return a delta of a function call's arguments."""
         opened.text += delta
         where = {"item_id": opened.item.id, "output_index": opened.index, "delta": delta}
-        if isinstance(plan, McpCall):
+        if isinstance(plan, plans.McpCall):
             return self._event("response.mcp_call_arguments.delta", **where)
         return self._event("response.function_call_arguments.delta", call_id=plan.call_id, **where)
 
@@ -159,7 +150,7 @@ class Output:
         limit = self.request.max_output_tokens
         if isinstance(limit, str):
             return math.inf
-        return limit - audio_tokens(self.sent_samples) - self.text_tokens
+        return limit - plans.audio_tokens(self.sent_samples) - self.text_tokens
 
     # The ends of an item and of the response.
 
@@ -168,7 +159,7 @@ class Output:
         self.open.remove(opened)
         item = opened.item
         item.status = status
-        if isinstance(opened.plan, McpCall) and status == "completed":
+        if isinstance(opened.plan, plans.McpCall) and status == "completed":
             self.mcp_calls.append(opened)
         yield from self._close_content(opened)
         # A call at an MCP server is done in the conversation when it has its output.
@@ -184,15 +175,15 @@ class Output:
 
     def _close_content(self, opened: OpenItem) -> Iterator[Event]:
         item, plan = opened.item, opened.plan
-        if isinstance(plan, McpAsk):
+        if isinstance(plan, plans.McpAsk):
             return
-        if isinstance(plan, (Call, McpCall)):
+        if isinstance(plan, (plans.Call, plans.McpCall)):
             item.head["arguments"] = opened.text
             # A token of JSON is about four characters.
             self.text_tokens += math.ceil(len(opened.text) / 4)
-            kind = "mcp" if isinstance(plan, McpCall) else "function"
-            known = {} if isinstance(plan, McpCall) else {"call_id": plan.call_id}
-            known |= {} if isinstance(plan, McpCall) else {"name": plan.name}
+            kind = "mcp" if isinstance(plan, plans.McpCall) else "function"
+            known = {} if isinstance(plan, plans.McpCall) else {"call_id": plan.call_id}
+            known |= {} if isinstance(plan, plans.McpCall) else {"name": plan.name}
             yield self._event(
                 f"response.{kind}_call_arguments.done",
                 item_id=item.id,
@@ -201,7 +192,7 @@ class Output:
                 arguments=opened.text,
             )
             return
-        if isinstance(plan, Say):
+        if isinstance(plan, plans.Say):
             yield self._content(opened, "response.output_audio.done")
             yield self._content(
                 opened, "response.output_audio_transcript.done", transcript=opened.text
@@ -257,4 +248,4 @@ class Output:
         }
 
     def _usage(self) -> dict[str, Any]:
-        return self.request.usage(self.text_tokens, audio_tokens(self.sent_samples))
+        return self.request.usage(self.text_tokens, plans.audio_tokens(self.sent_samples))

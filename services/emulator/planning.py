@@ -6,22 +6,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from services.emulator import settings, tools
+from services.emulator import plans, settings, tools
 from services.emulator.clips import RATE
 from services.emulator.conversation import Conversation, Item, created
 from services.emulator.mcp_servers import McpServers
 from services.emulator.options import Options
-from services.emulator.plans import (
-    ASSISTANT_TOKENS_S,
-    USER_TOKENS_S,
-    Call,
-    McpAsk,
-    McpCall,
-    Part,
-    Request,
-    Say,
-    Write,
-)
 from services.emulator.replies import Replies, Spoken
 from services.emulator.schema import Refused
 
@@ -58,7 +47,7 @@ class Planner:
         self._conversation = conversation
         self._new_id = new_id
 
-    def request(self, asked: Fields, session: Fields) -> Request:
+    def request(self, asked: Fields, session: Fields) -> plans.Request:
         """Return the request, completed from the session's settings. Raises Refused."""
         given = (asked.get("audio") or {}).get("output") or {}
         output = session["audio"]["output"]
@@ -69,10 +58,10 @@ class Planner:
         audio = 0
         for item in self._conversation.items:
             text += len(item.text) // 4
-            audio += len(item.audio) // 2 * USER_TOKENS_S // RATE
+            audio += len(item.audio) // 2 * plans.USER_TOKENS_S // RATE
             if item.timeline is not None:
-                audio += item.timeline.length_ms * ASSISTANT_TOKENS_S // 1000
-        return Request(
+                audio += item.timeline.length_ms * plans.ASSISTANT_TOKENS_S // 1000
+        return plans.Request(
             modality=_asked(asked, session, "output_modalities")[0],
             voice=voice["id"] if isinstance(voice, dict) else voice,
             format=_asked(given, output, "format"),
@@ -84,7 +73,7 @@ class Planner:
 
     def plan(
         self, asked: Fields, session: Fields, *, spoken: Spoken | None, turns: int
-    ) -> list[Part]:
+    ) -> list[plans.Part]:
         """Return the items that the response will contain.
 
         ``spoken`` is the last spoken reply. ``turns`` is the number of turns that the user has
@@ -96,9 +85,9 @@ class Planner:
             arguments = json.dumps(tools.example(tool.get("parameters") or {}))
             if tool["type"] == "mcp":
                 request_id = self._new_id("mcpr") if tool["asks"] else None
-                call = McpCall(tool["name"], arguments, tool["server_label"], request_id)
-                return [call, McpAsk(call)] if request_id else [call]
-            return [Call(tool["name"], arguments, self._new_id("call"))]
+                call = plans.McpCall(tool["name"], arguments, tool["server_label"], request_id)
+                return [call, plans.McpAsk(call)] if request_id else [call]
+            return [plans.Call(tool["name"], arguments, self._new_id("call"))]
         out_of_band = is_out_of_band(asked)
         # Nobody asks for an answer to the output of an MCP server's function but the client.
         served = None if out_of_band else self._mcp.take_output()
@@ -115,11 +104,16 @@ class Planner:
         if _asked(asked, session, "output_modalities") == ["text"]:
             quoted = last.text if last is not None and last.role == "user" else ""
             return [
-                Write(f"You wrote: “{quoted}” {said.transcript}" if quoted else said.transcript)
+                plans.Write(
+                    f"You wrote: “{quoted}” {said.transcript}" if quoted else said.transcript
+                )
             ]
         if self._options.faults.commentary and not out_of_band:
-            return [Say(self._replies.commentary(), "commentary"), Say(said, "final_answer")]
-        return [Say(said)]
+            return [
+                plans.Say(self._replies.commentary(), "commentary"),
+                plans.Say(said, "final_answer"),
+            ]
+        return [plans.Say(said)]
 
     def item(self, given: Fields, session: Fields, context: list[Item] | None = None) -> Item:
         """Return the item that a client described. Raises Refused.

@@ -12,21 +12,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from services.emulator import plans
 from services.emulator.clips import RATE, Word
 from services.emulator.conversation import Conversation, Item, Timeline
 from services.emulator.options import Options
 from services.emulator.output import OpenItem, Output
 from services.emulator.pacing import Clock, Event, Stale, Step, Wire
-from services.emulator.plans import (
-    Call,
-    McpAsk,
-    McpCall,
-    Part,
-    Request,
-    Say,
-    Write,
-    audio_tokens,
-)
 
 #: The time between two words of a written reply, s. The pace divides it, like audio.
 _WORD_S: Final = 0.06
@@ -41,8 +32,8 @@ class Response:
     def __init__(
         self,
         response_id: str,
-        request: Request,
-        plan: Sequence[Part],
+        request: plans.Request,
+        plan: Sequence[plans.Part],
         options: Options,
         conversation: Conversation | None,
         new_id: Callable[[str], str],
@@ -178,7 +169,7 @@ class Response:
                 yield from output.close_all("incomplete")
                 return
             opened.complete = True
-            if isinstance(plan, Say) and isinstance(_next(self._plan, index), Say):
+            if isinstance(plan, plans.Say) and isinstance(_next(self._plan, index), plans.Say):
                 previous = opened
             else:
                 yield from output.close(opened, "completed")
@@ -187,15 +178,17 @@ class Response:
     def _fill(self, opened: OpenItem, clock: Clock, tokens: float) -> Iterator[Step]:
         """Yield the deltas of an item, up to a limit of tokens."""
         plan = opened.plan
-        if isinstance(plan, Say):
+        if isinstance(plan, plans.Say):
             return self._speak(opened, plan, clock, tokens)
-        if isinstance(plan, Write):
+        if isinstance(plan, plans.Write):
             return self._write(opened, plan, clock, tokens)
-        if isinstance(plan, McpAsk):
+        if isinstance(plan, plans.McpAsk):
             return iter(())
         return self._call(opened, plan, clock)
 
-    def _speak(self, opened: OpenItem, plan: Say, clock: Clock, tokens: float) -> Iterator[Step]:
+    def _speak(
+        self, opened: OpenItem, plan: plans.Say, clock: Clock, tokens: float
+    ) -> Iterator[Step]:
         timeline = opened.item.timeline
         assert timeline is not None
         wire = Wire(plan.utterance, self.request.format["type"], tokens)
@@ -216,7 +209,9 @@ class Response:
         if words and at == wire.full_length:
             yield self._output.transcript(opened, words)
 
-    def _write(self, opened: OpenItem, plan: Write, clock: Clock, tokens: float) -> Iterator[Step]:
+    def _write(
+        self, opened: OpenItem, plan: plans.Write, clock: Clock, tokens: float
+    ) -> Iterator[Step]:
         for number, word in enumerate(plan.text.split()):
             if number >= tokens:
                 return
@@ -224,7 +219,9 @@ class Response:
             yield self._output.text(opened, f" {word}" if number else word)
             clock.sent(_WORD_S)
 
-    def _call(self, opened: OpenItem, plan: Call | McpCall, clock: Clock) -> Iterator[Step]:
+    def _call(
+        self, opened: OpenItem, plan: plans.Call | plans.McpCall, clock: Clock
+    ) -> Iterator[Step]:
         due = clock.due()
         starts = range(0, len(plan.arguments), _ARGUMENTS_DELTA)
         for number, at in enumerate(starts, 1):
@@ -256,17 +253,17 @@ class Response:
             self._output.conversation.spoken = True
 
 
-def _tokens(plan: Part) -> float:
+def _tokens(plan: plans.Part) -> float:
     """Return the tokens that an item needs, as far as a limit applies to it."""
-    if isinstance(plan, Say):
-        return audio_tokens(plan.utterance.samples)
-    if isinstance(plan, Write):
+    if isinstance(plan, plans.Say):
+        return plans.audio_tokens(plan.utterance.samples)
+    if isinstance(plan, plans.Write):
         return len(plan.text.split())
     # A call is never cut off: a client could not use half of its arguments.
     return -math.inf
 
 
-def _next(plan: Sequence[Part], index: int) -> Part | None:
+def _next(plan: Sequence[plans.Part], index: int) -> plans.Part | None:
     return plan[index + 1] if index + 1 < len(plan) else None
 
 
