@@ -2,26 +2,14 @@
 
     python -m benchmarks.bargein
 
-The benchmark records the speaker of a private sound server. It measures Bargein, a typical
-one-process client and the device's own limit in turn, with the same emulator. Replies are a rising
-tone, whose last sound before the silence tells how much of the reply was heard.
-
-The event is ``speech_started``, at the moment at which the process that holds the WebSocket
-received it. A proxy in front of the server (see ``prompter``) causes the event at chosen points of
-a reply, the same for all systems. For the device alone, the event is a line on its standard input.
+The benchmark measures Bargein, a typical one-process client and the device's own limit in turn, on
+a private sound server. docs/measuring.md says how.
 
     event → silence  from the event to the first sample of silence at the speaker
     stale            sound after that silence, before the next reply
     truncate error   the audio_end_ms that the server was sent, minus what was heard
     belief           what the server believes was heard when it replies again, minus what was
                      heard; a server that was sent nothing believes all of the audio was heard
-
-How times at the speaker are found: the benchmark records the monitor of the null sink. PulseAudio
-paces the sink by CLOCK_MONOTONIC, which is also the clock of the events, so sample n of a recording
-was played at T0 + n / 24000 s. The server delivers a chunk of 5 ms when the sink begins to play it;
-a chunk may arrive late, but never early. T0 comes from the chunk with the smallest delay, which is
-less than 1 ms. As a check: the time from the first silent buffer to silence at the speaker equals
-the device's latency that PortAudio states. The remaining error is the same for all systems.
 """
 
 from __future__ import annotations

@@ -2,17 +2,11 @@
 
     python -m benchmarks.cost
 
-The stages run with the emulator on a private sound server (PulseAudio with null sinks) if there is
-one, and otherwise on file devices. CPU is the kernel's count for a process (user and system,
-/proc/<pid>/stat) over a window, in % of one core. The window is either idle (an open link and a
-silent microphone) or talking (a long reply arrives and is played). Memory is read at the end of
-each window: resident (RSS), and proportional (PSS: shared memory divided among its users). On a
-sound server, the benchmark also measures a speaker alone: with the shortest buffers, some 375 calls
-a second, and with the buffers that playback asks for.
-
-The time to the first word runs from the start of bin/demo, which is set up already, to the first
-sample of sound at the speaker: at the monitor of a sound server, or in the speaker's file, which is
-written ten times a second.
+The stages run with the emulator, on a private sound server if there is one, and otherwise on files.
+CPU is in % of one core, idle (a silent microphone) and talking (a long reply is played). Memory is
+resident (RSS), and proportional (PSS: shared memory divided among its users). On a sound server,
+the benchmark also measures a speaker alone. The time to the first word runs from the start of
+bin/demo to the first sound at the speaker.
 """
 
 from __future__ import annotations

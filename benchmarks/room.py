@@ -4,19 +4,9 @@
     python -m benchmarks.room --rooms computed         # fifteen rooms of our own arithmetic
     python -m benchmarks.room --only laptop --seed 2   # one row, in other rooms
 
-The independent rooms are computed by pyroomacoustics (the extra `bench`): boxes and L-shaped rooms,
-by image sources and rays, with the troubles of real devices (harness/acoustics/cases.py). Each case
-runs through Bargein, through WebRTC's canceller alone, and without any echo at all: the ideal. The
-sound goes through the classes that echo and vad run, from the first frame on, with frames, time
-stamps and waits like those of devices. A server's turn detection (the emulator's, with its
-defaults) listens to the result: whatever it hears while nobody speaks would have interrupted the
-assistant by its own voice.
-
-A seed draws the rooms, places, sentences and noises. Use even seeds to tune, and odd ones to judge:
-the documents' tables come from odd ones, so choose no constant with an odd seed's result in sight.
-
-The computed rooms are those of harness/rooms.py: half an hour of the assistant, sixty talk-overs,
-and six more rooms with twenty noises each.
+The independent rooms (harness/acoustics/cases.py) are computed by pyroomacoustics, which is in the
+extra `bench`. The computed rooms are those of harness/rooms.py. Use even seeds to tune, and odd
+ones to judge. docs/measuring.md says what is measured.
 """
 
 from __future__ import annotations
