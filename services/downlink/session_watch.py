@@ -139,6 +139,7 @@ class SessionWatch:
         request = messages.SessionRequest(
             session=self._session,
             refused=self._terms.refused,
+            refused_tools=self._terms.refused_tools,
             apart=self._terms.apart,
             input_rate=self._terms.input_rate,
             resume=self._resume,

@@ -7,14 +7,16 @@ though it was told not to, is followed, because two sides that decide would answ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from services.downlink import comparison, objects
 from shared.audio import pcm
 from shared.config import Config
+from shared.messages import MAX_REFUSED_TOOLS, RefusedTools
 from shared.realtime import session
-from shared.realtime.event_ids import ALL, UPDATES
+from shared.realtime.event_ids import ALL, TOOLS, UPDATES
 
 #: The server's error when the voice is changed after it was heard. It names no field, and concerns
 #: this session only.
@@ -42,6 +44,8 @@ class Terms:
         # another session.
         self._refused: dict[str, None] = {}
         self._refused_for_now: set[str] = set()
+        #: The updates with functions that the server refused.
+        self.refused_tools: list[RefusedTools] = []
         #: Whether the server refused a whole update without naming a field.
         self.apart = False
         #: The rates of the audio that the server takes and sends, Hz.
@@ -94,6 +98,9 @@ class Terms:
         """Return a line about an error that refuses an update, or None if it refuses none."""
         event_id = error.event_id or ""
         param = error.param or ""
+        if event_id.startswith(TOOLS) and len(self.refused_tools) < MAX_REFUSED_TOOLS:
+            self._refuse_tools(event_id.removeprefix(TOOLS), error)
+            return ""  # Uplink knows the name of the function, and reports it.
         ours = event_id.startswith(UPDATES)
         if not (ours or param.startswith("session.") or error.name == VOICE_IN_USE):
             return None
@@ -114,6 +121,14 @@ class Terms:
             self.apart = True
             return f"the server refuses the session's settings ({why}): each is sent on its own"
         return None
+
+    def _refuse_tools(self, update: str, error: objects.Failure) -> None:
+        index = re.search(r"tools\[(\d{1,3})\]", error.param or "")
+        number = min(int(index[1]), MAX_REFUSED_TOOLS) if index else -1
+        reason = " ".join(f"{error.name}: {error.text[:300]}".split())
+        refused = RefusedTools(update[:64], number, reason)
+        if all(each.update != refused.update for each in self.refused_tools):
+            self.refused_tools = [*self.refused_tools, refused]
 
     # what follows
 

@@ -42,6 +42,8 @@ TWISTS: Final[Mapping[str, str]] = {
     "no-session-updated": "do not answer a session.update that is taken",
     "refuse-voice": "refuse each session.update that sets a voice",
     "refuse-unnamed": "refuse each session.update that sets a voice, and do not say why",
+    "refuse-function": "refuse each session.update that offers a function named odd…",
+    "refuse-function-unnamed": "refuse it too, and do not say why",
     "keep-deciding": "keep server_vad, which answers and interrupts, whatever the client asks for",
     "rate-16000": "speak at 16 kHz, and say so in the session",
     "late-transcript": f"transcribe each turn unasked, {LATE_S:g} s later than usual",
@@ -99,8 +101,23 @@ class Twists:
             raise Refused("invalid_value", f"Invalid value: '{voice}'.", param)
         if voice is not None and "refuse-unnamed" in self._names:
             raise Refused("invalid_session", "The session is invalid.")
+        self._offer(session)
         if "keep-deciding" in self._names:
             _within(session, "input").pop("turn_detection", None)
+
+    def _offer(self, session: Any) -> None:
+        """Refuse a function whose name begins with "odd". Raises Refused."""
+        tools = session.get("tools") if isinstance(session, dict) else None
+        for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+            name = str(tool.get("name")) if isinstance(tool, dict) else ""
+            if not name.startswith("odd"):
+                continue
+            if "refuse-function" in self._names:
+                why = f"Invalid schema for function '{name}': it is odd."
+                param = f"session.tools[{index}].parameters"
+                raise Refused("invalid_function_parameters", why, param)
+            if "refuse-function-unnamed" in self._names:
+                raise Refused("invalid_session", "The session is invalid.")
 
     def _slower(self, event: Event) -> Event:
         """Return an event with its audio at RATE."""

@@ -106,9 +106,8 @@ class Uplink:
         return self._ready_session == self._open_session() != 0
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
-        before, self._link = self._link, delivery.message
-        link = self._link
-        self._stage.state = f"link is {link.state}"
+        before, self._link = self._link, (link := delivery.message)
+        self._functions.show(link.state)
         same = before is not None and before.session == link.session
         if not self._open or (same and before is not None and before.state == "open"):
             return
@@ -128,6 +127,7 @@ class Uplink:
         if self._link is None or not self._open or request.session != self._link.session:
             return
         self._send_all(self._updates.again() + self._updates.farewell())
+        self._functions.show(self._link.state)
         self._resume()
 
     def _resume(self) -> None:

@@ -16,6 +16,8 @@ from shared.owner import Owner
 
 #: How often the time of a running call is looked at, s.
 LOOK_S = 0.5
+#: How many refused functions the health shows.
+SHOWN = 5
 
 
 class Functions:
@@ -42,6 +44,8 @@ class Functions:
         self._ready = 0  # the session that has the conversation so far
         self._looking = False
         self._playing = self._answering = False
+        self._link = "connecting"
+        self._reported: set[str] = set()  # the functions that the server refuses
 
     # what tools publishes
 
@@ -55,6 +59,25 @@ class Functions:
         if self._open_session():
             for update in updates:
                 self._send(update)
+        self.show(self._link)
+
+    def show(self, link: str) -> None:
+        """Show the link's state in the health, and the functions that the server refuses.
+
+        Each refusal is logged once, until the server takes the function.
+        """
+        self._link = link
+        troubles = self._updates.troubles()
+        self._reported &= troubles.keys()
+        lines = []
+        for name, why in troubles.items():
+            what = f"the function {name!r}" if name else "the functions"
+            lines.append(f"the server refuses {what}")
+            if name not in self._reported:
+                self._reported.add(name)
+                self._stage.count("functions_refused", warning=f"{lines[-1]}: {why}")
+        self._stage.ok = not troubles
+        self._stage.state = "; ".join([f"link is {link}", *lines[:SHOWN]])
 
     def result(self, result: messages.ToolResult, stamp: messages.Stamp) -> None:
         """Take what a function returned."""

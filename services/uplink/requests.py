@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from shared.realtime.event_ids import (
     OUT_OF_BAND,
     OUTPUTS,
     RESTORES,
+    TOOLS,
     UPDATES,
 )
 
@@ -59,6 +60,15 @@ def session_updates(
         for path, value in session.fields(asked)
         if path != "type"
     ]
+
+
+def tools(entries: Sequence[Mapping[str, Any]], digest: str) -> bytes:
+    """Return the ``session.update`` that offers these functions, and nothing else.
+
+    A server refuses another field, such as the voice, once it has spoken.
+    """
+    asked = session.alone("tools", entries)
+    return _text("session.update", event_id=f"{TOOLS}{digest}", session=asked)
 
 
 def respond() -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from services.uplink import mcp_servers, requests
+from services.uplink.offered import OfferedTools
 from shared import messages
 from shared.realtime import session
 from shared.settings import Session
@@ -19,9 +20,7 @@ class Updates:
 
     def __init__(self, settings: Session, say: Callable[[str, str], None]) -> None:
         self._wanted = session.wanted(settings)
-        self._mcp = mcp_servers.entries(settings.mcp, say)
-        if self._mcp:
-            self._wanted["tools"] = self._mcp
+        self._tools = OfferedTools(mcp_servers.entries(settings.mcp, say))
         #: Downlink's requests that concern the session, as they were last made.
         self.request = messages.SessionRequest(session=0, input_rate=settings.input_rate)
         self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
@@ -29,17 +28,18 @@ class Updates:
 
     def offer(self, tools: Sequence[Mapping[str, Any]]) -> list[bytes]:
         """Take the functions that the model may call. Return the updates for the open session."""
-        tools = [*self._mcp, *tools]
-        if tools == self._wanted.get("tools", []):
-            return []
-        self._wanted["tools"] = tools
-        if "tools" in self.request.refused:
-            return []
-        # Only this field: a server refuses another one, such as the voice, once it has spoken.
-        return requests.session_updates(session.alone("tools", tools))
+        return self._tools.offer(tools)
+
+    def troubles(self) -> dict[str, str]:
+        """Return why the server refuses functions, by their names; "" stands for all of them."""
+        return self._tools.troubles()
 
     def all(self) -> list[bytes]:
-        """Return the updates that ask for everything, without what the server refuses."""
+        """Return the updates that ask a new session for everything but what the server refuses."""
+        # The functions come first: the settings can name one of them.
+        return self._tools.begin_session() + self._settings()
+
+    def _settings(self) -> list[bytes]:
         self._asked = (self.request.refused, self.request.apart)
         return requests.session_updates(
             self._wanted, self.request.refused, apart=self.request.apart
@@ -51,7 +51,8 @@ class Updates:
             self.request.refused,
             self.request.apart,
         )
-        return self.all() if changed else []
+        functions = self._tools.refuse(self.request.refused_tools)
+        return functions + (self._settings() if changed else [])
 
     def farewell(self) -> list[bytes]:
         """Return the request for the assistant's last line, if downlink wants it: once."""
@@ -71,10 +72,7 @@ class Updates:
         Each field has an update of its own: the server discards an update as a whole, and refuses
         another voice once it has spoken.
         """
-        tools = self._wanted.get("tools")
         before, self._wanted = self._wanted, session.wanted(settings)
-        if tools is not None:
-            self._wanted["tools"] = tools
         return [
             update
             for path, value in session.changes(before, self._wanted)

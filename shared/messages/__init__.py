@@ -133,6 +133,9 @@ from shared.messages.replies import (
     Transcript as Transcript,
 )
 from shared.messages.server import (
+    MAX_REFUSED_TOOLS as MAX_REFUSED_TOOLS,
+)
+from shared.messages.server import (
     Cause as Cause,
 )
 from shared.messages.server import (
@@ -140,6 +143,9 @@ from shared.messages.server import (
 )
 from shared.messages.server import (
     LinkState as LinkState,
+)
+from shared.messages.server import (
+    RefusedTools as RefusedTools,
 )
 from shared.messages.server import (
     Renew as Renew,

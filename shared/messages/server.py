@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
-from shared.messages.base import MAX_TEXT, Count, Line, Message
+from shared.messages.base import MAX_TEXT, Count, Line, Message, Name
 
 #: Why a connection ended, or was not made.
 Cause = Literal[
@@ -27,6 +28,10 @@ Cause = Literal[
     "limit",  # the conversation sleeps: limits.max_minutes or limits.max_cost was reached
     "asked",  # the conversation sleeps: a person's command said so
 ]
+
+
+#: How many refused updates with functions are remembered: as many as a session can have functions.
+MAX_REFUSED_TOOLS = 128
 
 
 class ClientEvent(Message, frozen=True, kw_only=True):
@@ -89,6 +94,17 @@ class Renew(Message, frozen=True, kw_only=True):
     """Whether somebody speaks: there was no quiet moment in time."""
 
 
+class RefusedTools(msgspec.Struct, frozen=True):
+    """A ``session.update`` with functions that the server refused."""
+
+    update: Name
+    """The update: its event id without the prefix."""
+    index: Annotated[int, Meta(ge=-1, le=256)] = -1
+    """The position of the function that the server refuses; -1: the server did not say which."""
+    reason: Line = ""
+    """The server's words."""
+
+
 class SessionRequest(Message, frozen=True, kw_only=True):
     """Downlink's requests to uplink that concern a session as a whole. Each is rare."""
 
@@ -100,6 +116,8 @@ class SessionRequest(Message, frozen=True, kw_only=True):
     apart: bool = False
     """Whether uplink sends an update for each field, because the server has refused the whole
     update and did not say why."""
+    refused_tools: Annotated[list[RefusedTools], Meta(max_length=MAX_REFUSED_TOOLS)] = []
+    """The updates with functions that the server refuses: uplink leaves out the functions."""
     input_rate: Count = 24_000
     """The rate of the person's voice as the server takes it, Hz."""
     resume: Literal["", "answer", "continue"] = ""

@@ -11,6 +11,11 @@ RESTORES = "restore_"
 UPDATES = "update_"
 ALL = "all"
 
+#: Prefix of the event ids of the updates with the functions. A digest of the functions follows, and
+#: then AGAIN if each of these functions was sent alone before.
+TOOLS = f"{UPDATES}tools."
+AGAIN = "_again"
+
 #: The event id of ``input_audio_buffer.clear``. A server that does not know the request answers
 #: with an error, which loses nothing.
 CLEARS = "clear_buffer"

@@ -39,6 +39,10 @@ async def slow() -> str:
     await asyncio.sleep(1.3)
     return "slow is ready"
 
+def odd() -> str:
+    """Be refused by the server."""
+    return ""
+
 def spin() -> str:
     """Never return."""
     while True:
@@ -112,7 +116,8 @@ def talk(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tal
             "tools.modules": '["my_tools"]',
             "tools.timeout_s": TIMEOUT_S,
         }
-        pipeline.emulator("--call-every", "1", "--call", "40", "--journal", str(journal))
+        options = ("--call-every", "1", "--call", "40", "--twist", "refuse-function")
+        pipeline.emulator(*options, "--journal", str(journal))
         tools = pipeline.stage("tools")
         pipeline.all_up("echo", "vad", "uplink", "downlink", "playback")
         pipeline.bus.wait_for(
@@ -149,6 +154,13 @@ def test_each_question_leads_to_a_call_and_the_call_to_a_spoken_answer(talk: Tal
     assert any("Hello Ada, it is noon." in text for text in said)
     assert any("files says that tea is in the cupboard." in text for text in said)
     assert any("web says that tea is in the cupboard." in text for text in said)
+
+
+def test_a_function_that_the_server_refuses_costs_no_other(talk: Talk) -> None:
+    health = talk.pipeline.bus.all(messages.Health, topic="uplink.health")[-1]
+    assert health.state == "link is open; the server refuses the function 'odd'"
+    assert not health.ok
+    assert health.counters["functions_refused"] == 1
 
 
 def test_each_call_gets_one_output(talk: Talk) -> None:

@@ -99,8 +99,8 @@ class Conversation:
 
 def install(client: Client) -> Path:
     """Return the directory with the packages of a client. Raises NotInstalled."""
-    pins = (HERE / client.packages).read_bytes()
-    name = f"{client.program}-{hashlib.sha256(pins).hexdigest()[:12]}"
+    made_of = (HERE / client.packages).read_bytes() + (HERE / client.program).read_bytes()
+    name = f"{client.program}-{hashlib.sha256(made_of).hexdigest()[:12]}"
     where = Path(sys.prefix) / "clients" / name
     if where.exists():
         return where
