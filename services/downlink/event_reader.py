@@ -74,6 +74,12 @@ IGNORED = frozenset(
 )
 
 
+#: The events with a part of a reply, and the names that some servers leave out of them.
+_PARTS = ("response.output_audio", "response.output_text", "response.audio", "response.text")
+SPOKEN = frozenset(name for name in TYPES if name.startswith(_PARTS))
+NAMELESS = {"response_id": "", "item_id": ""}
+
+
 class BadEvent(ValueError):
     """Raised when a text is not a server event, with the reason."""
 
@@ -100,7 +106,10 @@ def read(text: bytes) -> events.Event:
             return decoder.decode(text)
         except msgspec.ValidationError as error:
             try:
-                return msgspec.convert(mended(msgspec.json.decode(text)), TYPES[kind])
+                made = mended(msgspec.json.decode(text))
+                # Which response and which item is meant, the conversation says.
+                made = NAMELESS | made if kind in SPOKEN else made
+                return msgspec.convert(made, TYPES[kind])
             except (ValueError, RecursionError):
                 raise error from None  # it says what the server sent
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

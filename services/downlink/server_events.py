@@ -20,6 +20,7 @@ from services.downlink.history import History
 from services.downlink.item_events import ItemEvents, Times
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
+from services.downlink.reply_names import ReplyNames
 from services.downlink.session_watch import SessionWatch
 from services.downlink.turn_names import TurnNames
 
@@ -52,6 +53,7 @@ class ServerEvents:
         self._items = ItemEvents(actions, replies, history, renewal, decisions, times)
         self._failures = Failures()
         self._turn_names = TurnNames()
+        self._reply_names = ReplyNames(replies.responses)
         self._unknown_types: set[str] = set()  # those that were reported
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
             events.SessionCreated: self._session_created,
@@ -93,9 +95,13 @@ class ServerEvents:
 
         Raises BadAudio for audio that is not base64; nothing was changed then.
         """
-        if method := self._methods.get(type(event)):
+        named = self._reply_names.named(event)
+        if named is None:
+            line = "the server does not say to which of its responses audio or words belong"
+            self._actions.report("unnamed_events", line)
+        elif method := self._methods.get(type(named)):
             self._times.received_ns, self._times.now_ns = received_ns, now_ns
-            method(event)
+            method(named)
 
     # the person
 

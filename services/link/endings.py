@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from shared import now
 from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
@@ -279,9 +282,25 @@ def _where(location: str) -> str:
         return "an invalid address"
 
 
-def _retry_after(headers: object) -> int:
-    """Return the seconds of an HTTP Retry-After header as ms; 0 for a date, or without a header."""
-    given = headers.get("retry-after", "") if isinstance(headers, dict) else ""
-    text = str(given).strip()
-    short = text.isascii() and text.isdigit() and len(text) < RETRY_AFTER_DIGITS
-    return int(text) * 1000 if short else 0
+def _retry_after(headers: Mapping[str, str]) -> int:
+    """Return how long an HTTP Retry-After header asks to wait, ms; 0 without one that is sound.
+
+    The header has seconds, or a date. A date counts from the server's own ``Date``, because this
+    machine's clock may be wrong, and from this machine's clock only if the server sent none.
+    """
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return int(text) * 1000 if len(text) < RETRY_AFTER_DIGITS else 0
+    until_s, from_s = _http_date(text), _http_date(headers.get("date", ""))
+    left_s = until_s - (from_s or now.time_ns() / 1e9)
+    return int(left_s * 1000) if until_s and 0 < left_s < 10**RETRY_AFTER_DIGITS else 0
+
+
+def _http_date(text: str) -> float:
+    """Return a date of HTTP (RFC 9110), in seconds since 1970; 0 if it is none."""
+    try:
+        found = parsedate_to_datetime(text)
+        # The forms without an offset are in UTC as well.
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0

@@ -115,7 +115,6 @@ def install(client: Client) -> Path:
                 "--no-audit",
                 "--no-fund",
                 "--ignore-scripts",
-                "--omit=optional",
             ]
         else:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]

@@ -411,6 +411,13 @@ def test_fields_left_out_have_their_defaults() -> None:
     assert error.error.text == ""
 
 
+@pytest.mark.parametrize("kind", ["response.output_audio.delta", "response.audio.delta"])
+def test_audio_may_lack_the_names_of_its_response_and_its_item(kind: str) -> None:
+    assert event_reader.read(wire({"type": kind, "delta": "AA"})) == events.AudioDelta("", "", "AA")
+    sent = {"type": kind, "item_id": "i", "response_id": None, "delta": "AA"}
+    assert event_reader.read(wire(sent)) == events.AudioDelta("", "i", "AA")
+
+
 DELTA = b'{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":%b}'
 STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_start_ms":%b}'
 
@@ -439,7 +446,9 @@ STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_sta
         DELTA % b"[1,2]",
         DELTA % b'"\xc3"',
         DELTA % b'"\\udc00x"',
-        b'{"type":"response.output_audio.delta","response_id":"r","delta":""}',
+        b'{"type":"response.output_audio.delta","response_id":"r","item_id":"i"}',
+        b'{"type":"response.output_audio.delta","delta":null}',
+        b'{"type":"response.output_item.added","item":{"id":"i"}}',
         b'{"type":"response.created","response":"r"}',
         b'{"type":"response.created","response":{"id":"%b"}}' % (b"x" * 513),
         *(

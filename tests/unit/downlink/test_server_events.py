@@ -428,3 +428,50 @@ def test_what_fails_at_the_servers_own_mcp_servers_is_reported_once() -> None:
         "MCP server 'docs': its function search failed: it is away",
         "MCP server 'files': its list of functions failed",
     ]
+
+
+# audio without names
+
+
+def played(sent: list[messages.Message]) -> list[tuple[str, str]]:
+    return [
+        (each.response_id, each.item_id) for each in sent if isinstance(each, messages.ReplyAudio)
+    ]
+
+
+@pytest.mark.parametrize(("response_id", "item_id"), [("", ""), ("resp_1", ""), ("", "item_1")])
+def test_audio_without_names_belongs_to_the_response_under_way(
+    response_id: str, item_id: str
+) -> None:
+    server = Server()
+    server.send(created(), events.OutputItemAdded("resp_1", message("item_1")))
+    sent = server.send(events.AudioDelta(response_id, item_id, DELTA))
+    assert played(sent) == [("resp_1", "item_1")]
+    server.send(events.TextDelta("", "", "Hello"), events.AudioDone("", ""))
+    assert [item.done for item in server.replies.state().items] == [True]
+    assert server.turns() == [("item_1", "message", "assistant", "Hello")]
+    # An interruption ends it like any other audio.
+    server.send(events.SpeechStarted(audio_start_ms=0))
+    assert played(server.send(events.AudioDelta("", "", DELTA))) == []
+    assert server.said == []
+
+
+def test_an_item_that_the_server_never_names_has_a_name_of_ours() -> None:
+    server = Server()
+    delta = events.AudioDelta("", "", DELTA)
+    assert played(server.send(created(), delta, delta)) == [
+        ("resp_1", "item_without_id_of_resp_1"),
+        ("resp_1", "item_without_id_of_resp_1"),
+    ]
+
+
+@pytest.mark.parametrize("responses", [[], ["resp_1", "resp_2"]])
+def test_audio_without_names_is_dropped_unless_one_response_is_under_way(
+    responses: list[str],
+) -> None:
+    server = Server()
+    server.send(*(created(name) for name in responses))
+    assert played(server.send(events.AudioDelta("", "", DELTA))) == []
+    assert server.said == [
+        "the server does not say to which of its responses audio or words belong"
+    ]

@@ -10,7 +10,7 @@ import pytest
 import websocket
 
 from services.link import endings
-from shared import messages
+from shared import messages, now
 from shared.proxy import Proxy, parse
 
 pytestmark = pytest.mark.unit
@@ -173,8 +173,30 @@ def test_what_takes_nothing_any_more_has_stalled() -> None:
     assert endings.of_send_error(TimeoutError()).why == "could not send: TimeoutError"
 
 
-def test_a_retry_after_that_is_no_number_of_seconds_is_ignored() -> None:
-    for said in ("Wed, 21 Oct 2026 07:28:00 GMT", "-5", "", "9" * 5000, "٣"):
+@pytest.mark.parametrize(
+    "until",
+    [
+        "Wed, 21 Oct 2026 07:28:20 GMT",
+        "Wednesday, 21-Oct-26 07:28:20 GMT",  # the obsolete forms, which RFC 9110 still allows
+        "Wed Oct 21 07:28:20 2026",
+    ],
+)
+def test_a_retry_after_can_be_a_date(until: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = {"retry-after": until, "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    ending = endings.of_status(503, headers)
+    assert isinstance(ending, endings.Lost)
+    assert ending.asked_ms == 20_000
+    # A server without a clock: by this machine's.
+    monkeypatch.setattr(now, "time_ns", lambda: 1_792_567_690 * 10**9)
+    ending = endings.of_status(503, {"retry-after": until})
+    assert isinstance(ending, endings.Lost)
+    assert ending.asked_ms == 10_000
+
+
+def test_a_retry_after_that_is_no_time_to_come_is_ignored() -> None:
+    past = "Wed, 21 Oct 2020 07:28:00 GMT"
+    odd = ("Wed, 99 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 99999 07:28:00 GMT", "soon")
+    for said in (past, *odd, "-5", "", "9" * 5000, "٣"):
         ending = endings.of_status(503, {"retry-after": said})
         assert isinstance(ending, endings.Lost)
         assert ending.asked_ms == 0

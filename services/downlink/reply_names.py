@@ -1,0 +1,58 @@
+"""Names for what a reply consists of where the server does not name it. Pure.
+
+The API names the response and the item in each event with audio or words. Some servers leave out
+one of the two names, or both.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from msgspec.structs import replace
+
+from services.downlink import events
+from services.downlink.responses import REMEMBERED, Responses
+
+#: Prefix of an item's name that the server does not know; the response's name follows.
+OURS = "item_without_id_of_"
+
+#: The events with a part of a reply.
+SPOKEN = (
+    events.AudioDelta,
+    events.AudioDone,
+    events.TextDelta,
+    events.TranscriptDone,
+    events.WrittenDelta,
+    events.TextDone,
+)
+
+
+class ReplyNames:
+    """Says which response and which item an event is about."""
+
+    def __init__(self, responses: Responses) -> None:
+        self._responses = responses
+        self._items: OrderedDict[str, str] = OrderedDict()  # the last item of each response
+
+    def named(self, event: events.Event) -> events.Event | None:
+        """Return an event with both names; None if it can be about more than one response."""
+        if isinstance(event, events.OutputItemAdded) and event.item.type == "message":
+            self._items[event.response_id] = event.item.id
+            self._items.move_to_end(event.response_id)
+            while len(self._items) > REMEMBERED:
+                self._items.popitem(last=False)
+        if not isinstance(event, SPOKEN) or (event.response_id and event.item_id):
+            return event
+        response_id = event.response_id or self._response_of(event.item_id)
+        if not response_id:
+            active = self._responses.under_way()
+            if len(active) != 1:
+                return None
+            [response_id] = active
+        item_id = event.item_id or self._items.get(response_id, f"{OURS}{response_id}"[:512])
+        return replace(event, response_id=response_id, item_id=item_id)
+
+    def _response_of(self, item_id: str) -> str:
+        """Return the response of an item; "" if it is not known."""
+        found = (name for name, item in self._items.items() if item_id and item == item_id)
+        return next(found, "")
