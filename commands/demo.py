@@ -23,6 +23,7 @@ import soundfile
 from honcho import environ
 
 from commands import description, page, practice
+from commands.claim import claim
 from commands.launcher import Launcher
 from commands.preflight import check_directory
 from commands.report import __main__ as report
@@ -32,6 +33,8 @@ from shared import config
 from shared.audio import devices
 from shared.audio.device import DeviceError
 from shared.directory import BusError
+from shared.exit_codes import RUNNING
+from shared.lock import AlreadyRunning
 from shared.recording import RecordingError
 
 PERSON = config.ROOT / "services" / "emulator" / "voice" / "person.opus"
@@ -212,10 +215,12 @@ def main() -> int:
     if arguments.seconds is not None and not 0 < arguments.seconds <= MOST_S:
         parser.error(f"--seconds {arguments.seconds:g}: expected more than 0, at most {MOST_S}")
     directory = arguments.out.expanduser().absolute()
+    os.umask(0o077)  # nobody else may read the log and the recording
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass  # a recording can be written there
+        claim(config.bus_directory(config.resolve(None, os.environ, []).config))
         (directory / "conversation.json").unlink(missing_ok=True)
         for name in ("conversation.wav", "speaker.wav"):
             if not os.access(directory / name, os.W_OK):
@@ -230,9 +235,9 @@ def main() -> int:
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return 2
-    except BusError as error:
+    except (AlreadyRunning, BusError) as error:
         print(f"demo: {error}", file=sys.stderr)
-        return 1
+        return RUNNING if isinstance(error, AlreadyRunning) else 1
     since_s = time.time()
     log = Path(env["BARGEIN_BUS__DIRECTORY"]) / NAME
     for line in [*told, f"the log: {log}"]:

@@ -15,9 +15,13 @@ from pathlib import Path
 from honcho import environ
 
 from commands import launcher, page, practice, preflight
+from commands.claim import claim
 from commands.screen.log_file import NAME
 from commands.screen.output import Output
 from shared import config
+from shared.directory import BusError
+from shared.exit_codes import RUNNING
+from shared.lock import AlreadyRunning
 
 HELP = """\
 usage: bargein start [-v] [--emulator] [arguments of "honcho start"]
@@ -52,12 +56,14 @@ def main() -> int:
     if arguments[:1] in (["-h"], ["--help"]):
         print(HELP)
         return 0
+    os.umask(0o077)  # nobody else may read the log
     verbose, emulated = "-v" in arguments, "--emulator" in arguments
     arguments = [each for each in arguments if each not in ("-v", "--emulator")]
     # honcho and preflight read Procfile and .env from the current directory.
     os.chdir(config.ROOT)
     # Each line of Procfile says "python": let that be the Python that runs this command.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    named = arguments
     # A wrong setting is reported once here, instead of once by each stage.
     if emulated:
         try:
@@ -73,6 +79,11 @@ def main() -> int:
     settings = preflight.settings_of(arguments)
     directory = config.bus_directory(settings)
     os.environ["BARGEIN_BUS__DIRECTORY"] = str(directory)
+    try:
+        claim(directory, named)
+    except (AlreadyRunning, BusError) as error:
+        print(f"start: {error}", file=sys.stderr)
+        return RUNNING if isinstance(error, AlreadyRunning) else 1
     if page.is_silent(settings):
         print("no sound card: a page in your browser is the microphone and the speaker", flush=True)
         os.environ.update(page.DEVICES)

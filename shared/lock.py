@@ -15,7 +15,11 @@ from shared.directory import BusError, unwritable
 
 
 class AlreadyRunning(Exception):
-    """Raised when another process holds a stage's lock."""
+    """Raised when another process holds a stage's lock. ``pid``: that process, as a text."""
+
+    def __init__(self, text: str, pid: str = "") -> None:
+        super().__init__(text)
+        self.pid = pid
 
 
 def is_in_place(stage: str, directory: Path, descriptor: int) -> bool:
@@ -60,7 +64,8 @@ def take_lock(stage: str, directory: Path) -> int:
         os.close(descriptor)
         raise AlreadyRunning(
             f"{stage} is already running (pid {holder}): end it with 'bargein stop {stage}'"
-            " (bin/bargein in a checkout), or set another bus.directory"
+            " (bin/bargein in a checkout), or set another bus.directory",
+            holder,
         ) from None
     try:
         os.ftruncate(descriptor, 0)

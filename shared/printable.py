@@ -6,6 +6,7 @@ Each process of Bargein calls ``filter_output`` first. Then everything that it p
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from typing import Any, TextIO
@@ -67,7 +68,24 @@ class Filtered:
 
 def filter_output() -> None:
     """Filter what this process writes to its standard output and standard error from now on."""
+    _open_missing()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Filtered):
             setattr(sys, name, Filtered(stream))
+
+
+def _open_missing() -> None:
+    """Open those of the three standard streams that whoever started this process had closed.
+
+    Otherwise a socket would get the descriptor, and a line that is printed would go into it.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor: this one
+            os.set_inheritable(descriptor, True)
+        if getattr(sys, name) is None:
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115

@@ -111,8 +111,10 @@ def show(
 
 def main() -> int:
     """Show the conversation; return the exit code."""
-    # The launcher says when the conversation is over.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The launcher says when the conversation is over. A signal to the whole group (Ctrl-C, the
+    # command timeout, a shell's kill %1) comes here too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parser = argparse.ArgumentParser(prog="commands.screen", description=description(__doc__))
     parser.add_argument("--ready", default=READY, help="the line that says that all is ready")
     parser.add_argument("--note", action="append", default=[], help="a line to show at first")
