@@ -31,7 +31,8 @@ _RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
 _SPARE = 2
 #: The share of a slow drift, as the filter measures it, that the aligner applies.
 _DRIFT_SHARE = 0.3
-#: A filter that removes 10 dB of the echo is not disturbed by a fast drift, so there is none.
+#: A filter that removes 10 dB of the echo is not disturbed by a fast drift. So two comparisons must
+#: show one.
 _FAILS_DB = -10.0
 #: The echo has jumped if two frames in a row correlate by 0.88 with the predicted echo at another
 #: time, and agree on that time to 4 samples. In a person's words, two frames in a row reached at
@@ -129,6 +130,8 @@ class Canceller:
                 is_open = False
         else:
             self._shift = None
+        if talk.removes:
+            self._presence.confirm()
         if talk.far:
             self._compare(voice)
             self._follow()
@@ -204,7 +207,7 @@ class Canceller:
         if later is None:
             return
         growth = self.filter.growth(STRETCH)
-        if later and self.double_talk.rest.mean_db > _FAILS_DB:
+        if later and (self._drift.agrees or self.double_talk.rest.mean_db > _FAILS_DB):
             # The filter learns such a path too late to measure how fast it grows.
             self.drift = -later / (STRETCH * pcm.FRAME)
             self._drift.forget()

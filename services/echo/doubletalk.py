@@ -102,6 +102,7 @@ class DoubleTalk:
     def __init__(self) -> None:
         self.noise = 1e-6  # the room's, mean power, full scale 1
         self.far = False  # the far end can be heard in the room
+        self.removes = False  # the filter removes most of a loud frame: there is an echo
         self.change = Change.NONE  # what the last frame has shown
         self.gain = 1.0  # after LOUDER: by how much, amplitude
         self.new_sound = False  # a person, or the echo at another time, may just have begun
@@ -144,7 +145,7 @@ class DoubleTalk:
         of it, ``far_power`` the power of the speaker's frame. ``uncertain_power`` is how much of
         the residual may be echo that the filter has not learnt.
         """
-        self.change, self.new_sound = Change.NONE, False
+        self.change, self.new_sound, self.removes = Change.NONE, False, False
         echo = near - residual
         echo_power, near_power = power(echo), power(near)
         # A prediction that makes the microphone louder is no use yet.
@@ -171,6 +172,7 @@ class DoubleTalk:
         known = uncertain_power < KNOWN * self._echo
         gain_off = known and self._echo > _AUDIBLE * self.noise and self._short_gain.is_off(3)
         loud = residual_power > _LOUD * self.noise
+        self.removes = near_power > _LOUD * self.noise and residual_power < near_power / 2
         person = (
             loud
             and not gain_off

@@ -20,8 +20,9 @@ _SHIFTS = np.arange(-8, 8.25, 0.25)
 #: The likeness of two stretches at the best shift, 1 if only the shift differs. By chance it is
 #: below 0.25 (three deviations of a mean over 156 frequencies).
 _ALIKE = 0.3
-#: A shift can be wrong by a sample, where a few loud tones make most of a stretch. Up to two
-#: samples, 167 ppm, the filter measures the drift itself (``KalmanFilter.growth``).
+#: A shift can be wrong by a sample, where a few loud tones make most of a stretch.
+_WRONG = 1.0
+#: Up to two samples, 167 ppm, the filter measures the drift itself (``KalmanFilter.growth``).
 _LEAST = 2.0
 
 
@@ -35,6 +36,10 @@ class Drift:
 
     def forget(self) -> None:
         """Start again: the echo has moved, or the far end was read at another speed."""
+        #: Whether the last two comparisons agree: a drift moves the echo in each stretch, but a
+        #: buffer that ran empty only once.
+        self.agrees = False
+        self._later = 0.0  # by the last comparison
         self._before: Spectra | None = None
         self._sum: Spectra = np.zeros(self._turns.shape[1], np.complex64)
         self._frames = self._delay = 0
@@ -61,8 +66,9 @@ class Drift:
         # costs a hundred times as much.
         found = (self._turns * turned).real.sum(axis=1) / (float(np.abs(turned).sum()) + 1e-12)
         best = int(np.argmax(found))
-        if best in (0, len(_SHIFTS) - 1):
-            # Not a peak: the likeness rises up to the end of the search.
-            return 0.0
-        later = float(_SHIFTS[best])
-        return later if found[best] > _ALIKE and abs(later) > _LEAST else 0.0
+        # At the end of the search it is no peak: the likeness rises further.
+        is_peak = found[best] > _ALIKE and best not in (0, len(_SHIFTS) - 1)
+        later = float(_SHIFTS[best]) if is_peak and abs(_SHIFTS[best]) > _LEAST else 0.0
+        self.agrees = later != 0 and abs(later - self._later) <= _WRONG
+        self._later = later
+        return later

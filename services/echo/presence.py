@@ -17,10 +17,11 @@ Spectra = NDArray[np.complex64]
 Powers = NDArray[np.float32]
 
 #: The likeness at a delay is 1 by chance. It is a mean over some 80 independent frequencies, so it
-#: scatters by a ninth: more than 1.6, five deviations, is an echo. Seen without an echo: up to 1.3,
-#: whoever spoke. Seen with an echo 10 dB below the room's noise, or 25 dB below a person: 1.8 and
-#: more after a second.
-_FOLLOWS = 1.6
+#: scatters by a ninth: more than 1.6, five deviations, is an echo, and less than 1.33, three
+#: deviations, is chance. In between nothing new is concluded: the likeness falls where the echo
+#: moves because a buffer runs empty. Seen without an echo: up to 1.3, whoever spoke. Seen with an
+#: echo 10 dB below the room's noise, or 25 dB below a person: 1.8 and more after a second.
+_FOLLOWS, _CHANCE = 1.6, 1.33
 #: The last 100 compared frames with a far end decide, 2 s. With 500 ppm between the clocks the
 #: echo's phase turns within that time, and the likeness is still above 2.
 _KEPT = np.float32(1 - 1 / 100)
@@ -45,6 +46,7 @@ class EchoPresence:
         self._scratch: Spectra = np.zeros((delays, bins), np.complex64)
         self._last: Spectra = np.zeros(bins, np.complex64)
         self._frames = self._compared = 0  # with a far end; those that were compared
+        self._confirmed = 0  # how many of them were compared until the filter predicted one
         self._silent = 0  # frames with a far end in a row in which the microphone was all zeros
 
     def forget(self) -> None:
@@ -55,7 +57,7 @@ class EchoPresence:
     def follow(self, frames: int) -> None:
         """Expect the echo so many frames later, until a new comparison has shown where it is."""
         self.delay = min(len(self._products) - 1, max(0, self.delay + frames))
-        self._frames = self._compared = self._silent = 0
+        self._frames = self._compared = self._confirmed = self._silent = 0
         self._products[:] = 0
         self._powers[:] = 0
 
@@ -72,6 +74,10 @@ class EchoPresence:
         self._silent += 1
         if self._silent > len(self._products) and not self.present:
             self.absent = True
+
+    def confirm(self) -> None:
+        """Know that there is an echo: the filter predicts it. A proof of none starts again."""
+        self._confirmed = self._compared
 
     def add(self, near: Spectra, far: Spectra, far_powers: Powers) -> None:
         """Take a frame.
@@ -102,8 +108,9 @@ class EchoPresence:
         # Within the first frames a delay has been compared too seldom to tell an echo from chance.
         if self._compared < 2 * _EVERY:
             return
-        if float(likeness.max()) > _FOLLOWS:
+        most = float(likeness.max())
+        if most > _FOLLOWS:
             self.present, self.absent = True, False
             self.delay = int(np.argmax(likeness))
-        elif self._compared >= len(likeness) + _ENOUGH:
+        elif most < _CHANCE and self._compared - self._confirmed >= len(likeness) + _ENOUGH:
             self.present, self.absent = False, True

@@ -39,6 +39,18 @@ def test_a_shift_beyond_the_search_is_no_drift(later: float) -> None:
     assert set(shifts(Drift(FREQUENCIES), later, 3)) == {0.0}
 
 
+def test_two_comparisons_agree_on_a_drift_and_not_on_an_echo_that_moved_once() -> None:
+    drift = Drift(FREQUENCIES)
+    shifts(drift, 4.0, 2)
+    assert not drift.agrees
+    shifts(drift, 4.0, 1)
+    assert not drift.agrees  # the echo has moved back to where it began
+    shifts(drift, 4.0, 3)
+    assert drift.agrees
+    drift.forget()
+    assert not drift.agrees
+
+
 def test_what_does_not_move_has_no_drift_nor_has_noise() -> None:
     assert set(shifts(Drift(FREQUENCIES), 0.0, 6)) == {0.0}
     assert set(shifts(Drift(FREQUENCIES), 3.0, 6, noise=30)) == {0.0}

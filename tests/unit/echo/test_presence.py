@@ -16,9 +16,11 @@ FAR = rooms.assistant(SECONDS * RATE)
 NOISE = 1e-3 * np.random.default_rng(7).standard_normal(len(FAR))
 
 
-def compared(near: rooms.Sound, far: rooms.Sound = FAR) -> EchoPresence:
-    """Return the comparison of two streams."""
-    presence = EchoPresence(DELAYS, VOICE.stop - VOICE.start)
+def compared(
+    near: rooms.Sound, far: rooms.Sound = FAR, presence: EchoPresence | None = None
+) -> EchoPresence:
+    """Return the comparison of two streams, or what another one has become with them."""
+    presence = presence or EchoPresence(DELAYS, VOICE.stop - VOICE.start)
     spectra = FrameSpectra(FRAME, DELAYS)
     for at in range(0, len(near) - FRAME + 1, FRAME):
         here = slice(at, at + FRAME)
@@ -62,6 +64,27 @@ def test_a_person_follows_nothing(number: int) -> None:
     presence = compared(person * rooms.level(-26) + NOISE)
     assert presence.absent
     assert not presence.present
+
+
+def test_an_echo_that_moves_again_and_again_is_still_an_echo() -> None:
+    far = rooms.assistant(10 * RATE)
+    near = rooms.convolved(far, rooms.response(np.random.default_rng(3), 0.3, 300))
+    # the microphone loses 10 ms in each half second
+    half = RATE // 2
+    near = np.concatenate([near[at : at + half - 240] for at in range(0, len(near), half)])
+    seconds = slice(0, 9 * RATE)
+    presence = compared(near[seconds], far[seconds])
+    assert presence.present
+    assert not presence.absent
+
+
+def test_a_filter_that_predicts_the_microphone_proves_an_echo() -> None:
+    for is_confirmed in (False, True):
+        presence = compared(NOISE[:RATE], FAR[:RATE])
+        if is_confirmed:
+            presence.confirm()
+        presence = compared(NOISE[RATE : 2 * RATE], FAR[RATE : 2 * RATE], presence)
+        assert presence.absent != is_confirmed
 
 
 def test_less_than_a_second_and_a_half_proves_no_absence() -> None:
