@@ -213,3 +213,24 @@ def numbered() -> Callable[[str], str]:
     """Return a function that makes ids: item_1, item_2 and so on."""
     numbers = count(1)
     return lambda prefix: f"{prefix}_{next(numbers)}"
+
+
+TURN = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
+STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
+DONE = "response.done"
+TONE = Options(reply="tone:8")
+
+
+def item_of(events: list[Event]) -> str:
+    """Return the id of the item that these events open last."""
+    return str(of(events, "response.output_item.added")[-1]["item"]["id"])
+
+
+def error(events: list[Event]) -> Event:
+    return dict(one(events, "error")["error"])
+
+
+def truncate(rig: Rig, item: str, end_ms: Any, index: int = 0) -> list[Event]:
+    return rig.send(
+        "conversation.item.truncate", item_id=item, content_index=index, audio_end_ms=end_ms
+    )

@@ -136,3 +136,12 @@ class Wires:
                 opened.close(bus.LINGER if opened.type == zmq.XPUB else 0)
             else:
                 opened.close()
+
+
+def taking(wires: Wires, endpoint: str) -> Callable[[], None]:
+    """Return a function that takes an endpoint as a foreign stage without a lock does."""
+
+    def take() -> None:
+        wires.bare(zmq.PUB, endpoint, bind=True)
+
+    return take

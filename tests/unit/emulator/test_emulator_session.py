@@ -11,27 +11,24 @@ import pytest
 from services.emulator import clips
 from services.emulator.options import GARBAGE, Faults, Options
 from services.emulator.outbox import Close, Reset
-from tests.support.emulator import Event, Rig, audio_of, kinds, of, one, validate, voice
-
-TURN = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
-STARTED, STOPPED = "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped"
-DONE = "response.done"
-TONE = Options(reply="tone:8")
-
-
-def item_of(events: list[Event]) -> str:
-    """Return the id of the item that these events open last."""
-    return str(of(events, "response.output_item.added")[-1]["item"]["id"])
-
-
-def error(events: list[Event]) -> Event:
-    return dict(one(events, "error")["error"])
-
-
-def truncate(rig: Rig, item: str, end_ms: Any, index: int = 0) -> list[Event]:
-    return rig.send(
-        "conversation.item.truncate", item_id=item, content_index=index, audio_end_ms=end_ms
-    )
+from tests.support.emulator import (
+    DONE,
+    STARTED,
+    STOPPED,
+    TONE,
+    TURN,
+    Event,
+    Rig,
+    audio_of,
+    error,
+    item_of,
+    kinds,
+    of,
+    one,
+    truncate,
+    validate,
+    voice,
+)
 
 
 def test_a_session_begins_with_its_settings_and_then_is_quiet() -> None:
@@ -237,128 +234,6 @@ def test_a_cancel_by_the_client_counts_as_an_interruption() -> None:
     assert rig.journal[-1]["says"].startswith("stopped+")
 
 
-# Truncation.
-
-
-def test_a_truncate_beyond_what_the_server_has_is_refused_in_its_words() -> None:
-    rig = Rig(TONE)
-    item = item_of(rig.send("response.create"))
-    rig.run(20)
-    # 8000 ms were sent, and the server takes the item to be 85 ms shorter.
-    assert error(truncate(rig, item, 8000)) | {"event_id": None} == {
-        "type": "invalid_request_error",
-        "code": "invalid_value",
-        "message": "Audio content of 7915ms is already shorter than 8000ms",
-        "param": "audio_end_ms",
-        "event_id": None,
-    }
-    assert one(truncate(rig, item, 7915), "conversation.item.truncated")
-    assert one(truncate(rig, item, 100), "conversation.item.truncated")
-    message = error(truncate(rig, item, 101))["message"]
-    assert message == "Audio content of 100ms is already shorter than 101ms"
-
-
-def test_a_truncate_in_mid_generation_is_not_a_cancel() -> None:
-    rig = Rig(TONE)
-    item = item_of(rig.send("response.create"))
-    rig.run(0.5)
-    assert one(truncate(rig, item, 700), "conversation.item.truncated")
-    rest = rig.run(20)
-    assert audio_of(rest)
-    done = one(rest, DONE)["response"]
-    assert done["status"] == "completed"
-    # Closing the item does not bring its transcript back.
-    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": None}]
-    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
-    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == 700 * 48
-
-
-def test_what_is_sent_so_far_limits_a_truncate() -> None:
-    rig = Rig(TONE)
-    item = item_of(rig.send("response.create"))
-    rig.run(0.1)
-    sent = len(audio_of([e for _, e in rig.sent if isinstance(e, dict)])) // 48
-    assert "is already shorter" in error(truncate(rig, item, sent - 84))["message"]
-    assert one(truncate(rig, item, sent - 85), "conversation.item.truncated")
-
-
-def test_only_spoken_items_can_be_truncated() -> None:
-    rig = Rig(TONE)
-    only = "Only model output audio messages can be truncated"
-    assert error(truncate(rig, "item_x", 1))["code"] == "item_truncate_invalid_item_id"
-    assert error(truncate(rig, "item_x", 1))["message"] == "Item with item_id not found: item_x"
-    content = [{"type": "input_text", "text": "hello"}]
-    item = {"id": "mine", "type": "message", "role": "user", "content": content}
-    rig.send("conversation.item.create", item=item)
-    refused = error(truncate(rig, "mine", 0))
-    assert (refused["message"], refused["code"], refused["param"]) == (only, None, None)
-    text = rig.send("response.create", response={"output_modalities": ["text"]}) + rig.run(60)
-    assert error(truncate(rig, item_of(text), 0))["message"] == only
-    item_id = item_of(rig.send("response.create"))
-    assert error(truncate(rig, item_id, 0, index=1))["param"] == "content_index"
-
-
-def test_an_item_without_audio_yet_cannot_be_truncated() -> None:
-    rig = Rig(Options(reply="tone:8", latency_ms=100))
-    item = item_of(rig.send("response.create") + rig.run(0.06))
-    only = "Only model output audio messages can be truncated"
-    assert error(truncate(rig, item, 0))["message"] == only
-    assert audio_of(rig.run(1))
-
-
-# Items.
-
-
-def test_items_are_added_where_they_are_asked_to_be() -> None:
-    rig = Rig()
-
-    def create(name: str, **where: Any) -> list[Event]:
-        item = {"id": name, "type": "message", "role": "user",
-                "content": [{"type": "input_text", "text": name}]}  # fmt: skip
-        return rig.send("conversation.item.create", item=item, **where)
-
-    def previous(events: list[Event]) -> Any:
-        done = one(events, "conversation.item.done")
-        assert one(events, "conversation.item.added")["item"] == done["item"]
-        return done["previous_item_id"]
-
-    assert previous(create("a")) is None
-    assert previous(create("c")) == "a"
-    assert previous(create("b", previous_item_id="a")) == "a"
-    assert previous(create("first", previous_item_id="root")) is None
-    assert previous(create("last")) == "c"
-    assert "does not exist" in error(create("x", previous_item_id="nope"))["message"]
-    assert "already exists" in error(create("a"))["message"]
-
-
-def test_deleting_and_retrieving_what_is_not_there_is_refused_in_its_words() -> None:
-    rig = Rig()
-    refused = error(rig.send("conversation.item.delete", item_id="yo"))
-    assert refused["code"] == "item_delete_invalid_item_id"
-    assert refused["message"] == "Error deleting item: the item with id 'yo' does not exist."
-    assert refused["param"] is None
-    refused = error(rig.send("conversation.item.retrieve", item_id="yo"))
-    assert refused["code"] == "item_retrieve_invalid_item_id"
-
-
-def test_assistant_audio_cannot_be_created_but_text_can() -> None:
-    rig = Rig()
-    item: Event = {"type": "message", "role": "assistant",
-                   "content": [{"type": "output_audio", "audio": "AAAA"}]}  # fmt: skip
-    assert error(rig.send("conversation.item.create", item=item))["code"] == "invalid_value"
-    item["content"] = [{"type": "output_text", "text": "said before"}]
-    assert one(rig.send("conversation.item.create", item=item), "conversation.item.done")
-
-
-def test_an_item_deleted_while_it_is_spoken_is_not_done_in_the_conversation() -> None:
-    rig = Rig(TONE)
-    item = item_of(rig.send("response.create"))
-    rig.send("conversation.item.delete", item_id=item)
-    events = rig.run(20)
-    assert one(events, "response.output_item.done")["item"]["id"] == item
-    assert not of(events, "conversation.item.done")
-
-
 # Responses.
 
 
@@ -508,186 +383,6 @@ def test_metadata_is_limited() -> None:
     assert error(rig.send("response.create", response={"metadata": many}))
     assert error(rig.send("response.create", response={"metadata": {"k": "v" * 513}}))
     assert error(rig.send("response.create", response={"metadata": {"k" * 65: "v"}}))
-
-
-# The input buffer.
-
-
-def push_to_talk(options: Options = TONE) -> Rig:
-    rig = Rig(options, (0, 10_000))
-    rig.detect(None)
-    return rig
-
-
-def test_push_to_talk_commits_and_asks() -> None:
-    rig = push_to_talk()
-    assert rig.speak(500) == []
-    assert rig.send("input_audio_buffer.commit") == []
-    # The response begins after the commit, which takes 150 ms, although it was requested at once.
-    assert rig.send("response.create") == []
-    events = rig.run(0.5)
-    assert kinds(events)[:4] == [*TURN, "response.created"]
-
-
-@pytest.mark.parametrize(("ms", "text"), [(0, "0.00"), (40, "40.00"), (80, "80.00")])
-def test_a_commit_of_too_little_is_refused_later(ms: int, text: str) -> None:
-    rig = push_to_talk()
-    rig.speak(ms)
-    assert rig.send("input_audio_buffer.commit", event_id="mine") == []
-    assert rig.run(0.5) == []
-    refused = error(rig.run(0.5))
-    assert refused["code"] == "input_audio_buffer_commit_empty"
-    assert refused["event_id"] == "mine"
-    assert refused["message"] == (
-        "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio,"
-        f" but buffer only has {text}ms of audio."
-    )
-
-
-def test_clear_empties_the_buffer() -> None:
-    rig = push_to_talk()
-    rig.speak(500)
-    assert kinds(rig.send("input_audio_buffer.clear")) == ["input_audio_buffer.cleared"]
-    rig.send("input_audio_buffer.commit")
-    assert error(rig.run(1))["code"] == "input_audio_buffer_commit_empty"
-
-
-def test_a_commit_in_mid_speech_takes_the_turn_with_its_id() -> None:
-    rig = Rig(TONE, (320, 5000))
-    started = one(rig.speak(600), STARTED)
-    rig.send("input_audio_buffer.commit")
-    assert one(rig.run(0.2), TURN[0])["item_id"] == started["item_id"]
-
-
-def test_audio_that_is_none_is_refused() -> None:
-    assert error(Rig().send("input_audio_buffer.append", audio="*"))["param"] == "audio"
-
-
-def test_half_a_sample_waits_for_the_rest() -> None:
-    rig = push_to_talk()
-    for piece in (bytes(4801), bytes(1), bytes(4799), bytes(1)):
-        rig.send("input_audio_buffer.append", audio=base64.b64encode(piece).decode())
-    rig.send("input_audio_buffer.commit")
-    item = one(rig.run(1), TURN[0])["item_id"]
-    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
-    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == 9602
-
-
-@pytest.mark.parametrize("kind", ["audio/pcmu", "audio/pcma"])
-def test_g711_counts_the_same_time(kind: str) -> None:
-    rig = push_to_talk()
-    one(rig.update(audio={"input": {"format": {"type": kind}}}), "session.updated")
-    for _ in range(50):
-        audio = base64.b64encode(b"\xff" * 160).decode()
-        rig.send("input_audio_buffer.append", audio=audio)
-    rig.send("input_audio_buffer.commit")
-    item = one(rig.run(1), TURN[0])["item_id"]
-    got = one(rig.send("conversation.item.retrieve", item_id=item), "conversation.item.retrieved")
-    # One second, less the audio that the resampler still holds.
-    assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == pytest.approx(8000, abs=320)
-
-
-@pytest.mark.parametrize(
-    ("model", "usage"),
-    [
-        ("whisper-1", "duration"),
-        ("gpt-transcribe", "duration"),
-        ("gpt-4o-transcribe", "tokens"),
-        ("gpt-x", "tokens"),
-    ],
-)
-def test_a_transcription_says_how_much_speech_there_was(model: str, usage: str) -> None:
-    rig = push_to_talk()
-    rig.update(audio={"input": {"transcription": {"model": model}}})
-    rig.speak(2300)
-    rig.send("input_audio_buffer.commit")
-    events = rig.run(2)
-    base = "conversation.item.input_audio_transcription"
-    completed = one(events, f"{base}.completed")
-    assert completed["transcript"] == "[2.3 s of speech]"
-    assert completed["usage"]["type"] == usage
-    deltas = [event["delta"] for event in of(events, f"{base}.delta")]
-    assert "".join(deltas) == completed["transcript"]
-    assert (len(deltas) == 1) == (model == "whisper-1")
-
-
-DELTA = "conversation.item.input_audio_transcription.delta"
-COMPLETED = "conversation.item.input_audio_transcription.completed"
-LIVE = {"model": "gpt-live-transcribe"}
-
-
-def test_a_live_model_transcribes_while_the_person_speaks() -> None:
-    rig = Rig(TONE, (992, 3008))
-    rig.update(audio={"input": {"transcription": LIVE}})
-    speaking = rig.speak(2500)
-    started = one(speaking, STARTED)
-    assert [event["delta"] for event in of(speaking, DELTA)] == ["1", " 2", " 3"]
-    assert {event["item_id"] for event in of(speaking, DELTA)} == {started["item_id"]}
-    assert not of(speaking, TURN[0]), "the turn is not committed yet"
-    after = rig.speak(2500)
-    names = kinds(after)
-    assert names.index(STOPPED) < names.index(COMPLETED)
-    completed = one(after, COMPLETED)
-    said = "".join(event["delta"] for event in of([*speaking, *after], DELTA))
-    assert completed["transcript"] == said == "1 2 3 4 5"
-    assert completed["item_id"] == started["item_id"] == one(after, TURN[0])["item_id"]
-    assert completed["usage"] == {"type": "duration", "seconds": pytest.approx(2.5, abs=0.1)}
-
-
-def test_a_live_model_names_the_item_of_a_turn_that_the_client_commits() -> None:
-    rig = push_to_talk()
-    rig.update(audio={"input": {"transcription": LIVE}})
-    words = of(rig.speak(1200), DELTA)
-    assert [word["delta"] for word in words] == ["1", " 2"]
-    rig.send("input_audio_buffer.commit")
-    events = rig.run(2)
-    assert {word["item_id"] for word in words} == {one(events, TURN[0])["item_id"]}
-    assert one(events, COMPLETED)["transcript"] == "1 2"
-    rig.speak(300)
-    rig.send("input_audio_buffer.commit")
-    events = rig.run(2)
-    assert one(events, DELTA)["delta"] == one(events, COMPLETED)["transcript"] == "1"
-
-
-@pytest.mark.parametrize("model", ["gpt-transcribe", "gpt-live-transcribe"])
-def test_a_transcription_can_fail(model: str) -> None:
-    rig = Rig(Options(faults=Faults(fail_transcription="audio_unintelligible")))
-    rig.detect(None)
-    rig.update(audio={"input": {"transcription": {"model": model}}})
-    rig.speak(1000)
-    rig.send("input_audio_buffer.commit")
-    events = rig.run(2)
-    failed = one(events, "conversation.item.input_audio_transcription.failed")
-    assert failed["error"]["code"] == "audio_unintelligible"
-    assert failed["item_id"] == one(events, TURN[0])["item_id"]
-    assert not of(events, COMPLETED)
-    assert not of(events, DELTA)
-
-
-def test_an_idle_timeout_commits_the_silence_and_answers_it() -> None:
-    rig = Rig(Options(reply="tone:2"))
-    rig.detect({"type": "server_vad", "idle_timeout_ms": 5000})
-    began = rig.now
-    rig.send("response.create")
-    events = rig.speak(7100)
-    name = "input_audio_buffer.timeout_triggered"
-    at = next(t for t, e in rig.sent if isinstance(e, dict) and e["type"] == name)
-    # The timeout counts from the end of playback, 2 s after the first delta, not from
-    # response.done.
-    assert at - began == pytest.approx(7.0, abs=0.05)
-    fired = one(events, name)
-    assert fired["audio_end_ms"] - fired["audio_start_ms"] == pytest.approx(5000, abs=50)
-    names = kinds(events)
-    where = names.index(name)
-    assert names[where + 1 : where + 5] == [*TURN, "response.created"]
-    assert one(events, TURN[0])["item_id"] == fired["item_id"]
-
-
-def test_speech_puts_an_idle_timeout_off() -> None:
-    rig = Rig(Options(reply="tone:2"), (6000, 9000))
-    rig.detect({"type": "server_vad", "idle_timeout_ms": 5000, "create_response": False})
-    rig.send("response.create")
-    assert not of(rig.speak(12_000), "input_audio_buffer.timeout_triggered")
 
 
 # Ends and faults.
