@@ -468,14 +468,18 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     done = checkout.run("test", CONTRACT_STATUS="3")
     assert done.returncode == 3
     rings = [call for call in checkout.calls if call.startswith("argument tests/")]
+    pure = ("contract/test_fuzz.py", "contract/test_imports.py")
     crowded = ("process/test_check.py", "process/test_freeze.py")
-    # The unit tests run beside the others. What failed of those runs again, alone.
-    rest = ("contract", "contract", "process", *crowded, "sound")
-    rings.remove("argument tests/unit")
+    alone = ("sound/test_room.py", "sound/test_unplugged.py")
+    # The first ones run beside the others. What failed of the others runs again, alone.
+    for ring in ("unit", *pure):
+        rings.remove(f"argument tests/{ring}")
+    rest = ("contract", "process", "contract", "process", *crowded, "sound", *alone)
     assert rings == [f"argument tests/{ring}" for ring in rest]
     assert checkout.calls.count("argument --last-failed") == 1
-    assert [call for call in checkout.calls if call.startswith("argument --ignore")] == [
-        f"argument --ignore=tests/{file}" for file in crowded
+    ignored = [call for call in checkout.calls if call.startswith("argument --ignore")]
+    assert ignored == [
+        f"argument --ignore=tests/{file}" for file in (*pure, *crowded, *pure, *crowded, *alone)
     ]
     checkout.forget()
     # A test that is named runs alone.
