@@ -71,8 +71,8 @@ class Functions:
         self._reported &= troubles.keys()
         lines = []
         for name, why in troubles.items():
-            what = f"the function {name!r}" if name else "the functions"
-            lines.append(f"the server refuses {what}")
+            one = f"the server refuses the function {name!r}"
+            lines.append(one if name else "the server refuses the functions")
             if name not in self._reported:
                 self._reported.add(name)
                 self._stage.count("functions_refused", warning=f"{lines[-1]}: {why}")
