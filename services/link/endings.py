@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from shared import now
+from services.link.retry_after import retry_after_ms
 from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
@@ -34,8 +32,6 @@ EXPIRED = "maximum duration"
 #: HTTP answers that are temporary, beside all of 500 and above: the server, or a proxy, is too slow
 #: (408), not ready (425) or has too many requests (429).
 TEMPORARY_HTTP = frozenset({408, 425, 429})
-#: The longest Retry-After that is read, in digits: three years are enough.
-RETRY_AFTER_DIGITS = 8
 #: OpenSSL's codes for a certificate that is not valid yet, and for one that is not valid any more.
 TOO_EARLY, TOO_LATE = 9, 10
 #: OpenSSL's codes for a certificate of an authority that this machine does not know: self-signed,
@@ -182,7 +178,7 @@ def of_status(status: int, headers: Mapping[str, str] | None = None, text: bytes
         why = f"{why}: {said[:LONGEST_WORDS]}"
     if not http_is_final(status):
         why += ": the network wants a login" if status == 511 else ""
-        return Lost("busy", why, _retry_after(headers))
+        return Lost("busy", why, retry_after_ms(headers))
     if passes(said):
         return Refused(why, advice(said, default=_WAIT), "busy", passes=True)
     return Refused(why, advice(said, status))
@@ -280,27 +276,3 @@ def _where(location: str) -> str:
         )
     except ValueError:
         return "an invalid address"
-
-
-def _retry_after(headers: Mapping[str, str]) -> int:
-    """Return how long an HTTP Retry-After header asks to wait, ms; 0 without one that is sound.
-
-    The header has seconds, or a date. A date counts from the server's own ``Date``, because this
-    machine's clock may be wrong, and from this machine's clock only if the server sent none.
-    """
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return int(text) * 1000 if len(text) < RETRY_AFTER_DIGITS else 0
-    until_s, from_s = _http_date(text), _http_date(headers.get("date", ""))
-    left_s = until_s - (from_s or now.time_ns() / 1e9)
-    return int(left_s * 1000) if until_s and 0 < left_s < 10**RETRY_AFTER_DIGITS else 0
-
-
-def _http_date(text: str) -> float:
-    """Return a date of HTTP (RFC 9110), in seconds since 1970; 0 if it is none."""
-    try:
-        found = parsedate_to_datetime(text)
-        # The forms without an offset are in UTC as well.
-        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return 0
