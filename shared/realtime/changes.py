@@ -22,8 +22,8 @@ SECTION = "session."
 NAMES = (
     "voice",
     "speed",
-    "instructions",
     "language",
+    "instructions",
     "max_output_tokens",
     "reasoning_effort",
     "noise_reduction",

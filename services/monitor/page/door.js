@@ -18,8 +18,10 @@ export class Door {
     const url = `${location.origin.replace(/^http/, "ws")}/events?levels=1`;
     const socket = new WebSocket(url, ["bargein", `token.${token()}`]);
     this.socket = socket;
+    let heard = false;
     socket.onmessage = ({ data }) => {
       this.attempts = 0;
+      heard = true;
       const told = JSON.parse(data);
       if (told.type === "outcome") {
         this.waiting.get(told.number)?.(told);
@@ -30,9 +32,18 @@ export class Door {
       for (const answer of this.waiting.values()) answer(away);
       this.waiting.clear();
       this.take({ type: "away" });
+      if (!heard) this.explain();
       const wait = RETRY_MS[Math.min(this.attempts++, RETRY_MS.length - 1)];
       setTimeout(() => this.connect(), wait);
     };
+  }
+
+  // A WebSocket does not say why it was refused.
+  async explain() {
+    const headers = { Authorization: `Bearer ${token()}` };
+    const answer = await fetch("/voice", { headers }).catch(() => null);
+    const refused = answer?.status === 401 || answer?.status === 403;
+    if (refused) this.take({ type: "away", refused });
   }
 
   // Send a command, and return its outcome.

@@ -8,6 +8,8 @@ import { Waves } from "./waves.js";
 
 const MOST_CARDS = 30;
 const STATES = {
+  away: "Bargein does not answer: is it running?",
+  refused: "this link is not valid here: open the one that Bargein prints",
   asleep: "asleep: write, or press the button, to go on",
   offline: "not connected to the server",
   connecting: "connecting to the server",
@@ -85,7 +87,7 @@ const take = {
   usage: (told) => {
     at("usage").textContent = usage(told);
   },
-  away: () => state("Bargein does not answer: is it running?"),
+  away: ({ refused }) => state(refused ? "refused" : "away"),
 };
 
 const door = new Door((told) => take[told.type]?.(told));

@@ -5,7 +5,7 @@ const LABELS = {
   speed: "Speed",
   instructions: "Instructions",
   language: "Your language (en, de, …)",
-  max_output_tokens: "Longest answer, tokens (0: any)",
+  max_output_tokens: "Longest answer in tokens, 0: any",
   reasoning_effort: "How long the model thinks",
   noise_reduction: "Noise reduction by the server",
   "turn_detection.type": "How your turns are found",
@@ -72,7 +72,7 @@ export class Settings {
       const row = document.createElement("label");
       const parts = control(setting);
       const { name, low, high } = setting;
-      const range = low === undefined ? "" : ` (${low} to ${high})`;
+      const range = low === undefined || high > 1000 ? "" : ` (${low} to ${high})`;
       row.append(Object.assign(document.createElement("span"), { textContent: (LABELS[name] ?? name) + range }), ...parts);
       const [input] = parts;
       input.name = name;

@@ -1,6 +1,8 @@
 // Shows the door's messages on the page: words, interruptions, stages, usage.
 
 const MOST = 100;
+// Characters of the unheard words on a card: the conversation has all of them.
+const MOST_UNHEARD = 240;
 
 function element(name, text = "", kind = "") {
   const made = document.createElement(name);
@@ -30,8 +32,10 @@ export class Captions {
     const below = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 40;
     if (!line) {
       line = element("p", "", role);
-      line.append(element("b", role === "user" ? "you " : "assistant "), element("span"));
-      line.append(element("span"));
+      // The words have a direction of their own, and the name stays at the beginning.
+      const words = element("bdi");
+      words.append(element("span"), element("span"));
+      line.append(element("b", role === "user" ? "you" : "assistant"), " ", words);
       this.lines.set(item_id, line);
       this.log.insertBefore(line, this.lines.get(before) ?? null);
       if (this.lines.size > MOST) {
@@ -41,12 +45,13 @@ export class Captions {
         gone.remove();
       }
     }
-    const [, said, rest] = line.children;
+    const words = line.lastChild;
+    const [said, rest] = words.children;
     if (said.textContent !== heard) said.textContent = heard;
     const kind = cut ? "s" : "span";
     if (rest.localName !== kind) rest.replaceWith(element(kind));
-    line.lastChild.textContent = unheard;
-    line.lastChild.className = "unheard";
+    words.lastChild.textContent = unheard;
+    words.lastChild.className = "unheard";
     const over = final && (cut || !unheard.trim()) && heard.trim();
     if (over && !this.read.has(item_id)) {
       this.read.add(item_id);
@@ -86,10 +91,11 @@ export function card(cut) {
   });
   const hops = element("ol");
   for (const name of known) hops.append(element("li", `${NAMES[name]} ${cut.hops[name].toFixed(1)} ms`, name));
-  made.append(bar, hops);
+  if (known.length) made.append(bar, hops);
   for (const { heard, unheard } of cut.items) {
     const words = element("p", heard ? `${heard} ` : "");
-    words.append(element("s", unheard));
+    words.dir = "auto";
+    words.append(element("s", unheard.length > MOST_UNHEARD ? `${unheard.slice(0, MOST_UNHEARD)} …` : unheard));
     made.append(words);
   }
   return made;
@@ -143,7 +149,7 @@ export function calls(list, told, answer) {
           const button = element("button", command === "approve" ? "Allow" : "Deny");
           button.type = "button";
           button.addEventListener("click", () => answer(command, call_id));
-          line.append(button);
+          line.append(" ", button);
         }
       }
       return line;

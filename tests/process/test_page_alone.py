@@ -1,0 +1,155 @@
+"""The page without a conversation: what a door could tell it, faster than any door does."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright", reason="the page is tested with playwright")
+from playwright.sync_api import Browser, Page, Route
+
+from tests.support import chromium
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(chromium.EXECUTABLE is None, reason="there is no Chromium"),
+]
+
+PAGE = Path(__file__).parents[2] / "services" / "monitor" / "page"
+#: A door of the test: `tell` hands the page a message.
+DOOR = """
+window.sockets = [];
+window.WebSocket = class {
+  static OPEN = 1;
+  constructor() {
+    this.readyState = 1;
+    window.sockets.push(this);
+  }
+  send() {}
+};
+window.tell = (told) => window.sockets.at(-1).onmessage({ data: JSON.stringify(told) });
+// How long each picture takes, ms.
+window.pictures = [];
+const ask = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (draw) => ask((now) => {
+  const begun = performance.now();
+  draw(now);
+  window.pictures.push(performance.now() - begun);
+});
+"""
+SNAPSHOT: dict[str, Any] = {
+    "type": "snapshot",
+    "at_ms": 0,
+    "state": "listening",
+    "settings": {"decide": "server", "capture": "auto", "playback": "auto"},
+    "captions": [],
+    "interruptions": [],
+    "marks": [],
+    "stages": [],
+}
+#: Tells what a door tells of some seconds: levels, words and healths each second, and a turn with
+#: an interruption every two seconds, which no person could keep up. Returns how long it took, s.
+TELL = """([begin, end]) => {
+  const begun = performance.now();
+  const words = "It takes three days on foot, and about three minutes in the telling. ".repeat(8);
+  for (let second = begin; second < end; second++) {
+    const at_ms = second * 1000;
+    const turn = Math.floor(second / 2);
+    const cut = second % 2 === 1;
+    for (let n = 0; n < 10; n++) {
+      for (const voice of ["person", "assistant"]) {
+        tell({ type: "levels", voice, at_ms: at_ms + n * 100, peaks: [30, 50, 70, 50, 30] });
+      }
+    }
+    const heard = words.slice(0, 200);
+    tell({ type: "caption", item_id: `item_${turn}`, role: turn % 2 ? "user" : "assistant",
+      final: cut, cut, heard, unheard: words.slice(200) });
+    const received = { "server.event": second * 50 };
+    const stages = Array.from({ length: 10 }, (_, n) => ({ stage: `stage${n}`, pid: n, ok: true,
+      state: "open", silent: [], off_rate: [], received, memory_mb: 40, cpu: 1.5, gaps: 0, drops: 0,
+      counters: { frames: second } }));
+    tell({ type: "health", at_ms, stages });
+    if (!cut) continue;
+    for (const kind of ["onset", "duck", "flush", "turn_end", "call"]) {
+      tell({ type: "mark", kind, at_ms });
+    }
+    tell({ type: "interruption", at_ms, cause: "speech_started", silence_ms: 12,
+      hops: { onset: -60, event: 0, flush_sent: 0.5, silent: 12 }, heard_ms: 9000,
+      received_ms: 20000, items: [{ heard, unheard: words.slice(200) }] });
+    tell({ type: "calls", calls: [
+      { call_id: `call_${turn}`, name: "f", state: "asking", summary: "f()" }] });
+    tell({ type: "usage", currency: "USD", conversation: { responses: turn, input_text: second } });
+  }
+  return (performance.now() - begun) / 1000;
+}"""
+#: The page keeps 100 captions and 30 interruptions: after this time, s, it has reached its size.
+FULL_S = 220
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large and how fast a page is."""
+
+    heap_mb: float
+    nodes: int
+    picture_ms: float  # the slowest of ten
+    second_ms: float  # to take what a door tells in a second
+
+
+def told(page: Page, begin: int, end: int) -> Size:
+    """Tell the page some seconds, and return what became of it."""
+    took_s = page.evaluate(TELL, [begin, end])
+    page.evaluate("window.pictures = []")
+    page.wait_for_function("window.pictures.length >= 10")
+    drawn_ms = page.evaluate("Math.max(...window.pictures)")
+    meter = page.context.new_cdp_session(page)
+    meter.send("Performance.enable")
+    meter.send("HeapProfiler.collectGarbage")
+    found = {
+        each["name"]: each["value"] for each in meter.send("Performance.getMetrics")["metrics"]
+    }
+    meter.detach()
+    return Size(
+        found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]), drawn_ms, took_s / (end - begin) * 1000
+    )
+
+
+def serve(route: Route) -> None:
+    """Answer a request with a file of the page."""
+    name = route.request.url.split("localhost", 1)[1].partition("?")[0].lstrip("/")
+    path = PAGE / (name.removeprefix("page/") or "index.html")
+    kind = mimetypes.guess_type(path.name)[0]
+    route.fulfill(body=path.read_bytes(), content_type=kind)
+
+
+def opened(browser: Browser, **options: Any) -> Page:
+    """Open the page, with a door of the test."""
+    page = browser.new_context(**options).new_page()
+    page.add_init_script(DOOR)
+    page.route("http://localhost/**", serve)
+    page.goto("http://localhost/#token=x")
+    page.wait_for_function("window.sockets.length === 1")
+    page.evaluate("(told) => tell(told)", SNAPSHOT)
+    return page
+
+
+def test_the_page_stays_as_small_as_it_was_once_it_is_full(tmp_path: Path) -> None:
+    with chromium.chromium(tmp_path / "none.wav") as browser:
+        page = opened(browser)
+        full = told(page, 0, FULL_S)
+        later = told(page, FULL_S, 2 * FULL_S)
+        assert later.nodes <= 1.05 * full.nodes, (full, later)
+        assert later.heap_mb <= 1.2 * full.heap_mb, (full, later)
+        # A door that refuses the token is not one that is away.
+        page.route("http://localhost/voice", lambda route: route.fulfill(status=503))
+        page.evaluate("sockets.at(-1).onclose()")
+        assert "does not answer" in page.inner_text("#state")
+        page.wait_for_function("sockets.length === 2")
+        page.unroute("http://localhost/voice")
+        page.route("http://localhost/voice", lambda route: route.fulfill(status=401))
+        page.evaluate("sockets.at(-1).onclose()")
+        page.wait_for_selector("#state:has-text('this link is not valid')")
