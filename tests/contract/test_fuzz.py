@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from harness import fuzz
 from shared import config
 
-pytestmark = pytest.mark.contract
+# The tests compute: on a busy machine that takes longer than the usual limit.
+pytestmark = [pytest.mark.contract, pytest.mark.timeout(900)]
 
 #: The number of inputs of each test. The variable FUZZ_EXAMPLES=100000 asks for more.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
