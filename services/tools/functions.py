@@ -11,12 +11,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any, get_type_hints
 
 import msgspec
 
 from services.tools.api import Image
+from services.tools.schemas import for_api
 from shared.messages import ToolOutput
 
 #: The longest description of a function, characters.
@@ -51,7 +53,7 @@ class Function:
         try:
             # A model writes "5" for 5 now and then.
             decoded = msgspec.json.decode(text or "{}")
-            read = msgspec.convert(decoded, self.arguments, strict=False)
+            read = msgspec.convert(decoded, self.arguments, strict=False, dec_hook=_read_foreign)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise BadArguments(f"bad arguments: {error}") from None
         return {name: getattr(read, name) for name in self.arguments.__struct_fields__}
@@ -71,6 +73,7 @@ def describe(call: Callable[..., Any], name: str) -> Function:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise BadFunction(f"the parameter {parameter.name} has no name for the model")
         kind = hints.get(parameter.name, Any)
+        kind = Any if kind is object else kind
         if parameter.default is parameter.empty:
             fields.append((parameter.name, kind))
         else:
@@ -80,7 +83,7 @@ def describe(call: Callable[..., Any], name: str) -> Function:
         # With keyword-only fields, a field without a default may follow one with a default.
         arguments = msgspec.defstruct("Arguments", fields, kw_only=True)
         schema = _schema(arguments, signature)
-    except (TypeError, ValueError, NameError) as error:
+    except Exception as error:  # noqa: BLE001 - a person's types can be odd in any way
         # msgspec first says what a programmer of a library could do, and last what is wrong.
         why = str(error).splitlines()[-1] if str(error) else type(error).__name__
         raise BadFunction(f"its types have no JSON Schema: {why}") from None
@@ -99,8 +102,12 @@ def offered(module: ModuleType) -> tuple[list[Function], list[str]]:
     faults: list[str] = []
     for name in names if names is not None else list(vars(module)):
         call = getattr(module, name, None)
+        # A method of an object and a function with a cache count as functions, a class does not.
+        if names is not None and not inspect.isroutine(call):
+            faults.append(f"{name} is not offered: the module has no such function")
+            continue
         own = names is not None or getattr(call, "__module__", "") == module.__name__
-        if name.startswith("_") or not inspect.isfunction(call) or not own:
+        if name.startswith("_") or not inspect.isroutine(call) or not own:
             continue
         try:
             found.append(describe(call, name))
@@ -117,9 +124,14 @@ def output(value: object) -> ToolOutput:
     parts = list(value) if isinstance(value, (list, tuple)) else [value]
     images = [part.url for part in parts if isinstance(part, Image)]
     if not images:
-        return ToolOutput(_text(value))
+        return ToolOutput(_valid(_text(value)))
     texts = [_text(part) for part in parts if not isinstance(part, Image)]
-    return ToolOutput("\n".join(texts) or "The picture follows.", images)
+    return ToolOutput(_valid("\n".join(texts)) or "The picture follows.", images)
+
+
+def _valid(text: str) -> str:
+    """Return a text that can be sent: the name of a file can have half characters, which cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _text(value: object) -> str:
@@ -127,14 +139,50 @@ def _text(value: object) -> str:
         return "Done."
     if isinstance(value, str):
         return value
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"[{len(value)} bytes that are no text]"
     try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return msgspec.json.encode(value, enc_hook=_write_foreign).decode()
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
         return str(value)
 
 
+# Types that msgspec does not know. Models of pydantic are known by their methods: a module that has
+# none must not pay for the import.
+
+
+def _foreign_schema(kind: type) -> dict[str, Any]:
+    """Return the schema of a type that msgspec does not know."""
+    if hasattr(kind, "model_json_schema"):
+        return for_api(kind.model_json_schema())
+    if issubclass(kind, PurePath):
+        return {"type": "string"}
+    raise NotImplementedError
+
+
+def _read_foreign(kind: type, value: object) -> Any:
+    """Return decoded JSON as a type that msgspec does not know."""
+    if hasattr(kind, "model_validate"):
+        return kind.model_validate(value)
+    if issubclass(kind, PurePath) and isinstance(value, str):
+        return kind(value)
+    raise NotImplementedError
+
+
+def _write_foreign(value: Any) -> object:
+    """Return what msgspec can write in place of a value that it does not know."""
+    if hasattr(value, "model_dump") and not isinstance(value, type):
+        return value.model_dump(mode="json")
+    return str(value)
+
+
 def _schema(arguments: type[msgspec.Struct], signature: inspect.Signature) -> dict[str, Any]:
-    (top,), parts = msgspec.json.schema_components((arguments,), ref_template="#/$defs/{name}")
+    (top,), parts = msgspec.json.schema_components(
+        (arguments,), schema_hook=_foreign_schema, ref_template="#/$defs/{name}"
+    )
     schema = dict(parts.pop("Arguments", top))
     schema.pop("title", None)
     # msgspec does not show a default that comes from a factory.

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import msgspec
 from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ToolListChangedNotification
 
@@ -48,7 +49,7 @@ class McpServer:
         self.settled = False
         self.trouble = ""
         self._server = server
-        self._cwd = cwd
+        self._cwd = str(Path(cwd, Path(server.cwd).expanduser()))
         self._changed = changed
         self._log = log
         self._client: Client | None = None
@@ -93,7 +94,9 @@ class McpServer:
             logging.getLogger(name).setLevel(logging.CRITICAL)  # this module says what is wrong
         async with AsyncExitStack() as stack:
             server = self._server
-            if server.url:
+            if server.is_sse:
+                transport: Any = sse_client(server.url, headers=dict(server.headers))
+            elif server.url:
                 http = httpx2.AsyncClient(
                     headers=server.headers, timeout=httpx2.Timeout(30.0, read=300.0)
                 )
@@ -112,7 +115,7 @@ class McpServer:
                         command=sys.executable,
                         args=["-I", "-S", str(LEASH), server.command, *server.args],
                         env=server.env,
-                        cwd=server.cwd or self._cwd,
+                        cwd=self._cwd,
                     ),
                     errlog=errors,
                 )
@@ -140,9 +143,10 @@ class McpServer:
         """Raise FileNotFoundError if there is no such command: the leash can only print that."""
         command = server.command
         if os.sep in command:
-            command = str(Path(server.cwd or self._cwd) / command)
+            command = str(Path(self._cwd) / command)
         if shutil.which(command, path=(server.env or {}).get("PATH")) is None:
-            raise FileNotFoundError(f"there is no command {server.command!r}")
+            advice = ": list its arguments in args" if " " in command else ""
+            raise FileNotFoundError(f"there is no command {server.command!r}{advice}")
 
     async def _list(self, client: Client) -> None:
         tools: list[Tool] = []

@@ -13,6 +13,8 @@ import argparse
 import asyncio
 import contextvars
 import importlib
+import inspect
+import json
 import os
 import resource
 import signal
@@ -68,7 +70,11 @@ class Worker:
 
     def send(self, **fields: Any) -> None:
         """Write one object for the stage."""
-        line = msgspec.json.encode(fields) + b"\n"
+        try:
+            line = msgspec.json.encode(fields) + b"\n"
+        except UnicodeEncodeError:
+            # A half character, as the name of a file or the message of an error can have it.
+            line = json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         with self._writing:
             while line:
                 line = line[os.write(self._out, line) :]
@@ -130,16 +136,22 @@ class Worker:
                 # Only a coroutine can be cancelled. The stage ends the process of a function that
                 # does not return.
                 self._begin(number)
-                self._tasks[number] = asyncio.ensure_future(function.call(**arguments))
-                value = await self._tasks[number]
+                value = function.call(**arguments)
             else:
                 context = contextvars.copy_context()
 
                 def call() -> Any:
                     self._begin(number)  # here: threads that do not return can hold it up
-                    return context.run(function.call, **arguments)
+                    try:
+                        return context.run(function.call, **arguments)
+                    except StopIteration:
+                        # A future takes any exception but this one.
+                        raise RuntimeError("StopIteration: there is no next one") from None
 
                 value = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            if inspect.isawaitable(value):  # a decorator can hide that a function is async
+                self._tasks[number] = asyncio.ensure_future(value)
+                value = await self._tasks[number]
             output = functions.output(value)
             self.send(id=number, ok=True, text=output.text, images=output.images)
         except _Withdrawn:

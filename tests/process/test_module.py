@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from services.tools.module import HELD_UP_S, Module
+from services.tools.source import CallFailed
 
 pytestmark = pytest.mark.process
 
@@ -31,6 +32,22 @@ def spin(until: str) -> str:
     while not os.path.exists(until):
         pass
     return "spun"
+
+def hidden() -> str:
+    """Be async, but behind a decorator that is not."""
+    async def inner() -> str:
+        return "awaited"
+    return inner()
+
+def last() -> str:
+    """Ask an iterator for more than it has."""
+    return next(iter([]))
+
+def half(fail: bool) -> str:
+    """Return, or raise, a text with half a character, as the name of a file can have it."""
+    if fail:
+        raise OSError("half \\udcff")
+    return "half \\udcff"
 
 def hello() -> list:
     """Say where this runs, and how often it has."""
@@ -135,3 +152,20 @@ def test_a_call_that_waits_when_its_process_is_replaced_goes_to_the_next_one(
     text, said = asyncio.run(conversation())
     assert text.endswith(",1]")
     assert said == ["held_up: a function does not return: the next calls get another process"]
+
+
+def test_odd_outcomes_of_functions_are_outputs(tmp_path: Path) -> None:
+    async def conversation() -> list[str]:
+        async with running(tmp_path) as (module, _):
+            calls = (("hidden", "{}"), ("half", '{"fail":false}'), ("hello", "{}"))
+            texts = [(await call(module, *each))[0] for each in calls]
+            for each in (("last", "{}"), ("half", '{"fail":true}')):
+                with pytest.raises(CallFailed) as raised:
+                    await asyncio.wait_for(call(module, *each), 10)
+                texts.append(str(raised.value))
+            return texts
+
+    hidden, half, hello, last, failed = asyncio.run(conversation())
+    assert (hidden, half, failed) == ("awaited", "half ?", "OSError: half ?")
+    assert hello.endswith(",1]")
+    assert "StopIteration" in last

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import types
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import pydantic
 import pytest
 
 from services.tools import functions
@@ -81,6 +84,38 @@ def test_a_function_without_arguments_has_an_empty_schema() -> None:
     assert described.read("") == {}
 
 
+class Spot(pydantic.BaseModel):
+    """A part of a model."""
+
+    name: str
+
+
+class Model(pydantic.BaseModel):
+    """A model of pydantic, as many people write it."""
+
+    name: str
+    near: list[Spot] = []
+
+
+def visit(model: Model, file: Path, what: object = None) -> Model:
+    """Take types that msgspec does not know."""
+    assert isinstance(file, Path)
+    return model
+
+
+def test_models_of_pydantic_and_paths_are_types_like_others() -> None:
+    described = functions.describe(visit, "visit")
+    shown = described.parameters["properties"]
+    assert shown["file"]["type"] == "string"
+    assert shown["model"]["properties"]["name"]["type"] == "string"
+    assert shown["model"]["properties"]["near"]["items"]["type"] == "object"
+    given = described.read('{"model":{"name":"a","near":[{"name":"b"}]},"file":"x"}')
+    assert given["model"] == Model(name="a", near=[Spot(name="b")])
+    assert functions.output(visit(**given)).text.startswith('{"name":"a","near":[{"name":"b"')
+    with pytest.raises(BadArguments, match="name"):
+        described.read('{"model":{},"file":"x"}')
+
+
 def unusable(*rest: int) -> None:
     """Take any number of arguments."""
 
@@ -89,7 +124,11 @@ def unknown(value: Missing) -> None:  # type: ignore[name-defined]  # noqa: F821
     """Take something that nobody knows."""
 
 
-@pytest.mark.parametrize("call", [unusable, unknown])
+def mangled(__value: int) -> None:
+    """Take a parameter whose name no struct can have."""
+
+
+@pytest.mark.parametrize("call", [unusable, unknown, mangled])
 def test_a_function_that_cannot_be_described_is_refused(call: Any) -> None:
     with pytest.raises(BadFunction):
         functions.describe(call, "call")
@@ -122,11 +161,30 @@ def test_the_modules_own_public_functions_are_offered() -> None:
     ]
 
 
+def test_methods_of_objects_and_functions_with_a_cache_are_offered() -> None:
+    made = module(
+        "from functools import lru_cache\n"
+        "class Room:\n"
+        "    def light(self, on: bool): 'Switch.'\n"
+        "    @classmethod\n"
+        "    def all(cls): 'List.'\n"
+        "room = Room()\n"
+        "light, rooms = room.light, Room.all\n"
+        "@lru_cache\n"
+        "def sunset(day: str): 'Compute.'\n"
+    )
+    found, faults = functions.offered(made)
+    assert [f.name for f in found] == ["light", "rooms", "sunset"]
+    assert [list(f.parameters["properties"]) for f in found] == [["on"], [], ["day"]]
+    assert faults == []
+
+
 def test_all_says_which_are_offered() -> None:
-    found, _ = functions.offered(
+    found, faults = functions.offered(
         module("from os.path import join\n__all__ = ['isabs', 'gone']\nfrom os.path import isabs")
     )
     assert [f.name for f in found] == ["isabs"]
+    assert "gone is not offered: the module has no such function" in faults
 
 
 @pytest.mark.parametrize(
@@ -139,6 +197,11 @@ def test_all_says_which_are_offered() -> None:
         (["a", "b"], '["a","b"]'),
         (Place("hall"), '{"room":"hall","floor":0}'),
         (object, "<class 'object'>"),
+        (b"caf\xc3\xa9", "café"),
+        (b"\xff\x00", "[2 bytes that are no text]"),
+        (math.nan, "null"),
+        (10**30, "1" + 30 * "0"),
+        ("half \udcff", "half ?"),
     ],
 )
 def test_what_a_function_returns_becomes_text(value: Any, text: str) -> None:

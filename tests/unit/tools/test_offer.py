@@ -83,7 +83,7 @@ def test_the_file_is_that_of_other_programs() -> None:
     )
     found, faults = mcp_file.read(text, {"ONE": "1"})
     assert found == {
-        "files": Server(command="npx", args=["-y", "files"], env={"A": "1"}),
+        "files": Server(command="npx", args=["-y", "files"], env={"A": "1"}, type="stdio"),
         "web": Server(url="http://localhost/mcp", headers={"Authorization": "Bearer 1"}),
     }
     assert faults == []
@@ -92,9 +92,14 @@ def test_the_file_is_that_of_other_programs() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"{", "truncated"),
-        (b"\xff", "malformed"),
-        (b'{"mcpServers":[]}', "Expected `object`"),
+        (b"{", "not JSON: Expecting property name"),
+        (b"\xff", "not JSON"),
+        (b"mcpServers:\n  a: b", "line 1 column 1"),
+        (b'{\n// a\n"a":\n}', "line 4 column 1"),
+        (b'{"mcpServers":[{}]}', 'expected an object with "mcpServers"'),
+        (b'[{"command":"x"}]', 'expected an object with "mcpServers"'),
+        (b'{"files":{"command":"x"}}', 'expected an object with "mcpServers"'),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_the_reason(text: bytes, why: str) -> None:
@@ -106,7 +111,9 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason(text: bytes, why:
     ("server", "why"),
     [
         ({}, "expected either command or url"),
-        ("x", "Expected `object`"),
+        ("x", "expected an object, with command or url"),
+        ({"url": "http://y", "type": "websocket"}, "`$.type`"),
+        ({"command": "x", "args": ["${input:key}"]}, "only variables of the environment"),
         ({"command": "x", "url": "http://y"}, "expected either command or url"),
         ({"url": "ftp://y"}, "url: expected http"),
         ({"command": "x", "args": "y"}, "Expected `array`"),
@@ -120,6 +127,51 @@ def test_a_server_that_cannot_be_used_is_left_out_and_the_others_go_on(
     assert found == {"b": Server(command="x")}
     assert fault.startswith("a: ")
     assert why in fault
+
+
+X = Server(command="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"mcpServers":{"a":{"command":"x"}}}', X),
+        ('// mine\n{"mcpServers":{/* b */"a":{"command":"x",},},}', X),
+        ('{"servers":{"a":{"command":"x","args":null,"enabled":true}}}', X),
+        (
+            '{"mcpServers":{"a":{"command":["x","//y"],"args":["z,}"]}}}',
+            Server(command="x", args=["//y", "z,}"]),
+        ),
+        (
+            '{"mcpServers":{"a":{"command":"x","args":["-p",80],"env":{"A":true,"B":1.5,"C":null}}}}',
+            Server(command="x", args=["-p", "80"], env={"A": "true", "B": "1.5"}),
+        ),
+        ('{"mcpServers":{"a":{"command":"${env:X}"}}}', X),
+        ('{"mcpServers":{"a":{"serverUrl":"http://h/mcp"}}}', Server(url="http://h/mcp")),
+        ('{"mcpServers":{"a":{"httpUrl":"http://h/mcp"}}}', Server(url="http://h/mcp")),
+        (
+            '{"mcpServers":{"a":{"url":"http://h","transport":"sse"}}}',
+            Server(url="http://h", type="sse"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_other_programs_write_is_understood(
+    text: str, expected: Server, encoding: str
+) -> None:
+    assert mcp_file.read(text.encode(encoding), {"X": "x"}) == ({"a": expected}, [])
+
+
+@pytest.mark.parametrize("text", [b"", b" \n", b"{}", b'{"mcpServers":null}', b"// nothing yet"])
+def test_an_empty_file_names_no_servers(text: bytes) -> None:
+    assert mcp_file.read(text, {}) == ({}, [])
+
+
+def test_the_older_transport_is_told_by_its_type_or_its_address() -> None:
+    assert Server(url="http://h/mcp", type="sse").is_sse
+    assert Server(url="http://h/sse?key=1").is_sse
+    assert not Server(url="http://h/sse", type="http").is_sse
+    assert not Server(url="http://h/mcp").is_sse
 
 
 def test_a_long_output_is_cut_and_says_so() -> None:
