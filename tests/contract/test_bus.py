@@ -131,7 +131,7 @@ def test_state_is_repeated_and_health_is_not(wires: Wires) -> None:
     assert [d.stamp.seq for d in found] == [0, 1, 0, 2, 3]
 
 
-def test_what_must_not_be_lost_waits_for_a_reader(wires: Wires) -> None:
+def test_lossless_messages_wait_for_a_consumer(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
     for n in range(500):
         publisher.publish(audio(n))
@@ -210,7 +210,7 @@ def test_a_reader_that_was_cut_off_misses_nothing(wires: Wires) -> None:
     assert reader.losses == bus.Losses()
 
 
-def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wires) -> None:
+def test_an_observer_takes_nothing_away_and_misses_nothing(wires: Wires) -> None:
     publisher = wires.publisher("downlink")
     observer = wires.subscriber(
         messages.ReplyAudio, messages.ReplyState, messages.Flush, observer=True
@@ -245,7 +245,7 @@ def test_who_looks_on_takes_nothing_away_and_is_not_left_in_the_dark(wires: Wire
     assert (last.message, last.lost) == (audio(4), 0)
 
 
-def test_what_waited_comes_after_the_state(wires: Wires) -> None:
+def test_held_messages_come_after_the_state(wires: Wires) -> None:
     """Playback must know the state, with the generation, before it plays held audio."""
     publisher = wires.publisher("downlink")
     for n in range(3):
@@ -356,7 +356,7 @@ def test_a_reader_that_stalls_loses_nothing_that_is_kept(wires: Wires) -> None:
     assert [wires.next(reader).stamp.seq for _ in range(9000)] == list(range(9000))
 
 
-def test_what_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
+def test_a_message_that_is_too_old_is_dropped_and_counted(wires: Wires) -> None:
     topic = registry.of(messages.SpeakerFrame)
     assert topic.max_age_ms
     reader = wires.subscriber(messages.SpeakerFrame)
@@ -381,7 +381,7 @@ def test_a_late_recorder_gets_what_is_old(wires: Wires) -> None:
     assert [wires.next(reader).message for _ in range(5)] == [speaker(seq) for seq in range(5)]
 
 
-def test_what_has_no_age_is_never_too_old(wires: Wires) -> None:
+def test_messages_without_an_age_limit_are_never_too_old(wires: Wires) -> None:
     reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     sender.send_multipart(frames(audio(0), 0, age_ms=1000 * (time.monotonic() - 1)))
@@ -418,7 +418,7 @@ def test_a_clock_that_was_set_back_is_a_restart_too(wires: Wires) -> None:
     assert [wires.next(reader).restarted for _ in range(3)] == [False, True, False]
 
 
-def test_what_was_read_before_is_refused(wires: Wires) -> None:
+def test_a_message_that_was_read_before_is_refused(wires: Wires) -> None:
     reader = wires.subscriber(messages.ReplyAudio)
     sender = wires.foreign("downlink", "reply.audio")
     good = [frames(audio(n), seq) for n, seq in ((0, 5), (1, 6), (2, 8))]
@@ -544,7 +544,7 @@ def test_queues_are_as_long_as_the_registry_says(wires: Wires) -> None:
     by_endpoint = dict(zip(["downlink", "flush"], wires.publisher("downlink").sockets, strict=True))
     assert {s.get(zmq.SNDHWM) for s in by_endpoint.values()} == {Queue.LOSSLESS.value}
     assert [s.get(zmq.SNDHWM) for s in wires.publisher("capture").sockets] == [Queue.STATE.value]
-    # All subscriptions of a reader come together: see test_what_waited_comes_after_the_state.
+    # All subscriptions of a reader come together: see test_held_messages_come_after_the_state.
     endpoints = Counter(topic.endpoint for topic in registry.TOPICS)
     assert max(endpoints.values()) <= bus.REQUESTS_AHEAD
     # The reader's own queue is short: messages wait at their publisher.

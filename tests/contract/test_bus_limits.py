@@ -23,7 +23,7 @@ def changed(message: messages.Message, seq: int, **parts: Any) -> list[bytes]:
     return [given["topic"], given["header"], given["payload"]]
 
 
-def test_what_is_no_message_is_refused_and_the_next_one_is_read(wires: Wires) -> None:
+def test_bytes_that_are_no_message_are_refused_and_the_next_message_is_read(wires: Wires) -> None:
     reader = wires.subscriber(messages.Control)
     sender = wires.foreign("monitor", "control")
     good = frames(interrupt(), 0)
@@ -63,7 +63,7 @@ def test_a_longer_name_is_another_topic(wires: Wires) -> None:
 @pytest.mark.parametrize(
     "kind", [messages.ReplyAudio, messages.ServerEvent], ids=lambda kind: kind.__name__
 )
-def test_what_is_too_large_is_refused_and_the_next_one_is_read(
+def test_a_message_that_is_too_large_is_refused_and_the_next_one_is_read(
     wires: Wires, kind: type[messages.Message]
 ) -> None:
     good = (

@@ -1,4 +1,4 @@
-"""Of two conversations that are started at the same moment on one bus directory, one begins."""
+"""Only one of two conversations begins that are started at the same moment on one bus directory."""
 
 from __future__ import annotations
 

@@ -435,7 +435,7 @@ def test_no_package_goes_in_a_circle() -> None:
     assert cycles(EDGES) == []
 
 
-def test_what_is_shared_is_needed_by_two() -> None:
+def test_a_shared_module_is_needed_by_two_packages() -> None:
     assert hardly_shared(EDGES, PACKAGES) == []
 
 

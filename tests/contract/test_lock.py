@@ -19,7 +19,7 @@ PINS = re.findall(
 )
 
 
-def test_what_the_project_asks_for_is_locked() -> None:
+def test_every_required_package_is_in_the_lock_file() -> None:
     project = tomllib.loads((config.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     wanted = [
         Requirement(line)

@@ -264,7 +264,7 @@ def test_a_publisher_without_the_key_is_heard_by_nobody(
     assert heard == [20, 0]
 
 
-def test_who_knows_the_public_key_alone_is_turned_away(wires: Wires, line: str) -> None:
+def test_a_peer_with_the_public_key_alone_is_turned_away(wires: Wires, line: str) -> None:
     key, where = new_key(), network.parse([line])
     thief: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
     public, secret = zmq.curve_keypair()

@@ -248,7 +248,7 @@ def _wait_for_failure(device: paced.PacedInput | paced.PacedOutput) -> str:
     return failure
 
 
-def test_what_a_callback_raises_is_told() -> None:
+def test_an_exception_of_the_callback_is_reported() -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a\nline")
 

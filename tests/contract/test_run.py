@@ -31,7 +31,7 @@ def test_a_wrong_configuration_is_shown_and_nothing_is_set_up(
     assert capsys.readouterr().err == "config: --set: a: unknown\nconfig: --set: b: unknown\n"
 
 
-def test_what_it_cannot_go_on_without_is_one_line(
+def test_a_fault_that_ends_the_stage_is_one_line(
     run: Run, open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed: list[str] = []
@@ -83,7 +83,9 @@ def test_a_key_of_the_bus_that_is_none_is_a_wrong_configuration(
     assert "bus.key_file: there is no such file: make one with" in line
 
 
-def test_what_a_stage_makes_is_for_us_alone(run: Run, tmp_path: Path, wires: Wires) -> None:
+def test_only_the_owner_can_read_the_files_of_a_stage(
+    run: Run, tmp_path: Path, wires: Wires
+) -> None:
     made = tmp_path / "made"
 
     def make(stage: Stage) -> None:

@@ -363,7 +363,7 @@ def speaking(wires: Wires, name: str, *messages: list[bytes]) -> threading.Threa
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_is_lost_or_refused_is_said_and_the_rest_goes_on(
+def test_lost_and_refused_messages_are_reported_and_the_rest_goes_on(
     open_stage: Open, wires: Wires, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = open_stage("playback")

@@ -37,7 +37,7 @@ STAGES = ("uplink", "downlink", "playback")
         "downlink, and the rest comes late",
     ],
 )
-def test_what_a_stage_took_along_is_not_believed_to_be_heard(
+def test_audio_that_a_dead_stage_had_is_not_believed_to_be_heard(
     kept: Keeper, tmp_path: Path, stage: str, pace: str, away: str
 ) -> None:
     journal = tmp_path / "journal.jsonl"

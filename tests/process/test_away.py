@@ -103,7 +103,7 @@ def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_hear
     assert len(turns[first].text) > len(turns[second].text)
 
 
-def test_what_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> None:
+def test_audio_that_was_flushed_while_no_playback_ran_is_not_heard(kept: Keeper) -> None:
     """The flush message arrives after the audio, on another socket, or does not arrive at all."""
     with Pipeline(kept, UNHELD) as pipeline:
         publisher = bus.Publisher("downlink", pipeline.bus_directory)
@@ -222,7 +222,7 @@ def test_the_saved_history_is_that_of_a_conversation_that_goes_on(
         assert downlink.end() == 0
 
 
-def test_who_looks_on_is_shown_what_waits_and_takes_none_of_it(kept: Keeper) -> None:
+def test_an_observer_sees_held_messages_and_takes_none_of_them(kept: Keeper) -> None:
     text = messages.Transcript(session=1, item_id="item", role="user", text="Hello?", final=True)
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["recorder.directory"] = pipeline.directory

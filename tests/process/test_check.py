@@ -65,8 +65,8 @@ class Reports:
     def of(self, stage: str, special: str, failed: Sequence[str] = ()) -> list[Verdict]:
         """Return the verdicts of a check, in which just these rules are to have failed.
 
-        The rules are about real time. Where others failed while ten checks ran at once, the check
-        is repeated alone, and only that one is believed.
+        The rules are about real time. If the rules of others failed while ten checks ran at once,
+        the check is repeated alone, and only its result counts.
         """
         found = self._futures[stage, special].result()
         if [v.rule for v in found if v.outcome is Outcome.FAILED] != list(failed):

@@ -342,7 +342,7 @@ def test_a_flood_ends_the_connection_as_hostile(
         assert child.running
 
 
-def test_what_was_meant_for_an_older_session_is_not_sent(pipeline: Pipeline) -> None:
+def test_an_event_for_an_older_session_is_not_sent(pipeline: Pipeline) -> None:
     def first(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["text"] == "one")
@@ -405,7 +405,7 @@ def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
     assert {s.cause for s in states(pipeline, "open") if s.session == new} == {"renewed"}
 
 
-def test_what_has_expired_is_dropped_and_counted_while_the_network_stalls(
+def test_expired_events_are_dropped_and_counted_while_the_network_stalls(
     pipeline: Pipeline,
 ) -> None:
     def stalling(connection: Connection) -> None:
@@ -507,7 +507,8 @@ def test_a_server_that_stops_reading_delays_nothing_that_it_sends(pipeline: Pipe
         # The connection was never lost.
         assert states(pipeline, "waiting") == []
         assert len(server.connections) == 1
-    # What took a few ms still takes a few ms, and not the seconds that a blocked send takes.
+    # An event that took a few ms still takes a few ms, and not the seconds that a blocked send
+    # takes.
     assert statistics.median(stalled) < 5 * statistics.median(usual) + 5, (usual, stalled)
     assert max(stalled) < 10 * max(usual) + 100, (usual, stalled)
     assert flushed_ms[0] < 10 * max(usual) + 100
@@ -596,7 +597,7 @@ def test_a_message_that_would_take_all_the_memory_is_not_read(
     assert child.end() == 0
 
 
-def test_what_a_server_says_stays_on_its_line(pipeline: Pipeline) -> None:
+def test_the_text_of_a_server_stays_on_one_line(pipeline: Pipeline) -> None:
     evil = "no\n12:00:00.000 E forged\r\x1b[2J\u2028\x07gone"
 
     def speak(connection: Connection) -> None:

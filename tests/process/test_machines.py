@@ -1,6 +1,6 @@
 """A conversation over two machines, which nobody else can hear.
 
-Where the system allows it, the second machine is a network of its own (Linux namespaces, iproute2)
+If the system allows it, the second machine is a network of its own (Linux namespaces, iproute2)
 with a clock of its own; elsewhere it is another address of this one.
 """
 

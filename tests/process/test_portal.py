@@ -178,7 +178,7 @@ def test_a_renewed_session_is_used_when_it_has_begun(pipeline: Pipeline) -> None
     assert [event.session for event in created] == [new]
     sessions = [m.session for m in heard if isinstance(m, messages.ServerEvent)]
     assert all(before <= after for before, after in pairwise(sessions))
-    # What the server said on the connection that was not used is nobody's.
+    # The events of the connection that was not used are dropped.
     assert not [m for m in heard if isinstance(m, messages.ServerEvent) and b"limit" in m.payload]
 
 

@@ -24,7 +24,7 @@ FIRST_S, AGAIN_S = 0.5, 1.0
 IDLE_S = 3.0
 
 
-def test_what_the_person_says_wakes_the_conversation(kept: Keeper, tmp_path: Path) -> None:
+def test_the_speech_of_the_person_wakes_the_conversation(kept: Keeper, tmp_path: Path) -> None:
     with Pipeline(kept, UNHELD) as pipeline:
         emulator = begin(pipeline, tmp_path, "--reply", "tone:0.2", "--burst")
         early, again = (

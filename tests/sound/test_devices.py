@@ -262,7 +262,7 @@ def test_a_device_can_be_opened_again_and_again(ear: Ear) -> None:
     devices.open_output("auto").stop()  # never started
 
 
-def test_what_a_callback_raises_is_told() -> None:
+def test_an_exception_of_the_callback_is_reported() -> None:
     def broken(*_: object) -> Any:
         raise ZeroDivisionError("oh")
 

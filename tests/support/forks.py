@@ -158,7 +158,7 @@ def _import(module: str) -> None:
     spec = importlib.util.find_spec(module)
     if spec is not None and spec.submodule_search_locations is not None:
         module += ".__main__"
-    # Whoever asked for a module that can't be imported sees the error in the process's output.
+    # The error of a module that can't be imported is in the output of the process.
     with contextlib.suppress(Exception):
         importlib.import_module(module)
     # The process itself runs the module.

@@ -50,7 +50,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_what_is_in_force_is_printed_with_its_source(
+def test_the_settings_in_force_are_printed_with_their_sources(
     run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BARGEIN_SESSION__VOICE", "cedar")

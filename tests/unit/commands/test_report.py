@@ -104,7 +104,7 @@ def frame(at_ms: int) -> messages.MicClean:
     return messages.MicClean(stream=1, position=0, captured_ns=at_ms * MS, overflows=0)
 
 
-def test_what_was_slow_is_listed_the_slowest_first() -> None:
+def test_slow_parts_are_listed_the_slowest_first() -> None:
     facts = Facts()
     for seq, at_ms in enumerate((1000, 1020, 1040, 1540, 1560, 1760)):
         take(facts, frame(at_ms - 10), at_ms, seq)

@@ -282,7 +282,7 @@ def test_silence_is_told(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_what_was_seen_before_control_c_is_shown(
+def test_messages_that_came_before_control_c_are_shown(
     run: Run, monkeypatch: pytest.MonkeyPatch, ended: threading.Event
 ) -> None:
     def interrupted(self: Reader) -> Delivery[messages.Message] | None:
@@ -487,7 +487,7 @@ def test_a_recording_is_read_as_a_bus_is(
     assert re.search(r"^downlink +ok", out, re.MULTILINE)
 
 
-def test_what_cannot_be_read_from_a_recording_is_told(
+def test_unreadable_parts_of_a_recording_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert of_file(capsys, "hz", "--file", tmp_path / "none.mcap")[::2] == (

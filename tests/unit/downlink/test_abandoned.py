@@ -40,7 +40,7 @@ def test_a_playback_that_was_stopped_is_not_believed_at_once() -> None:
     assert not abandoned.look({A}, QUIET_NS + MAX_SILENCE_NS + SECOND)
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_is_limited() -> None:
     abandoned = Abandoned()
     for number in range(2 * MAX_REMEMBERED):
         for beat in range(BEATS + 1):
@@ -91,7 +91,7 @@ def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
     assert turns.unfinished(heard()) == set()
 
 
-def test_what_plays_after_a_hole_is_unheard() -> None:
+def test_audio_after_a_hole_does_not_count_as_heard() -> None:
     turns = spoken()
     gap = heard(messages.HeardItem(*A, 3, 10, done=True, broken=True))
     turns.heard(gap)

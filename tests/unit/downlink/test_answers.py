@@ -122,7 +122,7 @@ def test_pressed_again_what_was_said_before_is_answered_with_the_rest() -> None:
     assert scene.asked == [4000]
 
 
-def test_what_was_asked_of_another_session_is_not_asked_of_this_one() -> None:
+def test_a_request_to_another_session_is_not_made_to_this_one() -> None:
     scene = Scene()
     scene.answers = False
     scene.says(1000, 2000)

@@ -206,7 +206,7 @@ def test_an_output_that_a_new_session_gets_with_the_history_asks_for_nothing() -
     assert not calls.ready()
 
 
-def test_what_a_function_says_without_being_called_asks_for_an_answer() -> None:
+def test_a_notice_of_a_function_asks_for_an_answer() -> None:
     calls = Calls()
     calls.item_added(objects.Item("notice_1", "message", "system"))
     assert calls.ready()

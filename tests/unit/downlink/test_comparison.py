@@ -46,7 +46,7 @@ def test_the_same_object_is_no_difference() -> None:
         {"voice": "marin", "input_audio_format": "pcm16", "output_audio_format": "pcm16"},
     ],
 )
-def test_what_is_left_out_null_or_written_otherwise_is_no_difference(told: dict[str, Any]) -> None:
+def test_a_field_left_out_null_or_written_otherwise_is_no_difference(told: dict[str, Any]) -> None:
     assert different(told) == []
 
 
@@ -73,7 +73,7 @@ def test_what_is_left_out_null_or_written_otherwise_is_no_difference(told: dict[
         (audio(turn_detection="server_vad"), "audio.input.turn_detection"),
     ],
 )
-def test_what_the_server_clearly_has_otherwise_is_a_difference(
+def test_a_value_that_the_server_clearly_has_otherwise_is_a_difference(
     told: dict[str, Any], path: str
 ) -> None:
     assert different(told) == [path]

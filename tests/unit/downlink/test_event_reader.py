@@ -470,7 +470,7 @@ STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_sta
     ],
     ids=lambda text: repr(text[:60]),
 )
-def test_what_is_no_event_is_refused_in_one_short_line(text: bytes) -> None:
+def test_a_text_that_is_no_event_is_refused_in_one_short_line(text: bytes) -> None:
     with pytest.raises(event_reader.BadEvent) as raised:
         event_reader.read(text)
     said = str(raised.value)

@@ -9,7 +9,7 @@ from tests.support.scene import LAG_MS, SILENCE_MS, Scene
 pytestmark = pytest.mark.unit
 
 
-def test_what_is_generated_and_not_heard_yet_is_interrupted_too() -> None:
+def test_a_generated_reply_that_is_not_heard_yet_is_interrupted_too() -> None:
     scene = Scene()
     scene.latency = 1500
     scene.says(1000, 2000, "first")

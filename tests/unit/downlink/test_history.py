@@ -123,7 +123,7 @@ class Rig:
 # the person
 
 
-def test_what_the_person_said_is_kept_in_words() -> None:
+def test_the_words_of_the_person_are_kept() -> None:
     rig = Rig()
     rig.person("a", "What is the tide?", ms=1500)
     turn = rig.turns()["a"]
@@ -179,7 +179,7 @@ def test_a_reply_that_was_heard_whole_is_kept_whole() -> None:
     assert rig.said("a") == TEXT
 
 
-def test_of_a_reply_that_was_cut_the_heard_words_are_kept() -> None:
+def test_a_cut_reply_keeps_the_words_that_were_heard() -> None:
     rig = Rig()
     rig.reply("a")
     rig.heard("a", 4)
@@ -189,7 +189,7 @@ def test_of_a_reply_that_was_cut_the_heard_words_are_kept() -> None:
     assert len(rig.said("a")) == pytest.approx(len(TEXT) / 2, abs=7)
 
 
-def test_of_a_reply_that_was_not_heard_nothing_is_told() -> None:
+def test_a_reply_that_was_not_heard_is_left_out() -> None:
     rig = Rig()
     rig.reply("a")
     rig.flush_report("a", 0)
@@ -316,7 +316,7 @@ def test_what_another_session_lacks_came_before_what_is_said_there() -> None:
     assert [turn.item_id for turn in rig.history.turns()] == ["a", "b", "c", "d"]
 
 
-def test_what_is_deleted_is_gone() -> None:
+def test_a_deleted_item_is_gone() -> None:
     rig = Rig()
     rig.person("a", "One.")
     rig.person("b", "Two.")
@@ -482,7 +482,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_whatever_comes_in_whatever_order_it_stays_in_order_and_within_its_limits(
+def test_messages_in_any_order_stay_in_order_and_within_the_limits(
     came: list[tuple[str, tuple[Any, ...]]],
 ) -> None:
     rig = Rig()

@@ -187,7 +187,7 @@ def test_a_word_that_has_only_begun_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("begin", [1000, 1900])
-def test_what_began_while_the_assistant_was_silent_is_a_turn_however_it_ends(begin: int) -> None:
+def test_speech_that_began_in_silence_is_a_turn_however_it_ends(begin: int) -> None:
     scene = Scene()
     scene.reply(2100, 4000)
     scene.says(begin, 2200)

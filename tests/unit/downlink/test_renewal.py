@@ -90,7 +90,7 @@ def test_what_plays_is_waited_for_but_not_to_the_end() -> None:
     assert made.moment(URGENT) is Moment.QUIET
 
 
-def test_who_speaks_all_the_time_is_not_waited_for_for_ever() -> None:
+def test_a_person_who_speaks_all_the_time_does_not_stop_the_renewal() -> None:
     made = begun(STARTED)
     assert made.moment(FORCED - 1) is None
     assert made.moment(FORCED) is Moment.FORCED

@@ -88,7 +88,7 @@ def test_a_long_delta_is_published_in_stretches() -> None:
 
 
 @pytest.mark.parametrize("data", ["A", "A===", "AAAAA", "AA=A", "…", "AA==AAAA", "*no base64*"])
-def test_what_is_not_base64_is_refused_and_changes_nothing(data: str) -> None:
+def test_a_delta_that_is_not_base64_is_refused_and_changes_nothing(data: str) -> None:
     rig = Rig()
     rig.read(created(), delta(b"abc"))
     before = rig.replies.state()
@@ -197,7 +197,7 @@ def test_a_second_flush_names_what_is_still_under_way() -> None:
     assert (rig.flush().interrupted, rig.flush().active) == ([], [])
 
 
-def test_what_was_heard_is_not_counted() -> None:
+def test_items_that_were_heard_are_not_counted() -> None:
     rig = Rig()
     rig.read(created(), delta(10), ended(), delta(20, "item_2"))
     rig.heard(messages.HeardItem("item_1", 0, 9, 10, True))
@@ -215,7 +215,7 @@ def test_what_was_heard_is_not_counted() -> None:
     [events.ItemTruncated("item_1", 100), events.ItemDeleted("item_1")],
     ids=["cut", "gone"],
 )
-def test_what_the_server_has_settled_is_not_counted(confirmation: events.Event) -> None:
+def test_confirmed_items_are_not_counted(confirmation: events.Event) -> None:
     rig = Rig()
     rig.read(created(), delta(10), delta(20, "item_2"), confirmation)
     assert [i.truncated for i in rig.replies.state().items] == [True, False]
@@ -318,7 +318,7 @@ def test_a_reply_outside_the_conversation_is_not_interrupted() -> None:
     ]
 
 
-def test_what_is_active_is_what_is_not_done() -> None:
+def test_the_active_responses_are_those_that_are_not_done() -> None:
     rig = Rig()
     rig.read(created("resp_1"), created("aside", out_of_band=True), created("resp_2"))
     assert rig.replies.state().active == ["resp_1", "aside", "resp_2"]
@@ -419,7 +419,7 @@ def test_a_response_is_generating_until_it_is_interrupted_and_active_until_it_is
     assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, False)
 
 
-def test_what_is_outside_the_conversation_is_neither() -> None:
+def test_an_out_of_band_response_is_not_generating_and_not_active() -> None:
     rig = Rig()
     rig.read(created(), done())
     rig.read(created("aside", out_of_band=True), delta(100, "item_a", "aside"))

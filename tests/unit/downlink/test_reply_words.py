@@ -64,7 +64,7 @@ def report(*items: messages.HeardItem) -> messages.FlushReport:
     )
 
 
-def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
+def test_the_heard_words_are_published_once_the_playhead_stops() -> None:
     rig = Rig()
     rig.read(created())
     for word in ("One", " two", " three", " four"):
@@ -82,7 +82,7 @@ def test_what_was_heard_in_words_is_told_once_the_playhead_stands() -> None:
     assert (said.heard, said.unheard) == ("One two", " three four five")
 
 
-def test_what_a_playback_that_died_had_played_counts_as_heard() -> None:
+def test_the_audio_that_a_dead_playback_played_counts_as_heard() -> None:
     rig = Rig()
     rig.read(created())
     for word in ("One", " two", " three", " four"):
@@ -97,7 +97,7 @@ def test_what_a_playback_that_died_had_played_counts_as_heard() -> None:
     assert (said.heard, said.unheard) == ("One two", " three four")
 
 
-def test_what_was_heard_but_for_its_end_is_counted_still() -> None:
+def test_an_item_heard_but_for_its_end_is_still_counted() -> None:
     """Playback does not know yet that no more will come: the flush says it."""
     rig = Rig()
     rig.read(created(), delta(10), ended())
@@ -105,7 +105,7 @@ def test_what_was_heard_but_for_its_end_is_counted_still() -> None:
     assert rig.flush().received == [messages.Received("item_1", 0, 10, True)]
 
 
-def test_what_was_wholly_heard_is_told_once() -> None:
+def test_a_reply_that_was_wholly_heard_is_reported_once() -> None:
     rig = Rig()
     rig.read(created(), delta(10), events.TranscriptDone("resp_1", "item_1", "All of it."))
     whole = messages.HeardItem("item_1", 0, 10, 10, True)

@@ -412,7 +412,7 @@ def test_a_function_that_the_server_runs_is_shown_and_answered() -> None:
     assert calls.ready()
 
 
-def test_what_fails_at_the_servers_own_mcp_servers_is_reported_once() -> None:
+def test_a_failure_at_the_servers_own_mcp_servers_is_reported_once() -> None:
     server = Server()
     fine = objects.Item("mcpl_1", "mcp_list_tools", server_label="docs")
     failed = objects.Item("mcpl_2", "mcp_list_tools", server_label="docs", error={"message": "no"})

@@ -73,7 +73,7 @@ def test_what_was_said_before_a_reply_does_not_count_towards_its_interruption() 
 
 
 @pytest.mark.parametrize(("length", "interrupts"), [(250, False), (1500, True)])
-def test_what_the_server_alone_hears_is_judged_by_its_account(
+def test_speech_that_only_the_server_hears_is_judged_by_its_account(
     length: int, interrupts: bool
 ) -> None:
     scene = Scene()
@@ -88,7 +88,7 @@ def test_what_the_server_alone_hears_is_judged_by_its_account(
         assert scene.interrupted[0] == pytest.approx(3000 + STARTED_MS + 500 + SILENCE_MS, abs=2)
 
 
-def test_what_is_heard_here_alone_interrupts_and_nothing_is_asked() -> None:
+def test_speech_that_only_vad_hears_interrupts_and_gets_no_answer() -> None:
     scene = Scene()
     scene.reply(1000, 9000)
     scene.voice(3000, 4500)

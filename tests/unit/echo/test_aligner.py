@@ -162,7 +162,7 @@ def test_a_speaker_that_is_gone_is_not_waited_for() -> None:
     assert len(taken(Aligner(), microphone(0))) == 1
 
 
-def test_what_is_missing_is_silence_so_that_the_servers_clock_goes_on() -> None:
+def test_missing_audio_is_silence_so_that_the_servers_clock_goes_on() -> None:
     aligner = Aligner()
     taken(aligner, microphone(0))
     found = taken(aligner, microphone(4 * FRAME))

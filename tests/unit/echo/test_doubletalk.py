@@ -110,7 +110,7 @@ def test_what_the_filter_may_have_missed_is_no_person(ear: Ear) -> None:
     assert not any(other.hear(SECOND, uncertain=2 * ECHO, other=2 * ECHO))
 
 
-def test_who_talks_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
+def test_a_person_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
     uncertain = ECHO / 10
     assert not any(ear.hear(20, rest_db=-10, uncertain=uncertain))
     assert all(ear.hear(3, rest_db=-10, uncertain=uncertain, person=8 * ECHO))
@@ -151,7 +151,7 @@ def test_an_echo_that_is_softer_or_louder_for_a_moment_is_no_person(ear: Ear, tr
     assert any(ear.hear(5, truly=truly, person=ECHO))
 
 
-def test_what_is_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
+def test_a_sound_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
     ear.learns()
     assert not any(ear.hear(SECOND, person=ECHO * 10 ** ((WEAKEST_DB - 3) / 10)))
 
@@ -266,7 +266,7 @@ def test_a_volume_that_is_turned_down_is_learnt_anew(ear: Ear) -> None:
     assert ear.reported() == {Change.MOVED}
 
 
-def test_what_was_learnt_can_be_forgotten(ear: Ear) -> None:
+def test_the_learnt_path_can_be_forgotten(ear: Ear) -> None:
     ear.learns()
     list(ear.hear(person=ECHO))
     noise = ear.talk.noise
@@ -282,7 +282,7 @@ def test_who_is_louder_than_an_echo_that_cannot_be_learnt_is_heard(ear: Ear) -> 
     assert all(ear.hear(SECOND, person=10 * ECHO, **poor))
 
 
-def test_who_speaks_below_the_threshold_does_not_raise_it(ear: Ear) -> None:
+def test_speech_below_the_threshold_does_not_raise_it(ear: Ear) -> None:
     ear.learns(uncertain=ECHO / 1000)
     quiet = ear.talk.rest.most_db
     # two seconds of a person who is too weak to be told from the rest

@@ -51,7 +51,7 @@ def test_two_comparisons_agree_on_a_drift_and_not_on_an_echo_that_moved_once() -
     assert agrees == [False, False, True, False]
 
 
-def test_what_does_not_move_has_no_drift_nor_has_noise() -> None:
+def test_an_echo_that_does_not_move_and_noise_have_no_drift() -> None:
     assert set(shifts(Drift(FREQUENCIES), 0.0, 6)) == {0.0}
     assert set(shifts(Drift(FREQUENCIES), 3.0, 6, noise=30)) == {0.0}
 

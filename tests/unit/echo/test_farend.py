@@ -31,7 +31,7 @@ def test_between_two_samples_is_what_was_between_them(place: float, step: float)
     assert error_db < -50
 
 
-def test_what_never_came_is_silence() -> None:
+def test_samples_that_never_came_are_silence() -> None:
     far = filled(1)
     assert not far.read(-3 * FRAME, 1.0, FRAME).any()
     assert not far.read(RATE + 100, 1.0, FRAME).any()
@@ -81,7 +81,7 @@ def test_a_hole_is_silence_also_where_the_line_has_moved() -> None:
     assert not far.read(end + 16, 1.0, 9 * FRAME).any()
 
 
-def test_what_comes_again_or_late_takes_its_own_place() -> None:
+def test_repeated_and_late_audio_takes_its_own_place() -> None:
     far = filled(1)
     before = far.read(0, 1.0, RATE)
     whole = int16(sound(RATE))

@@ -38,7 +38,7 @@ def test_an_echo_that_comes_late_is_an_echo(delay_ms: float) -> None:
     assert not heard.onsets
 
 
-def test_who_speaks_after_a_pause_of_the_far_end_is_heard() -> None:
+def test_a_person_who_speaks_after_a_pause_of_the_far_end_is_heard() -> None:
     # 20 pauses of 0.4 s; a person as loud as the echo begins 0.5 s after the end of each
     ends = [4.0 + 3.5 * number for number in range(20)]
     heard = hear(

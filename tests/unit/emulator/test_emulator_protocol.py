@@ -105,7 +105,7 @@ def test_an_append_of_more_than_15_mib_is_refused() -> None:
                     lambda inner: st.lists(inner, max_size=3)
                     | st.dictionaries(st.text(max_size=8), inner, max_size=3)),
        st.sampled_from([*events.SUPPORTED, "nope"]))  # fmt: skip
-def test_whatever_is_sent_is_refused_or_accepted(value: Any, kind: str) -> None:
+def test_every_input_is_refused_or_accepted(value: Any, kind: str) -> None:
     for event in ({"type": kind, "session": value, "item": value}, {"type": value}):
         with suppress(Refused):
             events.check(event)

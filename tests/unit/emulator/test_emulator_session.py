@@ -187,7 +187,7 @@ def test_a_client_that_never_truncates_is_taken_to_have_heard_all() -> None:
 
 
 @pytest.mark.parametrize("how", ["delete", "truncate"])
-def test_what_was_not_heard_at_all_is_said_to_be_unheard(how: str) -> None:
+def test_an_item_that_was_not_heard_at_all_is_reported_as_unheard(how: str) -> None:
     rig = Rig(Options())
     item = item_of(rig.send("response.create"))
     rig.run(20)
@@ -211,7 +211,7 @@ def test_speech_after_the_reply_has_played_interrupts_nothing() -> None:
     assert [e["says"] for e in rig.journal if e["kind"] == "reply"] == ["greeting", "lighthouse"]
 
 
-def test_of_two_items_the_words_of_the_one_that_was_cut_are_played_back() -> None:
+def test_the_words_of_the_cut_item_are_played_back() -> None:
     rig = Rig(Options(skew_ms=0, faults=Faults(commentary=True)))
     added = of(rig.send("response.create") + rig.run(30), "response.output_item.added")
     first, second = (event["item"]["id"] for event in added)

@@ -165,7 +165,7 @@ def test_a_close_has_a_name(code: int, reason: str, cause: messages.Cause) -> No
     assert isinstance(ending, endings.Refused) == (cause == "refused")
 
 
-def test_what_takes_nothing_any_more_has_stalled() -> None:
+def test_a_connection_that_takes_nothing_any_more_has_stalled() -> None:
     assert (
         endings.of_send_error(websocket.WebSocketTimeoutException("timed out")).cause == "stalled"
     )

@@ -116,7 +116,7 @@ def test_fewer_short_messages_are_a_flood() -> None:
         inflow.came(SHORT, 600, last=True)
 
 
-def test_what_came_while_link_was_stopped_is_no_flood() -> None:
+def test_messages_that_came_while_link_was_stopped_are_no_flood() -> None:
     minute = 60 * 50  # a conversation has about 50 messages a second
     assert minute > SHORT_AT_ONCE
     inflow = Inflow(0)

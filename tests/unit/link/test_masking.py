@@ -65,7 +65,7 @@ def test_however_the_key_is_spelled_it_is_hidden_and_the_rest_stays(
         ("AAAAAAA", b'{"delta":"AAAAAAAAAAAAAAAAAAAA"}'),
     ],
 )
-def test_what_is_not_the_key_is_not_touched(key: str, text: bytes) -> None:
+def test_a_text_without_the_key_is_not_changed(key: str, text: bytes) -> None:
     masked = Mask(key).event(text)
     assert json.loads(masked) == json.loads(text)
 
@@ -81,7 +81,7 @@ def test_a_backslash_before_an_escape_is_none() -> None:
 @pytest.mark.parametrize(
     "text", [b'{"a":"sk-secret01"', b"sk-secret01", b"[" * 5000 + b'"sk-secret01']
 )
-def test_what_is_no_json_loses_the_key_all_the_same(text: bytes) -> None:
+def test_a_text_that_is_no_json_loses_the_key_too(text: bytes) -> None:
     assert b"secret01" not in Mask("sk-secret01").event(text)
 
 

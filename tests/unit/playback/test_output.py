@@ -36,7 +36,7 @@ buffers = st.lists(st.integers(1, 900), min_size=1, max_size=10)
 
 
 @given(chunks, buffers, st.sampled_from([0, 1, 240, JITTER]), st.sampled_from([0, 1, FADE]))
-def test_what_comes_in_time_is_played_sample_by_sample(
+def test_audio_that_comes_in_time_is_played_sample_by_sample(
     cuts: list[int], sizes: list[int], jitter: int, fade: int
 ) -> None:
     """With any chunks and any device buffers, every sample is played once, without a fade."""
@@ -57,7 +57,7 @@ def test_what_comes_in_time_is_played_sample_by_sample(
 
 
 @given(st.data())
-def test_what_comes_at_any_time_is_played_sample_by_sample(data: st.DataObject) -> None:
+def test_audio_that_comes_at_any_time_is_played_sample_by_sample(data: st.DataObject) -> None:
     """In whatever order chunks come and buffers are asked for, nothing is lost or played twice."""
     player = Player(1, data.draw(st.sampled_from([0, 1, 240, JITTER])), 0)
     pushed: list[Samples] = []

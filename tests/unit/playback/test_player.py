@@ -176,7 +176,7 @@ def test_another_downlink_that_counts_from_nothing_is_followed() -> None:
     assert player.gap_samples == 0
 
 
-def test_of_an_item_whose_beginning_nobody_knows_nothing_counts_as_heard() -> None:
+def test_an_item_whose_beginning_is_unknown_does_not_count_as_heard() -> None:
     """A downlink that has not read an item's beginning counts its samples from 1, not 0."""
     player = Player(1, 0, 0)
     for start in (1, 101):
@@ -236,7 +236,7 @@ def test_a_newer_reply_outside_the_conversation_tells_of_a_lost_flush_too() -> N
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 300)), min_size=1, max_size=12))
-def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> None:
+def test_audio_that_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> None:
     sound = counting(1000)
     player = Player(1, 0, 0)
     end = 0
@@ -250,7 +250,7 @@ def test_what_comes_twice_is_heard_once(stretches: list[tuple[int, int]]) -> Non
     assert player.gap_samples == 0
 
 
-def test_what_never_came_is_counted_and_nothing_after_it_is_heard() -> None:
+def test_missing_audio_is_counted_and_nothing_after_it_counts_as_heard() -> None:
     player = playing(100, 50)
     player.push(frame(counting(100, 201), start=200))
     assert player.gap_samples == 100
@@ -317,7 +317,7 @@ def test_memory_is_bounded() -> None:
     assert len(player._tracks) <= MAX_REMEMBERED_ITEMS
 
 
-def test_what_waits_to_be_played_is_never_forgotten() -> None:
+def test_an_item_that_waits_to_be_played_is_never_forgotten() -> None:
     player = Player(1, 0, 0)
     items = 3 * MAX_REMEMBERED_ITEMS
     for n in range(items):

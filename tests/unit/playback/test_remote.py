@@ -243,7 +243,8 @@ def test_a_network_that_stutters_is_silence_and_no_more_is_heard() -> None:
         assert rig.heard() == len(rig.audible())
     assert np.array_equal(rig.audible(), sound)
     assert rig.device.underflows == 1
-    # What is published is what was played, with the silence, and its positions have no gap.
+    # The published frames are the audio that was played, with the silence, and their positions have
+    # no gap.
     published = np.concatenate(rig.published)
     assert np.array_equal(published, rig.player.sound()[-len(published) :])
     lengths = [len(block) for block in rig.published]
@@ -263,7 +264,7 @@ def test_a_page_that_claims_the_impossible_is_no_device(change: dict[str, float]
 
 
 @given(st.lists(st.sampled_from("rrrrrafsn"), max_size=60), st.integers(0, 100))
-def test_whatever_happens_heard_is_what_the_page_played(script: str, at: int) -> None:
+def test_heard_is_always_the_audio_that_the_page_played(script: str, at: int) -> None:
     """Render, add audio, flush, stutter, or let a newer reply come, in any order."""
     rig = Rig(fade=0, at=at)
     generation, place, reported = 1, 0, {}

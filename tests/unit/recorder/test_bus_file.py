@@ -173,7 +173,7 @@ def test_a_file_that_is_being_written_is_not_repaired(tmp_path: Path) -> None:
     assert len(read(file.path)) == len(ALL)
 
 
-def test_what_is_no_recording_is_refused_and_not_repaired(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_refused_and_not_repaired(tmp_path: Path) -> None:
     path = tmp_path / "notes.mcap"
     path.write_text("These are notes.")
     with pytest.raises(recording.RecordingError):

@@ -38,7 +38,7 @@ def test_the_clock_follows_a_page_that_stood_still() -> None:
     assert clock.ns(10.0) == 10_000 * MS + 700 * MS
 
 
-def test_what_a_page_sends_is_read_and_checked() -> None:
+def test_the_messages_of_a_page_are_read_and_checked() -> None:
     report = wire.PageReport(960, 1.5, 128, 2)
     assert wire.report(wire.encode_report(report)) == report
     heard = wire.PageHeard(240, 0.01, b"\1\2" * 240)

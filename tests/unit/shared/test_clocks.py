@@ -91,7 +91,7 @@ counts = st.integers(0, LARGEST)
 
 
 @given(st.lists(st.tuples(counts, counts, counts, st.integers(0, 2))))
-def test_whatever_is_said_remains_a_message(said: list[tuple[int, int, int, int]]) -> None:
+def test_every_text_remains_a_message(said: list[tuple[int, int, int, int]]) -> None:
     clock = Clock()
     for now, sent, captured, epoch in said:
         message = messages.MicFrame(stream=1, position=2, captured_ns=captured, overflows=3)

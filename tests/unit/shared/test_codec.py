@@ -384,7 +384,7 @@ GOOD = msgpack.packb(header(messages.Control))
     ],
     ids=lambda packed: repr(packed[:12]),
 )
-def test_what_is_no_header_is_refused(packed: bytes) -> None:
+def test_bytes_that_are_no_header_are_refused(packed: bytes) -> None:
     with pytest.raises(codec.BadMessage) as caught:
         codec.decode(messages.Control, packed, b"")
     assert str(caught.value).isprintable()

@@ -154,7 +154,7 @@ def test_a_file_that_is_named_stands_alone(
     assert config.resolve(file, {}, []).config == config.Config()
 
 
-def test_what_others_keep_in_the_environment_is_left_alone(file: Path) -> None:
+def test_variables_of_other_programs_are_left_alone(file: Path) -> None:
     environment = {"OPENAI_API_KEY": "x", "PATH": "/bin", "XBARGEIN_LINK__URL": "x", "BARGEIN": "1"}
     # Kubernetes sets these for services that are called bargein, bargein-link and bargein--link.
     environment |= {"BARGEIN_PORT": "tcp://10.0.0.1:80", "BARGEIN_SERVICE_HOST": "10.0.0.1"}
@@ -253,7 +253,7 @@ text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3
     st.sampled_from([*KNOBS, "nonsense.key", "link.", "."]),
     text | st.from_regex(r"[-\d.e_x\[{'\"]*"),
 )
-def test_whatever_is_said_it_is_taken_or_refused_in_one_line(key: str, said: str) -> None:
+def test_every_text_is_taken_or_refused_in_one_line(key: str, said: str) -> None:
     file = config.ROOT / "config.toml"
     for environment, settings in (({variable(key): said}, []), ({}, [f"{key}={said}"])):
         try:
@@ -539,7 +539,7 @@ def test_keys_are_masked_wherever_they_are(prefix: str) -> None:
         "file:/home/me/voice@home.wav",
     ],
 )
-def test_what_is_no_secret_is_left_alone(said: str) -> None:
+def test_a_text_without_a_secret_is_left_alone(said: str) -> None:
     assert config.masked_text(said) == said
 
 

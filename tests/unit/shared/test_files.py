@@ -155,7 +155,7 @@ def test_a_foreign_file_is_told_in_one_line(tmp_path: Path) -> None:
     )
 
 
-def test_what_cannot_be_a_recording(tmp_path: Path) -> None:
+def test_a_file_that_is_no_recording_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "headerless.raw").write_bytes(bytes(100))
     (tmp_path / "empty.wav").write_bytes(b"")
@@ -177,7 +177,7 @@ def test_what_cannot_be_a_recording(tmp_path: Path) -> None:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def test_what_is_written_is_a_wav_file_at_any_time(tmp_path: Path) -> None:
+def test_the_written_file_is_a_wav_file_at_any_time(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     sink = files.WavFile(str(path))
     assert soundfile.info(path).frames == 0, "from the start"

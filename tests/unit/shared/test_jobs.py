@@ -55,7 +55,7 @@ def test_a_job_has_its_result_or_its_error(library: Library) -> None:
     assert library.undone == []
 
 
-def test_what_a_job_opens_after_its_time_is_undone_before_the_caller_is_told(
+def test_a_device_that_a_job_opens_late_is_closed_before_the_caller_knows(
     library: Library,
 ) -> None:
     with pytest.raises(StillRunning) as hung:
@@ -93,7 +93,7 @@ def test_a_job_that_was_given_up_before_its_turn_never_runs(library: Library) ->
     assert (library.begun, library.undone) == ([], [])
 
 
-def test_what_has_to_be_finished_is_finished_even_after_its_time(library: Library) -> None:
+def test_a_job_that_must_be_finished_is_finished_even_after_its_time(library: Library) -> None:
     closed: list[str] = []
     with pytest.raises(StillRunning):
         library.open("late", hangs=True)

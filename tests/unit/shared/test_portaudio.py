@@ -248,7 +248,7 @@ def test_a_resampled_speaker_knows_when_a_sample_is_heard(fake: FakePortAudio, r
     device.stop()
 
 
-def test_what_a_render_raises_ends_the_stream_and_is_told(fake: FakePortAudio) -> None:
+def test_an_exception_in_render_ends_the_stream_and_is_reported(fake: FakePortAudio) -> None:
     device = PortAudioOutput("")
 
     def broken(_samples: int, _dac_ns: int) -> bytes:
@@ -406,7 +406,7 @@ def test_an_overflow_is_told_even_when_there_is_nothing_to_give(fake: FakePortAu
     microphone.device.stop()
 
 
-def test_what_on_block_raises_ends_the_stream_and_is_told(fake: FakePortAudio) -> None:
+def test_an_exception_in_on_block_ends_the_stream_and_is_reported(fake: FakePortAudio) -> None:
     device = PortAudioInput("")
 
     def broken(_block: bytes, _adc_ns: int, _lost: bool) -> None:

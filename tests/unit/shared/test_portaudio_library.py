@@ -98,7 +98,7 @@ def test_a_sound_system_that_hangs_hangs_nobody(
     fake.hangs.set()
     assert hung.value.over.wait(5)
     portaudio_library._THREAD.finish(lambda: None, 5)
-    # What was opened late is closed again, and the two other openings were never tried.
+    # The device that opened late is closed again, and the two other openings were never tried.
     assert fake.initialised == 0
     assert len(fake.tried) == 2
 

@@ -33,7 +33,7 @@ BLOCK = 0x400
         ("\ud800", r"\ud800"),
     ],
 )
-def test_what_does_not_print_is_its_escape(text: str, shown: str) -> None:
+def test_characters_that_do_not_print_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 

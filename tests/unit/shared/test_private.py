@@ -71,7 +71,9 @@ def test_a_secret_is_read_from_a_file_alone(
         private.read_secret(tmp_path / "it")
 
 
-def test_who_else_can_read_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_users_who_can_read_a_secret_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "key"
     path.write_bytes(b"secret")
     for mode, told in ((0o600, ""), (0o400, ""), (0o644, "(mode 0644)"), (0o620, "(mode 0620)")):

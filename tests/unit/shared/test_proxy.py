@@ -169,7 +169,7 @@ def test_no_address_of_a_proxy(text: str) -> None:
     assert "sec" not in str(raised.value)
 
 
-def test_who_looks_up_the_name() -> None:
+def test_the_name_is_looked_up_here_or_by_the_proxy() -> None:
     assert [parse(f"{scheme}://p").looks_up for scheme in proxy.PORTS] == [
         scheme not in ("socks4", "socks5") for scheme in proxy.PORTS
     ]

@@ -62,5 +62,5 @@ def test_a_topic_is_published_on_its_publishers_endpoint_or_its_own() -> None:
     assert registry.of(messages.ReplyAudio).endpoint == "downlink"
 
 
-def test_what_must_not_be_lost_has_the_longest_queue() -> None:
+def test_lossless_topics_have_the_longest_queue() -> None:
     assert Queue.LOSSLESS.value > 10 * Queue.STATE.value > Queue.LIVE.value

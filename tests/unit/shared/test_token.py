@@ -47,7 +47,7 @@ def test_a_token_is_kept_until_a_while_before_its_end(
 
 
 @pytest.mark.parametrize("printed", ["", "two words", "two\nlines", "{}", "{", "ключ"])
-def test_what_is_no_token_is_refused_and_not_shown(printed: str) -> None:
+def test_an_output_that_is_no_token_is_refused_and_not_shown(printed: str) -> None:
     with pytest.raises(TokenProblem) as problem:
         read(printed, NOW)
     assert not printed.strip("{}") or printed not in str(problem.value)

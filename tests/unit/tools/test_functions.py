@@ -204,7 +204,7 @@ def test_all_says_which_are_offered() -> None:
         ("half \udcff", "half ?"),
     ],
 )
-def test_what_a_function_returns_becomes_text(value: Any, text: str) -> None:
+def test_the_value_of_a_function_becomes_text(value: Any, text: str) -> None:
     assert functions.output(value).text.strip('"') == text
 
 

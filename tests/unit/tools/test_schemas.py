@@ -62,7 +62,9 @@ NUMBER = {"type": "integer"}
         ),
     ],
 )
-def test_what_the_api_refuses_is_replaced(schema: dict[str, Any], taken: dict[str, Any]) -> None:
+def test_a_schema_that_the_api_refuses_is_replaced(
+    schema: dict[str, Any], taken: dict[str, Any]
+) -> None:
     assert for_api(schema) == taken
 
 

@@ -88,7 +88,7 @@ def test_a_call_that_tools_does_not_list_is_lost() -> None:
     [event] = sent(calls, now_ns=LOST_NS)
     assert event["item"]["output"] == LOST
     assert not calls.busy()
-    # What the function returns in the end is too late.
+    # The output of the function comes too late.
     assert not give(calls)
     calls.history([call()], 9 * S)
     assert sent(calls, now_ns=99 * S) == []

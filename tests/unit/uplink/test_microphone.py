@@ -109,7 +109,7 @@ def test_what_was_not_sent_meanwhile_is_a_part_of_the_turn(mic: Microphone) -> N
     assert numbers(mic.begin_session(2, 4 * FRAME_MS * MS)) == [0, 1, 2, 3]
 
 
-def test_what_was_said_too_long_ago_is_not_said_late(mic: Microphone) -> None:
+def test_a_turn_that_is_too_old_is_not_sent_late(mic: Microphone) -> None:
     give(mic, 0, 1)
     mic.reply_state(said(1, 0))
     for number in range(2, 100):
@@ -119,7 +119,7 @@ def test_what_was_said_too_long_ago_is_not_said_late(mic: Microphone) -> None:
     assert mic.begin_session(3, frame(1).captured_ns) == []
 
 
-def test_what_is_kept_is_bounded(mic: Microphone) -> None:
+def test_the_remembered_items_are_limited(mic: Microphone) -> None:
     mic.reply_state(said(1, 0))
     most = KEPT // pcm.FRAME
     give(mic, *range(2 * most))
@@ -137,7 +137,7 @@ def test_a_turn_by_the_button(mic: Microphone) -> None:
     assert mic.begin_session(3, 4 * FRAME_MS * MS) == []
 
 
-def test_what_is_missing_is_told_of_the_same_stream_only(mic: Microphone) -> None:
+def test_missing_samples_are_counted_within_one_stream_only(mic: Microphone) -> None:
     assert mic.missing_before(frame(7)) == 0
     assert mic.missing_before(frame(8)) == 0
     assert mic.missing_before(frame(11)) == 2 * pcm.FRAME

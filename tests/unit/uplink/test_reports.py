@@ -199,7 +199,7 @@ def test_wholly_heard_nothing_is_said() -> None:
 MARGIN = ms_to_samples(MARGIN_MS)
 
 
-def test_what_is_near_to_the_end_is_heard_to_the_end() -> None:
+def test_an_item_that_was_heard_almost_to_its_end_counts_as_heard_to_its_end() -> None:
     whole = 5 * SECOND
     assert one(whole - MARGIN, whole) == []
     assert one(whole - MARGIN - 24, whole) == [truncate("item_1", 5000 - MARGIN_MS - 1)]
@@ -218,7 +218,7 @@ def test_what_is_near_to_the_end_of_what_has_come_is_clamped(options: dict[str, 
         assert one(heard, whole, done=False, **options) == clamped
     assert one(SECOND, whole, done=False, **options) == [truncate("item_1", 1000)]
     assert one(whole - MARGIN, whole, done=True, **options) == []
-    # Of an item that is shorter than the margin, the server may have no audio at all.
+    # The server may have no audio at all of an item that is shorter than the margin.
     assert one(1000, MARGIN, done=False, **options) == [delete("item_1")]
     assert one(1000, MARGIN + 24, done=False, **options) == [truncate("item_1", 1)]
 
@@ -347,7 +347,7 @@ def test_nothing_else_is(fields: dict[str, Any]) -> None:
     assert Reports(server_cancels=False).reply_state(state(late(**fields))) == []
 
 
-def test_what_a_flush_has_met_already_is_not_deleted_again() -> None:
+def test_an_item_that_a_flush_ended_is_not_deleted_again() -> None:
     reports = Reports(server_cancels=False)
     assert asked(reports.flush_report(flush_report(item(0, 500)))[0]) == [delete("item_1")]
     assert reports.reply_state(state(late())) == []
@@ -422,7 +422,7 @@ def test_a_flush_without_an_answer_is_told_as_far_as_is_known() -> None:
         (False, "control", ["resp_2", "resp_3"]),
     ],
 )
-def test_what_is_active_is_cancelled_unless_the_server_does_it(
+def test_active_responses_are_cancelled_unless_the_server_does_it(
     server_cancels: bool, cause: str, cancelled: list[str]
 ) -> None:
     reports = Reports(server_cancels=server_cancels)

@@ -133,7 +133,7 @@ def test_what_the_server_can_do_with_the_microphone() -> None:
     st.text(),
     st.sampled_from(["none", "near_field", "far_field"]),
 )
-def test_whatever_is_configured_is_a_valid_request(
+def test_every_configuration_is_a_valid_request(
     turns: TurnDetection, text: str, noise_reduction: str
 ) -> None:
     asked = session(

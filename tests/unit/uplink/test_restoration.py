@@ -99,7 +99,7 @@ def test_a_new_session_is_given_everything_in_its_order_and_once() -> None:
     assert replay.requests() == []
 
 
-def test_what_a_session_has_it_is_not_given() -> None:
+def test_a_session_does_not_get_the_turns_that_it_has() -> None:
     own = [turn("a", "Hello.", session=2, held_as="a")]
     _, server = begun(own)
     assert server.ids == []

@@ -40,7 +40,7 @@ class Rig:
         ]
 
 
-def test_what_is_typed_is_the_persons_and_is_answered() -> None:
+def test_a_typed_text_is_the_persons_and_is_answered() -> None:
     rig = Rig()
     rig.follow("type", text="Hello?")
     assert rig.items() == [("ask_1", "user", "input_text", "Hello?")]

@@ -180,7 +180,7 @@ def test_a_function_and_what_it_returned_are_one_line() -> None:
         assert shown.endswith(")\n")
         assert len(shown.splitlines()) == 1
         assert len(shown) < 160
-    # What a function says by itself is heard.
+    # A notice of a function is heard.
     notice = messages.ToolResult(
         what="notice", payload=codec.write_output(messages.ToolOutput("x"))
     )

@@ -89,7 +89,7 @@ def test_a_drift_is_learnt_when_the_step_stays_right(
     case = Case("drift", "a case", drift_ppm=200, reply_s=1.0, seconds=20)
     right = 1 / (1 - 200e-6)
     times = np.arange(0, 20, 0.1)
-    # That it is right by chance in between does not count.
+    # A rate that is right by chance in between does not count.
     steps = [
         (round(at * pcm.RATE), right + (40e-6 if at <= off_until_s and at != 4 else 10e-6))
         for at in times
