@@ -86,15 +86,19 @@ def _recorded(
 ) -> Iterator[bus.Delivery[messages.Message]]:
     """Yield the messages of the first ``seconds`` (0: all) of a file. Raises RecordingError."""
     names = {row.name for row in rows}
-    begun_ns, about = 0, recording.Recording()
+    begun_ns, shown, about = 0, False, recording.Recording()
     for each in recording.read(path, about):
         begun_ns = begun_ns or each.stamp.t
         if ended.is_set() or (seconds and each.stamp.t - begun_ns > seconds * 1e9):
             return
         if each.topic.name in names:
+            shown = True
             yield bus.Delivery(each.topic, each.message, each.stamp, restarted=False, lost=0)
     for line in about.left_out():
         print(f"tap: {line}", file=sys.stderr)
+    if not shown:
+        what = "these topics" if begun_ns else "the bus"
+        raise recording.RecordingError(f"{path}: no message of {what} is in it")
 
 
 def _watch(deliveries: Iterator[bus.Delivery[messages.Message]], *, live: bool) -> dict[str, _Seen]:

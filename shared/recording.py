@@ -68,6 +68,8 @@ class Recording:
     voices: bool = True
     #: Whether the file has its end. A recorder that was killed leaves none.
     complete: bool = False
+    #: The version of the recording.
+    version: str = VERSION
     #: Messages of another version of Bargein, which were left out.
     unreadable: int = 0
     #: Damaged pieces of the file, each of half a second at most, which were left out.
@@ -76,6 +78,11 @@ class Recording:
     def left_out(self) -> list[str]:
         """Return a line for each reason for which messages were left out."""
         lines = []
+        if self.version != VERSION:
+            lines.append(
+                f"the recording has version {self.version[:20]!r}, and this Bargein reads version"
+                f" {VERSION!r}: parts of it may be missing"
+            )
         if self.unreadable:
             lines.append(f"{self.unreadable} messages of another version were left out")
         if self.damaged:
@@ -176,6 +183,7 @@ def read(
                 about.settings = msgspec.json.decode(settings, type=dict[str, Any])
             except (msgspec.MsgspecError, ValueError) as error:
                 raise RecordingError(f"{path}: its metadata cannot be read: {error}") from None
+            about.version = record.metadata.get("version", VERSION)
             about.topics = frozenset(record.metadata.get("topics", "").split())
             about.voices = record.metadata.get("voices") != "false"
         elif isinstance(record, Record) and record.channel_id in channels:

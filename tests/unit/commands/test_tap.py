@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from mcap.writer import Writer
 
 from commands import health, tap
 from harness import references
@@ -495,3 +496,32 @@ def test_unreadable_parts_of_a_recording_are_reported(
         f"tap: {tmp_path}/none.mcap: No such file or directory\n",
     )
     assert of_file(capsys, "delay", "--file", tmp_path / "none.mcap")[0] == 2
+
+
+def test_another_programs_file_and_a_newer_recording_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.mcap"
+
+    def look(*line: str) -> tuple[int, str]:
+        code = tap.run([*line, "--file", str(path)], threading.Event())
+        return code, capsys.readouterr().err
+
+    def write(topic: str, data: bytes, version: str) -> None:
+        with path.open("wb") as file:
+            writer = Writer(file)
+            writer.start()
+            writer.add_metadata(recording.METADATA, {"version": version})
+            channel = writer.register_channel(topic, "json", 0)
+            writer.add_message(channel, 1, data, 1)
+            writer.finish()
+
+    write("/chatter", b"abc", recording.VERSION)
+    for command in (("echo", "heard"), ("list",)):
+        assert look(*command) == (1, f"tap: {path}: no message of the bus is in it\n")
+    panel = recording.encode(messages.Panel(), messages.Stamp(seq=0, epoch=1, t=1))
+    write("panel", panel, "2")
+    code, said = look("echo", "panel")
+    assert code == 0
+    assert "the recording has version '2', and this Bargein reads version '1'" in said
+    assert "no message of these topics" in look("echo", "heard")[1]
