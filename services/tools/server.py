@@ -128,6 +128,9 @@ class McpServer:
             async with asyncio.timeout(CONNECT_S):
                 await stack.enter_async_context(client)
                 await self._list(client)
+            following = asyncio.get_running_loop().create_task(self._follow(client))
+            stack.push_async_callback(asyncio.wait, [following])
+            stack.callback(following.cancel)
             self._client = client
             self._log(f"{self.label}: {len(self.tools)} functions")
             while True:
@@ -138,6 +141,18 @@ class McpServer:
                     pass
                 async with asyncio.timeout(CONNECT_S):
                     await self._list(client)
+
+    async def _follow(self, client: Client) -> None:
+        """Notice changes of the list at servers that tell only those that ask.
+
+        That is so since the protocol's version of 2026-07-28. Older servers tell everybody.
+        """
+        try:
+            async with client.listen(tools_list_changed=True) as changes:
+                async for _ in changes:
+                    self._look.set()
+        except Exception:  # noqa: BLE001 - whatever it is, the list is read again every PING_S
+            pass
 
     def _find(self, server: Server) -> None:
         """Raise FileNotFoundError if there is no such command: the leash can only print that."""
