@@ -9,6 +9,7 @@ import argparse
 import http.client
 import signal
 import sys
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -18,14 +19,19 @@ from shared import config
 from shared.printable import printable
 
 
-def line(told: dict[str, Any]) -> str:
-    """Return a message of the door in words; "" for one that has none."""
+def line(told: dict[str, Any], printed: Container[str] = ()) -> str:
+    """Return a message of the door in words; "" for one that has none.
+
+    ``printed``: the items whose captions were printed. The words of a person can come after the
+    reply to them, and a line cannot be put before another one: it says so instead.
+    """
     match told["type"]:
         case "snapshot" | "state":
             return str(told["state"])
         case "caption" if told["final"]:
             unheard = f" [not heard: {told['unheard'].strip()}]" if told["cut"] else ""
-            return f"{told['role']}: {told['heard'].strip()}{unheard}"
+            late = " (before that)" if told.get("before") in printed else ""
+            return f"{told['role']}{late}: {told['heard'].strip()}{unheard}"
         case "interruption":
             silent = told["silence_ms"]
             after = "" if silent is None else f" after {silent:.0f} ms"
@@ -51,12 +57,13 @@ def main() -> int:
         connection.request("GET", f"/watch?levels={int(arguments.levels)}")
         response = connection.getresponse()
         connection.sock.settimeout(None)
-        shown = ""
+        shown, printed = "", set()
         while text := response.readline():
             if arguments.json:
                 print(printable(text.decode().rstrip("\n")), flush=True)
-            elif (said := line(msgspec.json.decode(text))) and said != shown:
+            elif (said := line(told := msgspec.json.decode(text), printed)) and said != shown:
                 shown = said
+                printed.add(told.get("item_id", ""))
                 print(printable(said), flush=True)
     except config.ConfigError as error:
         print(error, file=sys.stderr)

@@ -191,9 +191,9 @@ class Downlink:
         self._publishing.publish_soon()
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
-        heard = delivery.message
-        self._history.heard(heard)
-        self._renewal.playing(now.monotonic_ns(), playing=heard.playing)
+        self._history.heard(heard := delivery.message)
+        samples = sum(item.heard for item in heard.items)
+        self._renewal.playing(now.monotonic_ns(), playing=heard.playing, heard=samples)
         if heard.generation > self._replies.generation:
             self._publishing.publish_soon()
         self.publish(self._replies.heard(heard))

@@ -17,6 +17,9 @@ QUIET_NS = 500_000_000
 #: up to a minute for its output.
 ANSWER_NS = 5_000_000_000
 CALL_NS = 60_000_000_000
+#: A reply of which nothing was heard for 10 s waits for somebody to hear it: the longest pause of a
+#: reply that plays, while it is decided whether the person interrupts, is a fraction of that.
+STILL_NS = 10_000_000_000
 #: The search for a quiet moment lasts `before_ms`. In the last fifth of that time, a reply that
 #: plays does not count. In the last tenth, nothing counts. Both are divisors of that time.
 IGNORE_PLAYING_SHARE, FORCED_SHARE = 5, 10
@@ -47,6 +50,7 @@ class Renewal:
         self._end_ns = 0  # 0: no session is open yet
         self._speaking = False
         self._playing = False
+        self._heard = self._moved_ns = 0  # how much was heard, and when that changed last
         self._responses: set[str] = set()  # responses under way
         self._waiting_until_ns = 0  # until then an answer or a call's output is waited for
         self._last_event_ns = 0  # when anything happened that makes a moment unquiet
@@ -66,8 +70,10 @@ class Renewal:
 
     # what happens
 
-    def playing(self, now_ns: int, *, playing: bool) -> None:
-        """Note whether anything is played."""
+    def playing(self, now_ns: int, *, playing: bool, heard: int = 0) -> None:
+        """Note whether anything is played. ``heard``: how much was heard, samples of all items."""
+        if playing != self._playing or heard != self._heard:
+            self._heard, self._moved_ns = heard, now_ns
         if playing or self._playing:
             self._last_event_ns = now_ns
         self._playing = playing
@@ -117,8 +123,12 @@ class Renewal:
         return Moment.FORCED if left_ns <= self._before_ns // FORCED_SHARE else None
 
     def somebody_speaks(self, now_ns: int) -> bool:
-        """Return whether the person or the assistant speaks, or an answer is awaited."""
-        return self._playing or self._busy(now_ns)
+        """Return whether the person or the assistant speaks, or an answer is awaited.
+
+        A reply that waits for a page or a speaker counts only for STILL_NS: nobody hears it.
+        """
+        plays = self._playing and now_ns - self._moved_ns < STILL_NS
+        return plays or self._busy(now_ns)
 
     def _busy(self, now_ns: int) -> bool:
         return self._speaking or now_ns < self._waiting_until_ns or bool(self._responses)

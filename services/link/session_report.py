@@ -48,8 +48,8 @@ class SessionReport:
         last ping, µs; 0: not known.
         """
         self._stage.ok = state in ("open", "asleep")
-        trip = f"round trip {round_trip_us / 1000:.3g} ms" if round_trip_us else ""
-        self._stage.state = f"{state} {reason or trip}".strip()
+        trip = f", round trip {round_trip_us / 1000:.3g} ms" if round_trip_us else ""
+        self._stage.state = f"{state} {reason}" if reason else f"{state}{trip}"
         self._stage.publish(
             messages.LinkState(
                 state=state,

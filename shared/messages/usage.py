@@ -69,7 +69,7 @@ class Usage(Message, frozen=True, kw_only=True):
     currency: Name = ""
     """The currency of the costs: ``prices.currency``."""
     priced_on: Name = ""
-    """The date on which the prices were true: ``prices.date``."""
+    """The date of the prices: ``prices.date``."""
     unpriced: Annotated[list[Name], Meta(max_length=64)] = []
     """The models that were used and have no price in ``[prices]``: their cost is missing in the
     estimates."""

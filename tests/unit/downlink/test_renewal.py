@@ -138,3 +138,14 @@ def test_it_is_renewed_before_its_end_whatever_happens(
         if made.moment(now) is Moment.QUIET and now < URGENT:
             assert what in (DONE, False) or now > DUE
     assert made.moment(FORCED) is not None
+
+
+def test_a_reply_that_waits_for_a_page_is_not_heard_by_anybody() -> None:
+    made = Renewal(LIMIT_S * 1000, BEFORE_S * 1000)
+    made.playing(S, playing=True, heard=100)
+    assert made.somebody_speaks(10 * S)
+    assert not made.somebody_speaks(12 * S)
+    made.playing(20 * S, playing=True, heard=100)  # playback repeats its state
+    assert not made.somebody_speaks(20 * S)
+    made.playing(21 * S, playing=True, heard=200)
+    assert made.somebody_speaks(22 * S)
