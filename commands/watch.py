@@ -57,7 +57,8 @@ def main() -> int:
         connection.request("GET", f"/watch?levels={int(arguments.levels)}")
         response = connection.getresponse()
         connection.sock.settimeout(None)
-        shown, printed = "", set()
+        shown = ""
+        printed: set[str] = set()
         while text := response.readline():
             if arguments.json:
                 print(printable(text.decode().rstrip("\n")), flush=True)

@@ -14,7 +14,7 @@ from shared.messages import MAX_OFFER
 
 #: The most functions of a session, and the longest name, as the API allows them.
 MAX_FUNCTIONS, MAX_NAME = 128, 64
-#: How many functions that are left out are named in a line.
+#: How many functions that are left out are named in a line, and how many that are renamed.
 NAMED = 5
 #: The longest description, characters.
 MAX_DESCRIPTION = 4000
@@ -64,6 +64,7 @@ def build(
     faults: list[str] = []
     size = 2
     for source, tools in sources:
+        renamed: list[str] = []
         for tool in tools:
             name = _FORBIDDEN.sub("_", tool.name)[:MAX_NAME]
             if name in offered or name in taken:
@@ -80,7 +81,10 @@ def build(
                 offered[name] = found
                 size += length
                 if name != tool.name:
-                    faults.append(f"{source}: {tool.name!r} is offered as {name!r}")
+                    renamed.append(f"{tool.name!r} is offered as {name!r}")
+        faults += [f"{source}: {line}" for line in renamed[:NAMED]]
+        if len(renamed) > NAMED:
+            faults.append(f"{source}: {len(renamed) - NAMED} more have other names as well")
     if too_many:
         named = ", ".join(too_many[:NAMED]) + (", …" if len(too_many) > NAMED else "")
         faults.append(f"{len(too_many)} functions are over the API's limit of {limit}: {named}")

@@ -134,11 +134,11 @@ class McpServer:
             self._client = client
             self._log(f"{self.label}: {len(self.tools)} functions")
             while True:
-                self._look.clear()
                 try:
                     await asyncio.wait_for(self._look.wait(), PING_S)
                 except TimeoutError:
                     pass
+                self._look.clear()  # before the list is read: it can change meanwhile
                 async with asyncio.timeout(CONNECT_S):
                     await self._list(client)
 
@@ -149,6 +149,7 @@ class McpServer:
         """
         try:
             async with client.listen(tools_list_changed=True) as changes:
+                self._look.set()  # The list may have changed since it was read.
                 async for _ in changes:
                     self._look.set()
         except Exception:  # noqa: BLE001 - whatever it is, the list is read again every PING_S

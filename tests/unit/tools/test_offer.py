@@ -71,6 +71,14 @@ def test_no_more_is_offered_than_fits() -> None:
     assert "its schema is too long" in faults[0]
 
 
+def test_a_server_with_many_odd_names_is_not_many_lines() -> None:
+    offered, faults = offer.build([("a", [tool(f"do.{n}") for n in range(20)])])
+    assert [each.name for each in offered[:2]] == ["do_0", "do_1"]
+    assert len(faults) == 6
+    assert faults[0] == "a: 'do.0' is offered as 'do_0'"
+    assert faults[-1] == "a: 15 more have other names as well"
+
+
 def servers(**given: Any) -> bytes:
     return json.dumps({"mcpServers": given}).encode()
 
