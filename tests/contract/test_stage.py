@@ -174,8 +174,13 @@ def test_refused_messages_are_said_when_there_are_more(
     ]
 
 
-def beats(stage: Stage, wires: Wires, number: int) -> list[messages.Health]:
-    """Run a stage until it has published its health ``number`` times. Return the healths."""
+def beats(
+    stage: Stage, wires: Wires, number: int, first: Callable[[], object] = lambda: None
+) -> list[messages.Health]:
+    """Run a stage until it has published its health ``number`` times. Return the healths.
+
+    ``first`` is called after the first one.
+    """
     reader = wires.subscriber(registry.health(stage.name))
     found: list[messages.Health] = []
 
@@ -183,6 +188,8 @@ def beats(stage: Stage, wires: Wires, number: int) -> list[messages.Health]:
         while (delivery := reader.receive()) is not None:
             assert isinstance(delivery.message, messages.Health)
             found.append(delivery.message)
+            if len(found) == 1:
+                first()
         if len(found) >= number:
             stage.stop()
 
@@ -212,9 +219,13 @@ def test_its_health_tells_what_arrives_and_what_does_not(
     stage = open_stage("echo")
     stage.subscribe(messages.MicFrame, lambda delivery: None)
     stage.subscribe(messages.SpeakerFrame, lambda delivery: None)
-    thread = speaking(wires, "mic.frame", *(frames(mic(n), n) for n in range(3)))
-    found = beats(stage, wires, 20)
-    thread.join()
+    threads: list[threading.Thread] = []
+
+    def speak() -> None:
+        threads.append(speaking(wires, "mic.frame", *(frames(mic(n), n) for n in range(3))))
+
+    found = beats(stage, wires, 20, speak)
+    threads[0].join()
     assert found[0].received == {"mic.frame": 0, "speaker.frame": 0}
     assert found[0].silent == []
     assert found[-1].received == {"mic.frame": 3, "speaker.frame": 0}
