@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,27 @@ async def small(client: ServerConnection, _: random.Random) -> None:
     """Send small events, 20,000 a second."""
     for _number in range(100):
         await client.send('{"type":"rate_limits.updated","event_id":"e"}')
+
+
+async def huge(client: ServerConnection, _: random.Random) -> None:
+    """Send a message of 60 MB, more than link reads."""
+    await client.send("x" * 60_000_000)
+
+
+def unread(after_s: float) -> Flood:
+    """Return an attack in which the server reads a connection for ``after_s``, and then no more."""
+    began: dict[ServerConnection, float] = {}
+
+    async def flood(client: ServerConnection, _: random.Random) -> None:
+        since = began.setdefault(client, time.monotonic())
+        if time.monotonic() - since > after_s:
+            client.transport.pause_reading()
+            # Otherwise the kernel would take in a quarter of a minute of speech.
+            client.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+            )
+
+    return flood
 
 
 async def pings(client: ServerConnection, chance: random.Random) -> None:
@@ -115,13 +138,15 @@ def strangers(count: int) -> Callable[[Path, int], list[list[str]]]:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: what the server sends, or which programs run."""
+    """One attack: what the server does, which programs run, or which stages are stopped."""
 
     flood: Flood | None = None
     #: Return the programs' commands, by the bus directory and the port on which link listens.
     programs: Callable[[Path, int], list[list[str]]] | None = None
     #: Whether link publishes on a port, as it does with two machines.
     listens: bool = False
+    #: Stages that are stopped (SIGSTOP) for 5 s and run for 3 s, in turn.
+    stopped: tuple[str, ...] = ()
 
 
 ATTACKS = {
@@ -130,6 +155,9 @@ ATTACKS = {
     "responses of 4 kB": Attack(flood=created(4000)),
     "small events": Attack(flood=small),
     "pings": Attack(flood=pings),
+    "messages of 60 MB": Attack(flood=huge),
+    "server that stops reading": Attack(flood=unread(2.0)),
+    "stages stopped for 5 s": Attack(stopped=("uplink", "vad", "echo", "capture")),
     "300,000 subscriptions": Attack(programs=program(SUBSCRIBER, 300_000, 0)),
     "subscriptions of 20 MB": Attack(programs=program(SUBSCRIBER, 6, 20_000_000)),
     "readers that do not read": Attack(programs=program(DEAF)),

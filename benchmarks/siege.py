@@ -24,8 +24,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +46,8 @@ from shared import messages, registry
 SEED = 15
 #: How long an attack lasts by default, s.
 SECONDS = 20.0
+#: How long stages are stopped, and how long they run in between, s.
+STOPPED_S, RUNS_S = 5.0, 3.0
 #: How long a reply is played before it is interrupted, and how long to wait for the silence, s.
 PLAYED_S, PATIENCE_S = 1.0, 10.0
 #: The counters of a health that say that a bound was reached.
@@ -155,6 +159,7 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
             child = subprocess.Popen(line)
             stack.callback(child.wait)
             stack.callback(child.kill)
+        stack.enter_context(stopping([stages[name] for name in attack.stopped]))
         while time.monotonic() < until:
             interrupt(run, proxy, found)
         lasted = time.monotonic() - began
@@ -164,6 +169,31 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
         found.before_mb, found.after_mb = before[found.grown], after[found.grown]
         found.outcome = outcome(run, proxy.closed_s)
     return found
+
+
+@contextmanager
+def stopping(frozen: list[psutil.Process]) -> Iterator[None]:
+    """Stop processes for STOPPED_S and let them run for RUNS_S, in turn, until the block ends."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            for one in frozen:
+                one.suspend()
+            over.wait(STOPPED_S)
+            for one in frozen:
+                one.resume()
+            over.wait(RUNS_S)
+
+    thread = threading.Thread(target=run, name="stopping")
+    if frozen:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if frozen:
+            thread.join()
 
 
 def interrupt(run: Pipeline, proxy: Hostile, found: Found) -> None:
@@ -198,6 +228,8 @@ def outcome(run: Pipeline, closed_s: list[float]) -> list[str]:
         if state.state == "waiting" and state != before
     ]
     lines = [f"closed {len(reasons)} times ({reasons[0]})"] if reasons else []
+    if expired := max((state.expired for state in states), default=0):
+        lines.append(f"link dropped {expired} old frames of the microphone")
     if closed_s:
         lines.append(f"after {statistics.median(closed_s):.2f} s, at most {max(closed_s):.2f} s")
     for name in registry.STAGES:
