@@ -111,7 +111,7 @@ def person() -> list[bytes]:
 async def test_a_spoken_conversation_with_an_interruption() -> None:
     first, second, *_ = person()
     index = Voice(VOICE).index
-    # Half as fast as usual, so that on a busy machine the answer does not end before the person interrupts it.
+    # Half as fast as usual: on a busy machine the answer would end before the person interrupts it.
     async with talk(pace=2.0) as it:
         await it.connection.session.update(
             session={
