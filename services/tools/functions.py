@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -89,6 +90,17 @@ def describe(call: Callable[..., Any], name: str) -> Function:
         raise BadFunction(f"its types have no JSON Schema: {why}") from None
     description = (inspect.getdoc(call) or "").strip()[:MAX_DESCRIPTION]
     return Function(name, call, description, schema, arguments)
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a module to import. Raises ImportError if it cannot be a person's own."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top in ("services", "shared"):
+        raise ImportError(f"{top} is the name of another module: give yours another name")
+    if name.endswith(".py") or "/" in name:
+        stem = PurePath(name).stem
+        raise ImportError(f"name the module as Python's import does: {stem!r}, for {stem}.py")
+    return name
 
 
 def offered(module: ModuleType) -> tuple[list[Function], list[str]]:

@@ -55,7 +55,7 @@ class Worker:
     def load(self, name: str) -> bool:
         """Import the module and tell what it offers. Return whether that worked."""
         try:
-            module = importlib.import_module(name)
+            module = importlib.import_module(functions.checked_name(name))
             found, faults = functions.offered(module)
         except BaseException as error:  # noqa: BLE001 - a module can raise SystemExit as well
             self.send(failed=f"{type(error).__name__}: {error}")

@@ -161,6 +161,20 @@ def test_the_modules_own_public_functions_are_offered() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("calendar", "calendar is the name of another module"),  # Python's own would be offered
+        ("shared", "shared is the name of another module"),
+        ("my_tools.py", "'my_tools', for my_tools.py"),
+        ("./tools/lamps.py", "'lamps', for lamps.py"),
+    ],
+)
+def test_a_name_that_cannot_be_a_persons_module_is_refused(name: str, why: str) -> None:
+    with pytest.raises(ImportError, match=why):
+        functions.checked_name(name)
+
+
 def test_methods_of_objects_and_functions_with_a_cache_are_offered() -> None:
     made = module(
         "from functools import lru_cache\n"
