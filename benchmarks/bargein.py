@@ -27,8 +27,11 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.systems import FUNCTION, Bargein, Conditions, Device, OneProcess, Pipecat, System
+from harness.ears import Ear
 from harness.listening import Interruption, Listener, match
-from harness.pulse import RATE, Ear, SoundServer, end_process, spawn
+from harness.processes import end_process, spawn
+from harness.pulse import SoundServer
+from harness.waves import RATE
 from shared import registry
 
 #: The earliest and the latest position in a reply at which it is interrupted, s.

@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.systems import Peer
-from harness.pulse import Ear, SoundServer
+from harness.ears import Ear
+from harness.pulse import SoundServer
 from harness.soundbench import ROOT, Pipeline
 from shared import messages, registry
 

@@ -23,7 +23,7 @@ from websockets.asyncio.server import serve as listen
 from websockets.exceptions import ConnectionClosed
 
 from harness import speech
-from harness.pulse import RATE, Samples
+from harness.waves import RATE, Samples
 
 SPEECH_S = 0.4
 #: A turn ends after this much silence, ms: longer than the benchmark listens, so that the

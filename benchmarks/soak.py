@@ -34,8 +34,9 @@ import soundfile
 
 from benchmarks.cost import cpu_s, memory_mb
 from harness import speech
-from harness.pulse import RATE, SoundServer
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
+from harness.waves import RATE
 from shared import bus, messages, registry
 from shared.audio import pcm
 from shared.poller import Poller

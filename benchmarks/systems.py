@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from benchmarks.prompter import SILENCE_S, Prompter
 from harness.listening import Interruption
-from harness.pulse import SoundServer, end_process, spawn
+from harness.processes import end_process, spawn
+from harness.pulse import SoundServer
 from harness.soundbench import ROOT, Pipeline, PipelineError
 from shared import messages, registry
 

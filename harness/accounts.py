@@ -18,7 +18,7 @@ import numpy as np
 
 from harness import speech
 from harness.listening import FITS
-from harness.pulse import RATE, Samples, spans
+from harness.waves import RATE, Samples, spans
 from services.emulator.tone import Tone
 from shared import bus, messages, registry
 from shared.audio import pcm

@@ -18,8 +18,9 @@ from typing import Any
 from harness import recordings as recorded
 from harness import speech
 from harness.accounts import Ledger, Played, Recording, Tones
+from harness.ears import Ear
 from harness.proxy import Proxy
-from harness.pulse import Ear, SoundServer
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline, PipelineError
 from services.downlink import abandoned
 from services.uplink.reports import MARGIN_MS

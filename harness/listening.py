@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness import speech
-from harness.pulse import RATE, Samples
+from harness.waves import RATE, Samples
 from services.emulator.tone import Tone
 
 #: A sample up to this value is silence; the tone's peak is 10,000.

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-from harness.pulse import end_process, spawn
+from harness.processes import end_process, spawn
 from shared import bus, messages, registry
 from shared.directory import prepare_directory
 from shared.network import LOCAL, Network, parse

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from harness.pulse import RATE, Samples
+from harness.waves import RATE, Samples
 from services.emulator.options import VOICE
 
 PHRASE_MS = 1000

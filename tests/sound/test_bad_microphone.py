@@ -7,8 +7,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from harness.pulse import RATE, SoundServer, end_process
+from harness.processes import end_process
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
+from harness.waves import RATE
 from shared import messages
 
 pytestmark = pytest.mark.sound

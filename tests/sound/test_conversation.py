@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from harness import speech
-from harness.pulse import RATE, Samples, SoundServer, spans
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
+from harness.waves import RATE, Samples, spans
 from shared import messages
 
 pytestmark = pytest.mark.sound

@@ -13,7 +13,9 @@ import numpy as np
 import pyaudio
 import pytest
 
-from harness.pulse import RATE, Ear, Samples, SoundServer, loudest_frequency, spans, tone
+from harness.ears import Ear
+from harness.pulse import SoundServer
+from harness.waves import RATE, Samples, loudest_frequency, spans, tone
 from shared.audio import devices, pcm, portaudio_library
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
 from shared.audio.reopening import ReopeningDevice

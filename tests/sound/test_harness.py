@@ -14,15 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from harness.pulse import (
-    RATE,
-    Samples,
-    SoundServer,
-    SoundServerError,
-    loudest_frequency,
-    spans,
-    tone,
-)
+from harness.ears import SoundServerError
+from harness.pulse import SoundServer
+from harness.waves import RATE, Samples, loudest_frequency, spans, tone
 
 PLAY_BY_PORTAUDIO = """
 import sys, pyaudio

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from harness import speech
-from harness.pulse import RATE, SoundServer
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline, PipelineError
+from harness.waves import RATE
 from shared import messages
 
 pytestmark = pytest.mark.sound

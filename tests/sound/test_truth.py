@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from harness import speech
-from harness.pulse import RATE, Ear, SoundServer
+from harness.ears import Ear
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
+from harness.waves import RATE
 from shared import messages
 
 pytestmark = pytest.mark.sound

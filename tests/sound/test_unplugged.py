@@ -6,8 +6,9 @@ import pytest
 
 from harness import speech
 from harness.accounts import Recording, Tones
-from harness.pulse import RATE, SoundServer
+from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
+from harness.waves import RATE
 from shared import messages
 
 pytestmark = pytest.mark.sound

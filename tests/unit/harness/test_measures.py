@@ -12,7 +12,7 @@ from harness.accounts import Recording, Tones
 from harness.judging import Conversation, Item
 from harness.listening import Interruption, Listener, match
 from harness.noises import noises
-from harness.pulse import Samples
+from harness.waves import Samples
 from services.emulator.tone import RATE, Tone
 from shared import config
 
