@@ -371,6 +371,8 @@ die_if_known() {
 set_up_venv() { # $1: the extra, or nothing
     if [ -d .venv ] && ! { [ -r .venv ] && [ -w .venv ]; }; then die_not_ours; fi
     if ! venv_works; then
+        # Another checkout's .venv, to which a link leads, must not be emptied.
+        if [ -L .venv ]; then rm .venv; fi
         say "making .venv with Python $version ($python)"
         quietly "$python" -m venv --clear .venv || die_with_log "Python could not make $root/.venv:" \
             "correct what the lines above report, then run $command again"

@@ -234,6 +234,16 @@ def test_a_moved_checkout_gets_a_new_venv(checkout: Checkout) -> None:
     assert "python -m venv --clear .venv" in checkout.calls
 
 
+def test_the_venv_of_another_checkout_is_left_alone(checkout: Checkout, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "theirs").touch()
+    (checkout.root / ".venv").symlink_to(other)
+    assert checkout.run("demo").returncode == 0
+    assert not (checkout.root / ".venv").is_symlink()
+    assert [path.name for path in other.iterdir()] == ["theirs"]
+
+
 def test_the_tests_tools_are_installed_only_for_the_tests(checkout: Checkout) -> None:
     checkout.run("demo")
     checkout.forget()
