@@ -28,9 +28,16 @@ def line(told: dict[str, Any], printed: Container[str] = ()) -> str:
     match told["type"]:
         case "snapshot" | "state":
             return str(told["state"])
-        case "caption" if told["final"]:
+        # A caption is printed once: when all of it was heard, or when it was cut.
+        case "caption" if (
+            told["final"]
+            and (told["cut"] or not told["unheard"].strip())
+            and told["item_id"] not in printed
+        ):
             unheard = f" [not heard: {told['unheard'].strip()}]" if told["cut"] else ""
-            late = " (before that)" if told.get("before") in printed else ""
+            late = (
+                " (before that)" if told["role"] == "user" and told.get("before") in printed else ""
+            )
             return f"{told['role']}{late}: {told['heard'].strip()}{unheard}"
         case "interruption":
             silent = told["silence_ms"]
@@ -64,7 +71,8 @@ def main() -> int:
                 print(printable(text.decode().rstrip("\n")), flush=True)
             elif (said := line(told := msgspec.json.decode(text), printed)) and said != shown:
                 shown = said
-                printed.add(told.get("item_id", ""))
+                if told["type"] == "caption":
+                    printed.add(told["item_id"])
                 print(printable(said), flush=True)
     except config.ConfigError as error:
         print(error, file=sys.stderr)

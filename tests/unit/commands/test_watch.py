@@ -19,6 +19,15 @@ def caption(role: str, text: str, before: str = "") -> dict[str, Any]:
 def test_words_that_come_after_the_reply_to_them_say_so() -> None:
     assert line(caption("user", "Hello?")) == "user: Hello?"
     late = caption("user", "Hello?", before="item_2")
+    assert line(late, {"a"}) == ""  # printed already
     assert line(late, {"item_2"}) == "user (before that): Hello?"
     # The reply is not printed yet: it is still heard.
     assert line(late, {"item_1"}) == "user: Hello?"
+
+
+def test_a_caption_is_a_line_when_it_was_heard_or_cut() -> None:
+    said = caption("assistant", "Hello")
+    assert line({**said, "unheard": " there."}) == ""
+    assert line({**said, "heard": "Hello there."}) == "assistant: Hello there."
+    cut = {**said, "unheard": " there.", "cut": True}
+    assert line(cut) == "assistant: Hello [not heard: there.]"
