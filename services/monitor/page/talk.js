@@ -54,6 +54,7 @@ export function talk(element) {
   const show = () => {
     button.textContent = voice.running ? "Stop talking" : "Talk from this page";
     const said = ["microphone", "speaker"].map((each) => WORDS[each][voice[each]]);
+    if (!voice.running) said.push("Press the button to talk and to hear Bargein here.");
     if (voice.reason && voice.microphone === "refused") said[0] += `: ${voice.reason}`;
     if (voice.running && voice.context.state !== "running") {
       said.push("The browser has stopped the sound: press the button again.");

@@ -128,7 +128,8 @@ export class Voice extends EventTarget {
 
   // A process that was started anew listens on another port.
   async renew(direction) {
-    const offered = await this.offer();
+    const offered = await this.offer().catch(() => null);
+    if (!offered) return; // the network is gone: the next attempt asks again
     const addresses = direction === "microphone" ? offered.capture : offered.playback;
     const { worker } = this.lines[direction] ?? {};
     if (addresses.length) worker?.postMessage({ addresses });
