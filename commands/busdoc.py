@@ -198,7 +198,8 @@ def _reference() -> Iterator[str]:
                 " ".join(f"`{name}`" for name in names) for names in (stage.reads, stage.publishes)
             )
             yield f"| `{stage.name}` | {reads} | {publishes} |".replace("|  |", "| |")
-    yield from ("", "## Topics", "")
+    names = ", ".join(registry.LISTENERS)
+    yield from ("", f"Listeners ({names}) publish nothing but their health.", "", "## Topics", "")
     yield from ("| topic | publisher | type | queue | rate |", "| --- | --- | --- | --- | --- |")
     for row in registry.TOPICS:
         yield (
@@ -263,10 +264,9 @@ def limits() -> Iterator[str]:
         "- Each reader of a socket has one queue at the publisher, for all topics of the socket. It"
         " holds as many messages as the topic with the longest queue allows (the socket option"
         f" SNDHWM): {lengths}. Further messages to a reader that does not read are dropped. Our"
-        f" readers hold {AHEAD} more in their own process (RCVHWM)."
+        f" readers hold {AHEAD} more in their own process: set RCVHWM to {AHEAD} for each socket."
     )
-    yield "- A reader drops live messages that are older than the topic's limit."
-    yield ""
+    yield from ("- A reader drops live messages that are older than the topic's limit.", "")
 
 
 def replaced(document: str) -> str:

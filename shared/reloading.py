@@ -1,4 +1,4 @@
-"""A stage reads its settings again while it runs (SIGHUP)."""
+"""A stage reads its settings again while it runs (SIGURG; SIGHUP under systemd)."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ class Stage:
         self._waker = Waker()
         self._on_wake: Callable[[], None] | None = None
         self._reloading = Reloading(name, log)
-        #: The speaker of a recording that is replayed; None: playback opens a speaker itself.
+        #: The speaker of a recording, set only by `bargein replay`; None: playback opens a speaker
+        #: itself.
         self.replayed_speaker: OutputDevice | None = None
 
     # what a stage's set-up calls
@@ -96,10 +97,9 @@ class Stage:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
-        Only for a stage that observes. Messages of topics that are not in its row take no part in
-        its health. ``pause_s``: how long to wait before each look for messages. To wake for each
-        message would cost a stage that reads everything more than its own work. Raises ValueError
-        for another stage.
+        Messages of topics that are not in the stage's row take no part in its health. ``pause_s``:
+        sleep this long before each poll, so that one wake-up handles many messages. Raises
+        ValueError unless the stage's row says ``observes``.
         """
         self._dispatch.observe(handler)
         self._pause_s = pause_s
@@ -266,7 +266,10 @@ class Stage:
         self.publisher.publish(health, registry.health(self.name))
 
     def _keep_place(self) -> None:
-        """Raise AlreadyRunning if a second copy runs, and Failure if the place cannot be kept."""
+        """Make the lock and the sockets again if somebody removed them.
+
+        Raises AlreadyRunning if a second copy runs, and Failure if they cannot be made again.
+        """
         try:
             if self._place.restore(self.publisher):
                 self.count(

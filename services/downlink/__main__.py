@@ -93,7 +93,7 @@ class Downlink:
         stage.state = "waiting for the server"
         stage.log.info("waiting for server events from link")
 
-    # what server events make the stage do (server_events.Actions)
+    # what server events make the stage do (see actions.py)
 
     def flush(self, cause: str, event_ns: int) -> None:
         """End the reply: the one way to flush, whatever the cause.
@@ -127,6 +127,7 @@ class Downlink:
             judged = self._decide == "client"
             self.flush("judged" if judged else "control", now.monotonic_ns())
         decision = self._decisions.decision()
+        # With "server", no turn.decision is published until the first answer is asked for.
         unused = self._decide == "server" and not decision.answer and self._decision is None
         if decision != self._decision and not unused:
             if decision.judged == "resume" and (
@@ -162,7 +163,7 @@ class Downlink:
     def report(self, counter: str, line: str, *, once: bool = False) -> None:
         """Count what the server did, and log a line about it unless the line is empty.
 
-        ``once``: the line comes only once, so it is logged however recent the last one is.
+        ``once``: log the line even if one of this counter was logged in the last ten seconds.
         """
         self._stage.count(counter, warning="" if once else masked_text(line))
         if once:

@@ -70,11 +70,11 @@ class Decisions:
         self._unwanted.clear()
 
     def reload(self, config: Config) -> None:
-        """Expect the server to end turns by other settings."""
+        """Take over the settings that say when the server ends a turn."""
         self._log.reload(config)
 
     def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
-        """Follow what the server does by itself, although it was asked not to.
+        """Stop doing what the server does by itself although it was asked not to.
 
         ``server_answers``: it answers each turn. ``follows_server``: it decides what interrupts.
         ``transcribes``: it transcribes the turns although nobody asked for it.
@@ -144,7 +144,8 @@ class Decisions:
         """Note a flush: the next answer is asked for after the flush's report."""
         self._answers.flushed(generation, now_ns)
         for turn in self._log.undecided_turns():
-            # If a response has answered the turn meanwhile, the flush has ended it.
+            # A response may have begun for a turn that is not judged yet. The flush has just ended
+            # that response, so the turn has no answer.
             turn.answered = False
         self._floor.silence()
         self.weigh(now_ns)
@@ -237,7 +238,8 @@ class Decisions:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
         waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
-        calls_ns = (*self.calls.deadlines_ns(), *filter(FOREVER_NS.__gt__, self._hold_ns()))
+        hold_ns = [at_ns for at_ns in self._hold_ns() if at_ns < FOREVER_NS]
+        calls_ns = (*self.calls.deadlines_ns(), *hold_ns)
         deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns(), *calls_ns)
         return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
 
@@ -278,9 +280,10 @@ class Decisions:
             self._answers.outputs_came(now_ns)
 
     def _hold_ns(self) -> list[int]:
-        """Return until when the answer to function calls is held: the person spoke last.
+        """Return [the time until which to wait before asking for the answer to function calls].
 
-        The response to the person's words then answers the calls as well.
+        Return [] for no wait. If the person spoke last, the response to the person's words answers
+        the calls as well.
         """
         if not (self.calls.ready() and self._answers_expected):
             return []
@@ -289,7 +292,7 @@ class Decisions:
 
     def _delete(self, item_id: str) -> None:
         if item_id.startswith(turn_names.OURS):
-            return  # Only the server could say which item this is.
+            return  # This id is ours: the server does not know it, so it cannot delete the item.
         self._unwanted[item_id] = None
         while len(self._unwanted) > MAX_UNWANTED:
             self._unwanted.popitem(last=False)

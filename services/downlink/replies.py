@@ -91,7 +91,10 @@ class Replies:
         return texts
 
     def unfinished(self, heard: messages.Heard) -> frozenset[Key]:
-        """Return the items that are over, as playback reports it, and were not heard to the end."""
+        """Return the items that were not heard to their end although nothing goes on any more.
+
+        Nothing is played, as playback reports it, and no response is under way.
+        """
         if heard.playing or self.responses.under_way():
             return frozenset()
         ours = {
@@ -191,7 +194,7 @@ class Replies:
             if item.item_id == item_id:
                 item.truncated = True
 
-    # what follows
+    # questions, and the flush
 
     @property
     def cut_off(self) -> Literal["", "answer", "continue"]:

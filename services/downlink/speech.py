@@ -16,9 +16,9 @@ from shared.config import Config
 
 MS = 1_000_000
 #: The server reports the start of speech at most this much later than the speech began: the time
-#: of its own detection, plus a slow network (an upper limit, which was not measured). vad's reports
-#: count as late by at most this time as well: after a stop that was longer than that, nobody knows
-#: how late the next report will be.
+#: of its own detection, plus a slow network (an upper limit, which was not measured). The same
+#: limit caps the lateness assumed for vad: after a longer stall, the next report may be late by any
+#: time.
 SERVER_LAG_NS = 800 * MS
 #: vad reports every second whether somebody speaks. A vad that was silent for three of these
 #: reports is gone, and the speech that it reported last is taken for ended.
@@ -28,7 +28,8 @@ PAUSE_MS = 500
 #: The silence, in ms, after which a server ends a turn if `silence_duration_ms` does not apply:
 #: semantic_vad weighs the words as well, and needs about this long.
 SEMANTIC_SILENCE_MS = 1000
-#: With semantic_vad: how early, in ms, the next speech may begin before the server ends the turn.
+#: With semantic_vad: speech that begins at most this many ms before the server ends a turn belongs
+#: to the next turn.
 SEMANTIC_EDGE_MS = 100
 #: How many pieces of speech heard here, and how many of the server's turns, are remembered. Older
 #: ones were decided long ago.
@@ -52,7 +53,7 @@ class SpeechLog:
         self._silence_item = ""
 
     def reload(self, config: Config) -> None:
-        """Expect turns that end by these settings."""
+        """Take over the settings that say when the server ends a turn."""
         detection = config.session.turn_detection
         server_vad = detection.type == "server_vad"
         silence_ms = detection.silence_duration_ms if server_vad else SEMANTIC_SILENCE_MS

@@ -1,9 +1,9 @@
 """The WebSocket to the server: text messages up and down, and nothing else.
 
-link connects, authenticates, pings, connects again and moves text. It reads the JSON only to see
-that a session begins, so that the stages that people edit can be restarted while the session lasts.
-To renew the session, link opens a second connection beside the first one, and changes over when the
-server has begun a session there. link is the only stage that holds the API key.
+link connects, authenticates, pings, connects again and moves text. It reads no JSON, except to see
+that a session begins. Because link does so little it seldom changes, and all other stages can be
+restarted while the session lasts. To renew the session, link opens a second connection beside the
+first one, and changes over when the server has begun a session there. Only link has the API key.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from shared.stage import HEARTBEAT_S, Failure, Stage
 AT_ONCE = 64
 #: How often link looks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25
-#: A session that has lasted this long, s, shows that the server accepts us: a server that does not
-#: closes the connection sooner.
+#: A session that has lasted this long, s, shows that the server accepts us: a server that refuses
+#: us closes the connection sooner.
 ACCEPTED_S = 1.0
 
 
@@ -100,7 +100,7 @@ class Link:
 
     def _connect(self) -> None:
         if self._asleep.cause or self._connection is not None or self._opening:
-            return  # The delay before a retry began before the sleep, and ended during it or after.
+            return  # This timer was set before the sleep: there is nothing to retry any more.
         self._report.publish("connecting", self._report.reason)
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
@@ -131,10 +131,10 @@ class Link:
         self._read()
 
     def _consider(self, opened: Connection) -> None:
-        """Use a connection that was just opened when its session has begun.
+        """Wait until the server begins a session on a new connection, then use it.
 
-        The session in use goes on until then. Some servers never say that a session begins: then
-        the session in use began without that event too.
+        The session in use goes on until then. If the session in use began without that event, this
+        server never sends it, so do not insist on it.
         """
         renews = self._connection is not None and self._connection.greeting.begun
         limit_s = self._settings.connect_timeout_s if renews else 0.0
@@ -243,6 +243,7 @@ class Link:
     def _lose(self, ending: endings.Ending) -> None:
         begun = self._connection is not None and self._connection.greeting.begun
         if begun and isinstance(ending, endings.Lost):
+            # The session had begun and was not refused, so the key is good.
             self._worked.remember()
         self._hang_up()
         self._stage.counters["connections_lost"] += 1

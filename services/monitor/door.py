@@ -92,7 +92,8 @@ class Door:
         #: The page's address; "": it listens on its Unix socket alone.
         self.address = ""
         self._asked: deque[Request] = deque()
-        # Messages that are not delivered: the message, whom it is for, and for which watchers.
+        # Not yet delivered: the message, its single receiver (None: all), and the kind that a
+        # receiver must want.
         self._outgoing: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_OUTGOING)
         self._scheduled = False
         self._watchers: set[Watcher] = set()
@@ -116,7 +117,10 @@ class Door:
         return bool(self._watchers)
 
     def tell(self, change: dict[str, Any], kind: str = "", to: Watcher | None = None) -> None:
-        """Tell every watcher, those that want a ``kind``, or a single one. Any thread may call."""
+        """Send to every watcher; with ``kind`` only to those that want it; with ``to`` only to it.
+
+        Any thread may call this.
+        """
         self._tell(msgspec.json.encode(change), kind, to)
 
     def tell_sound(self, sound: bytes) -> None:

@@ -25,8 +25,8 @@ from shared.stage import Stage
 if TYPE_CHECKING:
     from services.tools.engine import Engine
 
-#: A call that is older, ns, waited for a tools that was not running. It is not run: uplink has
-#: answered it with an error.
+#: A call older than this, ns, was held while tools was not running. It is not run: uplink has sent
+#: an error as its output.
 STALE_NS = 3_000_000_000
 
 
@@ -179,7 +179,10 @@ class Tools:
         self._go_on()
 
     def _decide(self, asking: PendingApproval, answer: Job | None, *, approved: bool) -> None:
-        """Run a call, or refuse it. ``answer``: the call with which the model passed it on."""
+        """Run a call, or refuse it.
+
+        ``answer``: the call with which the model passed on the person's answer; None: a button.
+        """
         self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
         if asking.server:
             self._stage.publish(
@@ -190,6 +193,8 @@ class Tools:
             if answer is not None:
                 self._answer(answer, messages.ToolOutput("Passed on."), ok=True)
         elif approved:
+            # The call that asked for approval has its output already. So the function's output
+            # becomes that of the call that passed the answer on, or a notice after a button.
             self._queue(Job(answer.call_id if answer else "", asking.name, asking.arguments))
         else:
             text = f"The person has denied {asking.summary}. It was not done."
@@ -228,6 +233,7 @@ class Tools:
             self._stage.counters["calls_failed"] += 1
             self._stage.log.info("%s: %s", job.name, output.text[:300])
         if not job.call_id:
+            # No call waits for this output: the person approved the function with a button.
             said = f"{call_queue.summary(job.name, job.arguments)}, which the person has approved"
             self._notice(f"{said}, returned: {output.text}\nTell the person.")
             return

@@ -44,7 +44,7 @@ class Uplink:
         self._updates = Updates(self._settings, stage.log.warning)
         self._max_age_ns = stage.config.uplink.max_age_ms * 1_000_000
         by_button = stage.config.interruption.decide == "push_to_talk"
-        # The button begins and ends a whole turn, which is sent however late it arrives.
+        # A turn of push to talk is sent again for as long as `session.resume_within_s`.
         patience_ns = int(self._settings.resume_within_s * 1e9) if by_button else 0
         self._mic = Microphone(max(self._max_age_ns, patience_ns))
         self._restoration = Restoration()
@@ -153,7 +153,7 @@ class Uplink:
             self._restore()
 
     def _begin(self, session: int) -> None:
-        """Send a session the conversation so far, the greeting, and a turn that was cut off."""
+        """Send a session all that it gets first, from the conversation so far to waiting texts."""
         if self._link is None or self._link.session != session or self._ready_session == session:
             return
         self._ready_session = session
@@ -167,7 +167,7 @@ class Uplink:
         for chunk in again:
             self._send(requests.append(self._voice_rate.convert(chunk)))
         if again:
-            # The person's turn is not over, and its answer is the one that counts.
+            # The turn that is sent again will be answered, so do not ask for the lost answer.
             self._resumed_session = session
         samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
         self._stage.counters["frames_again"] += samples // pcm.FRAME
@@ -209,7 +209,7 @@ class Uplink:
             self._drop("frames_late", frame, missing, warning)
             return
         if missing:
-            # Silence keeps the server's clock beside the microphone's.
+            # Silence in their place keeps the server's count of samples equal to the microphone's.
             silent = missing <= GAP and self._button is None
             self._stage.count("frames_silent" if silent else "frames_lost", missing // pcm.FRAME)
             if silent:
@@ -285,6 +285,7 @@ class Uplink:
             # The server gets what is known of the interruption before it answers.
             self._interruptions.report_unreported()
             told = True
+        # report_unreported() calls this method again, so the request may have gone out.
         if told and self._decision_requests.wanted() is decision:
             self._decision_requests.asked(decision.answer)
             self._send(requests.respond())

@@ -22,7 +22,8 @@ class Health(Message, frozen=True, kw_only=True):
     """How often something that should be noticed has happened since the stage started, by name."""
     received: dict[Name, Count] = {}
     """The messages that the stage has taken since it started, by topic. It has each topic that the
-    stage reads, also those with no message."""
+    stage reads, also those with no message. The names are without ``!``, also those of topics that
+    the stage consumes."""
     silent: Annotated[list[Name], Meta(max_length=64)] = []
     """The topics on which messages should arrive and do not: a live topic without a message for
     3 s, or a state topic whose last message is more than 10 s old."""

@@ -21,7 +21,8 @@ class TurnDecision(Message, frozen=True, kw_only=True):
     onset_ns: Count = 0
     """When the judged speech began, as in Speech, ns; 0: only the server heard it."""
     answer: Count = 0
-    """The number of the response that uplink has to ask for, which only grows; 0: none."""
+    """The response that uplink has to ask for. Each new request has a larger number; 0: nothing is
+    asked for now."""
     after: Count = 0
     """The generation of the flush whose report the server gets before that request; 0: none."""
     unwanted: Annotated[list[Name], Meta(max_length=64)] = []
