@@ -144,7 +144,8 @@ def _made(kind: Any) -> Any:
         case inspect.ListType():
             return [_made(kind.item_type)]
         case inspect.DictType():
-            return {"name": 7}
+            value = 7 if isinstance(kind.value_type, inspect.AnyType) else _made(kind.value_type)
+            return {"name": value}
         case inspect.UnionType():
             return _made(kind.types[0])
         case inspect.StructType():
