@@ -30,6 +30,9 @@ class OfferedTools:
         self._tools: list[Tool] = list(servers)
         self._refused: Sequence[RefusedTools] = ()
         self._sent: str | None = None  # the digest of the last update; None: none in this session
+        # The functions that were refused in any list, by their digest, with the reason: each other
+        # list is offered without them at once.
+        self._bad: dict[str, str] = {}
         self._tried_alone: set[str] = set()  # updates whose functions were sent alone
 
     def offer(self, functions: Sequence[Tool]) -> list[bytes]:
@@ -76,15 +79,16 @@ class OfferedTools:
     def _split(self) -> tuple[list[Tool], list[tuple[Tool, str]]]:
         """Return the functions that the server takes, and the others with its reason."""
         known = {each.update: each for each in self._refused}
-        left: list[Tool] = []
-        refused: list[tuple[Tool, str]] = []
-        for tool in self._tools:
-            if (alone := known.get(_digest([tool]))) is not None:
-                refused.append((tool, alone.reason))
-            else:
-                left.append(tool)
-        while (found := known.get(_digest(left))) is not None and 0 <= found.index < len(left):
-            refused.append((left.pop(found.index), found.reason))
+        left = list(self._tools)
+        for _ in range(2):  # the list as it was sent first, and without what is refused in any list
+            while (found := known.get(_digest(left))) is not None and 0 <= found.index < len(left):
+                self._bad[_digest([left.pop(found.index)])] = found.reason
+            for digest in map(_digest, ([tool] for tool in left)):
+                if digest in known:
+                    self._bad[digest] = known[digest].reason
+            left = [tool for tool in left if _digest([tool]) not in self._bad]
+        reasons = ((tool, self._bad.get(_digest([tool]))) for tool in self._tools)
+        refused = [(tool, reason) for tool, reason in reasons if reason is not None]
         return left, refused
 
 

@@ -94,3 +94,15 @@ def test_an_update_with_functions_does_not_carry_the_settings() -> None:
     assert json.loads(update)["session"].keys() == {"type", "tools"}
     [settings] = session_updates(wanted(Session()))
     assert "tools" not in json.loads(settings)["session"]
+
+
+@pytest.mark.parametrize("twist", ["refuse-function", "refuse-function-unnamed"])
+def test_a_list_that_grows_is_offered_without_what_was_refused(twist: str) -> None:
+    server = Server(twist)
+    server.take(server.offered.begin_session() + server.offered.offer([tool("odd"), tool("a")]))
+    assert server.tools == ["a"]
+    sent = server.sent
+    server.take(server.offered.offer([tool("b"), tool("odd"), tool("a")]))
+    assert server.tools == ["b", "a"]
+    assert server.sent == sent + 1  # no second refusal
+    assert list(server.offered.troubles()) == ["odd"]
