@@ -32,7 +32,7 @@ from shared.run import run
 from shared.stage import Failure, Stage
 
 #: How often a changed history is published, s.
-HISTORY_S = 0.5
+HISTORY_EVERY_S = 0.5
 
 
 class Downlink:
@@ -86,7 +86,7 @@ class Downlink:
         stage.subscribe(messages.Control, self._on_control)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ToolState, self._on_tool_state)
-        stage.every(HISTORY_S, self._look_after_session)
+        stage.every(HISTORY_EVERY_S, self._look_after_session)
         stage.subscribe(messages.Speech, self._on_speech)
         stage.subscribe(messages.Panel, follow_changes(stage, self._session.reload))
         self._publish_history()
@@ -252,7 +252,7 @@ class Downlink:
             return
         lost_s = (now.monotonic_ns() - self._lost_ns) / 1e9 if self._lost_ns else 0.0
         self._lost_ns = 0
-        owed = self._session.owes(lost_s)
+        lost_answer = self._session.lost_answer(lost_s)
         self._history.reply_state(self._replies.state())
         self._decisions.begin_session(session)
         self.publish(self._decisions.calls.begin_session(session))
@@ -262,7 +262,7 @@ class Downlink:
         # The history first: uplink asks for the missing answer once the session has the
         # conversation.
         self._publish_history()
-        self._session.begin_session(session, owed)
+        self._session.begin_session(session, lost_answer)
         self._usage.begin_session(session)
 
     def _publish_history(self) -> None:
@@ -280,7 +280,7 @@ class Downlink:
 
     def _look_after_session(self) -> None:
         if not self._replies.nothing_begun:
-            self._session.resumed()
+            self._session.lost_answer_begun()
         self._publish_history()
         self._usage.tidy()
         now_ns = now.monotonic_ns()

@@ -21,17 +21,17 @@ from services.downlink.floor import Floor
 from services.downlink.judge import Judge
 from services.downlink.speech import FOREVER_NS, SpeechLog
 from services.downlink.transcript_wait import TranscriptWait
-from services.downlink.turns import SpeechOutcome, TurnOutcome
+from services.downlink.turns import TurnOutcome, UtteranceOutcome
 from shared import messages
 from shared.config import Config
 
 #: How many items that the server has not yet deleted are remembered: as many as TurnDecision holds.
 MAX_UNWANTED = 64
 #: The words that TurnDecision has for the judge's outcomes.
-JUDGED: dict[SpeechOutcome | None, Literal["", "interrupt", "resume"]] = {
+JUDGED: dict[UtteranceOutcome | None, Literal["", "interrupt", "resume"]] = {
     None: "",
-    SpeechOutcome.INTERRUPT: "interrupt",
-    SpeechOutcome.SCRAP: "resume",
+    UtteranceOutcome.INTERRUPT: "interrupt",
+    UtteranceOutcome.SCRAP: "resume",
 }
 
 
@@ -69,9 +69,9 @@ class Decisions:
         self._text_open = False
         self._unwanted.clear()
 
-    def reload(self, config: Config) -> None:
+    def configure(self, config: Config) -> None:
         """Take over the settings that say when the server ends a turn."""
-        self._log.reload(config)
+        self._log.configure(config)
 
     def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
         """Stop doing what the server does by itself although it was asked not to.
@@ -90,7 +90,7 @@ class Decisions:
 
         False if nobody was asked to answer it, or if the person holds the button.
         """
-        open_turns = any(not turn.responded for turn in self._log.committed_turns())
+        open_turns = any(not turn.response_begun for turn in self._log.committed_turns())
         return (
             self._text_open or (open_turns and self._answers_expected)
         ) and not self._button.pressed
@@ -137,7 +137,7 @@ class Decisions:
             # The person goes on: the answer to the next turn answers the earlier ones too.
             self._answers.withdraw()
             for turn in self._log.unanswered_turns():
-                turn.answered = True
+                turn.answer_settled = True
         return pressed
 
     def flushed(self, generation: int, now_ns: int) -> None:
@@ -146,7 +146,7 @@ class Decisions:
         for turn in self._log.undecided_turns():
             # A response may have begun for a turn that is not judged yet. The flush has just ended
             # that response, so the turn has no answer.
-            turn.answered = False
+            turn.answer_settled = False
         self._floor.silence()
         self.weigh(now_ns)
 
@@ -199,14 +199,14 @@ class Decisions:
             return False
         self._text_open = False
         for turn in self._log.committed_turns():
-            turn.responded = True
+            turn.response_begun = True
             self.calls.person_spoke(turn.started_ns)
         self.calls.response_created()
         if self._answers.response_created():
             return True
         for turn in self._log.unanswered_turns():
             # The response answers this turn too, unless the server does not know its words yet.
-            turn.answered = not self._wait.lasts(turn, now_ns)
+            turn.answer_settled = not self._wait.lasts(turn, now_ns)
         return self.weigh(now_ns)
 
     def response_done(self, now_ns: int) -> bool:
@@ -262,7 +262,7 @@ class Decisions:
                 self._delete(turn.item_id)
         for turn in self._log.unanswered_turns():
             if turn.outcome is TurnOutcome.ANSWER and not self._wait.lasts(turn, now_ns):
-                turn.answered = True
+                turn.answer_settled = True
                 self._answers.turn_committed()
         self._answers.ask(now_ns)
         self._answer_calls(now_ns)

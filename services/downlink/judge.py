@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 from services.downlink.floor import Floor
-from services.downlink.speech import MS, SERVER_LAG_NS, SpeechLog
-from services.downlink.turns import SpeechOutcome, Turn, TurnOutcome, Utterance
+from services.downlink.speech import MAX_LAG_NS, MS, SpeechLog
+from services.downlink.turns import Turn, TurnOutcome, Utterance, UtteranceOutcome
 from shared.config import Config
 
 
@@ -34,7 +34,7 @@ class Judge:
         self.deadlines_ns: set[int] = set()
         #: The last decision that playback must know, INTERRUPT or SCRAP, and the onset of its
         #: speech; onset 0: the server alone heard it.
-        self.last_outcome: SpeechOutcome | None = None
+        self.last_outcome: UtteranceOutcome | None = None
         self.last_onset_ns = 0
 
     def judge_speech(self, now_ns: int) -> bool:
@@ -44,12 +44,12 @@ class Judge:
         """
         self.deadlines_ns.clear()
         interrupts = False
-        for speech in self._log.undecided_speech():
+        for speech in self._log.undecided_utterances():
             speech.outcome = self._speech_outcome(speech, now_ns)
-            if speech.outcome is SpeechOutcome.INTERRUPT:
+            if speech.outcome is UtteranceOutcome.INTERRUPT:
                 self._floor.interrupt(now_ns)
                 interrupts = True
-            if speech.outcome in (SpeechOutcome.INTERRUPT, SpeechOutcome.SCRAP):
+            if speech.outcome in (UtteranceOutcome.INTERRUPT, UtteranceOutcome.SCRAP):
                 self.last_outcome = speech.outcome
                 self.last_onset_ns = speech.onset_ns if speech.local else 0
         return interrupts
@@ -57,12 +57,12 @@ class Judge:
     def turn_outcome(self, turn: Turn, now_ns: int) -> TurnOutcome | None:
         """Return what becomes of a committed turn, or None while its speech is undecided."""
         outcomes = {s.outcome or self._outcome_so_far(s) for s in self._log.speech_in(turn)}
-        if outcomes == {SpeechOutcome.SCRAP}:
+        if outcomes == {UtteranceOutcome.SCRAP}:
             return TurnOutcome.SCRAP
-        if outcomes & {SpeechOutcome.TURN, SpeechOutcome.INTERRUPT}:
+        if outcomes & {UtteranceOutcome.TURN, UtteranceOutcome.INTERRUPT}:
             return TurnOutcome.ANSWER
         # After this time neither a report from vad nor the words of the speech can be on their way.
-        limit_ns = turn.committed_ns + self._vad_silence_ns + self._words_ns + SERVER_LAG_NS
+        limit_ns = turn.committed_ns + self._vad_silence_ns + self._words_ns + MAX_LAG_NS
         if now_ns < limit_ns:
             self.deadlines_ns.add(limit_ns)
             return None
@@ -70,20 +70,20 @@ class Judge:
 
     # helpers
 
-    def _speech_outcome(self, speech: Utterance, now_ns: int) -> SpeechOutcome | None:
+    def _speech_outcome(self, speech: Utterance, now_ns: int) -> UtteranceOutcome | None:
         """Return the outcome of a piece of speech, or None if it cannot be decided yet."""
         floor = self._floor
         until_ns = speech.certain_until_ns(now_ns)
         if not floor.held and (floor.left_ns <= speech.onset_ns or until_ns > floor.left_ns):
             # Nobody was interrupted, or the reply came to its own end during the speech.
-            return SpeechOutcome.TURN if speech.ended else None
+            return UtteranceOutcome.TURN if speech.ended else None
         # When the speech began over the reply. Earlier pieces of the same sentence count as if they
         # had been spoken right before it.
         began_ns = max(speech.onset_ns, floor.taken_ns) - self._earlier_ns(speech)
         brief = until_ns - began_ns < self._min_ns
         if speech.ended and brief and speech.onset_ns <= floor.taken_ns:
             # It began while the assistant was silent.
-            return SpeechOutcome.TURN
+            return UtteranceOutcome.TURN
         if not brief:
             return self._meant()
         if floor.held and not speech.ended:
@@ -95,13 +95,13 @@ class Judge:
             return None
         limit_ns = speech.end_ns + self._words_ns
         if now_ns >= limit_ns or (turn is not None and turn.final):
-            return SpeechOutcome.SCRAP
+            return UtteranceOutcome.SCRAP
         self.deadlines_ns.add(limit_ns)
         return None
 
-    def _meant(self) -> SpeechOutcome:
+    def _meant(self) -> UtteranceOutcome:
         """Return the outcome of speech that is meant for the assistant."""
-        return SpeechOutcome.INTERRUPT if self._floor.held else SpeechOutcome.TURN
+        return UtteranceOutcome.INTERRUPT if self._floor.held else UtteranceOutcome.TURN
 
     def _earlier_ns(self, speech: Utterance) -> int:
         """Return how long the earlier pieces of the same sentence went on over the reply."""
@@ -110,13 +110,13 @@ class Judge:
             for piece in self._log.earlier_pieces(speech)
         )
 
-    def _outcome_so_far(self, speech: Utterance) -> SpeechOutcome | None:
+    def _outcome_so_far(self, speech: Utterance) -> UtteranceOutcome | None:
         """Return TURN for undecided speech that began while the assistant did not have the floor.
 
         Return None if the assistant has the floor, or had it when the speech began.
         """
         silent = not self._floor.held and self._floor.left_ns <= speech.onset_ns
-        return SpeechOutcome.TURN if silent else None
+        return UtteranceOutcome.TURN if silent else None
 
     def _count_words(self, turn: Turn) -> int:
         """Return the number of words in a turn that are no backchannel ("yeah", "mm-hm")."""

@@ -22,7 +22,7 @@ CHUNK_BYTES = 16384
 #: How many items are remembered. The oldest is forgotten first.
 REMEMBERED = 64
 #: No item is longer than this, in samples: sums of larger numbers would not fit into a message.
-LARGEST = 2**48
+MAX_ITEM_SAMPLES = 2**48
 
 
 @dataclass
@@ -75,7 +75,9 @@ class Replies:
             and any(not (i.whole or self._is_out_of_band(i)) for i in heard.items)
         )
         self._at_playback = {
-            (i.item_id, i.content_index): i.received for i in heard.items if i.received < LARGEST
+            (i.item_id, i.content_index): i.received
+            for i in heard.items
+            if i.received < MAX_ITEM_SAMPLES
         }
         texts: list[messages.Message] = []
         for seen in heard.items:
@@ -197,7 +199,7 @@ class Replies:
     # questions, and the flush
 
     @property
-    def cut_off(self) -> Literal["", "answer", "continue"]:
+    def lost_answer(self) -> Literal["", "answer", "continue"]:
         """The missing part of the replies, if the session is lost now.
 
         ``answer``: a whole reply; ``continue``: the rest of one; "": nothing.
@@ -216,7 +218,7 @@ class Replies:
         """Whether no response has begun in this session."""
         return len(self.responses) == 0
 
-    def speaks(self, response_id: str) -> bool:
+    def may_be_heard(self, response_id: str) -> bool:
         """Return whether a response of the conversation is known and was not interrupted."""
         responses = self.responses
         outside = responses.is_out_of_band(response_id) or responses.interrupted(response_id)

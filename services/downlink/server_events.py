@@ -225,7 +225,8 @@ class ServerEvents:
         | events.TextDone,
     ) -> None:
         """Add to the conversation an item that the server speaks and has not announced."""
-        if not self._history.knows(event.item_id) and self._replies.speaks(event.response_id):
+        known = self._history.knows(event.item_id)
+        if not known and self._replies.may_be_heard(event.response_id):
             self._history.mentioned(objects.Item(event.item_id, "message", "assistant"))
 
     def _reply_changed(self) -> None:

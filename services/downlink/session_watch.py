@@ -21,7 +21,7 @@ from shared.owner import Owner
 #: updates one by one, or again.
 CHECK_S = 0.5
 
-Resume = Literal["", "answer", "continue"]
+LostAnswer = Literal["", "answer", "continue"]
 
 
 class SessionWatch:
@@ -48,7 +48,7 @@ class SessionWatch:
         self._decide = config.interruption.decide
         self._resume_within_s = config.session.resume_within_s
         self._session = 0
-        self._resume: Resume = ""
+        self._lost_answer: LostAnswer = ""
         self._farewell = ""
         self._request: messages.SessionRequest | None = None  # as last published
         self._answers = 0  # of the server to updates
@@ -59,13 +59,13 @@ class SessionWatch:
         """Whether the server's report that the person began to speak ends the reply."""
         return self._decide == "server" or self._terms.follows_server
 
-    def begin_session(self, session: int, resume: Resume) -> None:
-        """Begin with a new session. ``resume``: the answer that the last session did not give."""
-        self._session, self._resume, self._farewell = session, resume, ""
+    def begin_session(self, session: int, lost_answer: LostAnswer) -> None:
+        """Begin with a new session. ``lost_answer``: the one that the last session did not give."""
+        self._session, self._lost_answer, self._farewell = session, lost_answer, ""
         self._terms.begin_session()
         self._publish()
 
-    def owes(self, lost_s: float) -> Resume:
+    def lost_answer(self, lost_s: float) -> LostAnswer:
         """Return which answer is missing when the session is lost or replaced.
 
         ``lost_s``: how long there has been no connection, s. After a long time the person no longer
@@ -75,21 +75,21 @@ class SessionWatch:
             return ""
         if self._replies.speech_ms >= 0:
             return ""  # The new session hears the person's turn, and answers it.
-        if self._replies.nothing_begun and self._resume:
-            return self._resume  # The answer that was missing before has not begun either.
-        question: Resume = "answer" if self._decisions.question_open else ""
-        return self._replies.cut_off or question
+        if self._replies.nothing_begun and self._lost_answer:
+            return self._lost_answer  # The answer that was missing before has not begun either.
+        question: LostAnswer = "answer" if self._decisions.question_open else ""
+        return self._replies.lost_answer or question
 
-    def resumed(self) -> None:
+    def lost_answer_begun(self) -> None:
         """Note that a response has begun in the session: no answer is missing any more."""
-        if self._resume:
-            self._resume = ""
+        if self._lost_answer:
+            self._lost_answer = ""
             self._publish()
 
     def reload(self, config: Config) -> None:
         """Compare the session with other settings from now on."""
         self._terms.reload(config)
-        self._decisions.reload(config)
+        self._decisions.configure(config)
         self._adapt()
 
     def say_farewell(self, instructions: str) -> None:
@@ -142,7 +142,7 @@ class SessionWatch:
             refused_tools=self._terms.refused_tools,
             apart=self._terms.apart,
             input_rate=self._terms.input_rate,
-            resume=self._resume,
+            resume=self._lost_answer,
             farewell=self._farewell,
         )
         if request != self._request:

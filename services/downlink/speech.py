@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 
 from services.downlink import events, turn_names
-from services.downlink.turns import SpeechOutcome, Turn, TurnOutcome, Utterance
+from services.downlink.turns import Turn, TurnOutcome, Utterance, UtteranceOutcome
 from shared import messages
 from shared.config import Config
 
@@ -19,7 +19,7 @@ MS = 1_000_000
 #: of its own detection, plus a slow network (an upper limit, which was not measured). The same
 #: limit caps the lateness assumed for vad: after a longer stall, the next report may be late by any
 #: time.
-SERVER_LAG_NS = 800 * MS
+MAX_LAG_NS = 800 * MS
 #: vad reports every second whether somebody speaks. A vad that was silent for three of these
 #: reports is gone, and the speech that it reported last is taken for ended.
 VAD_TIMEOUT_NS = 3000 * MS
@@ -45,14 +45,14 @@ class SpeechLog:
     """The last pieces of speech heard here and the last turns that the server heard."""
 
     def __init__(self, config: Config) -> None:
-        self.reload(config)
+        self.configure(config)
         self._local: deque[Utterance] = deque(maxlen=MAX_LOCAL)
         self._vad_reported_ns = 0
         self._turns: OrderedDict[str, Turn] = OrderedDict()
         # The item that the server made of a silence. The server answers that item by itself.
         self._silence_item = ""
 
-    def reload(self, config: Config) -> None:
+    def configure(self, config: Config) -> None:
         """Take over the settings that say when the server ends a turn."""
         detection = config.session.turn_detection
         server_vad = detection.type == "server_vad"
@@ -79,11 +79,11 @@ class SpeechLog:
             if last is not None and not last.ended:
                 last.end_ns = report.at_ns
             # If the report of the onset is late, the report of the end will be as late.
-            late_ns = min(max(0, now_ns - report.at_ns), SERVER_LAG_NS)
+            late_ns = min(max(0, now_ns - report.at_ns), MAX_LAG_NS)
             last = Utterance(report.at_ns, self._vad_silence_ns + late_ns)
             self._local.append(last)
         elif not report.speaking and last is not None and not last.ended:
-            last.end_after(report.at_ns)
+            last.end_at(report.at_ns)
         if report.speaking and last is not None and not last.ended:
             last.until_ns = max(last.until_ns, report.until_ns)
 
@@ -92,25 +92,25 @@ class SpeechLog:
         if not self._local or self._local[-1].ended:
             return
         if now_ns - self._vad_reported_ns > VAD_TIMEOUT_NS:
-            self._local[-1].end_after(self._vad_reported_ns)
+            self._local[-1].end_at(self._vad_reported_ns)
 
     # what the server reports
 
     def speech_started(self, event: events.SpeechStarted, now_ns: int) -> None:
         """Record that the server heard the start of a turn."""
-        account = Utterance(now_ns, self._server_silence_ms * MS, local=False)
-        self._remember(Turn(event.item_id, now_ns, account, event.audio_start_ms or 0))
+        heard = Utterance(now_ns, self._server_silence_ms * MS, local=False)
+        self._remember(Turn(event.item_id, now_ns, heard, event.audio_start_ms or 0))
 
     def speech_stopped(self, event: events.SpeechStopped, now_ns: int) -> None:
         """Record that the server heard the end of a turn."""
         turn = self._turn(event.item_id, now_ns)
         turn.stopped_ns = now_ns
         if event.audio_end_ms is None:
-            turn.server_speech.end_after(now_ns - turn.server_speech.hangover_ns)
+            turn.server_speech.end_at(now_ns - turn.server_speech.hangover_ns)
             return
         around_ms = self._padding_ms + self._server_silence_ms
         lasted_ms = event.audio_end_ms - turn.start_ms - around_ms
-        turn.server_speech.end_after(turn.server_speech.onset_ns + lasted_ms * MS)
+        turn.server_speech.end_at(turn.server_speech.onset_ns + lasted_ms * MS)
 
     def silence_timed_out(self, event: events.TimeoutTriggered) -> None:
         """Record that the server makes an item of a silence, and answers it by itself."""
@@ -142,7 +142,7 @@ class SpeechLog:
 
     # questions
 
-    def undecided_speech(self) -> list[Utterance]:
+    def undecided_utterances(self) -> list[Utterance]:
         """Return the speech without an outcome: vad's, and the server's where vad heard nothing."""
         heard_by_server = [
             turn.server_speech
@@ -165,7 +165,7 @@ class SpeechLog:
 
     def unanswered_turns(self) -> Iterator[Turn]:
         """Yield the committed turns that are not answered, oldest first."""
-        return (turn for turn in self.committed_turns() if not turn.answered)
+        return (turn for turn in self.committed_turns() if not turn.answer_settled)
 
     def expected_until_ns(self, limit_ns: int) -> int:
         """Return until when a response to the person's last words is expected; 0: it is not.
@@ -173,7 +173,7 @@ class SpeechLog:
         It is expected for ``limit_ns`` after the person has stopped speaking.
         """
         last = next(reversed(self._turns.values()), None)
-        if last is None or last.responded or last.outcome is TurnOutcome.SCRAP:
+        if last is None or last.response_begun or last.outcome is TurnOutcome.SCRAP:
             return 0
         return last.stopped_ns + limit_ns if last.stopped_ns else FOREVER_NS
 
@@ -218,7 +218,7 @@ class SpeechLog:
             s
             for s in self._local
             if s.onset_ns > after_ns
-            and (not s.ended or s.end_ns > turn.started_ns - SERVER_LAG_NS)
+            and (not s.ended or s.end_ns > turn.started_ns - MAX_LAG_NS)
             and (not before_ns or s.onset_ns < before_ns)
         ]
 
@@ -231,8 +231,8 @@ class SpeechLog:
         """Return a turn. An unknown turn began before this process did, or without speech."""
         turn = self._turns.get(item_id)
         if turn is None:
-            account = Utterance(now_ns, 0, now_ns, local=False, outcome=SpeechOutcome.TURN)
-            turn = self._remember(Turn(item_id, now_ns, account))
+            heard = Utterance(now_ns, 0, now_ns, local=False, outcome=UtteranceOutcome.TURN)
+            turn = self._remember(Turn(item_id, now_ns, heard))
         return turn
 
     def _remember(self, turn: Turn) -> Turn:

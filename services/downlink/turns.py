@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 
 
-class SpeechOutcome(enum.Enum):
+class UtteranceOutcome(enum.Enum):
     """The outcome of a piece of speech."""
 
     INTERRUPT = "the speech ended the assistant's reply"
@@ -38,7 +38,7 @@ class Utterance:
     #: Whether vad heard it here. False: this is the server's account.
     local: bool = True
     #: None: not decided yet.
-    outcome: SpeechOutcome | None = None
+    outcome: UtteranceOutcome | None = None
 
     @property
     def ended(self) -> bool:
@@ -49,7 +49,7 @@ class Utterance:
         """Return the time up to which the speech has certainly gone on."""
         return self.end_ns or self.until_ns or now_ns - self.hangover_ns
 
-    def end_after(self, at_ns: int) -> None:
+    def end_at(self, at_ns: int) -> None:
         """End the speech at ``at_ns``, but at least 1 ns after its onset."""
         self.end_ns = max(at_ns, self.onset_ns + 1)
 
@@ -74,6 +74,6 @@ class Turn:
     #: None: not decided yet.
     outcome: TurnOutcome | None = None
     #: Whether an answer to the turn was asked for, or has begun.
-    answered: bool = False
+    answer_settled: bool = False
     #: Whether a response has begun since the turn was committed.
-    responded: bool = False
+    response_begun: bool = False

@@ -41,10 +41,10 @@ class Session:
     def watch(self) -> SessionWatch:
         return self.reader.session
 
-    def begin(self, number: int, owed: Any) -> None:
+    def begin(self, number: int, lost_answer: Any) -> None:
         self.reader.decisions.begin_session(number)
         self.replies.begin_session(number)
-        self.watch.begin_session(number, owed)
+        self.watch.begin_session(number, lost_answer)
 
     def well(self) -> bool:
         return self.reader.stage.ok
@@ -179,7 +179,7 @@ ASIDE = events.ResponseCreated(objects.Response("aside", "in_progress", None))
 
 
 @pytest.mark.parametrize(
-    ("happened", "owed"),
+    ("happened", "lost_answer"),
     [
         ([], ""),
         (turn(), "answer"),
@@ -196,48 +196,48 @@ ASIDE = events.ResponseCreated(objects.Response("aside", "in_progress", None))
     ],
 )
 def test_a_lost_session_owes_an_answer_or_the_rest_of_one(
-    happened: list[events.Event], owed: str
+    happened: list[events.Event], lost_answer: str
 ) -> None:
     session = Session()
     for event in happened:
         session.reader.read(event, 7)
-    assert session.watch.owes(2.0) == owed
+    assert session.watch.lost_answer(2.0) == lost_answer
 
 
 @pytest.mark.parametrize(
-    ("within_s", "lost_s", "owed"),
+    ("within_s", "lost_s", "lost_answer"),
     [(60.0, 59.0, "answer"), (60.0, 61.0, ""), (0.0, 0.0, ""), (0.5, 0.4, "answer")],
 )
 def test_after_a_while_nobody_waits_for_the_answer(
-    within_s: float, lost_s: float, owed: str
+    within_s: float, lost_s: float, lost_answer: str
 ) -> None:
     session = Session(resume_within_s=within_s)
     for event in turn():
         session.reader.read(event, 7)
-    assert session.watch.owes(lost_s) == owed
+    assert session.watch.lost_answer(lost_s) == lost_answer
 
 
 def test_where_nobody_answers_by_itself_no_answer_is_owed() -> None:
     session = Session(turn_detection=TurnDetection(create_response=False))
     for event in turn():
         session.reader.read(event, 7)
-    assert session.watch.owes(0) == ""
+    assert session.watch.lost_answer(0) == ""
 
 
 def test_what_is_owed_is_owed_until_a_response_begins() -> None:
     session = Session()
     for event in turn():
         session.reader.read(event, 7)
-    owed = session.watch.owes(1)
-    session.begin(2, owed)
+    lost_answer = session.watch.lost_answer(1)
+    session.begin(2, lost_answer)
     assert session.requests()[-1].resume == "answer"
     assert session.requests()[-1].session == 2
     # lost again, before anything was answered
-    owed = session.watch.owes(1)
-    assert owed == "answer"
-    session.begin(3, owed)
+    lost_answer = session.watch.lost_answer(1)
+    assert lost_answer == "answer"
+    session.begin(3, lost_answer)
     for event in reply(ENDED, DONE):
         session.reader.read(event, 7)
-    session.watch.resumed()
+    session.watch.lost_answer_begun()
     assert session.requests()[-1].resume == ""
-    assert session.watch.owes(1) == ""
+    assert session.watch.lost_answer(1) == ""
