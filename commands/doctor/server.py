@@ -29,7 +29,7 @@ from shared import config, proxy
 from shared.proxy import Proxy
 from shared.realtime import endpoint, token
 from shared.realtime.advice import PORTAL, advice
-from shared.realtime.greeting import LONGEST, Greeting
+from shared.realtime.first_messages import LONGEST, FirstMessages
 
 MASK = "****"
 #: A shorter key is no secret but a placeholder ("none", "EMPTY"), in characters.
@@ -119,7 +119,7 @@ def _session(
                 yield _tls(connection.socket)
             response = connection.response
             yield from _clock(None if response is None else response.headers)
-            yield _greeting(connection)
+            yield _first_messages(connection)
     except InvalidStatus as refused:
         if secure:
             yield Finding("TLS", True, "the server's certificate is trusted")
@@ -195,21 +195,21 @@ def judge_clock(ahead_s: float) -> Finding:
     )
 
 
-def _greeting(connection: ClientConnection) -> Finding:
+def _first_messages(connection: ClientConnection) -> Finding:
     """Wait until the server begins a session; return the finding about the key."""
-    greeting = Greeting()
+    first = FirstMessages()
     ends_s = time.monotonic() + SESSION_S
     closed = ""
     try:
-        while not greeting.over and (left_s := ends_s - time.monotonic()) > 0:
+        while not first.over and (left_s := ends_s - time.monotonic()) > 0:
             text = connection.recv(left_s)
-            greeting.read(text.encode() if isinstance(text, str) else text)
+            first.read(text.encode() if isinstance(text, str) else text)
     except TimeoutError:
         closed = f"no session began within {SESSION_S:g} s"
     except ConnectionClosed as error:
         received = error.rcvd
         closed = "closed" if received is None else f"closed ({received.code} {received.reason})"
-    if greeting.begun:
+    if first.session_begun:
         return Finding("key", True, "the server began a session, which was closed again")
-    words = ": ".join(filter(None, (closed, greeting.error)))
+    words = ": ".join(filter(None, (closed, first.error)))
     return Finding("key", False, f"{words or 'no session began'}: {advice(words)}")

@@ -31,7 +31,7 @@ from shared.stage import HEARTBEAT_S, Failure, Stage
 
 #: The most messages that are read in one turn of the loop, so that a burst from the server does not
 #: delay what goes to the server.
-AT_ONCE = 64
+MAX_MESSAGES = 64
 #: How often link looks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25
 #: A session that has lasted this long, s, shows that the server accepts us: a server that refuses
@@ -123,20 +123,20 @@ class Link:
         if isinstance(outcome, websocket.WebSocket):
             session = self._stage.number()
             try:
-                self._consider(Connection(outcome, session))
+                self._wait_for_session(Connection(outcome, session))
             except Ended as ended:
                 self._on_ending(ended.ending)
         elif outcome is not None:
             self._on_ending(outcome)
         self._read()
 
-    def _consider(self, opened: Connection) -> None:
+    def _wait_for_session(self, opened: Connection) -> None:
         """Wait until the server begins a session on a new connection, then use it.
 
         The session in use goes on until then. If the session in use began without that event, this
         server never sends it, so do not insist on it.
         """
-        renews = self._connection is not None and self._connection.greeting.begun
+        renews = self._connection is not None and self._connection.first_messages.session_begun
         limit_s = self._settings.connect_timeout_s if renews else 0.0
         self._candidate = candidate = Candidate(self._stage, opened, limit_s, self._on_decision)
         candidate.read()
@@ -174,7 +174,7 @@ class Link:
             self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
             return
         self._report.cause, self._report.reason = ending.cause, why
-        if endings.is_final(ending, worked=self._worked.ever):
+        if endings.is_final(ending, worked=self._worked.accepted_before):
             self._report.publish("refused", why)
             self._stage.log.error("%s refused the connection: %s", self._where, why)
             self._stage.stop(FAILED)
@@ -209,7 +209,7 @@ class Link:
         self._sending.pump()
 
     def _read(self) -> None:
-        for count in range(AT_ONCE):
+        for count in range(MAX_MESSAGES):
             # Reading in vain costs as much as reading a message.
             if self._connection is None or (count and not self._connection.has_more()):
                 return
@@ -241,7 +241,7 @@ class Link:
     # the end of a connection
 
     def _lose(self, ending: endings.Ending) -> None:
-        begun = self._connection is not None and self._connection.greeting.begun
+        begun = self._connection is not None and self._connection.first_messages.session_begun
         if begun and isinstance(ending, endings.Lost):
             # The session had begun and was not refused, so the key is good.
             self._worked.remember()
@@ -277,7 +277,7 @@ class Link:
         if self._connection is None:
             return
         now, settings = time.monotonic(), self._settings
-        accepted_s = ACCEPTED_S if self._connection.greeting.begun else GOOD_AFTER_S
+        accepted_s = ACCEPTED_S if self._connection.first_messages.session_begun else GOOD_AFTER_S
         if now - self._connection.opened_s > accepted_s:
             self._worked.remember()
         try:

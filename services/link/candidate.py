@@ -47,9 +47,9 @@ class Candidate:
             while self._decided is not None and (message := self.connection.receive()) is not None:
                 if isinstance(message, Text):
                     self.texts.append(message)
-                if self.connection.greeting.begun:
+                if self.connection.first_messages.session_begun:
                     self._decide(None)
-                elif self.connection.greeting.over:
+                elif self.connection.first_messages.over:
                     self._decide(self._without)
         except Ended as ended:
             self._decide(ended.ending)

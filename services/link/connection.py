@@ -14,7 +14,7 @@ from websocket import ABNF
 
 from services.link import endings, inflow
 from services.link.wire import Wire
-from shared.realtime.greeting import Greeting
+from shared.realtime.first_messages import FirstMessages
 
 #: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
 STALLED_S = 5.0
@@ -58,7 +58,7 @@ class Connection:
         self._pinged_s = -math.inf  # when the last ping was sent: the first one is due at once
         self._pings = 0
         #: The server's first messages.
-        self.greeting = Greeting()
+        self.first_messages = FirstMessages()
         self._websocket = opened
         socket = opened.sock
         if socket is None:
@@ -90,7 +90,7 @@ class Connection:
         return self._wire.stalled_s()
 
     def send(self, text: bytes) -> None:
-        """Send a text message; ``flush`` sends what the socket does not take now. Raises Ended."""
+        """Send a text message, or its beginning: ``send_waiting`` sends the rest. Raises Ended."""
         self._send(text, ABNF.OPCODE_TEXT)
 
     def ping(self) -> None:
@@ -117,10 +117,10 @@ class Connection:
         except (OSError, websocket.WebSocketException) as error:
             raise Ended(endings.of_send_error(error)) from None
 
-    def flush(self) -> None:
+    def send_waiting(self) -> None:
         """Send as many of the waiting bytes as the socket takes. Raises Ended."""
         try:
-            self._wire.flush()
+            self._wire.send_waiting()
         except OSError as error:
             raise Ended(endings.of_send_error(error)) from None
 
@@ -140,12 +140,12 @@ class Connection:
         if opcode == ABNF.OPCODE_PONG and frame.data == b"%d" % self._pings:
             self.round_trip_us = max(1, round((self.alive_s - self._pinged_s) * 1e6))
         if opcode == ABNF.OPCODE_TEXT:
-            self.greeting.read(frame.data)
+            self.first_messages.read(frame.data)
             return Text(frame.data, now_ns)
         if opcode == ABNF.OPCODE_CLOSE:
             code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else NO_CODE
             reason = frame.data[2:].decode("utf-8", "replace")
-            raise Ended(endings.of_close(code, reason, self.greeting.error))
+            raise Ended(endings.of_close(code, reason, self.first_messages.error))
         return Other(binary=opcode == ABNF.OPCODE_BINARY)
 
     def has_more(self) -> bool:

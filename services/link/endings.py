@@ -17,7 +17,7 @@ from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
 from shared.realtime.advice import INSPECTED, PORTAL, advice
-from shared.realtime.greeting import passes, said_in
+from shared.realtime.first_messages import passes, said_in
 
 #: Close codes that refuse the client: a refused key (3000), a refused model or header (4000 and
 #: up), a policy (1008). Any other code may be temporary; with 1001 the server also ends a session

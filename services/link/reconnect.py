@@ -20,7 +20,7 @@ AT_ONCE_MS = 100
 #: pass (a portal, a slot, a clock) takes a while, and many attempts would look like an attack.
 SLOWER = 4
 #: The causes after which the server is likely to be reachable at once.
-AT_ONCE = frozenset[Cause]({"expired", "closed", "reset", "silent", "stalled"})
+RETRY_AT_ONCE = frozenset[Cause]({"expired", "closed", "reset", "silent", "stalled"})
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Backoff:
         """
         if lasted_s > GOOD_AFTER_S and ending.cause != "hostile":
             self.worked()
-            if ending.cause in AT_ONCE:
+            if ending.cause in RETRY_AT_ONCE:
                 return int(min(AT_ONCE_MS, self.max_ms) * self.chance.random())
         delay_ms = self.next_ms(SLOWER if isinstance(ending, Refused) else 1)
         asked_ms = ending.asked_ms if isinstance(ending, Lost) else 0

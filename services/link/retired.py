@@ -10,7 +10,7 @@ from shared.stage import Stage
 #: How long a replaced connection stays open, s: an event takes a few ms from uplink to link.
 RETIRE_S = 1.0
 #: How often the bytes that wait are sent, s.
-FLUSH_S = 0.02
+SEND_WAITING_S = 0.02
 
 
 class Retired:
@@ -32,14 +32,14 @@ class Retired:
             return False
         with suppress(Ended):
             self._connection.send(text)
-            self._flush()
+            self._send_waiting()
         return True
 
-    def _flush(self) -> None:
+    def _send_waiting(self) -> None:
         if self._connection is not None and self._connection.waits:
             with suppress(Ended):
-                self._connection.flush()
-                self._stage.after(FLUSH_S, self._flush)
+                self._connection.send_waiting()
+                self._stage.after(SEND_WAITING_S, self._send_waiting)
 
     def close(self) -> None:
         """Close the connection, once."""

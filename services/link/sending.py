@@ -61,7 +61,7 @@ class Sending:
         """Send the events that wait, as long as the socket takes them at once."""
         try:
             while self._connection is not None:
-                self._connection.flush()
+                self._connection.send_waiting()
                 event = self._outbox.first(time.monotonic_ns())
                 blocked = self._connection.waits or (
                     event is not None and not self._connection.takes_more

@@ -41,7 +41,7 @@ class Wire:
         return time.monotonic() - self._progress_at if self._waiting else 0.0
 
     def send(self, _socket: object, data: bytes) -> int:
-        """Send a frame, or leave it to ``flush``; return its length.
+        """Send a frame, or leave it to ``send_waiting``; return its length.
 
         websocket-client calls this method for every frame: see its ``WebSocket.dispatcher``.
         Raises OSError if the connection is gone.
@@ -51,10 +51,10 @@ class Wire:
         if not self._waiting:
             self._progress_at = time.monotonic()
         self._waiting += data
-        self.flush()
+        self.send_waiting()
         return len(data)
 
-    def flush(self) -> None:
+    def send_waiting(self) -> None:
         """Send as many of the waiting bytes as the socket takes. Raises OSError."""
         while self._waiting:
             try:

@@ -34,15 +34,15 @@ class Worked:
         self._digest = hashlib.sha256(f"{url}\n{key}".encode()).hexdigest().encode()
         try:
             with self._path.open("rb") as file:
-                self.ever = file.read(len(self._digest) + 1) == self._digest
+                self.accepted_before = file.read(len(self._digest) + 1) == self._digest
         except OSError:
-            self.ever = False
+            self.accepted_before = False
 
     def remember(self) -> None:
         """Note that the server has accepted the key."""
-        if self.ever:
+        if self.accepted_before:
             return
-        self.ever = True
+        self.accepted_before = True
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_own(self._path, self._digest)

@@ -99,11 +99,11 @@ def talk(opened: websocket.WebSocket, size: int = 100) -> None:
         ends = time.monotonic() + PATIENCE_S
         while len(received) < 2:
             assert time.monotonic() < ends, received
-            connection.flush()
+            connection.send_waiting()
             message = connection.receive() if connection.has_more() else None
             if isinstance(message, Text):
                 received.append(message.data)
-        assert connection.greeting.begun
+        assert connection.first_messages.session_begun
         assert b"x" * size in received[1]
     finally:
         connection.close()

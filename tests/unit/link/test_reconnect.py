@@ -84,7 +84,7 @@ def waits(backoff: Backoff, cause: messages.Cause, lasted_s: float, asked_ms: in
     return backoff.after(endings.Lost(cause, "", asked_ms), lasted_s)
 
 
-@pytest.mark.parametrize("cause", sorted(reconnect.AT_ONCE))
+@pytest.mark.parametrize("cause", sorted(reconnect.RETRY_AT_ONCE))
 def test_after_a_good_connection_it_is_tried_at_once(cause: messages.Cause) -> None:
     backoff = Backoff(10_000, 30_000, Chance(LONGEST))
     assert waits(backoff, cause, 3600) <= reconnect.AT_ONCE_MS

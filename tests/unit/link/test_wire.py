@@ -41,7 +41,7 @@ def test_the_bytes_that_a_socket_does_not_take_wait_in_order(full: type[OSError]
     assert (socket.taken, line.waits) == (TEXT[:40], True)
     line.send(None, PONG)
     socket.room = 70
-    line.flush()
+    line.send_waiting()
     assert (socket.taken, line.waits) == (TEXT + PONG[:10], False)
 
 
@@ -61,12 +61,12 @@ def test_a_wire_is_stalled_while_the_socket_takes_nothing(monkeypatch: pytest.Mo
     line.send(None, TEXT)
     assert line.stalled_s() == 3.0
     socket.room = 1
-    line.flush()
+    line.send_waiting()
     assert line.stalled_s() == 0.0
     now = 104.0
     assert line.stalled_s() == 1.0
     socket.room = 1000
-    line.flush()
+    line.send_waiting()
     assert line.stalled_s() == 0.0
     now = 200.0
     assert line.stalled_s() == 0.0
@@ -78,6 +78,6 @@ def test_answers_to_a_flood_of_pings_do_not_fill_the_memory() -> None:
         line.send(None, PONG)
     line.send(None, TEXT)
     socket.room = 10**9
-    line.flush()
+    line.send_waiting()
     assert wire.PONGS_WAIT < len(socket.taken) <= wire.PONGS_WAIT + len(PONG) + len(TEXT)
     assert socket.taken.endswith(TEXT)

@@ -18,12 +18,12 @@ _PASSING = (
 )  # fmt: skip
 
 
-class Greeting:
+class FirstMessages:
     """Reads the server's messages from the opening of the connection until a session begins."""
 
     def __init__(self) -> None:
         #: Whether the server has begun a session.
-        self.begun = False
+        self.session_begun = False
         #: The words of the last error event before that, for a person.
         self.error = ""
         self._left = LOOKED_AT
@@ -31,7 +31,7 @@ class Greeting:
     @property
     def over(self) -> bool:
         """Whether no further message is looked at."""
-        return self.begun or not self._left
+        return self.session_begun or not self._left
 
     def read(self, text: bytes) -> None:
         """Look at a message of the server."""
@@ -48,7 +48,7 @@ class Greeting:
             return
         kind = str(event.get("type"))
         # A transcription session begins with transcription_session.created.
-        self.begun = kind.endswith("session.created")
+        self.session_begun = kind.endswith("session.created")
         if kind == "error":
             self.error = _words(event.get("error"))
 

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from shared.realtime import greeting
-from shared.realtime.greeting import Greeting, passes
+from shared.realtime import first_messages
+from shared.realtime.first_messages import FirstMessages, passes
 
 pytestmark = pytest.mark.unit
 
 
-def after(*texts: object) -> Greeting:
+def after(*texts: object) -> FirstMessages:
     """Return the state after these messages."""
-    made = Greeting()
+    made = FirstMessages()
     for text in texts:
         made.read(text if isinstance(text, bytes) else json.dumps(text).encode())
     return made
@@ -22,8 +22,8 @@ def after(*texts: object) -> Greeting:
 
 @pytest.mark.parametrize("kind", ["session.created", "transcription_session.created"])
 def test_a_session_begins(kind: str) -> None:
-    assert after({"type": kind, "session": {}}).begun
-    assert after({"type": "error"}, {"type": kind}).begun
+    assert after({"type": kind, "session": {}}).session_begun
+    assert after({"type": "error"}, {"type": kind}).session_begun
 
 
 def test_an_error_is_kept_in_words() -> None:
@@ -33,7 +33,7 @@ def test_an_error_is_kept_in_words() -> None:
     named = {"type": "error", "error": {"type": "server_full", "code": None, "message": None}}
     assert after(named).error == "server_full"
     assert after({"type": "error", "error": "full"}).error == "full"
-    assert not after(full).begun
+    assert not after(full).session_begun
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def test_an_error_is_kept_in_words() -> None:
 )
 def test_garbage_begins_nothing(text: object) -> None:
     made = after(text)
-    assert not made.begun
+    assert not made.session_begun
     assert not made.error
 
 
 def test_only_the_first_messages_are_looked_at() -> None:
-    made = after(*[{"type": "other"}] * greeting.LOOKED_AT)
+    made = after(*[{"type": "other"}] * first_messages.LOOKED_AT)
     assert made.over
     made.read(b'{"type":"session.created"}')
-    assert not made.begun
-    long = b'{"type":"session.created","pad":"%b"}' % (b"x" * greeting.LONGEST)
-    assert not after(long).begun
+    assert not made.session_begun
+    long = b'{"type":"session.created","pad":"%b"}' % (b"x" * first_messages.LONGEST)
+    assert not after(long).session_begun
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_words_of_a_refusal_that_does_not(words: str) -> None:
     ],
 )
 def test_the_words_of_an_http_answer(text: bytes, words: str) -> None:
-    assert greeting.said_in(text) == words
+    assert first_messages.said_in(text) == words
