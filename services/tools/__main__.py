@@ -101,20 +101,20 @@ class Tools:
             asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server, at_ns)
             self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
         elif call.name == call_queue.ANSWER and self._by_voice:
-            self._on_answer(job, call.spoke_ns)
+            self._on_approval_call(job, call.spoke_ns)
         elif self._call_queue.needs_approval(call.name):
             asking = self._call_queue.ask(call.call_id, call.name, arguments, at_ns=at_ns)
             self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
             text = f"Not done yet: this needs the person's approval. {self._how_to_ask(asking)}"
-            self._answer(job, messages.ToolOutput(text), ok=True)
+            self._publish_output(job, messages.ToolOutput(text), ok=True)
         else:
             self._queue(job)
 
     def _queue(self, job: Job) -> None:
         if self._engine is None:
-            self._answer(job, outputs.failure("no functions are configured"), ok=False)
+            self._publish_output(job, outputs.failure("no functions are configured"), ok=False)
         elif not self._call_queue.queue(job):
-            self._answer(job, outputs.failure("too many calls wait"), ok=False)
+            self._publish_output(job, outputs.failure("too many calls wait"), ok=False)
 
     def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
         """Show a function that the server runs itself, on an MCP server of its own."""
@@ -140,7 +140,7 @@ class Tools:
             self._show_served(call_id, run.name, "the session has ended", ok=False)
             return
         if (job := self._call_queue.cancel(call_id)) is not None:
-            self._answer(job, messages.ToolOutput(outputs.CANCELLED), ok=False)
+            self._publish_output(job, messages.ToolOutput(outputs.CANCELLED), ok=False)
         elif self._engine is not None:
             self._engine.cancel(call_id)
 
@@ -155,14 +155,14 @@ class Tools:
             f' with number "{asking.number}" and the answer. The person can also use a button.'
         )
 
-    def _on_answer(self, job: Job, spoke_ns: int) -> None:
+    def _on_approval_call(self, job: Job, spoke_ns: int) -> None:
         """Follow the answer that the model passes on, if the person can have given it."""
         try:
-            given = msgspec.json.decode(job.arguments, type=_Answer, strict=False)
+            given = msgspec.json.decode(job.arguments, type=ApprovalArguments, strict=False)
             approved = given.approved
             asking = self._call_queue.answered_by_voice(given.number, spoke_ns, approved=approved)
         except (msgspec.MsgspecError, BadAnswer) as error:
-            self._answer(job, outputs.failure(str(error)), ok=False)
+            self._publish_output(job, outputs.failure(str(error)), ok=False)
             return
         self._decide(asking, job, approved=approved)
 
@@ -178,10 +178,10 @@ class Tools:
         self._decide(asking, None, approved=control.command == "approve")
         self._go_on()
 
-    def _decide(self, asking: PendingApproval, answer: Job | None, *, approved: bool) -> None:
+    def _decide(self, asking: PendingApproval, passed_on_by: Job | None, *, approved: bool) -> None:
         """Run a call, or refuse it.
 
-        ``answer``: the call with which the model passed on the person's answer; None: a button.
+        ``passed_on_by``: the call with which the model passed on the person's answer; None: a button.
         """
         self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
         if asking.server:
@@ -190,16 +190,18 @@ class Tools:
                     what="approval", call_id=asking.call_id, name=asking.name, ok=approved
                 )
             )
-            if answer is not None:
-                self._answer(answer, messages.ToolOutput("Passed on."), ok=True)
+            if passed_on_by is not None:
+                self._publish_output(passed_on_by, messages.ToolOutput("Passed on."), ok=True)
         elif approved:
             # The call that asked for approval has its output already. So the function's output
             # becomes that of the call that passed the answer on, or a notice after a button.
-            self._queue(Job(answer.call_id if answer else "", asking.name, asking.arguments))
+            self._queue(
+                Job(passed_on_by.call_id if passed_on_by else "", asking.name, asking.arguments)
+            )
         else:
             text = f"The person has denied {asking.summary}. It was not done."
-            if answer is not None:
-                self._answer(answer, messages.ToolOutput(text), ok=True)
+            if passed_on_by is not None:
+                self._publish_output(passed_on_by, messages.ToolOutput(text), ok=True)
             else:
                 self._notice(text)
 
@@ -211,7 +213,7 @@ class Tools:
             match self._engine.events.popleft():
                 case Done(job, output, ok, took_ms):
                     self._call_queue.finish(job)
-                    self._answer(job, output, ok=ok, took_ms=took_ms)
+                    self._publish_output(job, output, ok=ok, took_ms=took_ms)
                 case Say(text):
                     self._stage.counters["notices"] += 1
                     self._notice(f"A function reports: {text}\nTell the person now, briefly.")
@@ -227,7 +229,9 @@ class Tools:
             self._engine.submit(job)
         self._publish_state()
 
-    def _answer(self, job: Job, output: messages.ToolOutput, *, ok: bool, took_ms: int = 0) -> None:
+    def _publish_output(
+        self, job: Job, output: messages.ToolOutput, *, ok: bool, took_ms: int = 0
+    ) -> None:
         """Publish the output of a call."""
         if not ok:
             self._stage.counters["calls_failed"] += 1
@@ -273,7 +277,7 @@ class Tools:
             self._stage.publish(state)
 
 
-class _Answer(msgspec.Struct):
+class ApprovalArguments(msgspec.Struct):
     """The arguments of ANSWER."""
 
     approved: bool
