@@ -181,7 +181,8 @@ class Tools:
     def _decide(self, asking: PendingApproval, passed_on_by: Job | None, *, approved: bool) -> None:
         """Run a call, or refuse it.
 
-        ``passed_on_by``: the call with which the model passed on the person's answer; None: a button.
+        ``passed_on_by``: the call with which the model passed on the person's answer; None: the
+        person used a button or a command.
         """
         self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
         if asking.server:
