@@ -18,7 +18,13 @@ import msgspec
 from services.monitor import panel_file
 from services.monitor.command_runner import AWAY_S, CommandRunner
 from services.monitor.commands import NEEDED, Known
-from services.monitor.door import Asked, Door, Figures, Join, Wanted
+from services.monitor.door import (
+    CommandRequest,
+    Door,
+    MetricsRequest,
+    SnapshotRequest,
+    WantsChanged,
+)
 from services.monitor.load import Load
 from services.monitor.metrics import Metrics
 from services.monitor.picture import Picture
@@ -90,15 +96,15 @@ class Monitor:
         """Do what clients have asked for."""
         while (asked := self._door.take()) is not None:
             match asked:
-                case Asked(command, answer):
+                case CommandRequest(command, answer):
                     self._commands.follow(command, answer)
-                case Join(watcher):
+                case SnapshotRequest(watcher):
                     # The changes so far are in the snapshot.
                     self._show()
                     self._door.tell(self._picture.snapshot(time.monotonic_ns()), to=watcher)
-                case Wanted(wants):
+                case WantsChanged(wants):
                     self._voices.want(wants)
-                case Figures(answer):
+                case MetricsRequest(answer):
                     answer(self._metrics.text())
 
     def _show(self) -> None:

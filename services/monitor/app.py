@@ -21,7 +21,7 @@ from services.monitor.commands import Command, Outcome
 from services.monitor.watcher import LEVELS, VOICES, Watcher
 
 #: The longest command, bytes: a text of 64 Ki characters in JSON.
-LONGEST = 512 * 1024
+MAX_COMMAND_BYTES = 512 * 1024
 #: How long an outcome may take, s: longer than the runner waits.
 ANSWER_S = 4.0
 #: The most watchers at once. Each costs some MB if it takes nothing.
@@ -82,8 +82,8 @@ def application(server: Server, directory: Path) -> Starlette:
         try:
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > LONGEST:
-                    said = f"a command has at most {LONGEST} bytes"
+                if len(body) > MAX_COMMAND_BYTES:
+                    said = f"a command has at most {MAX_COMMAND_BYTES} bytes"
                     return _answer(413, Outcome(done=False, outcome=said))
             asked = msgspec.json.decode(body, type=Command)
         except ClientDisconnect:

@@ -1,7 +1,7 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
-The two sides leave each other work in queues. The loop takes what clients ask with `take`, after a
-call of ``wake``; what the loop tells the clients is delivered on the server's thread. They share
+The two sides leave each other work in queues. The stage's loop takes what clients ask with `take`,
+after a call of ``wake``; what that loop tells the clients is delivered on the server's thread. They share
 nothing else, and no side waits for the other.
 """
 
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 import uvicorn
 
-from services.monitor.app import LONGEST, MOST_WATCHERS, PUBLIC, application
+from services.monitor.app import MAX_COMMAND_BYTES, MOST_WATCHERS, PUBLIC, application
 from services.monitor.command_runner import Answer
 from services.monitor.commands import Command, Outcome
 from services.monitor.connections import Connections
@@ -37,13 +37,13 @@ T = TypeVar("T")
 #: How long the server may take to begin and to end, s.
 BEGIN_S, END_S = 10.0, 0.5
 #: How many commands wait for the loop at most. More of them would wait for a loop that is stopped.
-MAX_ASKED = 64
+MAX_REQUESTS = 64
 #: How many messages wait for the server's thread at most. It takes them at once, unless it hangs.
 MAX_OUTGOING = 4096
 
 
 @dataclass(frozen=True)
-class Asked:
+class CommandRequest:
     """A command, and what to call with its outcome."""
 
     command: Command
@@ -51,27 +51,27 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Join:
+class SnapshotRequest:
     """A watcher that needs a snapshot."""
 
     watcher: Watcher
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantsChanged:
     """Says that the watchers together ask for something else than before."""
 
     wants: frozenset[str]
 
 
 @dataclass(frozen=True)
-class Figures:
+class MetricsRequest:
     """A request for the figures, and what to call with them."""
 
     answer: Callable[[bytes], None]
 
 
-Request = Asked | Join | Wanted | Figures
+Request = CommandRequest | SnapshotRequest | WantsChanged | MetricsRequest
 
 
 class Door:
@@ -91,14 +91,14 @@ class Door:
         self._token = token(directory)
         #: The page's address; "": it listens on its Unix socket alone.
         self.address = ""
-        self._asked: deque[Request] = deque()
+        self._requests: deque[Request] = deque()
         # Not yet delivered: the message, its single receiver (None: all), and the kind that a
         # receiver must want.
         self._outgoing: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_OUTGOING)
         self._scheduled = False
         self._watchers: set[Watcher] = set()
         self._joining: set[Watcher] = set()
-        self._loop = asyncio.new_event_loop()
+        self._server_loop = asyncio.new_event_loop()
         self._begun = threading.Event()
         self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._run, name="door", daemon=True)
@@ -109,7 +109,7 @@ class Door:
 
     def take(self) -> Request | None:
         """Return the oldest request that waits, or None."""
-        return self._asked.popleft() if self._asked else None
+        return self._requests.popleft() if self._requests else None
 
     @property
     def watched(self) -> bool:
@@ -131,17 +131,17 @@ class Door:
         self._outgoing.append((data, to, kind))
         if not self._scheduled:
             self._scheduled = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._deliver)
+            with contextlib.suppress(RuntimeError):  # the server's loop is closed
+                self._server_loop.call_soon_threadsafe(self._deliver)
 
     def keep_place(self) -> None:
         """Make the files again that somebody removed from the bus directory."""
         if not all((self._directory / name).exists() for name in (SOCKET, ADDRESS)):
-            self._loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._listen_here()))
+            asyncio.run_coroutine_threadsafe(self._listen_on_unix(), self._server_loop)
 
     def close(self) -> None:
         """End the server."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._server_loop.call_soon_threadsafe(self._server_loop.stop)
         self._thread.join(END_S)
         for name in (SOCKET, ADDRESS):
             with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ class Door:
     # on the server's thread
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self._server_loop)
         logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
         answers = application(self, self._directory)
         app = Guard(answers, self._token, PUBLIC, self._settings.hosts)
@@ -160,7 +160,7 @@ class Door:
             log_config=None,
             access_log=False,
             ws="websockets-sansio",
-            ws_max_size=LONGEST,
+            ws_max_size=MAX_COMMAND_BYTES,
             # Sound does not become smaller, and the rest is small.
             ws_per_message_deflate=False,
             http="h11",
@@ -170,9 +170,9 @@ class Door:
         )
         config.load()
         self._config, self._state = config, uvicorn.Server(config).server_state
-        self._loop.run_until_complete(self._listen())
+        self._server_loop.run_until_complete(self._listen())
         self._begun.set()
-        self._loop.run_forever()
+        self._server_loop.run_forever()
 
     async def _listen(self) -> None:
         if self._settings.listen:
@@ -186,7 +186,7 @@ class Door:
         with contextlib.suppress(OSError):
             # A monitor that was killed has left it.
             (self._directory / SOCKET).unlink()
-        await self._listen_here()
+        await self._listen_on_unix()
 
     async def _listen_on_tcp(self) -> None:
         settings = self._settings
@@ -194,7 +194,7 @@ class Door:
         listening = self._bound()
         kept = Connections(self._config, self._state)
         self._servers.append(
-            await self._loop.create_server(kept.protocol, sock=listening, ssl=context)
+            await self._server_loop.create_server(kept.protocol, sock=listening, ssl=context)
         )
         host, port = listening.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
@@ -216,11 +216,11 @@ class Door:
                 return listening
         raise OSError("no port")
 
-    async def _listen_here(self) -> None:
+    async def _listen_on_unix(self) -> None:
         path = self._directory / SOCKET
         if not path.exists():
             kept = Connections(self._config, self._state)
-            self._servers.append(await self._loop.create_unix_server(kept.protocol, path))
+            self._servers.append(await self._server_loop.create_unix_server(kept.protocol, path))
             path.chmod(0o600)
         replace_own(self._directory / ADDRESS, f"{self.address}\n".encode())
 
@@ -244,41 +244,41 @@ class Door:
             return None
         watcher = Watcher(wants)
         self._joining.add(watcher)
-        self._ask(Join(watcher))
-        self._ask_for()
+        self._request(SnapshotRequest(watcher))
+        self._tell_wants()
         return watcher
 
     def again(self, watcher: Watcher) -> None:
         """Ask for another snapshot for a watcher."""
-        self._ask(Join(watcher))
+        self._request(SnapshotRequest(watcher))
 
     def leave(self, watcher: Watcher) -> None:
         """Remove a watcher."""
         self._watchers.discard(watcher)
         self._joining.discard(watcher)
-        self._ask_for()
+        self._tell_wants()
 
-    def _ask_for(self) -> None:
+    def _tell_wants(self) -> None:
         """Tell the loop what the watchers want together."""
         everybody = (watcher.wants for watcher in (*self._watchers, *self._joining))
-        self._ask(Wanted(frozenset[str]().union(*everybody)))
+        self._request(WantsChanged(frozenset[str]().union(*everybody)))
 
-    def _ask(self, request: Request) -> None:
-        self._asked.append(request)
+    def _request(self, request: Request) -> None:
+        self._requests.append(request)
         self._wake()
 
     async def follow(self, command: Command) -> Outcome:
         """Follow a command, and return its outcome."""
-        if len(self._asked) >= MAX_ASKED:
+        if len(self._requests) >= MAX_REQUESTS:
             return Outcome(done=False, outcome="monitor is busy: try again")
-        coming: asyncio.Future[Outcome] = self._loop.create_future()
-        self._ask(Asked(command, lambda outcome: self._settle(coming, outcome)))
+        coming: asyncio.Future[Outcome] = self._server_loop.create_future()
+        self._request(CommandRequest(command, lambda outcome: self._settle(coming, outcome)))
         return await coming
 
     async def metrics(self) -> bytes:
         """Return the figures in Prometheus's format."""
-        coming: asyncio.Future[bytes] = self._loop.create_future()
-        self._ask(Figures(lambda figures: self._settle(coming, figures)))
+        coming: asyncio.Future[bytes] = self._server_loop.create_future()
+        self._request(MetricsRequest(lambda figures: self._settle(coming, figures)))
         return await coming
 
     def _settle(self, coming: asyncio.Future[T], result: T) -> None:
@@ -288,8 +288,8 @@ class Door:
             if not coming.done():
                 coming.set_result(result)
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(settle)
+        with contextlib.suppress(RuntimeError):  # the server's loop is closed: nobody waits
+            self._server_loop.call_soon_threadsafe(settle)
 
 
 def _tls(certificate: str) -> ssl.SSLContext:
