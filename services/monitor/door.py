@@ -1,8 +1,8 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
 The two sides leave each other work in queues. The stage's loop takes what clients ask with `take`,
-after a call of ``wake``; what that loop tells the clients is delivered on the server's thread. They share
-nothing else, and no side waits for the other.
+after a call of ``wake``; what that loop tells the clients is delivered on the server's thread. They
+share nothing else, and no side waits for the other.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ class Door:
     def keep_place(self) -> None:
         """Make the files again that somebody removed from the bus directory."""
         if not all((self._directory / name).exists() for name in (SOCKET, ADDRESS)):
-            asyncio.run_coroutine_threadsafe(self._listen_on_unix(), self._server_loop)
+            self._server_loop.call_soon_threadsafe(
+                lambda: asyncio.ensure_future(self._listen_on_unix())
+            )
 
     def close(self) -> None:
         """End the server."""
