@@ -29,7 +29,7 @@ from shared.run import run
 from shared.stage import Stage
 
 #: How long uplink waits for downlink's history, which a session gets right after session.update.
-HISTORY_S = 0.5
+HISTORY_WAIT_S = 0.5
 #: How often uplink looks whether link's state has come for a report that waits, s. Link's state
 #: comes as soon as uplink is connected to link.
 LINK_S = 0.5
@@ -62,7 +62,7 @@ class Uplink:
         self._decision_requests = DecisionRequests()
         self._texts = Texts(stage.number, self._send, self._is_ready)
         self._ready_session = 0  # the session that has the history, and may get the microphone
-        self._resumed_session = 0  # the session that was asked again for an answer
+        self._settled_session = 0  # the session whose lost answer needs no request any more
         self._greet = False
         stage.subscribe(messages.MicClean, self._on_mic)
         stage.subscribe(messages.LinkState, self._on_link)
@@ -119,7 +119,7 @@ class Uplink:
         if self._restoration.turns is not None:
             self._begin(link.session)
         else:
-            self._stage.after(HISTORY_S, lambda: self._begin(link.session))
+            self._stage.after(HISTORY_WAIT_S, lambda: self._begin(link.session))
 
     def _on_session_request(self, delivery: Delivery[messages.SessionRequest]) -> None:
         request = self._updates.request = delivery.message
@@ -128,14 +128,14 @@ class Uplink:
             return
         self._send_all(self._updates.again() + self._updates.farewell())
         self._functions.show(self._link.state)
-        self._resume()
+        self._ask_again()
 
-    def _resume(self) -> None:
+    def _ask_again(self) -> None:
         """Ask again for an answer that the last session did not give, or not to its end."""
         request = self._updates.request
         ready = request.session == self._ready_session
-        if request.resume and ready and self._resumed_session != request.session:
-            self._resumed_session = request.session
+        if request.resume and ready and self._settled_session != request.session:
+            self._settled_session = request.session
             self._send(self._updates.resume_answer())
             self._stage.counters["answers_resumed"] += 1
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
@@ -152,28 +152,28 @@ class Uplink:
             self._begin(self._link.session)
             self._restore()
 
-    def _begin(self, session: int) -> None:
+    def _begin(self, number: int) -> None:
         """Send a session all that it gets first, from the conversation so far to waiting texts."""
-        if self._link is None or self._link.session != session or self._ready_session == session:
+        if self._link is None or self._link.session != number or self._ready_session == number:
             return
-        self._ready_session = session
+        self._ready_session = number
         self._restore()
-        self._functions.begin(session)
+        self._functions.begin(number)
         if self._greet and not self._restoration.conversation_begun:
             self._send(requests.greet(self._settings.greeting))
         if self._button is not None:
             self._button.begin_session()
-        again = self._mic.begin_session(session, now.monotonic_ns())
+        again = self._mic.begin_session(number, now.monotonic_ns())
         for chunk in again:
             self._send(requests.append(self._voice_rate.convert(chunk)))
         if again:
             # The turn that is sent again will be answered, so do not ask for the lost answer.
-            self._resumed_session = session
+            self._settled_session = number
         samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
         self._stage.counters["frames_again"] += samples // pcm.FRAME
         if self._button is not None:
             self._button.heard_again(samples)
-        self._resume()
+        self._ask_again()
         self._texts.send()
         self._ask_in_time()
 
@@ -202,11 +202,11 @@ class Uplink:
         frame = delivery.message
         missing = self._mic.missing_before(frame)
         if not self._is_ready():
-            self._drop("frames_unsent", frame, missing)
+            self._skip("frames_unsent", frame, missing)
             return
         if abs(now.monotonic_ns() - frame.captured_ns) > self._max_age_ns:
             warning = "microphone frames were too old to send (by uplink.max_age_ms): dropped"
-            self._drop("frames_late", frame, missing, warning)
+            self._skip("frames_late", frame, missing, warning)
             return
         if missing:
             # Silence in their place keeps the server's count of samples equal to the microphone's.
@@ -215,12 +215,12 @@ class Uplink:
             if silent:
                 self._append(bytes(missing * pcm.SAMPLE_BYTES), frame.captured_ns)
         if self._button is not None and not self._button.takes(frame):
-            self._stage.counters["frames_held"] += 1
+            self._stage.counters["frames_outside_turn"] += 1
             return
         self._stage.counters["frames_sent"] += 1
         self._append(frame.payload, frame.captured_ns)
 
-    def _drop(self, why: str, frame: messages.MicClean, missing: int, warning: str = "") -> None:
+    def _skip(self, why: str, frame: messages.MicClean, missing: int, warning: str = "") -> None:
         self._stage.count(why, 1 + missing // pcm.FRAME, warning)
         if self._button is None or self._button.keeps(frame):
             # Keep the frame: if the person is speaking, the next session needs the whole turn.

@@ -160,7 +160,7 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
         # the names in order, repetitions left out
         return [b for a, b in pairwise(["", *told]) if a != b]
 
-    held = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_held", 0) > 20)
+    held = pipeline.bus.health("uplink", lambda h: h.counters.get("frames_outside_turn", 0) > 20)
     assert "frames_sent" not in held.counters
     button("talk")
     pipeline.bus.wait_for(messages.ClientEvent, lambda e: b"append" in e.payload)
