@@ -36,15 +36,15 @@ class Dispatch:
             )
         self._handlers[row.name] = cast("Handler", handler)
 
-    def observe(self, handler: Handler) -> None:
-        """Register the handler of every message. Raises ValueError: see Stage.observe."""
+    def observe_all(self, handler: Handler) -> None:
+        """Register the handler of every message. Raises ValueError: see Stage.observe_all."""
         if not self._row.observes:
             name = self._row.name
             raise ValueError(f"{name} does not observe: subscribe to the topics that it reads")
         self._observer = handler
 
     @property
-    def observes_all(self) -> bool:
+    def has_observer(self) -> bool:
         """Whether there is a handler of every message."""
         return self._observer is not None
 

@@ -29,8 +29,8 @@ from shared.watchdog import ALIVE, READY, STOPPING, Reporter
 
 #: Seconds between two healths of a stage. State topics are repeated as often.
 HEARTBEAT_S = 1.0
-#: Messages delivered in one turn of the loop, so that a flood of them does not delay the timers.
-AT_ONCE = 256
+#: Messages delivered in one round of the loop, so that a flood of them does not delay the timers.
+MAX_MESSAGES = 256
 
 
 class Failure(Exception):
@@ -93,7 +93,7 @@ class Stage:
         """
         self._dispatch.subscribe(kind, handler, topic)
 
-    def observe(self, handler: Handler, pause_s: float = 0.0) -> None:
+    def observe_all(self, handler: Handler, pause_s: float = 0.0) -> None:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
@@ -101,7 +101,7 @@ class Stage:
         sleep this long before each poll, so that one wake-up handles many messages. Raises
         ValueError unless the stage's row says ``observes``.
         """
-        self._dispatch.observe(handler)
+        self._dispatch.observe_all(handler)
         self._pause_s = pause_s
 
     def publish(self, message: messages.Message) -> int:
@@ -164,7 +164,7 @@ class Stage:
         self._counters.add(what, number, warning)
 
     def stop(self, code: int = DONE) -> None:
-        """End the loop after this turn."""
+        """End the loop after this round."""
         self._stopping = True
         self._exit = code
 
@@ -180,7 +180,7 @@ class Stage:
 
         Raises AlreadyRunning if another copy has taken the lock, and Failure if the bus is gone.
         """
-        rows, observes_all = self._dispatch.rows, self._dispatch.observes_all
+        rows, observes_all = self._dispatch.rows, self._dispatch.has_observer
         self.subscriber = self._connect(registry.TOPICS if observes_all else rows)
         self.subscriber.keeps_old = observes_all
         self._dispatch.start(now.monotonic())
@@ -205,7 +205,7 @@ class Stage:
         gc.freeze()
         try:
             while not self._stopping:
-                self._turn()
+                self._round()
         finally:
             self.close()
         return self._exit
@@ -215,7 +215,7 @@ class Stage:
         observes = registry.stage(self.name).observes
         return bus.Subscriber(rows, self.directory, self.network, observer=observes)
 
-    def _turn(self) -> None:
+    def _round(self) -> None:
         subscriber = cast("bus.Subscriber", self.subscriber)
         if self._pause_s:
             time.sleep(self._pause_s)
@@ -236,7 +236,7 @@ class Stage:
             handler()
 
     def _deliver(self, subscriber: bus.Subscriber, ready: Ready) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_MESSAGES):
             delivery = subscriber.receive(ready)
             if delivery is None or self._stopping:
                 break

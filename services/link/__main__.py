@@ -29,8 +29,8 @@ from shared.realtime import endpoint
 from shared.run import run
 from shared.stage import HEARTBEAT_S, Failure, Stage
 
-#: The most messages that are read in one turn of the loop, so that a burst from the server does not
-#: delay what goes to the server.
+#: The most messages that are read in one round of the loop, so that a burst from the server does
+#: not delay what goes to the server.
 MAX_MESSAGES = 64
 #: How often link looks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25

@@ -92,7 +92,7 @@ class Recorder:
 
     def _begin_bus_file(self, settings: config.Recorder) -> BusFile:
         """Begin to record the bus. Raises OSError."""
-        self._stage.observe(self._on_any, LOOK_S)
+        self._stage.observe_all(self._on_any, LOOK_S)
         self._stage.every(WRITE_S, self._flush_bus_file)
         bus_file = BusFile(
             self._directory,

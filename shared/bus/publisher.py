@@ -24,7 +24,7 @@ from shared.registry import Queue, Topic
 #: 40 bytes of memory.
 MAX_REQUEST = 1024
 #: Subscriptions that libzmq reads ahead for each connection, and how many a publisher takes from an
-#: endpoint in one turn of the loop. The first number is above that of the topics of an endpoint: a
+#: endpoint in one round of the loop. The first number is above that of the topics of an endpoint: a
 #: reader's subscriptions are then seen together, and the states come before what was held for it.
 REQUESTS_AHEAD, REQUESTS_AT_ONCE = 16, 256
 #: How long a peer may take for the handshake, ms. It takes milliseconds, and a peer that was
