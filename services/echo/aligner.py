@@ -3,7 +3,8 @@
 A microphone and a speaker count samples by two clocks, and stamp them with the machine's. The
 stamps bring the two streams together once. From then on samples are counted, because stamps scatter
 by milliseconds and wander by more, and each correction would look like an echo that moves. The echo
-itself says how much faster one clock is than the other, and far more exactly (``Canceller.drift``).
+itself says how much faster one clock is than the other, and far more exactly
+(``Canceller.speed_change``).
 """
 
 from __future__ import annotations

@@ -26,20 +26,20 @@ _BELOW_NOISE = 0.1
 #: The gate opens and closes over 60 samples, 2.5 ms: without a click.
 _RAMP = 60
 _RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
-#: Partitions before the loudest part of the echo: it is not always the first part, and if the
-#: distance shrinks, the echo comes sooner.
+#: The filter begins this many partitions before the loudest part of the echo, because weaker parts
+#: can come earlier, and the echo comes sooner if the distance shrinks.
 _SPARE = 2
 #: The share of a slow drift, as the filter measures it, that the aligner applies.
 _DRIFT_SHARE = 0.3
-#: A filter that removes 10 dB of the echo is not disturbed by a fast drift. So two comparisons must
-#: show one.
+#: If the filter removes 10 dB, the drift cannot be fast: then a single comparison that shows a fast
+#: drift is not believed, but two that agree are.
 _FAILS_DB = -10.0
 #: The echo has jumped if two frames in a row correlate by 0.88 with the predicted echo at another
 #: time, and agree on that time to 4 samples. In a person's words, two frames in a row reached at
 #: most 0.87 and 0.82.
 _JUMPED, _AGREE_SAMPLES = 0.88, 4
 #: One frame that correlates by more than this is not let through. A person with a tenth of the
-#: echo's power makes it 0.95.
+#: echo's power lowers the correlation to 0.95.
 _SURELY_ECHO = 0.95
 
 
@@ -50,7 +50,7 @@ class Canceller:
         #: By how much the last frame was lowered, dB; 0 while the assistant cannot be heard.
         self.removed_db = 0
         #: How much faster the far end should run from here on, a fraction (1e-6 is 1 ppm).
-        self.drift = 0.0
+        self.speed_change = 0.0
         #: How often the echo has moved.
         self.moved = 0
         self.filter = KalmanFilter(pcm.FRAME)
@@ -63,7 +63,7 @@ class Canceller:
         self._gain = 1.0  # the gate's, amplitude
 
     @property
-    def far(self) -> bool:
+    def far_audible(self) -> bool:
         """Whether the assistant can be heard in the room."""
         return self.double_talk.far
 
@@ -99,8 +99,8 @@ class Canceller:
             # Audio that was played before this frame can still be heard.
             self.double_talk.close_for(self.filter.delay + PARTITIONS)
         clean = self.process(aligned.frame.payload, aligned.far)
-        if self.drift:
-            aligner.speed_up(self.drift)
+        if self.speed_change:
+            aligner.speed_up(self.speed_change)
         return clean
 
     def process(self, frame: bytes, far: Samples) -> bytes:
@@ -111,19 +111,19 @@ class Canceller:
         """
         near = pcm.to_array(frame).astype(np.float32)
         near *= 1 / 32768
-        self.drift = 0.0
+        self.speed_change = 0.0
         if self.passes:
             return self._passed(frame, near, far)
         talk = self.double_talk
         residual = self.filter.process(near, far)
-        voice = self.filter.spectra.near[VOICE_BINS]
+        near_band = self.filter.spectra.near[VOICE_BINS]
         # The filter returns the microphone itself once the far end is over.
         is_over = residual is near
-        left = voice if is_over else self.filter.residual[VOICE_BINS]
+        residual_band = near_band if is_over else self.filter.residual[VOICE_BINS]
         uncertain_power = self.filter.uncertain_power
         if not is_over and not self._presence.present:
             uncertain_power = max(uncertain_power, self.filter.elsewhere_power())
-        is_open = talk.judge(voice, left, power(far), uncertain_power)
+        is_open = talk.judge(near_band, residual_band, power(far), uncertain_power)
         if talk.new_sound:
             if self._has_jumped():
                 talk.close()
@@ -133,7 +133,7 @@ class Canceller:
         if talk.removes:
             self._presence.confirm()
         if talk.far:
-            self._compare(voice)
+            self._compare(near_band)
             self._follow()
         if power(residual) > power(near):
             # The echo that was predicted did not come: the speaker was silenced.
@@ -148,21 +148,21 @@ class Canceller:
         """Return a frame as it is: there is no echo. Notice when headphones are unplugged."""
         self.removed_db = 0
         compared = self.filter.spectra.push(near, far)
-        voice = self.filter.spectra.near[VOICE_BINS]
-        self.double_talk.listen(voice, power(far))
+        near_band = self.filter.spectra.near[VOICE_BINS]
+        self.double_talk.listen(near_band, power(far))
         if compared:
-            self._compare(voice)
+            self._compare(near_band)
         if not self.passes:
             self._forget()
         return frame
 
-    def _compare(self, voice: Spectra) -> None:
-        """Look for what follows the far end in a frame of the microphone."""
-        if not voice.any():
+    def _compare(self, near_band: Spectra) -> None:
+        """Compare a frame with what the speaker played before it: is there an echo?"""
+        if not near_band.any():
             self._presence.add_silence()
             return
         far, powers = self.filter.spectra.rows(0, MAX_DELAY + 1)
-        self._presence.add(voice, far[:, VOICE_BINS], powers[:, VOICE_BINS])
+        self._presence.add(near_band, far[:, VOICE_BINS], powers[:, VOICE_BINS])
 
     def _forget(self) -> None:
         self.filter.set_delay(0)
@@ -176,7 +176,7 @@ class Canceller:
             noise = self.double_talk.noise
             gain = min(1.0, math.sqrt(_BELOW_NOISE * noise / (clean_power + 1e-12)))
         self.removed_db = 0
-        if self.far:
+        if self.far_audible:
             lowered = (power(near) + 1e-10) / (clean_power * gain * gain + 1e-10)
             self.removed_db = max(0, round(10 * math.log10(lowered)))
         if gain != 1.0 or self._gain != 1.0:
@@ -208,11 +208,11 @@ class Canceller:
             return
         growth = self.filter.growth(STRETCH)
         if later and (self._drift.agrees or self.double_talk.rest.mean_db > _FAILS_DB):
-            # The filter learns such a path too late to measure how fast it grows.
-            self.drift = -later / (STRETCH * pcm.FRAME)
+            # With a fast drift the filter lags behind, so its own measure is wrong.
+            self.speed_change = -later / (STRETCH * pcm.FRAME)
             self._drift.forget()
         else:
-            self.drift = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
+            self.speed_change = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
 
     def _has_jumped(self) -> bool:
         """Return whether what seems a person is the echo at another time. If sure, follow it."""

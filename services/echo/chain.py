@@ -50,7 +50,7 @@ class Chain:
         canceller = self.canceller
         if canceller is not None:
             clean = canceller.cancel(aligned, self.aligner)
-            far, removed_db = canceller.far, canceller.removed_db
+            far, removed_db = canceller.far_audible, canceller.removed_db
         if self._half_duplex is not None:
             clean = self._half_duplex.apply(clean, aligned.far)
         return cleaned(frame, clean, far=far, removed_db=removed_db)
