@@ -34,8 +34,8 @@ def least(kind: inspect.Type) -> Any:
             return names[0]
         case inspect.ListType(item_type=item):
             return [least(item)]
-        case inspect.DictType():
-            return {"a": 1}
+        case inspect.DictType(value_type=value):
+            return {"a": least(value)}
         case inspect.StructType(fields=fields, array_like=array):
             pairs = {field.name: least(field.type) for field in fields}
             return list(pairs.values()) if array else pairs
