@@ -124,7 +124,7 @@ class ReplayedStage(Stage):
         self._answer()  # what the stage published while it started
         return bus.Subscriber((), self.directory, self.network)
 
-    def _turn(self) -> None:
+    def _round(self) -> None:
         try:
             step = msgspec.msgpack.decode(self._pipe.recv_bytes(), type=Step)
         except EOFError:
