@@ -8,6 +8,10 @@ from msgspec import Meta
 
 from shared.messages.base import Message, Name, Text
 
+#: The longest value of a setting that a person changes while a conversation runs, characters.
+#: Twelve settings of this length fit into a header of 1 MiB.
+MAX_CHANGE = 16 * 1024
+
 
 class Control(Message, frozen=True, kw_only=True):
     """A person's command. Only monitor publishes commands: see docs/door.md.
@@ -40,6 +44,8 @@ class Panel(Message, frozen=True, kw_only=True):
     """Whether the microphone is muted. Then echo publishes silence."""
     volume: Annotated[int, Meta(ge=0, le=100)] = 100
     """How loud playback plays, percent; 100: as loud as the reply came."""
-    session: Annotated[dict[Name, Text], Meta(max_length=64)] = {}
+    session: Annotated[
+        dict[Name, Annotated[str, Meta(max_length=MAX_CHANGE)]], Meta(max_length=12)
+    ] = {}
     """The settings of [session] that the person has changed until the conversation ends, by name
     (``speed``, ``turn_detection.threshold``), each with its value as on a command line."""

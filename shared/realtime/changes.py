@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from msgspec import Meta
 
 from shared.config import Config, ConfigError, changed, keys
+from shared.messages.people import MAX_CHANGE
 from shared.setting_values import accepted
 
 SECTION = "session."
@@ -66,6 +67,9 @@ def applied(settings: Config, changes: Mapping[str, str]) -> Config:
         if name not in names:
             expected = ", ".join(names)
             raise ConfigError([f"{name!r} cannot be changed here (accepted: {expected})"])
+        if len(text) > MAX_CHANGE:
+            limit = f"at most {MAX_CHANGE} characters here; a longer text belongs in config.toml"
+            raise ConfigError([f"{SECTION}{name}: {len(text)} characters ({limit})"])
         if name == TURNS_TYPE and text not in get_args(TURN_TYPES):
             raise ConfigError([f"{SECTION}{name} = {text!r}: {accepted(TURN_TYPES)[1:]}"])
     return changed(settings, {SECTION + name: text for name, text in changes.items()})

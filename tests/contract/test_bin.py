@@ -481,7 +481,7 @@ def test_all_rings_are_run_and_none_that_fails_is_forgotten(checkout: Checkout) 
     rings = [call for call in checkout.calls if call.startswith("argument tests/")]
     pure = ["contract/test_fuzz.py", "contract/test_imports.py"]
     crowded = ["process/test_check.py", "process/test_freeze.py"]
-    alone = ["sound/test_room.py", "sound/test_unplugged.py"]
+    alone = [f"sound/test_{name}.py" for name in ("conversation", "room", "truth", "unplugged")]
     rings = [call.removeprefix("argument tests/") for call in rings]
     # The conversations run one after another, and the others beside them.
     one_by_one = ["process", *crowded, "sound", *alone]

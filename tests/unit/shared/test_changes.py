@@ -6,6 +6,7 @@ import pytest
 
 from services.emulator import session_fields
 from shared.config import Config, ConfigError, Interruption, Session, TurnDetection, keys
+from shared.messages.people import MAX_CHANGE
 from shared.realtime import changes, session
 
 pytestmark = pytest.mark.unit
@@ -43,3 +44,11 @@ def test_a_change_is_read_as_on_a_command_line() -> None:
     assert changed.link == Config().link
     with pytest.raises(ConfigError, match=r"accepted: 0\.25 to 1\.5"):
         changes.applied(Config(), {"speed": "fast"})
+
+
+def test_a_text_that_fits_into_no_message_is_refused() -> None:
+    longest = "a" * MAX_CHANGE
+    assert changes.applied(Config(), {"instructions": longest}).session.instructions == longest
+    with pytest.raises(ConfigError, match="at most 16384 characters"):
+        changes.applied(Config(), {"instructions": longest + "a"})
+    assert len(changes.NAMES) <= 12, "Panel.session has room for twelve settings"
