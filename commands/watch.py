@@ -69,7 +69,10 @@ def main() -> int:
         while text := response.readline():
             if arguments.json:
                 print(printable(text.decode().rstrip("\n")), flush=True)
-            elif (said := line(told := msgspec.json.decode(text), printed)) and said != shown:
+                continue
+            told = msgspec.json.decode(text)
+            said = line(told, printed)
+            if said and said != shown:
                 shown = said
                 if told["type"] == "caption":
                     printed.add(told["item_id"])

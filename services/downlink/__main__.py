@@ -192,7 +192,8 @@ class Downlink:
         self._publishing.publish_soon()
 
     def _on_heard(self, delivery: Delivery[messages.Heard]) -> None:
-        self._history.heard(heard := delivery.message)
+        heard = delivery.message
+        self._history.heard(heard)
         samples = sum(item.heard for item in heard.items)
         self._renewal.playing(now.monotonic_ns(), playing=heard.playing, heard=samples)
         if heard.generation > self._replies.generation:
@@ -259,8 +260,7 @@ class Downlink:
         self._publishing.publish_soon()
         self.publish(self._replies.begin_session(session))
         self._history.begin_session(session)
-        # The history first: uplink asks for the missing answer once the session has the
-        # conversation.
+        # The history first: uplink asks for the missing answer when the session has the history.
         self._publish_history()
         self._session.begin_session(session, lost_answer)
         self._usage.begin_session(session)

@@ -30,8 +30,7 @@ from shared.stage import Stage
 
 #: How long uplink waits for downlink's history, which a session gets right after session.update.
 HISTORY_WAIT_S = 0.5
-#: How often uplink looks whether link's state has come for a report that waits, s. Link's state
-#: comes as soon as uplink is connected to link.
+#: How often uplink looks whether link's state has come for a report that waits, s.
 LINK_S = 0.5
 
 
@@ -106,7 +105,8 @@ class Uplink:
         return self._ready_session == self._open_session() != 0
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
-        before, self._link = self._link, (link := delivery.message)
+        before = self._link
+        link = self._link = delivery.message
         self._functions.show(link.state)
         same = before is not None and before.session == link.session
         if not self._open or (same and before is not None and before.state == "open"):

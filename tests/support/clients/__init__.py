@@ -25,7 +25,7 @@ from typing import Any, Final
 import soundfile
 
 from services.emulator.options import VOICE, Options
-from services.emulator.server import serve
+from services.emulator.server import Emulator, serve
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
@@ -33,6 +33,10 @@ ROOT: Final = HERE.parents[2]
 OUTPUT: Final = "You will meet a tall dark process."
 #: How long installing the packages of a client may take, and how long its conversation, s.
 INSTALL_S, CONVERSATION_S = 300, 30
+#: When a conversation without a truncate ends, s: a client ends by itself after 20 s.
+TRUNCATE_S = 15
+#: How often to look for the truncate in the emulator's journal, s.
+LOOK_S = 0.02
 #: The emulator's error for a cancel that comes after the response's end: a race of every client.
 LATE_CANCEL: Final = "response_cancel_not_active"
 
@@ -150,11 +154,19 @@ async def converse(client: Client, packages: Path) -> Conversation:
                 # Where this file is not: a client's package can have the name of its program.
                 cwd=made,
                 env={**os.environ, "PYTHONPATH": str(packages), "PYTHONSAFEPATH": "1"},
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
             )
+            assert process.stdin is not None
+            assert process.stdout is not None
             try:
-                output, _ = await asyncio.wait_for(process.communicate(), CONVERSATION_S)
+                async with asyncio.timeout(CONVERSATION_S):
+                    printing = asyncio.create_task(process.stdout.read())
+                    await _wait_for_truncate(emulator, printing)
+                    process.stdin.close()  # the client ends then
+                    output = await printing
+                    await process.wait()
             finally:
                 if process.returncode is None:
                     process.kill()
@@ -164,6 +176,15 @@ async def converse(client: Client, packages: Path) -> Conversation:
         printed = "\n".join(line for line in lines if not line.startswith("{"))
         assert process.returncode is not None
         return Conversation(process.returncode, told, list(emulator.journal), errors, printed)
+
+
+async def _wait_for_truncate(emulator: Emulator, client: asyncio.Task[bytes]) -> None:
+    """Wait until the client has truncated a reply, or has ended, or takes too long."""
+    for _ in range(round(TRUNCATE_S / LOOK_S)):
+        truncated = any(entry["kind"] == "truncate" for entry in emulator.journal)
+        if truncated or client.done():
+            return
+        await asyncio.sleep(LOOK_S)
 
 
 @contextmanager

@@ -45,11 +45,11 @@ session.on("audio", async () => {
   await speaking;
   await speak(interruption);
 });
-session.on("audio_interrupted", async () => {
+session.on("audio_interrupted", () => {
   if (!answered) return; // the question itself
   tell({ interrupted: true });
-  await sleep(300); // for the truncate
-  process.exit(0);
+  process.stdin.resume();
+  process.stdin.on("end", () => process.exit(0)); // when the emulator has the truncate
 });
 await session.connect({ apiKey: "any" });
 speaking = speak(question);

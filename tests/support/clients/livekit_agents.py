@@ -106,7 +106,7 @@ async def main(url: str, question: str, interruption: str) -> None:
         microphone.speak(interruption)
         await speaker.silenced.wait()
         tell(interrupted=True)
-        await asyncio.sleep(0.3)  # for the truncate
+        await asyncio.to_thread(sys.stdin.read)  # ends when the emulator has the truncate
 
 
 asyncio.run(asyncio.wait_for(main(*sys.argv[1:]), 20))

@@ -53,7 +53,7 @@ async def main(url: str, question: bytes, interruption: bytes) -> None:
             elif event.type == "audio_interrupted" and called:
                 tell(interrupted=True)
                 break
-        await asyncio.sleep(0.3)  # for the truncate
+        await asyncio.to_thread(sys.stdin.read)  # ends when the emulator has the truncate
         speaking.cancel()
 
 

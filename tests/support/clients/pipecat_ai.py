@@ -93,7 +93,7 @@ async def main(url: str, question: bytes, interruption: bytes) -> None:
     speaking = asyncio.create_task(speak(interruption))
     await speaker.silenced.wait()
     tell(interrupted=True)
-    await asyncio.sleep(0.3)  # for the truncate
+    await asyncio.to_thread(sys.stdin.read)  # ends when the emulator has the truncate
     speaking.cancel()
     await worker.cancel()
     await running
