@@ -16,8 +16,8 @@ from services.link import endings, head
 from services.link.connection import Ended
 from services.link.inflow import Flood
 
-#: The longest head that is read, bytes.
-LONGEST = 1024 * 1024
+#: The longest head that is read, bytes: servers send a few thousand.
+LONGEST = 64 * 1024
 #: How much of a refusal's text is read, bytes, and for how long, s. The words of the server are in
 #: the first kilobyte, and they arrive together with the head.
 LONGEST_TEXT, TEXT_S = 4096, 1.0

@@ -405,7 +405,7 @@ def test_a_head_without_end_does_not_fill_the_memory() -> None:
         while True:
             connection.socket.sendall(b"X: %b\r\n" % (b"x" * 65536))
 
-    with Server(endless) as server, pytest.raises(inflow.Flood, match="more than 1048576 bytes"):
+    with Server(endless) as server, pytest.raises(inflow.Flood, match="more than 65536 bytes"):
         attempt(server.url, timeout_s=30).open()
 
 
