@@ -18,6 +18,8 @@ import time
 GRACE_S = 1.0
 #: How often the guard looks whether the program has ended, s.
 LOOK_S = 0.05
+#: The signals that end a program's group. The guard has to outlive them.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Above the standard descriptors: the guard must not hold any pipe of the program.
 DESCRIPTORS = 65536
 
@@ -28,12 +30,16 @@ def guard() -> None:
     To be called before this process starts a thread.
     """
     program = os.getpid()
-    if os.getpgrp() != program or os.fork():
+    if os.getpgrp() != program:
         return
-    os.closerange(1, DESCRIPTORS)
-    # The group is ended together with the program, and the guard has to outlive the program.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    # A signal to the group must not end the guard before the guard ignores it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    if os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        return
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+    os.closerange(1, DESCRIPTORS)
     poll = select.poll()
     poll.register(0, 0)  # a hang-up is always reported
     poll.poll()

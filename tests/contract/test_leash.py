@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,6 +17,7 @@ from tests.support.pipeline import settled
 
 pytestmark = pytest.mark.contract
 
+ROOT = Path(__file__).parents[2]
 #: A program that ignores the end of its input and SIGTERM, and has started another one.
 STUBBORN = "trap '' TERM HUP; sleep 1000 & echo $!; sleep 1000"
 
@@ -39,6 +42,39 @@ def test_a_stubborn_program_and_what_it_started_end_with_their_input() -> None:
         program.stdin.close()
         assert program.wait() == -signal.SIGKILL
         assert settled(lambda: not psutil.pid_exists(started))
+
+
+def test_a_signal_at_the_start_does_not_end_the_guard() -> None:
+    """The guard is delayed before it ignores the signals, as on a busy machine."""
+    code = (
+        "import os, signal, sys, time\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from services.tools import leash\n"
+        "ignore = signal.signal\n"
+        "def late(*of):\n"
+        "    time.sleep(0.2)\n"
+        "    ignore(*of)\n"
+        "leash.signal.signal = late\n"
+        "leash.guard()\n"
+        f"os.execvp('sh', ['sh', '-c', {STUBBORN!r}])\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        program.stdout.readline()
+        os.killpg(program.pid, signal.SIGTERM)
+        program.stdin.close()
+        try:
+            assert program.wait(10) == -signal.SIGKILL
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(program.pid, signal.SIGKILL)
 
 
 def test_a_program_that_ends_at_the_end_of_its_input_keeps_its_exit_code() -> None:
