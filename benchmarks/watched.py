@@ -1,4 +1,4 @@
-"""What watching and recording cost: monitor and the recorder, through a conversation.
+"""The cost of watching and recording: monitor and the recorder, through a conversation.
 
     python -m benchmarks.watched
 
@@ -86,14 +86,14 @@ def main() -> int:
     total = sum(watched[stage].cpu for stage in MEASURED)
     rest = sum(watched[stage].cpu for stage in registry.STAGES)
     print(f"together with one page: {total:.1f} % (limit {LIMIT:g} %)")
-    print(f"the seven stages meanwhile: {rest:.1f} %; the browser itself: {showing:.1f} %")
+    print(f"the other stages meanwhile: {rest:.1f} %; the browser itself: {showing:.1f} %")
     return int(total > LIMIT)
 
 
 def wait_for_door(directory: Path) -> None:
     """Wait until monitor serves the page."""
     for _ in range(200):
-        if (directory / "monitor.address").exists():
+        if (directory / door.ADDRESS).exists():
             return
         threading.Event().wait(0.1)
     raise SystemExit("watched: monitor has not started")
@@ -105,7 +105,7 @@ def page(browser: str, directory: Path) -> Iterator[Sequence[psutil.Process]]:
     if not browser:
         with contextlib.ExitStack() as stack:
             url = "ws://door/events?levels=1"
-            socket = stack.enter_context(unix_connect(str(directory / "monitor.sock"), url))
+            socket = stack.enter_context(unix_connect(str(directory / door.SOCKET), url))
             threading.Thread(target=lambda: list(socket), daemon=True).start()
             yield []
         return
@@ -115,7 +115,7 @@ def page(browser: str, directory: Path) -> Iterator[Sequence[psutil.Process]]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         shown = opened.new_page(viewport={"width": 1440, "height": 900})
-        address = (directory / "monitor.address").read_text().strip()
+        address = (directory / door.ADDRESS).read_text().strip()
         shown.goto(f"{address}#token={door.token(directory)}")
         shown.wait_for_selector("#stages tr:nth-child(7)")
         names = ("chrom", "headless")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared import registry
 from shared.directory import prepare_directory
-from shared.lock import AlreadyRunning, take_lock
+from shared.lock import AlreadyRunning, how_to_end, take_lock
 
 #: The name of the claim's lock.
 NAME = "conversation"
@@ -40,7 +40,7 @@ def claim(directory: Path, arguments: Sequence[str] = ()) -> None:
         except AlreadyRunning as running:
             if time.monotonic() > ends_s:
                 raise AlreadyRunning(
-                    f"a conversation is already running on {directory} (pid {running.pid}): end it"
-                    " with 'bargein stop' (bin/bargein in a checkout), or set another bus.directory"
+                    f"a conversation is already running on {directory} (pid {running.pid}):"
+                    f" {how_to_end('bargein stop')}"
                 ) from None
             time.sleep(AGAIN_S)

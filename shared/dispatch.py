@@ -21,7 +21,7 @@ class Dispatch:
         self._counters = counters
         self._handlers: dict[str, Handler] = {}
         self._observer: Handler | None = None
-        #: What arrives on the topics that have a handler. ``start`` replaces it.
+        #: Counts the messages of the topics that have a handler. ``start`` replaces it.
         self.arrivals = Arrivals((), 0.0)
 
     def subscribe(

@@ -22,6 +22,11 @@ class AlreadyRunning(Exception):
         self.pid = pid
 
 
+def how_to_end(command: str) -> str:
+    """Return the advice for AlreadyRunning. ``command`` ends the other process."""
+    return f"end it with '{command}' (bin/bargein in a checkout), or set another bus.directory"
+
+
 def is_in_place(stage: str, directory: Path, descriptor: int) -> bool:
     """Return whether a stage's lock is still in its place in the directory.
 
@@ -63,8 +68,7 @@ def take_lock(stage: str, directory: Path) -> int:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise AlreadyRunning(
-            f"{stage} is already running (pid {holder}): end it with 'bargein stop {stage}'"
-            " (bin/bargein in a checkout), or set another bus.directory",
+            f"{stage} is already running (pid {holder}): {how_to_end(f'bargein stop {stage}')}",
             holder,
         ) from None
     try:

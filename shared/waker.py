@@ -26,7 +26,7 @@ class Waker:
         try:
             os.read(self.descriptor, 4096)
         except BlockingIOError:
-            pass  # an earlier turn has read it
+            pass  # an earlier round has read it
 
     def close(self) -> None:
         """Close both ends."""

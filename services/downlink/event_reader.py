@@ -74,9 +74,7 @@ IGNORED = frozenset(
 )
 
 
-#: The events with a part of a reply, and the names that some servers leave out of them.
-_PARTS = ("response.output_audio", "response.output_text", "response.audio", "response.text")
-SPOKEN = frozenset(name for name in TYPES if name.startswith(_PARTS))
+#: The names that some servers leave out of the events in events.SPOKEN.
 NAMELESS = {"response_id": "", "item_id": ""}
 
 
@@ -108,7 +106,7 @@ def read(text: bytes) -> events.Event:
             try:
                 made = mended(msgspec.json.decode(text))
                 # Which response and which item is meant, the conversation says.
-                made = NAMELESS | made if kind in SPOKEN else made
+                made = NAMELESS | made if TYPES[kind] in events.SPOKEN else made
                 return msgspec.convert(made, TYPES[kind])
             except (ValueError, RecursionError):
                 raise error from None  # it says what the server sent

@@ -255,3 +255,7 @@ class Unknown(Event, frozen=True):
     """An event whose name this version does not know."""
 
     type: str
+
+
+#: The events with a part of a reply: audio or words.
+SPOKEN = (AudioDelta, AudioDone, TextDelta, TranscriptDone, WrittenDelta, TextDone)

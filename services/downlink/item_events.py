@@ -1,4 +1,4 @@
-"""What follows from the server's events about items: messages, function calls, MCP. Pure.
+"""Follows the server's events about items: messages, function calls, MCP. Pure.
 
 The server announces an item as a part of a response, as an item of the conversation, or as both, in
 any order. So each item can come more than once.

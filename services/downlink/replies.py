@@ -21,8 +21,6 @@ from shared.audio.pcm import RATE
 CHUNK_BYTES = 16384
 #: How many items are remembered. The oldest is forgotten first.
 REMEMBERED = 64
-#: No item is longer than this, in samples: sums of larger numbers would not fit into a message.
-MAX_ITEM_SAMPLES = 2**48
 
 
 @dataclass
@@ -77,7 +75,7 @@ class Replies:
         self._at_playback = {
             (i.item_id, i.content_index): i.received
             for i in heard.items
-            if i.received < MAX_ITEM_SAMPLES
+            if i.received < messages.MAX_ITEM_SAMPLES
         }
         texts: list[messages.Message] = []
         for seen in heard.items:

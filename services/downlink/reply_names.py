@@ -16,16 +16,6 @@ from services.downlink.responses import REMEMBERED, Responses
 #: Prefix of an item's name that the server does not know; the response's name follows.
 OURS = "item_without_id_of_"
 
-#: The events with a part of a reply.
-SPOKEN = (
-    events.AudioDelta,
-    events.AudioDone,
-    events.TextDelta,
-    events.TranscriptDone,
-    events.WrittenDelta,
-    events.TextDone,
-)
-
 
 class ReplyNames:
     """Says which response and which item an event is about."""
@@ -41,7 +31,7 @@ class ReplyNames:
             self._items.move_to_end(event.response_id)
             while len(self._items) > REMEMBERED:
                 self._items.popitem(last=False)
-        if not isinstance(event, SPOKEN) or (event.response_id and event.item_id):
+        if not isinstance(event, events.SPOKEN) or (event.response_id and event.item_id):
             return event
         response_id = event.response_id or self._response_of(event.item_id)
         if not response_id:

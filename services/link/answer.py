@@ -16,13 +16,30 @@ from services.link import endings, head
 from services.link.connection import Ended
 from services.link.inflow import Flood
 
-#: The longest head that is read, bytes: servers send a few thousand.
+#: The longest head that is read, bytes: servers and proxies send a few thousand.
 LONGEST = 64 * 1024
+#: The ends of a head.
+ENDS = (b"\r\n\r\n", b"\n\n")
 #: How much of a refusal's text is read, bytes, and for how long, s. The words of the server are in
 #: the first kilobyte, and they arrive together with the head.
 LONGEST_TEXT, TEXT_S = 4096, 1.0
 #: The answer that is the upgrade.
 UPGRADED = 101
+
+
+def read_head(connected: socket.socket) -> tuple[bytes, bool]:
+    """Return the head of an HTTP answer, and whether it is whole.
+
+    It is not whole if the stream ends before, or if it is longer than LONGEST.
+    """
+    read = bytearray()
+    # Byte by byte, because the bytes after the head are not HTTP.
+    while not read.endswith(ENDS) and len(read) <= LONGEST:
+        byte = connected.recv(1)
+        if not byte:
+            break
+        read += byte
+    return bytes(read), read.endswith(ENDS)
 
 
 class Answer:
@@ -48,25 +65,17 @@ class Answer:
         """Return the head of the upgrade. Raises Ended and Flood."""
         status = 100
         while status < UPGRADED or UPGRADED < status < 200:  # the others announce an answer
-            said = self._read_head()
+            said, whole = read_head(self._connected)
+            if len(said) > LONGEST:
+                raise Flood(f"an answer to the upgrade of more than {LONGEST} bytes")
+            if not whole:
+                raise Ended(endings.hung_up(said))
             status, headers, plain = head.parse(said)
             if not status:
                 raise Ended(endings.no_http(said))
         if status != UPGRADED:
             raise Ended(endings.of_status(status, headers, self._read_text(headers)))
         return plain
-
-    def _read_head(self) -> bytes:
-        read = bytearray()
-        # Byte by byte, because what follows the head are frames.
-        while not read.endswith((b"\r\n\r\n", b"\n\n")):
-            byte = self._connected.recv(1)
-            if not byte:
-                raise Ended(endings.hung_up(bytes(read)))
-            read += byte
-            if len(read) > LONGEST:
-                raise Flood(f"an answer to the upgrade of more than {LONGEST} bytes")
-        return bytes(read)
 
     def _read_text(self, headers: dict[str, str]) -> bytes:
         """Return the beginning of the text that comes with a refusal."""

@@ -11,12 +11,11 @@ from python_socks import ProxyError, ProxyType
 from python_socks.sync import Proxy as SocksProxy
 
 from services.link import endings
+from services.link.answer import read_head
 from services.link.connection import Ended
 from services.link.endings import Lost
 from shared.proxy import Proxy
 
-#: The longest answer to CONNECT that is read, bytes.
-LONGEST_ANSWER = 64 * 1024
 #: How much TLS takes or gives at once, bytes: a record of TLS holds 16 KiB.
 CHUNK = 16 * 1024
 
@@ -40,7 +39,7 @@ def _connect(proxy: Proxy, connected: socket.socket, target: str) -> None:
     connected.sendall("\r\n".join([*lines, "", ""]).encode())
     status = "100"
     while status.startswith("1"):  # an informational answer comes before the answer
-        status, headers = _read_head(proxy, connected)
+        status, headers = _read_answer(proxy, connected)
     if not status.startswith("2"):
         named = [line.partition(":") for line in headers]
         schemes = [
@@ -51,15 +50,11 @@ def _connect(proxy: Proxy, connected: socket.socket, target: str) -> None:
         raise Ended(endings.of_connect(proxy, target, int(status), schemes))
 
 
-def _read_head(proxy: Proxy, connected: socket.socket) -> tuple[str, list[str]]:
+def _read_answer(proxy: Proxy, connected: socket.socket) -> tuple[str, list[str]]:
     """Return the status and the headers of an HTTP proxy's answer. Raises Ended."""
-    head = bytearray()
-    # Byte by byte, because what follows the answer is the server's.
-    while not head.endswith((b"\r\n\r\n", b"\n\n")):
-        byte = connected.recv(1)
-        if not byte or len(head) > LONGEST_ANSWER:
-            raise Ended(Lost("reset", f"the proxy {proxy} hung up without an answer to CONNECT"))
-        head += byte
+    head, whole = read_head(connected)
+    if not whole:
+        raise Ended(Lost("reset", f"the proxy {proxy} hung up without an answer to CONNECT"))
     first, *headers = head.decode("latin-1").splitlines()
     version, _, rest = first.partition(" ")
     status = rest[:3]

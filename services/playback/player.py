@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from services.playback.output import Output
-from services.playback.track import MAX_ITEM_SAMPLES, Key, Track
+from services.playback.track import Key, Track
 from shared import messages
 
 #: How many items are remembered. The oldest are forgotten first, if none of their audio is queued.
@@ -107,7 +107,7 @@ class Player:
             return cut
         start = track.place(chunk)
         end = start + samples
-        if end > MAX_ITEM_SAMPLES:
+        if end > messages.MAX_ITEM_SAMPLES:
             self.stale_samples += samples
             return cut
         if end > track.received:

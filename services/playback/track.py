@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared import messages
-
-#: No item has so many samples. A place beyond this is an error of the sender, and the sums of
-#: these places would not fit into a message.
-MAX_ITEM_SAMPLES = 2**48
+from shared.messages import MAX_ITEM_SAMPLES
 
 #: An item's id and the index of its content part.
 Key = tuple[str, int]

@@ -145,7 +145,7 @@ class McpServer:
     async def _follow(self, client: Client) -> None:
         """Notice changes of the list at servers that tell only those that ask.
 
-        That is so since the protocol's version of 2026-07-28. Older servers tell everybody.
+        Servers do so since the protocol's version of 2026-07-28. Older servers tell everybody.
         """
         try:
             async with client.listen(tools_list_changed=True) as changes:

@@ -25,6 +25,9 @@ from shared.messages.base import (
     MAX_AUDIO as MAX_AUDIO,
 )
 from shared.messages.base import (
+    MAX_ITEM_SAMPLES as MAX_ITEM_SAMPLES,
+)
+from shared.messages.base import (
     MAX_OFFER as MAX_OFFER,
 )
 from shared.messages.base import (
@@ -104,6 +107,9 @@ from shared.messages.interruption import (
 )
 from shared.messages.interruption import (
     TurnDecision as TurnDecision,
+)
+from shared.messages.people import (
+    MAX_CHANGE as MAX_CHANGE,
 )
 from shared.messages.people import (
     Control as Control,

@@ -30,6 +30,10 @@ MAX_OUTPUT = 12 * 1024 * 1024
 #: error: no generation could follow it.
 LAST_GENERATION = 2**62
 
+#: No item has so many samples. A place beyond this is an error of the sender, and the sums of
+#: these places would not fit into a message.
+MAX_ITEM_SAMPLES = 2**48
+
 #: Any whole number that a message may contain.
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from msgspec import Meta
 
 from shared.config import Config, ConfigError, changed, keys
-from shared.messages.people import MAX_CHANGE
+from shared.messages import MAX_CHANGE
 from shared.setting_values import accepted
 
 SECTION = "session."

@@ -1,4 +1,4 @@
-"""What the bus refuses: bytes that are no message, and readers that take too much."""
+"""The bus refuses bytes that are no message, and readers that take too much."""
 
 from __future__ import annotations
 

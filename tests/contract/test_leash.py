@@ -52,7 +52,7 @@ def test_a_signal_at_the_start_does_not_end_the_guard() -> None:
         "from services.tools import leash\n"
         "ignore = signal.signal\n"
         "def late(*of):\n"
-        "    time.sleep(0.2)\n"
+        "    time.sleep(0.2)  # as long as a busy machine may take\n"
         "    ignore(*of)\n"
         "leash.signal.signal = late\n"
         "leash.guard()\n"

@@ -112,25 +112,35 @@ def test_connects_again_after_what_may_pass(pipeline: Pipeline) -> None:
 
 
 def test_headers_without_end_are_not_read_for_ever(pipeline: Pipeline) -> None:
-    def endless(connection: Connection) -> None:
+    def fast(connection: Connection) -> None:
         connection.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n")
         while True:
             connection.socket.sendall(b"X-Filler: %b\r\n" % (b"x" * 1000))
 
+    def slow(connection: Connection) -> None:
+        connection.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while True:
+            # The server's own pace: no read waits for long, and the head never gets too long.
+            time.sleep(0.02)
+            connection.socket.sendall(b"X-Filler: x\r\n")
+
     pipeline.settings["link.connect_timeout_s"] = 0.5
-    with Server([endless, servers.serve]) as server:
+    with Server([fast, slow, servers.serve]) as server:
         child = link(pipeline, server.url)
-        waits = wait_state(pipeline, "waiting")
         wait_state(pipeline, "open")
         # Both times are link's own, because the server may see a connection late. They are in ms.
-        begun, given_up = child.wait_line("connecting to"), child.wait_line("not open within")
+        begun, given_up = child.wait_line("connecting to", 2), child.wait_line("not open within")
         assert clock_s(begun) <= clock_s(given_up) - 0.499
         # A connection that was open in time stays open.
         beats = [pipeline.bus.health("link", since=pipeline.bus.now) for _ in range(2)]
         assert child.running
         assert states(pipeline, "open")[-1].session == states(pipeline, "open")[0].session
-    assert waits.reason == "not open within 0.5 s"
-    assert waits.cause == "unreachable"
+    waits = states(pipeline, "waiting")
+    assert [each.reason for each in waits] == [
+        "an answer to the upgrade of more than 65536 bytes",
+        "not open within 0.5 s",
+    ]
+    assert waits[1].cause == "unreachable"
     assert all(beat.ok for beat in beats)
 
 

@@ -32,14 +32,6 @@ window.WebSocket = class {
   send() {}
 };
 window.tell = (told) => window.sockets.at(-1).onmessage({ data: JSON.stringify(told) });
-// How long each picture takes, ms.
-window.pictures = [];
-const ask = window.requestAnimationFrame.bind(window);
-window.requestAnimationFrame = (draw) => ask((now) => {
-  const begun = performance.now();
-  draw(now);
-  window.pictures.push(performance.now() - begun);
-});
 """
 SNAPSHOT: dict[str, Any] = {
     "type": "snapshot",
@@ -52,9 +44,8 @@ SNAPSHOT: dict[str, Any] = {
     "stages": [],
 }
 #: Tells what a door tells of some seconds: levels, words and healths each second, and a turn with
-#: an interruption every two seconds, which no person could keep up. Returns how long it took, s.
+#: an interruption every two seconds, which no person could keep up.
 TELL = """([begin, end]) => {
-  const begun = performance.now();
   const words = "It takes three days on foot, and about three minutes in the telling. ".repeat(8);
   for (let second = begin; second < end; second++) {
     const at_ms = second * 1000;
@@ -84,28 +75,25 @@ TELL = """([begin, end]) => {
       { call_id: `call_${turn}`, name: "f", state: "asking", summary: "f()" }] });
     tell({ type: "usage", currency: "USD", conversation: { responses: turn, input_text: second } });
   }
-  return (performance.now() - begun) / 1000;
 }"""
+#: Waits until the page has drawn what it was told.
+DRAWN = """new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"""
 #: The page keeps 100 captions and 30 interruptions: after this time, s, it has reached its size.
 FULL_S = 220
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large and how fast a page is."""
+    """How large a page is."""
 
     heap_mb: float
     nodes: int
-    picture_ms: float  # the slowest of ten
-    second_ms: float  # to take what a door tells in a second
 
 
 def told(page: Page, begin: int, end: int) -> Size:
     """Tell the page some seconds, and return what became of it."""
-    took_s = page.evaluate(TELL, [begin, end])
-    page.evaluate("window.pictures = []")
-    page.wait_for_function("window.pictures.length >= 10")
-    drawn_ms = page.evaluate("Math.max(...window.pictures)")
+    page.evaluate(TELL, [begin, end])
+    page.evaluate(DRAWN)
     meter = page.context.new_cdp_session(page)
     meter.send("Performance.enable")
     meter.send("HeapProfiler.collectGarbage")
@@ -113,9 +101,7 @@ def told(page: Page, begin: int, end: int) -> Size:
         each["name"]: each["value"] for each in meter.send("Performance.getMetrics")["metrics"]
     }
     meter.detach()
-    return Size(
-        found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]), drawn_ms, took_s / (end - begin) * 1000
-    )
+    return Size(found["JSHeapUsedSize"] / 1e6, int(found["Nodes"]))
 
 
 def serve(route: Route) -> None:

@@ -92,7 +92,7 @@ def open_page(browser: Browser, bus: Path, faults: list[str], *, tapped: bool) -
     page = browser.new_context(bypass_csp=tapped).new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
-    page.goto(f"{(bus / 'monitor.address').read_text().strip()}#token={door.token(bus)}")
+    page.goto(f"{(bus / door.ADDRESS).read_text().strip()}#token={door.token(bus)}")
     return page
 
 

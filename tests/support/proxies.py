@@ -89,7 +89,7 @@ class HttpProxy(_Proxy):
     refusal = ""
     #: The ways to log in that an answer with 407 offers.
     schemes: Sequence[str] = ("Basic",)
-    #: What comes before the answer to CONNECT.
+    #: The text that the proxy sends before its answer to CONNECT.
     before = ""
     #: Whether each byte of an answer comes alone.
     slow = False

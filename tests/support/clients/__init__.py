@@ -65,7 +65,7 @@ class NotInstalled(Exception):
 
 @dataclass(frozen=True)
 class Conversation:
-    """What came of a conversation."""
+    """The result of a conversation."""
 
     code: int  # the client's exit code
     told: list[dict[str, Any]]  # the lines of the client's program

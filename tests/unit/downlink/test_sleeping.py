@@ -33,7 +33,7 @@ class Downlink(StandIn):
 
     @property
     def sleeps(self) -> list[messages.Sleep]:
-        """What was published."""
+        """The messages that were published."""
         return [said for said in self.published if isinstance(said, messages.Sleep)]
 
     def stop(self) -> None:

@@ -16,7 +16,6 @@ from services.playback.player import (
     MAX_SHOWN_ITEMS,
     Player,
 )
-from services.playback.track import MAX_ITEM_SAMPLES
 from shared import messages
 from tests.support.playing import FADE, counting, frame, heard, play, playing, reported
 
@@ -377,7 +376,7 @@ def test_places_that_cannot_be_never_make_numbers_that_are_no_message() -> None:
     known = messages.Received("item_1", 0, 2**63 - 1, False)
     for generation in range(2, 80):
         player.flush(generation, [known] if generation % 3 else [])
-        for start in (0, MAX_ITEM_SAMPLES - 10, 2**63 - 1):
+        for start in (0, messages.MAX_ITEM_SAMPLES - 10, 2**63 - 1):
             player.push(frame(10, start=start, generation=generation, response=f"r{generation}"))
         player.render(20)
         for item in player.items():

@@ -6,7 +6,7 @@ import pytest
 
 from services.emulator import session_fields
 from shared.config import Config, ConfigError, Interruption, Session, TurnDetection, keys
-from shared.messages.people import MAX_CHANGE
+from shared.messages import MAX_CHANGE
 from shared.realtime import changes, session
 
 pytestmark = pytest.mark.unit
