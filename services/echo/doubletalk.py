@@ -19,7 +19,7 @@ import numpy as np
 
 from services.echo.gain import TOLERANCE, EchoGain
 from services.echo.kalman import KNOWN
-from services.echo.spectra import Spectra
+from services.echo.spectra import SILENCE, Spectra
 from shared.audio.pcm import FRAME
 
 #: A person has to be at most this much weaker than the echo in the microphone: -9 dB.
@@ -41,8 +41,6 @@ _MOST = 40
 _MAYBE_PERSON, _SLOWLY = 10.0, 1 / 40
 #: The far end can be heard for 30 frames, 0.6 s, after it fell silent.
 _TAIL = 30
-#: A far end below this mean power, full scale 1, is silent: -70 dBFS.
-SILENCE = 1e-7
 #: The echo decays by at least 1.5 dB from frame to frame, in power: 75 dB a second.
 _DECAY = 10**-0.15
 #: The noise estimate rises by 6 dB a second, so that a word is not taken for noise.

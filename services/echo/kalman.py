@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.echo.bound import PathBound
-from services.echo.spectra import FrameSpectra, Samples, Spectra, correlate, irfft, power, rfft
+from services.echo.spectra import (
+    SILENCE,
+    FrameSpectra,
+    Samples,
+    Spectra,
+    correlate,
+    irfft,
+    power,
+    rfft,
+)
 from shared.audio.pcm import FRAME
 
 #: Partitions of the impulse response, one frame (20 ms) each: the filter covers 400 ms of the path.
@@ -26,7 +35,9 @@ MAX_DELAY = 50
 #: of them in each frame cost more and removed no more echo.
 _CONSTRAINED = 4
 #: The share of a partition's weights that is still true a frame later. 0.999 follows clocks that
-#: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation.
+#: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation, and only
+#: while the far end has sound: what is forgotten in a silence cannot be learnt before the
+#: next reply, and each reply then began with 10 dB more of echo.
 _RETENTION = 0.999 ** (PARTITIONS // _CONSTRAINED)
 #: The uncertainty of a path that is not known yet: a gain of 15 dB, in power, for the first
 #: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. No microphone
@@ -233,7 +244,9 @@ class KalmanFilter:
         samples[1:, frame:] = 0
         rfft(samples, axis=1, out=both)
         self.residual = both[0]
-        self._constrain(here, both[1:])
+        self.weights[here] = both[1:]
+        if float(np.dot(far, far)) > SILENCE * frame:
+            self._age(here)
         self._learn(spectra, powers, self.residual)
         self._known = self.uncertain_power * frame < KNOWN * echo_power
         return residual
@@ -280,13 +293,12 @@ class KalmanFilter:
         self._rotation = here.stop % PARTITIONS
         return here
 
-    def _constrain(self, here: slice, weights: Spectra) -> None:
-        """Take over partitions that were brought back to a frame's length.
+    def _age(self, here: slice) -> None:
+        """Shrink partitions by what is not true any more, and make them as much less certain.
 
-        Their weights shrink by what is not true any more, and become as much less certain. What was
-        not certain before does not become certain by that.
+        What was not certain before does not become certain by that.
         """
-        np.multiply(weights, np.float32(_RETENTION), out=self.weights[here])
+        self.weights[here] *= np.float32(_RETENTION)
         self.uncertainty[here] += self._changes * power(self.weights[here])
 
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
+#: A far end below this mean power, full scale 1, is silent: -70 dBFS.
+SILENCE = 1e-7
+
 #: NumPy's FFT keeps single precision, but its type annotations say that it returns double.
 rfft = cast("Callable[..., Spectra]", np.fft.rfft)
 irfft = cast("Callable[..., Samples]", np.fft.irfft)

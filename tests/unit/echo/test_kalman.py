@@ -68,6 +68,21 @@ def test_it_takes_nothing_from_a_person() -> None:
     assert removed_db(near[4 * RATE + JUMP :], again[JUMP:]) > 15
 
 
+def test_it_still_knows_the_room_after_the_person_has_spoken_in_a_silence() -> None:
+    found, chance = KalmanFilter(FRAME), np.random.default_rng(3)
+    silent = np.zeros(2 * RATE)
+    far = np.concatenate((FAR[: 4 * RATE], silent, FAR[4 * RATE :]))
+    near = 0.5 * rooms.convolved(far, rooms.response(chance, 0.2, 40))
+    near += 1e-4 * chance.standard_normal(len(near))
+    near[4 * RATE : 6 * RATE] += np.resize(rooms.person(1) * 0.05, 2 * RATE)
+    left = np.zeros(len(near))
+    for at in range(0, len(near), FRAME):
+        here = slice(at, at + FRAME)
+        left[here] = found.process(near[here].astype(np.float32), far[here].astype(np.float32))
+    before, after = slice(3 * RATE, 4 * RATE), slice(6 * RATE, 7 * RATE)
+    assert removed_db(near[after], left[after]) > removed_db(near[before], left[before]) - 3
+
+
 def test_before_and_after_it_is_held_back_it_knows_the_same_room() -> None:
     held = 12
     near = echo(0.1, 20.0 * held + 30)
