@@ -37,6 +37,7 @@ class Case:
     hum_dbfs: float | None = None  # the mains' hum
     drift_ppm: float = 0.0  # of the microphone's clock
     pauses: bool = False  # of 0.15 to 0.6 s in the far end; one ends 0.5 s before each start
+    answers: bool = False  # the person cuts each reply, and the next one answers after a silence
     moves: bool = False  # the person walks about, and changes the reflections
     volume: tuple[tuple[float, float], ...] = ()  # from when on the speaker is how much louder, dB
     agc_db: float = 0.0  # by how much the microphone's slow gain control goes up and down
@@ -288,6 +289,8 @@ def _changes() -> Iterator[Case]:
     for room in range(_ROOMS):
         here = replace(kind, name=f"room {room}", reverb_s=(0.4, 0.6)[room])
         yield replace(here, row="moving person", moves=True)
+        asks = replace(here, answers=True, starts=every(9, 8.5, 5), seconds=52)
+        yield replace(asks, row="questions and answers")
         yield replace(here, row="volume steps", volume=steps)
         yield replace(here, row="slow gain control", agc_db=6)
         yield replace(here, row="loudness leveller", leveller=True)

@@ -28,6 +28,9 @@ ONSET = 10 ** (-30 / 20)
 _PAUSE_S, _BETWEEN_S = (0.15, 0.6), (1.5, 3.5)
 #: The person begins so long after the end of a pause, s.
 _AFTER_PAUSE_S = 0.5
+#: With ``answers``, a reply is cut so long after the person has begun, and the next one begins so
+#: long after that, s: the person ends the sentence, and the model answers.
+_CUT_S, _ANSWER_S = 0.7, 4.0
 #: The leveller's time constants, s, and the level to which it brings all sound, RMS.
 _ATTACK_S, _RELEASE_S = 0.03, 0.8
 #: The slow gain control goes up and down once in so long, s.
@@ -90,9 +93,11 @@ def _far(case: Case, voices: Voices, chance: np.random.Generator, length: int) -
     far = np.zeros(length)
     begin = round(case.reply_s * RATE)
     far[begin:] = voices.reply(chance, length - begin)
-    if case.pauses:
-        for first, end in _pauses(case, chance):
-            far[round(first * RATE) : round(end * RATE)] = 0
+    silences = _pauses(case, chance) if case.pauses else []
+    if case.answers:
+        silences += [(at + _CUT_S, at + _CUT_S + _ANSWER_S) for at in case.starts]
+    for first, end in silences:
+        far[round(first * RATE) : round(end * RATE)] = 0
     return far * (level(case.far_dbfs) / active_rms(far))
 
 

@@ -181,8 +181,8 @@ FIGURES = (
     *(
         Wanted(row, "self-interruptions; detected", "0; ≥ 95 %", _itself_and_heard(0.95))
         for row in (
-            "moving person", "volume steps", "slow gain control", "loudness leveller", "mains hum",
-            "delay jumps",
+            "moving person", "questions and answers", "volume steps", "slow gain control",
+            "loudness leveller", "mains hum", "delay jumps",
         )
     ),
     Wanted("headphones", "person passed unchanged", "100 %", _unchanged),

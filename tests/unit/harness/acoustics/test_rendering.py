@@ -121,6 +121,14 @@ def test_each_sentence_begins_half_a_second_after_a_pause_of_the_far_end() -> No
         assert room.far[end : end + RATE // 4].any()
 
 
+def test_each_sentence_cuts_a_reply_and_the_answer_comes_after_a_silence() -> None:
+    room = made(replace(QUIET, answers=True, starts=(4.0,)))
+    cut, answer = round(4.7 * RATE), round(8.7 * RATE)
+    assert room.far[cut - RATE // 4 : cut].any()
+    assert not room.far[cut:answer].any()
+    assert room.far[answer : answer + RATE // 4].any()
+
+
 def test_a_moving_person_changes_the_echo_but_not_its_level() -> None:
     still, moving = made(QUIET), made(replace(QUIET, moves=True))
     changed = moving.echo - still.echo
