@@ -39,6 +39,6 @@ MODELS = {
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[prices]: what the models cost, for the estimates."""
 
-    date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")] = "2026-11-27"
+    date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$", examples=["2026-11-27"])] = "2026-11-27"
     currency: Annotated[str, Meta(min_length=1, max_length=8)] = "USD"
     models: dict[str, Price] = msgspec.field(default_factory=lambda: dict(MODELS))

@@ -84,20 +84,42 @@ def converted(key: str, value: Any) -> Any:
 
 
 def accepted(kind: Any) -> str:
-    """Return the values that a setting accepts, in brackets; "" if its type says it all."""
-    if get_origin(kind) is list:
-        return accepted(get_args(kind)[0])
-    if get_origin(kind) is Literal:
+    """Return the values that a setting accepts, in brackets; "" if any text is accepted."""
+    origin = get_origin(kind)
+    if kind is bool:
+        return " (accepted: true, false)"
+    if origin is Literal:
         return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
-    if get_origin(kind) is not Annotated:
+    if origin is list:
+        return _accepted_list(get_args(kind)[0])
+    if origin is dict:
+        return " (accepted: a table, such as { name = value })"
+    if origin is not Annotated:
         return ""
-    _, meta = get_args(kind)
+    plain, meta = get_args(kind)
+    if plain is str:
+        return _accepted_text(meta)
     low = meta.ge if meta.ge is not None else meta.gt
     if low is None or (meta.le is None and meta.lt is None):
         return ""
     high = meta.le if meta.le is not None else meta.lt
     ends = f" without {low}" if meta.ge is None else f" without {high}" if meta.le is None else ""
     return f" (accepted: {low} to {high}{ends})"
+
+
+def _accepted_list(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"{accepted(kind)}, in a list such as {json.dumps([get_args(kind)[0]])}"
+    if kind is str:
+        return ' (accepted: a list of texts, such as ["one", "two"])'
+    return " (accepted: a list of tables)"
+
+
+def _accepted_text(meta: msgspec.Meta) -> str:
+    if meta.examples:
+        return f" (accepted: such as {json.dumps(meta.examples[0])})"
+    low, high = meta.min_length or 0, meta.max_length
+    return f" (accepted: {low} to {high} characters)" if high is not None else ""
 
 
 def did_you_mean(key: str, names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from services.uplink import no_effect, requests
 from services.uplink.button import Button
 from services.uplink.decision_requests import DecisionRequests
-from services.uplink.functions import Functions
+from services.uplink.functions import Functions, configured
 from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.restoration import Restoration
@@ -59,10 +59,12 @@ class Uplink:
             stage, self._updates, self._send, self._open_session, now.monotonic_ns
         )
         self._decision_requests = DecisionRequests()
-        self._texts = Texts(stage.number, self._send, self._is_ready)
+        may_ask, begun = lambda: functions.settled and self._is_ready(), self._restoration.has_begun
+        self._texts = Texts(stage.number, self._send, may_ask, begun)
+        if configured(stage.config.tools, stage.home):
+            functions.wait(self._texts.send)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._settled_session = 0  # the session whose lost answer needs no request any more
-        self._greet = False
         stage.subscribe(messages.MicClean, self._on_mic)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ReplyState, self._on_reply_state)
@@ -114,7 +116,7 @@ class Uplink:
         self._send_all(self._updates.all())
         self._stage.log.info("session %d is open: told the server what we want", link.session)
         # An uplink that is restarted during a conversation must not greet again.
-        self._greet = bool(self._settings.greeting) and link.sent == 0
+        self._texts.begin_session(self._settings.greeting if link.sent == 0 else "")
         self._restoration.begin_session(link.session)
         if self._restoration.turns is not None:
             self._begin(link.session)
@@ -159,8 +161,6 @@ class Uplink:
         self._ready_session = number
         self._restore()
         self._functions.begin(number)
-        if self._greet and not self._restoration.conversation_begun:
-            self._send(requests.greet(self._settings.greeting))
         if self._button is not None:
             self._button.begin_session()
         again = self._mic.begin_session(number, now.monotonic_ns())

@@ -7,17 +7,27 @@ still has to get. This module joins the two with the time and with what comes ov
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from services.uplink import requests
 from services.uplink.call_outputs import CallOutputs
 from services.uplink.updates import Updates
 from shared import codec, messages
 from shared.owner import Owner
+from shared.settings import Tools
 
 #: How often the time of a running call is looked at, s.
 LOOK_S = 0.5
 #: How many refused functions the health shows.
 SHOWN = 5
+#: How long the first request for an answer waits for the functions, s. Tools makes its first offer
+#: after 5 s at the latest, and both processes need about a second to start.
+FIRST_OFFER_S = 6.0
+
+
+def configured(settings: Tools, home: Path) -> bool:
+    """Return whether the settings name functions, so that tools offers some if it runs."""
+    return bool(settings.modules) or (home / Path(settings.mcp_file).expanduser()).is_file()
 
 
 class Functions:
@@ -46,6 +56,21 @@ class Functions:
         self._playing = self._answering = False
         self._link = "connecting"
         self._reported: set[str] = set()  # the functions that the server refuses
+        #: Whether a new session may be asked for answers: it has the functions, or waiting for them
+        #: has ended.
+        self.settled = True
+        self._go_on: Callable[[], None] | None = None
+
+    def wait(self, go_on: Callable[[], None]) -> None:
+        """Wait for the first offer, and then call ``go_on``, after FIRST_OFFER_S at the latest."""
+        self.settled, self._go_on = False, go_on
+        self._stage.after(FIRST_OFFER_S, self._settle)
+
+    def _settle(self) -> None:
+        self.settled = True
+        go_on, self._go_on = self._go_on, None
+        if go_on is not None:
+            go_on()
 
     # what tools publishes
 
@@ -59,6 +84,7 @@ class Functions:
         if self._open_session():
             for update in updates:
                 self._send(update)
+        self._settle()
         self.show(self._link)
 
     def show(self, link: str) -> None:

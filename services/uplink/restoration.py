@@ -22,8 +22,7 @@ class Restoration:
         # The id under which this process put each turn into the session; "": it took the turn out.
         self._sent: dict[str, str] = {}
 
-    @property
-    def conversation_begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether anything was said: a conversation that goes on has no second greeting."""
         return any(turn.told for turn in self.turns or ())
 

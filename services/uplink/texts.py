@@ -1,7 +1,8 @@
-"""The texts that a person types or another program wants said, as items of the conversation. Pure.
+"""The greeting, and the texts that a person types or another program wants said. Pure.
 
-Uplink only adds the item. When the server reports it, downlink asks for the answer to an item whose
-id begins with ASKS, so that the answer never comes before its question.
+A text is an item of the conversation. Uplink only adds the item. When the server reports it,
+downlink asks for the answer to an item whose id begins with ASKS, so that the answer never comes
+before its question.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ MAX_WAITING = 32
 
 
 class Texts:
-    """The texts that no session has got yet.
+    """The greeting and the texts that no session has got yet.
 
     ``number`` returns a number that only grows. ``send`` sends a request to the session. ``ready``
-    says whether a session is open that has the conversation.
+    says whether a session is open that has the conversation and the functions. ``begun`` says
+    whether anything was said in the conversation: then a greeting comes too late.
     """
 
     def __init__(
@@ -32,10 +34,13 @@ class Texts:
         number: Callable[[], int],
         send: Callable[[bytes], None],
         ready: Callable[[], bool],
+        begun: Callable[[], bool],
     ) -> None:
         self._number = number
         self._send = send
         self._ready = ready
+        self._begun = begun
+        self._greeting = b""  # the request for the greeting; b"": none waits
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
 
     def follow(self, control: messages.Control) -> None:
@@ -51,7 +56,16 @@ class Texts:
         self._waiting.append(requests.message(item_id, role, text))
         self.send()
 
+    def begin_session(self, greeting: str) -> None:
+        """Begin with a new session. ``greeting``: the instructions for a greeting; "": none."""
+        self._greeting = requests.greet(greeting) if greeting else b""
+
     def send(self) -> None:
-        """Send the texts, if a session is ready for them. Otherwise they wait."""
-        while self._waiting and self._ready():
+        """Send the greeting and the texts, if a session is ready for them. Otherwise they wait."""
+        if not self._ready():
+            return
+        if self._greeting and not self._begun():
+            self._send(self._greeting)
+        self._greeting = b""
+        while self._waiting:
             self._send(self._waiting.popleft())

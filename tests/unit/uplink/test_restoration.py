@@ -207,11 +207,11 @@ def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
 
 def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
     replay = Restoration()
-    assert not replay.conversation_begun
+    assert not replay.has_begun()
     replay.update([turn("a", "", told=False)])
-    assert not replay.conversation_begun
+    assert not replay.has_begun()
     replay.update([turn("a")])
-    assert replay.conversation_begun
+    assert replay.has_begun()
 
 
 def test_each_session_is_told_what_the_model_is_asked_to_be() -> None:

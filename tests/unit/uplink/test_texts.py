@@ -19,11 +19,13 @@ class Rig:
 
     def __init__(self, *, ready: bool = True) -> None:
         self.ready = ready
+        self.begun = False
         self.sent: list[dict[str, Any]] = []
         self.texts = Texts(
             itertools.count(1).__next__,
             lambda event: self.sent.append(json.loads(event)),
             lambda: self.ready,
+            lambda: self.begun,
         )
 
     def follow(self, command: str, **fields: str) -> None:
@@ -82,3 +84,26 @@ def test_texts_wait_in_their_order_for_a_session_that_has_the_conversation() -> 
     assert [text for *_, text in rig.items()] == [str(n) for n in range(1, MAX_WAITING + 1)]
     rig.texts.send()
     assert len(rig.sent) == MAX_WAITING
+
+
+def test_a_greeting_is_sent_once_and_before_the_texts() -> None:
+    rig = Rig(ready=False)
+    rig.texts.begin_session("Say hello.")
+    rig.follow("type", text="Hello?")
+    rig.texts.send()
+    assert rig.sent == []
+    rig.ready = True
+    rig.texts.send()
+    rig.texts.send()
+    assert [event["type"] for event in rig.sent] == ["response.create", "conversation.item.create"]
+
+
+def test_a_greeting_that_comes_too_late_is_not_sent() -> None:
+    rig = Rig(ready=False)
+    rig.texts.begin_session("Say hello.")
+    rig.begun = rig.ready = True
+    rig.texts.send()
+    rig.begun = False
+    rig.texts.begin_session("")
+    rig.texts.send()
+    assert rig.sent == []
