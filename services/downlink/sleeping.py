@@ -66,6 +66,9 @@ class Sleeping:
         elif command in WAKERS and self._limits.asleep and not self._limits.ends:
             since_ns = at_ns if command == "talk" else 0
             self._wake(f"the command {command}", since_ns, now_ns)
+        elif command in WAKERS and self._limits.cause == "asked" and not self._limits.asleep:
+            # The reply that the sleep cuts off has not ended yet: the later command counts.
+            self._wake(f"the command {command}", 0, now_ns)
 
     def step(self, now_ns: int, cost_micros: int, *, busy: bool) -> None:
         """Do what is due. ``busy``: somebody speaks, or an answer is under way."""

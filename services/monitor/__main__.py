@@ -67,7 +67,7 @@ class Monitor:
         stage.subscribe(messages.ReplyState, self._on_message)
         stage.subscribe(messages.Heard, self._on_message)
         stage.subscribe(messages.Transcript, self._on_message)
-        stage.subscribe(messages.Sleep, self._on_message)
+        stage.subscribe(messages.Sleep, self._on_sleep)
         stage.subscribe(messages.Usage, self._on_usage)
         stage.subscribe(messages.Flush, self._on_flush)
         stage.subscribe(messages.FlushReport, lambda d: self._commands.flush_report(d.message))
@@ -194,6 +194,10 @@ class Monitor:
                 # Link alone was started again. A muted microphone stays muted.
                 self._turned(self._commands.panel)
         self._new = False
+
+    def _on_sleep(self, delivery: Delivery[messages.Sleep]) -> None:
+        self._on_message(delivery)
+        self._commands.sleep(delivery.message)
 
     def _on_flush(self, delivery: Delivery[messages.Flush]) -> None:
         self._on_message(delivery)

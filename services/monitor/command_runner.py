@@ -1,8 +1,8 @@
 """Follows commands and waits for what comes of them. Pure.
 
-When downlink follows a command, a message on the bus names the command's time: a flush for an
-interruption, a turn decision for the button. So the outcome that a person reads is what happened,
-and not what was sent.
+When downlink follows a command, a message on the bus shows it: a flush for an interruption, a turn
+decision for the button, a ``Sleep`` for sleep and wake. So the outcome that a person reads is what
+happened, and not what was sent.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class CommandRunner:
             answer(Outcome(done=True, outcome=self._turn(command)))
         else:
             at_ns = self._stage.publish(commands.control(command))
-            if name in ("interrupt", "talk", "release"):
+            sleeps = {"": None, "asleep": True}.get(known.link, False)
+            if name in SLEEP_OUTCOMES and sleeps is (name == "sleep"):
+                answer(Outcome(done=True, outcome=f"{SLEEP_OUTCOMES[name]} already"))
+            elif name in ("interrupt", "talk", "release", *SLEEP_OUTCOMES):
                 pending = _Pending(name, at_ns, answer)
                 self._pending.append(pending)
                 self._stage.after(FOLLOW_S, lambda: self._give_up(pending))
@@ -139,6 +142,12 @@ class CommandRunner:
         for pending in self._named(name, decision.talk_ns):
             self._done(pending, "speak now" if decision.talk else "released")
 
+    def sleep(self, sleep: messages.Sleep) -> None:
+        """Note whether the conversation sleeps."""
+        name = "sleep" if sleep.asleep else "wake"
+        for pending in [p for p in self._pending if p.command == name]:
+            self._done(pending, SLEEP_OUTCOMES[name])
+
     def _named(self, name: str, at_ns: int) -> list[_Pending]:
         return [p for p in self._pending if p.command == name and abs(p.at_ns - at_ns) < SAME_NS]
 
@@ -162,9 +171,9 @@ PASSED_ON = {
     "type": "sent",
     "approve": "approved",
     "deny": "denied",
-    "sleep": "asked to sleep",
-    "wake": "asked to wake",
 }
+#: The outcome of the commands that change whether the conversation sleeps.
+SLEEP_OUTCOMES = {"sleep": "asleep", "wake": "awake"}
 
 
 def stopped(items: list[messages.HeardItem]) -> str:

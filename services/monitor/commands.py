@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from shared import messages
 from shared.config import Config, ConfigError
@@ -43,7 +42,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: messages.Text = ""
     role: Literal["", "user", "assistant", "system"] = ""
     id: messages.Name = ""
-    value: Annotated[int, Meta(ge=0, le=100)] | None = None
+    value: int | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -98,8 +97,9 @@ def check(command: Command, known: Known) -> None:
         raise Refused("the microphone is muted: unmute it first")
     elif name in ("approve", "deny") and command.id not in known.calls:
         raise Refused(f"no call {command.id!r} waits for an approval")
-    elif name == "volume" and command.value is None:
-        raise Refused("there is no value: expected 0 to 100 percent")
+    elif name == "volume" and (command.value is None or not 0 <= command.value <= 100):
+        given = "there is no value" if command.value is None else f"volume {command.value} %"
+        raise Refused(f"{given}: expected 0 to 100 percent")
     elif name == "unset" and command.id not in known.changed:
         raise Refused(f"{command.id or 'nothing'} was not changed")
     elif name in ("set", "unset"):

@@ -71,7 +71,8 @@ def applied(settings: Config, changes: Mapping[str, str]) -> Config:
             limit = f"at most {MAX_CHANGE} characters here; a longer text belongs in config.toml"
             raise ConfigError([f"{SECTION}{name}: {len(text)} characters ({limit})"])
         if name == TURNS_TYPE and text not in get_args(TURN_TYPES):
-            raise ConfigError([f"{SECTION}{name} = {text!r}: {accepted(TURN_TYPES)[1:]}"])
+            why = "not while the conversation runs" if text == "none" else "not a type"
+            raise ConfigError([f"{SECTION}{name} = {text!r}: {why}{accepted(TURN_TYPES)}"])
     return changed(settings, {SECTION + name: text for name, text in changes.items()})
 
 

@@ -63,6 +63,19 @@ def test_a_button_wakes_it_and_the_next_session_hears_what_is_said_from_then_on(
     assert stage.sleeps[-1] == messages.Sleep(asleep=False, since_ns=3 * S)
 
 
+@pytest.mark.parametrize("command", ["wake", "type"])
+def test_a_wake_during_the_reply_that_the_sleep_cuts_off_counts(command: str) -> None:
+    stage = Downlink()
+    stage.link("open", 0)
+    stage.sleeping.command("sleep", 0, S)
+    stage.sleeping.step(S, 0, busy=True)
+    assert stage.did == ["cut"]
+    stage.sleeping.command(command, 0, S)
+    stage.step(2)
+    assert not stage.sleeping.asleep
+    assert [p.asleep for p in stage.sleeps] == [False, False]
+
+
 @pytest.mark.parametrize("command", ["wake", "type", "say"])
 def test_a_typed_line_wakes_it_without_the_microphone(command: str) -> None:
     stage = Downlink()

@@ -136,6 +136,7 @@ def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
         ("type", {"text": " "}, {}, "no text"),
         ("mute", {}, {"alive": {"uplink"}}, "echo does not run"),
         ("volume", {}, {}, "no value"),
+        ("volume", {"value": 101}, {}, "volume 101 %: expected 0 to 100 percent"),
         ("set", {"id": "speed", "text": "9"}, {}, "(accepted: 0.25 to 1.5)"),
         ("set", {"id": "turn_detection.type", "text": "none"}, {}, '"semantic_vad")'),
         ("set", {"id": "turn_detection.threshold", "text": "1"}, {"config": BY_BUTTON}, "cannot"),
@@ -164,7 +165,6 @@ def test_what_nothing_would_come_of_is_refused_with_the_reason(
         ("type", {"text": "a"}),
         ("approve", {"id": "call_1"}),
         ("deny", {"id": "call_1"}),
-        ("sleep", {}),
         ("wake", {}),
     ],
 )
@@ -259,3 +259,25 @@ def test_a_person_can_end_the_conversation() -> None:
     [outcome] = rig.follow("stop")
     assert outcome.done
     assert rig.stopped == 1
+
+
+def test_the_outcome_of_sleep_and_wake_is_what_the_conversation_does() -> None:
+    rig = Rig()
+    assert rig.follow("sleep") == []
+    assert rig.owner.published == [messages.Control(command="sleep")]
+    rig.runner.sleep(messages.Sleep(asleep=True, cause="asked"))
+    assert rig.outcomes == [Outcome(done=True, outcome="asleep")]
+    rig.known.link = "asleep"
+    assert rig.follow("sleep")[1:] == [Outcome(done=True, outcome="asleep already")]
+    assert rig.follow("wake")[2:] == []
+    rig.runner.sleep(messages.Sleep(asleep=False))
+    assert rig.outcomes[2:] == [Outcome(done=True, outcome="awake")]
+    rig.known.link = "open"
+    assert rig.follow("wake")[3:] == [Outcome(done=True, outcome="awake already")]
+
+
+def test_a_sleep_that_downlink_does_not_follow_is_refused() -> None:
+    rig = Rig()
+    rig.follow("sleep")
+    rig.owner.pass_time(FOLLOW_S)
+    assert [outcome.done for outcome in rig.outcomes] == [False]
