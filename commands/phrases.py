@@ -62,7 +62,7 @@ def link(state: messages.LinkState) -> str:
         trip_us = state.round_trip_us
         return f"connected, round trip {trip_us / 1000:.3g} ms" if trip_us else "connected"
     if state.state == "asleep":
-        return f"asleep: {state.reason}" if state.reason else "asleep"
+        return state.reason or "asleep"
     if state.state == "refused":
         return f"refused: {state.reason}"
     if state.state == "waiting":

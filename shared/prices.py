@@ -24,7 +24,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minute: Money = 0.0
 
 
-#: By the pages of the models at developers.openai.com/api/docs/models.
+#: By the pages of the models at developers.openai.com/api/docs/models, compared on Prices.date.
 _LARGE = Price(4.0, 0.4, 24.0, 32.0, 0.4, 64.0, 5.0, 0.5)
 MODELS = {
     "gpt-realtime-2.1": _LARGE,
@@ -39,6 +39,6 @@ MODELS = {
 class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[prices]: what the models cost, for the estimates."""
 
-    date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$", examples=["2026-11-27"])] = "2026-11-27"
+    date: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$", examples=["2026-11-27"])] = "2026-11-28"
     currency: Annotated[str, Meta(min_length=1, max_length=8)] = "USD"
     models: dict[str, Price] = msgspec.field(default_factory=lambda: dict(MODELS))

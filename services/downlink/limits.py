@@ -14,6 +14,9 @@ from shared.settings import Limits
 MINUTE_NS = 60_000_000_000
 #: The assistant's last line has to begin within 5 s of the request, and to end within 15 s.
 BEGIN_NS, LAST_LINE_NS = 5_000_000_000, 15_000_000_000
+#: After a reply was cut off, the last line waits for quiet, but only for 2 s: the server needs a
+#: moment to end its answer, and a person who goes on speaking must not put the limit off.
+QUIET_NS = 2_000_000_000
 
 Cause = Literal["", "idle", "limit", "asked"]
 
@@ -37,6 +40,7 @@ class LimitWatch:
         self._text = ""  # the limit that was reached, in words
         self._reached_ns = 0  # when it was reached
         self._cut = False
+        self._cut_ns = 0  # when the reply was cut off
         self._farewell_ns = 0  # when the last line was asked for; 0: it was not
         self._begun = False  # whether the last line has begun
         self._active_ns = 0  # the session's time, awake_ns, when anybody spoke last
@@ -126,11 +130,14 @@ class LimitWatch:
             patience_ns = 0 if self.cause == "asked" else int(self._limits.finish_s * 1e9)
             if now_ns - self._reached_ns < patience_ns:
                 return None
-            self._cut = True
+            self._cut, self._cut_ns = True, now_ns
             return Step.CUT
-        if self.says_farewell and self._open_ns is not None and not busy:
-            self._farewell_ns = now_ns
-            return Step.FAREWELL
+        if self.says_farewell and self._open_ns is not None:
+            if not busy:
+                self._farewell_ns, self._cut = now_ns, False
+                return Step.FAREWELL
+            if now_ns - self._cut_ns < QUIET_NS:
+                return None
         self.asleep = True
         return Step.CLOSE
 

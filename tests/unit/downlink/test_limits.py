@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.downlink.limits import BEGIN_NS, LAST_LINE_NS, LimitWatch, Step
+from services.downlink.limits import BEGIN_NS, LAST_LINE_NS, QUIET_NS, LimitWatch, Step
 from shared.config import Limits
 
 pytestmark = pytest.mark.unit
@@ -74,6 +74,20 @@ def test_at_the_limit_the_reply_finishes_and_the_assistant_says_goodbye() -> Non
 def test_a_reply_without_an_end_is_cut() -> None:
     talk = Conversation(max_minutes=1, finish_s=20, farewell="")
     assert talk.run(100, busy=True) == [(80, Step.CUT), (80.5, Step.CLOSE)]
+
+
+def test_the_assistant_says_goodbye_also_after_its_reply_was_cut() -> None:
+    talk = Conversation(max_minutes=1, finish_s=20)
+    assert talk.run(81, busy=True) == [(80, Step.CUT)]
+    assert talk.run(0.5) == [(81.5, Step.FAREWELL)]
+    end = 82 + LAST_LINE_NS / S
+    assert talk.run(100, busy=True) == [(end, Step.CUT), (end + 0.5, Step.CLOSE)]
+
+
+def test_nobody_puts_a_limit_off_by_speaking_on() -> None:
+    talk = Conversation(max_minutes=1, finish_s=20)
+    quiet = 80 + QUIET_NS / S
+    assert talk.run(100, busy=True) == [(80, Step.CUT), (quiet, Step.CLOSE)]
 
 
 def test_a_goodbye_that_never_comes_is_not_awaited() -> None:

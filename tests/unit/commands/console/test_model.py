@@ -55,7 +55,7 @@ def test_the_state_is_in_words() -> None:
         reply(),
         messages.Panel(muted=True),
         messages.LinkState(state="waiting", reason="no network", retry_ms=2000),
-        messages.LinkState(state="asleep", reason="speak to wake it"),
+        messages.LinkState(state="asleep", reason="the conversation sleeps"),
     ):
         model.take(registry.of(type(message)), message, 0.0)
         states.append(model.state())
@@ -71,7 +71,7 @@ def test_the_state_is_in_words() -> None:
         "listening",
         "muted",
         "no connection: no network; trying again in 2 s",
-        "asleep: speak to wake it",
+        "the conversation sleeps",
     ]
 
 

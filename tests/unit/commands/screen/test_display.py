@@ -201,8 +201,9 @@ def test_a_call_that_waits_is_shown_and_at_the_end_what_was_used() -> None:
 
 def test_sleep_is_shown_with_what_ends_it() -> None:
     screen = Screen()
-    asleep = messages.LinkState(state="asleep", reason="nobody spoke: speak to wake it")
-    assert screen.take(asleep) == "asleep: nobody spoke: speak to wake it\n"
+    reason = "the conversation sleeps, because nobody spoke. To wake it, speak"
+    asleep = messages.LinkState(state="asleep", reason=reason)
+    assert screen.take(asleep) == f"{reason}\n"
     assert screen.take(asleep) == ""
     assert screen.take(messages.LinkState(state="connecting")) == ""
     awake = messages.LinkState(state="open", session=2)
