@@ -18,6 +18,9 @@ _SECRET = ("authorization", "headers")
 _SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
 #: A text that looks like a key of OpenAI's.
 _KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
+#: How such a key begins. To look for these takes a tenth of the expression's time, and base64 holds
+#: none of them, so an event with sound is not searched twice.
+_KEY_BEGINS = (b"sk-", b"sk_", b"ek-", b"ek_")
 
 
 def masked_text(text: str) -> str:
@@ -46,7 +49,8 @@ def masked(value: Any) -> str:
 
 def text_without_keys(payload: bytes) -> bytes:
     """Return a JSON text without keys. It stays JSON; one that nobody can read becomes empty."""
-    if any(name in payload for name in _SUSPECT) or _KEY.search(payload):
+    may_hold_key = any(start in payload for start in _KEY_BEGINS)
+    if any(name in payload for name in _SUSPECT) or (may_hold_key and _KEY.search(payload)):
         return changed(payload, without_keys)
     return payload
 

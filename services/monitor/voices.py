@@ -22,7 +22,7 @@ WAIT_S = 0.2
 #: How long frames gather before they are read, s, while only levels are wanted: those are told ten
 #: times a second, and to wake for each frame would cost as much as all the rest. Some seconds of
 #: frames fit into the queue.
-GATHER_S = 0.05
+GATHER_S = 0.1
 
 
 class Voices:

@@ -39,8 +39,9 @@ class SoundFiles:
             self._file.close()
             self._begin()
             begun = True
+        # libsndfile hands the samples to the kernel at once, so they survive the end of this
+        # process. Its flush would be an fsync, which waits for the disk.
         self._append(samples)
-        self._file.flush()
         return begun
 
     def close(self) -> None:
