@@ -39,7 +39,8 @@ class Terms:
 
     def __init__(self, config: Config) -> None:
         self._decide = config.interruption.decide
-        self._wanted = session.wanted(session.in_force(config))
+        self._session = session.in_force(config)
+        self._wanted = session.wanted(self._session)
         # The paths of the fields that the server refused, and of those the ones that it may take in
         # another session.
         self._refused: dict[str, None] = {}
@@ -60,7 +61,8 @@ class Terms:
 
     def reload(self, config: Config) -> None:
         """Expect other settings. The server may now accept a field that it refused before."""
-        before, self._wanted = self._wanted, session.wanted(session.in_force(config))
+        self._session, _ = session.reloaded(self._session, session.in_force(config))
+        before, self._wanted = self._wanted, session.wanted(self._session)
         for path, _ in session.changes(before, self._wanted):
             self._refused.pop(path, None)
             self._refused_for_now.discard(path)

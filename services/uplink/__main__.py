@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from services.uplink import no_effect, requests
 from services.uplink.button import Button
 from services.uplink.decision_requests import DecisionRequests
-from services.uplink.functions import Functions, configured
+from services.uplink.functions import Functions
 from services.uplink.interruptions import REPORT_S, Interruptions
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.restoration import Restoration
@@ -61,8 +61,7 @@ class Uplink:
         self._decision_requests = DecisionRequests()
         may_ask, begun = lambda: functions.settled and self._is_ready(), self._restoration.has_begun
         self._texts = Texts(stage.number, self._send, may_ask, begun)
-        if configured(stage.config.tools, stage.home):
-            functions.wait(self._texts.send)
+        functions.wait(stage.home, self._texts.send)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         self._settled_session = 0  # the session whose lost answer needs no request any more
         stage.subscribe(messages.MicClean, self._on_mic)
@@ -89,9 +88,10 @@ class Uplink:
 
     def _reload(self, config: Config) -> None:
         """Follow a change of the settings: the running session gets what is different."""
-        before, self._settings = self._settings, session.in_force(config)
+        self._settings, said = session.reloaded(self._settings, session.in_force(config))
         updates = self._updates.reload(self._settings)
-        self._stage.log.info("%s", session.reloaded(before, self._settings))
+        self._stage.log.info("%s", said)
+        no_effect.warn(config, self._stage.log.warning)
         if self._open_session():
             self._send_all(updates)
 

@@ -61,10 +61,14 @@ class Functions:
         self.settled = True
         self._go_on: Callable[[], None] | None = None
 
-    def wait(self, go_on: Callable[[], None]) -> None:
-        """Wait for the first offer, and then call ``go_on``, after FIRST_OFFER_S at the latest."""
-        self.settled, self._go_on = False, go_on
-        self._stage.after(FIRST_OFFER_S, self._settle)
+    def wait(self, home: Path, go_on: Callable[[], None]) -> None:
+        """Wait for the first offer, and then call ``go_on``, after FIRST_OFFER_S at the latest.
+
+        Without configured functions nothing waits. ``home``: the directory of config.toml.
+        """
+        if configured(self._stage.config.tools, home):
+            self.settled, self._go_on = False, go_on
+            self._stage.after(FIRST_OFFER_S, self._settle)
 
     def _settle(self) -> None:
         self.settled = True

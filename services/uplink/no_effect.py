@@ -47,4 +47,9 @@ def without_effect(config: Config) -> list[str]:
             "session.turn_detection.eagerness has no effect without"
             ' session.turn_detection.type = "semantic_vad"'
         )
+    if turns.type == "none" and config.interruption.decide in ("server", "never"):
+        lines.append(
+            'with session.turn_detection.type = "none" only typed lines are answered: to speak, set'
+            ' interruption.decide = "push_to_talk"'
+        )
     return lines

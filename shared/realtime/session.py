@@ -139,16 +139,20 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tup
             yield path, DEFAULTS[path]
 
 
-def reloaded(before: Session, after: Session) -> str:
-    """Return what a change of the settings does, as one line for the log."""
+def reloaded(before: Session, after: Session) -> tuple[Session, str]:
+    """Return the settings that a running session follows, and what changes as a line for the log.
+
+    The settings of AT_START stay as they were.
+    """
     names = Session.__struct_fields__
     changed = [name for name in names if getattr(before, name) != getattr(after, name)]
+    followed = replace(after, **{name: getattr(before, name) for name in AT_START})
     if not changed:
-        return "nothing in [session] has changed"
+        return followed, "nothing in [session] has changed"
     now = [name for name in changed if name not in AT_START]
     later = [name for name in changed if name in AT_START]
     line = f"changed in [session]: {', '.join(now) or 'nothing that can change now'}"
-    return f"{line}; after bargein restart: {', '.join(later)}" if later else line
+    return followed, f"{line}; after bargein restart: {', '.join(later)}" if later else line
 
 
 def _voice(voice: str) -> str | dict[str, str]:

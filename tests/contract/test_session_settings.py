@@ -151,6 +151,16 @@ def test_the_instructions_name_the_language() -> None:
     assert "'de'" in asked["instructions"]
 
 
+def test_a_reload_leaves_what_needs_a_restart_as_it_was() -> None:
+    before = Session(speed=1.0, input_rate=24_000)
+    followed, said = session.reloaded(before, Session(speed=1.2, input_rate=16_000))
+    assert said == "changed in [session]: speed; after bargein restart: input_rate"
+    assert followed == Session(speed=1.2, input_rate=24_000)
+    different = dict(session.changes(session.wanted(before), session.wanted(followed)))
+    assert different == {"audio.output.speed": 1.2}
+    assert session.reloaded(followed, followed) == (followed, "nothing in [session] has changed")
+
+
 @pytest.mark.parametrize(
     ("setting", "accepted"),
     [

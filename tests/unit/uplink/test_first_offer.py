@@ -12,6 +12,7 @@ from services.uplink.functions import FIRST_OFFER_S, Functions, configured
 from services.uplink.texts import Texts
 from services.uplink.updates import Updates
 from shared import messages
+from shared.config import Config
 from shared.settings import Session, Tools
 
 pytestmark = pytest.mark.unit
@@ -26,7 +27,7 @@ class Rig:
     """The functions and the texts of an uplink with an open session."""
 
     def __init__(self) -> None:
-        self.stage = StandIn()
+        self.stage = StandIn(Config(tools=Tools(modules=["my_tools"])))
         self.sent: list[str] = []
         send = lambda event: self.sent.append(json.loads(event)["type"])  # noqa: E731
         updates = Updates(Session(), lambda *_: None)
@@ -39,7 +40,7 @@ class Rig:
 
 def test_a_typed_line_waits_for_the_first_offer() -> None:
     rig = Rig()
-    rig.functions.wait(rig.texts.send)
+    rig.functions.wait(Path(), rig.texts.send)
     rig.texts.begin_session("Say hello.")
     rig.texts.send()
     rig.type()
@@ -53,7 +54,7 @@ def test_a_typed_line_waits_for_the_first_offer() -> None:
 
 def test_without_an_offer_a_typed_line_does_not_wait_for_ever() -> None:
     rig = Rig()
-    rig.functions.wait(rig.texts.send)
+    rig.functions.wait(Path(), rig.texts.send)
     rig.type()
     rig.stage.pass_time(FIRST_OFFER_S)
     assert rig.sent == ["conversation.item.create"]

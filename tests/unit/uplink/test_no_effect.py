@@ -26,6 +26,10 @@ def test_every_default_has_an_effect() -> None:
             Session(turn_detection=TurnDetection(eagerness="high")),
             "session.turn_detection.eagerness has no effect",
         ),
+        (
+            Session(turn_detection=TurnDetection(type="none")),
+            'with session.turn_detection.type = "none" only typed lines are answered',
+        ),
     ],
 )
 def test_a_setting_without_an_effect_is_named(session: Session, named: str) -> None:
