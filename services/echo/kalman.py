@@ -12,7 +12,6 @@ hands-free telephones", Signal Processing 86 (2006), in partitions as in Kuech e
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.echo.bound import PathBound
 from services.echo.spectra import (
@@ -22,6 +21,7 @@ from services.echo.spectra import (
     Spectra,
     correlate,
     irfft,
+    peak_offset,
     power,
     rfft,
 )
@@ -165,7 +165,7 @@ class KalmanFilter:
         products, powers = correlate(line, part)
         correlation = products / np.sqrt(powers * float(np.dot(part, part)) + 1e-12)
         at = int(np.argmax(correlation))
-        later = round((most * bins - at - _between(correlation[at - 1 : at + 2])) * FRAME / bins)
+        later = round((most * bins - at - peak_offset(correlation[at - 1 : at + 2])) * FRAME / bins)
         return later, float(correlation[at]) if abs(later) > _NEAREST_SAMPLES else 0.0
 
     def shift(self, by: int) -> None:
@@ -294,17 +294,6 @@ class KalmanFilter:
         return here
 
     def _age(self, here: slice) -> None:
-        """Shrink partitions by what is not true any more, and make them as much less certain.
-
-        What was not certain before does not become certain by that.
-        """
+        """Shrink partitions by what is not true any more, and make them as much less certain."""
         self.weights[here] *= np.float32(_RETENTION)
         self.uncertainty[here] += self._changes * power(self.weights[here])
-
-
-def _between(values: NDArray[np.float64]) -> float:
-    """Return how far beside the middle one of three values the peak of their parabola is."""
-    if len(values) < 3:
-        return 0.0  # the largest value of all is the first or the last one
-    before, here, after = values
-    return float((before - after) / (2 * (before - 2 * here + after) - 1e-12))

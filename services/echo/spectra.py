@@ -84,6 +84,14 @@ def correlate(
     return products[: len(powers)], np.maximum(powers, 1e-3 * powers.max() + 1e-12)
 
 
+def peak_offset(values: NDArray[np.float64]) -> float:
+    """Return how far beside the middle one of three values the peak of their parabola is."""
+    if len(values) < 3:
+        return 0.0  # the largest value of all is the first or the last one
+    before, here, after = values
+    return float((before - after) / (2 * (before - 2 * here + after) - 1e-12))
+
+
 def power(spectra: Spectra) -> Samples:
     """Return the power of each bin."""
     return np.square(spectra.real) + np.square(spectra.imag)
