@@ -8,6 +8,7 @@ raw: PCM or JSON text, never inside the map.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any, TypeVar, get_type_hints
 
@@ -105,7 +106,24 @@ def _unique(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
+#: The types whose fields msgspec has read. msgspec reads them at the first use of a type. A second
+#: thread that used the type meanwhile ended the process with a segmentation fault.
+_prepared: set[type[msgspec.Struct]] = set()
+_preparing = threading.Lock()
+
+
+def _prepare(kind: type[msgspec.Struct]) -> None:
+    with _preparing:
+        msgspec.msgpack.Decoder(kind)
+        _prepared.add(kind)
+
+
+_prepare(Stamp)
+
+
 def _convert(kind: type[M], fields: dict[str, Any], payload: bytes) -> tuple[M, Stamp]:
+    if kind not in _prepared:
+        _prepare(kind)
     try:
         stamp = msgspec.convert(fields, Stamp)
         fields["payload"] = payload
