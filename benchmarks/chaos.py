@@ -25,7 +25,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.chaos import Fault, run
+from harness.balance import Fault
+from harness.chaos import run
 from harness.pulse import SoundServer
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.acoustics.trial import BARGEIN, HALF, IDEAL, SYSTEMS, WEBRTC, Result, Trial
+from harness.acoustics.judging import Result
+from harness.acoustics.trial import BARGEIN, HALF, IDEAL, SYSTEMS, WEBRTC, Trial
 
 #: The printed text of a figure, and whether the figure is as wanted (None: nothing is demanded).
 Figure = tuple[str, bool | None]

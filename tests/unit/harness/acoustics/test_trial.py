@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.acoustics import scores, table, trial
+from harness.acoustics import judging, scores, table, trial
 from harness.acoustics.cases import Case, cases
 from harness.acoustics.rendering import Rendered
 from harness.driving import BEGIN_NS, Heard
@@ -28,7 +28,7 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(
     onsets: list[int], turns: list[int], *, raw: tuple[float, ...] = (), case: Case | None = None
-) -> trial.Result:
+) -> judging.Result:
     """Return the results of a case of 20 s in which the person speaks once, from 10 s on."""
     case = case or Case("a row", "a case", seconds=20, starts=(10.0,))
     noise = np.random.default_rng(1).standard_normal(20 * pcm.RATE)
@@ -39,10 +39,10 @@ def judged(
     clean[SAID[0] : SAID[1]] = 1
     rendered = Rendered(case, silent, echo, silent, silent, echo, [SAID], 0.4, -10)
     known = [(at, BEGIN_NS + pcm.samples_to_ns(at)) for at in onsets]
-    output = trial._Output(clean, Heard(known, turns), turns)
+    output = judging.Output(clean, Heard(known, turns), turns)
     output.raw = [round(at * pcm.RATE) for at in raw]
     output.spent = 2.0
-    return trial.judged(rendered, output)
+    return judging.judged(rendered, output)
 
 
 def test_a_person_who_is_heard_while_speaking_is_found() -> None:
@@ -54,7 +54,7 @@ def test_a_person_who_is_heard_while_speaking_is_found() -> None:
     assert found.cpu == pytest.approx(10)
 
 
-@pytest.mark.parametrize("at", [0, 5 * pcm.RATE, SAID[0] - 1, SAID[1] + trial.GRACE + 1])
+@pytest.mark.parametrize("at", [0, 5 * pcm.RATE, SAID[0] - 1, SAID[1] + judging.GRACE + 1])
 def test_what_is_heard_while_nobody_speaks_is_the_assistant(at: int) -> None:
     found = judged([at], [at])
     assert (found.local, found.server, found.client) == ([None], [False], 0)
@@ -95,11 +95,11 @@ def test_a_drift_is_learnt_when_the_step_stays_right(
         for at in times
         if at or off_until_s
     ]
-    found = trial._learnt_s(case, steps)
+    found = judging.learnt_s(case, steps)
     assert found == (None if learnt_s is None else pytest.approx(learnt_s, abs=0.11))
 
 
-def a_trial(case: Case, ours: trial.Result, theirs: trial.Result) -> trial.Trial:
+def a_trial(case: Case, ours: judging.Result, theirs: judging.Result) -> trial.Trial:
     results = {trial.BARGEIN: ours, trial.HALF: ours, trial.WEBRTC: theirs, trial.IDEAL: theirs}
     return trial.Trial(case, results, 3.0, 1.0, 0.4, -10.0)
 
