@@ -21,6 +21,9 @@ from shared.owner import Owner
 MS = 1_000_000
 #: How long downlink may take to follow a command, s: it takes milliseconds.
 FOLLOW_S = 1.5
+#: How long the conversation may take to fall asleep, s: downlink looks every half second, and first
+#: cuts off the reply.
+SLEEP_S = 3.0
 #: How long playback may take to report a flush after that, s: as long as uplink waits for it.
 REPORT_S = 0.5
 #: How long a command waits for a stage that is being started again, s, and how often monitor looks
@@ -96,7 +99,8 @@ class CommandRunner:
             elif name in ("interrupt", "talk", "release", *SLEEP_OUTCOMES):
                 pending = _Pending(name, at_ns, answer)
                 self._pending.append(pending)
-                self._stage.after(FOLLOW_S, lambda: self._give_up(pending))
+                limit_s = SLEEP_S if name == "sleep" else FOLLOW_S
+                self._stage.after(limit_s, lambda: self._give_up(pending))
             else:
                 answer(Outcome(done=True, outcome=PASSED_ON[name]))
 

@@ -13,6 +13,7 @@ from services.monitor.command_runner import (
     LOOK_S,
     REPORT_S,
     SAME_NS,
+    SLEEP_S,
     CommandRunner,
 )
 from services.monitor.commands import Command, Known, Outcome, control
@@ -279,5 +280,5 @@ def test_the_outcome_of_sleep_and_wake_is_what_the_conversation_does() -> None:
 def test_a_sleep_that_downlink_does_not_follow_is_refused() -> None:
     rig = Rig()
     rig.follow("sleep")
-    rig.owner.pass_time(FOLLOW_S)
+    rig.owner.pass_time(SLEEP_S)
     assert [outcome.done for outcome in rig.outcomes] == [False]
