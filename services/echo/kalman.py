@@ -59,10 +59,11 @@ _NEAREST_SAMPLES = 24
 #: unambiguous up to 3 samples. Two paths that correlate by less than 0.8 belong to two rooms.
 VOICE_BINS = slice(4, 160)
 #: Their frequencies, in radians per sample: a bin is 25 Hz.
-VOICE_FREQUENCIES = (np.pi / FRAME * np.arange(VOICE_BINS.start, VOICE_BINS.stop)).astype(
-    np.float32
-)
+VOICE_FREQUENCIES = (np.pi / FRAME * np.arange(FRAME + 1)).astype(np.float32)[VOICE_BINS]
 _SAME_PATH = 0.8
+#: While the path grows, each frequency turns on until it is heard again, and its error grows with
+#: the square of that time: a second, 50 frames, from one "s" in speech to the next.
+_UNHEARD = 50
 
 
 class KalmanFilter:
@@ -207,9 +208,9 @@ class KalmanFilter:
 
     def _expect_growth(self, by: float) -> None:
         """Expect the path to grow by so many samples in a frame: high frequencies turn fastest."""
-        bins = np.arange(self._frame + 1)
-        turns = bins * (np.pi / self._frame * by * PARTITIONS / _CONSTRAINED)
-        self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, np.square(turns))
+        turns = np.arange(self._frame + 1) * (np.pi / self._frame * by)
+        turned = np.square(turns) * (_UNHEARD * PARTITIONS / _CONSTRAINED)
+        self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, turned)
 
     def process(self, near: Samples, far: Samples) -> Samples:
         """Take a frame of the microphone and of the far end; return the residual.
