@@ -42,6 +42,8 @@ IGNORED = (
     "usage.date",
     "usage.awake_ms",
     "session.sleep.since_ns",
+    # The day of the prices in the settings of whoever replays.
+    "usage.priced_on",
 )
 #: Topics of which only the messages that held for a while are compared, and that time, ns.
 SETTLED = frozenset({"reply.state", "history.heard", "session.request", "turn.decision", "usage"})
