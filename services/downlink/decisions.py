@@ -86,11 +86,11 @@ class Decisions:
 
     @property
     def question_open(self) -> bool:
-        """Whether a turn or a text is in the conversation to which no response has begun.
+        """Whether the person said or wrote something to which no response has begun.
 
         False if nobody was asked to answer it, or if the person holds the button.
         """
-        open_turns = any(not turn.response_begun for turn in self._log.committed_turns())
+        open_turns = any(not turn.response_begun for turn in self._log.ended_turns())
         return (
             self._text_open or (open_turns and self._answers_expected)
         ) and not self._button.pressed
@@ -199,8 +199,9 @@ class Decisions:
             return False
         self._text_open = False
         for turn in self._log.committed_turns():
-            turn.response_begun = True
             self.calls.person_spoke(turn.started_ns)
+        for turn in self._log.ended_turns():
+            turn.response_begun = True
         self.calls.response_created()
         if self._answers.response_created():
             return True

@@ -117,8 +117,7 @@ class HistoryItem:
             return self.text
         if self.role == "user" and not self.text and not self.final:
             # Without this turn, the reply to it would answer nothing.
-            spoke = f"spoke for {self.speech_ms / 1000:.1f} s" if self.speech_ms >= 0 else "spoke"
-            return f"[the person {spoke}; no transcript]"
+            return words.untranscribed(self.speech_ms)
         if self.role == "assistant" and self.spoken:
             # A reply that still plays counts as heard as far as it came. If the person talks over
             # it, the turn is corrected.

@@ -163,6 +163,15 @@ class SpeechLog:
             if turn.committed_ns and turn.outcome is not TurnOutcome.SCRAP:
                 yield turn
 
+    def ended_turns(self) -> Iterator[Turn]:
+        """Yield the turns that the server has ended and that are no scraps, oldest first.
+
+        The server may not have reported yet that such a turn is in the conversation.
+        """
+        for turn in self._turns.values():
+            if turn.stopped_ns and turn.outcome is not TurnOutcome.SCRAP:
+                yield turn
+
     def unanswered_turns(self) -> Iterator[Turn]:
         """Yield the committed turns that are not answered, oldest first."""
         return (turn for turn in self.committed_turns() if not turn.answer_settled)

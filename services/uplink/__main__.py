@@ -14,6 +14,7 @@ from services.uplink.button import Button
 from services.uplink.decision_requests import DecisionRequests
 from services.uplink.functions import Functions
 from services.uplink.interruptions import REPORT_S, Interruptions
+from services.uplink.lost_turn import LostTurn
 from services.uplink.microphone import GAP, Microphone
 from services.uplink.restoration import Restoration
 from services.uplink.texts import Texts
@@ -49,6 +50,8 @@ class Uplink:
         self._restoration = Restoration()
         parts = (self._mic, self._send, self._is_ready, self._restoration)
         self._button = Button(stage, *parts) if by_button else None
+        told = (self._mic, self._restoration, self._updates)
+        self._lost_turn = LostTurn(stage, told, self._send, self._restore, self._say_again)
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         cancels = session.server_cancels(self._settings)
@@ -63,7 +66,6 @@ class Uplink:
         self._texts = Texts(stage.number, self._send, may_ask, begun)
         functions.wait(stage.home, self._texts.send)
         self._ready_session = 0  # the session that has the history, and may get the microphone
-        self._settled_session = 0  # the session whose lost answer needs no request any more
         stage.subscribe(messages.MicClean, self._on_mic)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.ReplyState, self._on_reply_state)
@@ -130,17 +132,7 @@ class Uplink:
             return
         self._send_all(self._updates.again() + self._updates.farewell())
         self._functions.show(self._link.state)
-        self._ask_again()
-
-    def _ask_again(self) -> None:
-        """Ask again for an answer that the last session did not give, or not to its end."""
-        request = self._updates.request
-        ready = request.session == self._ready_session
-        if request.resume and ready and self._settled_session != request.session:
-            self._settled_session = request.session
-            self._send(self._updates.resume_answer())
-            self._stage.counters["answers_resumed"] += 1
-            self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
+        self._lost_turn.ask_again(self._ready_session)
 
     def _on_history(self, delivery: Delivery[messages.History]) -> None:
         try:
@@ -159,23 +151,26 @@ class Uplink:
         if self._link is None or self._link.session != number or self._ready_session == number:
             return
         self._ready_session = number
-        self._restore()
-        self._functions.begin(number)
         if self._button is not None:
             self._button.begin_session()
-        again = self._mic.begin_session(number, now.monotonic_ns())
-        for chunk in again:
-            self._send(requests.append(self._voice_rate.convert(chunk)))
-        if again:
+        self._restore()
+        self._functions.begin(number)
+        samples = self._say_again(self._mic.begin_session(number, now.monotonic_ns()))
+        if samples:
             # The turn that is sent again will be answered, so do not ask for the lost answer.
-            self._settled_session = number
-        samples = sum(map(len, again)) // pcm.SAMPLE_BYTES
-        self._stage.counters["frames_again"] += samples // pcm.FRAME
+            self._lost_turn.settle(number)
         if self._button is not None:
             self._button.heard_again(samples)
-        self._ask_again()
+        self._lost_turn.ask_again(number)
         self._texts.send()
         self._ask_in_time()
+
+    def _say_again(self, chunks: list[bytes]) -> int:
+        """Send audio that the session has to hear again. Return its length, samples."""
+        self._send_all(requests.append(self._voice_rate.convert(chunk)) for chunk in chunks)
+        samples = sum(map(len, chunks)) // pcm.SAMPLE_BYTES
+        self._stage.counters["frames_again"] += samples // pcm.FRAME
+        return samples
 
     def _restore(self) -> None:
         events = self._restoration.requests()
@@ -234,7 +229,7 @@ class Uplink:
     # interruptions
 
     def _on_reply_state(self, delivery: Delivery[messages.ReplyState]) -> None:
-        for part in (self._mic, self._interruptions, self._functions):
+        for part in (self._lost_turn, self._interruptions, self._functions):
             part.reply_state(delivery.message)
         if self._button is not None:
             self._button.reply_state(delivery.message)
@@ -261,6 +256,7 @@ class Uplink:
             return
         for item_id in self._decision_requests.to_delete():
             self._stage.counters["scraps"] += 1
+            self._mic.forget_last_turn()
             self._send(requests.delete(item_id))
         self._ask_in_time()
 

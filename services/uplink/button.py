@@ -50,12 +50,9 @@ class Button:
         self._known: frozenset[str] = frozenset()
 
     def begin_session(self) -> None:
-        """Begin with a new session, whose buffer is empty."""
+        """Begin with a new session, whose buffer is empty, before it gets the history."""
         self._talk.begin_session()
-        if self._unanswered and any(
-            turn.role == "user" and turn.told and turn.item_id not in self._known
-            for turn in self._restoration.turns or ()
-        ):
+        if self._unanswered and not self._restoration.lacks_words(self._known):
             self._answered()
 
     def heard_again(self, samples: int) -> None:
@@ -115,7 +112,7 @@ class Button:
         if self._talk.close() is TurnEnd.COMMIT:
             self._unanswered = True
             self._active_before = self._active
-            self._known = frozenset(turn.item_id for turn in self._restoration.turns or ())
+            self._known = self._restoration.names()
             self._send(requests.commit())
         else:
             self._mic.turn_ends()

@@ -43,6 +43,7 @@ class Microphone:
         self._session = 0
         self._speaking = False  # whether the session's server hears the person
         self._turn = -1  # where the turn begins that is under way, samples; -1: there is none
+        self._last_turn: list[bytes] = []  # the turn before, as the server heard it
         self._stream = self._next = 0
 
     def missing_before(self, frame: messages.MicClean) -> int:
@@ -59,6 +60,7 @@ class Microphone:
         """Take downlink's report that the conversation sleeps, or who woke it and when."""
         if sleep.asleep:
             self._since_ns = 0
+            self.forget_last_turn()
         elif sleep.since_ns > self._woken_ns:
             self._since_ns = self._woken_ns = sleep.since_ns
 
@@ -79,8 +81,32 @@ class Microphone:
         if state.speaking:
             self._turn = pcm.ms_to_samples(state.speech_ms)
         elif self._speaking:
+            self._last_turn = self._since(self._turn)
             self._turn = -1
         self._speaking = state.speaking
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the server hears the person."""
+        return self._speaking
+
+    @property
+    def has_last_turn(self) -> bool:
+        """Whether there is a turn that ended, and whose audio is known."""
+        return bool(self._last_turn)
+
+    def forget_last_turn(self) -> None:
+        """Forget the turn that ended last: nobody has to answer it."""
+        self._last_turn = []
+
+    def last_turn(self) -> list[bytes]:
+        """Return the turn that ended last, because the session is to hear it again.
+
+        The silence by which the server noticed the end is a part of it.
+        """
+        for captured in self._last_turn:
+            self.keep(captured, self._captured_ns)
+        return _chunks(self._last_turn)
 
     def turn_begins(self) -> None:
         """Push to talk: begin a turn with the audio that is sent next."""
@@ -101,15 +127,24 @@ class Microphone:
         if since_ns and now_ns - since_ns <= KEPT * 1_000_000_000 // pcm.RATE:
             again = [each for _, at_ns, each in self._kept if at_ns >= since_ns - LEAD_NS]
         elif self._turn >= 0 and now_ns - self._captured_ns <= self._max_age_ns:
-            again = [
-                captured
-                for place, _, captured in self._kept
-                if place + len(captured) // pcm.SAMPLE_BYTES > self._turn
-            ]
+            again = self._since(self._turn)
         self._kept.clear()
         self._kept_samples = self._sent = 0
         self._turn = 0 if again else -1
+        self._speaking = False
         for captured in again:
             self.keep(captured, self._captured_ns)
-        whole, size = b"".join(again), CHUNK * pcm.SAMPLE_BYTES
-        return [whole[at : at + size] for at in range(0, len(whole), size)]
+        return _chunks(again)
+
+    def _since(self, place: int) -> list[bytes]:
+        """Return the kept audio from a place in the session's audio on."""
+        return [
+            captured
+            for at, _, captured in self._kept
+            if at + len(captured) // pcm.SAMPLE_BYTES > place
+        ]
+
+
+def _chunks(pieces: list[bytes]) -> list[bytes]:
+    whole, size = b"".join(pieces), CHUNK * pcm.SAMPLE_BYTES
+    return [whole[at : at + size] for at in range(0, len(whole), size)]

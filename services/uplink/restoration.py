@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from services.uplink import requests
 from shared import codec, messages
+from shared.realtime import words
 
 
 class Restoration:
@@ -21,6 +22,8 @@ class Restoration:
         self._session = 0
         # The id under which this process put each turn into the session; "": it took the turn out.
         self._sent: dict[str, str] = {}
+        # The turns that the session gets as audio: it must not get their text as well.
+        self._said_again: set[str] = set()
 
     def has_begun(self) -> bool:
         """Whether anything was said: a conversation that goes on has no second greeting."""
@@ -45,6 +48,25 @@ class Restoration:
         self.turns = turns
         names = {turn.item_id for turn in turns}
         self._sent = {name: held for name, held in self._sent.items() if name in names}
+        self._said_again &= names
+
+    def names(self) -> frozenset[str]:
+        """Return the ids of the turns in the history."""
+        return frozenset(turn.item_id for turn in self.turns or ())
+
+    def lacks_words(self, known: frozenset[str]) -> bool:
+        """Return whether the history lacks the words of the turn that the person said last.
+
+        ``known``: the turns that were in the history before that turn. If the history has the turn
+        without words, the turn is left out from now on, because the session gets its audio again.
+        """
+        new = [turn for turn in self.turns or () if turn.told and turn.item_id not in known]
+        if not new:
+            return True
+        if new[-1].role != "user" or not words.is_untranscribed(new[-1].text):
+            return False
+        self._said_again.add(new[-1].item_id)
+        return True
 
     def requests(self) -> list[bytes]:
         """Return the requests that bring the session up to date, and take them for sent.
@@ -59,7 +81,8 @@ class Restoration:
         previous = "root"
         for at, turn in enumerate(turns):
             has = held[turn.item_id]
-            wants = has if has == turn.item_id else turn.new_id if turn.told else ""
+            told = turn.told and turn.item_id not in self._said_again
+            wants = has if has == turn.item_id else turn.new_id if told else ""
             if has != wants:
                 if has:
                     out.append(requests.delete(has))

@@ -23,6 +23,23 @@ SPACING = RATE // 4
 #: Text counts as arriving beside its audio if its last piece arrived after at least this share of
 #: the audio.
 BESIDE = 0.6
+#: The end of the text that stands for a person's turn without a transcript.
+_NO_TRANSCRIPT = "; no transcript]"
+_SPOKE = "[the person spoke"
+
+
+def untranscribed(speech_ms: int) -> str:
+    """Return the text that stands for a person's turn which nobody has transcribed.
+
+    ``speech_ms``: how long the person spoke, ms; -1: nobody knows.
+    """
+    lasted = f" for {speech_ms / 1000:.1f} s" if speech_ms >= 0 else ""
+    return f"{_SPOKE}{lasted}{_NO_TRANSCRIPT}"
+
+
+def is_untranscribed(text: str) -> bool:
+    """Return whether a text is one that ``untranscribed`` has made."""
+    return text.startswith(_SPOKE) and text.endswith(_NO_TRANSCRIPT)
 
 
 def split(

@@ -189,6 +189,34 @@ def test_a_turn_in_which_the_connection_breaks_is_heard_in_one_piece(
     assert float(told.text.strip("[").split()[0]) > recordings.seconds(recordings.TIDES) - 0.3
 
 
+def test_a_turn_without_a_transcript_is_heard_again_if_it_had_no_answer(
+    kept: Keeper, tmp_path: Path
+) -> None:
+    with Pipeline(kept, UNHELD) as pipeline:
+        emulator = begin(pipeline, tmp_path, "--reply", "tone:1", "--burst", "--latency", "1500")
+        said = [(1.0, recordings.QUESTION)]
+        pipeline.settings |= {
+            "capture.device": recordings.microphone(tmp_path / "question.wav", said, 60),
+            "session.transcription_model": "",
+            "session.greeting": "",
+        }
+        with Proxy(str(pipeline.settings["link.url"])) as proxy:
+            pipeline.settings["link.url"] = proxy.url
+            _, session = start(pipeline)
+            # The turn is committed, and the answer has no sound yet.
+            pipeline.bus.wait_for(messages.ReplyState, lambda s: s.active and not s.speaking)
+            proxy.reset()
+            pipeline.bus.wait_for(messages.Heard, lambda h: h.items and not h.playing)
+            items = emulator.items()
+    sent = [e for e in pipeline.bus.all(messages.ClientEvent) if e.session > session]
+    # The server hears the turn and answers it by itself.
+    assert not [event for event in sent if b'"response.create"' in event.payload]
+    created = [e for e in pipeline.bus.all(messages.ServerEvent) if e.session > session]
+    assert len([e for e in created if b'"response.created"' in e.payload]) == 1
+    assert [item["role"] for item in items] == ["user", "assistant"]
+    assert "no transcript" not in str(items)
+
+
 def test_nothing_that_was_said_before_the_loss_arrives_after_it(
     kept: Keeper, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from services.uplink.microphone import Microphone
 from services.uplink.restoration import Restoration
 from shared import messages
 from shared.audio import pcm
+from shared.realtime import words
 
 pytestmark = pytest.mark.unit
 
@@ -28,7 +29,7 @@ class Rig:
         self.owner = StandIn()
         self.sent: list[str] = []
         self.restoration = Restoration()
-        self.restoration.update([turn("before", told=True)])
+        self.restoration.update([turn("before")])
         self.mic = Microphone(PATIENCE_NS)
         self.button = Button(
             self.owner,
@@ -74,18 +75,27 @@ class Rig:
         return samples // pcm.FRAME
 
 
-def turn(name: str, *, told: bool) -> messages.HistoryTurn:
+def turn(name: str, text: str = "words") -> messages.HistoryTurn:
     return messages.HistoryTurn(
-        item_id=name, kind="message", role="user", text="", told=told, name="", call_id="",
+        item_id=name, kind="message", role="user", text=text, told=True, name="", call_id="",
         session=1, held_as=name, new_id=f"new_{name}",
     )  # fmt: skip
+
+
+def test_a_turn_that_is_said_again_is_not_restored_as_a_text() -> None:
+    rig = Rig()
+    rig.restoration.begin_session(2)
+    rig.restoration.update([turn("before"), turn("spoken", words.untranscribed(1000))])
+    rig.lose()
+    created = [json.loads(event)["item"]["id"] for event in rig.restoration.requests()]
+    assert created == ["new_before"]
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 def test_the_next_session_gets_the_turn_and_the_commit_again(acknowledged: bool) -> None:
     rig = Rig()
     if acknowledged:  # but nobody has transcribed it
-        rig.restoration.update([turn("before", told=True), turn("spoken", told=False)])
+        rig.restoration.update([turn("before"), turn("spoken", words.untranscribed(1000))])
     rig.state("old")
     assert rig.lose(after_ns=5000 * MS) == FRAMES
     assert rig.sent == [COMMIT]
@@ -103,7 +113,7 @@ def test_a_turn_that_needs_no_repetition_is_not_repeated(why: str) -> None:
     if why == "answered":
         rig.state("old", "answer")
     elif why == "words":
-        rig.restoration.update([turn("before", told=True), turn("spoken", told=True)])
+        rig.restoration.update([turn("before"), turn("spoken")])
     elif why == "pressed":
         rig.press(talk=True, at_ns=FRAMES * 21 * MS)
     late_ns = PATIENCE_NS if why == "late" else 0

@@ -1,0 +1,71 @@
+"""The person's last turn, where the session was lost before the server answered it. Pure.
+
+If the server transcribed the turn, the next session gets the words with the history, and is asked
+for the answer. Otherwise only the microphone's audio has the words, so the next session gets that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.uplink.microphone import Microphone
+from services.uplink.restoration import Restoration
+from services.uplink.updates import Updates
+from shared import messages
+from shared.owner import Owner
+
+
+class LostTurn:
+    """Sees to it that a question gets its answer in the next session.
+
+    ``send`` sends a request. ``restore`` brings the session's conversation up to date.
+    ``say_again`` sends audio that the session has to hear again.
+    """
+
+    def __init__(
+        self,
+        stage: Owner,
+        parts: tuple[Microphone, Restoration, Updates],
+        send: Callable[[bytes], None],
+        restore: Callable[[], None],
+        say_again: Callable[[list[bytes]], int],
+    ) -> None:
+        self._stage = stage
+        self._mic, self._restoration, self._updates = parts
+        self._send, self._restore, self._say_again = send, restore, say_again
+        # The turns that the history had before the person's last turn began.
+        self._known: frozenset[str] = frozenset()
+        self._settled_session = 0  # the session whose lost answer needs no request any more
+
+    def reply_state(self, state: messages.ReplyState) -> None:
+        """Note whether the server hears the person."""
+        before = self._mic.speaking
+        self._mic.reply_state(state)
+        if self._mic.speaking and not before:
+            self._known = self._restoration.names()
+
+    def settle(self, session: int) -> None:
+        """Note that a session will answer anyway."""
+        self._settled_session = session
+
+    def ask_again(self, ready_session: int) -> None:
+        """Have the session answer what the last one did not answer, or not to the end.
+
+        ``ready_session``: the session that has the conversation.
+        """
+        request = self._updates.request
+        settled = request.session == self._settled_session
+        if not request.resume or request.session != ready_session or settled:
+            return
+        self._settled_session = request.session
+        self._stage.count("answers_resumed")
+        if request.resume == "answer" and self._mic.has_last_turn and self._lacks_words():
+            self._restore()  # without the text that stands for the turn
+            self._say_again(self._mic.last_turn())
+            self._stage.log.info("sent the turn again that has no answer and no transcript")
+        else:
+            self._send(self._updates.resume_answer())
+            self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
+
+    def _lacks_words(self) -> bool:
+        return self._restoration.lacks_words(self._known)
