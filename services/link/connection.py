@@ -18,8 +18,6 @@ from shared.realtime.first_messages import FirstMessages
 
 #: If the socket takes none of the bytes that wait for this long, s, the connection is dead.
 STALLED_S = 5.0
-#: The code of a close frame without a code (RFC 6455).
-NO_CODE = 1005
 
 
 class Ended(Exception):
@@ -143,7 +141,9 @@ class Connection:
             self.first_messages.read(frame.data)
             return Text(frame.data, now_ns)
         if opcode == ABNF.OPCODE_CLOSE:
-            code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else NO_CODE
+            code = (
+                int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else endings.NO_CODE
+            )
             reason = frame.data[2:].decode("utf-8", "replace")
             raise Ended(endings.of_close(code, reason, self.first_messages.error))
         return Other(binary=opcode == ABNF.OPCODE_BINARY)

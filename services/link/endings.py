@@ -27,6 +27,8 @@ REFUSED_FROM, POLICY = 3000, 1008
 TIMEOUT = 3008
 #: Many servers add 4000 to a status of HTTP: 4429 is too many requests.
 HTTP_FROM = 4000
+#: What stands for the code of a close frame without a code (RFC 6455).
+NO_CODE = 1005
 #: A part of the server's reason when a session's time is over.
 EXPIRED = "maximum duration"
 #: HTTP answers that are temporary, beside all of 500 and above: the server, or a proxy, is too slow
@@ -127,10 +129,23 @@ def of_error(error: BaseException) -> Ending:
     if "WebSocketProtocolException" in names:
         if text.startswith("rsv is not"):
             text = "it compresses messages, and link did not ask for that"
-        text = f"the server breaks the rules of WebSocket: {text}"
+        text = f"the server breaks the rules of WebSocket: {_of_close_frame(text)}"
     elif cause == "garbled":
         text = f"the answer to the upgrade is not that of a WebSocket: {text}"
     return Lost(cause, text)
+
+
+def _of_close_frame(text: str) -> str:
+    """Return websocket-client's words for a broken rule, in plain words for a close frame.
+
+    No server may send the codes 1005, 1006 and 1015: they stand for a close without a code, a lost
+    connection and failed TLS.
+    """
+    if found := re.fullmatch(r"Invalid close opcode (\d+)", text):
+        return f"it closed the connection with the code {found[1]}, which no server may send"
+    if text == "Invalid close frame.":
+        return "it closed the connection with a close frame that cannot be read"
+    return text
 
 
 def _of_tls(text: str, reason: str | None, *, eof: bool) -> Lost:
@@ -243,7 +258,8 @@ def of_close(code: int, reason: str, error: str = "") -> Ending:
 
     ``error``: the words of the server's last error event, if it began no session.
     """
-    why = f"closed by the server ({code}{' ' if reason else ''}{reason})"
+    given = "no code" if code == NO_CODE else f"{code}{' ' if reason else ''}{reason}"
+    why = f"closed by the server ({given})"
     if error:
         why = f"{why}: {error}"
     said = f"{reason} {error}"

@@ -165,6 +165,33 @@ def test_a_close_has_a_name(code: int, reason: str, cause: messages.Cause) -> No
     assert isinstance(ending, endings.Refused) == (cause == "refused")
 
 
+def test_a_close_without_a_code_is_not_shown_as_one() -> None:
+    ending = endings.of_close(endings.NO_CODE, "")
+    assert ending == endings.Lost("closed", "closed by the server (no code)")
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"\x03\xed", "with the code 1005, which no server may send"),
+        (b"\x03\xee", "with the code 1006, which no server may send"),
+        (b"\x03\xf7", "with the code 1015, which no server may send"),
+        (b"\x00\x00", "with the code 0, which no server may send"),
+        (b"\x03", "with a close frame that cannot be read"),
+        (b"\x03\xe8\xff\xfe", "with a close frame that cannot be read"),
+    ],
+)
+def test_a_close_frame_that_breaks_the_rules_is_shown_in_plain_words(
+    payload: bytes, why: str
+) -> None:
+    frame = websocket.ABNF(1, 0, 0, 0, websocket.ABNF.OPCODE_CLOSE, 0, payload)
+    with pytest.raises(websocket.WebSocketProtocolException) as raised:
+        frame.validate()
+    ending = endings.of_error(raised.value)
+    rule = "the server breaks the rules of WebSocket: it closed the connection"
+    assert ending == endings.Lost("garbled", f"{rule} {why}")
+
+
 def test_a_connection_that_takes_nothing_any_more_has_stalled() -> None:
     assert (
         endings.of_send_error(websocket.WebSocketTimeoutException("timed out")).cause == "stalled"
