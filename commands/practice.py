@@ -15,10 +15,20 @@ from shared.realtime import endpoint
 TRANSCRIBES = "gpt-transcribe"
 
 
-def free_port() -> int:
-    """Return a port on loopback that no process listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def free_address() -> str:
+    """Return an address on loopback where no process listens, as a URL has it.
+
+    A machine without IPv4 has only ::1.
+    """
+    try:
+        return f"127.0.0.1:{_free_port(socket.AF_INET, '127.0.0.1')}"
+    except OSError:
+        return f"[::1]:{_free_port(socket.AF_INET6, '::1')}"
+
+
+def _free_port(family: socket.AddressFamily, host: str) -> int:
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
@@ -26,7 +36,7 @@ def environment(settings: config.Config) -> dict[str, str]:
     """Return this process's environment, with the emulator as the server and without the key."""
     env = {k: v for k, v in os.environ.items() if k != endpoint.KEY_VARIABLE}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    env["BARGEIN_LINK__URL"] = f"ws://127.0.0.1:{free_port()}/v1/realtime"
+    env["BARGEIN_LINK__URL"] = f"ws://{free_address()}/v1/realtime"
     env["BARGEIN_LINK__KEY_FILE"] = ""
     env["BARGEIN_LINK__RETRY_FIRST_MS"] = "50"
     env["BARGEIN_BUS__DIRECTORY"] = str(config.bus_directory(settings))
