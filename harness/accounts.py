@@ -183,6 +183,12 @@ class Ledger:
         self._ending.set()
         self._thread.join()
 
+    def wait_until_begun(self, seconds: float) -> None:
+        """Wait until the ledger compares with the counters of uplink and link."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._uplinks and self._links, seconds):
+                raise AssertionError(f"no counters of uplink and link within {seconds:g} s")
+
     def recordings(self) -> list[Recording]:
         """Return the samples that the devices were given so far, one recording per opening."""
         made = []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import pytest
 
+from harness.accounts import Ledger
 from shared import messages, registry
-from tests.support.pipeline import UNHELD, Keeper, Pipeline
+from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
@@ -27,30 +29,43 @@ def is_from(pid: int, health: messages.Health) -> bool:
 
 
 def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
-    """Stop stages of a conversation several times, and return a line for each fault afterwards."""
+    """Stop stages of a conversation several times, and return a line for each fault afterwards.
+
+    A fault is also an account that does not balance: the frames and events that were passed on
+    against the stages' counters, and the audio heard against the audio received.
+    """
     faults = []
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["session.greeting"] = "Tell a long story."
         pipeline.emulator("--pace", "1")
         stages = pipeline.all_up(*registry.STAGES)
         pipeline.meet()
-        for seconds in FROZEN_S:
-            for name in frozen:
-                stages[name].send(signal.SIGSTOP)
-            time.sleep(seconds)
-            for name in frozen:
-                stages[name].send(signal.SIGCONT)
+        with closing(Ledger(pipeline.bus_directory, keep_sound=False)) as ledger:
+            ledger.wait_until_begun(PATIENCE_S)
+            for seconds in FROZEN_S:
+                for name in frozen:
+                    stages[name].send(signal.SIGSTOP)
+                time.sleep(seconds)
+                for name in frozen:
+                    stages[name].send(signal.SIGCONT)
+                now = pipeline.bus.now
+                for name, child in stages.items():
+                    try:
+                        pipeline.bus.health(name, partial(is_from, child.pid), since=now)
+                    except AssertionError as error:
+                        faults.append(f"{name}, {seconds} s: {error}\n{child.output[-400:]}")
+                # Link sends the microphone's audio to the server again.
+                pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open", since=now)
+                first = pipeline.bus.wait_for(messages.LinkState, since=now).message
+                goes_on = partial(sends_more, first)
+                pipeline.bus.wait_for(messages.LinkState, goes_on, since=now)
+            # The ledger compares up to each stage's last health message.
             now = pipeline.bus.now
             for name, child in stages.items():
-                try:
-                    pipeline.bus.health(name, partial(is_from, child.pid), since=now)
-                except AssertionError as error:
-                    faults.append(f"{name}, {seconds} s: {error}\n{child.output[-400:]}")
-            # Link sends the microphone's audio to the server again.
-            pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open", since=now)
-            first = pipeline.bus.wait_for(messages.LinkState, since=now).message
-            goes_on = partial(sends_more, first)
-            pipeline.bus.wait_for(messages.LinkState, goes_on, since=now)
+                pipeline.bus.health(name, partial(is_from, child.pid), since=now)
+            faults += [f"{frozen}: {line}" for line in ledger.unbalanced()]
+            if not ledger.items:
+                faults.append(f"{frozen}: nothing was heard")
     return faults
 
 
