@@ -18,6 +18,7 @@ from typing import Any
 
 from shared import directory, network
 from shared.prices import Price, Prices
+from shared.private import read_file
 from shared.redaction import masked, masked_text
 from shared.setting_values import build, converted, did_you_mean, flatten, from_text, keys, known
 from shared.settings import (
@@ -182,7 +183,7 @@ def _settle(
 def _from_file(path: Path, errors: list[str]) -> list[Given]:
     """Return the settings of a file. Add to ``errors`` why the file cannot be read."""
     try:
-        table = tomllib.loads(path.read_text("utf-8-sig"))
+        table = tomllib.loads(read_file(path).decode("utf-8-sig"))
         return [(key, value, path.name) for key, value in flatten(table)]
     except OSError as error:
         errors.append(f"{path}: {error.strerror}: give an existing file with --config")

@@ -1,4 +1,4 @@
-"""Files for our eyes only: keys, and what Bargein writes about a conversation."""
+"""Files that are opened with care: keys, settings, and what Bargein writes about a conversation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: The most bytes of a secret that are read: the longest key is shorter.
 LONGEST_SECRET = 4096
+#: The most bytes of a file that a person writes: a hundred times the longest example.
+LONGEST_FILE = 1024 * 1024
 
 
 def open_own(path: Path) -> int:
@@ -51,19 +53,41 @@ def replace_own(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
+def read_file(path: Path) -> bytes:
+    """Return the content of a file that a person writes: settings, or a list of servers.
+
+    Raises OSError, also if the file is longer than ``LONGEST_FILE`` or no regular file. Never waits
+    for a pipe's writer. The null device counts as an empty file.
+    """
+    with os.fdopen(_open_regular(path), "rb") as file:
+        content = file.read(LONGEST_FILE + 1)
+    if len(content) > LONGEST_FILE:
+        raise OSError(errno.EFBIG, f"longer than {LONGEST_FILE} bytes")
+    return content
+
+
 def read_secret(path: Path) -> tuple[bytes, os.stat_result]:
     """Return the beginning of a file, and what the system says about the file.
 
     Raises OSError, also if the path leads to no regular file. Never waits for a pipe's writer.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = _open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
+        return file.read(LONGEST_SECRET), os.fstat(descriptor)
+
+
+def _open_regular(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not stat.S_ISREG(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(found.st_mode) and str(path) != os.devnull:
             raise OSError(errno.EINVAL, "not a regular file")
-        return file.read(LONGEST_SECRET), found
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def name_of(path: Path) -> str:

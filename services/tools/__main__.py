@@ -19,6 +19,7 @@ from services.tools.events import Done, Line, Offer, Say
 from services.tools.offer import MAX_FUNCTIONS, Offered
 from shared import codec, messages, now
 from shared.bus import Delivery
+from shared.private import read_file
 from shared.run import run
 from shared.stage import Stage
 
@@ -70,7 +71,7 @@ class Tools:
     def _servers(self) -> dict[str, mcp_file.Server]:
         path = self._stage.home / Path(self._settings.mcp_file).expanduser()
         try:
-            servers, faults = mcp_file.read(path.read_bytes(), os.environ)
+            servers, faults = mcp_file.read(read_file(path), os.environ)
         except (FileNotFoundError, IsADirectoryError):
             return {}
         except (OSError, mcp_file.BadFile) as error:

@@ -94,3 +94,17 @@ def test_a_name_is_shown_only_if_there_is_such_a_file(tmp_path: Path) -> None:
     assert private.name_of(Path("sk-\0")) == ""
     path.touch()
     assert private.name_of(path) == f" {path}"
+
+
+def test_a_file_of_a_person_is_read_only_if_it_is_a_file_of_a_sane_length(tmp_path: Path) -> None:
+    good, long, pipe = (tmp_path / name for name in ("good", "long", "pipe"))
+    good.write_bytes(b"x" * private.LONGEST_FILE)
+    long.write_bytes(b"x" * (private.LONGEST_FILE + 1))
+    os.mkfifo(pipe)
+    assert private.read_file(good) == good.read_bytes()
+    assert private.read_file(Path(os.devnull)) == b""
+    for path, why in ((long, "longer than"), (pipe, "regular"), (Path("/dev/zero"), "regular")):
+        with pytest.raises(OSError, match=why):
+            private.read_file(path)
+    with pytest.raises(IsADirectoryError):
+        private.read_file(tmp_path)
