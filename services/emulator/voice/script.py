@@ -142,8 +142,8 @@ PERSON: Final[tuple[tuple[int, str], ...]] = (
 )
 PERSON_TAIL_MS: Final = 4000
 
-# Words that espeak-ng pronounces wrongly, in its own IPA, and the right pronunciation.
-PRONUNCIATIONS: Final[dict[str, str]] = {
-    "fɹˈɛsnəl": "fɹeɪnˈɛl",
-    "bˈɑːɹdʒiːnz": "bˈɑːɹdʒˌɪnz",
+# Words that flite pronounces wrongly, and how to spell them for it.
+SPELLINGS: Final[dict[str, str]] = {
+    "Bargein's": "bargins",
+    "Fresnel": "fraynell",
 }

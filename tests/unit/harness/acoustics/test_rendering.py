@@ -60,7 +60,8 @@ def test_the_echo_has_the_gain_the_delay_and_the_reverberation(
 
 def test_the_person_speaks_when_and_as_loud_as_the_case_says() -> None:
     room = made(replace(QUIET, starts=(2.0, 7.0), person_db=6.0))
-    assert [begin / RATE for begin, _ in room.spoken] == pytest.approx([2.0, 7.0], abs=0.1)
+    # A sentence can begin softly: it is said to begin where it comes within 30 dB of its peak.
+    assert [begin / RATE for begin, _ in room.spoken] == pytest.approx([2.0, 7.0], abs=0.15)
     for begin, end in room.spoken:
         assert end - begin > RATE // 2
         measured = 20 * np.log10(active_rms(room.person[begin:end]))
