@@ -26,6 +26,7 @@ from commands.replay.driving import (
     Player,
     ReplayError,
     arguments,
+    functions,
     replay,
     seeds,
     started_ns,
@@ -59,7 +60,8 @@ def run(
                 (directory / f"{name}{SUFFIX}").write_text(f"{number:020d}\n", "ascii")
             begin = Begin(started_ns(stage, recorded), about.since_1970_ns)
             speaker = Speaker(recorded) if stage == "playback" else None
-            player = Player(stage, directory, begin, arguments(about.settings), log, speaker)
+            options = arguments(about.settings) + (functions(recorded) if stage == "uplink" else [])
+            player = Player(stage, directory, begin, options, log, speaker)
             stack.callback(player.close)
             players[stage] = player
         # Only the paced replay is for watching.

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from commands.replay.speaker import Speaker
-from shared import bus, codec, config, registry
+from shared import bus, codec, config, messages, registry
 from shared.recording import Recorded
 from shared.replayed import Begin, Output, Step
 from shared.stage import HEARTBEAT_S
@@ -235,6 +235,17 @@ class Pace:
             due_s = self._begun_s + (at_ns - self._first_ns) / 1e9 / self._speed
             if (left_s := due_s - time.monotonic()) > 0:
                 time.sleep(left_s)
+
+
+def functions(recorded: Iterable[Recorded]) -> list[str]:
+    """Return the options that tell uplink whether functions were configured.
+
+    A recording does not state the functions: nobody who replays it shall run another person's. But
+    uplink asks for the first answer only when it has them.
+    """
+    offers = (each.message for each in recorded if isinstance(each.message, messages.ToolOffer))
+    modules = '["recorded"]' if any(offer.names for offer in offers) else "[]"
+    return ["--set", f"tools.modules={modules}", "--set", "tools.mcp_file="]
 
 
 def arguments(settings: Mapping[str, Any]) -> list[str]:

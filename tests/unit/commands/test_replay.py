@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from commands.replay import differences
-from commands.replay.driving import arguments, seeds, started_ns
+from commands.replay.driving import arguments, functions, seeds, started_ns
 from shared import messages, registry
 from shared.messages import Stamp
 from shared.recording import Recorded
@@ -104,6 +104,14 @@ def test_settings_become_options() -> None:
     assert options == [
         "--set", "session.voice=cedar", "--set", "link.session_limit_s=9.0", "--set", 'a.b=["x"]',
     ]  # fmt: skip
+
+
+def test_uplink_waits_for_functions_only_if_some_were_offered() -> None:
+    nothing, offer = messages.ToolOffer(names=[]), messages.ToolOffer(names=["clock"])
+    none = ["--set", "tools.modules=[]", "--set", "tools.mcp_file="]
+    assert functions([]) == functions([at(1, nothing)]) == none
+    waits = functions([at(1, nothing), at(2, offer)])
+    assert waits == ["--set", 'tools.modules=["recorded"]', "--set", "tools.mcp_file="]
 
 
 def test_messages_that_the_recorder_missed_are_counted() -> None:
