@@ -18,11 +18,11 @@ import numpy as np
 
 from harness import speech
 from harness.listening import FITS
+from harness.observer import deliveries
 from harness.waves import RATE, Samples, spans
 from services.emulator.tone import Tone
 from shared import bus, messages, registry
 from shared.audio import pcm
-from shared.poller import Poller
 
 #: The length of the chunks that are found in the tone (30 ms) and their distance (60 ms), in
 #: samples. Up to ``FADE`` samples (4 ms) at both ends of a sound may be a fade.
@@ -236,17 +236,11 @@ class Ledger:
         kinds += [messages.SpeakerFrame] if self.keep_sound else []
         rows = [registry.of(kind) for kind in kinds]
         rows += [registry.health("uplink"), registry.health("link")]
-        subscriber = bus.Subscriber(rows, self.directory, observer=True)
-        poller = Poller()
-        for sock in subscriber.sockets:
-            poller.watch(sock)
-        while not self._ending.is_set():
-            poller.wait(0.1)
+        for found in deliveries(rows, self.directory, self._ending):
             with self._changed:
-                while (delivery := subscriber.receive()) is not None:
+                for delivery in found:
                     self._take(delivery)
                 self._changed.notify_all()
-        subscriber.close()
 
     def _take(self, delivery: bus.Delivery[messages.Message]) -> None:
         stamp = delivery.stamp

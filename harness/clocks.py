@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shared import bus, messages, registry
+from harness.observer import deliveries
+from shared import messages, registry
 from shared.audio import pcm
-from shared.poller import Poller
 
 #: A frame that comes later than this after the one before it follows a stall, ns.
 STALL_NS = 100_000_000
@@ -81,13 +81,8 @@ class Clocks:
 
     def _listen(self) -> None:
         wanted = [registry.of(messages.MicFrame), registry.of(messages.SpeakerFrame)]
-        subscriber = bus.Subscriber(wanted, self._directory, observer=True)
-        poller = Poller()
-        for sock in subscriber.sockets:
-            poller.watch(sock)
-        while not self._ending.is_set():
-            poller.wait(0.1)
-            while (delivery := subscriber.receive()) is not None:
+        for found in deliveries(wanted, self._directory, self._ending):
+            for delivery in found:
                 said = delivery.message
                 samples = len(said.payload) // pcm.SAMPLE_BYTES
                 if isinstance(said, messages.MicFrame):
@@ -98,4 +93,3 @@ class Clocks:
                     self.speaker.frame(
                         said.stream, said.position, said.played_ns, samples, delivery.lost
                     )
-        subscriber.close()

@@ -20,11 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
+from harness.observer import deliveries
 from harness.processes import end_process, spawn
-from shared import bus, messages, registry
+from shared import messages, registry
 from shared.directory import prepare_directory
 from shared.network import LOCAL, Network, parse
-from shared.poller import Poller
 
 ROOT = Path(__file__).parents[1]
 READY_S = 20.0
@@ -89,17 +89,11 @@ class Listener:
         self._thread.join()
 
     def _listen(self) -> None:
-        subscriber = bus.Subscriber(self._wanted, self._directory, self._network, observer=True)
-        poller = Poller()
-        for sock in subscriber.sockets:
-            poller.watch(sock)
-        while not self._ending.is_set():
-            poller.wait(0.1)
-            while (delivery := subscriber.receive()) is not None:
-                with self._changed:
+        for found in deliveries(self._wanted, self._directory, self._ending, self._network):
+            with self._changed:
+                for delivery in found:
                     self._messages[delivery.topic.name].append(delivery.message)
-                    self._changed.notify_all()
-        subscriber.close()
+                self._changed.notify_all()
 
 
 class Pipeline:
