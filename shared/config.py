@@ -35,6 +35,7 @@ from shared.settings import (
     Playback,
     Recorder,
     Session,
+    Tools,
     TurnDetection,
     Uplink,
     Vad,
@@ -239,6 +240,11 @@ def bus_directory(settings: Config) -> Path:
     if settings.bus.directory:
         return Path(settings.bus.directory).expanduser().absolute()
     return directory.default().directory
+
+
+def mcp_file(settings: Tools, home: Path) -> Path:
+    """Return the file with the MCP servers. ``home``: the directory of config.toml."""
+    return home / Path(settings.mcp_file).expanduser()
 
 
 def bus_network(settings: Config) -> network.Network:

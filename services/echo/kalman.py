@@ -36,8 +36,8 @@ MAX_DELAY = 50
 _CONSTRAINED = 4
 #: The share of a partition's weights that is still true a frame later. 0.999 follows clocks that
 #: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation, and only
-#: while the far end has sound: what is forgotten in a silence cannot be learnt before the
-#: next reply, and each reply then began with 10 dB more of echo.
+#: while the far end has sound. In a silence nothing can be learnt again: forgetting there left 8 dB
+#: more echo in the first second of each reply.
 _RETENTION = 0.999 ** (PARTITIONS // _CONSTRAINED)
 #: The uncertainty of a path that is not known yet: a gain of 15 dB, in power, for the first
 #: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. No microphone

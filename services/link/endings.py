@@ -27,7 +27,7 @@ REFUSED_FROM, POLICY = 3000, 1008
 TIMEOUT = 3008
 #: Many servers add 4000 to a status of HTTP: 4429 is too many requests.
 HTTP_FROM = 4000
-#: What stands for the code of a close frame without a code (RFC 6455).
+#: Stands for the code of a close frame that has none (RFC 6455).
 NO_CODE = 1005
 #: A part of the server's reason when a session's time is over.
 EXPIRED = "maximum duration"

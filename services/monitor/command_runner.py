@@ -93,8 +93,8 @@ class CommandRunner:
             answer(Outcome(done=True, outcome=self._turn(command)))
         else:
             at_ns = self._stage.publish(commands.control(command))
-            sleeps = {"": None, "asleep": True}.get(known.link, False)
-            if name in SLEEP_OUTCOMES and sleeps is (name == "sleep"):
+            already = known.link and (known.link == "asleep") == (name == "sleep")
+            if name in SLEEP_OUTCOMES and already:
                 answer(Outcome(done=True, outcome=f"{SLEEP_OUTCOMES[name]} already"))
             elif name in ("interrupt", "talk", "release", *SLEEP_OUTCOMES):
                 pending = _Pending(name, at_ns, answer)

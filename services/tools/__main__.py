@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +16,7 @@ from services.tools import call_queue, mcp_file, outputs
 from services.tools.call_queue import BadAnswer, CallQueue, Job, PendingApproval
 from services.tools.events import Done, Line, Offer, Say
 from services.tools.offer import MAX_FUNCTIONS, Offered
-from shared import codec, messages, now
+from shared import codec, config, messages, now
 from shared.bus import Delivery
 from shared.private import read_file
 from shared.run import run
@@ -69,7 +68,7 @@ class Tools:
         self._engine.start()
 
     def _servers(self) -> dict[str, mcp_file.Server]:
-        path = self._stage.home / Path(self._settings.mcp_file).expanduser()
+        path = config.mcp_file(self._settings, self._stage.home)
         try:
             servers, faults = mcp_file.read(read_file(path), os.environ)
         except (FileNotFoundError, IsADirectoryError):

@@ -62,8 +62,12 @@ class Uplink:
             stage, self._updates, self._send, self._open_session, now.monotonic_ns
         )
         self._decision_requests = DecisionRequests()
-        may_ask, begun = lambda: functions.settled and self._is_ready(), self._restoration.has_begun
-        self._texts = Texts(stage.number, self._send, may_ask, begun)
+        self._texts = Texts(
+            stage.number,
+            self._send,
+            lambda: functions.settled and self._is_ready(),
+            self._restoration.has_begun,
+        )
         functions.wait(stage.home, self._texts.send)
         self._ready_session = 0  # the session that has the history, and may get the microphone
         stage.subscribe(messages.MicClean, self._on_mic)

@@ -52,7 +52,7 @@ class Button:
     def begin_session(self) -> None:
         """Begin with a new session, whose buffer is empty, before it gets the history."""
         self._talk.begin_session()
-        if self._unanswered and not self._restoration.lacks_words(self._known):
+        if self._unanswered and not self._restoration.leave_to_audio(self._known):
             self._answered()
 
     def heard_again(self, samples: int) -> None:

@@ -13,6 +13,7 @@ from services.uplink import requests
 from services.uplink.call_outputs import CallOutputs
 from services.uplink.updates import Updates
 from shared import codec, messages
+from shared.config import mcp_file
 from shared.owner import Owner
 from shared.settings import Tools
 
@@ -27,7 +28,7 @@ FIRST_OFFER_S = 6.0
 
 def configured(settings: Tools, home: Path) -> bool:
     """Return whether the settings name functions, so that tools offers some if it runs."""
-    return bool(settings.modules) or (home / Path(settings.mcp_file).expanduser()).is_file()
+    return bool(settings.modules) or mcp_file(settings, home).is_file()
 
 
 class Functions:

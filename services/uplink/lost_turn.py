@@ -59,13 +59,11 @@ class LostTurn:
             return
         self._settled_session = request.session
         self._stage.count("answers_resumed")
-        if request.resume == "answer" and self._mic.has_last_turn and self._lacks_words():
+        by_audio = request.resume == "answer" and self._mic.has_last_turn
+        if by_audio and self._restoration.leave_to_audio(self._known):
             self._restore()  # without the text that stands for the turn
             self._say_again(self._mic.last_turn())
             self._stage.log.info("sent the turn again that has no answer and no transcript")
         else:
             self._send(self._updates.resume_answer())
             self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
-
-    def _lacks_words(self) -> bool:
-        return self._restoration.lacks_words(self._known)

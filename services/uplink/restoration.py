@@ -54,11 +54,11 @@ class Restoration:
         """Return the ids of the turns in the history."""
         return frozenset(turn.item_id for turn in self.turns or ())
 
-    def lacks_words(self, known: frozenset[str]) -> bool:
-        """Return whether the history lacks the words of the turn that the person said last.
+    def leave_to_audio(self, known: frozenset[str]) -> bool:
+        """Leave out the turn that the person said last, if its words are missing.
 
-        ``known``: the turns that were in the history before that turn. If the history has the turn
-        without words, the turn is left out from now on, because the session gets its audio again.
+        Return whether they are: then the session has to get the turn's audio again. ``known``: the
+        turns that were in the history before that turn.
         """
         new = [turn for turn in self.turns or () if turn.told and turn.item_id not in known]
         if not new:

@@ -137,7 +137,7 @@ def align(said: list[str], words: list[list[str]]) -> list[tuple[int, int]]:
         if not mine:
             raise ValueError(f"word {w} has no phoneme in {''.join(said)}")
         spans.append((mine[0], mine[-1] + 1))
-    # Give a phoneme that no word expects to the word next to it.
+    # A phoneme that no word expects belongs to the word next to it.
     for w in range(len(spans)):
         start, end = spans[w]
         limit = spans[w - 1][1] if w else 0
@@ -205,7 +205,7 @@ def convert(speech: Speech) -> Speech:
     return Speech(np.asarray(samples, np.float32), RATE, speech.words)
 
 
-def equaliser(voice: "Voice", pace: float, texts: Iterable[str]) -> Samples:
+def equaliser(voice: Voice, pace: float, texts: Iterable[str]) -> Samples:
     """Return the filter that brings what a voice says to SPECTRUM on average."""
     said = np.concatenate([convert(voice.recite(text, pace)).samples for text in texts])
     window = np.hanning(2048)
@@ -221,7 +221,7 @@ def equaliser(voice: "Voice", pace: float, texts: Iterable[str]) -> Samples:
     )
     gains = np.array(list(SPECTRUM.values())) - levels
     gains -= np.average(gains, weights=10 ** (levels / 10))
-    # What a voice has below its pitch is no speech.
+    # Below its pitch a voice has no speech.
     gains[bands < LOWEST] = np.minimum(gains[bands < LOWEST], gains[bands >= LOWEST][0])
     gains = np.clip(gains, -MOST_GAIN_DB, MOST_GAIN_DB)
     curve = 10 ** (np.interp(np.log(np.maximum(hertz, 1)), np.log(bands), gains) / 20)
