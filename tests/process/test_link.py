@@ -482,13 +482,14 @@ def test_a_server_that_stops_reading_delays_nothing_that_it_sends(pipeline: Pipe
 
     def stalling(connection: Connection) -> None:
         servers.begin(connection)
+        # The test hears link before the server goes on: otherwise it could miss the first event.
+        session = wait_state(pipeline, "open").session
         connection.send("response.created", response={"id": "r", "status": "in_progress"})
         audio = base64.b64encode(bytes(9600)).decode()
         connection.send("response.output_audio.delta", response_id="r", item_id="i", delta=audio)
         usual.extend(delays_ms(connection, "usual"))
         # From here on the server reads nothing. More is sent to it than the socket takes.
         assert ready.wait(PATIENCE_S)
-        session = wait_state(pipeline, "open").session
         for number in range(400):
             uplink.say(number, session, size=4000)
         pipeline.bus.wait_for(messages.ClientEvent, lambda e: b'"399"' in e.payload)
