@@ -16,6 +16,7 @@ from harness import recordings
 from shared import messages
 from shared.audio import pcm
 from tests.support import servers
+from tests.support.links import wait_state
 from tests.support.pipeline import PATIENCE_S, UNHELD, Keeper, Pipeline
 from tests.support.servers import Connection, Server
 
@@ -202,19 +203,26 @@ def speak(connection: Connection) -> None:
 
 
 class Fragile:
-    """A script of acts in a first session, whose connection then breaks when the test says so."""
+    """A script of acts in a first session. The test says when they begin, and when they end in a
+    broken connection.
+    """
 
     def __init__(self, *acts: Any) -> None:
         self._acts = acts
-        self._break = threading.Event()
+        self._act, self._break = threading.Event(), threading.Event()
 
     def __call__(self, connection: Connection) -> None:
         begin(connection)
+        self._act.wait(PATIENCE_S)
         for act in self._acts:
             act(connection)
         connection.send("test")
         self._break.wait(PATIENCE_S)
         connection.reset()
+
+    def act(self) -> None:
+        """Begin the acts."""
+        self._act.set()
 
     def lose(self) -> None:
         """Break the connection."""
@@ -237,10 +245,13 @@ def test_a_new_session_is_asked_again_for_what_the_last_one_owes(
         pipeline.settings["link.url"] = server.url
         pipeline.all_up(*STAGES)
         pipeline.up("link")
+        # The test and downlink hear link before the server acts: otherwise they could miss events.
+        first = wait_state(pipeline, "open").session
+        pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session == first)
+        fragile.act()
         pipeline.bus.wait_for(
             messages.ServerEvent, lambda event: json.loads(event.payload)["type"] == "test"
         )
-        first = pipeline.bus.wait_for(messages.ReplyState, lambda s: s.session).message.session
         pipeline.bus.health("downlink", since=pipeline.bus.now)
         fragile.lose()
         second = server.wait(2)
