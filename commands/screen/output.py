@@ -59,11 +59,16 @@ class Output(Printer):  # type: ignore[misc]  # honcho has no types
             return
         env = {name: value for name, value in env.items() if name != endpoint.KEY_VARIABLE}
         colour = [] if self.colour else ["--no-colour"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "commands.screen", *self._arguments, *colour],
-            env=env,
-            stdin=subprocess.PIPE,
-        )
+        # The screen inherits the mask: Ctrl-C must not end it while Python still imports modules.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "commands.screen", *self._arguments, *colour],
+                env=env,
+                stdin=subprocess.PIPE,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
 
