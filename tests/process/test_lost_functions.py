@@ -63,6 +63,8 @@ def begin(
     )
     if state == "running":
         assert settled((pipeline.directory / "runs").exists)
+    # The next session's uplink learns from the history that the conversation has begun.
+    pipeline.bus.wait_for(messages.History, lambda history: b"wait" in history.payload)
     return stages
 
 

@@ -33,12 +33,17 @@ def sent(pipeline: Pipeline, kind: str) -> list[dict[str, Any]]:
 
 
 def started(pipeline: Pipeline, *twists: str, **settings: Any) -> None:
-    """Start the emulator with twists, the stages with settings, and wait for the session."""
+    """Start the emulator with twists and the stages with settings.
+
+    uplink comes last: it makes the server act, and the test hears all others by then.
+    """
     options = [part for twist in twists for part in ("--twist", twist)]
     pipeline.emulator("--reply", "tone:1", "--burst", "--delta-bytes", "4000", *options)
     pipeline.settings |= settings
-    pipeline.all_up(*STAGES)
-    pipeline.up("link")
+    pipeline.all_up("downlink", "link")
+    session = wait_state(pipeline, "open").session
+    pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session == session)
+    pipeline.up("uplink")
 
 
 def updated(event: messages.ServerEvent) -> dict[str, Any]:

@@ -21,7 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
+import zmq
+
 from shared import bus, messages, registry
+from shared.bus.readers import subscription
 from shared.directory import prepare_directory
 from shared.network import LOCAL, Network
 from shared.poller import Poller
@@ -214,23 +217,42 @@ def start(argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path =
     return Child(argv, process, kept)
 
 
+class _Reader(bus.Subscriber):
+    """A subscriber that can change from consuming a topic to observing it."""
+
+    def only_observe(self, stage: str) -> None:
+        """Observe what a stage reads, instead of consuming it."""
+        for topic in registry.read_by(stage):
+            consumed = subscription(topic, observer=False)
+            observed = subscription(topic, observer=True)
+            if consumed == observed or self._wanted.pop(consumed, None) is None:
+                continue
+            self._wanted[observed] = topic
+            for socket in self.sockets:
+                # Only the socket of the topic's endpoint gets the topic's messages.
+                socket.setsockopt(zmq.UNSUBSCRIBE, consumed)
+                socket.setsockopt(zmq.SUBSCRIBE, observed)
+
+
 class Listener:
     """Records the messages on a bus, in the order in which they arrive.
 
     The listener consumes the topics in ``wanted``, in the place of the stages that a test does not
     start. Beside running stages it must not consume: it would get messages that are held for a
-    stage. So a test that starts a whole conversation begins with ``UNHELD``, and calls ``join``
-    when its stages have found each other; from then on the listener observes all other topics.
+    stage. So it only observes what a stage reads that the pipeline starts, see ``leave_to``. A test
+    that starts a whole conversation begins with ``UNHELD``, and calls ``join`` when its stages have
+    found each other; from then on the listener observes all other topics.
     """
 
     def __init__(
         self, directory: Path, wanted: Sequence[registry.Topic], network: Network = LOCAL
     ) -> None:
         self.heard: list[bus.Delivery[messages.Message]] = []
-        self.subscribers: list[bus.Subscriber] = []
+        self.subscribers: list[_Reader] = []
         self._directory = directory
         self._network = network
         self._wanted = [wanted]
+        self._leaving: list[tuple[str, threading.Event]] = []
         self._changed = threading.Condition()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -241,12 +263,16 @@ class Listener:
         poller = Poller()
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
-                subscriber = bus.Subscriber(
+                subscriber = _Reader(
                     wanted, self._directory, self._network, observer=bool(self.subscribers)
                 )
                 for socket in subscriber.sockets:
                     poller.watch(socket)
                 self.subscribers.append(subscriber)
+            while self._leaving:
+                stage, done = self._leaving.pop()
+                self.subscribers[0].only_observe(stage)
+                done.set()
             ready = poller.wait(0.05)
             with self._changed:
                 for subscriber in self.subscribers:
@@ -257,6 +283,12 @@ class Listener:
                 time.sleep(TOGETHER_S)
         for subscriber in self.subscribers:
             subscriber.close()
+
+    def leave_to(self, stage: str) -> None:
+        """From now on only observe what a stage consumes, because it is about to start."""
+        done = threading.Event()
+        self._leaving.append((stage, done))
+        assert done.wait(PATIENCE_S)
 
     def join(self) -> None:
         """Observe the topics outside ``UNHELD`` from now on."""
@@ -395,6 +427,9 @@ class Pipeline:
     def fork(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Child:
         """Start what ``python -m module`` starts, without a new interpreter; see ``forks``."""
         merged = {**self.env, **(env or {})}
+        package, _, name = module.partition(".")
+        if package == "services" and name in registry.PROCESSES:
+            self.bus.leave_to(name)
         process = self._keeper.fork_server.start(module, arguments, merged)
         child = Child(process.args, process, self._keeper)
         self.children.append(child)
