@@ -6,6 +6,7 @@ honcho the values that this module reads, so that preflight and the stages see t
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import re
@@ -16,6 +17,7 @@ from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
 
 from shared import config
+from shared.private import read_file
 from shared.realtime import endpoint
 
 #: The file that is read if the command line names no other.
@@ -43,13 +45,14 @@ def read(path: Path) -> tuple[dict[str, str], list[str]]:
     """
     try:
         # Editors on Windows put a byte order mark at the beginning.
-        text = path.read_text(encoding="utf-8-sig")
+        content = read_file(path)
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         return {}, []
     except OSError as error:
-        raise EnvFileError(f"{path}: {error.strerror}: make it readable, or remove it") from None
+        raise EnvFileError(f"{path}: {error.strerror}: {_remedy(error)}") from None
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = content[: error.start].count(b"\n") + 1
         raise EnvFileError(f"{path}: line {line}: not UTF-8: save the file as UTF-8") from None
     if text[1:4:2] == "\0\0":  # UTF-16 without a byte order mark
         raise EnvFileError(f"{path}: line 1: not UTF-8: save the file as UTF-8")
@@ -92,6 +95,12 @@ def named_on(arguments: Sequence[str]) -> tuple[str, str]:
         elif option.startswith("--app-root="):
             root = option.removeprefix("--app-root=")
     return files, root
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "make it readable, or remove it"
+    return "put a file with NAME=value lines there, or remove it"
 
 
 def _line(binding: Binding) -> int:

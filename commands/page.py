@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from shared import config, door
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.private import read_file
 
 #: The addresses of a server that listens on every address.
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -23,7 +24,7 @@ def link(directory: Path, since_s: float) -> str:
     """
     path = directory / door.ADDRESS
     try:
-        address = path.read_text("utf-8").strip()
+        address = read_file(path).decode().strip()
         if not address or path.stat().st_mtime < since_s:
             return ""
         parts = urlsplit(address)

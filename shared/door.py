@@ -21,7 +21,7 @@ from collections.abc import Container
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from shared.private import open_own, replace_own
+from shared.private import open_own, open_regular, replace_own
 
 #: The file of the token, in the bus directory.
 TOKEN_FILE = "door.token"
@@ -144,7 +144,7 @@ def is_loopback(host: str) -> bool:
 def _read(path: Path) -> str:
     """Return a file's text; "" if there is no file. Raises OSError if it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = open_regular(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return ""
     with os.fdopen(descriptor, "rb") as file:

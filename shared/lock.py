@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from shared.directory import BusError, unwritable
+from shared.private import open_regular
 
 
 class AlreadyRunning(Exception):
@@ -57,9 +58,8 @@ def take_lock(stage: str, directory: Path) -> int:
     file cannot be opened.
     """
     path = directory / f"{stage}.lock"
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     except OSError as error:
         raise BusError(f"{path}: {error.strerror}: remove it or set bus.directory") from None
     try:

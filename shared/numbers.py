@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from shared import now
+from shared.private import open_regular, read_file
 
 #: The end of the files' names.
 SUFFIX = ".number"
@@ -44,9 +45,9 @@ class Numbers:
 
     def keep(self) -> None:
         """Write the last number. Does nothing if that is not possible."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
         try:
-            file = os.open(self._path, flags, 0o600)
+            file = open_regular(self._path, flags)
             try:
                 # of one length, so that no digit of an older number is left behind
                 os.pwrite(file, f"{self._last:020d}\n".encode(), 0)
@@ -57,7 +58,7 @@ class Numbers:
 
     def _read(self) -> int:
         try:
-            number = int(self._path.read_bytes()[:32])
+            number = int(read_file(self._path))
         except (OSError, ValueError):
             return 0
         return number if 0 < number < LARGEST else 0

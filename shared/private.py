@@ -53,16 +53,16 @@ def replace_own(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def read_file(path: Path) -> bytes:
-    """Return the content of a file that a person writes: settings, or a list of servers.
+def read_file(path: Path, longest: int = LONGEST_FILE) -> bytes:
+    """Return the content of a file that a person or Bargein wrote, of at most ``longest`` bytes.
 
-    Raises OSError, also if the file is longer than ``LONGEST_FILE`` or no regular file. Never waits
-    for a pipe's writer. The null device counts as an empty file.
+    Raises OSError, also if the file is longer or no regular file. Never waits for a pipe's writer.
+    The null device counts as an empty file.
     """
-    with os.fdopen(_open_regular(path), "rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise OSError(errno.EFBIG, f"longer than {LONGEST_FILE} bytes")
+    with os.fdopen(open_regular(path), "rb") as file:
+        content = file.read(longest + 1)
+    if len(content) > longest:
+        raise OSError(errno.EFBIG, f"longer than {longest} bytes", str(path))
     return content
 
 
@@ -71,19 +71,23 @@ def read_secret(path: Path) -> tuple[bytes, os.stat_result]:
 
     Raises OSError, also if the path leads to no regular file. Never waits for a pipe's writer.
     """
-    descriptor = _open_regular(path)
+    descriptor = open_regular(path)
     with os.fdopen(descriptor, "rb") as file:
         return file.read(LONGEST_SECRET), os.fstat(descriptor)
 
 
-def _open_regular(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file, or the null device; return its descriptor. Raises OSError.
+
+    A pipe would make the caller wait for its other end, and a device can be endless.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(found.st_mode) and str(path) != os.devnull:
-            raise OSError(errno.EINVAL, "not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
     except OSError:
         os.close(descriptor)
         raise

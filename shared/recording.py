@@ -11,6 +11,7 @@ The times of the file are the publishers' CLOCK_MONOTONIC plus the constant that
 from __future__ import annotations
 
 import functools
+import os
 import struct
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from mcap.records import Message as Record
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 from shared import codec, messages, registry
+from shared.private import open_regular
 from shared.registry import Topic
 
 #: The name of the metadata record, and the version of what is described above.
@@ -197,7 +199,7 @@ def read(
 def records(path: Path, about: Recording) -> Iterator[Any]:
     """Yield the records of an MCAP file, as far as it is whole. Raises RecordingError."""
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             try:
                 for record in StreamReader(
                     file, emit_chunks=True, record_size_limit=LONGEST

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 from shared import registry
+from shared.private import open_regular
 
 #: Time between two looks at a lock, s: a person does not notice it.
 LOOK_S = 0.02
@@ -14,7 +16,7 @@ LOOK_S = 0.02
 def holder(directory: Path, stage: str) -> int:
     """Return the pid of the process that holds a stage's lock; 0 if no process holds it."""
     try:
-        with (directory / f"{stage}.lock").open() as lock:
+        with os.fdopen(open_regular(directory / f"{stage}.lock")) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

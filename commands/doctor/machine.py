@@ -102,7 +102,7 @@ def _exposed(path: Path) -> str:
     """Return why a file with a secret is not safe, and the repair; "" if it is or is not there."""
     try:
         found = path.stat()
-        if endpoint.KEY_VARIABLE.encode() not in path.read_bytes():
+        if endpoint.KEY_VARIABLE.encode() not in private.read_file(path):
             return ""
     except OSError:
         return ""

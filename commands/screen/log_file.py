@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
+from io import TextIOWrapper
 from pathlib import Path
+
+from shared.private import open_regular
 
 #: The file's name in the bus directory.
 NAME = "bargein.log"
@@ -22,6 +26,10 @@ class LogFile(logging.handlers.RotatingFileHandler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         if path.exists() and path.stat().st_size:
             self.doRollover()
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        return os.fdopen(open_regular(Path(self.baseFilename), flags), "a", encoding="utf-8")
 
     def line(self, text: str) -> None:
         """Write a line, with the time."""

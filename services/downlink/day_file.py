@@ -61,8 +61,8 @@ class DayFile:
         if self._unwritten == messages.Spent():
             return
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self._directory / LOCK, flags, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        lock = private.open_regular(self._directory / LOCK, flags)
         try:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,9 +78,9 @@ class DayFile:
     def _read(self) -> dict[str, messages.Spent]:
         """Return what the file says of this day; nothing if there is no such file."""
         try:
-            with (self._directory / NAME).open("rb") as file:
-                text = file.read(LONGEST + 1)
-            saved = msgspec.json.decode(text, type=Saved)
+            saved = msgspec.json.decode(
+                private.read_file(self._directory / NAME, LONGEST), type=Saved
+            )
         except (FileNotFoundError, msgspec.MsgspecError, RecursionError):
             return {}
         return saved.servers if saved.date == self._date else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from shared import messages
-from shared.private import replace_own
+from shared.private import read_file, replace_own
 
 NAME = "history.json"
 #: A larger file is not one of ours: a History message holds at most this many bytes.
@@ -45,12 +45,8 @@ class HistoryFile:
             self.remove()
             return None
         try:
-            with self._path.open("rb") as file:
-                text = file.read(MAX_BYTES + 1)
-            if len(text) > MAX_BYTES:
-                raise ValueError("too long")
-            return msgspec.json.decode(text, type=Saved)
-        except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+            return msgspec.json.decode(read_file(self._path, MAX_BYTES), type=Saved)
+        except (OSError, msgspec.MsgspecError, RecursionError):
             self.remove()
             return None
 

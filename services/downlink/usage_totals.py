@@ -149,8 +149,6 @@ class UsageTotals:
 
     def _read(self) -> Saved | None:
         try:
-            if self._path.stat().st_size > LONGEST:
-                return None
-            return msgspec.json.decode(self._path.read_bytes(), type=Saved)
+            return msgspec.json.decode(private.read_file(self._path, LONGEST), type=Saved)
         except (OSError, msgspec.MsgspecError, RecursionError):
             return None

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from shared.private import read_file
+
 if TYPE_CHECKING:
     from services.emulator.sound import File
 
@@ -205,7 +207,7 @@ class Voice:
         """Read ``index.json``. Raises VoiceError if it or a file that it names is missing."""
         path = directory / "index.json"
         try:
-            self.index = msgspec.json.decode(path.read_bytes(), type=_Index)
+            self.index = msgspec.json.decode(read_file(path), type=_Index)
         except OSError as error:
             raise VoiceError(
                 f"{path}: {error.strerror}: render the voice (see voice/README.md), or use"

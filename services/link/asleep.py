@@ -44,12 +44,11 @@ class Asleep:
         #: The same in words.
         self.reason = ""
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            if self._path.stat().st_size <= LONGEST:
-                saved = msgspec.json.decode(self._path.read_bytes(), type=_Saved)
-                if saved.downlink in ("", _downlink(directory)):
-                    self.cause, self.reason = saved.cause, saved.reason
-                else:
-                    self.forget()
+            saved = msgspec.json.decode(private.read_file(self._path, LONGEST), type=_Saved)
+            if saved.downlink in ("", _downlink(directory)):
+                self.cause, self.reason = saved.cause, saved.reason
+            else:
+                self.forget()
         elsewhere = "downlink" in network.addresses and not _downlink(directory)
         #: Whether downlink has to say first whether the conversation sleeps.
         self.unknown = elsewhere and not self.cause

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.config import is_loopback
 from shared.directory import state_directory
-from shared.private import replace_own
+from shared.private import read_file, replace_own
 
 NAME = "link.worked"
 
@@ -33,8 +33,7 @@ class Worked:
         self._path = directory / NAME
         self._digest = hashlib.sha256(f"{url}\n{key}".encode()).hexdigest().encode()
         try:
-            with self._path.open("rb") as file:
-                self.accepted_before = file.read(len(self._digest) + 1) == self._digest
+            self.accepted_before = read_file(self._path) == self._digest
         except OSError:
             self.accepted_before = False
 

@@ -7,15 +7,28 @@ a connection that has not shown the token makes way for a new one.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from shared.private import read_file
+
 #: The most connections at once: a page has two, a button one.
 MOST = 64
+
+
+def tls(certificate: str) -> ssl.SSLContext:
+    """Return the context for a certificate's file. Raises OSError, also as ssl.SSLError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    path = Path(certificate).expanduser()
+    read_file(path)  # raises OSError for a pipe or a device, on which OpenSSL would read for ever
+    context.load_cert_chain(path)
+    return context
 
 
 class Connections:

@@ -25,7 +25,7 @@ import uvicorn
 from services.monitor.app import MAX_COMMAND_BYTES, MOST_WATCHERS, PUBLIC, application
 from services.monitor.command_runner import Answer
 from services.monitor.commands import Command, Outcome
-from services.monitor.connections import Connections
+from services.monitor.connections import Connections, tls
 from services.monitor.guard import Guard
 from services.monitor.watcher import VOICES, Watcher
 from shared.door import ADDRESS, SOCKET, token
@@ -192,7 +192,7 @@ class Door:
 
     async def _listen_on_tcp(self) -> None:
         settings = self._settings
-        context = _tls(settings.certificate) if settings.certificate else None
+        context = tls(settings.certificate) if settings.certificate else None
         listening = self._bound()
         kept = Connections(self._config, self._state)
         self._servers.append(
@@ -292,9 +292,3 @@ class Door:
 
         with contextlib.suppress(RuntimeError):  # the server's loop is closed: nobody waits
             self._server_loop.call_soon_threadsafe(settle)
-
-
-def _tls(certificate: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(Path(certificate).expanduser())
-    return context

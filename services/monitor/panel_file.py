@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from shared import messages
-from shared.private import replace_own
+from shared.private import read_file, replace_own
 
 NAME = "panel.json"
 
@@ -23,8 +23,8 @@ class Saved(msgspec.Struct, frozen=True):
 def read(directory: Path, volume: int) -> Saved:
     """Return what a monitor before this one saved. ``volume``: where nothing was saved, percent."""
     try:
-        return msgspec.json.decode((directory / NAME).read_bytes(), type=Saved)
-    except (OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(read_file(directory / NAME), type=Saved)
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return Saved(messages.Panel(volume=volume))
 
 

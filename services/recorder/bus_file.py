@@ -17,7 +17,7 @@ from services.recorder import schemas
 from services.recorder.lines import Lines
 from services.recorder.redaction import redacted
 from shared import messages, recording, registry
-from shared.private import open_own
+from shared.private import open_own, open_regular
 
 #: A chunk is written when it holds this much, bytes, or at the latest when ``flush`` is called.
 CHUNK = 1024 * 1024
@@ -148,7 +148,7 @@ def repair(directory: Path) -> Iterator[tuple[Path, OSError | None]]:
 
 
 def _repaired(path: Path) -> bool:
-    with path.open("rb") as held:
+    with os.fdopen(open_regular(path), "rb") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

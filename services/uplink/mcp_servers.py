@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.private import read_file
 from shared.settings import McpServer
 
 
@@ -60,7 +61,8 @@ def _value(text: str, environment: Mapping[str, str]) -> str:
         return environment[where]
     if colon and kind == "file":
         try:
-            return Path(where).expanduser().read_text("utf-8").strip()
+            return read_file(Path(where).expanduser()).decode().strip()
         except (OSError, UnicodeDecodeError, RuntimeError) as error:
-            raise NoSecret(f"{where}: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise NoSecret(f"{where}: {why}") from None
     return text
