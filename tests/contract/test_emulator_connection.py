@@ -79,7 +79,7 @@ async def test_a_key_is_asked_for_where_it_is_set() -> None:
 
 
 @asynchronous
-async def test_what_is_wrong_is_said_after_the_upgrade() -> None:
+async def test_a_wrong_request_is_refused_after_the_upgrade() -> None:
     async with emulator() as it:
         kind = "invalid_request_error"
         for query, code in (

@@ -100,7 +100,7 @@ def readable(message: messages.Message) -> bool:
 @pytest.mark.parametrize(
     "stage", ["echo", "vad", "uplink", "link", "downlink", "playback", "recorder"]
 )
-def test_what_is_no_message_or_cannot_be_true_is_lived_through(
+def test_a_stage_survives_malformed_messages_and_impossible_values(
     pipeline: Pipeline, stage: str
 ) -> None:
     pipeline.settings["recorder.directory"] = pipeline.directory

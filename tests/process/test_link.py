@@ -381,7 +381,7 @@ def test_an_event_for_an_older_session_is_not_sent(pipeline: Pipeline) -> None:
         assert health.ok
 
 
-def test_what_is_on_its_way_to_a_session_that_was_replaced_arrives_there(
+def test_events_for_a_replaced_session_still_reach_it(
     pipeline: Pipeline,
 ) -> None:
     with Server([servers.serve, servers.refuse("401 Unauthorized"), servers.serve]) as server:

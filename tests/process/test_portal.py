@@ -63,7 +63,7 @@ IN_THE_WAY: dict[str, Script] = {
 }
 
 
-def test_what_gets_in_the_way_later_does_not_end_it(pipeline: Pipeline) -> None:
+def test_an_obstacle_after_a_good_connection_does_not_end_link(pipeline: Pipeline) -> None:
     scripts = [reset, *IN_THE_WAY.values(), servers.serve]
     with Server([*scripts, IN_THE_WAY["HTTP 403"], servers.serve, refused(3000)]) as server:
         child = link(pipeline, server.url, OPENAI_API_KEY=KEY)

@@ -18,7 +18,7 @@ FAULTS = (
 SEED = 5
 
 
-def test_whatever_happens_the_conversation_goes_on_and_the_accounts_balance() -> None:
+def test_the_conversation_goes_on_after_each_fault_and_the_accounts_balance() -> None:
     if reason := SoundServer.unavailable():
         pytest.skip(reason)
     faults, lines = chaos.run(len(FAULTS), SEED, sound=True, plan=FAULTS)

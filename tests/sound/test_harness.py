@@ -130,7 +130,7 @@ def test_two_ears_share_a_clock(sound_server: SoundServer) -> None:
     sound_server.pactl("unload-module", room)
 
 
-def test_what_is_not_heard_is_said(sound_server: SoundServer) -> None:
+def test_an_ear_that_hears_nothing_raises_an_error_that_says_so(sound_server: SoundServer) -> None:
     with (
         sound_server.record() as ear,
         pytest.raises(SoundServerError, match=r"a sound; recorded 0\.\d+ s, peak 0"),

@@ -169,7 +169,7 @@ def test_an_uplink_that_dies_while_it_puts_it_back_is_followed_by_one_that_does(
     assert not of(answers, "error")
 
 
-def test_what_is_sent_twice_is_refused_and_stays_where_it_is(client: Client) -> None:
+def test_an_item_that_is_sent_twice_is_refused_and_keeps_its_place(client: Client) -> None:
     client.connect()
     blind = client.history.turns()
     client.restore()

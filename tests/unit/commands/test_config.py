@@ -89,7 +89,7 @@ def test_without_a_key_that_is_said(run: Run, file: Path) -> None:
     assert "# OPENAI_API_KEY: not set" in out.splitlines()
 
 
-def test_what_is_printed_is_a_file_that_says_the_same(run: Run, file: Path) -> None:
+def test_the_printed_configuration_is_a_file_with_the_same_settings(run: Run, file: Path) -> None:
     _, out, _ = run(main, "--config", str(file), "--set", 'session.instructions=a # b\n"c"')
     file.write_text(out)
     assert config.resolve(file, {}, []).config == msgspec.structs.replace(

@@ -34,7 +34,7 @@ def test_an_interruption_is_told_in_milliseconds_and_words() -> None:
     ]
 
 
-def test_what_is_not_known_is_not_made_up() -> None:
+def test_an_unknown_time_is_not_made_up() -> None:
     lost = replace(RECORD, cause="lost flush", event_ns=0, flush_ns=0, onset_ns=0, reports=[])
     assert phrases.lines(lost) == ["lost flush: stopped (the flush was lost), nothing was heard"]
     assert lost.silence_ms is None
@@ -58,7 +58,7 @@ def test_other_messages_have_no_words() -> None:
     assert phrases.lines(messages.LinkState(state="open")) is None
 
 
-def test_what_was_used_has_an_estimate_that_says_so() -> None:
+def test_the_cost_is_called_an_estimate() -> None:
     spent = messages.Spent(
         responses=2, input_text=200, input_audio=1034, cached_text=64, output_audio=99
     )

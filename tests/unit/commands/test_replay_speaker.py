@@ -80,7 +80,7 @@ def test_a_message_that_was_not_recorded_comes_at_the_next_call() -> None:
     assert taken(speaker) == [110, 240]
 
 
-def test_what_no_call_came_after_is_left_for_the_end() -> None:
+def test_frames_without_a_later_call_are_left_for_the_end() -> None:
     late = at(300, chunk(0))
     speaker = Speaker([calls({}), late])
     put(speaker, late)

@@ -132,7 +132,7 @@ def test_a_stage_that_is_not_well_says_why() -> None:
     assert stage.grown == {"frames": 150}
 
 
-def test_what_others_wrote_is_text_and_no_html() -> None:
+def test_text_from_others_is_shown_as_text_and_not_as_html() -> None:
     facts = Facts()
     text = "<script>alert(1)</script>"
     take(

@@ -25,7 +25,7 @@ def test_it_is_so_after_a_while_and_once() -> None:
     assert [abandoned.look({A, B}, (9 + n) * SECOND) for n in range(BEATS + 1)][-1]
 
 
-def test_what_plays_after_all_begins_anew() -> None:
+def test_an_item_that_plays_after_all_is_counted_anew() -> None:
     abandoned = Abandoned()
     for now in range(BEATS):
         assert not abandoned.look({A}, now * SECOND)
@@ -76,7 +76,7 @@ def test_a_reply_of_which_playback_knows_nothing_is_unheard_once_it_is_over() ->
     assert spoken().unfinished(heard(playing=True)) == set()
 
 
-def test_what_was_heard_to_its_end_or_interrupted_or_truncated_is_not() -> None:
+def test_an_item_heard_to_its_end_interrupted_or_truncated_is_not_abandoned() -> None:
     turns = spoken()
     whole = heard(messages.HeardItem(*A, 10, 10, done=True))
     turns.heard(whole)

@@ -11,7 +11,7 @@ from tests.support.scene import LAG_MS, MS, SILENCE_MS, Scene
 pytestmark = pytest.mark.unit
 
 
-def test_what_was_asked_for_is_interrupted_as_soon_as_it_is_there() -> None:
+def test_a_requested_answer_is_interrupted_as_soon_as_it_begins() -> None:
     scene = Scene()
     scene.says(1000, 2000, "first")
     asked = 2000 + SILENCE_MS + LAG_MS

@@ -124,7 +124,7 @@ def test_a_denial_asks_for_an_answer_and_an_approval_waits_for_the_function(
     assert calls.ready() == asks
 
 
-def test_what_the_server_runs_or_asks_for_ends_with_the_session() -> None:
+def test_the_servers_own_calls_and_approvals_end_with_the_session() -> None:
     calls = Calls()
     calls.complete("resp_1", item(), 7)
     asks = objects.Item(

@@ -84,7 +84,7 @@ def test_the_button_interrupts_and_what_is_said_is_answered() -> None:
     latency=st.sampled_from([50, 200, 1200]),
     reply_ms=st.sampled_from([400, 3000, 8000]),
 )
-def test_whatever_is_said_each_turn_is_answered_or_removed(
+def test_each_turn_is_answered_or_removed(
     said: list[tuple[int, int, str]], latency: int, reply_ms: int
 ) -> None:
     scene = Scene()

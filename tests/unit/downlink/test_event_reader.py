@@ -336,7 +336,9 @@ def without_nulls(event: events.Event) -> events.Event:
 
 
 @pytest.mark.parametrize(("event", "expected"), ACTED_ON, ids=lambda v: str(v)[:60])
-def test_what_is_acted_on_is_read(event: dict[str, Any], expected: events.Event) -> None:
+def test_events_that_downlink_acts_on_are_read(
+    event: dict[str, Any], expected: events.Event
+) -> None:
     event = {"event_id": "event_1", **event}
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []
@@ -352,7 +354,7 @@ def test_the_end_of_a_session_is_read_though_the_package_has_no_type_for_it() ->
 
 
 @pytest.mark.parametrize("event", PASSED_OVER, ids=name)
-def test_what_needs_nothing_done_is_known(event: dict[str, Any]) -> None:
+def test_events_that_need_no_action_are_known(event: dict[str, Any]) -> None:
     event = {"event_id": "event_1", **event}
     parsed = server_events()[event["type"]].model_validate(event, strict=True)
     assert unknown_fields(parsed) == []

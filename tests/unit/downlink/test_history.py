@@ -154,7 +154,7 @@ def test_words_that_come_before_their_item_are_kept_for_it() -> None:
     assert rig.said("a") == "Early."
 
 
-def test_what_was_written_is_kept_and_a_picture_is_not_told_of() -> None:
+def test_the_history_has_written_turns_and_no_pictures() -> None:
     rig = Rig()
     rig.history.item_done(
         events.ItemDone(item("a", content=[objects.Content("input_text", "Hello")]))
@@ -301,7 +301,7 @@ def test_items_are_where_the_server_has_them() -> None:
     assert list(rig.turns()) == ["a", "b", "c", "d", "e"]
 
 
-def test_what_another_session_lacks_came_before_what_is_said_there() -> None:
+def test_turns_that_a_new_session_lacks_come_before_its_own_turns() -> None:
     rig = Rig()
     rig.person("a", "One.")
     rig.reply("b")
@@ -335,7 +335,7 @@ def restored(rig: Rig, session: int) -> None:
         rig.history.item_added(events.ItemAdded(item(turn.new_id, turn.role, turn.kind)))
 
 
-def test_what_a_new_session_was_given_is_the_same_turn() -> None:
+def test_a_restored_turn_is_the_same_turn() -> None:
     rig = Rig()
     rig.person("a", "One.")
     rig.reply("b")
@@ -353,7 +353,7 @@ def test_what_a_new_session_was_given_is_the_same_turn() -> None:
     assert (rig.turns()["c"].session, rig.turns()["c"].held_as) == (2, "c")
 
 
-def test_what_was_taken_out_of_a_session_is_held_by_none() -> None:
+def test_a_deleted_turn_is_held_by_no_session() -> None:
     rig = Rig()
     rig.person("a", "One.")
     restored(rig, 2)

@@ -78,7 +78,7 @@ def test_it_waits_for_a_quiet_moment(events: tuple[events.Event, ...], waits_s: 
         assert made.moment(quiet) is Moment.QUIET
 
 
-def test_what_plays_is_waited_for_but_not_to_the_end() -> None:
+def test_a_renewal_waits_for_playing_audio_but_not_for_ever() -> None:
     made = begun()
     made.playing(DUE, playing=True)
     assert made.moment(DUE + S) is None

@@ -437,7 +437,7 @@ def test_it_plays_while_an_item_is_heard_that_is_not_over() -> None:
     assert not rig.replies.playing
 
 
-def test_what_playback_says_of_before_a_flush_is_over() -> None:
+def test_a_report_from_before_a_flush_does_not_count() -> None:
     rig = Rig()
     rig.read(created(), delta(100))
     rig.heard(messages.HeardItem("item_1", 0, 50, 100, False))

@@ -78,7 +78,7 @@ def test_a_server_that_names_no_conversation_says_nothing_about_its_responses() 
     assert known.interrupt() == (["another"], ["another"])
 
 
-def test_what_the_server_named_before_counts_in_the_next_session() -> None:
+def test_a_server_that_named_conversations_counts_as_one_in_the_next_session() -> None:
     known = Responses()
     known.take(told("reply", "conv"))
     known.clear()

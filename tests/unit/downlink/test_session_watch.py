@@ -224,7 +224,7 @@ def test_where_nobody_answers_by_itself_no_answer_is_owed() -> None:
     assert session.watch.lost_answer(0) == ""
 
 
-def test_what_is_owed_is_owed_until_a_response_begins() -> None:
+def test_a_lost_answer_stays_due_until_a_response_begins() -> None:
     session = Session()
     for event in turn():
         session.reader.read(event, 7)

@@ -23,7 +23,7 @@ def test_a_microphone_that_comes_late_makes_no_cough_longer() -> None:
     assert scene.removed == ["item"]
 
 
-def test_what_vad_says_of_how_far_it_goes_on_is_what_counts() -> None:
+def test_the_end_that_vad_reports_decides_how_long_a_speech_was() -> None:
     scene = Scene()
     scene.reply(1000, 8000)
     for until in range(3060, 4000, 60):
@@ -63,7 +63,7 @@ def test_a_sentence_that_is_heard_in_pieces_is_as_long_as_they_are_together(
     assert len(scene.asked) == interrupts
 
 
-def test_what_was_said_before_a_reply_does_not_count_towards_its_interruption() -> None:
+def test_speech_before_a_reply_does_not_count_towards_its_interruption() -> None:
     scene = Scene()
     scene.reply(1000, 9000)
     scene.voice(100, 850)

@@ -53,7 +53,7 @@ def test_a_muted_microphone_shows_nothing() -> None:
     assert (bound.gains == GREATEST).all()
 
 
-def test_what_was_shown_can_be_forgotten() -> None:
+def test_a_reset_forgets_the_bound() -> None:
     bound = heard(0.5, 7)
     bound.reset()
     assert (bound.gains == GREATEST).all()

@@ -102,7 +102,7 @@ def test_where_the_assistant_is_silent_everything_is_let_through(ear: Ear) -> No
     assert not ear.is_far()
 
 
-def test_what_the_filter_may_have_missed_is_no_person(ear: Ear) -> None:
+def test_echo_that_the_filter_may_have_missed_is_no_person(ear: Ear) -> None:
     assert not any(ear.hear(SECOND, uncertain=2 * ECHO))
     # a person who is louder than that is one, from the first loud frame on
     assert all(ear.hear(10, uncertain=2 * ECHO, person=10 * ECHO))
@@ -121,7 +121,7 @@ def test_an_echo_comes_first_and_says_nothing_about_its_rest(ear: Ear) -> None:
     assert not any(ear.hear(10, rest_db=-1, scatters_db=3))
 
 
-def test_who_is_not_louder_than_the_noise_is_nobody_at_first_either(ear: Ear) -> None:
+def test_a_sound_no_louder_than_the_noise_opens_no_gate_at_first(ear: Ear) -> None:
     ear.talk.noise = noise = ECHO / 100
     assert not any(ear.hear(15, noise=noise, rest_db=-20))
 
@@ -156,7 +156,7 @@ def test_a_sound_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
     assert not any(ear.hear(SECOND, person=ECHO * 10 ** ((WEAKEST_DB - 3) / 10)))
 
 
-def test_who_is_told_from_the_rest_depends_on_how_much_is_left(ear: Ear) -> None:
+def test_a_louder_rest_needs_a_louder_person(ear: Ear) -> None:
     # a speaker that distorts leaves a loud and uneven rest
     ear.learns(rest_db=-9, scatters_db=3)
     assert opened(ear.hear(10 * SECOND, rest_db=-9, scatters_db=3)) == 0
@@ -231,7 +231,7 @@ def test_a_room_that_has_changed_is_no_person_for_long(ear: Ear) -> None:
     assert sum(heard) <= 3
 
 
-def test_what_passes_is_no_room_that_has_changed(ear: Ear) -> None:
+def test_a_passing_sound_does_not_count_as_a_changed_room(ear: Ear) -> None:
     ear.learns()
     for _ in range(8):
         list(ear.hear(6, truly=0, other=ECHO))
@@ -276,7 +276,7 @@ def test_the_learnt_path_can_be_forgotten(ear: Ear) -> None:
     assert not any(ear.hear(5, rest_db=-3))
 
 
-def test_who_is_louder_than_an_echo_that_cannot_be_learnt_is_heard(ear: Ear) -> None:
+def test_a_person_louder_than_an_echo_that_cannot_be_learnt_is_heard(ear: Ear) -> None:
     poor = {"rest_db": -2.0}
     assert not any(ear.hear(4 * SECOND, **poor))
     assert all(ear.hear(SECOND, person=10 * ECHO, **poor))

@@ -118,7 +118,7 @@ def test_a_volume_that_is_turned_up_can_be_told_to_it() -> None:
     assert by[0] > 15
 
 
-def test_what_was_forgotten_is_learnt_anew() -> None:
+def test_a_path_is_learnt_again_after_a_reset() -> None:
     near = echo(0.2, 40)
     found = KalmanFilter(FRAME)
     run(found, near, end_s=3)
@@ -172,7 +172,7 @@ def test_a_path_without_any_uncertainty_is_limited_without_a_fault() -> None:
     assert np.isfinite(found.weights).all()
 
 
-def test_what_it_could_not_learn_stays_uncertain() -> None:
+def test_a_path_that_cannot_be_learnt_stays_uncertain() -> None:
     chance = np.random.default_rng(6)
     found = KalmanFilter(FRAME)
     for number in range(4 * 50):

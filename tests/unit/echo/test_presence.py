@@ -94,7 +94,7 @@ def test_less_than_a_second_and_a_half_proves_no_absence() -> None:
     assert not presence.present
 
 
-def test_what_was_found_can_be_forgotten_and_headphones_unplugged() -> None:
+def test_unplugged_headphones_are_noticed_and_a_result_can_be_forgotten() -> None:
     presence = compared(NOISE)
     assert presence.absent
     later = np.concatenate((NOISE, echo(60, -10)[: 2 * RATE]))

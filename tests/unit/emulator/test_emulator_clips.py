@@ -37,7 +37,7 @@ def test_the_last_words_end_where_it_was_cut() -> None:
     assert whole.heard(730) == "a b c d e f g h—"
 
 
-def test_what_is_joined_keeps_its_words_with_its_audio() -> None:
+def test_joined_clips_keep_their_words_with_their_audio() -> None:
     first, second = said("one", "two"), said("three")
     both = join([first, second])
     assert both.transcript == "one two three"

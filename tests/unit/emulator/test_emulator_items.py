@@ -55,7 +55,7 @@ def test_a_truncate_in_mid_generation_is_not_a_cancel() -> None:
     assert len(base64.b64decode(got["item"]["content"][0]["audio"])) == 700 * 48
 
 
-def test_what_is_sent_so_far_limits_a_truncate() -> None:
+def test_the_audio_sent_so_far_limits_a_truncate() -> None:
     rig = Rig(TONE)
     item = item_of(rig.send("response.create"))
     rig.run(0.1)

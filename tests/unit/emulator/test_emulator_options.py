@@ -89,7 +89,7 @@ def test_everything_can_be_set() -> None:
         ("--pac 3", "unrecognized arguments: --pac 3"),
     ],
 )
-def test_what_cannot_be_is_one_line(line: str, says: str) -> None:
+def test_a_bad_option_is_refused_in_one_line(line: str, says: str) -> None:
     with pytest.raises(BadOption) as raised:
         parse(line.split(), {})
     assert says in str(raised.value)

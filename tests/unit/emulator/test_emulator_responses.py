@@ -332,7 +332,7 @@ def test_g711_has_the_same_length(kind: str) -> None:
     st.sampled_from([0, 60]),
     st.booleans(),
 )
-def test_whatever_happens_every_item_is_closed_once_and_nothing_is_lost(
+def test_every_item_is_closed_once_and_no_audio_is_lost(
     sizes: list[int],
     at: list[float],
     cancel: float | None,

@@ -69,7 +69,7 @@ def test_a_busy_machines_gap_is_no_silence() -> None:
     assert found.heard_ms == pytest.approx(1500, abs=0.1)
 
 
-def test_what_comes_after_the_silence_is_stale() -> None:
+def test_audio_after_the_silence_is_stale() -> None:
     found = heard(1000, tone(0, 24_240), silence(300), tone(48_000, 52_800), silence(500))
     assert found.silence_ms == pytest.approx(10, abs=0.1)
     assert found.heard_ms == pytest.approx(1010, abs=0.1)
@@ -82,7 +82,7 @@ def test_where_nothing_plays_nothing_falls_silent() -> None:
     assert found.error_ms is None
 
 
-def test_what_the_server_was_told_belongs_to_the_event_before_it() -> None:
+def test_a_truncation_belongs_to_the_last_interruption_before_it() -> None:
     first, second, third = (Interruption(0.0, seconds * 10**9) for seconds in (1, 2, 3))
     first.heard_ms = 500.0
     journal = [
@@ -99,7 +99,7 @@ def test_what_the_server_was_told_belongs_to_the_event_before_it() -> None:
     assert (third.truncates, third.believed_ms) == ([], None)
 
 
-def test_what_was_told_when_all_was_over_is_told_in_order() -> None:
+def test_truncations_after_the_last_interruption_belong_to_them_in_order() -> None:
     found = [Interruption(0.0, seconds * 10**9) for seconds in (1, 2)]
     journal = [{"t_s": 9.0 + n, "kind": "truncate", "audio_end_ms": n} for n in range(2)]
     match(found, journal, in_order=True)
@@ -137,7 +137,7 @@ def test_a_person_who_is_heard_while_speaking_is_found() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 5 * RATE, SAID[0] - 1, SAID[1] + RATE // 2 + 1, 19 * RATE])
-def test_what_is_heard_while_nobody_speaks_is_the_assistant(at: int) -> None:
+def test_a_detection_while_nobody_speaks_is_a_self_interruption(at: int) -> None:
     found = judged([at], [at])
     assert (found.found, found.self_interruptions, found.false_ducks) == (0, 1, 1)
     assert found.ducked == []
@@ -189,7 +189,7 @@ def test_there_are_twenty_noises_and_none_is_long() -> None:
         assert not np.array_equal(one.sound, other.sound)
 
 
-def test_what_the_client_decided_is_held_against_who_spoke_and_what_there_was() -> None:
+def test_the_clients_decisions_are_compared_with_the_speech_and_the_noises() -> None:
     silent = np.zeros(20 * RATE)
     knock = (5 * RATE, 5 * RATE + 2400)
     scene = rooms.Scene("a room", 0.2, -6, 40, seconds=20)
@@ -226,7 +226,7 @@ def test_replies_are_told_apart_and_how_far_each_was_played() -> None:
     assert [one.hole, two.hole] == [False, False]
 
 
-def test_what_is_played_behind_a_hole_is_known_and_not_taken_for_whole() -> None:
+def test_audio_after_a_hole_is_found_and_does_not_count_as_whole() -> None:
     pieces = (silence(100), tone(0, 12_000), tone(36_000, 48_000), silence(100))
     [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
     assert found.hole
@@ -252,7 +252,7 @@ def test_a_reply_that_was_cut_as_soon_as_it_began_is_not_the_one_after_it() -> N
     assert two.whole_ms == pytest.approx(2000, abs=1)
 
 
-def test_what_is_played_behind_a_gap_and_then_cut_is_played() -> None:
+def test_audio_between_an_underrun_and_a_cut_counts_as_played() -> None:
     # An underrun has a fade before and after it, and a cut has a fade before it.
     before, after = tone(0, 24_000).copy(), tone(24_000, 24_768).copy()
     for fading, ramp in ((before[-48:], 0), (after[:48], 1), (after[-48:], 0)):

@@ -45,5 +45,5 @@ def test_a_status_is_found(first: str) -> None:
     "head",
     ["SSH-2.0-OpenSSH\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", "HTTP/1.1 1010\n\n", "\n\n", "\xff\n\n"],
 )
-def test_what_is_no_http_has_no_status(head: str) -> None:
+def test_a_head_that_is_not_http_has_no_status(head: str) -> None:
     assert parse(head.encode("latin-1"))[0] == 0

@@ -145,5 +145,5 @@ def test_a_flood_is_hostile() -> None:
     assert of_error(Flood("too much")) == Lost("hostile", "too much")
 
 
-def test_what_is_skipped_is_less_than_what_is_not_read() -> None:
+def test_the_limits_of_a_text_and_of_a_burst_are_in_order() -> None:
     assert messages.MAX_TEXT < LONGEST < BURST

@@ -149,7 +149,7 @@ def test_the_button_is_confirmed_by_the_decision_that_names_its_time() -> None:
         ("deny", {"id": "call_1"}, {"calls": {"call_2"}}, "no call 'call_1' waits"),
     ],
 )
-def test_what_nothing_would_come_of_is_refused_with_the_reason(
+def test_a_command_without_an_effect_is_refused_with_the_reason(
     command: str, fields: dict[str, Any], known: dict[str, Any], why: str
 ) -> None:
     rig = Rig(**known)

@@ -103,9 +103,7 @@ def test_a_pause_takes_nothing_and_loses_nothing(block: int) -> None:
     ),
     how=st.sampled_from(["lower", "pause"]),
 )
-def test_whatever_is_asked_every_sample_is_given_once(
-    blocks: list[tuple[bool, int]], how: str
-) -> None:
+def test_ducking_returns_every_sample_once(blocks: list[tuple[bool, int]], how: str) -> None:
     duck = Duck(Interruption(duck=how))  # type: ignore[arg-type]
     player = Player(1, 0, 72)
     numbers = np.arange(1, 30_001, dtype="<i2")
@@ -183,7 +181,7 @@ def test_it_stays_lowered_when_the_speech_ends_until_it_is_decided() -> None:
     assert not duck.wanted
 
 
-def test_what_was_judged_of_an_earlier_speech_does_not_bring_it_back() -> None:
+def test_the_decision_on_an_earlier_speech_does_not_end_the_duck() -> None:
     duck = Duck(Interruption())
     duck.vad_reported(speech(100 * MS), playing=True, now_ns=150 * MS)
     duck.vad_reported(speech(300 * MS, speaking=False), playing=True, now_ns=600 * MS)

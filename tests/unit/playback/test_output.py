@@ -127,7 +127,7 @@ def test_a_reply_shorter_than_that_begins_when_it_is_whole() -> None:
 
 
 @pytest.mark.parametrize("buffer", [1, 48, 480, 2400])
-def test_what_is_there_does_not_wait_longer_than_the_gathering_should_take(buffer: int) -> None:
+def test_audio_that_has_come_waits_no_longer_than_the_jitter_buffer_lasts(buffer: int) -> None:
     player = Player(1, JITTER, FADE)
     player.push(frame(100))
     silent = 0
@@ -267,7 +267,7 @@ def test_a_fade_longer_than_the_buffer_goes_on_in_the_next_ones() -> None:
     assert not out[FADE:].any()
 
 
-def test_what_is_left_of_an_item_can_be_less_than_a_fade() -> None:
+def test_the_rest_of_an_item_can_be_shorter_than_a_fade() -> None:
     player = playing(100, 90, fade=FADE, sound=np.full(100, 10_000, np.int16))
     player.push(frame(500, "item_2"))
     assert reported(player.flush(2)) == [("item_1", 100, 100, False), ("item_2", 0, 500, False)]
@@ -312,7 +312,7 @@ def test_a_fade_still_to_come_is_given_though_what_follows_it_is_cut_too() -> No
 # limits
 
 
-def test_what_waits_has_a_limit_and_what_is_heard_is_the_beginning() -> None:
+def test_the_queue_has_a_limit_of_samples_and_keeps_the_beginning() -> None:
     player = Player(1, 0, 0)
     second = frame(pcm.RATE)
     for n in range(MAX_QUEUED_SAMPLES // pcm.RATE + 5):
@@ -330,7 +330,7 @@ def test_what_waits_has_a_limit_and_what_is_heard_is_the_beginning() -> None:
     assert [item.whole for item in player.items()] == [False, True]
 
 
-def test_what_waits_has_a_limit_however_short_its_stretches_are() -> None:
+def test_the_queue_has_a_limit_of_chunks() -> None:
     player = Player(1, 0, 0)
     for n in range(MAX_QUEUED_CHUNKS + 5):
         player.push(frame(1, start=n))

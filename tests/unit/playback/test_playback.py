@@ -142,7 +142,7 @@ def test_a_reply_that_comes_before_there_is_a_speaker_waits_for_one(
     assert speaker.ask(1000) == said
 
 
-def test_what_waits_for_a_speaker_that_asks_for_nothing_is_said_to_play(
+def test_audio_that_waits_for_a_stalled_speaker_counts_as_playing(
     speakers: list[Speaker | None],
 ) -> None:
     bus = StandIn()

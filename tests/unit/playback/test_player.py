@@ -329,7 +329,7 @@ def test_an_item_that_waits_to_be_played_is_never_forgotten() -> None:
 # messages that no correct stage sends
 
 
-def test_what_waits_has_a_limit_however_many_items_it_is_of() -> None:
+def test_the_queue_has_a_limit_of_items() -> None:
     player = Player(1, 0, 0)
     for n in range(MAX_ITEMS + 5):
         player.push(frame(10, f"item_{n}", last=True))

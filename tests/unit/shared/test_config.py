@@ -429,7 +429,7 @@ def test_delays_that_shrink(file: Path) -> None:
     accepted(file, "link.retry_first_ms=100", "link.retry_max_ms=100")
 
 
-def test_who_decides_needs_turns_to_decide_on(file: Path) -> None:
+def test_the_client_cannot_decide_without_turn_detection(file: Path) -> None:
     none = "session.turn_detection.type=none"
     (found,) = errors(settings=["interruption.decide=client", none], file=file)
     assert "use push_to_talk" in found

@@ -32,7 +32,7 @@ def test_frames_are_whole_in_order_and_know_their_place_and_time(lengths: list[i
         assert abs(at_ns - START_NS - pcm.samples_to_ns(place)) <= 3
 
 
-def test_what_nobody_wanted_is_left_out() -> None:
+def test_skipped_samples_are_left_out() -> None:
     framer = Framer()
     list(framer.cut(block(0, 100), START_NS))
     framer.skip_to(1920)

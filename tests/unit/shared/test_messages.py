@@ -62,7 +62,7 @@ def test_a_field_that_does_not_say_so_is_found() -> None:
     assert undocumented(text) == ["A.bad", "A.worse"]
 
 
-def test_what_was_heard_whole() -> None:
+def test_an_item_is_whole_if_it_is_done_and_all_of_it_was_heard() -> None:
     whole = messages.HeardItem("item", 0, heard=480, received=480, done=True)
     assert whole.whole
     assert not msgspec.structs.replace(whole, done=False).whole

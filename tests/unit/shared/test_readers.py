@@ -102,7 +102,7 @@ def test_readers_are_counted() -> None:
     assert not audience.observed(FLUSH)
 
 
-def test_what_concerns_nobody_here_takes_no_memory() -> None:
+def test_subscriptions_that_match_no_topic_take_no_memory() -> None:
     audience = Audience(ROWS)
     for n in range(1000):
         audience.update(b"\x01nothing.%d" % n)

@@ -67,7 +67,7 @@ def test_pitch_phase_and_level_are_kept(rate_in: int, rate_out: int, part: float
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(48_000, 24_000), (44_100, 24_000)])
 @pytest.mark.parametrize("frequency", [12_600, 15_000, 20_000])
-def test_what_the_lower_rate_cannot_carry_is_gone(
+def test_frequencies_above_the_lower_rates_limit_are_removed(
     rate_in: int, rate_out: int, frequency: int
 ) -> None:
     made = Resampler(rate_in, rate_out).process(tone(frequency, rate_in))
@@ -130,7 +130,7 @@ def test_next_input_tells_where_the_next_sample_lies() -> None:
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
 @pytest.mark.parametrize("skipped", [0, 1, 7, 768, 1000])
-def test_what_is_skipped_is_missing_and_nothing_else(
+def test_skipped_samples_are_missing_and_the_others_do_not_change(
     rate_in: int, rate_out: int, skipped: int
 ) -> None:
     samples = tone(440, rate_in)
@@ -159,7 +159,7 @@ def test_full_scale_is_clipped_not_wrapped(rate_in: int, rate_out: int) -> None:
 
 
 @pytest.mark.parametrize(("rate_in", "rate_out"), RATES)
-def test_what_stands_still_stands_still(rate_in: int, rate_out: int) -> None:
+def test_a_constant_stays_constant(rate_in: int, rate_out: int) -> None:
     made = Resampler(rate_in, rate_out).process(np.full(4000, 12_345, np.int16))
     assert set(made[len(made) // 2 :]) == {12_345}, "every phase of the filter has the same gain"
 

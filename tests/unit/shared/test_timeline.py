@@ -164,7 +164,7 @@ def test_a_minute_of_nothing_is_a_minute_of_silence() -> None:
     assert runs(found[:, MIC]) == [(1, FRAME), (0, minute - FRAME), (2, FRAME)]
 
 
-def test_what_is_too_late_for_what_was_taken_is_cut() -> None:
+def test_a_frame_loses_the_part_that_comes_after_its_time_was_taken() -> None:
     line = Timeline()
     for frame in (ZERO, Frame(MIC, 1, 0, 0, 1), Frame(MIC, 1, FRAME, FRAME, 2)):
         frame.put(line)

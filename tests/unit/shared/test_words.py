@@ -62,7 +62,7 @@ texts = st.text(st.sampled_from("ab \n"), max_size=40)
     st.lists(st.integers(0, 60_000), min_size=2, max_size=6),
     st.booleans(),
 )
-def test_whatever_came_when_more_heard_is_more_words(
+def test_more_heard_audio_means_more_words_for_any_marks(
     text: str, places: list[tuple[int, int]], heard: list[int], done: bool
 ) -> None:
     chars, samples = sorted(c for c, _ in places), sorted(s for _, s in places)

@@ -110,7 +110,7 @@ def test_a_function_that_the_server_runs_is_listed_while_it_runs() -> None:
     assert call_queue.served("mcp_1", 9_000_000) == 0
 
 
-def test_what_the_server_runs_or_asks_for_can_be_withdrawn() -> None:
+def test_the_servers_own_calls_and_approvals_can_be_withdrawn() -> None:
     call_queue = CallQueue(1, [])
     call_queue.ask("call_1", "light", "{}")
     call_queue.ask("mcpr_1", "search", "{}", "docs")

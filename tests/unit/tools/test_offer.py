@@ -164,7 +164,7 @@ X = Server(command="x")
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_what_other_programs_write_is_understood(
+def test_the_files_of_other_programs_are_understood(
     text: str, expected: Server, encoding: str
 ) -> None:
     assert mcp_file.read(text.encode(encoding), {"X": "x"}) == ({"a": expected}, [])

@@ -101,7 +101,7 @@ def test_where_no_turn_is_under_way_nothing_is(
     assert mic.begin_session(3, 10 * FRAME_MS * MS) == []
 
 
-def test_what_was_not_sent_meanwhile_is_a_part_of_the_turn(mic: Microphone) -> None:
+def test_unsent_frames_are_part_of_the_turn(mic: Microphone) -> None:
     give(mic, 0, 1)
     mic.reply_state(said(1, 0))
     for number in (2, 3):

@@ -97,7 +97,7 @@ def one(heard: int, received: int, *, done: bool = True, **options: Any) -> list
     return requests
 
 
-def test_what_a_downlink_that_is_no_more_began_may_be_longer_than_is_known() -> None:
+def test_an_item_that_an_earlier_downlink_began_may_be_longer_than_is_known() -> None:
     # The item was heard up to its last received sample. A previous downlink began the item, so the
     # server may have sent more of it while no downlink ran.
     reports = Reports(server_cancels=True)
@@ -141,7 +141,7 @@ def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answe
     assert asked(reports.flush_report(answer)[0]) == [known]
 
 
-def test_what_was_cut_before_an_uplink_began_is_told_late_unless_it_is_confirmed() -> None:
+def test_a_restarted_uplink_reports_earlier_cuts_that_are_not_confirmed() -> None:
     reports = Reports(server_cancels=True)
     names = ("told", "untold", "unheard", "playing", "whole", "unknown")
     cut = [messages.HeardItem(n, 0, SECOND, 3 * SECOND, True, cut=n != "playing") for n in names]
@@ -210,7 +210,7 @@ def test_an_item_that_was_heard_almost_to_its_end_counts_as_heard_to_its_end() -
 @pytest.mark.parametrize(
     "options", [{"cause": "control"}, {"cause": "lost flush"}, {"server_cancels": False}]
 )
-def test_what_is_near_to_the_end_of_what_has_come_is_clamped(options: dict[str, Any]) -> None:
+def test_a_place_near_the_end_of_the_received_audio_is_clamped(options: dict[str, Any]) -> None:
     """The item may go on, and the server may have up to MARGIN_MS less of it than it sent."""
     whole = 5 * SECOND
     clamped = [truncate("item_1", 5000 - MARGIN_MS)]
@@ -230,7 +230,7 @@ def test_what_is_near_to_the_end_of_what_has_come_is_clamped(options: dict[str, 
     st.booleans(),
     st.sampled_from(["speech_started", "control", "lost flush"]),
 )
-def test_whatever_was_heard_what_is_asked_is_right(
+def test_the_request_is_right_for_every_length_that_was_heard(
     one_length: int, other: int, done: bool, server_cancels: bool, cause: str
 ) -> None:
     heard, received = sorted((one_length, other))
@@ -307,7 +307,7 @@ def test_each_item_is_told_of_once(heard: int) -> None:
     assert asked(sent) == [truncate("item_1", 1000, part=1)]
 
 
-def test_what_the_server_has_confirmed_is_not_asked_again() -> None:
+def test_a_confirmed_truncation_is_not_asked_for_again() -> None:
     """A previous uplink process had asked for the truncation."""
     reports = Reports(server_cancels=True)
     known = messages.ItemState("resp_1", "item_1", 0, 2 * SECOND, True, truncated=True)
@@ -328,7 +328,7 @@ def test_an_item_that_is_merely_known_is_not_settled() -> None:
 # items that arrived after the flush of their response
 
 
-def test_what_came_after_its_interruption_is_deleted_once_it_is_done() -> None:
+def test_an_item_that_comes_after_its_interruption_is_deleted_once_it_is_done() -> None:
     reports = Reports(server_cancels=False)
     assert reports.reply_state(state(late(done=False))) == []
     assert asked(reports.reply_state(state(late(), late("item_2")))) == [
@@ -371,7 +371,7 @@ def test_another_playback_may_have_heard_more() -> None:
     assert [report.heard_ms for report in record.reports] == [1000, 208, 0]
 
 
-def test_what_it_heard_since_counts() -> None:
+def test_audio_heard_since_the_last_report_counts() -> None:
     reports = Reports(server_cancels=True)
     reports.heard(heard(item(SECOND, 3 * SECOND)))
     sent, _ = reports.flush_report(flush_report(item(2 * SECOND, 3 * SECOND)))
@@ -433,7 +433,7 @@ def test_active_responses_are_cancelled_unless_the_server_does_it(
 # heard text
 
 
-def test_what_was_heard_is_told_in_words() -> None:
+def test_a_report_has_the_words_that_were_heard() -> None:
     reports = Reports(server_cancels=True)
     marks = [messages.Mark(0, 0), messages.Mark(3, 12_000), messages.Mark(7, 24_000)]
     for text in ("One", "One two three"):

@@ -105,7 +105,7 @@ def test_turn_detection(turns: TurnDetection, asked: dict[str, Any] | None) -> N
     assert hearing["turn_detection"] == asked
 
 
-def test_what_the_server_can_do_with_the_microphone() -> None:
+def test_the_session_asks_for_transcription_and_noise_reduction() -> None:
     plain = session()["audio"]["input"]
     assert not plain.keys() & {"transcription", "noise_reduction"}
     hearing = session(
@@ -208,7 +208,7 @@ def test_the_short_requests_are_those_of_the_service() -> None:
         ("push_to_talk", None),
     ],
 )
-def test_who_decides_is_what_the_server_may_do_by_itself(
+def test_the_setting_decide_limits_what_the_server_does_by_itself(
     decide: Any, turns: dict[str, Any] | None
 ) -> None:
     configured = Session(voice="cedar", turn_detection=TurnDetection(type="semantic_vad"))

@@ -119,12 +119,12 @@ def test_another_session_is_given_it_anew() -> None:
     assert server.ids == ids(TALK)
 
 
-def test_what_was_not_heard_is_not_told() -> None:
+def test_an_unheard_turn_is_not_restored() -> None:
     _, server = begun([turn("a"), turn("b", "", told=False), turn("c")])
     assert server.ids == ["a:Yes.", "c:Yes."]
 
 
-def test_what_was_heard_less_of_is_put_right_where_it_stands() -> None:
+def test_a_turn_of_which_less_was_heard_is_corrected_in_its_place() -> None:
     replay, server = begun(TALK)
     later = [TALK[0], turn("b", "Hel", role="assistant"), CALL, OUTPUT]
     replay.update(later)
@@ -190,7 +190,7 @@ def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
         max_size=6,
     )
 )
-def test_whatever_the_history_becomes_the_session_has_it_in_the_end(
+def test_the_session_follows_every_change_of_the_history(
     changes: list[tuple[list[int], int]],
 ) -> None:
     """Replies lose words, or all of them, because less was heard. Their order does not change."""

@@ -29,7 +29,7 @@ def test_nothing_is_sent_until_the_button_is_pressed() -> None:
     assert not closing(talk)
 
 
-def test_what_was_captured_while_it_was_pressed_is_sent_however_late_it_comes() -> None:
+def test_late_frames_from_before_the_release_are_sent() -> None:
     talk = Talk()
     talk.press(100 * MS)
     assert sent(talk, 0, 300) == list(range(100, 300, 20))

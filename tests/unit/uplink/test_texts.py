@@ -48,7 +48,7 @@ def test_a_typed_text_is_the_persons_and_is_answered() -> None:
     assert rig.items() == [("ask_1", "user", "input_text", "Hello?")]
 
 
-def test_what_is_to_be_said_is_a_request_of_the_system() -> None:
+def test_a_text_to_say_is_a_request_of_the_system() -> None:
     rig = Rig()
     rig.follow("say", text="The {tea} is ready.")
     said = SAY.format(text="The {tea} is ready.")

@@ -55,7 +55,7 @@ def test_a_person_who_is_heard_while_speaking_is_found() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 5 * pcm.RATE, SAID[0] - 1, SAID[1] + judging.GRACE + 1])
-def test_what_is_heard_while_nobody_speaks_is_the_assistant(at: int) -> None:
+def test_a_detection_while_nobody_speaks_is_a_self_interruption(at: int) -> None:
     found = judged([at], [at])
     assert (found.local, found.server, found.client) == ([None], [False], 0)
     assert (found.false_onsets, found.self_interruptions, found.client_false) == (1, 1, 1)
