@@ -218,20 +218,30 @@ def start(argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path =
 
 
 class _Reader(bus.Subscriber):
-    """A subscriber that can change from consuming a topic to observing it."""
+    """A subscriber that can change from consuming topics to observing them."""
 
-    def only_observe(self, stage: str) -> None:
-        """Observe what a stage reads, instead of consuming it."""
-        for topic in registry.read_by(stage):
+    def consumed(self, stage: str) -> list[registry.Topic]:
+        """Return the topics that a stage reads and this subscriber consumes."""
+        consumed = {topic for prefix, topic in self._wanted.items() if prefix.startswith(b"!")}
+        return [topic for topic in registry.read_by(stage) if topic in consumed]
+
+    def observe(self, topics: Sequence[registry.Topic], where: Mapping[str, str]) -> None:
+        """Observe topics instead of consuming them. ``where``: the addresses of the endpoints.
+
+        While a socket is connected, its unsubscription follows its first subscription, and a
+        publisher that starts later counts a consumer for a moment. So the socket connects again.
+        """
+        for topic in topics:
             consumed = subscription(topic, observer=False)
             observed = subscription(topic, observer=True)
-            if consumed == observed or self._wanted.pop(consumed, None) is None:
-                continue
-            self._wanted[observed] = topic
+            self._wanted[observed] = self._wanted.pop(consumed)
+            address = where[topic.endpoint]
             for socket in self.sockets:
-                # Only the socket of the topic's endpoint gets the topic's messages.
-                socket.setsockopt(zmq.UNSUBSCRIBE, consumed)
-                socket.setsockopt(zmq.SUBSCRIBE, observed)
+                if socket.getsockopt_string(zmq.LAST_ENDPOINT) == address:
+                    socket.disconnect(address)
+                    socket.setsockopt(zmq.UNSUBSCRIBE, consumed)
+                    socket.setsockopt(zmq.SUBSCRIBE, observed)
+                    socket.connect(address)
 
 
 class Listener:
@@ -253,6 +263,7 @@ class Listener:
         self._network = network
         self._wanted = [wanted]
         self._leaving: list[tuple[str, threading.Event]] = []
+        self._awake, self._wake = os.pipe()
         self._changed = threading.Condition()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -261,6 +272,7 @@ class Listener:
     def _listen(self) -> None:
         # Only the thread that made a socket may use it.
         poller = Poller()
+        poller.watch(self._awake)
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
                 subscriber = _Reader(
@@ -271,7 +283,9 @@ class Listener:
                 self.subscribers.append(subscriber)
             while self._leaving:
                 stage, done = self._leaving.pop()
-                self.subscribers[0].only_observe(stage)
+                os.read(self._awake, 1)
+                first = self.subscribers[0]
+                first.observe(first.consumed(stage), self._where())
                 done.set()
             ready = poller.wait(0.05)
             with self._changed:
@@ -283,11 +297,18 @@ class Listener:
                 time.sleep(TOGETHER_S)
         for subscriber in self.subscribers:
             subscriber.close()
+        os.close(self._awake)
+        os.close(self._wake)
+
+    def _where(self) -> dict[str, str]:
+        rows = registry.TOPICS
+        return {row.endpoint: self._network.where(self._directory, row.endpoint) for row in rows}
 
     def leave_to(self, stage: str) -> None:
         """From now on only observe what a stage consumes, because it is about to start."""
         done = threading.Event()
         self._leaving.append((stage, done))
+        os.write(self._wake, b"1")
         assert done.wait(PATIENCE_S)
 
     def join(self) -> None:
