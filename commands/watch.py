@@ -18,6 +18,10 @@ from commands import description, door
 from shared import config
 from shared.printable import printable
 
+#: The door sends the health of the stages once a second. After three s without a message, its
+#: process is stopped.
+SILENT_S = 3.0
+
 
 def line(told: dict[str, Any], printed: Container[str] = ()) -> str:
     """Return a message of the door in words; "" for one that has none.
@@ -63,7 +67,7 @@ def main() -> int:
         connection = door.connect(directory)
         connection.request("GET", f"/watch?levels={int(arguments.levels)}")
         response = connection.getresponse()
-        connection.sock.settimeout(None)
+        connection.sock.settimeout(SILENT_S)
         shown = ""
         printed: set[str] = set()
         while text := response.readline():
@@ -82,6 +86,11 @@ def main() -> int:
         return 2
     except door.NoDoor as error:
         print(f"watch: {error}", file=sys.stderr)
+        return 1
+    except TimeoutError:
+        print(
+            f"watch: monitor has sent nothing for {SILENT_S:g} s: is it stopped?", file=sys.stderr
+        )
         return 1
     except (OSError, http.client.HTTPException) as error:
         print(f"watch: monitor has ended ({error})", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
             "monitor.port": 0,
         }
         pipeline.emulator("--reply", "clip:long", "--burst")
-        pipeline.all_up("echo", "vad", "uplink", "downlink", "playback", "monitor")
+        stages = ("echo", "vad", "uplink", "downlink", "playback", "monitor")
+        monitor = pipeline.all_up(*stages)["monitor"]
         pipeline.up("link")
         pipeline.meet()
         pipeline.up("capture")
@@ -96,4 +98,18 @@ def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
             page.click("#unset")
             chromium.wait_until(page, "document.querySelector('#unset').disabled")
             assert speed.input_value() == "1"
+            # a stopped monitor keeps the connections open, and sends nothing
+            watch = pipeline.python("commands.watch", *pipeline.options({}))
+            watch.wait_line("speaking")
+            monitor.send(signal.SIGSTOP)
+            chromium.wait_until(page, "document.body.dataset.state === 'away'")
+            page.click("#mute")
+            refused = "document.querySelector('#outcome').textContent.includes('does not answer')"
+            chromium.wait_until(page, refused)
+            assert watch.wait() == 1
+            assert "is it stopped?" in watch.lines[-1]
+            monitor.send(signal.SIGCONT)
+            chromium.wait_until(page, "document.body.dataset.state !== 'away'")
+            page.click("#mute")  # "Unmute"
+            pipeline.bus.wait_for(messages.Panel, lambda p: not p.muted, since=pipeline.bus.now)
         assert faults == []
