@@ -24,7 +24,7 @@ from typing import Any
 import msgpack
 import zmq
 
-VERSION = 2
+VERSION = 3
 RATE, FRAME = 24_000, 480  # samples per second, and in one mic.frame: 20 ms
 FRAME_NS = 1_000_000_000 * FRAME // RATE
 

@@ -13,7 +13,7 @@ import path from "node:path";
 import { decode, encode } from "@msgpack/msgpack";
 import { Subscriber, XPublisher } from "zeromq";
 
-const VERSION = 2;
+const VERSION = 3;
 const RATE = 24_000; // samples a second
 const FRAME = 480; // samples in one speaker.frame: 20 ms
 const FADE = 48; // samples: 2 ms, short enough to be silence and long enough not to click

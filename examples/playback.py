@@ -23,7 +23,7 @@ from typing import Any
 import msgpack
 import zmq
 
-VERSION = 2
+VERSION = 3
 RATE, FRAME = 24_000, 480  # samples per second, and in one speaker.frame: 20 ms
 FADE = 48  # samples: 2 ms, which is short enough to be silence and long enough not to click
 LAST_GENERATION = 2**62

@@ -85,7 +85,7 @@ class Conversation:
             self._playing = self._duck.wanted = False
             self._decisions.flushed(self._generation, now_ns)
         decision = self._decisions.decision()
-        if decision.judged == "resume":
+        if decision.judged == "scrap":
             self._duck.bring_back(decision.onset_ns)
         for name in decision.unwanted:
             self.items[name].deleted = True

@@ -19,7 +19,7 @@ from msgspec.structs import astuple
 from shared.messages import HistoryTurn, Message, Stamp, ToolOutput
 
 #: The version of the bus: a reader refuses every other one.
-VERSION = 2
+VERSION = 3
 #: The longest header, bytes: a transcript with every field at its limit fits.
 MAX_HEADER = 1024 * 1024
 #: The longest error text: it is shown as one line of the log.

@@ -29,8 +29,9 @@ from shared import codec, messages, registry
 from shared.private import open_regular
 from shared.registry import Topic
 
-#: The name of the metadata record, and the version of what is described above.
-METADATA, VERSION = "bargein", "1"
+#: The name of the metadata record, and the version of a recording: that of the bus whose messages
+#: it contains. A recording of the bus of version 2 has version 1.
+METADATA, VERSION = "bargein", str(codec.VERSION)
 #: The end of a recording's name.
 SUFFIX = ".mcap"
 #: How an MCAP file begins, bytes.
@@ -83,7 +84,7 @@ class Recording:
         if self.version != VERSION:
             lines.append(
                 f"the recording has version {self.version[:20]!r}, and this Bargein reads version"
-                f" {VERSION!r}: parts of it may be missing"
+                f" {VERSION!r}: parts of it may be missing, and a replay may differ"
             )
         if self.unreadable:
             lines.append(f"{self.unreadable} messages of another version were left out")

@@ -25,7 +25,7 @@ class Role(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageRow:
     """One row: a process on the bus, the topics that it publishes and the topics that it reads.
 
     Its health topic, ``<name>.health``, is not listed: each row has one. ``observes``: it takes no
@@ -46,11 +46,11 @@ class Stage:
 
 #: The stages of a conversation in the order of a frame's way (``vad`` runs beside uplink), then the
 #: processes that a conversation can do without.
-ROWS: tuple[Stage, ...] = (
-    Stage("capture", publishes=("mic.frame",)),
-    Stage("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame", "panel")),
-    Stage("vad", publishes=("mic.speech",), reads=("mic.clean",)),
-    Stage(
+ROWS: tuple[StageRow, ...] = (
+    StageRow("capture", publishes=("mic.frame",)),
+    StageRow("echo", publishes=("mic.clean",), reads=("mic.frame", "speaker.frame", "panel")),
+    StageRow("vad", publishes=("mic.speech",), reads=("mic.clean",)),
+    StageRow(
         "uplink",
         publishes=("client.event", "interruption"),
         reads=(
@@ -72,12 +72,12 @@ ROWS: tuple[Stage, ...] = (
             "panel",
         ),
     ),
-    Stage(
+    StageRow(
         "link",
         publishes=("server.event", "link.state"),
         reads=("client.event", "session.renew", "session.sleep"),
     ),
-    Stage(
+    StageRow(
         "downlink",
         publishes=(
             "reply.audio",
@@ -103,7 +103,7 @@ ROWS: tuple[Stage, ...] = (
             "tool.state",
         ),
     ),
-    Stage(
+    StageRow(
         "playback",
         publishes=("speaker.frame", "speaker.calls", "heard", "report.flush"),
         reads=(
@@ -116,13 +116,13 @@ ROWS: tuple[Stage, ...] = (
             "panel",
         ),
     ),
-    Stage(
+    StageRow(
         "tools",
         publishes=("tool.offer", "tool.result", "tool.state"),
         reads=("tool.call", "control"),
         role=Role.OPTIONAL,
     ),
-    Stage(
+    StageRow(
         "monitor",
         publishes=("control", "panel"),
         reads=(
@@ -150,7 +150,7 @@ ROWS: tuple[Stage, ...] = (
         role=Role.OPTIONAL,
         observes=True,
     ),
-    Stage(
+    StageRow(
         "recorder",
         reads=("mic.clean", "speaker.frame", "interruption", "transcript"),
         role=Role.LISTENER,
@@ -168,9 +168,9 @@ LISTENERS: tuple[str, ...] = tuple(row.name for row in ROWS if row.role is Role.
 PROCESSES: tuple[str, ...] = tuple(row.name for row in ROWS)
 
 #: Each row by its stage's name.
-BY_STAGE: dict[str, Stage] = {row.name: row for row in ROWS}
+BY_STAGE: dict[str, StageRow] = {row.name: row for row in ROWS}
 #: The row whose stage publishes a topic, by the topic's name.
-_PUBLISHERS: dict[str, Stage] = {topic: row for row in ROWS for topic in row.publishes} | {
+_PUBLISHERS: dict[str, StageRow] = {topic: row for row in ROWS for topic in row.publishes} | {
     row.health: row for row in ROWS
 }
 
@@ -266,7 +266,7 @@ BY_TYPE: dict[type[messages.Message], Topic] = {
 }
 
 
-def stage(name: str) -> Stage:
+def stage(name: str) -> StageRow:
     """Return a stage's row. Raises KeyError."""
     return BY_STAGE[name]
 

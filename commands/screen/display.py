@@ -128,7 +128,7 @@ class Display:
         return self._show([phrases.asks(run) for run in asking if run.call_id not in before])
 
     def _tool_result(self, message: messages.ToolResult, _: float) -> str:
-        if message.what not in ("output", "served"):
+        if message.what not in ("output", "server_ran"):
             return ""
         try:
             output = codec.read_output(message.payload).text

@@ -130,10 +130,10 @@ class Downlink:
         # With "server", no turn.decision is published until the first answer is asked for.
         unused = self._decide == "server" and not decision.answer and self._decision is None
         if decision != self._decision and not unused:
-            if decision.judged == "resume" and (
+            if decision.judged == "scrap" and (
                 self._decision is None or self._decision.onset_ns != decision.onset_ns
             ):
-                self._stage.counters["resumes"] += 1
+                self._stage.counters["scraps"] += 1
             self._decision = decision
             self._stage.publish(decision)
             self._numbers.reached(decision.answer)

@@ -43,7 +43,7 @@ class Calls:
         self._listed: set[str] = set()  # open calls that tools has listed
         self._unlisted_ns: dict[str, int] = {}  # when tools first left out such a call
         # The calls that the server runs itself, each with its response, by the id of the item.
-        self._served: OrderedDict[str, tuple[str, objects.Item]] = OrderedDict()
+        self._server_calls: OrderedDict[str, tuple[str, objects.Item]] = OrderedDict()
         self._asking: OrderedDict[str, None] = OrderedDict()  # the server's requests for approvals
         self._answered: set[str] = set()  # responses that had an output since the last response
         self._asked: set[str] = set()  # those of them for which an answer was asked for
@@ -55,10 +55,10 @@ class Calls:
         """Begin with a new session. Return the messages that withdraw what ended with the last one:
         calls that the server ran itself, and requests for approvals.
         """
-        ended = [*(name for name in self._served if name in self._open), *self._asking]
+        ended = [*(name for name in self._server_calls if name in self._open), *self._asking]
         for name in ended:
             self._close(name)
-        self._served.clear()
+        self._server_calls.clear()
         self._asking.clear()
         return [
             messages.ToolCall(
@@ -105,7 +105,7 @@ class Calls:
             response_id=response_id,
             call_id=call_id,
             name=(item.name or "")[:512],
-            action="approve" if asks else "run",
+            action="ask" if asks else "run",
             server=(item.server_label or "")[:512],
             spoke_ns=self._spoke_ns,
             payload=(item.arguments or "{}").encode()[: messages.MAX_ARGUMENTS],
@@ -115,7 +115,7 @@ class Calls:
         """Take the server's account of a call that it runs itself, whole or in part."""
         if item.type != "mcp_call":
             return
-        known_response, known = self._served.get(item.id, ("", objects.Item()))
+        known_response, known = self._server_calls.get(item.id, ("", objects.Item()))
         whole = objects.Item(
             item.id,
             "mcp_call",
@@ -125,28 +125,28 @@ class Calls:
             server_label=item.server_label or known.server_label,
             error=item.error or known.error,
         )
-        self._served[item.id] = (known_response or response_id, whole)
-        while len(self._served) > MAX_OPEN:
-            self._served.popitem(last=False)
+        self._server_calls[item.id] = (known_response or response_id, whole)
+        while len(self._server_calls) > MAX_OPEN:
+            self._server_calls.popitem(last=False)
 
-    def serves(self, item_id: str, session: int) -> messages.ToolCall | None:
+    def server_runs(self, item_id: str, session: int) -> messages.ToolCall | None:
         """Note that the server runs a function itself. Return the message for tools, once."""
         if item_id in self._open or item_id in self._run:
             return None
-        response_id, item = self._served.setdefault(item_id, ("", objects.Item(item_id)))
+        response_id, item = self._server_calls.setdefault(item_id, ("", objects.Item(item_id)))
         self._run_now(item_id, response_id or item_id)
-        return _served("serve", session, response_id, item, item.arguments or "{}")
+        return _server_call("server_runs", session, response_id, item, item.arguments or "{}")
 
-    def has_served(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
+    def server_ran(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
         """Note that such a function has ended. Return the message for tools, once."""
         if item_id in self._run:
             return None
         _remember(self._run, item_id)
-        response_id, item = self._served.get(item_id, ("", objects.Item(item_id)))
+        response_id, item = self._server_calls.get(item_id, ("", objects.Item(item_id)))
         self._open.setdefault(item_id, response_id or item_id)
         self._output(item_id)
         said = item.output if ok else objects.mcp_trouble(item)
-        return _served("served", session, response_id, item, said or "", ok=ok)
+        return _server_call("server_ran", session, response_id, item, said or "", ok=ok)
 
     def response_done(self, response_id: str) -> list[objects.Item]:
         """Note that a response ended. Return its calls that had all their arguments."""
@@ -186,7 +186,7 @@ class Calls:
                 session=0, response_id=response_id, call_id=call_id, name="", action="cancel"
             )
             for call_id, response_id in self._open.items()
-            if call_id not in self._served
+            if call_id not in self._server_calls
         ]
 
     # what tools reports
@@ -194,7 +194,7 @@ class Calls:
     def listed(self, state: messages.ToolState, now_ns: int) -> None:
         """Take the calls that tools has taken and not answered."""
         names = {call.call_id for call in state.calls}
-        self._listed |= names & (self._open.keys() - self._served.keys())
+        self._listed |= names & (self._open.keys() - self._server_calls.keys())
         for call_id in self._listed - names:
             self._unlisted_ns.setdefault(call_id, now_ns)
 
@@ -242,8 +242,8 @@ class Calls:
         self._cancelled.discard(call_id)
 
 
-def _served(
-    action: Literal["serve", "served"],
+def _server_call(
+    action: Literal["server_runs", "server_ran"],
     session: int,
     response_id: str,
     item: objects.Item,

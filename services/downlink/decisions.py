@@ -28,10 +28,10 @@ from shared.config import Config
 #: How many items that the server has not yet deleted are remembered: as many as TurnDecision holds.
 MAX_UNWANTED = 64
 #: The words that TurnDecision has for the judge's outcomes.
-JUDGED: dict[UtteranceOutcome | None, Literal["", "interrupt", "resume"]] = {
+JUDGED: dict[UtteranceOutcome | None, Literal["", "interrupt", "scrap"]] = {
     None: "",
     UtteranceOutcome.INTERRUPT: "interrupt",
-    UtteranceOutcome.SCRAP: "resume",
+    UtteranceOutcome.SCRAP: "scrap",
 }
 
 
@@ -239,8 +239,8 @@ class Decisions:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
         waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
-        hold_ns = [at_ns for at_ns in self._hold_ns() if at_ns < FOREVER_NS]
-        calls_ns = (*self.calls.deadlines_ns(), *hold_ns)
+        calls_wait_ns = [at_ns for at_ns in self._wait_until_ns() if at_ns < FOREVER_NS]
+        calls_ns = (*self.calls.deadlines_ns(), *calls_wait_ns)
         deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns(), *calls_ns)
         return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
 
@@ -276,11 +276,11 @@ class Decisions:
         self.calls.settle(now_ns)
         if not (self.calls.ready() and self._answers.possible(now_ns)) or self._button.pressed:
             return
-        if all(until_ns <= now_ns for until_ns in self._hold_ns()):
+        if all(until_ns <= now_ns for until_ns in self._wait_until_ns()):
             self.calls.asked()
             self._answers.outputs_came(now_ns)
 
-    def _hold_ns(self) -> list[int]:
+    def _wait_until_ns(self) -> list[int]:
         """Return [the time until which to wait before asking for the answer to function calls].
 
         Return [] for no wait. If the person spoke last, the response to the person's words answers

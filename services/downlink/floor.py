@@ -14,7 +14,7 @@ class Floor:
     """
 
     def __init__(self) -> None:
-        self.held = False
+        self.taken = False
         #: When the assistant took the floor; a short gap in a reply does not change it.
         self.taken_ns = 0
         #: When the assistant last lost or left the floor.
@@ -34,16 +34,16 @@ class Floor:
 
         ``awaited``: a response was asked for, has not begun, and is to be heard.
         """
-        held = self._playing or self._generating or awaited
-        if held and not self.held and now_ns - self.left_ns > MAX_GAP_NS:
+        taken = self._playing or self._generating or awaited
+        if taken and not self.taken and now_ns - self.left_ns > MAX_GAP_NS:
             self.taken_ns = now_ns
-        if self.held and not held:
+        if self.taken and not taken:
             self.left_ns = now_ns
-        self.held = held
+        self.taken = taken
 
     def interrupt(self, now_ns: int) -> None:
         """Take the floor from the assistant."""
-        self.held, self.left_ns = False, now_ns
+        self.taken, self.left_ns = False, now_ns
         self.silence()
 
     def silence(self) -> None:

@@ -98,14 +98,14 @@ class History:
 
     def item_deleted(self, event: events.ItemDeleted) -> None:
         """Take an item out of the session's conversation."""
-        held_as = event.item_id
+        known_as = event.item_id
         self.changed = True
         for entry in self._items.values():
-            if entry.session == self.session and entry.held_as == held_as:
+            if entry.session == self.session and entry.known_as == known_as:
                 if entry.native:
                     del self._items[entry.item_id]
                 else:
-                    entry.session, entry.held_as = 0, ""
+                    entry.session, entry.known_as = 0, ""
                 return
 
     # what downlink publishes and playback reports
@@ -196,7 +196,7 @@ class History:
         restored = self._items.get(self._published.get(item.id, ""))
         if restored is not None:
             # A turn that uplink put into this session has arrived there.
-            restored.session, restored.held_as = self.session, item.id
+            restored.session, restored.known_as = self.session, item.id
             return
         entry = self._items.get(item.id)
         if entry is None:
@@ -230,7 +230,7 @@ class History:
             if found and (here or after):
                 after = True
                 self._items.move_to_end(name)
-            elif here and known.held_as == previous:
+            elif here and known.known_as == previous:
                 found = True
 
     def _trim(self) -> None:

@@ -37,7 +37,7 @@ class HistoryItem:
     kind: Kind
     role: Role
     session: int  # the session whose conversation has the item; 0: none
-    held_as: str  # the item's id in that session
+    known_as: str  # the item's id in that session
     name: str = ""
     call_id: str = ""
     text: str = ""  # all words that came
@@ -66,7 +66,7 @@ class HistoryItem:
             turn.kind,
             turn.role,
             turn.session,
-            turn.held_as,
+            turn.known_as,
             turn.name,
             turn.call_id,
             text=turn.text,
@@ -76,7 +76,7 @@ class HistoryItem:
     @property
     def native(self) -> bool:
         """Whether the session has the item itself, with its audio, and not a turn in its place."""
-        return self.held_as == self.item_id
+        return self.known_as == self.item_id
 
     @property
     def size(self) -> int:
@@ -102,7 +102,7 @@ class HistoryItem:
     def turn(self) -> messages.HistoryTurn:
         """Return the turn to publish."""
         made_of = (
-            *(self.text, self.final, len(self.marks), self.speech_ms, self.session, self.held_as),
+            *(self.text, self.final, len(self.marks), self.speech_ms, self.session, self.known_as),
             *(self.spoken, self.heard, self.received, self.done, self.settled, self.flushed),
         )
         if self._turn is None or made_of != self._made_of:
@@ -142,6 +142,6 @@ class HistoryItem:
             name=self.name,
             call_id=self.call_id,
             session=self.session,
-            held_as=self.held_as,
+            known_as=self.known_as,
             new_id=f"item_{digest.hexdigest()}",
         )

@@ -74,7 +74,7 @@ class Judge:
         """Return the outcome of a piece of speech, or None if it cannot be decided yet."""
         floor = self._floor
         until_ns = speech.certain_until_ns(now_ns)
-        if not floor.held and (floor.left_ns <= speech.onset_ns or until_ns > floor.left_ns):
+        if not floor.taken and (floor.left_ns <= speech.onset_ns or until_ns > floor.left_ns):
             # Nobody was interrupted, or the reply came to its own end during the speech.
             return UtteranceOutcome.TURN if speech.ended else None
         # When the speech began over the reply. Earlier pieces of the same sentence count as if they
@@ -86,7 +86,7 @@ class Judge:
             return UtteranceOutcome.TURN
         if not brief:
             return self._meant()
-        if floor.held and not speech.ended:
+        if floor.taken and not speech.ended:
             self.deadlines_ns.add(began_ns + self._min_ns + speech.hangover_ns)
         turn = self._log.turn_with(speech)
         if turn is not None and self._words_ns and self._count_words(turn) >= self._min_words:
@@ -101,7 +101,7 @@ class Judge:
 
     def _meant(self) -> UtteranceOutcome:
         """Return the outcome of speech that is meant for the assistant."""
-        return UtteranceOutcome.INTERRUPT if self._floor.held else UtteranceOutcome.TURN
+        return UtteranceOutcome.INTERRUPT if self._floor.taken else UtteranceOutcome.TURN
 
     def _earlier_ns(self, speech: Utterance) -> int:
         """Return how long the earlier pieces of the same sentence went on over the reply."""
@@ -115,7 +115,7 @@ class Judge:
 
         Return None if the assistant has the floor, or had it when the speech began.
         """
-        silent = not self._floor.held and self._floor.left_ns <= speech.onset_ns
+        silent = not self._floor.taken and self._floor.left_ns <= speech.onset_ns
         return UtteranceOutcome.TURN if silent else None
 
     def _count_words(self, turn: Turn) -> int:

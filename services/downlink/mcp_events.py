@@ -50,12 +50,12 @@ class McpEvents:
 
     def began(self, event: events.McpBegan, session: int) -> None:
         """Note that the server runs a function."""
-        if call := self._calls.serves(event.item_id, session):
+        if call := self._calls.server_runs(event.item_id, session):
             self._actions.publish([call])
 
     def ended(self, item_id: str, session: int, *, ok: bool) -> None:
         """Note that a function has ended, and ask for an answer to it."""
-        if call := self._calls.has_served(item_id, session, ok=ok):
+        if call := self._calls.server_ran(item_id, session, ok=ok):
             self._actions.publish([call])
             self._actions.weigh()
 

@@ -142,7 +142,7 @@ class SessionWatch:
             refused_tools=self._terms.refused_tools,
             apart=self._terms.apart,
             input_rate=self._terms.input_rate,
-            resume=self._lost_answer,
+            lost_answer=self._lost_answer,
             farewell=self._farewell,
         )
         if request != self._request:

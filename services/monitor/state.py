@@ -32,7 +32,7 @@ class State:
         self._link: messages.LinkState | None = None
         self._link_ns = 0
         self._speech: messages.Speech | None = None
-        self._resumed_ns = 0  # the onset of the last speech that was judged to interrupt nothing
+        self._scrap_ns = 0  # the onset of the last speech that was judged to interrupt nothing
         self._playing = self._active = self._calls = False
         #: Whether the server hears the person.
         self.hears = False
@@ -48,8 +48,8 @@ class State:
 
     def turn_decision(self, decision: messages.TurnDecision) -> None:
         """Take what downlink decided about the person's speech."""
-        if decision.judged == "resume":
-            self._resumed_ns = decision.onset_ns
+        if decision.judged == "scrap":
+            self._scrap_ns = decision.onset_ns
 
     def reply(self, state: messages.ReplyState, now_ns: int) -> None:
         """Take which responses are under way, and whether the server hears the person."""
@@ -93,6 +93,6 @@ class State:
             self._ducks
             and speech is not None
             and speech.speaking
-            and speech.at_ns > self._resumed_ns
+            and speech.at_ns > self._scrap_ns
             and now_ns - speech.at_ns < self._duck_ns
         )

@@ -132,7 +132,7 @@ class Playback:
         self._callback.calls.rang(due_ns)
 
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
-        if delivery.message.judged == "resume":
+        if delivery.message.judged == "scrap":
             self._duck.bring_back(delivery.message.onset_ns)
 
     def _on_panel(self, delivery: Delivery[messages.Panel]) -> None:

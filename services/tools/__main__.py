@@ -86,7 +86,7 @@ class Tools:
         call = delivery.message
         if call.action == "cancel":
             self._cancel(call.call_id)
-        elif call.action in ("serve", "served"):
+        elif call.action in ("server_runs", "server_ran"):
             self._server_runs(call, delivery.stamp.t)
         elif call.action == "run" and now.monotonic_ns() - delivery.stamp.t > STALE_NS:
             self._stage.count("calls_too_old", warning=f"{call.name}: called too long ago: not run")
@@ -97,7 +97,7 @@ class Tools:
 
     def _take(self, call: messages.ToolCall, arguments: str, at_ns: int) -> None:
         job = Job(call.call_id, call.name, arguments)
-        if call.action == "approve":
+        if call.action == "ask":
             asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server, at_ns)
             self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
         elif call.name == call_queue.ANSWER and self._by_voice:
@@ -119,25 +119,30 @@ class Tools:
     def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
         """Show a function that the server runs itself, on an MCP server of its own."""
         text = call.payload.decode("utf-8", "replace")
-        if call.action == "serve":
-            self._call_queue.serve(call.call_id, call.name, text, call.server, at_ns)
+        if call.action == "server_runs":
+            self._call_queue.server_runs(call.call_id, call.name, text, call.server, at_ns)
         else:
-            took_ms = self._call_queue.served(call.call_id, at_ns)
-            self._show_served(call.call_id, call.name, text, ok=call.ok, took_ms=took_ms)
+            took_ms = self._call_queue.server_ran(call.call_id, at_ns)
+            self._show_server_ran(call.call_id, call.name, text, ok=call.ok, took_ms=took_ms)
 
-    def _show_served(
+    def _show_server_ran(
         self, call_id: str, name: str, text: str, *, ok: bool, took_ms: int = 0
     ) -> None:
         payload = self._payload(messages.ToolOutput(text))
         self._stage.publish(
             messages.ToolResult(
-                what="served", call_id=call_id, name=name, ok=ok, took_ms=took_ms, payload=payload
+                what="server_ran",
+                call_id=call_id,
+                name=name,
+                ok=ok,
+                took_ms=took_ms,
+                payload=payload,
             )
         )
 
     def _cancel(self, call_id: str) -> None:
         if (run := self._call_queue.withdraw(call_id)) is not None:
-            self._show_served(call_id, run.name, "the session has ended", ok=False)
+            self._show_server_ran(call_id, run.name, "the session has ended", ok=False)
             return
         if (job := self._call_queue.cancel(call_id)) is not None:
             self._publish_output(job, messages.ToolOutput(outputs.CANCELLED), ok=False)

@@ -23,7 +23,7 @@ from shared import messages
 ANSWER = "answer_approval"
 #: How many calls are remembered as taken, wait to be run, and wait for an approval at most, and how
 #: many of the server's own are shown.
-REMEMBERED, MAX_QUEUED, MAX_ASKING, MAX_SERVED = 4096, 32, 16, 16
+REMEMBERED, MAX_QUEUED, MAX_ASKING, MAX_SERVER_CALLS = 4096, 32, 16, 16
 #: The longest arguments that a person is shown, characters.
 SHOWN = 300
 
@@ -89,7 +89,7 @@ class CallQueue:
         self._running: dict[str, Job] = {}
         self._asking: OrderedDict[str, PendingApproval] = OrderedDict()  # by number
         # The calls that the server runs itself, and since when, ns.
-        self._served: OrderedDict[str, tuple[messages.ToolRun, int]] = OrderedDict()
+        self._server_calls: OrderedDict[str, tuple[messages.ToolRun, int]] = OrderedDict()
         self._last_number = 0
         self._used_ns = 0  # when the person began the last turn that approved a call
 
@@ -145,21 +145,23 @@ class CallQueue:
             self._used_ns = spoke_ns
         return asking
 
-    def serve(self, call_id: str, name: str, arguments: str, server: str, now_ns: int) -> None:
+    def server_runs(
+        self, call_id: str, name: str, arguments: str, server: str, now_ns: int
+    ) -> None:
         """Note that the server runs a function itself."""
         run = _run(call_id, name, "running", arguments, server)
-        self._served[call_id] = run, now_ns
-        while len(self._served) > MAX_SERVED:
-            self._served.popitem(last=False)
+        self._server_calls[call_id] = run, now_ns
+        while len(self._server_calls) > MAX_SERVER_CALLS:
+            self._server_calls.popitem(last=False)
 
-    def served(self, call_id: str, now_ns: int) -> int:
+    def server_ran(self, call_id: str, now_ns: int) -> int:
         """Note that such a function has ended. Return how long it ran, ms."""
-        run = self._served.pop(call_id, None)
+        run = self._server_calls.pop(call_id, None)
         return max(0, now_ns - run[1]) // 1_000_000 if run else 0
 
     def withdraw(self, call_id: str) -> messages.ToolRun | None:
         """Forget what the server ran, or asked for, in a session that has ended. Return it."""
-        if (run := self._served.pop(call_id, None)) is not None:
+        if (run := self._server_calls.pop(call_id, None)) is not None:
             return run[0]
         for asking in self._asking.values():
             if asking.server and asking.call_id == call_id:
@@ -200,7 +202,7 @@ class CallQueue:
         running = [_run(j.call_id, j.name, "running", j.arguments) for j in self._running.values()]
         queued = [_run(j.call_id, j.name, "queued", j.arguments) for j in self._queued]
         asking = map(_asks, self._asking.values())
-        served = (run for run, _ in self._served.values())
+        served = (run for run, _ in self._server_calls.values())
         return messages.ToolState(calls=[*running, *queued, *asking, *served][:64])
 
 

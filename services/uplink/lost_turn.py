@@ -55,15 +55,17 @@ class LostTurn:
         """
         request = self._updates.request
         settled = request.session == self._settled_session
-        if not request.resume or request.session != ready_session or settled:
+        if not request.lost_answer or request.session != ready_session or settled:
             return
         self._settled_session = request.session
-        self._stage.count("answers_resumed")
-        by_audio = request.resume == "answer" and self._mic.has_last_turn
+        self._stage.count("lost_answers_asked")
+        by_audio = request.lost_answer == "answer" and self._mic.has_last_turn
         if by_audio and self._restoration.leave_to_audio(self._known):
             self._restore()  # without the text that stands for the turn
             self._say_again(self._mic.last_turn())
             self._stage.log.info("sent the turn again that has no answer and no transcript")
         else:
-            self._send(self._updates.resume_answer())
-            self._stage.log.info("asked again for the answer that was lost: %s", request.resume)
+            self._send(self._updates.ask_again())
+            self._stage.log.info(
+                "asked again for the answer that was lost: %s", request.lost_answer
+            )

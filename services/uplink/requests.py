@@ -23,7 +23,7 @@ from shared.realtime.event_ids import (
 )
 
 #: The instructions to the model when it is asked again for an answer.
-RESUME: dict[Literal["answer", "continue"], str] = {
+LOST_ANSWER: dict[Literal["answer", "continue"], str] = {
     "answer": "The connection was lost before you answered. Answer the person's last message now."
     " If you do not know its words, say that the connection was lost, and ask the person to repeat"
     " them.",
@@ -99,12 +99,12 @@ def respond_with(instructions: str, more: str) -> bytes:
     return _text("response.create", response={"instructions": f"{instructions}\n\n{more}".strip()})
 
 
-def resume_answer(instructions: str, what: Literal["answer", "continue"]) -> bytes:
+def ask_again(instructions: str, what: Literal["answer", "continue"]) -> bytes:
     """Return the ``response.create`` that asks for an answer which a lost connection cost.
 
     The instructions of a response replace the session's, so they repeat ``instructions``.
     """
-    return respond_with(instructions, RESUME[what])
+    return respond_with(instructions, LOST_ANSWER[what])
 
 
 def cancel(response_id: str) -> bytes:

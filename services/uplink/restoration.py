@@ -96,5 +96,5 @@ class Restoration:
 
     def _held(self, turn: messages.HistoryTurn) -> str:
         """Return the id under which the session has a turn, or "" if it has not."""
-        known = turn.held_as if turn.session == self._session else ""
+        known = turn.known_as if turn.session == self._session else ""
         return self._sent.get(turn.item_id, known)

@@ -62,9 +62,11 @@ class Updates:
         self._farewell_session = request.session
         return [requests.respond_with(self._wanted["instructions"], request.farewell)]
 
-    def resume_answer(self) -> bytes:
+    def ask_again(self) -> bytes:
         """Return the request for the answer that the last session did not give."""
-        return requests.resume_answer(self._wanted["instructions"], self.request.resume or "answer")
+        return requests.ask_again(
+            self._wanted["instructions"], self.request.lost_answer or "answer"
+        )
 
     def reload(self, settings: Session) -> list[bytes]:
         """Ask for other settings from now on. Return the updates for the open session.

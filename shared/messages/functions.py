@@ -24,7 +24,7 @@ class ToolOffer(Message, frozen=True, kw_only=True):
 class ToolCall(Message, frozen=True, kw_only=True):
     """A function call of the model, with its arguments as JSON text in the payload.
 
-    With ``served`` the payload is the output as text, as far as it is known.
+    With ``server_ran`` the payload is the output as text, as far as it is known.
     """
 
     payload_limit: ClassVar[int] = MAX_ARGUMENTS
@@ -36,16 +36,16 @@ class ToolCall(Message, frozen=True, kw_only=True):
     """The server's id of the call. Each one is run at most once."""
     name: Name
     """The name of the function."""
-    action: Literal["run", "cancel", "approve", "serve", "served"] = "run"
+    action: Literal["run", "cancel", "ask", "server_runs", "server_ran"] = "run"
     """``run``: run the function; ``cancel``: the call ends, because the person interrupted it and
     the settings say so, or because its session has ended. The other actions are about a function
-    that the server itself runs, on an MCP server that it is connected to. ``approve``: the server
-    asks for a person's approval, and ``call_id`` is the id of that request; ``serve``: the server
-    runs the function now; ``served``: the function has ended."""
+    that the server itself runs, on an MCP server that it is connected to. ``ask``: the server
+    asks for a person's approval, and ``call_id`` is the id of that request; ``server_runs``: the
+    server runs the function now; ``server_ran``: the function has ended."""
     server: Name = ""
     """The label of that MCP server."""
     ok: bool = True
-    """With ``served``: whether the function returned a value."""
+    """With ``server_ran``: whether the function returned a value."""
     spoke_ns: Count = 0
     """When the person began the last turn that the call's response answers, spoken or written;
     0: there was none."""
@@ -64,10 +64,10 @@ class ToolResult(Message, frozen=True, kw_only=True):
     """What a function has returned, as a ToolOutput in JSON in the payload."""
 
     payload_limit: ClassVar[int] = MAX_OUTPUT
-    what: Literal["output", "notice", "approval", "served"] = "output"
+    what: Literal["output", "notice", "approval", "server_ran"] = "output"
     """``output``: the output of the call ``call_id``; ``notice``: a function has something to say
     without being called, such as a timer that is due; ``approval``: the person's answer to the
-    request ``call_id`` of the server; ``served``: the output of a call that the server has run
+    request ``call_id`` of the server; ``server_ran``: the output of a call that the server has run
     itself, so only for those who watch."""
     call_id: Name = ""
     """The id of the call, or of the request for an approval; empty in a notice."""

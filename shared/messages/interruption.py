@@ -16,8 +16,9 @@ class TurnDecision(Message, frozen=True, kw_only=True):
 
     session: Count
     """The session that the decision is about."""
-    judged: Literal["", "interrupt", "resume"] = ""
-    """The last judgement: the speech interrupts the reply, or the reply resumes; empty: none."""
+    judged: Literal["", "interrupt", "scrap"] = ""
+    """The last judgement. ``interrupt``: the speech interrupts the reply; ``scrap``: the reply goes
+    on; empty: none."""
     onset_ns: Count = 0
     """When the judged speech began, as in Speech, ns; 0: only the server heard it."""
     answer: Count = 0

@@ -117,7 +117,7 @@ class HistoryTurn(msgspec.Struct, frozen=True):
     """The id of the call, in a call and in its output."""
     session: Count = 0
     """The session whose conversation contains the item."""
-    held_as: Name = ""
+    known_as: Name = ""
     """The item's id in that session."""
     new_id: Name = ""
     """The id that the item gets in any other session."""

@@ -120,7 +120,7 @@ class SessionRequest(Message, frozen=True, kw_only=True):
     """The updates with functions that the server refuses: uplink leaves out the functions."""
     input_rate: Count = 24_000
     """The rate of the person's voice as the server takes it, Hz."""
-    resume: Literal["", "answer", "continue"] = ""
+    lost_answer: Literal["", "answer", "continue"] = ""
     """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
     it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
     farewell: Line = ""

@@ -14,7 +14,7 @@ import pytest
 from commands import tap
 from shared import messages, registry
 from shared.directory import MAX_PATH
-from shared.registry import Queue, Role, Stage, Topic
+from shared.registry import Queue, Role, StageRow, Topic
 
 pytestmark = pytest.mark.contract
 
@@ -62,7 +62,7 @@ def test_every_topic_is_in_the_row_of_one_publisher() -> None:
 
 
 @pytest.mark.parametrize("row", registry.ROWS, ids=lambda row: row.name)
-def test_a_row_names_each_topic_once(row: Stage) -> None:
+def test_a_row_names_each_topic_once(row: StageRow) -> None:
     assert len(set(row.reads)) == len(row.reads)
     assert set(row.reads) <= set(registry.BY_NAME)
     assert not set(row.reads) & set(row.publishes)

@@ -205,7 +205,7 @@ def test_the_saved_history_is_that_of_a_conversation_that_goes_on(
 ) -> None:
     """A session that link opened before link itself was started belongs to another conversation."""
     turn = messages.HistoryTurn(
-        item_id="a", kind="message", role="user", text="Hi.", session=5, held_as="a", new_id="n"
+        item_id="a", kind="message", role="user", text="Hi.", session=5, known_as="a", new_id="n"
     )
     with Pipeline(kept, UNHELD) as pipeline, contextlib.ExitStack() as stack:
         publisher = bus.Publisher("link", pipeline.bus_directory)

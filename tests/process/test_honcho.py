@@ -210,7 +210,7 @@ DROP_IN = """
     seq = 0
 
     def publish(topic, payload=b"", **fields):
-        header = {"v": 2, "seq": seq, "epoch": epoch, "t": time.monotonic_ns(), **fields}
+        header = {"v": 3, "seq": seq, "epoch": epoch, "t": time.monotonic_ns(), **fields}
         socket.send_multipart([topic, msgpack.packb(header), payload])
 
     while True:

@@ -129,7 +129,7 @@ def test_short_sounds_end_no_sentence_and_leave_the_conversation(
     assert not [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
     # nearly every short sound was heard, and judged to let the reply go on
     counters = pipeline.bus.health("downlink", since=pipeline.bus.now).counters
-    assert counters["resumes"] >= SCRAPS - 2
+    assert counters["scraps"] >= SCRAPS - 2
     entries = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
     cuts = [e for e in entries if e["kind"] == "truncate"]
     assert cuts[0]["ok"]

@@ -148,7 +148,7 @@ def test_noises_end_no_sentence_and_leave_the_conversation(talks: dict[str, Talk
     assert all(cut.onset_ns < cut.ducked_ns < cut.event_ns for cut in lowered)
     # many noises were taken for a voice, by vad and by the server
     counters = run.counters("downlink")
-    assert counters["resumes"] >= NOTICED
+    assert counters["scraps"] >= NOTICED
     assert run.counters("playback")["ducks"] >= NOTICED + SENTENCES
     first = cuts[0].event_ns
     of_noises = [e["item_id"] for e in run.events("input_audio_buffer.committed", 0, first)]

@@ -59,10 +59,10 @@ class Talk:
         ).message
         return next(run for run in told.calls if run.name == name)
 
-    def served(self, name: str) -> bus.Delivery[messages.ToolResult]:
+    def ran(self, name: str) -> bus.Delivery[messages.ToolResult]:
         """Wait until a function has ended."""
         return self.pipeline.bus.wait_for(
-            messages.ToolResult, lambda r: r.what == "served" and r.name == name
+            messages.ToolResult, lambda r: r.what == "server_ran" and r.name == name
         )
 
     def said(self, words: str) -> None:
@@ -98,7 +98,7 @@ def test_the_conversation(talk: Talk) -> None:
     assert run.summary == "docs_lookup() at docs"
     assert not talk.entries("mcp_call")
     talk.command(command="approve", id=run.number)
-    assert talk.served("docs_lookup").message.ok
+    assert talk.ran("docs_lookup").message.ok
     talk.said("docs says that tea is in the cupboard.")
 
     # One that the person denies: it is not run, and the assistant may say so.
@@ -108,7 +108,7 @@ def test_the_conversation(talk: Talk) -> None:
 
     # One that fails.
     talk.command(command="type", text="Call docs_broken.")
-    assert not talk.served("docs_broken").message.ok
+    assert not talk.ran("docs_broken").message.ok
     talk.said("there is no tea")
 
     # One that is interrupted: it goes on, and is answered afterwards.
@@ -120,7 +120,7 @@ def test_the_conversation(talk: Talk) -> None:
     talk.pipeline.bus.wait_for(messages.Heard, lambda h: h.playing, since=begun)
     talk.command(command="interrupt")
     flush = talk.pipeline.bus.wait_for(messages.Flush, since=begun)
-    assert flush.stamp.t < talk.served("docs_slow").stamp.t
+    assert flush.stamp.t < talk.ran("docs_slow").stamp.t
     talk.said("slow is ready")
 
     called = [entry["name"] for entry in talk.entries("mcp_call")]
@@ -131,7 +131,7 @@ def test_the_conversation(talk: Talk) -> None:
 def test_the_screen_and_the_console_show_each_call_and_its_outcome(talk: Talk) -> None:
     """Runs after the conversation, on its messages."""
     results = talk.pipeline.bus.all(messages.ToolResult)
-    assert [(r.name, r.ok) for r in results if r.what == "served"] == [
+    assert [(r.name, r.ok) for r in results if r.what == "server_ran"] == [
         ("docs_lookup", True),
         ("docs_broken", False),
         ("docs_slow", True),

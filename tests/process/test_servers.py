@@ -235,7 +235,7 @@ class Fragile:
 
 
 @pytest.mark.parametrize(
-    ("acts", "resume"),
+    ("acts", "told"),
     [
         ([ask], "The connection was lost before you answered."),
         ([ask, speak], "The connection was lost while you were speaking."),
@@ -243,7 +243,7 @@ class Fragile:
     ids=["unanswered", "cut off"],
 )
 def test_a_new_session_is_asked_again_for_what_the_last_one_owes(
-    pipeline: Pipeline, acts: list[Any], resume: str
+    pipeline: Pipeline, acts: list[Any], told: str
 ) -> None:
     fragile = Fragile(*acts)
     with Server([fragile, servers.serve]) as server:
@@ -262,7 +262,7 @@ def test_a_new_session_is_asked_again_for_what_the_last_one_owes(
         second = server.wait(2)
         pipeline.bus.wait_for(messages.ReplyState, lambda state: state.session > first)
         asked = second.wait("response.create").event
-        assert resume in asked["response"]["instructions"]
+        assert told in asked["response"]["instructions"]
         # the conversation came first, and nothing is asked twice
         kinds = [arrival.event["type"] for arrival in second.events]
         assert kinds.index("response.create") > kinds.index("conversation.item.create")

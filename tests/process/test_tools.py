@@ -80,7 +80,7 @@ class Bench:
                 call_id=call_id,
                 name=name,
                 action=action,
-                server="docs" if action == "approve" else "",
+                server="docs" if action == "ask" else "",
                 spoke_ns=spoke_ns,
                 payload=arguments.encode(),
             )
@@ -257,7 +257,7 @@ def test_a_button_approves_or_denies(bench: Bench) -> None:
 
 
 def test_the_server_gets_the_persons_answer(bench: Bench) -> None:
-    bench.send("mcpr_1", "search", "approve", '{"word":"tea"}')
+    bench.send("mcpr_1", "search", "ask", '{"word":"tea"}')
     bench.notices('search(word="tea") at docs waits for approval')
     number = bench.state(lambda s: ("search", "asking") in s).calls[-1].number
     assert bench.answer(number, approved=False) == (True, "Passed on.")

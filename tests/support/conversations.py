@@ -85,9 +85,9 @@ def restored(pipeline: Pipeline, emulator: Witness, session: int) -> list[messag
     while True:
         turns = [turn for turn in history(pipeline) if turn.told and turn.session == session]
         items = emulator.items()
-        given = [turn for turn in turns if turn.held_as != turn.item_id]
+        given = [turn for turn in turns if turn.known_as != turn.item_id]
         has = [(i["id"], i.get("text")) for i in items if i["id"].startswith("item_")]
-        wanted = [(turn.held_as, turn.text) for turn in given]
+        wanted = [(turn.known_as, turn.text) for turn in given]
         if wanted and has[: len(wanted)] == wanted and turns[len(given) :]:
             return given
         assert time.monotonic() < deadline, f"{wanted} is not the beginning of {has}"

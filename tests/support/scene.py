@@ -60,7 +60,7 @@ class Scene:
         #: When the assistant was interrupted, when its reply was let go on, and when a response was
         #: asked for; and which items were deleted.
         self.interrupted: list[int] = []
-        self.resumed: list[int] = []
+        self.scraps: list[int] = []
         self.asked: list[int] = []
         self.removed: list[str] = []
         #: How often a response was asked for while another one was under way.
@@ -157,8 +157,8 @@ class Scene:
             self.flush()
         before, self._decision = self._decision, self.decisions.decision()
         decision = self._decision
-        if decision.judged == "resume" and decision.onset_ns != before.onset_ns:
-            self.resumed.append(self.now)
+        if decision.judged == "scrap" and decision.onset_ns != before.onset_ns:
+            self.scraps.append(self.now)
         for name in set(decision.unwanted) - set(before.unwanted):
             self.removed.append(name)
             self.at(self.now + 2 * LAG_MS, lambda n=name: self.read(events.ItemDeleted(n)))  # type: ignore[misc]

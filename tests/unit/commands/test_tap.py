@@ -523,5 +523,5 @@ def test_another_programs_file_and_a_newer_recording_are_told(
     write("panel", panel, "2")
     code, said = look("echo", "panel")
     assert code == 0
-    assert "the recording has version '2', and this Bargein reads version '1'" in said
+    assert "the recording has version '2', and this Bargein reads version '3'" in said
     assert "no message of these topics" in look("echo", "heard")[1]

@@ -72,14 +72,14 @@ def test_a_servers_request_for_an_approval_is_passed_on() -> None:
     )
     call = Calls().complete("resp_1", asks, 7)
     assert call is not None
-    assert (call.action, call.call_id, call.server) == ("approve", "mcpr_1", "files")
+    assert (call.action, call.call_id, call.server) == ("ask", "mcpr_1", "files")
 
 
 def served(calls: Calls, name: str = "mcp_1", response: str = "resp_1") -> None:
     """Let the server run a function on an MCP server of its own."""
     calls.mentioned(response, objects.Item(name, "mcp_call", name="search", server_label="docs"))
-    assert calls.serves(name, 7)
-    assert calls.serves(name, 7) is None
+    assert calls.server_runs(name, 7)
+    assert calls.server_runs(name, 7) is None
 
 
 def test_a_function_that_the_server_runs_is_answered_when_it_has_ended() -> None:
@@ -88,8 +88,8 @@ def test_a_function_that_the_server_runs_is_answered_when_it_has_ended() -> None
     served(calls)
     calls.item_added(output())
     assert not calls.ready()  # The other call of the response still runs.
-    assert calls.has_served("mcp_1", 7, ok=True)
-    assert calls.has_served("mcp_1", 7, ok=True) is None
+    assert calls.server_ran("mcp_1", 7, ok=True)
+    assert calls.server_ran("mcp_1", 7, ok=True) is None
     assert calls.ready()
     calls.response_created()
     assert not calls.ready()
@@ -108,7 +108,7 @@ def test_an_interruption_does_not_cancel_a_function_that_the_server_runs() -> No
     calls = Calls(cancels=True)
     served(calls)
     assert calls.to_cancel("speech_started") == []
-    assert calls.has_served("mcp_1", 7, ok=False)
+    assert calls.server_ran("mcp_1", 7, ok=False)
     assert not calls.ready()  # Nobody wants an answer any more.
 
 

@@ -28,7 +28,7 @@ def test_where_nothing_interrupts_every_turn_is_answered_in_its_time() -> None:
     scene.says(3000, 5000, "long")
     scene.says(6000, 6200, "short")
     scene.run()
-    assert not any((scene.interrupted, scene.removed, scene.resumed))
+    assert not any((scene.interrupted, scene.removed, scene.scraps))
     # one request for both turns, when the response under way is done
     assert scene.asked == [8000]
     assert scene.errors == 0

@@ -307,12 +307,12 @@ def test_turns_that_a_new_session_lacks_come_before_its_own_turns() -> None:
     rig.reply("b")
     rig.flush_report("b", 0)
     restored(rig, 2)
-    held_as = rig.turns()["a"].held_as
+    known_as = rig.turns()["a"].known_as
     for name in ("c", "d"):
         rig.history.item_added(
-            events.ItemAdded(item(name, content=[objects.Content("input_audio")]), held_as)
+            events.ItemAdded(item(name, content=[objects.Content("input_audio")]), known_as)
         )
-        held_as = name
+        known_as = name
     assert [turn.item_id for turn in rig.history.turns()] == ["a", "b", "c", "d"]
 
 
@@ -344,21 +344,21 @@ def test_a_restored_turn_is_the_same_turn() -> None:
     turns = rig.turns()
     assert list(turns) == before
     for turn in turns.values():
-        assert (turn.session, turn.held_as) == (2, turn.new_id)
+        assert (turn.session, turn.known_as) == (2, turn.new_id)
     # An item that follows a restored one is placed after it.
     rig.history.item_added(
         events.ItemAdded(item("c", content=[objects.Content("input_audio")]), turns["b"].new_id)
     )
     assert list(rig.turns()) == ["a", "b", "c"]
-    assert (rig.turns()["c"].session, rig.turns()["c"].held_as) == (2, "c")
+    assert (rig.turns()["c"].session, rig.turns()["c"].known_as) == (2, "c")
 
 
 def test_a_deleted_turn_is_held_by_no_session() -> None:
     rig = Rig()
     rig.person("a", "One.")
     restored(rig, 2)
-    rig.history.item_deleted(events.ItemDeleted(rig.turns()["a"].held_as))
-    assert rig.turns()["a"].held_as == ""
+    rig.history.item_deleted(events.ItemDeleted(rig.turns()["a"].known_as))
+    assert rig.turns()["a"].known_as == ""
 
 
 def test_another_process_learns_it_all_again() -> None:
@@ -521,6 +521,6 @@ def test_messages_in_any_order_stay_in_order_and_within_the_limits(
                 calls.add(turn.call_id)
             elif turn.kind == "function_call_output":
                 assert turn.call_id in calls
-            if turn.held_as not in ("", turn.item_id):
+            if turn.known_as not in ("", turn.item_id):
                 assert turn.session <= rig.history.session
         rig.turns()

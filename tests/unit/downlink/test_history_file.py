@@ -15,7 +15,7 @@ from shared import messages
 pytestmark = pytest.mark.unit
 
 TURN = messages.HistoryTurn(
-    item_id="a", kind="message", role="user", text="Yes?", session=7, held_as="a", new_id="n"
+    item_id="a", kind="message", role="user", text="Yes?", session=7, known_as="a", new_id="n"
 )
 
 

@@ -19,7 +19,7 @@ def test_a_cough_over_a_reply_is_let_go_and_leaves_the_conversation() -> None:
     scene.run()
     assert scene.interrupted == []
     # vad reports the end of the cough, and the reply goes on at once
-    assert scene.resumed == [3250 + HANGOVER_MS]
+    assert scene.scraps == [3250 + HANGOVER_MS]
     assert scene.removed == ["item"]
     assert scene.asked == []
     assert scene.decisions.decision().unwanted == []
@@ -34,7 +34,7 @@ def test_speech_over_a_reply_interrupts_it_and_is_answered() -> None:
     # the speech has certainly lasted 500 ms, min_speech_ms
     assert at == pytest.approx(3000 + 500 + HANGOVER_MS + ONSET_MS, abs=2)
     assert scene.asked == [5000 + SILENCE_MS + LAG_MS]
-    assert not any((scene.removed, scene.resumed))
+    assert not any((scene.removed, scene.scraps))
     assert scene.decisions.decision().judged == "interrupt"
     assert scene.decisions.decision().onset_ns == 3000 * MS
 
@@ -96,7 +96,7 @@ def test_two_scraps_in_a_row_both_go() -> None:
     scene.run()
     assert not any((scene.interrupted, scene.asked))
     assert scene.removed == ["one", "two", "both"]
-    assert len(scene.resumed) == 4
+    assert len(scene.scraps) == 4
 
 
 def test_a_scrap_that_is_joined_with_a_turn_is_part_of_it() -> None:
@@ -106,7 +106,7 @@ def test_a_scrap_that_is_joined_with_a_turn_is_part_of_it() -> None:
     scene.voice(3600, 5000)
     scene.turn(3000, 5000)
     scene.run()
-    assert scene.resumed == [3500]
+    assert scene.scraps == [3500]
     assert len(scene.interrupted) == 1
     assert scene.removed == []
     assert len(scene.asked) == 1
@@ -148,7 +148,7 @@ def test_short_speech_is_judged_by_its_words(
     scene.run()
     assert scene.interrupted == ([3300 + SILENCE_MS + 300] if interrupts else [])
     assert scene.removed == ([] if interrupts else ["item"])
-    assert scene.resumed == ([] if interrupts else [3300 + SILENCE_MS + 300])
+    assert scene.scraps == ([] if interrupts else [3300 + SILENCE_MS + 300])
     assert len(scene.asked) == interrupts
     if interrupts:
         # the server must know how much of the reply was heard before it answers
@@ -160,7 +160,7 @@ def test_words_that_never_come_are_not_waited_for_longer_than_they_may_take() ->
     scene.reply(1000, 9000)
     scene.says(3000, 3300)
     scene.run()
-    assert scene.resumed == [pytest.approx(3300 + 1200, abs=1)]
+    assert scene.scraps == [pytest.approx(3300 + 1200, abs=1)]
     assert scene.removed == ["item"]
 
 

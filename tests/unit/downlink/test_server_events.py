@@ -391,7 +391,7 @@ def test_a_servers_request_for_an_approval_is_passed_on_once_however_it_is_annou
     )
     for order in (announced, announced[::-1], announced[1:2], announced[2:]):
         [call] = tool_calls(Server().send(created(), *order))
-        assert (call.action, call.call_id, call.name) == ("approve", "mcpr_1", "search")
+        assert (call.action, call.call_id, call.name) == ("ask", "mcpr_1", "search")
 
 
 def test_a_function_that_the_server_runs_is_shown_and_answered() -> None:
@@ -404,11 +404,11 @@ def test_a_function_that_the_server_runs_is_shown_and_answered() -> None:
         events.McpBegan("mcp_1"),
     )
     [began] = tool_calls(sent)
-    assert (began.action, began.server, began.payload) == ("serve", "docs", b'{"word":"tea"}')
+    assert (began.action, began.server, began.payload) == ("server_runs", "docs", b'{"word":"tea"}')
     calls = server.reader.decisions.calls
     assert not calls.ready()
     [ended] = tool_calls(server.send(events.McpCompleted("mcp_1"), events.McpFailed("mcp_1")))
-    assert (ended.action, ended.call_id, ended.ok) == ("served", "mcp_1", True)
+    assert (ended.action, ended.call_id, ended.ok) == ("server_ran", "mcp_1", True)
     assert calls.ready()
 
 

@@ -230,7 +230,7 @@ def test_a_lost_answer_stays_due_until_a_response_begins() -> None:
         session.reader.read(event, 7)
     lost_answer = session.watch.lost_answer(1)
     session.begin(2, lost_answer)
-    assert session.requests()[-1].resume == "answer"
+    assert session.requests()[-1].lost_answer == "answer"
     assert session.requests()[-1].session == 2
     # lost again, before anything was answered
     lost_answer = session.watch.lost_answer(1)
@@ -239,5 +239,5 @@ def test_a_lost_answer_stays_due_until_a_response_begins() -> None:
     for event in reply(ENDED, DONE):
         session.reader.read(event, 7)
     session.watch.lost_answer_begun()
-    assert session.requests()[-1].resume == ""
+    assert session.requests()[-1].lost_answer == ""
     assert session.watch.lost_answer(1) == ""

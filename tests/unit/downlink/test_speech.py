@@ -38,7 +38,7 @@ def test_the_end_that_vad_reports_decides_how_long_a_speech_was() -> None:
     stalled.at(5000, lambda: stalled.hear(3240, speaking=False))
     stalled.run()
     assert stalled.interrupted == []
-    assert stalled.resumed == [5000]
+    assert stalled.scraps == [5000]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_scrap_that_the_server_missed_is_no_part_of_a_later_turn() -> None:
     # vad does not hear this speech
     scene.turn(6000, 6300, "turn")
     scene.run()
-    assert scene.resumed == [3500]
+    assert scene.scraps == [3500]
     assert scene.removed == []
     assert len(scene.asked) == 1
 

@@ -88,7 +88,7 @@ def test_a_reply_is_lowered_until_the_limit_or_a_judgement() -> None:
     state.speech(messages.Speech(speaking=True, at_ns=NOW))
     assert state.now(NOW + 499 * MS) == "ducked"
     assert state.now(NOW + 500 * MS) == "speaking"
-    state.turn_decision(messages.TurnDecision(session=1, judged="resume", onset_ns=NOW))
+    state.turn_decision(messages.TurnDecision(session=1, judged="scrap", onset_ns=NOW))
     assert state.now(NOW + 100 * MS) == "speaking"
     never = opened(decide="never")
     never.heard(heard(playing=True))

@@ -280,10 +280,10 @@ def test_a_missing_field_is_refused_unless_it_has_a_default(kind: type[messages.
 
 
 @pytest.mark.parametrize(
-    "version", [..., None, 0, 1, 3, -1, True, 2.5, "2", "\n" * 999, b"2", [1], {"v": 1}]
+    "version", [..., None, 0, 1, 2, 4, -1, True, 3.5, "3", "\n" * 999, b"3", [1], {"v": 1}]
 )
 def test_another_version_is_refused(version: Any) -> None:
-    refused(messages.Control, header(messages.Control, v=version), "this is version 2")
+    refused(messages.Control, header(messages.Control, v=version), "this is version 3")
 
 
 def test_a_version_of_a_thousand_brackets_is_refused() -> None:
@@ -379,7 +379,7 @@ GOOD = msgpack.packb(header(messages.Control))
         struct.pack(">BI", 0xDD, 2**32 - 1),
         struct.pack(">BI", 0xC6, 2**32 - 1),
         b"\x81\xa1v\xa2\xff\xfe",  # not UTF-8
-        b'{"v": 2}',
+        b'{"v": 3}',
         b"GET / HTTP/1.1\r\n\r\n",
     ],
     ids=lambda packed: repr(packed[:12]),

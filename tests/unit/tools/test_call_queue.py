@@ -98,23 +98,23 @@ def test_long_arguments_are_shortened_for_a_person() -> None:
 
 def test_a_function_that_the_server_runs_is_listed_while_it_runs() -> None:
     call_queue = CallQueue(1, [])
-    call_queue.serve("mcp_1", "search", '{"word":"tea"}', "docs", 2_000_000)
+    call_queue.server_runs("mcp_1", "search", '{"word":"tea"}', "docs", 2_000_000)
     [run] = call_queue.state().calls
     assert (run.call_id, run.state, run.summary) == (
         "mcp_1",
         "running",
         'search(word="tea") at docs',
     )
-    assert call_queue.served("mcp_1", 9_000_000) == 7
+    assert call_queue.server_ran("mcp_1", 9_000_000) == 7
     assert call_queue.state().calls == []
-    assert call_queue.served("mcp_1", 9_000_000) == 0
+    assert call_queue.server_ran("mcp_1", 9_000_000) == 0
 
 
 def test_the_servers_own_calls_and_approvals_can_be_withdrawn() -> None:
     call_queue = CallQueue(1, [])
     call_queue.ask("call_1", "light", "{}")
     call_queue.ask("mcpr_1", "search", "{}", "docs")
-    call_queue.serve("mcp_1", "search", "{}", "docs", 0)
+    call_queue.server_runs("mcp_1", "search", "{}", "docs", 0)
     names = [run.name for name in ("call_1", "mcpr_1", "mcp_1", "mcp_2")
              if (run := call_queue.withdraw(name))]  # fmt: skip
     assert names == ["search", "search"]

@@ -78,7 +78,7 @@ class Rig:
 def turn(name: str, text: str = "words") -> messages.HistoryTurn:
     return messages.HistoryTurn(
         item_id=name, kind="message", role="user", text=text, told=True, name="", call_id="",
-        session=1, held_as=name, new_id=f"new_{name}",
+        session=1, known_as=name, new_id=f"new_{name}",
     )  # fmt: skip
 
 

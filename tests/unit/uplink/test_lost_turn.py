@@ -70,12 +70,14 @@ class Rig:
             )
         )  # fmt: skip
 
-    def lose(self, *turns: messages.HistoryTurn, resume: Literal["", "answer", "continue"]) -> None:
+    def lose(
+        self, *turns: messages.HistoryTurn, lost_answer: Literal["", "answer", "continue"]
+    ) -> None:
         """Begin session 2, a long time later."""
         self.restoration.begin_session(2)
         self.restoration.update([turn("before"), *turns])
         assert self.mic.begin_session(2, 20_000 * MS) == []
-        self.updates.request = messages.SessionRequest(session=2, resume=resume)
+        self.updates.request = messages.SessionRequest(session=2, lost_answer=lost_answer)
         self.lost.ask_again(2)
 
 
@@ -84,7 +86,7 @@ def turn(
 ) -> messages.HistoryTurn:
     return messages.HistoryTurn(
         item_id=name, kind="message", role=role, text=text, told=True, name="", call_id="",
-        session=1, held_as=name, new_id=f"new_{name}",
+        session=1, known_as=name, new_id=f"new_{name}",
     )  # fmt: skip
 
 
@@ -94,7 +96,7 @@ WORDLESS = words.untranscribed(1000)
 @pytest.mark.parametrize("known", [True, False])
 def test_a_turn_without_words_is_heard_again(known: bool) -> None:
     rig = Rig()
-    rig.lose(*([turn("spoken", WORDLESS)] if known else []), resume="answer")
+    rig.lose(*([turn("spoken", WORDLESS)] if known else []), lost_answer="answer")
     assert rig.again == SPOKEN
     assert rig.sent == []
     # The session does not get the text that stands for the turn as well.
@@ -108,9 +110,9 @@ def test_a_turn_without_words_is_heard_again(known: bool) -> None:
 
 def test_it_is_heard_again_in_each_session_until_one_answers() -> None:
     rig = Rig()
-    rig.lose(turn("spoken", WORDLESS), resume="answer")
+    rig.lose(turn("spoken", WORDLESS), lost_answer="answer")
     rig.mic.begin_session(3, 40_000 * MS)
-    rig.updates.request = messages.SessionRequest(session=3, resume="answer")
+    rig.updates.request = messages.SessionRequest(session=3, lost_answer="answer")
     rig.lost.ask_again(3)
     assert rig.again == SPOKEN * 2
 
@@ -126,7 +128,7 @@ def test_it_is_heard_again_in_each_session_until_one_answers() -> None:
 )
 def test_a_turn_that_the_session_has_is_not(after: list[messages.HistoryTurn]) -> None:
     rig = Rig()
-    rig.lose(*after, resume="answer")
+    rig.lose(*after, lost_answer="answer")
     assert rig.again == []
     assert rig.sent == ["response.create"]
 
@@ -138,19 +140,19 @@ def test_a_turn_that_needs_no_answer_is_not(why: str) -> None:
         rig.mic.forget_last_turn()
     elif why == "asleep":
         rig.mic.sleep(messages.Sleep(asleep=True, cause="asked"))
-    rig.lose(turn("spoken", WORDLESS), resume="continue" if why == "cut" else "answer")
+    rig.lose(turn("spoken", WORDLESS), lost_answer="continue" if why == "cut" else "answer")
     assert rig.again == []
     assert rig.sent == ["response.create"]
 
 
 def test_nothing_is_asked_for_unless_an_answer_is_missing() -> None:
     rig = Rig()
-    rig.lose(turn("spoken", WORDLESS), resume="")
+    rig.lose(turn("spoken", WORDLESS), lost_answer="")
     assert (rig.again, rig.sent) == ([], [])
 
 
 def test_a_session_that_does_not_have_the_conversation_yet_is_not_asked() -> None:
     rig = Rig()
-    rig.updates.request = messages.SessionRequest(session=2, resume="answer")
+    rig.updates.request = messages.SessionRequest(session=2, lost_answer="answer")
     rig.lost.ask_again(1)
     assert (rig.again, rig.sent) == ([], [])

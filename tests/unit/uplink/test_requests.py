@@ -248,7 +248,7 @@ def test_each_field_can_travel_alone_under_its_own_name() -> None:
 
 @pytest.mark.parametrize("what", ["answer", "continue"])
 def test_an_answer_is_asked_for_again_with_the_sessions_instructions(what: Any) -> None:
-    event = checked(requests.resume_answer("Speak like a pirate.", what))
+    event = checked(requests.ask_again("Speak like a pirate.", what))
     assert event["type"] == "response.create"
     said = event["response"]["instructions"]
     assert said.startswith("Speak like a pirate.\n\nThe connection was lost")

@@ -79,7 +79,7 @@ def held(
 ) -> list[messages.HistoryTurn]:
     """Return the turns as downlink publishes them once it has read which items the server has."""
     return [
-        msgspec.structs.replace(t, session=session, held_as=t.new_id)
+        msgspec.structs.replace(t, session=session, known_as=t.new_id)
         if t.new_id in server.ids
         else t
         for t in turns
@@ -100,12 +100,12 @@ def test_a_new_session_is_given_everything_in_its_order_and_once() -> None:
 
 
 def test_a_session_does_not_get_the_turns_that_it_has() -> None:
-    own = [turn("a", "Hello.", session=2, held_as="a")]
+    own = [turn("a", "Hello.", session=2, known_as="a")]
     _, server = begun(own)
     assert server.ids == []
     # Its text is not sent even if the text changes: the session has the turn's audio, and uplink
     # truncates the audio instead.
-    replay, server = begun([turn("a", "Hel", session=2, held_as="a")])
+    replay, server = begun([turn("a", "Hel", session=2, known_as="a")])
     assert replay.requests() == []
 
 
@@ -142,7 +142,7 @@ def test_a_turn_of_which_less_was_heard_is_corrected_in_its_place() -> None:
     again.update(held(later, server))
     assert again.requests() == []
     again.update(
-        [*held(later, server)[:1], turn("b", "", told=False, session=2, held_as="b:H"), CALL]
+        [*held(later, server)[:1], turn("b", "", told=False, session=2, known_as="b:H"), CALL]
     )
     server.take(again.requests()[:1])
     assert "b:H" not in server.ids
@@ -179,7 +179,7 @@ def test_a_replay_is_completed_though_the_conversation_has_gone_on() -> None:
     server.items.append({"id": "e"})
     again = Restoration()
     again.begin_session(2)
-    again.update([*held(TALK, server), turn("e", session=2, held_as="e")])
+    again.update([*held(TALK, server), turn("e", session=2, known_as="e")])
     server.take(again.requests())
     assert server.ids == [*ids(TALK), "e"]
 
