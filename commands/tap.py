@@ -49,6 +49,9 @@ WAIT_S = 0.2
 #: second: 2.5 s are enough for two new ones, whose difference is the rate at which the stage
 #: receives a topic.
 HEALTH_S, TABLE_S = 2.5, 3.0
+#: A recording has its messages in the order in which the recorder read them from several sockets. A
+#: message can follow one that was published a moment later. That moment is less than this, s.
+DISORDER_S = 1.0
 
 
 @dataclass
@@ -89,9 +92,12 @@ def _recorded(
     begun_ns, shown, about = 0, False, recording.Recording()
     for each in recording.read(path, about):
         begun_ns = begun_ns or each.stamp.t
-        if ended.is_set() or (seconds and each.stamp.t - begun_ns > seconds * 1e9):
+        after_s = (each.stamp.t - begun_ns) / 1e9 - seconds if seconds else 0.0
+        if ended.is_set():
             return
-        if each.topic.name in names:
+        if after_s > DISORDER_S:
+            break
+        if after_s <= 0 and each.topic.name in names:
             shown = True
             yield bus.Delivery(each.topic, each.message, each.stamp, restarted=False, lost=0)
     for line in about.left_out():

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -468,6 +468,34 @@ def of_file(capsys: pytest.CaptureFixture[str], *line: object) -> tuple[int, str
     return code, out, err
 
 
+def written(path: Path, topic: str, texts: Sequence[bytes], version: str) -> None:
+    """Write a recording of one topic."""
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        writer.add_metadata(recording.METADATA, {"version": version})
+        channel = writer.register_channel(topic, "json", 0)
+        for text in texts:
+            writer.add_message(channel, 1, text, 1)
+        writer.finish()
+
+
+def test_the_first_seconds_of_a_recording_are_those_of_the_messages_times(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "disordered.mcap"
+    panels = [
+        recording.encode(messages.Panel(), messages.Stamp(seq=seq, epoch=1, t=int(at_s * 1e9)))
+        for seq, at_s in enumerate((10.0, 12.01, 11.99, 12.02, 14.0))
+    ]
+    written(path, "panel", panels, recording.VERSION)
+    code, out, _ = of_file(capsys, "hz", "panel", "--seconds", "2", "--file", path)
+    assert (code, int(out.split()[3])) == (0, 2)
+    # what is wrong with the recording is said also if only its beginning is read
+    written(path, "panel", panels, "1")
+    assert "has version '1'" in of_file(capsys, "hz", "--seconds", "2", "--file", path)[2]
+
+
 def test_a_recording_is_read_as_a_bus_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -507,21 +535,12 @@ def test_another_programs_file_and_a_newer_recording_are_told(
         code = tap.run([*line, "--file", str(path)], threading.Event())
         return code, capsys.readouterr().err
 
-    def write(topic: str, data: bytes, version: str) -> None:
-        with path.open("wb") as file:
-            writer = Writer(file)
-            writer.start()
-            writer.add_metadata(recording.METADATA, {"version": version})
-            channel = writer.register_channel(topic, "json", 0)
-            writer.add_message(channel, 1, data, 1)
-            writer.finish()
-
-    write("/chatter", b"abc", recording.VERSION)
+    written(path, "/chatter", [b"abc"], recording.VERSION)
     for command in (("echo", "heard"), ("list",)):
         assert look(*command) == (1, f"tap: {path}: no message of the bus is in it\n")
     panel = recording.encode(messages.Panel(), messages.Stamp(seq=0, epoch=1, t=1))
-    write("panel", panel, "2")
+    written(path, "panel", [panel], "1")
     code, said = look("echo", "panel")
     assert code == 0
-    assert "the recording has version '2', and this Bargein reads version '3'" in said
+    assert "the recording has version '1', and this Bargein reads version '3'" in said
     assert "no message of these topics" in look("echo", "heard")[1]
