@@ -1,4 +1,4 @@
-"""What a conversation costs: CPU and memory of each stage, and the time to the first word.
+"""The cost of a conversation: CPU and memory of each stage, and the time to the first word.
 
     python -m benchmarks.cost
 

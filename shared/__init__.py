@@ -1,1 +1,1 @@
-"""What two or more packages use: the bus, the messages, configuration, the loop, devices."""
+"""Code that two or more packages use: the bus, the messages, configuration, the loop, devices."""

@@ -1,4 +1,4 @@
-"""Which proxy link connects through: the setting ``link.proxy``, or the environment's. Pure.
+"""The proxy through which link connects: the setting ``link.proxy``, or the environment's. Pure.
 
 The environment is read as curl reads it, with three exceptions. A server on this machine is never
 reached through a proxy, because a demonstration must not leave the machine. ``NO_PROXY`` may also

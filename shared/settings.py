@@ -70,7 +70,7 @@ class McpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[session]: what the server is asked for."""
+    """[session]: the settings that the server gets."""
 
     instructions: str = (
         "You are a helpful voice assistant. Speak naturally and keep answers short."

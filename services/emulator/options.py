@@ -35,7 +35,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong on purpose. Every fault is off by default."""
+    """The faults that the emulator commits on purpose. Every fault is off by default."""
 
     #: A cancelled response sends deltas for this long before its response.done, ms.
     late_ms: int = 0

@@ -1,4 +1,4 @@
-"""What a session will send, and what it will do at a later time."""
+"""The queue of events that a session will send, and its actions for a later time."""
 
 from __future__ import annotations
 

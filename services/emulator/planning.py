@@ -1,4 +1,4 @@
-"""What the response to a ``response.create`` contains."""
+"""The content of the response to a ``response.create``."""
 
 from __future__ import annotations
 

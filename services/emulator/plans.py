@@ -1,4 +1,4 @@
-"""What a response will contain, and the tokens that it counts as."""
+"""The plan of a response: its content, and the tokens that the content counts as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the assistant says next, and which words of its last reply were heard.
+"""The text that the assistant says next, and the words of its last reply that were heard.
 
 The first response of a conversation without user items is the greeting. All other responses are the
 replies of the voice in turn. After an interruption, the next reply says so and repeats the last

@@ -1,4 +1,4 @@
-"""Which function a response calls, and with which arguments.
+"""The choice of the function that a response calls, and of its arguments.
 
 The emulator has no model that could decide this. It follows fixed rules, so that a test can predict
 the calls:

@@ -1,4 +1,4 @@
-"""Who may use the door over TCP: by Host and Origin, and by the token. Pure.
+"""Access to the door over TCP, decided by Host, Origin and the token. Pure.
 
 A port of this machine can be reached by every user of the machine and by every page in a browser.
 The Unix socket is in a directory that only our user can enter, so it needs no guard.

@@ -24,7 +24,7 @@ THINKING_NS = 8 * S
 
 
 class State:
-    """What the conversation does. The stage passes in each message, and asks `now`."""
+    """The state of the conversation. The stage passes in each message, and asks `now`."""
 
     def __init__(self, rules: Interruption) -> None:
         self._ducks = rules.duck != "off" and rules.decide in ("server", "client")

@@ -1,4 +1,4 @@
-"""What the device is given: queued audio, behind a jitter buffer, with fades and silence. Pure.
+"""The audio for the device: queued audio, behind a jitter buffer, with fades and silence. Pure.
 
 All lengths are samples at 24 kHz, mono; audio is s16le, 2 bytes a sample.
 """

@@ -1,4 +1,4 @@
-"""Which audio is played, and how much of each item was heard. Pure.
+"""The queue of audio to play, and how much of each item was heard. Pure.
 
 The device's callback asks for samples, and the loop hands in audio and flushes. Nothing here knows
 a clock or a thread. The playhead counts samples that were handed to the device, so it stays right

@@ -1,4 +1,4 @@
-"""What the server is told about an interruption: how far each item was heard. Pure.
+"""Reports of an interruption to the server: how far each item was heard. Pure.
 
 ``Reports`` is fed with what downlink and playback publish, and returns the requests to send and the
 record to publish.

@@ -1,4 +1,4 @@
-"""What a session lacks of the conversation, and the requests that put it there. Pure.
+"""The part of the conversation that a session lacks, and the requests that restore it. Pure.
 
 A new session knows nothing of the conversation. A turn has the same new id in every session. So if
 an uplink dies, and the next one sends a turn again, the server refuses the copy.

@@ -16,7 +16,7 @@ MIN_COMMIT_MS = 100
 
 
 class TurnEnd(enum.Enum):
-    """What uplink asks of the server when a turn ends."""
+    """The requests that uplink sends to the server when a turn ends."""
 
     COMMIT = enum.auto()  # take the audio as a turn
     CLEAR = enum.auto()  # forget the audio: it is too short

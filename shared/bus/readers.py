@@ -1,4 +1,4 @@
-"""Who reads a publisher's topics, and which messages wait for a reader. Pure: fed with
+"""The readers of a publisher's topics, and the messages that wait for them. Pure: fed with
 subscriptions.
 
 A reader that subscribes to a topic's name *observes*: it gets each message at once, and no message

@@ -66,7 +66,7 @@ def test_a_reader_gets_only_what_it_asked_for(wires: Wires) -> None:
     assert isinstance(wires.next(reader).message, messages.LinkState)
 
 
-def test_where_they_meet_is_told(wires: Wires) -> None:
+def test_publisher_and_reader_list_their_addresses(wires: Wires) -> None:
     publisher, reader = (
         wires.publisher("downlink"),
         wires.subscriber(messages.ReplyAudio, messages.Flush),

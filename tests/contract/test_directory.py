@@ -268,7 +268,7 @@ def test_a_path_that_cannot_hold_a_socket_is_replaced(
             Path(runtime).rmdir()
 
 
-def test_where_both_are_unsafe_the_stages_are_refused_once(
+def test_two_unsafe_directories_are_refused_in_one_line(
     second: Path,
     wires: Wires,
     monkeypatch: pytest.MonkeyPatch,

@@ -83,7 +83,7 @@ def test_a_line_that_is_none(lines: list[str], why: str) -> None:
     ("host", "leaves"),
     [("127.0.0.1", False), ("127.9.9.9", False), ("[::1]", False), ("10.0.0.2", True)],
 )
-def test_off_this_machine_it_takes_a_key(host: str, leaves: bool) -> None:
+def test_an_address_off_this_machine_needs_a_key(host: str, leaves: bool) -> None:
     setting = f"bus.machines=['tcp://{host}:7300 capture']"
     config.resolve(Path(os.devnull), {}, [setting, "bus.key_file=x"])
     if leaves:

@@ -242,7 +242,7 @@ def test_a_turn_that_no_server_got_is_answered_by_the_next_session(
     assert told.count("response.created") == 1
 
 
-def test_where_nothing_interrupts_it_speaks_to_its_end_and_then_answers(
+def test_a_reply_that_nothing_interrupts_is_spoken_to_its_end(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     said = [(0.6, recordings.QUESTION), (4.0, recordings.THANKS)]

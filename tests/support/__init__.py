@@ -1,1 +1,1 @@
-"""What several test modules use: real processes, servers, forgers, stand-ins."""
+"""Code that several test modules use: real processes, servers, forgers, stand-ins."""

@@ -28,7 +28,7 @@ Given = Callable[[Stage, Any], Any]
 
 @dataclass
 class Memory:
-    """What a break remembers from one message to the next."""
+    """The state that a break remembers from one message to the next."""
 
     count: int = 0
     generation: int = 0

@@ -1,4 +1,4 @@
-"""What the tests of link share: starting link, its states, and a publisher in place of uplink."""
+"""Code that the tests of link share: starting link, its states, a publisher in place of uplink."""
 
 from __future__ import annotations
 

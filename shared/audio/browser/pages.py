@@ -40,7 +40,7 @@ _ANNOUNCE_S = 1.0
 
 
 class Door(Protocol):
-    """Who may connect, and where a page finds the port."""
+    """The check of each connection, and the file in which a page finds the port."""
 
     def refusal(self, host: str, origin: str | None, token: str) -> str:
         """Return why a connection is refused, or "" if it is accepted."""

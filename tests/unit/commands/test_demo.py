@@ -171,7 +171,7 @@ def test_without_one_a_page_can_be_the_microphone_and_the_speaker(tmp_path: Path
 
 
 @pytest.mark.parametrize("card", ["sound", "no_sound"])
-def test_how_long_it_lasts_can_be_said(
+def test_seconds_set_the_length_of_the_demo(
     request: pytest.FixtureRequest, tmp_path: Path, card: str
 ) -> None:
     request.getfixturevalue(card)

@@ -22,7 +22,7 @@ def test_another_session_knows_nothing_of_what_was_wanted() -> None:
     assert (decision.session, decision.answer, decision.unwanted) == (2, 0, [])
 
 
-def test_where_nothing_interrupts_every_turn_is_answered_in_its_time() -> None:
+def test_one_answer_follows_a_reply_that_nothing_interrupts() -> None:
     scene = Scene(decide="never")
     scene.reply(1000, 9000, generated=8000)
     scene.says(3000, 5000, "long")
@@ -34,14 +34,14 @@ def test_where_nothing_interrupts_every_turn_is_answered_in_its_time() -> None:
     assert scene.errors == 0
 
 
-def test_where_answers_are_not_wanted_none_is_asked_for() -> None:
+def test_no_answer_is_requested_without_create_response() -> None:
     scene = Scene(decide="never", create_response=False)
     scene.says(3000, 5000)
     scene.run()
     assert scene.asked == []
 
 
-def test_where_the_server_decides_nothing_is_judged_and_nothing_asked() -> None:
+def test_decisions_do_nothing_if_the_server_decides() -> None:
     scene = Scene(decide="server")
     scene.reply(1000, 9000)
     scene.says(3000, 5000)

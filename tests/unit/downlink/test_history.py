@@ -130,7 +130,7 @@ def test_the_words_of_the_person_are_kept() -> None:
     assert (turn.kind, turn.role, turn.text) == ("message", "user", "What is the tide?")
 
 
-def test_where_there_are_no_words_it_is_said_that_somebody_spoke() -> None:
+def test_a_turn_without_a_transcript_gets_a_placeholder() -> None:
     rig = Rig()
     rig.person("a", ms=2340)
     rig.person("b")
@@ -236,7 +236,7 @@ def test_a_reply_of_an_older_session_can_still_be_talked_over() -> None:
     assert rig.turns()["a"].new_id != before
 
 
-def test_where_the_playhead_stands_once_it_stands_for_good() -> None:
+def test_the_first_flush_report_fixes_the_playhead() -> None:
     rig = Rig()
     rig.reply("a")
     rig.flush_report("a", 5)

@@ -59,7 +59,7 @@ def test_a_file_that_is_not_one_of_ours_is_removed(tmp_path: Path, text: bytes) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_where_nothing_is_kept_nothing_is_left(tmp_path: Path) -> None:
+def test_a_history_file_is_removed_if_keep_is_off(tmp_path: Path) -> None:
     HistoryFile(tmp_path, keep=True).write(7, [TURN])
     assert HistoryFile(tmp_path, keep=False).read() is None
     HistoryFile(tmp_path, keep=False).write(7, [TURN])

@@ -128,7 +128,9 @@ def test_the_money_is_a_limit_and_speech_does_not_wake_that_sleep() -> None:
         ("never", "idle", False),
     ],
 )
-def test_which_sleep_speech_ends(chosen: Any, cause: Any, *, wakes: bool) -> None:
+def test_speech_ends_the_sleeps_that_the_setting_names(
+    chosen: Any, cause: Any, *, wakes: bool
+) -> None:
     talk = Conversation(wake_on_speech=chosen)
     talk.limits.adopt(cause)
     assert talk.limits.wakes_on_speech is wakes

@@ -402,7 +402,7 @@ def test_only_where_an_item_begins_that_nobody_has_seen_begin_is_not_known() -> 
 # what the judge needs to know
 
 
-def test_where_another_decides_the_servers_word_ends_nothing() -> None:
+def test_speech_started_ends_no_reply_unless_the_server_decides() -> None:
     rig = Rig()
     rig.read(created(), delta(100))
     rig.replies.speech_started(SPEECH)

@@ -217,7 +217,7 @@ def test_after_a_while_nobody_waits_for_the_answer(
     assert session.watch.lost_answer(lost_s) == lost_answer
 
 
-def test_where_nobody_answers_by_itself_no_answer_is_owed() -> None:
+def test_no_answer_is_owed_without_create_response() -> None:
     session = Session(turn_detection=TurnDetection(create_response=False))
     for event in turn():
         session.reader.read(event, 7)

@@ -210,7 +210,7 @@ def test_a_server_that_obeys_an_update_later_is_no_longer_followed() -> None:
     assert terms.complaints() == []
 
 
-def test_where_nothing_is_to_interrupt_a_server_that_does_is_reported() -> None:
+def test_a_server_that_interrupts_despite_never_is_reported() -> None:
     terms = Terms(config("never"))
     terms.updated(told(config("never"), turn_detection=turns()))
     assert not terms.follows_server

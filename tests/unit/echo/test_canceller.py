@@ -254,7 +254,7 @@ def test_a_restarted_canceller_learns_the_room_again_and_lets_a_person_through()
     assert abs(onset + 7.5 - spoken[0] / RATE) < 0.25
 
 
-def test_where_the_assistant_is_silent_a_person_is_not_touched() -> None:
+def test_a_person_is_not_changed_while_the_assistant_is_silent() -> None:
     silent = np.zeros(6 * RATE)
     chance = np.random.default_rng(8)
     quiet = chance.standard_normal(len(silent)) * rooms.level(-65)
@@ -306,7 +306,7 @@ def test_noises_end_no_sentence_where_the_client_decides() -> None:
 
 
 @pytest.mark.parametrize("ppm", [100, -100])
-def test_how_much_faster_one_clock_is_is_heard_in_the_echo(ppm: int) -> None:
+def test_the_aligner_finds_the_drift_of_the_clocks_in_the_echo(ppm: int) -> None:
     rendered = rooms.render(replace(SHORT, barge_ins=0, seconds=12, drift_ppm=ppm))
     aligner = Aligner()
     canceller = Canceller(high_pass=True, noise_suppression=False)

@@ -76,7 +76,7 @@ def test_audio_after_the_silence_is_stale() -> None:
     assert found.stale_ms == pytest.approx(200, abs=0.1)
 
 
-def test_where_nothing_plays_nothing_falls_silent() -> None:
+def test_a_silent_speaker_does_not_fall_silent() -> None:
     found = heard(1500, tone(0, 24_000), silence(1000), tone(24_000, 48_000))
     assert found.silence_ms is None
     assert found.error_ms is None

@@ -162,7 +162,7 @@ def test_the_time_of_the_first_lowered_sample_is_kept() -> None:
     assert duck.ducked_ns == 0
 
 
-def test_where_nothing_plays_nothing_is_lowered() -> None:
+def test_duck_lowers_nothing_while_nothing_plays() -> None:
     duck, player = Duck(Interruption()), Player(1, 0, 72)
     duck.vad_reported(speech(100 * MS), playing=False, now_ns=150 * MS)
     given_by(duck, player, 64, 160 * MS)

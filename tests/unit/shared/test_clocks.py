@@ -99,7 +99,7 @@ def test_every_text_remains_a_message(said: list[tuple[int, int, int, int]]) -> 
         assert codec.decode(messages.MicFrame, *codec.encode(found, there)) == (found, there)
 
 
-def test_which_fields_are_moments() -> None:
+def test_each_field_in_ns_is_a_moment_or_a_duration() -> None:
     kinds = messages.kinds()
     assert {name for kind in kinds for name in messages.moments(kind)} >= {
         "captured_ns",

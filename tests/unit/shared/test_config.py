@@ -481,7 +481,9 @@ def test_a_path_that_cannot_be(file: Path, key: str) -> None:
     accepted(file, f"{key}=~/x")
 
 
-def test_where_the_stages_meet(monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path) -> None:
+def test_the_bus_directory_follows_setting_and_environment(
+    monkeypatch: pytest.MonkeyPatch, file: Path, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert config.bus_directory(accepted(file, "bus.directory=~/b")) == tmp_path / "b"

@@ -39,7 +39,9 @@ KEY = "sk-1234567890abcdef"
         ({"url": OPENAI, "auth": "none"}, []),
     ],
 )
-def test_how_the_key_is_sent(settings: dict[str, Any], headers: list[str]) -> None:
+def test_the_key_is_sent_in_the_header_of_the_service(
+    settings: dict[str, Any], headers: list[str]
+) -> None:
     url, sent = endpoint.request(Link(**settings), KEY)
     assert sent == headers
     assert KEY not in url

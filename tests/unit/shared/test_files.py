@@ -268,7 +268,7 @@ def test_only_a_recording_is_overwritten(tmp_path: Path) -> None:
     assert thesis.read_bytes() == b"%PDF-1.4"
 
 
-def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, said in (
         ("nowhere/a.wav", "no such file or directory"),

@@ -64,7 +64,7 @@ def test_a_damaged_file_is_no_obstacle(content: bytes) -> None:
         path.unlink()
 
 
-def test_where_nothing_can_be_written_they_still_grow(tmp_path: Path, clock: list[int]) -> None:
+def test_numbers_grow_without_a_writable_file(tmp_path: Path, clock: list[int]) -> None:
     numbers = Numbers(tmp_path / "gone", "link")
     assert numbers.next() < numbers.next()
     (tmp_path / "link.number").symlink_to(tmp_path / "elsewhere")

@@ -316,7 +316,7 @@ def test_a_microphone_mixes_the_first_two_channels(fake: FakePortAudio, channels
         (1, {1, 2}, [6, 2]),
     ],
 )
-def test_how_many_channels_a_microphone_is_opened_with(
+def test_a_microphone_is_opened_with_the_channels_that_are_needed(
     fake: FakePortAudio, channel: int, accepts: set[int], tried: list[int]
 ) -> None:
     fake.devices = [fake.device("array", inputs=6)]

@@ -90,7 +90,7 @@ def test_and_again_where_that_session_is_lost_as_well(mic: Microphone) -> None:
 
 
 @pytest.mark.parametrize("last", [said(1), said(2, 0), None], ids=["over", "another's", "none"])
-def test_where_no_turn_is_under_way_nothing_is(
+def test_nothing_is_replayed_without_a_turn_under_way(
     mic: Microphone, last: messages.ReplyState | None
 ) -> None:
     if last == said(1):

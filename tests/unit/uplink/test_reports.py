@@ -112,7 +112,7 @@ def test_an_item_that_an_earlier_downlink_began_may_be_longer_than_is_known() ->
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["by the next playback", "by nobody"])
-def test_where_downlink_and_playback_die_over_an_item_its_beginning_counts(answered: bool) -> None:
+def test_the_beginning_of_an_item_counts_after_downlink_and_playback_died(answered: bool) -> None:
     reports, turns, player = Reports(server_cancels=True), Replies(1000, session=3), Player(0, 0, 0)
 
     def said(seconds: float) -> None:

@@ -90,7 +90,7 @@ def test_speech_goes_on_where_the_detector_is_a_little_less_sure() -> None:
     assert onset.speaking
 
 
-def test_how_far_speech_has_gone_on_stops_where_it_does() -> None:
+def test_until_stops_at_the_end_of_the_speech() -> None:
     voice = Voice(Script(0.9, 0.9, 0.9, 0), 0.5, 200)
     [onset] = heard(voice, sound(0.24))
     assert voice.speaking
