@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# Functions that install what Bargein needs and what is not there yet. The other scripts in bin/ source
+# Functions that install the packages that Bargein needs and that are missing. The other scripts in bin/ source
 # this file from the root of the checkout. It is not a command of its own.
 #
 #   set_up EXTRA        make .venv and install Bargein in it, with this extra of pyproject.toml ('': none)
-#   set_up_ci           in CI, install the system packages that some tests are skipped without
+#   set_up_ci           in CI, install the system packages without which some tests are skipped
 #   set_up_sound        install the sound server that tests/sound needs, if possible
 #
 # If everything is there, set_up computes one checksum and starts Python once; see `is_set_up`.
@@ -130,7 +130,7 @@ END
 
 # --- one set-up at a time -----------------------------------------------------------------------------
 
-# A run with sudo leaves files of root's in a folder of the user's.
+# A run with sudo leaves files that belong to root in the user's folder.
 die_not_ours() { die "cannot write to files in $root: run \"sudo chown -R $(id -u) '$root'\""; }
 
 # Python takes the lock, because macOS has no flock(1). The lock lasts as long as file descriptor 9 of
@@ -336,7 +336,7 @@ pip_install() {
     quietly .venv/bin/python -m pip install --no-input --disable-pip-version-check "$@"
 }
 
-# Installs Bargein and what it needs, but PyAudio.
+# Installs Bargein and the packages that it needs, except PyAudio.
 install_without_sound() {
     .venv/bin/python -c '
 import tomllib
@@ -347,7 +347,7 @@ print("\n".join(name for name in needed if not name.lower().startswith("pyaudio"
         pip_install --no-deps --editable .
 }
 
-# Exits with one line if the log tells why pip failed, and if it is nothing that PyAudio has to do with.
+# Exits with one line if the log tells why pip failed, unless the failure concerns PyAudio alone.
 die_if_known() {
     in_log() { grep -qE "$1" "$log"; }
     why=

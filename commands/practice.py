@@ -10,8 +10,8 @@ from pathlib import Path
 from shared import config
 from shared.realtime import endpoint
 
-#: The model that is to transcribe what the person says, if the settings name none: the screen shows
-#: the words of both sides. The emulator takes any name.
+#: The model that transcribes the person if the settings name none. The screen shows the words of
+#: both sides, so it needs a transcription. The emulator takes any name.
 TRANSCRIBES = "gpt-transcribe"
 
 

@@ -15,8 +15,8 @@ from harness.talk import Talk
 from services.uplink.reports import MARGIN_MS
 from shared import messages
 
-#: How much more than was heard a truncate may state, and, if no fault came between, how much less,
-#: ms.
+#: The most by which a truncate may exceed the audio heard, ms. Without a fault in between, also the
+#: most by which a truncate may fall short.
 ABOVE_MS, BELOW_MS = 12.0, 12.0
 #: The most audio that an unplugged device may have taken without playing it, ms.
 TAKEN_MS = 40.0

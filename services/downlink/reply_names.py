@@ -1,4 +1,4 @@
-"""Names for what a reply consists of where the server does not name it. Pure.
+"""Names of the response and the item in events in which the server leaves them out. Pure.
 
 The API names the response and the item in each event with audio or words. Some servers leave out
 one of the two names, or both.
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from services.downlink import events
 from services.downlink.responses import REMEMBERED, Responses
 
-#: Prefix of an item's name that the server does not know; the response's name follows.
+#: Prefix of an item's name that downlink makes up. The name of the response follows.
 OURS = "item_without_id_of_"
 
 

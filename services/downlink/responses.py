@@ -1,4 +1,4 @@
-"""The responses that are known: which are under way, interrupted or out of band. Pure."""
+"""The responses that downlink remembers, each under way, interrupted or out of band. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.downlink import objects
 
 #: How many responses are remembered. The oldest is forgotten first. Each event looks at all of
-#: them, so a server that begins more and more must not make each event slower.
+#: them, so a limit keeps events fast when a server begins responses without end.
 REMEMBERED = 64
 
 

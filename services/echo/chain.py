@@ -1,4 +1,4 @@
-"""All that happens between ``mic.frame`` and ``mic.clean``, as a chain of pure parts. Pure.
+"""The chain of parts that turns each ``mic.frame`` into a ``mic.clean``. Pure.
 
 The stage and the benchmarks run this same chain, so that a benchmark measures what a user gets.
 """

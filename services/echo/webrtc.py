@@ -1,7 +1,7 @@
 """WebRTC's audio processing. Only this module imports the package livekit, which ships it.
 
-``echo.noise_suppression`` uses its noise suppressor. The benchmarks compare Bargein with its echo
-canceller (AEC3).
+``echo.noise_suppression`` uses WebRTC's noise suppressor. The benchmarks compare Bargein with
+WebRTC's echo canceller (AEC3).
 """
 
 from __future__ import annotations
