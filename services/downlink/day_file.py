@@ -1,4 +1,4 @@
-"""The file that keeps what was used today, across conversations and restarts.
+"""The file that keeps the use of the day, across conversations and restarts.
 
 The file is in the user's state directory, because the bus directory is often empty after a login.
 It holds numbers only: for one day, what each server has billed. Several conversations may run at
@@ -52,7 +52,7 @@ class DayFile:
         return self.day != before
 
     def add(self, spent: messages.Spent) -> None:
-        """Add what was used. ``write`` puts it into the file."""
+        """Add a use to the sums in memory. ``write`` writes the sums to the file."""
         self._unwritten = plus(self._unwritten, spent)
         self.day = plus(self.day, spent)
 

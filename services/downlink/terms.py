@@ -1,4 +1,4 @@
-"""Whether the server's session is what was asked for, and what follows if it is not. Pure.
+"""The comparison of the server's session with the settings, and its consequences. Pure.
 
 A server can refuse an update, take it in part, or ignore it. A refused field is left out of the
 next update. Audio at another rate is converted. A server that answers or interrupts by itself,

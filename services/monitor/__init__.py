@@ -1,1 +1,1 @@
-"""The door: what is on the bus, for viewers and buttons that speak HTTP and JSON."""
+"""The door: it shows the bus to viewers and buttons that speak HTTP and JSON."""

@@ -110,7 +110,7 @@ def check(command: Command, known: Known) -> None:
 
 
 def after(command: Command, changed: Mapping[str, str]) -> dict[str, str]:
-    """Return what is changed of [session] after a command ``set`` or ``unset``."""
+    """Return the changed settings of [session] after a command ``set`` or ``unset``."""
     rest = {name: text for name, text in changed.items() if name != command.id}
     return rest if command.command == "unset" else {**rest, command.id: command.text}
 

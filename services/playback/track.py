@@ -1,4 +1,4 @@
-"""One item's audio, as the player accounts for it: what came, what was played, what counts. Pure.
+"""One item's audio, as the player counts it: received, played, and heard. Pure.
 
 All places and lengths are samples at 24 kHz, and places are counted from the item's start.
 """

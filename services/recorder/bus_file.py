@@ -73,7 +73,7 @@ class BusFile:
         return begun
 
     def flush(self) -> None:
-        """Write what is in memory, so that it survives the end of this process."""
+        """Write the messages in memory to the file, so that they outlive this process."""
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""The stage that tells the server what it has to know."""
+"""The stage that sends microphone audio, reports and requests to the server."""

@@ -1,4 +1,4 @@
-"""The functions that the model may call: what the server is told of them, and what they returned.
+"""The functions that the model may call: requests that offer them, and their outputs.
 
 ``Updates`` decides how the functions are offered. ``CallOutputs`` decides which outputs the server
 still has to get. This module joins the two with the time and with what comes over the bus.

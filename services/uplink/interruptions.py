@@ -135,7 +135,7 @@ class Interruptions:
             self._stage.log.info("%s", summary(record))
 
     def _give_up(self, generation: int) -> None:
-        """Report a flush without playback's report: with what was heard before the flush."""
+        """Report a flush without playback's report: with the playhead from before the flush."""
         flush = self._flushes.waiting(generation)
         if flush is not None:
             self._stage.count(

@@ -1,4 +1,4 @@
-"""The functions that the server is offered, without those that it refuses. Pure.
+"""The functions that uplink offers to the server, without those that the server refuses. Pure.
 
 A server discards an update as a whole because of one function. If its error does not say which
 function it refuses, each function is sent alone once, and the server's errors say it.

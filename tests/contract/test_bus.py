@@ -509,7 +509,7 @@ def test_a_flood_on_one_endpoint_keeps_nobody_else_waiting(
     assert found.count(kind) == many
 
 
-def test_a_socket_is_for_us_alone(wires: Wires) -> None:
+def test_only_the_owner_can_use_a_socket(wires: Wires) -> None:
     before = os.umask(0)
     try:
         publisher = wires.publisher("downlink")

@@ -106,7 +106,7 @@ def _made(tmp_path: Path) -> Path:
     return tmp_path / "new" / "bus.key"
 
 
-def test_a_key_is_for_us_alone(made: Path) -> None:
+def test_only_the_owner_can_read_a_key(made: Path) -> None:
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
     assert stat.S_IMODE(made.parent.stat().st_mode) == 0o700
     key = network.read_key(made)
@@ -167,7 +167,9 @@ def _pipe(path: Path) -> None:
         (_pipe, "not a regular file"),
     ],
 )
-def test_a_key_that_is_none_of_ours(made: Path, change: Callable[[Path], object], why: str) -> None:
+def test_a_file_that_is_no_safe_key_is_refused(
+    made: Path, change: Callable[[Path], object], why: str
+) -> None:
     change(made)
     with pytest.raises(network.NetworkError) as caught:
         network.read_key(made)

@@ -258,7 +258,7 @@ def test_an_exception_of_the_callback_is_reported() -> None:
     microphone.stop()
 
 
-def test_a_render_of_the_wrong_length_is_told(tmp_path: Path) -> None:
+def test_a_render_of_the_wrong_length_is_reported(tmp_path: Path) -> None:
     speaker = files.file_output(str(tmp_path / "a.wav"))
     speaker.start(lambda _samples, _dac: b"abc")
     assert _wait_for_failure(speaker) == "ValueError: render returned 3 bytes for 240 samples"

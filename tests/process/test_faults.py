@@ -85,7 +85,7 @@ def text_file(path: Path) -> None:
     ],
     ids=["nothing", "a text", "empty", "a directory"],
 )
-def test_a_microphone_that_is_none_is_told_of(
+def test_a_device_that_is_no_microphone_is_reported(
     pipeline: Pipeline, make: Callable[[Path], None], told: str
 ) -> None:
     path = pipeline.directory / "microphone"
@@ -147,7 +147,7 @@ def test_channels_that_cancel_each_other_are_told_of_and_one_of_them_is_heard(
         ("playback", "file:/nowhere/at/all.wav", "cannot write '/nowhere/at/all.wav'"),
     ],
 )
-def test_a_device_that_is_not_there_is_told_of(
+def test_a_device_that_is_not_there_is_reported(
     pipeline: Pipeline, stage: str, device: str, told: str
 ) -> None:
     child = pipeline.up(stage, {f"{stage}.device": device})
@@ -230,7 +230,7 @@ def test_a_configuration_that_is_not_there_is_refused(pipeline: Pipeline) -> Non
     assert "/nowhere/config.toml: No such file" in line
 
 
-def test_a_port_that_is_taken_is_told_of(pipeline: Pipeline) -> None:
+def test_a_port_that_is_taken_is_reported(pipeline: Pipeline) -> None:
     first = pipeline.emulator()
     second = pipeline.python("services.emulator", "--url", str(pipeline.settings["link.url"]))
     assert second.wait() == 1

@@ -85,7 +85,7 @@ def test_a_key_in_the_place_of_its_file_is_not_shown(pipeline: Pipeline, key: st
     assert children[0].lines[0].count("link.key_file") == 1
 
 
-def test_a_key_file_that_others_can_read_is_told_of(pipeline: Pipeline) -> None:
+def test_a_key_file_that_others_can_read_is_reported(pipeline: Pipeline) -> None:
     path = pipeline.directory / "key"
     path.write_text(KEY)
     path.chmod(0o644)

@@ -396,7 +396,7 @@ def test_a_stage_that_ends_on_purpose_ends_the_conversation(pipeline: Pipeline) 
     assert alive(pids) == []
 
 
-def test_a_restart_that_nobody_carries_out_is_told(pipeline: Pipeline) -> None:
+def test_a_restart_that_nobody_carries_out_is_reported(pipeline: Pipeline) -> None:
     capture = pipeline.up("capture")
     capture.codes = {75}
     child, missing = (bargein(pipeline, "restart", stage) for stage in ("capture", "vad"))

@@ -275,7 +275,7 @@ def test_looks_at_all_topics_or_those_named(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_silence_is_told(run: Run, tmp_path: Path) -> None:
+def test_silence_is_reported(run: Run, tmp_path: Path) -> None:
     for look in ("list", "hz", "bw", "delay"):
         code, _, err = run(look)
         assert code == 1

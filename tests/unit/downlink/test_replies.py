@@ -375,7 +375,7 @@ def test_an_item_begun_before_this_downlink_goes_on_where_playback_has_it() -> N
     ]
 
 
-def test_the_end_of_an_item_begun_before_this_downlink_is_told() -> None:
+def test_the_end_of_an_item_begun_before_this_downlink_is_reported() -> None:
     rig = Rig()
     rig.heard(messages.HeardItem("item_1", 0, 300, 1000, False))
     [frame] = rig.audio(ended())

@@ -255,7 +255,7 @@ def test_a_turn_that_is_only_committed_is_in_the_conversation() -> None:
     assert server.turns() == [("item_1", "message", "user", "What is the tide?")]
 
 
-def test_a_turn_that_is_only_committed_and_has_no_words_is_told_of() -> None:
+def test_a_turn_that_is_only_committed_and_has_no_words_is_reported() -> None:
     server = Server()
     server.send(
         events.SpeechStarted(0, "item_1"),

@@ -19,7 +19,9 @@ def test_messages_come_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(("size", "most"), [(1, MOST), (MOST_BYTES // 4, 4)])
-def test_a_watcher_that_takes_nothing_loses_everything_and_is_told(size: int, most: int) -> None:
+def test_a_watcher_that_takes_nothing_loses_everything_and_is_reported(
+    size: int, most: int
+) -> None:
     backlog = Backlog()
     for _ in range(most):
         assert backlog.put(bytes(size))

@@ -86,7 +86,7 @@ def test_a_channel_that_the_device_has_is_accepted(wanted: int, count: int) -> N
     check_channel(wanted, count, "microphone 'USB'")
 
 
-def test_a_channel_that_the_device_has_not_is_told() -> None:
+def test_a_channel_that_the_device_lacks_is_reported() -> None:
     with pytest.raises(DeviceError) as raised:
         check_channel(3, 2, "microphone 'USB'")
     expected = "capture.channel = 3: microphone 'USB' has 2 channels, 1 to 2; 0 is the mix"

@@ -89,7 +89,7 @@ def test_one_channel_by_number(tmp_path: Path, channel: int, value: int) -> None
     device.stop()
 
 
-def test_a_channel_that_the_file_has_not_is_told(tmp_path: Path) -> None:
+def test_a_channel_that_the_file_lacks_is_reported(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((480, 2)), 24_000)
     with pytest.raises(DeviceError, match=r"capture\.channel = 3: file '.*a\.wav' has 2 channels"):
         files.Recording(str(tmp_path / "a.wav"), 3)

@@ -120,7 +120,7 @@ def test_a_microphone_asks_for_10_ms(fake: FakePortAudio) -> None:
     device.stop()
 
 
-def test_a_device_that_takes_nothing_is_told(fake: FakePortAudio) -> None:
+def test_a_device_that_takes_nothing_is_reported(fake: FakePortAudio) -> None:
     fake.accepts = lambda _rate, _channels: False
     with pytest.raises(DeviceError) as raised:
         PortAudioInput("0")
@@ -129,7 +129,7 @@ def test_a_device_that_takes_nothing_is_told(fake: FakePortAudio) -> None:
     )
 
 
-def test_a_device_that_does_not_start_is_told(fake: FakePortAudio) -> None:
+def test_a_device_that_does_not_start_is_reported(fake: FakePortAudio) -> None:
     device = PortAudioInput("")
     assert fake.stream is not None
     fake.stream.refuses = OSError(-9999, "Unanticipated host error")
@@ -263,7 +263,7 @@ def test_an_exception_in_render_ends_the_stream_and_is_reported(fake: FakePortAu
     assert device.failure() == "ZeroDivisionError: a line"
 
 
-def test_a_render_of_the_wrong_length_is_told(fake: FakePortAudio) -> None:
+def test_a_render_of_the_wrong_length_is_reported(fake: FakePortAudio) -> None:
     device = PortAudioOutput("")
     device.start(lambda samples, _dac_ns: bytes(samples))
     assert fake.stream is not None
@@ -339,7 +339,7 @@ def test_one_channel_of_a_microphone_is_heard_alone(fake: FakePortAudio) -> None
     microphone.device.stop()
 
 
-def test_a_channel_that_the_microphone_has_not_is_told(fake: FakePortAudio) -> None:
+def test_a_channel_that_the_microphone_lacks_is_reported(fake: FakePortAudio) -> None:
     with pytest.raises(DeviceError) as raised:
         PortAudioInput("", 3)
     assert str(raised.value) == (
@@ -422,7 +422,7 @@ def test_an_exception_in_on_block_ends_the_stream_and_is_reported(fake: FakePort
 # --- watching ---------------------------------------------------------------------------------
 
 
-def test_a_stream_that_stopped_by_itself_is_told(fake: FakePortAudio) -> None:
+def test_a_stream_that_stopped_by_itself_is_reported(fake: FakePortAudio) -> None:
     speaker = Speaker(fake)
     assert speaker.device.failure() is None
     speaker.stream.active = False
@@ -446,7 +446,7 @@ def test_before_and_after_nothing_is_wrong(fake: FakePortAudio) -> None:
         device.start(lambda samples, _dac_ns: bytes(2 * samples))
 
 
-def test_a_stream_that_falls_silent_is_told(
+def test_a_stream_that_falls_silent_is_reported(
     fake: FakePortAudio,
 ) -> None:
     speaker = Speaker(fake)

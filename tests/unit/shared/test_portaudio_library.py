@@ -54,7 +54,7 @@ def test_a_wrong_device_is_told_which_there_are(wanted: str, said: str) -> None:
     assert str(raised.value).startswith(said)
 
 
-def test_without_devices_the_way_out_is_told(fake: FakePortAudio) -> None:
+def test_an_error_without_devices_says_what_to_do(fake: FakePortAudio) -> None:
     fake.devices = [fake.device("mic", outputs=0)]
     with pytest.raises(DeviceError, match="no speaker: PortAudio finds no output devices; use fi"):
         PortAudioOutput("")
