@@ -36,7 +36,7 @@ class Publishing:
         self._trouble = ""
 
     def show(self, trouble: str) -> None:
-        """Show in the health what is wrong with the session; "": nothing is."""
+        """Show a fault of the session in the health; "" shows that there is none."""
         self._trouble = trouble
         self._stage.state = "; ".join(filter(None, (self._activity, trouble)))
 

@@ -32,7 +32,7 @@ class Answers:
         emit: Callable[[Outgoing], None],
         done: Callable[[Response], None],
     ) -> None:
-        """Call ``emit`` with what is to be sent, and ``done`` after each response.done."""
+        """Call ``emit`` with each event to send, and ``done`` after each response.done."""
         self._options = options
         self._conversation = conversation
         self._planner = planner

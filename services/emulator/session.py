@@ -117,7 +117,7 @@ class Session:
         self._turns.listen()
 
     def pull(self, now: float) -> list[Outgoing]:
-        """Return some of what is to be sent by ``now``; nothing if all of it was sent."""
+        """Return some of the events that are due at ``now``; nothing if all of them were sent."""
         self._outbox.now = now
         if self._outbox.empty:
             self._outbox.run_timers()

@@ -1,1 +1,1 @@
-"""The stage that has the speaker, and knows what was heard."""
+"""The stage that plays replies on the speaker, and counts how far each item was heard."""

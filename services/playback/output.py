@@ -53,7 +53,7 @@ class Output:
         # Whether the next sample follows a silence. It then fades in, unless its item begins there.
         self._after_silence = True
         self._last: Track | None = None  # the item whose samples were given last
-        self._cue: bytes = b""  # what is left of a tone that belongs to no item
+        self._cue: bytes = b""  # the rest of a tone, which belongs to no item
         self._cue_sounds = False  # the device was given a part of the tone
 
     @property

@@ -144,7 +144,7 @@ class RemoteCallback(Callback):
             self.player.cue(self._tones.popleft())
 
     def _publish_held(self, position: int, at_ns: int) -> None:
-        """Publish what was played before ``position``, whose sample is due at ``at_ns``."""
+        """Publish the audio before ``position``, whose sample is due at ``at_ns``."""
         held = self._held
         while held and held[0][1] < position:
             audio, begins = held.popleft()

@@ -93,7 +93,7 @@ class Uplink:
     # the session
 
     def _reload(self, config: Config) -> None:
-        """Follow a change of the settings: the running session gets what is different."""
+        """Follow a change of the settings: send the changed settings to the running session."""
         self._settings, said = session.reloaded(self._settings, session.in_force(config))
         updates = self._updates.reload(self._settings)
         self._stage.log.info("%s", said)

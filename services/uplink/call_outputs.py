@@ -104,7 +104,7 @@ class CallOutputs:
         return ""
 
     def busy(self) -> bool:
-        """Whether the time alone can change what is to be sent."""
+        """Whether the outputs to send can change by the passing of time alone."""
         return bool(self._waiting or self._running)
 
     def _finish(self, call_id: str, output: messages.ToolOutput, name: str) -> bool:

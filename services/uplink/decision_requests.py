@@ -11,7 +11,7 @@ REMEMBERED = 256
 
 
 class DecisionRequests:
-    """Compares the newest decision with what was asked for already."""
+    """Compares the newest decision with the requests that uplink sent already."""
 
     def __init__(self) -> None:
         self._decision: messages.TurnDecision | None = None

@@ -220,7 +220,7 @@ def _report_without_times(
     items: list[messages.HeardItem],
     event_ns: int = 0,
 ) -> messages.FlushReport:
-    """Return a report that says what was heard, and not when it fell silent."""
+    """Return a report with the heard part of each item, and without the time of the silence."""
     return messages.FlushReport(
         generation=generation,
         session=session,
