@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
             "interruption.duck": "off",
         }
         pipeline.emulator("--reply", "clip:long", "--burst")
-        pipeline.all_up("capture", "echo", "vad", "uplink", "downlink", "playback")
+        stages = pipeline.all_up("capture", "echo", "vad", "uplink", "downlink", "playback")
         pipeline.all_up("link", "monitor", settings={"monitor.port": 0})
         pipeline.meet()
         with chromium.chromium(microphone(tmp_path / "person.wav")) as browser:
@@ -103,4 +104,10 @@ def test_the_truncation_is_what_the_browser_rendered(kept: Keeper, tmp_path: Pat
             [cut] = again.reports
             truth = known.heard + matching(chromium.rendered(page), CLIP[known.heard :])
             assert cut.audio_end_ms == pytest.approx(truth / pcm.RATE * 1000, abs=EXACT_MS)
+            # A capture that is stopped leaves its connection open, and hears nobody.
+            stages["capture"].send(signal.SIGSTOP)
+            said = "document.querySelector('#talk').textContent.includes('{}')"
+            chromium.wait_until(page, said.format("capture does not answer"))
+            stages["capture"].send(signal.SIGCONT)
+            chromium.wait_until(page, said.format("Bargein hears you."))
             assert not faults

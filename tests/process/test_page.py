@@ -100,7 +100,7 @@ def test_the_page_shows_the_conversation_and_obeys_the_keyboard(
             assert speed.input_value() == "1"
             # a stopped monitor keeps the connections open, and sends nothing
             watch = pipeline.python("commands.watch", *pipeline.options({}))
-            watch.wait_line("speaking")
+            watch.wait_line(r"\w")
             monitor.send(signal.SIGSTOP)
             chromium.wait_until(page, "document.body.dataset.state === 'away'")
             page.click("#mute")

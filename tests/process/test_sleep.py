@@ -50,6 +50,13 @@ def test_the_speech_of_the_person_wakes_the_conversation(kept: Keeper, tmp_path:
         assert usage.conversation.cost_micros > 0
         assert usage.day == usage.conversation  # a new home directory, so the day begins here
 
+        # uplink may have published a frame while this state was on its way.
+        silent = pipeline.bus.wait_for(
+            messages.Health,
+            lambda h: h.state == "link is asleep",
+            topic="uplink.health",
+            since=since,
+        )
         # Each of the three stages is killed, and goes on sleeping.
         for name in ("link", "downlink", "uplink"):
             stages[name].send(signal.SIGKILL)
@@ -82,7 +89,7 @@ def test_the_speech_of_the_person_wakes_the_conversation(kept: Keeper, tmp_path:
     heard = pipeline.bus.heard[:now]
     events = [d for d in heard if isinstance(d.message, messages.ClientEvent)]
     # Nothing was sent during the sleep.
-    assert not [d for d in events if asleep.stamp.t < d.stamp.t < opened.stamp.t]
+    assert not [d for d in events if silent.stamp.t < d.stamp.t < opened.stamp.t]
     # The new session hears the person from before the first word, without a gap.
     sent = b"".join(
         base64.b64decode(json.loads(d.message.payload)["audio"])
