@@ -107,6 +107,7 @@ def health(stage: str, newest: messages.Health, *, late: bool) -> Map:
         "stage": stage,
         "pid": newest.pid,
         "ok": newest.ok and not newest.silent and not late,
+        "late": late,
         "state": "publishes nothing" if late else newest.state,
         "silent": newest.silent,
         "off_rate": newest.off_rate,

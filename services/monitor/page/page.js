@@ -45,6 +45,12 @@ function link({ state: word, reason, round_trip_ms: trip }) {
   at("link").textContent = word === "open" ? "" : `${word}${reason ? `: ${reason}` : ""}`;
 }
 
+// Tell the panel for talking which processes answer.
+function doubt(stages) {
+  const word = (name) => (stages.find(({ stage }) => stage === name)?.late ? "stalled" : "");
+  window.voice.doubt({ microphone: word("capture"), speaker: word("playback") });
+}
+
 function cut(told) {
   at("cuts").prepend(card(told));
   while (at("cuts").children.length > MOST_CARDS) at("cuts").lastChild.remove();
@@ -76,6 +82,7 @@ const take = {
   health: (told) => {
     stages.show(told.stages, told.at_ms);
     room(at("room"), told.stages);
+    doubt(told.stages);
     // Downlink says which settings the server refuses, or has otherwise.
     const downlink = told.stages.find(({ stage }) => stage === "downlink");
     at("unlike").textContent = downlink && !downlink.ok ? downlink.state : "";
@@ -87,7 +94,10 @@ const take = {
   usage: (told) => {
     at("usage").textContent = usage(told);
   },
-  away: ({ refused }) => state(refused ? "refused" : "away"),
+  away: ({ refused }) => {
+    state(refused ? "refused" : "away");
+    window.voice.doubt({ microphone: "unknown", speaker: "unknown" });
+  },
 };
 
 const door = new Door((told) => take[told.type]?.(told));

@@ -14,6 +14,8 @@ const WORDS = {
     asleep: "The microphone sleeps.",
     taken: "Another page is the microphone now.",
     refused: "There is no microphone",
+    stalled: "Bargein does not hear you now: capture does not answer.",
+    unknown: "It is not known whether Bargein hears you.",
   },
   speaker: {
     off: "The speaker is off.",
@@ -22,6 +24,8 @@ const WORDS = {
     lost: "The speaker lost its connection, and connects again.",
     asleep: "The speaker sleeps.",
     taken: "Another page is the speaker now.",
+    stalled: "You do not hear Bargein now: playback does not answer.",
+    unknown: "It is not known whether you hear Bargein.",
   },
 };
 
@@ -53,7 +57,8 @@ export function talk(element) {
   let fault = "";
   const show = () => {
     button.textContent = voice.running ? "Stop talking" : "Talk from this page";
-    const said = ["microphone", "speaker"].map((each) => WORDS[each][voice[each]]);
+    const state = (each) => (voice[each] === "on" && voice.doubts[each]) || voice[each];
+    const said = ["microphone", "speaker"].map((each) => WORDS[each][state(each)]);
     if (!voice.running) said.push("Press the button to talk and to hear Bargein here.");
     if (voice.reason && voice.microphone === "refused") said[0] += `: ${voice.reason}`;
     if (voice.running && voice.context.state !== "running") {

@@ -17,6 +17,9 @@ export class Voice extends EventTarget {
     this.offer = offer;
     this.microphone = "off"; // off, asking, on, waiting, lost, asleep, taken, or refused
     this.speaker = "off";
+    // Whether each one's process answers: "", "stalled" (it does not), or "unknown". A process that
+    // is stopped leaves its connection open.
+    this.doubts = { microphone: "", speaker: "" };
     this.reason = "";
     this.context = null;
     this.player = null; // the node that plays
@@ -163,6 +166,13 @@ export class Voice extends EventTarget {
     this[direction] = state;
     this.reason = reason;
     this.tell();
+  }
+
+  // Note whether the processes answer: { microphone, speaker }.
+  doubt(doubts) {
+    const before = this.doubts;
+    this.doubts = doubts;
+    if (before.microphone !== doubts.microphone || before.speaker !== doubts.speaker) this.tell();
   }
 
   tell() {
