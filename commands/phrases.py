@@ -17,6 +17,9 @@ def interruption(record: messages.Interruption) -> str:
         stopped = f"stopped ({_WITHOUT_TIME.get(record.cause, 'in a time that is not known')})"
     received_ms = sum(report.received_ms for report in record.reports)
     heard_ms = sum(report.heard_ms for report in record.reports)
+    if not received_ms:
+        # No sound had come yet, or the reply was text alone.
+        return f"{stopped}, it had no sound"
     if not heard_ms:
         return f"{stopped}, nothing was heard"
     return f"{stopped}, heard {heard_ms / 1000:.1f} of {received_ms / 1000:.1f} s"

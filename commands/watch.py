@@ -47,6 +47,8 @@ def line(told: dict[str, Any], printed: Container[str] = ()) -> str:
             silent = told["silence_ms"]
             after = "" if silent is None else f" after {silent:.0f} ms"
             heard, received = told["heard_ms"] / 1000, told["received_ms"] / 1000
+            if not received:
+                return f"interrupted{after}: it had no sound"
             return f"interrupted{after}: heard {heard:.1f} of {received:.1f} s"
         case "dropped":
             return f"{told['count']} messages were dropped: this program did not take them in time"

@@ -44,6 +44,7 @@ class _Pending:
     at_ns: int
     answer: Answer
     flushed: bool = False
+    active: bool = False  # the flush ended a response that the server was still generating
 
 
 class CommandRunner:
@@ -83,6 +84,10 @@ class CommandRunner:
             answer(Outcome(done=False, outcome=str(why)))
             return
         name = command.command
+        if name in WAKERS:
+            for pending in [p for p in self._pending if p.command == "sleep"]:
+                self._pending.remove(pending)
+                pending.answer(Outcome(done=False, outcome=f"called off by {name}"))
         if away:
             # Nothing is held for a stage while another one reads the commands.
             self._stage.after(LOOK_S, lambda: self.follow(command, answer, waited + 1))
@@ -132,13 +137,13 @@ class CommandRunner:
         """Note a flush, which a command may have caused."""
         for pending in self._named("interrupt", flush.event_ns):
             if not pending.flushed:
-                pending.flushed = True
+                pending.flushed, pending.active = True, bool(flush.active)
                 self._stage.after(REPORT_S, lambda p=pending: self._done(p, "interrupted"))  # type: ignore[misc]
 
     def flush_report(self, report: messages.FlushReport) -> None:
         """Note what a flush ended."""
         for pending in self._named("interrupt", report.event_ns):
-            self._done(pending, stopped(report.items))
+            self._done(pending, stopped(report.items, active=pending.active))
 
     def turn_decision(self, decision: messages.TurnDecision) -> None:
         """Note how the button of push to talk stands."""
@@ -176,14 +181,19 @@ PASSED_ON = {
     "approve": "approved",
     "deny": "denied",
 }
+#: The commands that wake the conversation. They call off a sleep that has not begun.
+WAKERS = frozenset({"wake", "talk", "say", "type"})
 #: The outcome of the commands that change whether the conversation sleeps.
 SLEEP_OUTCOMES = {"sleep": "asleep", "wake": "awake"}
 
 
-def stopped(items: list[messages.HeardItem]) -> str:
-    """Return what an interruption stopped, in words."""
+def stopped(items: list[messages.HeardItem], *, active: bool) -> str:
+    """Return what an interruption stopped, in words.
+
+    ``active``: it ended a response that the server was still generating.
+    """
     if not items:
-        return "nothing was playing"
+        return "interrupted: it had no sound" if active else "nothing was playing"
     heard, received = (
         pcm.samples_to_ms(sum(counts)) / 1000
         for counts in ([i.heard for i in items], [i.received for i in items])

@@ -77,7 +77,11 @@ export function card(cut) {
   const made = element("article");
   const silence = cut.silence_ms === null ? "" : ` in ${cut.silence_ms.toFixed(0)} ms`;
   const seconds = (ms) => (ms / 1000).toFixed(1);
-  made.append(element("h3", `stopped${silence}, heard ${seconds(cut.heard_ms)} of ${seconds(cut.received_ms)} s`));
+  // No sound had come yet, or the reply was text alone.
+  const heard = cut.received_ms
+    ? `heard ${seconds(cut.heard_ms)} of ${seconds(cut.received_ms)} s`
+    : "it had no sound";
+  made.append(element("h3", `stopped${silence}, ${heard}`));
   const known = HOPS.filter((name) => name in cut.hops);
   // The hops after the server's event take milliseconds, and those before it take long.
   const after = known.filter((name) => cut.hops[name] >= 0);

@@ -36,7 +36,7 @@ def test_an_interruption_is_told_in_milliseconds_and_words() -> None:
 
 def test_an_unknown_time_is_not_made_up() -> None:
     lost = replace(RECORD, cause="lost flush", event_ns=0, flush_ns=0, onset_ns=0, reports=[])
-    assert phrases.lines(lost) == ["lost flush: stopped (the flush was lost), nothing was heard"]
+    assert phrases.lines(lost) == ["lost flush: stopped (the flush was lost), it had no sound"]
     assert lost.silence_ms is None
 
 

@@ -31,3 +31,9 @@ def test_a_caption_is_a_line_when_it_was_heard_or_cut() -> None:
     assert line({**said, "heard": "Hello there."}) == "assistant: Hello there."
     cut = {**said, "unheard": " there.", "cut": True}
     assert line(cut) == "assistant: Hello [not heard: there.]"
+
+
+def test_a_reply_without_sound_was_not_heard_for_0_of_0_s() -> None:
+    cut = {"type": "interruption", "silence_ms": 12.0, "heard_ms": 0, "received_ms": 0}
+    assert line(cut) == "interrupted after 12 ms: it had no sound"
+    assert line({**cut, "received_ms": 900}) == "interrupted after 12 ms: heard 0.0 of 0.9 s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.owner import StandIn
@@ -90,6 +91,14 @@ def test_an_interruption_of_nothing_is_no_refusal() -> None:
     rig.follow("interrupt")
     rig.runner.flush_report(report())
     assert rig.outcomes == [Outcome(True, "nothing was playing")]
+
+
+def test_an_interrupted_reply_without_sound_is_no_nothing() -> None:
+    rig = Rig()
+    rig.follow("interrupt")
+    rig.runner.flush(msgspec.structs.replace(flush(), active=["resp_1"]))
+    rig.runner.flush_report(report())
+    assert rig.outcomes == [Outcome(True, "interrupted: it had no sound")]
 
 
 def test_an_interruption_without_a_playback_is_reported_all_the_same() -> None:
@@ -275,6 +284,20 @@ def test_the_outcome_of_sleep_and_wake_is_what_the_conversation_does() -> None:
     assert rig.outcomes[2:] == [Outcome(done=True, outcome="awake")]
     rig.known.link = "open"
     assert rig.follow("wake")[3:] == [Outcome(done=True, outcome="awake already")]
+
+
+@pytest.mark.parametrize("waker", ["wake", "talk", "say", "type"])
+def test_a_later_command_calls_off_a_sleep_that_has_not_begun(waker: str) -> None:
+    rig = Rig(config=BY_BUTTON)
+    rig.follow("sleep")
+    # The repeated state that the conversation is awake calls off nothing.
+    rig.runner.sleep(messages.Sleep(asleep=False))
+    assert rig.outcomes == []
+    rig.follow(waker, **({"text": "Hello"} if waker in ("say", "type") else {}))
+    assert rig.outcomes[0] == Outcome(done=False, outcome=f"called off by {waker}")
+    rig.owner.pass_time(FOLLOW_S)
+    rig.owner.pass_time(SLEEP_S)
+    assert len(rig.outcomes) == 2  # one for each command
 
 
 def test_a_sleep_that_downlink_does_not_follow_is_refused() -> None:
