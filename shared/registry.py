@@ -14,7 +14,7 @@ from shared import messages
 
 
 class Role(enum.Enum):
-    """What a process on the bus is for."""
+    """The purpose of a process on the bus."""
 
     #: A conversation needs it. It consumes the lossless topics that it reads.
     STAGE = enum.auto()

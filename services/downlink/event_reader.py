@@ -105,7 +105,7 @@ def read(text: bytes) -> events.Event:
         except msgspec.ValidationError as error:
             try:
                 made = mended(msgspec.json.decode(text))
-                # Which response and which item is meant, the conversation says.
+                # The conversation finds out which response and which item the event belongs to.
                 made = NAMELESS | made if TYPES[kind] in events.SPOKEN else made
                 return msgspec.convert(made, TYPES[kind])
             except (ValueError, RecursionError):

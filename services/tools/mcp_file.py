@@ -1,8 +1,9 @@
 """The file that names the MCP servers, as other programs write it (``mcpServers``). Pure.
 
-Other programs differ in small things, and people copy a server's entry from any of them. What is
-clear is understood: comments, a comma too many, a byte order mark, ``servers`` as the list's name,
-``serverUrl`` and ``httpUrl``, a command with its arguments in one list, numbers in ``env``.
+Other programs write the file in slightly different ways, and people copy a server's entry from any
+of them. This module accepts comments, a comma too many, a byte order mark, ``servers`` as the
+list's name, ``serverUrl`` and ``httpUrl``, a command with its arguments in one list, and numbers in
+``env``.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class ToolOutput(msgspec.Struct, frozen=True):
 
 
 class ToolResult(Message, frozen=True, kw_only=True):
-    """What a function has returned, as a ToolOutput in JSON in the payload."""
+    """The output of a function, as a ToolOutput in JSON in the payload."""
 
     payload_limit: ClassVar[int] = MAX_OUTPUT
     what: Literal["output", "notice", "approval", "server_ran"] = "output"

@@ -11,7 +11,7 @@ from shared.messages.base import Count, Message, Name
 
 
 class Spent(msgspec.Struct, frozen=True):
-    """What was used, by kind, and what it costs. A field is in tokens unless it says otherwise.
+    """The use of the API, by kind, and its cost. A field is in tokens unless it says otherwise.
 
     The tokens of the cache are part of the input: a sum of ``input_…`` and ``cached_…`` would count
     them twice.
@@ -50,7 +50,7 @@ class Spent(msgspec.Struct, frozen=True):
 
 
 class Usage(Message, frozen=True, kw_only=True):
-    """What the conversation has used, and an estimate of its cost."""
+    """The conversation's use of the API, and an estimate of its cost."""
 
     session: Count
     """The session of the last response."""

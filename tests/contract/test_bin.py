@@ -393,7 +393,7 @@ def test_a_failed_apt_ends_with_one_line(checkout: Checkout) -> None:
     assert not any("venv" in call for call in checkout.calls)
 
 
-def test_without_root_the_command_to_type_is_said(checkout: Checkout) -> None:
+def test_without_root_the_message_names_the_command_to_type(checkout: Checkout) -> None:
     done = checkout.run("start", GCC_STATUS="1", USER_ID="1000")
     assert done.returncode == 1
     assert "run 'apt-get update && apt-get install gcc libc6-dev" in errors(done)[-1]

@@ -97,7 +97,7 @@ def test_a_signal_at_once_ends_it_too() -> None:
         assert end(running, signal.SIGTERM)[0] == 0
 
 
-def test_a_conversation_is_told_in_a_few_lines_without_the_key() -> None:
+def test_the_log_has_a_few_lines_for_a_conversation_and_no_key() -> None:
     with emulator("--reply", "tone:1", "--burst", "--key", "sk-secret") as running:
         headers = {"Authorization": "Bearer sk-secret"}
         with connect(running.url, additional_headers=headers) as client:

@@ -317,6 +317,6 @@ async def test_the_journal_is_written_as_it_happens(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_a_clip_that_is_not_there_is_told_at_the_start() -> None:
+async def test_a_missing_clip_is_reported_at_the_start() -> None:
     with pytest.raises(BadOption, match="no clip named 'nope'"):
         await emulator(reply="clip:nope").__aenter__()

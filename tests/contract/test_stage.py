@@ -135,7 +135,7 @@ def test_a_stage_reads_and_publishes_only_what_its_row_says(open_stage: Open) ->
 # faults
 
 
-def test_a_fault_that_repeats_is_said_again_with_its_count(
+def test_a_fault_that_repeats_is_logged_again_with_its_count(
     open_stage: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = open_stage("capture")
@@ -154,7 +154,7 @@ def test_a_fault_that_repeats_is_said_again_with_its_count(
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
-def test_refused_messages_are_said_when_there_are_more(
+def test_refused_messages_are_logged_when_there_are_more(
     open_stage: Open, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage = open_stage("capture")

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.process
 REPLY_S = 2
 
 
-def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_told_of_as_heard(
+def test_a_reply_that_comes_while_no_downlink_runs_is_played_and_reported_as_heard(
     kept: Keeper, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"

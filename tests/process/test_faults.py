@@ -110,7 +110,7 @@ def test_a_microphone_that_comes_back_is_heard(pipeline: Pipeline) -> None:
     assert pipeline.bus.health("capture", since=pipeline.bus.now).ok
 
 
-def test_channels_that_cancel_each_other_are_told_of_and_one_of_them_is_heard(
+def test_channels_that_cancel_each_other_are_reported_and_one_of_them_is_heard(
     pipeline: Pipeline,
 ) -> None:
     path = pipeline.directory / "balanced.wav"

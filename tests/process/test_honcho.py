@@ -167,7 +167,7 @@ def test_a_look_ends_with_ctrl_c(started: Started) -> None:
     assert all(line.startswith("{") for line in child.lines)
 
 
-def test_a_look_at_what_is_not_there_is_told(started: Started) -> None:
+def test_tap_says_what_is_missing(started: Started) -> None:
     unknown, where = look(started, "echo", "mic.frames"), look(started, "echo")
     empty = started.pipeline.python("commands", "tap", "hz", "--set=bus.directory=/nowhere/bus")
     for child, code, told in (

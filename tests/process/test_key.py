@@ -59,7 +59,7 @@ def unreadable(path: Path) -> None:
     ],
     ids=["missing", "a directory", "a pipe", "no text", "empty", "two keys", "two lines"],
 )
-def test_a_key_file_that_is_no_good_is_told_of_in_one_line(
+def test_a_bad_key_file_is_reported_in_one_line(
     pipeline: Pipeline, make: object, told: str
 ) -> None:
     assert callable(make)
@@ -125,9 +125,7 @@ def test_a_machine_without_link_needs_no_key(pipeline: Pipeline, stages: str, co
     assert pipeline.python("commands", "preflight", *stages.split(), env=env).wait() == code
 
 
-def test_the_key_is_in_nothing_that_is_said_written_or_shown(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_the_key_appears_in_no_output_file_or_page(pipeline: Pipeline, tmp_path: Path) -> None:
     def parrot(connection: Connection) -> None:
         servers.begin(connection)
         connection.read(lambda event: event["type"] == "session.update")
@@ -203,7 +201,7 @@ def test_a_refused_key_is_one_line_and_no_retry(pipeline: Pipeline) -> None:
     assert len(emulator.matching("refused a connection")) == 1
 
 
-def test_a_refused_key_is_not_told_of_a_second_time_by_downlink(pipeline: Pipeline) -> None:
+def test_downlink_does_not_report_a_refused_key_a_second_time(pipeline: Pipeline) -> None:
     def refuse(connection: Connection) -> None:
         servers.begin(connection)
         met.wait(PATIENCE_S)

@@ -141,7 +141,7 @@ def _held(kept: Keeper, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
             yield Held(pipeline, machines, net.key, stages, flush_report, record)
 
 
-def test_an_interruption_is_told_to_the_server_as_on_one_machine(held: Held) -> None:
+def test_the_server_is_told_of_an_interruption_as_on_one_machine(held: Held) -> None:
     [report] = held.record.reports
     assert report.action == "truncate"
     assert report.audio_end_ms == report.heard_ms > 500

@@ -141,7 +141,7 @@ def test_a_session_whose_time_is_over_is_followed_by_another(kept: Keeper, tmp_p
         assert not stages["downlink"].matching("session_expired")
 
 
-def test_a_name_that_is_not_found_is_told_of_and_looked_for_again(pipeline: Pipeline) -> None:
+def test_a_name_that_is_not_found_is_reported_and_looked_up_again(pipeline: Pipeline) -> None:
     pipeline.settings |= {
         "link.url": "ws://nowhere.invalid/v1/realtime",
         "link.allow_insecure": True,

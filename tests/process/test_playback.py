@@ -62,7 +62,7 @@ def test_a_long_reply_in_one_burst_is_kept_whole_and_played_in_time(pipeline: Pi
         assert not children[name].matching("lost")
 
 
-def test_a_lost_connection_is_told_by_two_tones_and_so_is_its_return(pipeline: Pipeline) -> None:
+def test_two_tones_announce_a_lost_connection_and_two_its_return(pipeline: Pipeline) -> None:
     with contextlib.closing(bus.Publisher("link", pipeline.bus_directory)) as publisher:
         lose_and_regain_the_connection(pipeline, publisher)
     assert not any(heard.items or heard.playing for heard in pipeline.bus.all(messages.Heard))

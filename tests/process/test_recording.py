@@ -147,7 +147,7 @@ def test_ctrl_c_ends_it_with_what_there_is(pipeline: Pipeline, tmp_path: Path) -
     assert child.matching("Traceback") == []
 
 
-def test_a_place_that_cannot_be_written_to_is_told_of_at_once(
+def test_a_directory_that_cannot_be_written_to_is_reported_at_once(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

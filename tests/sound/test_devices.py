@@ -278,7 +278,7 @@ def test_an_exception_of_the_callback_is_reported() -> None:
     microphone.stop()
 
 
-def test_a_sound_server_that_goes_is_told_and_its_return_is_seen(
+def test_a_lost_sound_server_is_reported_and_its_return_is_seen(
     sound_server: SoundServer,
 ) -> None:
     speaker, microphone = Speaker(), Microphone()

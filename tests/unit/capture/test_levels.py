@@ -78,7 +78,7 @@ def test_a_hum_and_a_tone_have_no_flat_tops(amplitude: int) -> None:
         assert level.clipped == 0
 
 
-def test_nothing_but_zeros_is_told_by_how_long_it_lasts() -> None:
+def test_zeros_alone_are_judged_by_how_long_they_last() -> None:
     levels = Levels()
     frames(levels, np.ones(480))
     frames(levels, np.zeros(pcm.RATE * 2))

@@ -84,7 +84,7 @@ def test_the_settings_in_force_are_printed_with_their_sources(
     assert "abcdefgh" not in out
 
 
-def test_without_a_key_that_is_said(run: Run, file: Path) -> None:
+def test_without_a_key_the_output_says_so(run: Run, file: Path) -> None:
     _, out, _ = run(main, "--config", str(file))
     assert "# OPENAI_API_KEY: not set" in out.splitlines()
 

@@ -230,7 +230,7 @@ def test_devices_that_are_configured_are_used(
     assert in_force(demo.environment(tmp_path, None)[0]).playback.device == "null"
 
 
-def test_a_wrong_setting_is_said_before_anything_starts(
+def test_a_wrong_setting_is_reported_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BARGEIN_PLAYBACK__JITER_MS", "1")

@@ -26,7 +26,7 @@ RECORD = messages.Interruption(
 )
 
 
-def test_an_interruption_is_told_in_milliseconds_and_words() -> None:
+def test_an_interruption_is_shown_in_milliseconds_and_words() -> None:
     assert phrases.lines(RECORD) == [
         "speech_started: stopped in 12 ms, heard 5.2 of 20.9 s",
         "  ms: onset -160.0, event 0.0, flush sent 0.3, flush received 1.0, silent 12.0",

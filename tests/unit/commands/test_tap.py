@@ -526,7 +526,7 @@ def test_unreadable_parts_of_a_recording_are_reported(
     assert of_file(capsys, "delay", "--file", tmp_path / "none.mcap")[0] == 2
 
 
-def test_another_programs_file_and_a_newer_recording_are_told(
+def test_another_programs_file_and_a_newer_recording_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "other.mcap"

@@ -200,7 +200,7 @@ def test_a_reply_that_was_not_heard_is_left_out() -> None:
     assert [turn.item_id for turn in rig.history.turns()] == ["a", "b"]
 
 
-def test_a_reply_that_plays_is_told_as_far_as_it_has_come() -> None:
+def test_the_history_has_a_playing_reply_as_far_as_it_has_come() -> None:
     rig = Rig()
     rig.reply("a")
     rig.heard("a", 2)
@@ -212,7 +212,7 @@ def test_a_reply_that_plays_is_told_as_far_as_it_has_come() -> None:
     assert len(rig.said("a")) > len(TEXT) / 2
 
 
-def test_a_reply_the_loss_cut_short_is_told_to_where_its_audio_ends() -> None:
+def test_the_history_has_a_reply_that_the_loss_cut_up_to_its_last_audio() -> None:
     rig = Rig()
     # 1 s of audio came, and the text ran ahead of it.
     rig.reply("a", TEXT, 1, final=False)
@@ -274,7 +274,7 @@ def test_a_call_is_kept_with_what_came_of_it() -> None:
     assert (output.kind, output.call_id, output.text) == ("function_call_output", "call_1", "rain")
 
 
-def test_a_call_that_was_interrupted_is_not_told_of_nor_what_came_of_it() -> None:
+def test_the_history_has_neither_an_interrupted_call_nor_its_output() -> None:
     rig = Rig()
     rig.call("a", "call_1", status="incomplete")
     rig.output("b", "call_1")
@@ -282,7 +282,7 @@ def test_a_call_that_was_interrupted_is_not_told_of_nor_what_came_of_it() -> Non
     assert rig.turns() == {}
 
 
-def test_an_output_that_says_nothing_is_told_all_the_same() -> None:
+def test_the_history_has_an_empty_output() -> None:
     rig = Rig()
     rig.call("a", "call_1")
     rig.output("b", "call_1", "")

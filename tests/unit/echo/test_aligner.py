@@ -113,7 +113,7 @@ def test_stamps_that_scatter_and_wander_move_nothing_once_there_is_a_sound() -> 
     assert abs(found[0] - AHEAD) < 0.01 * RATE
 
 
-def test_where_it_truly_is_elsewhere_it_goes_within_seconds() -> None:
+def test_a_microphone_whose_time_truly_changed_is_aligned_within_seconds() -> None:
     aligner = Aligner()
     first = places(aligner, range(3), lambda at_ns: at_ns)[-1]
     assert not aligner._realigned

@@ -119,7 +119,7 @@ def test_a_person_comes_through(echo_db: float) -> None:
 
 
 @pytest.mark.parametrize("jump_ms", [80, -30, -51.3, 290])
-def test_where_the_delay_jumps_it_goes_along_at_once(jump_ms: float) -> None:
+def test_the_filter_follows_a_jump_of_the_delay_at_once(jump_ms: float) -> None:
     rendered = scene(jump_ms=jump_ms, seconds=10, delay_ms=60)
     done = cancelled(rendered.microphone, rendered.far)
     assert done.removed_db(2, 5) >= 25
@@ -128,7 +128,7 @@ def test_where_the_delay_jumps_it_goes_along_at_once(jump_ms: float) -> None:
     assert not [at for at in onsets(done.after) if at > 2]
 
 
-def test_where_the_room_changes_as_well_it_is_right_again_within_seconds() -> None:
+def test_the_filter_learns_a_changed_room_again_within_seconds() -> None:
     rendered, other = scene(), scene(seed=11, delay_ms=90, reverb_s=0.2)
     half = len(rendered.far)
     microphone = np.concatenate((rendered.microphone, other.microphone))

@@ -33,11 +33,11 @@ def played(told: Cues, states: list[tuple[int, bool]], until_ms: int) -> list[tu
     return found
 
 
-def test_nothing_is_said_of_a_first_connection() -> None:
+def test_a_first_connection_has_no_cue() -> None:
     assert played(Cues(), [(0, False), (1000, True), (2000, True)], 4000) == []
 
 
-def test_a_loss_is_told_and_so_is_its_end() -> None:
+def test_a_loss_has_a_cue_and_so_has_its_end() -> None:
     told = played(Cues(), [(0, True), (500, False), (900, False), (2000, True)], 4000)
     assert told == [(900, LOST), (2000, BACK)]
 

@@ -223,7 +223,7 @@ def test_a_voice_that_does_not_interrupt_lowers_nothing(rules: Interruption) -> 
         ("lost flush", 0, 400, False),
     ],
 )
-def test_the_onset_is_told_where_the_person_is_the_cause(
+def test_the_onset_is_reported_where_the_person_is_the_cause(
     cause: str, ended_ms: int, at_ms: int, known: bool
 ) -> None:
     duck = Duck(Interruption())

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 # the items that a flush reports
 
 
-def test_items_are_told_in_playing_order() -> None:
+def test_items_are_reported_in_playing_order() -> None:
     player = Player(1, 0, 0)
     player.push(frame(100, "item_1", last=True))
     player.push(frame(50, "item_2"))
@@ -65,7 +65,7 @@ def test_a_flush_tells_how_far_each_item_was_heard() -> None:
     assert reported(player.flush(3, [messages.Received("item_3", 0, 9000, True)])) == []
 
 
-def test_an_item_whose_end_is_not_known_is_told_of_though_all_of_it_was_heard() -> None:
+def test_an_item_whose_end_is_not_known_is_reported_though_all_of_it_was_heard() -> None:
     player = playing(100, 100)
     assert reported(player.flush(2, [messages.Received("item_1", 0, 100, False)])) == [
         ("item_1", 100, 100, False)

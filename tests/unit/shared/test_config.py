@@ -299,7 +299,7 @@ def test_all_errors_come_at_once(file: Path) -> None:
         assert line.startswith(beginning)
 
 
-def test_an_error_lower_down_is_told_even_where_another_value_wins(file: Path) -> None:
+def test_an_error_in_an_overridden_value_is_reported(file: Path) -> None:
     (found,) = errors("[link]\nmodel = 1\n", {}, ["link.model=good"], file=file)
     assert found == "own.toml: link.model = 1: expected `str`, got `int`"
 
@@ -455,7 +455,7 @@ def test_backchannels_are_a_list_of_words(file: Path) -> None:
     assert found.endswith("not text in UTF-8")
 
 
-def test_a_value_that_is_wrong_by_itself_is_told_once(file: Path) -> None:
+def test_a_value_that_is_wrong_by_itself_is_reported_once(file: Path) -> None:
     (found,) = errors('[link]\nretry_first_ms = 60000\nretry_max_ms = "x"\n', file=file)
     assert found.startswith("own.toml: link.retry_max_ms = 'x': expected `int`")
 

@@ -29,7 +29,9 @@ from shared.audio.device import DeviceError, InputDevice, OutputDevice
         ("portaudio: ", "'portaudio: ': after the colon belongs a device's index or a part of its"),
     ],
 )
-def test_a_wrong_name_is_told_what_is_right(open_device: object, spec: str, said: str) -> None:
+def test_the_error_for_a_wrong_name_lists_the_right_ones(
+    open_device: object, spec: str, said: str
+) -> None:
     assert callable(open_device)
     with pytest.raises(DeviceError) as raised:
         open_device(spec)

@@ -144,7 +144,7 @@ def test_an_empty_file_is_silence(tmp_path: Path) -> None:
     recording.close()
 
 
-def test_a_foreign_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_foreign_file_is_reported_in_one_line(tmp_path: Path) -> None:
     foreign = tmp_path / "thesis.pdf"
     foreign.write_bytes(b"%PDF-1.4 this is no sound" * 100)
     with pytest.raises(DeviceError) as raised:
@@ -206,7 +206,7 @@ def test_an_odd_tail_is_written_too(tmp_path: Path) -> None:
 
 
 @has_full_disk
-def test_a_full_disk_is_told_once_and_the_sound_goes_on() -> None:
+def test_a_full_disk_is_reported_once_and_the_sound_goes_on() -> None:
     sink = files.WavFile("/dev/full")
     for _ in range(30):
         sink.write(bytes(480))

@@ -348,7 +348,7 @@ def test_a_channel_that_the_microphone_lacks_is_reported(fake: FakePortAudio) ->
 
 
 @pytest.mark.parametrize("rate", [24_000, 48_000])
-def test_channels_in_opposite_phase_are_told(fake: FakePortAudio, rate: int) -> None:
+def test_channels_in_opposite_phase_are_reported(fake: FakePortAudio, rate: int) -> None:
     fake.accepts = lambda asked, _channels: asked == rate
     microphone = Microphone(fake)
     said = np.random.default_rng(1).integers(-9000, 9000, 240)
@@ -391,7 +391,7 @@ def test_a_resampled_microphone_keeps_count_and_time(fake: FakePortAudio, rate: 
     microphone.device.stop()
 
 
-def test_an_overflow_is_told_even_when_there_is_nothing_to_give(fake: FakePortAudio) -> None:
+def test_an_overflow_is_reported_even_without_audio(fake: FakePortAudio) -> None:
     fake.devices = [fake.device("ears", inputs=1)]
     fake.accepts = lambda asked, _channels: asked == 48_000
     microphone = Microphone(fake)

@@ -48,7 +48,7 @@ def test_a_device_is_named_by_index_or_part_of_its_name(wanted: str, name: str) 
         ("usb ", "2 speakers are called 'usb '; give the index of one: 2 'USB Headset', 4 'USB Sp"),
     ],
 )
-def test_a_wrong_device_is_told_which_there_are(wanted: str, said: str) -> None:
+def test_the_error_for_a_wrong_device_lists_the_devices(wanted: str, said: str) -> None:
     with pytest.raises(DeviceError) as raised:
         choose(devices(), "output", wanted)
     assert str(raised.value).startswith(said)

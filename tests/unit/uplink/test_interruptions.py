@@ -86,7 +86,7 @@ class Rig:
         )
 
 
-def test_the_session_of_the_reply_is_told() -> None:
+def test_the_session_of_the_reply_gets_the_report() -> None:
     rig = Rig()
     rig.flush()
     rig.report(CUT)
@@ -94,7 +94,7 @@ def test_the_session_of_the_reply_is_told() -> None:
 
 
 @pytest.mark.parametrize("session", [NEW, 0])
-def test_another_session_is_told_nothing(session: int) -> None:
+def test_another_session_gets_no_report(session: int) -> None:
     rig = Rig()
     rig.flush()
     rig.session = session
@@ -162,7 +162,7 @@ def test_an_uplink_that_was_away_reports_no_cut_that_the_server_has_confirmed() 
     assert rig.sent == []
 
 
-def test_a_flush_that_neither_comes_nor_is_reported_is_told_all_the_same() -> None:
+def test_the_server_is_told_of_a_flush_that_neither_comes_nor_is_reported() -> None:
     rig = Rig()
     rig.heard(cut=False)
     rig.ring()
@@ -172,7 +172,7 @@ def test_a_flush_that_neither_comes_nor_is_reported_is_told_all_the_same() -> No
     assert rig.sent == ["response.cancel", "conversation.item.truncate"]
 
 
-def test_an_earlier_cut_is_told_although_a_newer_flush_was_reported() -> None:
+def test_the_server_is_told_of_an_earlier_cut_after_a_newer_flush() -> None:
     rig = Rig()
     rig.begin()
     rig.state(known(truncated=False))
@@ -190,7 +190,7 @@ def test_an_earlier_cut_is_told_although_a_newer_flush_was_reported() -> None:
         max_size=14,
     )
 )
-def test_in_whatever_order_things_come_the_server_is_told_and_by_each_uplink_once(
+def test_each_uplink_tells_the_server_once_in_any_order_of_messages(
     steps: list[str],
 ) -> None:
     rig = Rig()

@@ -191,7 +191,7 @@ def test_heard_for_less_than_a_ms_it_is_deleted() -> None:
     assert one(23, 5 * SECOND) == [delete("item_1")]
 
 
-def test_wholly_heard_nothing_is_said() -> None:
+def test_an_item_that_was_heard_whole_needs_no_request() -> None:
     assert one(5 * SECOND, 5 * SECOND) == []
     assert one(100, 100) == []
 
@@ -295,7 +295,7 @@ def test_nothing_was_playing() -> None:
 
 
 @pytest.mark.parametrize("heard", [0, SECOND, 2 * SECOND])
-def test_each_item_is_told_of_once(heard: int) -> None:
+def test_each_item_is_reported_once(heard: int) -> None:
     reports = Reports(server_cancels=True)
     reports.flush_report(flush_report(item(heard, 2 * SECOND)))
     for again in (0, heard, 2 * SECOND):
@@ -378,7 +378,7 @@ def test_audio_heard_since_the_last_report_counts() -> None:
     assert asked(sent) == [truncate("item_1", 2000)]
 
 
-def test_a_flush_without_an_answer_is_told_as_far_as_is_known() -> None:
+def test_a_flush_without_an_answer_is_reported_as_far_as_is_known() -> None:
     reports = Reports(server_cancels=True)
     reports.heard(heard(item(SECOND, 2 * SECOND), item(900, 900, name="item_3")))
     unanswered = reports.unanswered(

@@ -205,7 +205,7 @@ def test_the_session_follows_every_change_of_the_history(
         assert server.ids == ids(turns)
 
 
-def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
+def test_a_conversation_that_goes_on_differs_from_one_that_begins() -> None:
     replay = Restoration()
     assert not replay.has_begun()
     replay.update([turn("a", "", told=False)])
@@ -214,7 +214,7 @@ def test_a_conversation_that_goes_on_is_told_from_one_that_begins() -> None:
     assert replay.has_begun()
 
 
-def test_each_session_is_told_what_the_model_is_asked_to_be() -> None:
+def test_each_session_gets_the_instructions() -> None:
     [update] = requests.session_updates(wanted(Session(instructions="Be kind.")))
     asked = json.loads(update)
     assert asked["session"]["instructions"] == "Be kind."

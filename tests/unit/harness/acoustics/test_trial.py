@@ -126,7 +126,7 @@ def test_a_figure_is_met_or_not() -> None:
     assert "| laptop " in table.text(table.NAMED_HEAD, table.named([a_trial(case, heard, deaf)]))
 
 
-def test_a_drift_that_is_never_learnt_is_said_to_be() -> None:
+def test_the_table_says_never_for_a_drift_that_is_not_learnt() -> None:
     case = next(case for case in cases(0) if "+200" in case.name)
     found = judged([], [])
     never = replace(a_trial(case, found, found), learnt_s=None)
