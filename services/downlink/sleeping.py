@@ -14,8 +14,6 @@ from shared.owner import Owner
 #: The stage goes on for this long after the end of the conversation, ns: link has to close the
 #: session, and playback to play a tone of 0.2 s.
 CLOSE_NS = 1_000_000_000
-#: The commands that wake the conversation, besides those that send a text.
-WAKERS = frozenset({"wake", "talk", "say", "type"})
 
 
 class Sleeping:
@@ -61,12 +59,13 @@ class Sleeping:
 
     def command(self, command: str, at_ns: int, now_ns: int) -> None:
         """Follow a person's command, as far as it concerns the sleep."""
+        wakes = command in messages.WAKERS
         if command == "sleep":
             self._limits.ask(now_ns)
-        elif command in WAKERS and self._limits.asleep and not self._limits.ends:
+        elif wakes and self._limits.asleep and not self._limits.ends:
             since_ns = at_ns if command == "talk" else 0
             self._wake(f"the command {command}", since_ns, now_ns)
-        elif command in WAKERS and self._limits.cause == "asked" and not self._limits.asleep:
+        elif wakes and self._limits.cause == "asked" and not self._limits.asleep:
             # The reply that the sleep cuts off has not ended yet: the later command counts.
             self._wake(f"the command {command}", 0, now_ns)
 

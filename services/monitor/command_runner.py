@@ -84,7 +84,7 @@ class CommandRunner:
             answer(Outcome(done=False, outcome=str(why)))
             return
         name = command.command
-        if name in WAKERS:
+        if name in messages.WAKERS:
             for pending in [p for p in self._pending if p.command == "sleep"]:
                 self._pending.remove(pending)
                 pending.answer(Outcome(done=False, outcome=f"called off by {name}"))
@@ -181,8 +181,6 @@ PASSED_ON = {
     "approve": "approved",
     "deny": "denied",
 }
-#: The commands that wake the conversation. They call off a sleep that has not begun.
-WAKERS = frozenset({"wake", "talk", "say", "type"})
 #: The outcome of the commands that change whether the conversation sleeps.
 SLEEP_OUTCOMES = {"sleep": "asleep", "wake": "awake"}
 

@@ -202,8 +202,8 @@ class CallQueue:
         running = [_run(j.call_id, j.name, "running", j.arguments) for j in self._running.values()]
         queued = [_run(j.call_id, j.name, "queued", j.arguments) for j in self._queued]
         asking = map(_asks, self._asking.values())
-        served = (run for run, _ in self._server_calls.values())
-        return messages.ToolState(calls=[*running, *queued, *asking, *served][:64])
+        server_calls = (run for run, _ in self._server_calls.values())
+        return messages.ToolState(calls=[*running, *queued, *asking, *server_calls][:64])
 
 
 def summary(name: str, arguments: str, server: str = "") -> str:

@@ -112,6 +112,9 @@ from shared.messages.people import (
     MAX_CHANGE as MAX_CHANGE,
 )
 from shared.messages.people import (
+    WAKERS as WAKERS,
+)
+from shared.messages.people import (
     Control as Control,
 )
 from shared.messages.people import (

@@ -13,6 +13,10 @@ from shared.messages.base import Message, Name, Text
 MAX_CHANGE = 16 * 1024
 
 
+#: The commands that wake a conversation that sleeps. They call off a sleep that has not begun.
+WAKERS = frozenset({"wake", "talk", "say", "type"})
+
+
 class Control(Message, frozen=True, kw_only=True):
     """A person's command. Only monitor publishes commands: see docs/door.md.
 
