@@ -23,6 +23,7 @@ from shared.bus import Subscriber
 from tests.support.forger import Forger
 from tests.support.gpio import LET_GO, PRESS
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
+from tests.support.readers import wait_for_readers
 
 pytestmark = pytest.mark.process
 
@@ -69,7 +70,7 @@ class Played:
     def meet(self, readers: int) -> None:
         """Wait until monitor, and the test's listener, read what the stages say."""
         for name, topics in PLAYED.items():
-            self.stages[name].wait_for_readers(*topics, readers=readers)
+            wait_for_readers(self.stages[name].publisher, *topics, readers=readers)
 
     def live(self) -> None:
         """Let monitor know that the stages run."""

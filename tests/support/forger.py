@@ -8,34 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from shared import bus, codec, messages, registry
-from shared.poller import Poller
-from tests.support.pipeline import PATIENCE_S, Pipeline
+from tests.support.pipeline import Pipeline
+from tests.support.readers import wait_for_readers
 
 
 class Forger:
     """Publishes a test's messages in the place of a stage that is not running."""
 
     def __init__(self, stage: str, pipeline: Pipeline) -> None:
-        self._publisher = bus.Publisher(stage, pipeline.bus_directory)
+        self.publisher = bus.Publisher(stage, pipeline.bus_directory)
         self._sequence = itertools.count()
-
-    def wait_for_readers(self, *wanted: str, readers: int = 2) -> None:
-        """Wait for new readers of each topic: the stage under test and the test's listener."""
-        poller = Poller()
-        for each in self._publisher.sockets:
-            poller.watch(each)
-        missing = [*wanted] * readers
-        while missing:
-            assert poller.wait(PATIENCE_S), f"nobody reads {missing}"
-            for prefix in self._publisher.welcome():
-                name = prefix.removeprefix(registry.CONSUMED)
-                if name in missing:
-                    missing.remove(name)
 
     def send(self, topic: str, *frames: bytes) -> None:
         """Send frames without a check, to the consumers and the observers of a topic."""
         row = registry.BY_NAME[topic]
-        socket = self._publisher._sockets[row.endpoint]
+        socket = self.publisher._sockets[row.endpoint]
         for name in {row.name, row.consumed_name}:
             socket.send_multipart([name.encode(), *frames])
 
@@ -47,7 +34,7 @@ class Forger:
 
     def close(self) -> None:
         """Close the publisher, so that the stage can start."""
-        self._publisher.close()
+        self.publisher.close()
 
 
 @contextmanager
@@ -55,7 +42,7 @@ def forging(stage: str, pipeline: Pipeline, *wanted: str) -> Iterator[Forger]:
     """Take a stage's place inside a ``with`` block; first wait for the readers of ``wanted``."""
     forger = Forger(stage, pipeline)
     try:
-        forger.wait_for_readers(*wanted)
+        wait_for_readers(forger.publisher, *wanted)
         yield forger
     finally:
         forger.close()
@@ -67,15 +54,8 @@ def command(pipeline: Pipeline, name: str, readers: int = 3, **fields: str) -> i
     ``readers``: how many readers to wait for: downlink, uplink and the test's listener.
     """
     publisher = bus.Publisher("monitor", pipeline.bus_directory)
-    poller = Poller()
-    for each in publisher.sockets:
-        poller.watch(each)
     try:
-        found = 0
-        while found < readers:
-            assert poller.wait(PATIENCE_S), f"{found} of {readers} read commands"
-            new = publisher.welcome()
-            found += sum(each.removeprefix(registry.CONSUMED) == "control" for each in new)
+        wait_for_readers(publisher, "control", readers=readers)
         made = messages.Control(command=name, **fields)  # type: ignore[arg-type]
         return publisher.publish(made)
     finally:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared import bus, messages, registry
-from shared.poller import Poller
-from tests.support.pipeline import PATIENCE_S, Child, Pipeline
+from shared import bus, messages
+from tests.support.pipeline import Child, Pipeline
+from tests.support.readers import wait_for_readers
 from tests.support.servers import Connection
 
 KEY = "sk-test-SECRET-of-the-link-tests"
@@ -41,19 +41,11 @@ def wait_state(
 def publisher(pipeline: Pipeline, stage: str, topic: str) -> bus.Publisher:
     """Publish in a stage's place, after link and the listener have subscribed to the topic."""
     made = bus.Publisher(stage, pipeline.bus_directory)
-    poller = Poller()
-    for each in made.sockets:
-        poller.watch(each)
-    # link consumes the topic, and the test's own listener observes what a running stage consumes.
-    row = registry.BY_NAME[topic]
-    wanted = [row.consumed_name, row.name]
-    while wanted:
-        if not poller.wait(PATIENCE_S):
-            made.close()
-            raise AssertionError(f"no subscription to {' and '.join(wanted)}")
-        for name in made.welcome():
-            if name in wanted:
-                wanted.remove(name)
+    try:
+        wait_for_readers(made, topic)
+    except AssertionError:
+        made.close()
+        raise
     return made
 
 

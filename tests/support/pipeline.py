@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar, cast
 
@@ -28,6 +29,7 @@ from shared.bus.readers import subscription
 from shared.directory import prepare_directory
 from shared.network import LOCAL, Network
 from shared.poller import Poller
+from shared.waker import Waker
 from tests.support import keeper
 from tests.support.forks import Forked, ForkServer
 
@@ -220,22 +222,19 @@ def start(argv: Sequence[str], env: Mapping[str, str], kept: Keeper, cwd: Path =
 class _Reader(bus.Subscriber):
     """A subscriber that can change from consuming topics to observing them."""
 
-    def consumed(self, stage: str) -> list[registry.Topic]:
-        """Return the topics that a stage reads and this subscriber consumes."""
-        consumed = {topic for prefix, topic in self._wanted.items() if prefix.startswith(b"!")}
-        return [topic for topic in registry.read_by(stage) if topic in consumed]
-
-    def observe(self, topics: Sequence[registry.Topic], where: Mapping[str, str]) -> None:
-        """Observe topics instead of consuming them. ``where``: the addresses of the endpoints.
+    def leave_to(self, stage: str, where: Callable[[str], str]) -> None:
+        """Observe what a stage reads instead of consuming it. ``where``: an endpoint's address.
 
         While a socket is connected, its unsubscription follows its first subscription, and a
         publisher that starts later counts a consumer for a moment. So the socket connects again.
         """
-        for topic in topics:
+        for topic in registry.read_by(stage):
             consumed = subscription(topic, observer=False)
             observed = subscription(topic, observer=True)
+            if consumed == observed or consumed not in self._wanted:
+                continue
             self._wanted[observed] = self._wanted.pop(consumed)
-            address = where[topic.endpoint]
+            address = where(topic.endpoint)
             for socket in self.sockets:
                 if socket.getsockopt_string(zmq.LAST_ENDPOINT) == address:
                     socket.disconnect(address)
@@ -263,7 +262,7 @@ class Listener:
         self._network = network
         self._wanted = [wanted]
         self._leaving: list[tuple[str, threading.Event]] = []
-        self._awake, self._wake = os.pipe()
+        self._waker = Waker()
         self._changed = threading.Condition()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -272,7 +271,7 @@ class Listener:
     def _listen(self) -> None:
         # Only the thread that made a socket may use it.
         poller = Poller()
-        poller.watch(self._awake)
+        poller.watch(self._waker.descriptor)
         while not self._ending.is_set():
             for wanted in self._wanted[len(self.subscribers) :]:
                 subscriber = _Reader(
@@ -281,11 +280,10 @@ class Listener:
                 for socket in subscriber.sockets:
                     poller.watch(socket)
                 self.subscribers.append(subscriber)
+            self._waker.drain()
             while self._leaving:
                 stage, done = self._leaving.pop()
-                os.read(self._awake, 1)
-                first = self.subscribers[0]
-                first.observe(first.consumed(stage), self._where())
+                self.subscribers[0].leave_to(stage, partial(self._network.where, self._directory))
                 done.set()
             ready = poller.wait(0.05)
             with self._changed:
@@ -297,18 +295,13 @@ class Listener:
                 time.sleep(TOGETHER_S)
         for subscriber in self.subscribers:
             subscriber.close()
-        os.close(self._awake)
-        os.close(self._wake)
-
-    def _where(self) -> dict[str, str]:
-        rows = registry.TOPICS
-        return {row.endpoint: self._network.where(self._directory, row.endpoint) for row in rows}
+        self._waker.close()
 
     def leave_to(self, stage: str) -> None:
         """From now on only observe what a stage consumes, because it is about to start."""
         done = threading.Event()
         self._leaving.append((stage, done))
-        os.write(self._wake, b"1")
+        self._waker.wake()
         assert done.wait(PATIENCE_S)
 
     def join(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from shared import bus
+from shared import bus, registry
 from shared.poller import Poller
 from tests.support.pipeline import PATIENCE_S
 
@@ -20,6 +20,23 @@ def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: s
         assert time.monotonic() < end, missing
         publisher.welcome()
         poller.wait(0.1)
+
+
+def wait_for_readers(publisher: bus.Publisher, *wanted: str, readers: int = 2) -> None:
+    """Wait for so many new readers of each topic, whether they consume or observe it.
+
+    Two are the stage under test and the test's listener.
+    """
+    poller = Poller()
+    for socket in publisher.sockets:
+        poller.watch(socket)
+    missing = [*wanted] * readers
+    while missing:
+        assert poller.wait(PATIENCE_S), f"nobody reads {missing}"
+        for prefix in publisher.welcome():
+            name = prefix.removeprefix(registry.CONSUMED)
+            if name in missing:
+                missing.remove(name)
 
 
 def join(publisher: bus.Publisher, topic: str) -> None:
