@@ -29,7 +29,7 @@ END = "<!-- The end of the reference. -->"
 
 #: The effect of each kind of queue, for a reader of the document.
 QUEUES = {
-    registry.Queue.LIVE: "Only the newest messages matter. Nothing waits for a reader.",
+    registry.Queue.LIVE: "Only the newest messages matter. The publisher holds none for a reader.",
     registry.Queue.LOSSLESS: (
         "No message may be lost. The publisher holds messages while nobody consumes the topic."
     ),
@@ -44,7 +44,7 @@ AUDIO, JSON = "audio", "JSON text"
 TOPIC_LISTS = ("silent", "off_rate")
 #: Units that a name tells, and those that the text below a field tells.
 NAMED_UNITS = {"_ns": "ns", "_ms": "ms", "_db": "dB"}
-TOLD_UNIT = re.compile(r", (µs since 1970|samples|characters)\b")
+TOLD_UNIT = re.compile(r", (µs since 1970|µs|samples|characters|Hz|percent)\b")
 
 
 def texts(kind: type) -> dict[str, str]:
@@ -150,7 +150,7 @@ def topic(row: registry.Topic) -> Iterator[str]:
     if row.rate_hz and row.queue is registry.Queue.STATE:
         rate = f"at least {rate}"
     yield f"- Published by {row.publisher} on `{row.endpoint}.ipc`, {rate}."
-    yield f"- Read by {read_by or 'tools'}."
+    yield f"- Read by {read_by or 'no stage'}."
     if row.queue is registry.Queue.LOSSLESS:
         yield f"- Lossless: consume `{row.consumed_name}`, or observe `{row.name}`."
     elif row.max_age_ms:
@@ -209,7 +209,7 @@ def _reference() -> Iterator[str]:
     yield ""
     yield (
         "The rate is in messages a second. A state's rate is a minimum: the publisher sends it also"
-        " whenever the rules say. 0: when something happens."
+        " whenever the rules below say so. 0: when something happens."
     )
     yield ""
     for queue, text in QUEUES.items():
@@ -252,7 +252,7 @@ def limits() -> Iterator[str]:
         " language may send an integer as a whole float (2.0): a reader accepts it. From 104 days"
         " after the start of the machine on, a double rounds a time by 1 ns."
     )
-    yield "- A field that may be left out has the value given for it. Unknown fields are ignored."
+    yield "- A field that was left out has the value in its row. A reader ignores unknown fields."
     yield (
         "- A text is a msgpack string, not binary. A part of a message is a map, except that a Mark"
         " is an array. No map has a key twice."
@@ -263,8 +263,8 @@ def limits() -> Iterator[str]:
     yield (
         "- Each reader of a socket has one queue at the publisher, for all topics of the socket. It"
         " holds as many messages as the topic with the longest queue allows (the socket option"
-        f" SNDHWM): {lengths}. Further messages to a reader that does not read are dropped. Our"
-        f" readers hold {AHEAD} more in their own process: set RCVHWM to {AHEAD} for each socket."
+        f" SNDHWM): {lengths}. The publisher drops further messages to a reader that has stopped."
+        f" Our readers hold {AHEAD} more in their process: set RCVHWM to {AHEAD} for each socket."
     )
     yield from ("- A reader drops live messages that are older than the topic's limit.", "")
 

@@ -24,7 +24,7 @@ class ToolOffer(Message, frozen=True, kw_only=True):
 class ToolCall(Message, frozen=True, kw_only=True):
     """A function call of the model, with its arguments as JSON text in the payload.
 
-    With ``server_ran`` the payload is the output as text, as far as it is known.
+    With ``server_ran`` the payload is the function's output as text, as far as downlink knows it.
     """
 
     payload_limit: ClassVar[int] = MAX_ARGUMENTS
@@ -33,21 +33,22 @@ class ToolCall(Message, frozen=True, kw_only=True):
     response_id: Name
     """The server's id of the response that has the call."""
     call_id: Name
-    """The server's id of the call. Each one is run at most once."""
+    """The server's id of the call. Tools runs each call at most once."""
     name: Name
     """The name of the function."""
     action: Literal["run", "cancel", "ask", "server_runs", "server_ran"] = "run"
-    """``run``: run the function; ``cancel``: the call ends, because the person interrupted it and
-    the settings say so, or because its session has ended. The other actions are about a function
-    that the server itself runs, on an MCP server that it is connected to. ``ask``: the server
-    asks for a person's approval, and ``call_id`` is the id of that request; ``server_runs``: the
-    server runs the function now; ``server_ran``: the function has ended."""
+    """``run``: run the function; ``cancel``: end the call, because the person interrupted (if
+    ``tools.on_interrupt`` says so) or because the call's session has ended. The other actions are
+    about a function that the model's server runs itself, on an MCP server to which it is connected.
+    ``ask``: the server asks for a person's approval, and ``call_id`` is the id of that request;
+    ``server_runs``: the server runs the function now; ``server_ran``: the function has ended."""
     server: Name = ""
-    """The label of that MCP server."""
+    """The label of the MCP server on which the model's server runs the function; empty for a
+    function of tools."""
     ok: bool = True
     """With ``server_ran``: whether the function returned a value."""
     spoke_ns: Count = 0
-    """When the person began the last turn that the call's response answers, spoken or written;
+    """When the person began the last turn, spoken or written, that the call's response answers, ns;
     0: there was none."""
 
 
@@ -65,17 +66,17 @@ class ToolResult(Message, frozen=True, kw_only=True):
 
     payload_limit: ClassVar[int] = MAX_OUTPUT
     what: Literal["output", "notice", "approval", "server_ran"] = "output"
-    """``output``: the output of the call ``call_id``; ``notice``: a function has something to say
-    without being called, such as a timer that is due; ``approval``: the person's answer to the
-    request ``call_id`` of the server; ``server_ran``: the output of a call that the server has run
-    itself, so only for those who watch."""
+    """``output``: the output of the call ``call_id``; ``notice``: a function reports something
+    without having been called, such as a timer that is due; ``approval``: the person's answer to
+    the server's request ``call_id``; ``server_ran``: the output of a call that the server has run
+    itself, for programs that show the conversation."""
     call_id: Name = ""
     """The id of the call, or of the request for an approval; empty in a notice."""
     name: Name = ""
     """The name of the function."""
     ok: bool = True
     """Whether the function returned a value. False: it failed, ran for too long or was cancelled,
-    or the person has not approved it."""
+    or the person did not approve it."""
     took_ms: Count = 0
     """How long the function ran, ms."""
 
@@ -88,8 +89,8 @@ class ToolRun(msgspec.Struct, frozen=True):
     name: Name
     """The name of the function."""
     state: Literal["queued", "running", "asking"]
-    """``queued``: as many calls run as may run at once; ``asking``: the call waits for a person's
-    approval."""
+    """``queued``: the call waits, because as many calls run as may run at once; ``asking``: the
+    call waits for a person's approval."""
     number: Name = ""
     """``asking``: the number by which a person approves or denies the call."""
     summary: Line = ""
@@ -97,7 +98,7 @@ class ToolRun(msgspec.Struct, frozen=True):
 
 
 class ToolState(Message, frozen=True, kw_only=True):
-    """The calls that tools has taken and not answered."""
+    """The calls that tools has received and whose results it has not published."""
 
     calls: Annotated[list[ToolRun], Meta(max_length=64)] = []
     """The calls, the oldest first."""

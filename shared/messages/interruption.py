@@ -20,12 +20,13 @@ class TurnDecision(Message, frozen=True, kw_only=True):
     """The last judgement. ``interrupt``: the speech interrupts the reply; ``scrap``: the reply goes
     on; empty: none."""
     onset_ns: Count = 0
-    """When the judged speech began, as in Speech, ns; 0: only the server heard it."""
+    """When the judged speech began, as in Speech, ns; 0: only the server heard the speech."""
     answer: Count = 0
-    """The response that uplink has to ask for. Each new request has a larger number; 0: nothing is
-    asked for now."""
+    """The number of the response that uplink has to ask for. Each new request has a larger number;
+    0: there is no request now."""
     after: Count = 0
-    """The generation of the flush whose report the server gets before that request; 0: none."""
+    """The generation of the flush about which uplink tells the server before that request; 0:
+    none."""
     unwanted: Annotated[list[Name], Meta(max_length=64)] = []
     """The ids of items that uplink has to delete. An id is listed until its item is gone."""
     talk: bool = False
@@ -46,21 +47,21 @@ class Flush(Message, frozen=True, kw_only=True):
     session: Count
     """The session that the flushed replies belong to."""
     cause: Name
-    """``speech_started``: the server heard the person; ``judged``: downlink decided so;
-    ``control``: a command, or the button of push to talk; ``limit``: the conversation is about to
-    sleep or to end, and waited for the reply long enough; ``abandoned``: nothing plays, and some of
-    the audio that has come will never be heard."""
+    """``speech_started``: the server heard the person; ``judged``: downlink decided that the person
+    interrupts; ``control``: a command, or the button of push to talk; ``limit``: the conversation
+    is about to sleep or to end, and has waited long enough for the reply; ``abandoned``: nothing
+    plays, and nobody will hear the rest of the audio that has come."""
     event_ns: Count
     """When the flush was caused, ns. ``speech_started``: when link received that event; ``judged``:
-    when downlink decided; ``control``: when the command was published. A command or a button can
-    come before the answer that it ends. Downlink then flushes that answer when it begins, and this
-    is that time. With ``client`` the cause is then ``judged``. ``abandoned``: 0."""
+    when downlink decided; ``control``: when the command was published. If a command or the button
+    comes before the answer that it ends, downlink flushes that answer when it begins: then this is
+    the time of that beginning, and with ``client`` the cause is ``judged``. ``abandoned``: 0."""
     received: Annotated[list[Received], Meta(max_length=64)]
-    """The items of which it is not known that they were heard to their end."""
+    """The items that, as far as downlink knows, were not heard to their end."""
     interrupted: Annotated[list[Name], Meta(max_length=64)]
-    """The ids of the responses that are never played again."""
+    """The ids of the responses that playback must never play again."""
     active: Annotated[list[Name], Meta(max_length=64)]
-    """Those of the interrupted responses that were under way."""
+    """The ids of those interrupted responses that were under way."""
 
 
 class HeardItem(msgspec.Struct, frozen=True):
@@ -78,7 +79,7 @@ class HeardItem(msgspec.Struct, frozen=True):
     done: bool
     """Whether no more audio will come."""
     broken: bool = False
-    """Whether some of the audio never came: then ``heard`` ends at the gap at the latest."""
+    """Whether a part of the audio never came: then ``heard`` ends at the gap at the latest."""
     cut: bool = False
     """Whether a flush has ended the item."""
 
@@ -89,7 +90,7 @@ class HeardItem(msgspec.Struct, frozen=True):
 
 
 class Heard(Message, frozen=True, kw_only=True):
-    """The playhead: how much of which item was given to the device."""
+    """The playhead: how much of each item playback has given to the device."""
 
     generation: Count
     """The newest generation that playback knows of: see Flush. 0 at the start."""
@@ -103,7 +104,7 @@ class Heard(Message, frozen=True, kw_only=True):
 
 
 class FlushTimes(Message, frozen=True, kw_only=True):
-    """One flush and the time of each hop: what FlushReport and Interruption have in common."""
+    """One flush and the time of each hop: the fields that FlushReport and Interruption share."""
 
     generation: Count
     """The generation that began with the flush."""
@@ -123,13 +124,13 @@ class FlushTimes(Message, frozen=True, kw_only=True):
     """When playback gave, or will give, the device the first silence, ns; 0: playback did not
     report it."""
     latency_ns: Count
-    """The device's own delay, ns: the silence can be heard this much later. A length, no time. 0:
-    not known."""
+    """The device's own delay, ns: the silence can be heard this much later. This is a duration, not
+    a time. 0: not known."""
     onset_ns: Count = 0
-    """When the person began to speak, as in Speech, ns; 0: vad did not hear it, or the cause is not
-    ``speech_started`` or ``judged``."""
+    """When the person began to speak, as in Speech, ns; 0: vad did not hear the person, or the
+    cause is not ``speech_started`` or ``judged``."""
     ducked_ns: Count = 0
-    """When playback gave the device the first lowered sample, ns; 0: it did not duck."""
+    """When playback gave the device the first lowered sample, ns; 0: playback did not duck."""
 
     @property
     def silence_ms(self) -> float | None:
@@ -159,11 +160,12 @@ class FlushTimes(Message, frozen=True, kw_only=True):
 class FlushReport(FlushTimes, frozen=True, kw_only=True):
     """The result of a flush at playback, with the time of each hop.
 
-    Published once for each flush that was not ignored, and for a lost flush that cut something.
+    Playback publishes it once for each flush that it did not ignore, and for a lost flush that cut
+    something.
     """
 
     items: Annotated[list[HeardItem], Meta(max_length=64)]
-    """The items that were cut and not whole, in playing order."""
+    """The items that the flush cut and that were not whole, in playing order."""
 
 
 class ItemReport(msgspec.Struct, frozen=True):

@@ -18,9 +18,10 @@ class Received(msgspec.Struct, frozen=True):
     content_index: Count
     """The index of the audio in the item's content."""
     received: Count
-    """The audio that has come, samples; 0 if downlink did not read how the item begins."""
+    """The audio that has come, samples; 0 if downlink did not read the beginning of the item."""
     done: bool
-    """Whether the server has said that no more will come; false if ``received`` is not known."""
+    """Whether the server has said that no more audio will come; false if ``received`` is not
+    known."""
 
 
 class ItemState(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class ItemState(msgspec.Struct, frozen=True):
     out_of_band: bool = False
     """Whether the response is outside the conversation: then no flush ends it."""
     late: bool = False
-    """Whether the item began after its response was interrupted: then none of it is played."""
+    """Whether the item began after its response was interrupted: then playback plays none of it."""
 
 
 class ReplyState(Message, frozen=True, kw_only=True):
@@ -67,7 +68,8 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     chars: Count
     """A position in the text, characters."""
     samples: Count
-    """The text up to there is spoken no earlier than at this position in the audio, samples."""
+    """The position in the audio, samples, before which the text up to ``chars`` is not spoken to
+    its end."""
 
 
 class Transcript(Message, frozen=True, kw_only=True):
@@ -90,12 +92,11 @@ class Transcript(Message, frozen=True, kw_only=True):
     marks: Annotated[list[Mark], Meta(max_length=4096)] = []
     """Where the words are in the audio."""
     written: bool = False
-    """Assistant only: whether the reply is text that nobody speaks. Then there is nothing to hear:
-    the words count as they come."""
+    """Assistant only: whether the reply is text without audio. Then each word counts as heard when
+    it comes."""
     begun_ns: Count = 0
-    """When link received the event that added the item to the conversation, ns. The words of a
-    person often come after the reply to them has begun: this is the order of the items. 0: not
-    known."""
+    """When link received the event that added the item to the conversation, ns; 0: not known. Order
+    items by this time: the words of a person often come after the reply to them has begun."""
 
 
 class HistoryTurn(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class HistoryTurn(msgspec.Struct, frozen=True):
 
 
 class History(Message, frozen=True, kw_only=True):
-    """The conversation as the person heard it, which a new session is given.
+    """The conversation as the person heard it. A new session gets it.
 
     The payload is a JSON list of HistoryTurn in the order of the conversation.
     """

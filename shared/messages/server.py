@@ -12,21 +12,21 @@ from shared.messages.base import MAX_TEXT, Count, Line, Message, Name
 #: Why a connection ended, or was not made.
 Cause = Literal[
     "",  # there was no connection before
-    "renewed",  # we replaced it before its time was over
+    "renewed",  # link replaced the session before its time was over
     "expired",  # the server's time for a session was over
-    "closed",  # the server closed it
-    "reset",  # it broke
-    "silent",  # the server did not answer our pings
+    "closed",  # the server closed the connection
+    "reset",  # the connection broke
+    "silent",  # the server did not answer link's pings
     "stalled",  # the server took no more data
     "unresolved",  # the server's name was not found
     "unreachable",  # nobody answered at the server's address, or not in time
-    "busy",  # no connection now: HTTP 5xx, 408, 425, 429, or no free slot, or no quota left
+    "busy",  # for now: HTTP 5xx, 408, 425 or 429, or the server has no free slot or quota
     "garbled",  # the answer was in another protocol
     "hostile",  # the server sent more than a conversation can contain
-    "refused",  # the server, or something in its place (a proxy, a portal), does not accept us
+    "refused",  # the server, or something in its place (a proxy, a portal), refuses link
     "idle",  # the conversation sleeps: nobody spoke for limits.idle_minutes
     "limit",  # the conversation sleeps: limits.max_minutes or limits.max_cost was reached
-    "asked",  # the conversation sleeps: a person's command said so
+    "asked",  # the conversation sleeps at a person's command
 ]
 
 
@@ -39,8 +39,8 @@ class ClientEvent(Message, frozen=True, kw_only=True):
 
     payload_limit: ClassVar[int] = MAX_TEXT
     session: Count
-    """The session that the event is meant for (``LinkState.session``). Link drops it in any
-    other."""
+    """The session that the event is meant for (``LinkState.session``). In any other session link
+    drops the event."""
     expires_ns: Count = 0
     """Link drops and counts the event if it is not sent by this time, ns; 0: never."""
 
@@ -62,11 +62,12 @@ class LinkState(Message, frozen=True, kw_only=True):
     """Whether link has a session with the server: one WebSocket connection."""
 
     state: Literal["connecting", "open", "waiting", "refused", "asleep"]
-    """``waiting``: until the next try; ``refused``: the server has never accepted us, and link has
-    stopped trying; ``asleep``: the conversation sleeps, so there is no session (see Sleep)."""
+    """``waiting``: link waits until the next try; ``refused``: the server has never accepted this
+    key, and link has stopped trying; ``asleep``: the conversation sleeps, so there is no session
+    (see Sleep)."""
     session: Count = 0
-    """The open session, or else the last one: the time at which it was opened, µs since 1970. Each
-    new session has a larger number. 0: there was none."""
+    """The open session, or the last one if none is open: the time at which it was opened, µs since
+    1970. Each new session has a larger number. 0: there was no session."""
     opened_ns: Count = 0
     """When the session was opened, ns."""
     cause: Cause = ""
@@ -89,9 +90,9 @@ class Renew(Message, frozen=True, kw_only=True):
     """A request to replace a session, because its time will soon be over."""
 
     session: Count
-    """The session to replace. Link ignores the request in any other."""
+    """The session to replace. In any other session link ignores the request."""
     forced: bool
-    """Whether somebody speaks: there was no quiet moment in time."""
+    """Whether there was no quiet moment in time: somebody may be speaking."""
 
 
 class RefusedTools(msgspec.Struct, frozen=True):
@@ -100,32 +101,34 @@ class RefusedTools(msgspec.Struct, frozen=True):
     update: Name
     """The update: its event id without the prefix."""
     index: Annotated[int, Meta(ge=-1, le=256)] = -1
-    """The position of the function that the server refuses; -1: the server did not say which."""
+    """The position of the refused function in the update; -1: the server did not name a
+    function."""
     reason: Line = ""
     """The server's words."""
 
 
 class SessionRequest(Message, frozen=True, kw_only=True):
-    """Downlink's requests to uplink that concern a session as a whole. Each is rare."""
+    """Downlink's requests to uplink that concern a session as a whole."""
 
     session: Count
     """The session that the requests concern."""
     refused: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=64)] = []
-    """The fields of ``session.update`` that the server refuses, by their path: uplink leaves them
-    out. When the list grows, uplink sends the update again."""
+    """The paths of the fields of ``session.update`` that the server refuses. Uplink leaves these
+    fields out. When the list grows, uplink sends the update again."""
     apart: bool = False
-    """Whether uplink sends an update for each field, because the server has refused the whole
-    update and did not say why."""
+    """Whether uplink has to send an update for each field, because the server has refused the whole
+    update and did not name a field."""
     refused_tools: Annotated[list[RefusedTools], Meta(max_length=MAX_REFUSED_TOOLS)] = []
-    """The updates with functions that the server refuses: uplink leaves out the functions."""
+    """The updates with functions that the server refuses. Uplink leaves out these functions."""
     input_rate: Count = 24_000
-    """The rate of the person's voice as the server takes it, Hz."""
+    """The rate at which the server takes the person's voice, Hz."""
     lost_answer: Literal["", "answer", "continue"] = ""
     """``answer``: the connection was lost before the answer to the last turn began; ``continue``:
-    it cut a reply off. Uplink asks for a response, once in the session; empty: it does not."""
+    the loss of the connection cut a reply off. Uplink then asks for a response, once in the
+    session. Empty: uplink does not ask."""
     farewell: Line = ""
-    """The instructions of the assistant's last line before the conversation sleeps or ends. Uplink
-    asks for that line once in the session; empty: it does not."""
+    """The instructions for the assistant's last line before the conversation sleeps or ends. Uplink
+    asks for that line once in the session. Empty: uplink does not ask."""
 
 
 class Sleep(Message, frozen=True, kw_only=True):
@@ -138,10 +141,11 @@ class Sleep(Message, frozen=True, kw_only=True):
     asleep: bool
     """Whether the conversation sleeps now."""
     cause: Literal["", "idle", "limit", "asked"] = ""
-    """Why it sleeps. ``idle``: nobody spoke for ``limits.idle_minutes``; ``limit``: another limit
-    was reached; ``asked``: a person's command said so; empty: it is awake."""
+    """Why the conversation sleeps. ``idle``: nobody spoke for ``limits.idle_minutes``; ``limit``:
+    another limit was reached; ``asked``: a person's command; empty: the conversation does not
+    sleep."""
     reason: Line = ""
     """The cause in words, with what wakes the conversation, for a person."""
     since_ns: Count = 0
-    """Awake again: the next session hears the person from this time on, ns; 0: from its start
-    on."""
+    """After the sleep: the next session hears the person from this time on, ns. 0: from the
+    session's start on."""

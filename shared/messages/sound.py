@@ -108,18 +108,19 @@ class SpeakerCall(msgspec.Struct, frozen=True):
     position: Count
     """The position of the first of the samples, samples since the speaker was opened."""
     samples: Count
-    """How many samples the device asked for, samples."""
+    """The length of the audio that the device asked for, samples."""
     handled: Annotated[dict[TopicName, Count], Meta(max_length=16)]
-    """The messages that playback had handled since the call before, by topic: when the last one was
-    published, ns."""
+    """For each topic of which playback has handled a message since the call before: when the last
+    such message was published, ns."""
     rang_ns: Count = 0
-    """When the timer was due that ended a duck since the call before, ns; 0: none did."""
+    """When a timer was due that ended a duck since the call before, ns; 0: no timer did."""
 
 
 class SpeakerCalls(Message, frozen=True, kw_only=True):
-    """When the speaker's device asked for samples: ``bargein replay`` plays the device again.
+    """When the speaker's device asked for samples. ``bargein replay`` needs this to replay the
+    device.
 
-    Published only while somebody subscribes, and not by a playback whose device is a browser.
+    Playback publishes it only while somebody subscribes, and not if the device is a browser.
     """
 
     calls: Annotated[list[SpeakerCall], Meta(max_length=MAX_CALLS)]

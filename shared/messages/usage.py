@@ -13,8 +13,8 @@ from shared.messages.base import Count, Message, Name
 class Spent(msgspec.Struct, frozen=True):
     """The use of the API, by kind, and its cost. A field is in tokens unless it says otherwise.
 
-    The tokens of the cache are part of the input: a sum of ``input_…`` and ``cached_…`` would count
-    them twice.
+    The tokens from the cache are a part of the input: a sum of ``input_…`` and ``cached_…`` would
+    count them twice.
     """
 
     responses: Count = 0
@@ -71,5 +71,5 @@ class Usage(Message, frozen=True, kw_only=True):
     priced_on: Name = ""
     """The date of the prices: ``prices.date``."""
     unpriced: Annotated[list[Name], Meta(max_length=64)] = []
-    """The models that were used and have no price in ``[prices]``: their cost is missing in the
+    """The models that were used and have no price in ``[prices]``. Their cost is missing in the
     estimates."""
