@@ -22,6 +22,10 @@ from shared.realtime import endpoint
 
 #: The file that is read if the command line names no other.
 DEFAULT = ".env"
+#: The name of a variable.
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+#: A value without quotes that goes on with the next variable: both stand in one line.
+_SAME_LINE = re.compile(rf"\s(?:export\s+)?({endpoint.KEY_VARIABLE}|{config.PREFIX}\w*__\w+)\s*=")
 #: A line in a value in quotes that looks like the next variable: the quote before it is not closed.
 _NEXT_VARIABLE = re.compile(r"\n\s*(?:export\s+)?[A-Z_][A-Z0-9_]*=")
 #: A line that gives one of Bargein's own variables.
@@ -112,8 +116,8 @@ def _line(binding: Binding) -> int:
 def _oddity(binding: Binding, path: Path) -> str:
     """Return what is odd about one binding, without its value; "" if nothing is."""
     text, key = binding.original.string, binding.key
+    why = "cannot be read: write NAME=value, and put a value with quotes in other quotes"
     if binding.error or "\0" in text:
-        why = "cannot be read: write NAME=value, and put a value with quotes in other quotes"
         # A quote that is not closed takes the lines up to the next quote with it.
         if ours := _OURS.search(text):
             raise EnvFileError(f"{path}: line {_line(binding)}: {ours[1]} {why}")
@@ -123,11 +127,19 @@ def _oddity(binding: Binding, path: Path) -> str:
     given = text.partition("=")[2].strip()
     quoted = given[:1] in ("'", '"')
     if binding.value is None:
-        return f"{key} has no value: write {key}=value"
+        # A line that is no name can be the key itself.
+        return (
+            f"{key} has no value: write {key}=value" if _NAME.fullmatch(key) else f"{why}; ignored"
+        )
     if quoted and _NEXT_VARIABLE.search(given):
         return f"the value of {key} goes on over the next variable: is its closing quote missing?"
     if not quoted and re.search(r"\s#", given):
         return f"the value of {key} ends before '#': put it in quotes if '#' belongs to it"
+    if not quoted and (second := _SAME_LINE.search(f" {given}")) and second.start():
+        return f"the value of {key} goes on with {second[1]}=: write that on a line of its own"
+    if not _NAME.fullmatch(key):
+        ours = _OURS.match(re.sub(r"^\W*(env:)?", "", key).replace("-", "_"))
+        return "no name of a variable before '='" + (f": did you mean {ours[1]}?" if ours else "")
     if meant := config.meant_by(key):
         return f"{key} is not a setting: did you mean {meant}?"
     return ""

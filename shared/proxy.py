@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,11 @@ from urllib.parse import unquote, urlsplit
 SETTING = "link.proxy"
 #: The value of the setting that means: through no proxy.
 NONE = "none"
+#: The names that the usual /etc/hosts gives this machine, beside ``localhost`` and those below it.
+LOCAL_NAMES = frozenset(
+    {"localhost.localdomain", "localhost4", "localhost6", "localhost6.localdomain6",
+     "ip6-localhost", "ip6-loopback"}
+)  # fmt: skip
 #: The schemes of a proxy's URL, each with its port unless the URL has one.
 PORTS = {"http": 1080, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080,
          "socks5h": 1080, "socks": 1080}  # fmt: skip
@@ -63,7 +69,8 @@ def choose(url: str, setting: str, environment: Mapping[str, str]) -> Proxy | No
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     secure = parts.scheme == "wss"
-    if is_local(host) or setting == NONE:
+    setting = setting.strip()
+    if is_local(host) or setting.lower() == NONE:
         return None
     if setting:
         return parse(setting, SETTING)
@@ -91,7 +98,10 @@ def parse(text: str, source: str = SETTING) -> Proxy:
         scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
     except ValueError:
         scheme, host, port = "", "", None
-    if scheme not in PORTS or not host or port == 0 or re.search(r"[\s\x00-\x20]", text):
+    # "http:/host:3128" reads as a host "http" with a path.
+    cut_scheme = "://" not in text and re.match(r"[a-z0-9]+:/", text, re.IGNORECASE)
+    odd = cut_scheme or re.search(r"[\s\x00-\x20]", text)
+    if scheme not in PORTS or not host or port == 0 or odd:
         raise ProxyProblem(
             f"{source} is not the address of a proxy: expected {FORM}"
             " (write @ : / # ? % of a password as %40 %3A %2F %23 %3F %25)"
@@ -109,9 +119,9 @@ def parse(text: str, source: str = SETTING) -> Proxy:
 def is_local(host: str) -> bool:
     """Return whether a host is this machine."""
     host = host.lower().rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost" or host.endswith(".localhost") or host in LOCAL_NAMES:
         return True
-    address = _address(host)
+    address = _address(host) or _short_address(host)
     if address is None:
         return False
     mapped = getattr(address, "ipv4_mapped", None) or address
@@ -149,6 +159,16 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
+        return None
+
+
+def _short_address(host: str) -> ipaddress.IPv4Address | None:
+    """Return an IPv4 address in a form that a connection accepts too: ``127.1``, ``0x7f000001``."""
+    if not re.fullmatch(r"[0-9a-fx.]+", host):
+        return None
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
         return None
 
 

@@ -45,6 +45,8 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
         good = False
     if not good:
         yield "link.url", "expected ws://host[:port]/path or wss://…"
+    elif re.search(r"\s", link.url):
+        yield "link.url", "has a blank in it: remove the blank"
     elif "@" in parts.netloc:
         yield "link.url", "remove the user and the password: the key goes into OPENAI_API_KEY"
     elif parts.scheme == "ws" and not is_loopback(link.url) and not link.allow_insecure:
@@ -52,7 +54,7 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
             "link.url",
             "would send key and voice in the clear: use wss://, or link.allow_insecure = true",
         )
-    if link.proxy not in ("", proxy.NONE):
+    if link.proxy.strip().lower() not in ("", proxy.NONE):
         try:
             proxy.parse(link.proxy)
         except proxy.ProxyProblem as error:

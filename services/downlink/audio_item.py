@@ -125,12 +125,14 @@ def decode(delta: str, item_id: str) -> bytes:
     """Return the bytes of an audio delta. Raises BadAudio if the delta is not base64.
 
     RFC 4648 lets a protocol leave out the padding (3.2), use the URL-safe alphabet (5) and break
-    lines (3.1), and servers do all three. Any other character is an error (3.3).
+    lines (3.1), and servers do all three. Too much padding is ignored, and any other character is
+    an error (3.3).
     """
     try:
         return binascii.a2b_base64(delta, strict_mode=True)
     except ValueError:
         bare = delta.translate(_VARIANTS)
+        bare = bare.rstrip("=") or bare
     try:
         return binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
     except ValueError as error:

@@ -52,7 +52,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Opti
     environ = os.environ if environ is None else environ
     given.setdefault("url", environ.get(URL_VARIABLE) or DEFAULT_URL)
     loopback_address(given["url"])
-    for several in {"keys", "origins", "twists"} & given.keys():
+    for several in {"keys", "origins", "twists", "omitted"} & given.keys():
         given[several] = tuple(given[several])
     if given.pop("burst", False):
         given["pace"] = 0.0

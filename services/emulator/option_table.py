@@ -167,6 +167,17 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
                 " combine twists",
             },
         ),
+        (
+            "--omit",
+            "omitted",
+            {
+                "action": "append",
+                "type": read.event_type,
+                "metavar": "EVENT",
+                "help": "never send events of this type, for example response.done; repeat the"
+                " option to leave out more types",
+            },
+        ),
         _one(
             "--slots",
             "slots",

@@ -7,6 +7,7 @@ that contains the reader's ``__name__``.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -66,6 +67,13 @@ def garbage(text: str) -> tuple[str, ...]:
         if kind not in GARBAGE:
             raise argparse.ArgumentTypeError(f"{kind!r} is none of all, {', '.join(GARBAGE)}")
     return kinds
+
+
+def event_type(text: str) -> str:
+    """Return the type of a server event, after a check."""
+    if not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no type of an event: write response.done")
+    return text
 
 
 def reply(text: str) -> str:

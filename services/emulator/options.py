@@ -123,6 +123,8 @@ class Options:
     faults: Faults = Faults()
     #: The names of the twists that are on; see ``twists``.
     twists: tuple[str, ...] = ()
+    #: The types of the events that are left out.
+    omitted: tuple[str, ...] = ()
 
     @property
     def address(self) -> tuple[str, int]:

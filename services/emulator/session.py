@@ -48,7 +48,7 @@ class Session:
         self._settings = settings.default(self.id, model, int(wall + options.expire_s))
         self._conversation = conversation = Conversation(new_id("conv"))
         self._diary = diary = Diary(self.id, journal)
-        self._twists = Twists(options.twists)
+        self._twists = Twists(options.twists, options.omitted)
         self._outbox = outbox = Outbox(diary, now, self._twists)
         self._mcp = mcp = McpServers(conversation, outbox, diary)
         self._planner = planner = Planner(options, replies, conversation, new_id, mcp)

@@ -58,10 +58,12 @@ _ITEM_EVENTS: Final = ("conversation.item.added", "conversation.item.done")
 class Twists:
     """The twists of one session that are on."""
 
-    def __init__(self, names: Collection[str]) -> None:
+    def __init__(self, names: Collection[str], omitted: Collection[str] = ()) -> None:
+        """``omitted``: the types of the events that are not sent."""
         # In the order of _OUTGOING: "error-in-type" comes after the twist that changes a code.
         self._on = [twist for name, twist in _OUTGOING.items() if name in names]
         self._names = frozenset(names)
+        self._omitted = frozenset(omitted)
         self._answered: set[str] = set()  # the items of responses
         self._truncated: set[str] = set()  # the items that were truncated
         self._resamplers: dict[str, Resampler] = {}  # with "rate-16000", by item
@@ -76,7 +78,7 @@ class Twists:
         events = [self._slower(event) if "rate-16000" in self._names else event]
         for twist in self._on:
             events = [changed for one in events for changed in twist(one, self._answered)]
-        return events
+        return [event for event in events if event["type"] not in self._omitted]
 
     def swallows(self, event: Event) -> bool:
         """Return whether a client's event is accepted without an effect. Raises Refused."""

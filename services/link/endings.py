@@ -34,6 +34,9 @@ EXPIRED = "maximum duration"
 #: HTTP answers that are temporary, beside all of 500 and above: the server, or a proxy, is too slow
 #: (408), not ready (425) or has too many requests (429).
 TEMPORARY_HTTP = frozenset({408, 425, 429})
+#: HTTP answers that refuse the client until something else has ended: the account has no money left
+#: (402), another session exists (409), or the resource is locked (423).
+PASSING_HTTP = frozenset({402, 409, 423})
 #: OpenSSL's codes for a certificate that is not valid yet, and for one that is not valid any more.
 TOO_EARLY, TOO_LATE = 9, 10
 #: OpenSSL's codes for a certificate of an authority that this machine does not know: self-signed,
@@ -194,8 +197,9 @@ def of_status(status: int, headers: Mapping[str, str] | None = None, text: bytes
     if not http_is_final(status):
         why += ": the network wants a login" if status == 511 else ""
         return Lost("busy", why, retry_after_ms(headers))
-    if passes(said):
-        return Refused(why, advice(said, default=_WAIT), "busy", passes=True)
+    if passes(said) or status in PASSING_HTTP:
+        named = f"{said} quota" if status == 402 else said
+        return Refused(why, advice(named, default=_WAIT), "busy", passes=True)
     return Refused(why, advice(said, status))
 
 
@@ -265,7 +269,7 @@ def of_close(code: int, reason: str, error: str = "") -> Ending:
     said = f"{reason} {error}"
     if not close_is_final(code):
         return Lost("expired" if EXPIRED in reason else "closed", why)
-    if passes(said):
+    if passes(said) or code - HTTP_FROM in PASSING_HTTP:
         return Refused(why, advice(said, default=_WAIT), "busy", passes=True)
     return Refused(why, advice(said))
 

@@ -23,6 +23,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 AZURE = (".azure.com", ".azure.us", ".azure.cn", ".azure-api.net")
 #: Quotation marks, also those that a word processor writes.
 _QUOTES = "\"'`“”„‘’«»"
+#: Other marks that are copied along with a key: ``<sk-…>``, ``sk-…;``. No key begins or ends so.
+_WRAPPING = "<>()[]{};,"
 #: A key with the name of its variable in front. A key may end with "=", but has none in its midst.
 _NAMED = re.compile(r"(?:export\s+)?[A-Za-z_]\w*\s*=\s*[^=\s]")
 
@@ -56,6 +58,8 @@ def read_key(settings: Settings) -> str:
         )
     if key and (key[0] in _QUOTES or key[-1] in _QUOTES):
         raise KeyProblem(f"the API key in {source} is in quotes: remove the quotes")
+    if key and (mark := next((m for m in (key[0], key[-1]) if m in _WRAPPING), "")):
+        raise KeyProblem(f"the API key in {source} has {mark!r} around it: put the key alone in it")
     if _NAMED.match(key):
         raise KeyProblem(f"the API key in {source} has 'NAME=' in front: put the key alone in it")
     if not key.isascii() or any(c.isspace() or not c.isprintable() for c in key):

@@ -14,7 +14,9 @@ LONGEST = 256 * 1024
 #: Parts of a server's words for a refusal that ends by itself: a slot or a quota is free again.
 _PASSING = (
     "limit", "quota", "capacity", "overload", "too many", "busy", "in use", "slot", "try again",
-    "already connected",
+    "already connected", "already exists", "already active", "is active", "active session",
+    "concurrent", "occupied", "is full", "server full", "no free", "no available", "none available",
+    "temporar", "maintenance", "is loading", "starting up", "warming up", "slow consumer",
 )  # fmt: skip
 
 

@@ -57,6 +57,10 @@ def test_values_are_read_as_python_dotenv_reads_them(file: Path, written: str, v
         ("K=${NO_SUCH_VARIABLE}", "K is empty: the environment has no variable"),
         ("openai_api_key=sk", "did you mean OPENAI_API_KEY?"),
         ("bargein_session__voice=cedar", "did you mean BARGEIN_SESSION__VOICE?"),
+        ("$env:OPENAI_API_KEY='sk'", "no name of a variable before '=': did you mean OPENAI_API"),
+        ("OPENAI-API-KEY=sk", "no name of a variable before '=': did you mean OPENAI_API_KEY?"),
+        ("a.b=1", "no name of a variable before '='"),
+        ("K=1 OPENAI_API_KEY=sk", "the value of K goes on with OPENAI_API_KEY=: write that on a"),
     ],
 )
 def test_an_oddity_is_reported_with_the_number_of_its_line(
@@ -85,6 +89,14 @@ def test_a_line_of_ours_that_cannot_be_read_is_an_error(file: Path, written: str
         envfile.read(file)
     assert KEY not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("written", [KEY, f"OPENAI_API_KEY＝{KEY}", f"{KEY}=="])
+def test_a_key_without_its_variable_is_reported_and_not_shown(file: Path, written: str) -> None:
+    file.write_text(written, encoding="utf-8")
+    _, [said] = envfile.read(file)
+    assert said.startswith(f"{file}: line 1: ")
+    assert KEY not in said
 
 
 def test_a_variable_that_is_given_twice_is_reported(file: Path) -> None:

@@ -24,6 +24,8 @@ def test_each_way_to_write_base64_that_the_rfc_names_gives_the_same_bytes(data: 
     assert decode(base64.urlsafe_b64encode(data).decode().rstrip("="), "item_1") == data
     assert decode(base64.encodebytes(data).decode(), "item_1") == data
     assert decode(standard.replace("=", "", 1), "item_1") == data
+    if data:
+        assert decode(standard + "==", "item_1") == data
 
 
 @pytest.mark.parametrize("text", ["A", "AAAAA", "AA*A", "AA==AAAA", "=", "…", "AA\0A"])

@@ -182,3 +182,13 @@ def test_an_unknown_twist_is_refused_in_one_line(capsys: pytest.CaptureFixture[s
         parse(["--help"], {})
     shown = capsys.readouterr().out
     assert all(f"\n  {name} " in shown for name in TWISTS)
+
+
+def test_an_omitted_event_is_never_sent_and_the_others_are() -> None:
+    rig = Rig(Options(reply="tone:2", omitted=("response.done",)), SPEECH, (4000, 5000))
+    sent = kinds(rig.speak(6000), "")
+    assert "response.done" not in sent
+    assert set(plain()) - set(sent) == {"response.done"}
+    with pytest.raises(BadOption, match="is no type of an event"):
+        parse(["--omit", "Response done"], {})
+    assert parse(["--omit", "a.b", "--omit", "c"], {}).omitted == ("a.b", "c")

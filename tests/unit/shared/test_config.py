@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -397,6 +398,12 @@ def test_a_url_that_is_none(file: Path, url: str) -> None:
 )
 def test_a_url_that_is_safe(file: Path, url: str) -> None:
     assert accepted(file, f"link.url={url}").link.url == url
+
+
+@pytest.mark.parametrize("url", [" wss://h/", "wss://h/ ", "wss://h/a b", "wss://h/\n"])
+def test_a_url_with_a_blank_is_reported(file: Path, url: str) -> None:
+    (found,) = errors(f"[link]\nurl = {json.dumps(url)}\n", file=file)
+    assert "has a blank in it: remove the blank" in found
 
 
 def test_a_user_and_a_password_belong_in_no_url(file: Path) -> None:

@@ -174,6 +174,10 @@ def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
         (f"OPENAI_API_KEY={KEY}", "has 'NAME=' in front: put the key alone in it"),
         (f"export KEY = {KEY}", "has 'NAME=' in front"),
         (f'OPENAI_API_KEY="{KEY}"', "is in quotes"),
+        (f"<{KEY}>", "has '<' around it: put the key alone in it"),
+        (f"{KEY};", "has ';' around it"),
+        (f"{KEY},", "has ',' around it"),
+        (f"${{{KEY}}}", "has '}' around it"),
     ],
 )
 def test_a_key_that_was_copied_with_its_wrapping_is_reported(

@@ -57,7 +57,11 @@ def test_only_the_first_messages_are_looked_at() -> None:
 @pytest.mark.parametrize(
     "words",
     ["session_limit_reached", "insufficient_quota", "rate_limit_exceeded", "server is at capacity",
-     "Too many sessions", "the slot is in use", "Please try again later", "overloaded"],
+     "Too many sessions", "the slot is in use", "Please try again later", "overloaded",
+     "server is full", "Another session is active", "all pipelines are occupied",
+     "no free pipeline", "maximum concurrent connections reached",
+     "Service temporarily unavailable",
+     "model is loading"],
 )  # fmt: skip
 def test_words_of_a_refusal_that_passes(words: str) -> None:
     assert passes(words)
@@ -66,7 +70,9 @@ def test_words_of_a_refusal_that_passes(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     ["", "invalid_api_key", "invalid_request_error.invalid_model", "beta_api_shape_disabled",
-     "missing_model", "unauthorized", "model_not_found"],
+     "missing_model", "unauthorized", "model_not_found",
+     "Incorrect API key provided", "country not supported", "the key is not active",
+     "invalid token"],
 )  # fmt: skip
 def test_words_of_a_refusal_that_does_not(words: str) -> None:
     assert not passes(words)

@@ -51,7 +51,8 @@ def test_the_variable_that_counts(environment: dict[str, str], secure: str, plai
 
 
 def test_the_setting_wins_over_the_environment() -> None:
-    assert source(WSS, "none", https_proxy=A) == ""
+    for none in ("none", "None", " none "):
+        assert source(WSS, none, https_proxy=A) == ""
     found = choose(WSS, B, {"https_proxy": A, "no_proxy": "*"})
     assert found == Proxy("http", "b", 2, source="link.proxy")
 
@@ -59,7 +60,9 @@ def test_the_setting_wins_over_the_environment() -> None:
 @pytest.mark.parametrize(
     "host",
     ["localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]",
-     "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"],
+     "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "127.1", "0", "2130706433", "0x7f000001",
+     "0177.0.0.1",
+     "localhost.localdomain", "ip6-localhost", "localhost6"],
 )  # fmt: skip
 def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
     variables = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), A)
@@ -68,7 +71,21 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
         assert choose(url, A, variables) is None
 
 
-@pytest.mark.parametrize("host", ["local", "notlocalhost", "localhost.com", "10.0.0.1", "::2", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "local",
+        "notlocalhost",
+        "localhost.com",
+        "10.0.0.1",
+        "::2",
+        "",
+        "10.1",
+        "1270.1",
+        "127.1.de",
+        "face",
+    ],
+)
 def test_another_machine_is_another_machine(host: str) -> None:
     assert not is_local(host)
 
@@ -160,7 +177,8 @@ def test_an_address_of_a_proxy(text: str, expected: Proxy) -> None:
 @pytest.mark.parametrize(
     "text",
     ["http://", "ftp://proxy", "http://proxy:port", "http://proxy:70000", "http://proxy:0",
-     "http://[::1", "://x", "http://me:sec#ret@proxy:1", "http://a b:1", "none:x"],
+     "http://[::1", "://x", "http://me:sec#ret@proxy:1", "http://a b:1", "none:x",
+     "http:/proxy:3128", "//proxy:3128"],
 )  # fmt: skip
 def test_no_address_of_a_proxy(text: str) -> None:
     with pytest.raises(ProxyProblem) as raised:
