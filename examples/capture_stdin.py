@@ -68,7 +68,7 @@ def main() -> None:
         try:
             waiting += os.read(sys.stdin.fileno(), 2 * FRAME - len(waiting))
         except BlockingIOError:
-            pass  # the input is late: what it has given so far waits for the next frame
+            pass  # the input is late: its incomplete frame waits for the next round
         frame = bytes(2 * FRAME)
         if len(waiting) == 2 * FRAME:
             frame, waiting = waiting, b""
@@ -82,7 +82,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts it again
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts this stage again
     try:
         main()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A button on a pin of a Raspberry Pi: push to talk, or else an end to the assistant's reply.
+"""A button on a pin of a Raspberry Pi: for push to talk, or to interrupt the assistant.
 
 Connect the button between the pin (here GPIO 17) and ground, then run this beside a conversation::
 
@@ -28,7 +28,7 @@ directory = os.environ.get("BARGEIN_BUS__DIRECTORY") or usual
 
 
 def serve(button: Button, door: ClientConnection) -> None:
-    """Send what the button does until monitor ends, and print what comes of it."""
+    """Send the button's commands until monitor ends, and print their outcomes."""
 
     def send(command: str) -> None:
         with suppress(ConnectionClosed):  # the loop below ends too
@@ -41,7 +41,7 @@ def serve(button: Button, door: ClientConnection) -> None:
             button.when_pressed = lambda talks=talks: send("talk" if talks else "interrupt")
             button.when_released = (lambda: send("release")) if talks else None
             if talks and not button.is_pressed:
-                send("release")  # one that came while there was no monitor was lost
+                send("release")  # a release without a monitor was lost
             print("ready: the button", "talks" if talks else "interrupts", flush=True)
         elif told["type"] == "outcome":
             print(told["outcome"], flush=True)
@@ -49,14 +49,14 @@ def serve(button: Button, door: ClientConnection) -> None:
 
 def main() -> None:
     """Serve one conversation after the other, for ever."""
-    # a contact opens and closes for some milliseconds before it stays
+    # a contact bounces for some milliseconds
     button = Button(sys.argv[1] if len(sys.argv) > 1 else "17", bounce_time=0.01)
     while True:
         try:
             with unix_connect(f"{directory}/monitor.sock", "ws://door/events") as door:
                 serve(button, door)
         except (OSError, ConnectionClosed, InvalidHandshake):
-            pass  # no conversation, or it has ended
+            pass  # no conversation runs, or it has ended
         time.sleep(1)
 
 

@@ -1,12 +1,12 @@
-"""The conversation over MQTT: states and captions out, commands in. Home Assistant finds it itself.
+"""The conversation over MQTT: states and captions out, commands in, also for Home Assistant.
 
 Run it beside a conversation, with your broker's address::
 
     MQTT_URL=mqtt://user:password@broker.local python examples/mqtt_bridge.py
 
 ``mqtts://`` encrypts. It needs aiomqtt and websockets. docs/door.md describes what goes through the
-door. Every client that may publish on the broker may give the commands that are listed here, and
-every client that may read there can read the captions.
+door. Every client that may publish on the broker can send the commands below, and every client that
+may read there can read the captions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ usual = f"{runtime}/bargein" if runtime else f"{tempfile.gettempdir()}/bargein-{
 directory = os.environ.get("BARGEIN_BUS__DIRECTORY") or usual
 broker_url = urlsplit(os.environ.get("MQTT_URL") or "mqtt://localhost")
 
-#: The commands that are taken: none that approves a function call or ends the conversation.
+#: The commands that the bridge accepts: none approves a function call or ends the conversation.
 COMMANDS = {"interrupt", "talk", "release", "mute", "unmute", "volume", "say", "type"}
 COMMANDS |= {"sleep", "wake"}
 AVAILABLE, COMMAND = "bargein/available", "bargein/command"
@@ -106,7 +106,7 @@ async def publish(door: ClientConnection, broker: aiomqtt.Client) -> None:
             await broker.publish(PANEL, json.dumps(panel), retain=True)
         if told["type"] == "caption" and told["final"] and told["heard"].strip():
             complete = told["cut"] or not told["unheard"].strip()
-            if complete:  # nobody has to read words again later, so they are not retained
+            if complete:  # not retained: nobody needs old words later
                 await broker.publish(f"{SAID}/{told['role']}", line)
         if told["type"] == "outcome" and not told["done"]:
             print(told["outcome"], flush=True)
@@ -118,13 +118,13 @@ async def follow(broker: aiomqtt.Client, door: ClientConnection) -> None:
     async for message in broker.messages:
         try:
             told = json.loads(str(message.payload, "utf-8"))
-            wanted = told["command"] in COMMANDS and not message.retain  # a retained one is old
+            wanted = told["command"] in COMMANDS and not message.retain  # a retained command is old
         except (ValueError, TypeError, KeyError, RecursionError):
             wanted = False
         if wanted:
             await door.send(json.dumps(told))
         else:
-            print("no command that is taken:", message.payload[:100], flush=True)
+            print("ignored, no accepted command:", message.payload[:100], flush=True)
 
 
 async def bridge() -> None:
@@ -145,7 +145,7 @@ async def bridge() -> None:
             "homeassistant/device/bargein/config", json.dumps(DISCOVERY), retain=True
         )
         await broker.publish(AVAILABLE, "online", retain=True)
-        print("the bridge stands", flush=True)
+        print("connected to the broker and the door", flush=True)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(publish(door, broker))
@@ -160,7 +160,7 @@ async def main() -> None:
         try:
             await bridge()
         except* (OSError, ConnectionClosed, InvalidHandshake) as gone:
-            del gone  # no conversation, or it has ended
+            del gone  # no conversation runs, or it has ended
         except* aiomqtt.MqttError as error:
             print("the broker:", *error.exceptions, flush=True)
         await asyncio.sleep(1)

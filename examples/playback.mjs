@@ -33,7 +33,7 @@ class Player {
   items = new Map(); // in playing order
   queue = []; // [item, samples]
   refused = new Set(); // ids of responses
-  tail = new Int16Array(0); // the fade, with which the next frame begins
+  tail = new Int16Array(0); // the fade: the next frame begins with it
 
   get playing() {
     return this.queue.length > 0 || this.tail.length > 0;
@@ -55,7 +55,7 @@ class Player {
     }
     item.generation = m.generation;
     const start = m.start + item.shift;
-    if (start > item.received) item.sure = Math.min(item.sure, item.received); // a hole
+    if (start > item.received) item.sure = Math.min(item.sure, item.received); // a gap
     const fresh = samples.subarray(Math.max(0, item.received - start));
     if (fresh.length) this.queue.push([item, fresh]);
     item.received = Math.max(item.received, start + samples.length);
@@ -94,7 +94,7 @@ class Player {
     return samples.map((sample, n) => (sample * (samples.length - n)) / samples.length);
   }
 
-  /** Take samples from the queue, of one item only if it is given, and advance the playhead. */
+  /** Take samples from the queue (only of one item, if it is given), and advance the playhead. */
   take(count, only = null) {
     const out = new Int16Array(count);
     let at = 0;
@@ -231,7 +231,7 @@ function publishReport(cut, m, flush, received_ns) {
 const isCount = (value) => Number.isInteger(value) && value >= 0;
 const isText = (value) => typeof value === "string";
 
-/** Return a message's fields. Throws for one that is none of its topic. */
+/** Return a message's fields. Throws for a message that does not fit its topic. */
 function read(frames, counts, texts, audio) {
   if (frames.length !== 3) throw new Error(`${frames.length} frames instead of 3`);
   const m = decode(frames[1]);
@@ -263,7 +263,7 @@ const handlers = {
   },
 };
 
-/** Connect to a publisher. With receiveTimeout 0, receive() fails at once where nothing waits. */
+/** Connect to a publisher. With receiveTimeout 0, receive() fails at once if no message waits. */
 function connect(name, topics) {
   const socket = new Subscriber({ reconnectInterval: 20, linger: 0, receiveTimeout: 0 });
   socket.subscribe(...topics);
@@ -271,7 +271,7 @@ function connect(name, topics) {
   return socket;
 }
 
-/** Handle one message, if one waits. A message that cannot be read is dropped. */
+/** Handle one message, if one waits. Drop a message that cannot be read. */
 async function take(socket) {
   let frames;
   try {
@@ -291,11 +291,11 @@ async function take(socket) {
 const flushes = connect("flush", ["!flush"]);
 const replies = connect("downlink", ["reply.state", "!reply.audio"]);
 
-/** Read for ever. A flush must not wait behind audio, so look at it before each other message. */
+/** Read for ever. Look at flush before each other message: a flush must not wait behind audio. */
 async function listen() {
   for (;;) {
     const took = (await take(flushes)) || (await take(replies));
-    // The timers get their turn between two messages: a flood of messages must not stop the sound.
+    // Let the timers run between two messages: a flood of messages must not stop the sound.
     await new Promise((resolve) => (took ? setImmediate(resolve) : setTimeout(resolve, 2)));
   }
 }
@@ -308,7 +308,7 @@ const stream = out.epoch;
 const began = now();
 let position = 0;
 
-/** Give the speaker what is due: a frame each 20 ms of the machine's clock. */
+/** Play the frames that are due: one each 20 ms of the machine's clock. */
 function play() {
   while (began + ((position + FRAME) * 1e9) / RATE < now()) {
     const samples = Buffer.from(player.render().buffer);

@@ -43,9 +43,9 @@ class Item:
     out_of_band: bool
     heard: int = 0
     received: int = 0
-    sure: int = 2**48  # samples after a hole never count as heard
-    shift: int = 0  # from its publisher's place to ours: see rule 6
-    generation: int = 0  # of its newest chunk
+    sure: int = 2**48  # samples after a gap never count as heard
+    shift: int = 0  # added to the start of each chunk: step 6 in docs/bus.md
+    generation: int = 0  # that of its newest chunk
     done: bool = False
     cut: bool = False
 
@@ -70,7 +70,7 @@ class Player:
         self.items: dict[tuple[str, int], Item] = {}
         self.queue: deque[tuple[Item, bytes]] = deque()
         self.refused: set[str] = set()
-        self.tail = b""  # the fade, which the next frame begins with
+        self.tail = b""  # the fade: the next frame begins with it
 
     def audio(self, m: dict[str, Any], pcm: bytes) -> list[Item] | None:
         """Queue a chunk. Return the items that were cut if the chunk is newer than all before."""
@@ -91,7 +91,7 @@ class Player:
             item.sure = min(item.sure, item.received or item.sure)
         item.generation = m["generation"]
         start = m["start"] + item.shift
-        if start > item.received:  # a hole
+        if start > item.received:  # a gap
             item.sure = min(item.sure, item.received)
         end = start + len(pcm) // 2
         if fresh := pcm[max(0, item.received - start) * 2 :]:
@@ -115,7 +115,7 @@ class Player:
         interrupted: list[str],
         spared: str = "",
     ) -> list[Item] | None:
-        """Fall silent. Return the items not heard to their end; None for an old flush."""
+        """Fall silent. Return the items not heard to their end, or None for an old flush."""
         if generation <= self.generation or generation > LAST_GENERATION:
             return None
         self.generation = generation
@@ -150,7 +150,7 @@ class Player:
         ).tobytes()
 
     def take(self, count: int, only: Item | None = None) -> bytes:
-        """Take samples from the queue, of one item only if given, and advance the playhead."""
+        """Take samples from the queue (of one item, if given), and advance the playhead."""
         out = b""
         while self.queue and len(out) < count * 2:
             item, pcm = self.queue.popleft()
@@ -236,7 +236,7 @@ class Stage:
         self.send(topic, **own)
 
     def welcome(self) -> None:
-        """Take in who came and who left. A new reader gets the states, then held reports."""
+        """Read which readers came and left. Send a new reader the states, then held reports."""
         while self.out.poll(0):
             request = self.out.recv()
             begins, name = request[:1] == b"\1", request[1:].decode("utf-8", "replace")
@@ -261,7 +261,7 @@ class Stage:
         self.last_heard = time.monotonic()
 
     def send_report(self, cut: list[Item], m: dict[str, Any], received_ns: int) -> None:
-        """Publish what a flush ended."""
+        """Publish a report of what a flush ended."""
         now = time.monotonic_ns()
         self.send_heard()
         self.send(
@@ -278,7 +278,7 @@ class Stage:
         )
 
     def read(self, sock: zmq.Socket[bytes]) -> None:
-        """Read one message. A message that cannot be read is dropped."""
+        """Read one message. Drop a message that cannot be read."""
         frames = sock.recv_multipart()
         now = time.monotonic_ns()
         try:
@@ -334,7 +334,7 @@ class Stage:
 
 
 def bus_directory() -> Path:
-    """Return the directory where the stages meet."""
+    """Return the bus directory."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     usual = f"{runtime}/bargein" if runtime else f"{tempfile.gettempdir()}/bargein-{os.getuid()}"
     directory = Path(os.environ.get("BARGEIN_BUS__DIRECTORY") or usual)
@@ -344,7 +344,7 @@ def bus_directory() -> Path:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts it again
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75))  # the launcher starts this stage again
     try:
         Stage(bus_directory()).run()
     except KeyboardInterrupt:

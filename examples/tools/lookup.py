@@ -15,7 +15,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-#: Larger files are not searched, bytes; and at most this many files are.
+#: The largest file that is searched, bytes, and the largest number of files.
 MAX_SIZE, MAX_FILES = 1_000_000, 2000
 #: How many paragraphs are returned.
 BEST = 3

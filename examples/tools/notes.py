@@ -39,7 +39,7 @@ def delete_note(number: int) -> str:
 
 @contextmanager
 def _notes() -> Iterator[sqlite3.Connection]:
-    # A connection for each call: calls run in threads, at the same time.
+    # Each call has a connection of its own, because calls run at the same time, in threads.
     path = Path(os.environ.get("NOTES_FILE") or "~/notes.db").expanduser()
     notes = sqlite3.connect(path)
     try:

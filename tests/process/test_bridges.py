@@ -180,7 +180,7 @@ def broker(played: Played) -> int:
 
 def test_home_assistant_finds_the_conversation_and_controls_it(played: Played, broker: int) -> None:
     bridge = start(played, "examples.mqtt_bridge", MQTT_URL=f"mqtt://127.0.0.1:{broker}")
-    bridge.wait_line("the bridge stands")
+    bridge.wait_line("connected to the broker and the door")
     asyncio.run(bridged(played, broker, bridge))
 
 
@@ -249,7 +249,7 @@ async def bridged(played: Played, port: int, bridge: Child) -> None:
         for payload in foreign:
             await broker.publish(command, payload)
         await broker.publish(command, interrupt, retain=True)
-        bridge.wait_line("no command that is taken", len(foreign))
+        bridge.wait_line("ignored, no accepted command", len(foreign))
         # taken once, as it comes, but not again by the next bridge
         played.told("interrupt", since)
         assert played.monitor.end() == 0
@@ -257,7 +257,7 @@ async def bridged(played: Played, port: int, bridge: Child) -> None:
         since = bus.now
         played.monitor = played.pipeline.up("monitor", {"monitor.port": 0})
         await client.wait(found["availability_topic"], lambda p: p == "online")
-        bridge.wait_line("no command that is taken", len(foreign) + 1)
+        bridge.wait_line("ignored, no accepted command", len(foreign) + 1)
         assert not bus.all(messages.Control, since=since)
         bridge.codes = {-signal.SIGKILL}
         bridge.end(signal.SIGKILL)
