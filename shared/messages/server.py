@@ -20,7 +20,7 @@ Cause = Literal[
     "stalled",  # the server took no more data
     "unresolved",  # the server's name was not found
     "unreachable",  # nobody answered at the server's address, or not in time
-    "busy",  # for now: HTTP 5xx, 408, 425 or 429, or the server has no free slot or quota
+    "busy",  # no session now: no free slot or quota, HTTP 5xx, 402, 408, 409, 423, 425, 429
     "garbled",  # the answer was in another protocol
     "hostile",  # the server sent more than a conversation can contain
     "refused",  # the server, or something in its place (a proxy, a portal), refuses link
