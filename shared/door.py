@@ -21,6 +21,7 @@ from collections.abc import Container
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shared.connections import Connections
 from shared.private import open_own, open_regular, replace_own
 
 #: The file of the token, in the bus directory.
@@ -88,6 +89,8 @@ class Door:
     def __init__(self, directory: Path, server: str) -> None:
         self._directory, self._server = directory, server
         self._token = token(directory)
+        connections = Connections()
+        self.came, self.trust = connections.came, connections.trust
 
     def refusal(self, host: str, origin: str | None, given: str) -> str:
         """Return why a connection is refused, or "" if it is accepted.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from services.downlink import events
-from services.downlink.lenient import mended
+from services.downlink.lenient import mended, whole_characters
 
 #: The type of each event, by the event's name.
 TYPES: dict[str, type[events.Event]] = {
@@ -95,6 +95,15 @@ def read(text: bytes) -> events.Event:
 
     Raises BadEvent if the text is not JSON, or lacks a field that the event needs.
     """
+    try:
+        return _read(text)
+    except BadEvent:
+        if (whole := whole_characters(text)) == text:
+            raise
+    return _read(whole)
+
+
+def _read(text: bytes) -> events.Event:
     try:
         kind = _HEAD.decode(text).type
         decoder = _DECODERS.get(kind)

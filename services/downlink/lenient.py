@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
+
+#: An escaped backslash, a pair of surrogates (the first group), or one surrogate alone.
+_SURROGATES = re.compile(
+    rb"\\\\|(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+
+
+def whole_characters(text: bytes) -> bytes:
+    """Return JSON without escapes of half a character.
+
+    A server that cuts its words into deltas may cut an emoji, which is a pair of surrogates in
+    UTF-16, in two. msgspec refuses a text with such a half.
+    """
+    return _SURROGATES.sub(_whole, text)
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[1] or found[0] == rb"\\" else rb"\ufffd"
 
 
 def mended(value: Any) -> Any:

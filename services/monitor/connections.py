@@ -1,14 +1,10 @@
-"""A limit for the connections of one listening socket.
-
-A stranger may open connections and send nothing. Each holds a descriptor, so there is a limit, and
-a connection that has not shown the token makes way for a new one.
-"""
+"""The connections of the door: their number is limited, and TLS protects them if it is set."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +12,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from shared.connections import Connections
 from shared.private import read_file
-
-#: The most connections at once: a page has two, a button one.
-MOST = 64
 
 
 def tls(certificate: str) -> ssl.SSLContext:
@@ -31,32 +25,10 @@ def tls(certificate: str) -> ssl.SSLContext:
     return context
 
 
-class Connections:
-    """The connections of one listening socket, the oldest first."""
-
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
-        self._config = config
-        self._state = state
-        self._open: OrderedDict[asyncio.Transport, bool] = OrderedDict()  # whether it is trusted
-
-    def protocol(self) -> asyncio.Protocol:
-        """Return the protocol for a new connection."""
-        return _Counted(self, self._config, self._state)
-
-    def came(self, transport: asyncio.Transport) -> None:
-        """Note a new connection. If there are too many, end the oldest that is not trusted."""
-        for known in [known for known in self._open if known.is_closing()]:
-            del self._open[known]
-        self._open[transport] = False
-        if len(self._open) > MOST:
-            oldest = next(known for known, trusted in self._open.items() if not trusted)
-            del self._open[oldest]
-            oldest.abort()
-
-    def trust(self, transport: asyncio.Transport) -> None:
-        """Note that a connection has shown the token."""
-        if transport in self._open:
-            self._open[transport] = True
+def counted(config: uvicorn.Config, state: ServerState) -> Callable[[], asyncio.Protocol]:
+    """Return a function that returns the protocol for a new connection of one socket."""
+    kept = Connections()
+    return lambda: _Counted(kept, config, state)
 
 
 class _Counted(H11Protocol):

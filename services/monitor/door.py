@@ -25,7 +25,7 @@ import uvicorn
 from services.monitor.app import MAX_COMMAND_BYTES, MOST_WATCHERS, PUBLIC, application
 from services.monitor.command_runner import Answer
 from services.monitor.commands import Command, Outcome
-from services.monitor.connections import Connections, tls
+from services.monitor.connections import counted, tls
 from services.monitor.guard import Guard
 from services.monitor.watcher import VOICES, Watcher
 from shared.door import ADDRESS, SOCKET, token
@@ -194,9 +194,9 @@ class Door:
         settings = self._settings
         context = tls(settings.certificate) if settings.certificate else None
         listening = self._bound()
-        kept = Connections(self._config, self._state)
+        made = counted(self._config, self._state)
         self._servers.append(
-            await self._server_loop.create_server(kept.protocol, sock=listening, ssl=context)
+            await self._server_loop.create_server(made, sock=listening, ssl=context)
         )
         host, port = listening.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
@@ -221,8 +221,8 @@ class Door:
     async def _listen_on_unix(self) -> None:
         path = self._directory / SOCKET
         if not path.exists():
-            kept = Connections(self._config, self._state)
-            self._servers.append(await self._server_loop.create_unix_server(kept.protocol, path))
+            made = counted(self._config, self._state)
+            self._servers.append(await self._server_loop.create_unix_server(made, path))
             path.chmod(0o600)
         replace_own(self._directory / ADDRESS, f"{self.address}\n".encode())
 

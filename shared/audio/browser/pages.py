@@ -33,8 +33,8 @@ _PING_S = 20.0
 #: s in which the server must listen, and in which it must have ended.
 _START_S = 5.0
 _STOP_S = 0.4
-#: s between two log lines about refused pages: every page in a browser can be refused without end.
-_REFUSED_S = 10.0
+#: s between two warnings: every page in a browser can be refused without end.
+_WARNING_S = 10.0
 #: s between two looks at whether the announcement is still in its place.
 _ANNOUNCE_S = 1.0
 
@@ -44,6 +44,12 @@ class Door(Protocol):
 
     def refusal(self, host: str, origin: str | None, token: str) -> str:
         """Return why a connection is refused, or "" if it is accepted."""
+
+    def came(self, transport: asyncio.Transport) -> None:
+        """Note a new connection. If there are too many, end the oldest that is not trusted."""
+
+    def trust(self, transport: asyncio.Transport) -> None:
+        """Note that a connection was accepted."""
 
     def announce(self, port: int) -> None:
         """Write down the port, unless it is written down. Raises OSError."""
@@ -88,7 +94,7 @@ class Page:
         """Hang up: the page is no device any more."""
         if self.gone is None:
             self.leave(why)
-            self._closing = self._loop.create_task(self._connection.close(code, why[:120]))
+            self._closing = self._loop.create_task(self._connection.close(code, _reason(why)))
 
     def leave(self, why: str) -> None:
         """Note that the page is no device any more."""
@@ -125,7 +131,7 @@ class Pages:
         self._door = door
         self._what = what
         self._page: Page | None = None
-        self._log_refusals_s = 0.0  # when the next refusal is logged, s of CLOCK_MONOTONIC
+        self._warns_s = 0.0  # when the next warning is logged, s of CLOCK_MONOTONIC
         self._there = threading.Event()  # set while a page is there
         self._started = threading.Event()
         self._fault = ""
@@ -180,11 +186,19 @@ class Pages:
         log = logging.getLogger("bargein.pages")
         log.setLevel(logging.CRITICAL)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        came = self._door.came
+
+        class Counted(ServerConnection):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                came(self.transport)
+
         async with serve(
             self._converse,
             "127.0.0.1",
             0,
             process_request=self._admit,
+            create_connection=Counted,
             select_subprotocol=_select_subprotocol,
             compression=None,
             max_size=wire.MAX_MESSAGE,
@@ -202,8 +216,7 @@ class Pages:
                     try:
                         await asyncio.wait_for(self._stop.wait(), _ANNOUNCE_S)
                     except TimeoutError:
-                        # A cleaner may have emptied the bus directory.
-                        self._door.announce(port)
+                        self._announce_again(port)
             finally:
                 self._door.withdraw()
 
@@ -217,17 +230,28 @@ class Pages:
         )
         why = self._door.refusal(headers.get("Host", ""), headers.get("Origin"), next(tokens, ""))
         if why:
-            if (now_s := time.monotonic()) >= self._log_refusals_s:
-                self._log_refusals_s = now_s + _REFUSED_S
-                logging.getLogger("bargein").warning("refused a page: %s", why)
+            self._warn(f"refused a page: {why}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
+        self._door.trust(connection.transport)
         return None
+
+    def _announce_again(self, port: int) -> None:
+        """Write down the port again if a cleaner has emptied the bus directory."""
+        try:
+            self._door.announce(port)
+        except OSError as error:
+            self._warn(f"a new page will not find the {self._what}: {error}")
+
+    def _warn(self, line: str) -> None:
+        if (now_s := time.monotonic()) >= self._warns_s:
+            self._warns_s = now_s + _WARNING_S
+            logging.getLogger("bargein").warning("%s", line)
 
     async def _converse(self, connection: ServerConnection) -> None:
         try:
             page = Page(connection, wire.about(await _hello(connection)))
         except (wire.BadPage, TimeoutError) as error:
-            await connection.close(wire.BROKEN, (str(error) or "no first message")[:120])
+            await connection.close(wire.BROKEN, _reason(str(error) or "no first message"))
             return
         except ConnectionClosed:
             return
@@ -245,6 +269,11 @@ class Pages:
             if self._page is page:
                 self._page = None
                 self._there.clear()
+
+
+def _reason(why: str) -> str:
+    """Return the beginning of a text that fits into a close frame: 123 bytes at most."""
+    return why.encode()[:123].decode("utf-8", "ignore")
 
 
 async def _hello(connection: ServerConnection) -> str:

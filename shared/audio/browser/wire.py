@@ -80,7 +80,7 @@ def about(text: str) -> About:
     """Return a text message of a page. Raises BadPage."""
     try:
         return msgspec.json.decode(text, type=About)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BadPage(f"not a valid message: {error}") from None
 
 

@@ -142,12 +142,10 @@ STARTED = b'{"type":"input_audio_buffer.speech_started","item_id":"i","audio_sta
         b'\xef\xbb\xbf{"type":"error","error":{}}',
         b'{"type":"\xff"}',
         b'{"type":"\xed\xa0\x80"}',
-        b'{"type":"\\ud800"}',
         '{"type":"error","error":{}}'.encode("utf-16"),
         DELTA % b"null",
         DELTA % b"[1,2]",
         DELTA % b'"\xc3"',
-        DELTA % b'"\\udc00x"',
         b'{"type":"response.output_audio.delta","response_id":"r","item_id":"i"}',
         b'{"type":"response.output_audio.delta","delta":null}',
         b'{"type":"response.output_item.added","item":{"id":"i"}}',
@@ -223,6 +221,23 @@ def test_a_text_that_is_no_event_is_refused_in_one_short_line(text: bytes) -> No
 )
 def test_values_of_other_types_are_read_as_they_were_meant(sent: bytes, meant: bytes) -> None:
     assert event_reader.read(sent) == event_reader.read(meant)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (r"a\ud83d", "a\ufffd"),
+        (r"\ude00b", "\ufffdb"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\uDFFF\uDbff", "\ufffd\ufffd"),
+        (r"\ud800 \\ud83d", r"� \ud83d"),
+        (r"\ud800 \\\ud83d", "\ufffd \\\ufffd"),
+    ],
+)
+def test_half_a_character_costs_no_event(sent: str, read: str) -> None:
+    names = '"response_id":"r1","item_id":"i1"'
+    text = f'{{"type":"response.output_audio_transcript.delta",{names},"delta":"{sent}"}}'
+    assert event_reader.read(text.encode()) == events.TextDelta("r1", "i1", read)
 
 
 def test_json_that_is_nested_deeply_is_read_or_refused() -> None:
