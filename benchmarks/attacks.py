@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import random
 import socket
@@ -68,6 +70,40 @@ async def pings(client: ServerConnection, chance: random.Random) -> None:
         await client.ping(chance.randbytes(8))
 
 
+#: Events that no server should send, in turn. The limits of link let 400 of them a second pass.
+STRANGE = (
+    '{"type":"conversation.item.added","item":{"id":"item_%d","type":"message","role":"user"}}',
+    '{"type":"response.output_audio.delta","response_id":"r%d","item_id":"i","delta":"AAAA"}',
+    '{"type":"response.output_text.delta","response_id":"r%d","item_id":"i","delta":"\\ud83d"}',
+    '{"type":"session.created","session":{"id":"sess_%d","expires_at":' + "9" * 18 + "}}",
+    '{"type":"response.done","response":{"id":"r%d","usage":{"total_tokens":1e308}}}',
+    '{"type":"response.created","response":{"id":"%d","metadata":'
+    + '{"a":' * 150
+    + "1"
+    + "}" * 152,
+    '{"type":"input_audio_buffer.speech_started","audio_start_ms":%d' + "0" * 300 + "}",
+    '{"type":"error","error":{"message":%d}}' + "]" * 50,
+    '{"type":"\\u001b[2J%d"}',
+)
+
+
+def strange() -> Flood:
+    """Return a flood of events that make no sense, 400 a second."""
+    sent = itertools.count()
+
+    async def flood(client: ServerConnection, _: random.Random) -> None:
+        for number in itertools.islice(sent, 2):
+            await client.send(STRANGE[number % len(STRANGE)] % number)
+
+    return flood
+
+
+async def hung_up(client: ServerConnection, _: random.Random) -> None:
+    """Close the connection after a second, with a reason that a terminal would obey."""
+    await asyncio.sleep(1.0)
+    await client.close(1011, "\x1b[2J\x1b]0;mine\x07\u202e\u009b31m" * 5)
+
+
 #: A program that subscribes to the endpoint that its first argument names.
 SUBSCRIBER = """
 import sys, time, zmq
@@ -89,17 +125,37 @@ time.sleep(60)
 """
 
 
-#: A program that keeps so many connections to a port open and says nothing. When one of them is
-#: closed, it opens another one.
+#: A program that takes the endpoints of two stages that do not run, and publishes to their readers
+#: what is no message.
+FORGER = """
+import itertools, random, sys, time, zmq
+from shared import registry
+sockets = []
+for name in ("monitor", "tools"):
+    socket = zmq.Context.instance().socket(zmq.PUB)
+    socket.bind(f"ipc://{sys.argv[1]}/{name}.ipc")
+    topics = [t.name.encode() for t in registry.TOPICS if t.publisher == name]
+    sockets += [(socket, topic) for topic in topics]
+chance = random.Random(15)
+deep, long = b"\\x91" * 500_000, b"\\x81\\xa1v\\xdb\\x00\\x98\\x96\\x80" + bytes(10_000_000)
+for number in itertools.count():
+    socket, topic = sockets[number % len(sockets)]
+    header = deep if number % 500 == 0 else long if number % 500 == 250 else chance.randbytes(60)
+    socket.send_multipart([topic, header, chance.randbytes(20)])
+    time.sleep(0.0005)
+"""
+#: A program that keeps so many connections to a port open, each with the words of its third
+#: argument. When one of them is closed, it opens another one.
 STRANGERS = """
 import resource, select, socket, sys, time
 port, count = int(sys.argv[1]), int(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_NOFILE, (2 * count + 100,) * 2)
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100,) * 2)
 poller, held = select.poll(), {}
 while True:
     try:
         for _ in range(min(50, count - len(held))):
             one = socket.create_connection(("127.0.0.1", port), timeout=1)
+            one.sendall(sys.argv[3].encode())
             held[one.fileno()] = one
             poller.register(one, select.POLLIN)
     except OSError:
@@ -127,11 +183,16 @@ def program(text: str, *arguments: object) -> Callable[[Path, int], list[list[st
     return commands
 
 
-def strangers(count: int) -> Callable[[Path, int], list[list[str]]]:
-    """Return the command that keeps so many silent connections to link's port."""
+def forger(bus: Path, _port: int) -> list[list[str]]:
+    """Return the command that publishes what is no message."""
+    return [[sys.executable, "-c", FORGER, str(bus)]]
+
+
+def strangers(count: int, words: str = "") -> Callable[[Path, int], list[list[str]]]:
+    """Return the command that keeps so many connections to a port that send nothing more."""
 
     def commands(_bus: Path, port: int) -> list[list[str]]:
-        return [[sys.executable, "-c", STRANGERS, str(port), str(count)]]
+        return [[sys.executable, "-c", STRANGERS, str(port), str(count), words]]
 
     return commands
 
@@ -145,6 +206,8 @@ class Attack:
     programs: Callable[[Path, int], list[list[str]]] | None = None
     #: Whether link publishes on a port, as it does with two machines.
     listens: bool = False
+    #: Whether monitor runs too, and serves the page on that port.
+    page: bool = False
     #: Stages that are stopped (SIGSTOP) for 5 s and run for 3 s, in turn.
     stopped: tuple[str, ...] = ()
 
@@ -156,10 +219,16 @@ ATTACKS = {
     "small events": Attack(flood=small),
     "pings": Attack(flood=pings),
     "messages of 60 MB": Attack(flood=huge),
+    "strange events": Attack(flood=strange()),
+    "reasons with escape sequences": Attack(flood=hung_up),
     "server that stops reading": Attack(flood=unread(2.0)),
     "stages stopped for 5 s": Attack(stopped=("uplink", "vad", "echo", "capture")),
     "300,000 subscriptions": Attack(programs=program(SUBSCRIBER, 300_000, 0)),
     "subscriptions of 20 MB": Attack(programs=program(SUBSCRIBER, 6, 20_000_000)),
     "readers that do not read": Attack(programs=program(DEAF)),
     "1,000 silent connections": Attack(programs=strangers(1000), listens=True),
+    "10,000 slow requests of the page": Attack(
+        programs=strangers(10_000, "GET / HTTP/1.1\r\nX: "), page=True
+    ),
+    "messages that are none": Attack(programs=forger),
 }

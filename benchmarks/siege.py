@@ -51,7 +51,7 @@ STOPPED_S, RUNS_S = 5.0, 3.0
 #: How long a reply is played before it is interrupted, and how long to wait for the silence, s.
 PLAYED_S, PATIENCE_S = 1.0, 10.0
 #: The counters of a health that say that a bound was reached.
-BOUNDS = ("peers_cut", "responses_dropped", "bad_events", "lost_messages", "oversized")
+BOUNDS = ("peers_cut", "responses_dropped", "bad_events", "lost_messages", "oversized", "refused")
 
 
 class Hostile(Prompter):
@@ -141,13 +141,16 @@ def measure(attack: Attack, seconds: float, directory: Path) -> Found:
     }
     if attack.listens:
         settings["bus.machines"] = [f"tcp://127.0.0.1:{port} link"]
+    if attack.page:
+        settings |= {"monitor.listen": "127.0.0.1", "monitor.port": port}
+    names = (*registry.STAGES, "monitor") if attack.page else registry.STAGES
     with ExitStack() as stack:
         server = stack.enter_context(
             Pipeline(stages=(), emulator=["--reply", "tone:60", "--pace", "4"])
         )
         proxy = stack.enter_context(Hostile(server.url))
-        run = stack.enter_context(Pipeline(server=proxy.url, settings=settings))
-        stages = {name: psutil.Process(run.pid(name)) for name in registry.STAGES}
+        run = stack.enter_context(Pipeline(server=proxy.url, settings=settings, stages=names))
+        stages = {name: psutil.Process(run.pid(name)) for name in names}
         run.bus.wait_for(messages.Heard, lambda heard: heard.playing)
         before = {name: one.memory_info().rss / 1e6 for name, one in stages.items()}
         used = sum(sum(one.cpu_times()[:2]) for one in stages.values())

@@ -6,15 +6,13 @@ import asyncio
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
-from mcp import Client, StdioServerParameters, stdio_client
+from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ToolListChangedNotification
@@ -22,17 +20,18 @@ from mcp_types import CallToolResult, ToolListChangedNotification
 from services.tools.mcp_file import Server
 from services.tools.offer import Tool
 from services.tools.source import FIRST_S, MOST_S, CallFailed, Log, log_lines
+from services.tools.transports import TooLong, http, program
 from shared.messages import ToolOutput
 
 #: How long a server may take to begin and to list its functions, s: `npx` and `uvx` load programs.
 CONNECT_S = 60.0
 #: How often a connection is tested, s: a server that has died is noticed then, or at a call.
 PING_S = 30.0
-#: The most pages of a list of functions.
-PAGES = 50
-#: The program that ends a server with the stage. It is run as a file, because a server has a
-#: directory and an environment of its own.
-LEASH = Path(__file__).with_name("leash.py")
+#: How long after the list was read it is read again at the earliest, s: each change of it makes the
+#: model read all functions again.
+LIST_S = 2.0
+#: The most pages of a list of functions, and the most functions: a session takes fewer.
+PAGES, FUNCTIONS = 50, 1000
 
 
 class McpServer:
@@ -95,13 +94,12 @@ class McpServer:
         async with AsyncExitStack() as stack:
             server = self._server
             if server.is_sse:
-                transport: Any = sse_client(server.url, headers=dict(server.headers))
-            elif server.url:
-                http = httpx2.AsyncClient(
-                    headers=server.headers, timeout=httpx2.Timeout(30.0, read=300.0)
+                transport: Any = sse_client(
+                    server.url, headers=dict(server.headers), httpx_client_factory=http
                 )
-                await stack.enter_async_context(http)
-                transport = streamable_http_client(server.url, http_client=http)
+            elif server.url:
+                client_of_http = await stack.enter_async_context(http(server.headers))
+                transport = streamable_http_client(server.url, http_client=client_of_http)
             else:
                 read_end, write_end = os.pipe()
                 errors = stack.enter_context(os.fdopen(write_end, "w"))
@@ -110,17 +108,11 @@ class McpServer:
                 )
                 stack.callback(printed.cancel)
                 self._find(server)
-                transport = stdio_client(
-                    StdioServerParameters(
-                        command=sys.executable,
-                        args=["-I", "-S", str(LEASH), server.command, *server.args],
-                        env=server.env,
-                        cwd=self._cwd,
-                    ),
-                    errlog=errors,
-                )
+                transport = program(server, self._cwd, errors)
 
             async def heard(message: object) -> None:
+                if isinstance(message, TooLong):
+                    self._log(f"{self.label}: {message}: the connection is closed")
                 if isinstance(message, (ToolListChangedNotification, Exception)):
                     self._look.set()
 
@@ -141,6 +133,8 @@ class McpServer:
                 self._look.clear()  # before the list is read: it can change meanwhile
                 async with asyncio.timeout(CONNECT_S):
                     await self._list(client)
+                # A server may say without end that its list has changed.
+                await asyncio.sleep(LIST_S)
 
     async def _follow(self, client: Client) -> None:
         """Notice changes of the list at servers that tell only those that ask.
@@ -171,7 +165,7 @@ class McpServer:
             page = await client.list_tools(cursor=cursor, cache_mode="bypass")
             tools += [Tool(t.name, t.description or "", t.input_schema) for t in page.tools]
             cursor = page.next_cursor
-            if not cursor:
+            if not cursor or len(tools) > FUNCTIONS:
                 break
         if tools != self.tools or not self.settled or self.trouble:
             self.tools, self.settled, self.trouble = tools, True, ""

