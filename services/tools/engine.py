@@ -115,6 +115,7 @@ class Engine:
                 name,
                 [self._home],
                 memory_mb=self._settings.memory_mb,
+                output_limit=self._settings.output_limit,
                 parallel=self._settings.parallel,
                 changed=self._changed,
                 say=lambda text: self._tell(Say(text)),

@@ -44,6 +44,7 @@ class Module:
         path: Sequence[str],
         *,
         memory_mb: int,
+        output_limit: int,
         parallel: int,
         changed: Callable[[], None],
         say: Callable[[str], None],
@@ -56,6 +57,7 @@ class Module:
         self._arguments = [
             *(f"--path={each}" for each in path),
             f"--memory-mb={memory_mb}",
+            f"--output-limit={output_limit}",
             f"--parallel={parallel}",
         ]
         self._changed = changed

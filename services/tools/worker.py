@@ -28,7 +28,7 @@ from typing import Any
 
 import msgspec
 
-from services.tools import api, functions, leash
+from services.tools import api, functions, leash, outputs
 from services.tools.functions import Function
 
 #: A function must not slow the conversation down: it gets the processor when no stage wants it.
@@ -42,8 +42,9 @@ class _Withdrawn(Exception):
 class Worker:
     """Runs the functions of one module."""
 
-    def __init__(self, out: int, parallel: int) -> None:
+    def __init__(self, out: int, parallel: int, output_limit: int) -> None:
         self._out = out
+        self._output_limit = output_limit
         self._writing = threading.Lock()
         self._functions: dict[str, Function] = {}
         self._threads = ThreadPoolExecutor(parallel, "function")
@@ -152,16 +153,17 @@ class Worker:
             if inspect.isawaitable(value):  # a decorator can hide that a function is async
                 self._tasks[number] = asyncio.ensure_future(value)
                 value = await self._tasks[number]
-            output = functions.output(value)
+            # Cut here, because the stage reads no line of any length.
+            output = outputs.cut(functions.output(value), self._output_limit)
             self.send(id=number, ok=True, text=output.text, images=output.images)
         except _Withdrawn:
             pass
         except functions.BadArguments as error:
-            self.send(id=number, ok=False, text=str(error))
+            self.send(id=number, ok=False, text=str(error)[: self._output_limit])
         except asyncio.CancelledError:
             self.send(id=number, ok=False, text="cancelled")
         except BaseException as error:  # noqa: BLE001 - whatever a person's function raises
-            said = f"{type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {error}"[: self._output_limit]
             last = traceback.extract_tb(error.__traceback__)[-1]
             print(f"{name}: {said} ({last.filename}, line {last.lineno})", file=sys.stderr)
             self.send(id=number, ok=False, text=said)
@@ -187,6 +189,7 @@ def main() -> int:
     parser.add_argument("--out", type=int, required=True)
     parser.add_argument("--path", action="append", default=[])
     parser.add_argument("--memory-mb", type=int, required=True)
+    parser.add_argument("--output-limit", type=int, required=True)
     parser.add_argument("--parallel", type=int, required=True)
     arguments = parser.parse_args()
     leash.guard()
@@ -195,8 +198,8 @@ def main() -> int:
     _limit(arguments.memory_mb)
     sys.path[:0] = arguments.path
     os.set_inheritable(arguments.out, False)
-    worker = Worker(arguments.out, arguments.parallel)
-    api.connect(lambda text: worker.send(say=text))
+    worker = Worker(arguments.out, arguments.parallel, arguments.output_limit)
+    api.connect(lambda text: worker.send(say=text[: arguments.output_limit]))
     if not worker.load(arguments.module):
         return 1
     asyncio.run(worker.serve())

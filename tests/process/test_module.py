@@ -49,6 +49,12 @@ def half(fail: bool) -> str:
         raise OSError("half \\udcff")
     return "half \\udcff"
 
+def long(size: int, fail: bool) -> str:
+    """Return, or raise, a long text."""
+    if fail:
+        raise OSError("x" * size)
+    return "x" * size
+
 def hello() -> list:
     """Say where this runs, and how often it has."""
     runs.append(1)
@@ -66,6 +72,7 @@ async def running(path: Path) -> AsyncIterator[tuple[Module, list[str]]]:
         "held_up",
         [str(path)],
         memory_mb=1024,
+        output_limit=8000,
         parallel=4,
         changed=known.set,
         say=said.append,
@@ -169,3 +176,24 @@ def test_odd_outcomes_of_functions_are_outputs(tmp_path: Path) -> None:
     assert (hidden, half, failed) == ("awaited", "half ?", "OSError: half ?")
     assert hello.endswith(",1]")
     assert "StopIteration" in last
+
+
+def test_an_output_of_60_mb_is_cut_and_ends_no_process(tmp_path: Path) -> None:
+    async def conversation() -> Any:
+        async with running(tmp_path) as (module, said):
+            first, _ = await call(module, "hello")
+            text, _ = await call(module, "long", '{"size":60000000,"fail":false}')
+            with pytest.raises(CallFailed) as failed:
+                await call(module, "long", '{"size":60000000,"fail":true}')
+            second, _ = await call(module, "hello")
+            return first, text, str(failed.value), second, list(said)
+
+    first, text, failed, second, said = asyncio.run(conversation())
+    assert text.endswith(
+        "x\n[cut: the output has 60000000 characters, of which the first 7900 are here]"
+    )
+    assert failed.startswith("OSError: xxx")
+    assert max(len(text), len(failed)) <= 8000
+    # the same process, which has run the function twice
+    assert second == first.replace("1]", "2]")
+    assert not [line for line in said if "ended" in line]
