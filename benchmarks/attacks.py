@@ -99,8 +99,8 @@ def strange() -> Flood:
 
 
 async def hung_up(client: ServerConnection, _: random.Random) -> None:
-    """Close the connection after a second, with a reason that a terminal would obey."""
-    await asyncio.sleep(1.0)
+    """Close the connection after 5 s, with a reason that a terminal would obey."""
+    await asyncio.sleep(5.0)
     await client.close(1011, "\x1b[2J\x1b]0;mine\x07\u202e\u009b31m" * 5)
 
 

@@ -42,6 +42,7 @@ from benchmarks.attacks import ATTACKS, Attack, Flood
 from benchmarks.prompter import Prompter
 from harness.soundbench import Pipeline, PipelineError
 from shared import messages, registry
+from shared.printable import printable
 
 SEED = 15
 #: How long an attack lasts by default, s.
@@ -225,7 +226,7 @@ def outcome(run: Pipeline, closed_s: list[float]) -> list[str]:
     """
     states = run.bus.all(messages.LinkState)
     reasons = [
-        f"{state.cause}: {state.reason}"
+        printable(f"{state.cause}: {state.reason}")
         for before, state in pairwise(states)
         # A state is repeated every second.
         if state.state == "waiting" and state != before
