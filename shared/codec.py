@@ -58,7 +58,7 @@ def encode(message: Message, stamp: Stamp) -> tuple[bytes, bytes]:
 
 
 def decode(kind: type[M], header: bytes, payload: bytes) -> tuple[M, Stamp]:
-    """Return the message of type ``kind`` that the bytes are, and its stamp.
+    """Return a message of type ``kind`` and its stamp, read from a header and a payload.
 
     A missing field gets its default. A missing field without a default is an error. Fields that
     ``kind`` does not have are ignored. A whole number may be written as a float, as some languages

@@ -155,7 +155,7 @@ def changed(config: Config, settings: Mapping[str, str]) -> Config:
 def _settle(
     values: dict[str, Any], sources: dict[str, str], given: Sequence[Given], errors: list[str]
 ) -> Config:
-    """Return the configuration of ``values`` and ``sources``, in which given ones replace others.
+    """Return the configuration of ``values`` in which each given value replaces the one before.
 
     ``errors``: those that were found before. Raises ConfigError with all of them.
     """

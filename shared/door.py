@@ -28,7 +28,7 @@ from shared.private import open_own, open_regular, replace_own
 TOKEN_FILE = "door.token"
 #: Monitor's Unix socket, and the file that holds the page's address, in the bus directory.
 SOCKET, ADDRESS = "monitor.sock", "monitor.address"
-#: Bytes of chance in a token: 32 cannot be guessed.
+#: The number of random bytes in a token: 32 cannot be guessed.
 _TOKEN_BYTES = 32
 #: The shortest text that is taken for a token. Somebody has damaged a file that is shorter.
 _SHORTEST = 32
@@ -106,7 +106,7 @@ class Door:
         return ""
 
     def announce(self, number: int) -> None:
-        """Write down the port, unless it is written down. Raises OSError."""
+        """Write the port to its file, unless the file holds it already. Raises OSError."""
         if port(self._directory, self._server) != number:
             announce(self._directory, self._server, number)
 

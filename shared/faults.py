@@ -1,4 +1,4 @@
-"""A stage's report of what is wrong with its work, once a second and in words.
+"""A stage's report of a fault in its work, once a second and in words.
 
 The health shows a fault for as long as it lasts. The log has one line when it begins, which says
 what to do, and one line when it is over.
@@ -29,7 +29,7 @@ class Faults:
         self._last: Fault | None = None
 
     def report(self, fault: Fault | None) -> None:
-        """Report what is wrong now; None: nothing is."""
+        """Report the fault that lasts now; None: there is none."""
         before, self._last = self._last, fault
         counter = fault.counter if fault is not None else ""
         goes_on = before is not None and before.counter == counter

@@ -25,10 +25,10 @@ HONCHO_VARIABLE = "HONCHO_PROCESS_NAME"
 #: Names of the processes whose children are meant to run without a window.
 INITS = frozenset({"systemd", "init", "launchd"})
 #: The kernel sends this signal when the thread that started this process has ended. That thread's
-#: process may live on, so the signal only asks for a look.
+#: process may live on, so at the signal this process only checks.
 LOOK = signal.SIGUSR2
-#: The processes above are looked at this often, s: the longest that a stage outlives its window
-#: where the kernel does not signal the end of the parent.
+#: The time between two checks of the processes above, s: the longest that a stage outlives its
+#: window where the kernel does not signal the end of the parent.
 LOOK_S = 1.0
 #: From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -47,7 +47,7 @@ def in_background() -> bool:
 
     To be called before this process sets handlers for signals.
     """
-    # POSIX: a shell without job control (a script) lets what it starts with "&" ignore SIGINT.
+    # POSIX: a command that a shell without job control (a script) starts with "&" ignores SIGINT.
     if ignored(signal.SIGINT):
         return True
     try:
@@ -102,7 +102,7 @@ def signal_at_its_end() -> None:
 
 
 def to_watch() -> Parent | Terminal | None:
-    """Return what this process must not outlive, or None if this one was started to stay.
+    """Return the processes or the terminal whose end ends this process; None: it was told to stay.
 
     To be called before this process sets handlers for signals.
     """

@@ -23,10 +23,11 @@ class Place:
         self._lock = take_lock(stage, self.directory)
 
     def restore(self, publisher: Publisher) -> bool:
-        """Make again what was removed, by a logout or by a cleaner of /tmp. Return whether it was.
+        """Make the files again that a logout or a cleaner of /tmp has removed.
 
-        Otherwise new readers would not find this stage, and a second copy would not be refused.
-        Raises AlreadyRunning if a second copy runs, and BusError if the place cannot be kept.
+        Return whether any was removed. Without them, new readers would not find this stage, and a
+        second copy would not be refused. Raises AlreadyRunning if a second copy runs, and BusError
+        if the place cannot be kept.
         """
         removed = publisher.removed
         if not removed and is_in_place(self._stage, self.directory, self._lock):

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any, TextIO
 
-#: Parts of a text between which an output breaks its lines, or indents a traceback.
+#: Line feeds and tabs: an output keeps them, because they break its lines and indent a traceback.
 _BREAKS = re.compile(r"([\n\t]+)")
 
 
@@ -76,7 +76,7 @@ def filter_output() -> None:
 
 
 def _open_missing() -> None:
-    """Open those of the three standard streams that whoever started this process had closed.
+    """Open the standard streams that were closed when this process started.
 
     Otherwise a socket would get the descriptor, and a line that is printed would go into it.
     """

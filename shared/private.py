@@ -1,4 +1,4 @@
-"""Files that are opened with care: keys, settings, and what Bargein writes about a conversation."""
+"""Opens files safely: keys, settings, and the files that Bargein writes about a conversation."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Proxy:
 
     @property
     def looks_up(self) -> bool:
-        """Whether the proxy looks up the server's name. Otherwise we do, and it gets an address."""
+        """Whether the proxy looks up the server's name. Otherwise link does."""
         return self.scheme not in ("socks4", "socks5")
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ def choose(url: str, setting: str, environment: Mapping[str, str]) -> Proxy | No
     port = parts.port or (443 if secure else 80)
     exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     # As in curl, an empty variable counts as unset. CGI programs have the header "Proxy" of a
-    # request in HTTP_PROXY, so only its lower case counts.
+    # request in HTTP_PROXY, so the upper-case name of that variable is not read.
     names = ["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY"]
     if not secure:
         names = ["ws_proxy", "WS_PROXY", "http_proxy"]

@@ -18,8 +18,8 @@ _SECRET = ("authorization", "headers")
 _SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
 #: A text that looks like a key of OpenAI's.
 _KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
-#: How such a key begins. To look for these takes a tenth of the expression's time, and base64 holds
-#: none of them, so an event with sound is not searched twice.
+#: How such a key begins. Searching for these takes a tenth of the expression's time, and base64
+#: holds none of them, so an event with sound is not searched twice.
 _KEY_BEGINS = (b"sk-", b"sk_", b"ek-", b"ek_")
 
 
@@ -48,7 +48,7 @@ def masked(value: Any) -> str:
 
 
 def text_without_keys(payload: bytes) -> bytes:
-    """Return a JSON text without keys. It stays JSON; one that nobody can read becomes empty."""
+    """Return a JSON text without keys. A text that is not JSON becomes empty."""
     may_hold_key = any(start in payload for start in _KEY_BEGINS)
     if any(name in payload for name in _SUSPECT) or (may_hold_key and _KEY.search(payload)):
         return changed(payload, without_keys)
@@ -60,11 +60,11 @@ def changed(payload: bytes, change: Callable[[Any], Any]) -> bytes:
     try:
         return msgspec.json.encode(change(msgspec.json.decode(payload)))
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return b""  # Nobody can read it, and it may hold what must not be shown.
+        return b""  # It cannot be parsed, and it may hold a key.
 
 
 def without_keys(value: Any) -> Any:
-    """Return a JSON value without what looks like a key, or stands where a key belongs."""
+    """Return a JSON value without the texts that look like a key or stand where a key belongs."""
     match value:
         case str():
             return masked_text(value)

@@ -2,8 +2,8 @@
 
 ``bargein replay`` starts the stage with a pipe. For each message that the stage reads, the pipe
 tells the time at which it was published. The stage sets its clocks to that time, calls the timers
-that are due by then, handles the message, and answers with what it has published. So the stage does
-the same at every speed. The stage publishes on its own bus as well, for observers.
+that are due by then, handles the message, and answers with the messages that it has published. So
+the stage does the same at every speed. The stage publishes on its own bus as well, for observers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Step(msgspec.Struct, array_like=True):
     topic: str = ""
     header: bytes = b""
     payload: bytes = b""
-    #: The speaker's device asks for so many samples; 0: it does not.
+    #: How many samples the speaker's device asks for; 0: this step is no call of the device.
     samples: int = 0
     #: When the first of them is at the converter, ns.
     dac_ns: int = 0
@@ -121,7 +121,7 @@ class ReplayedStage(Stage):
     def _connect(self, rows: Iterable[registry.Topic]) -> bus.Subscriber:
         del rows  # The messages come through the pipe.
         now.set_clocks(lambda: self._at_ns, lambda: self._at_ns + self._since_1970_ns)
-        self._answer()  # what the stage published while it started
+        self._answer()  # with the messages that the stage published while it started
         return bus.Subscriber((), self.directory, self.network)
 
     def _round(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from shared import registry
 from shared.private import open_regular
 
-#: Time between two looks at a lock, s: a person does not notice it.
+#: The time between two checks of a lock, s: too short for a person to notice.
 LOOK_S = 0.02
 
 

@@ -40,7 +40,7 @@ def ending_signals() -> list[signal.Signals]:
 
 
 def _nothing_to_reload() -> None:
-    """Do nothing: most processes have nothing to read again."""
+    """Do nothing: most processes read no settings again."""
 
 
 def arm_signals(

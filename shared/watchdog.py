@@ -41,7 +41,7 @@ class Reporter:
 class Watch:
     """The other end, for one process: notes when its loop was last seen to turn.
 
-    ``patience_s``: a process that has reported once, and then not for so long, hangs.
+    A process that has reported once hangs if its next report takes longer than ``patience_s``.
     """
 
     def __init__(self, path: Path, patience_s: float) -> None:

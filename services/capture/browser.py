@@ -36,7 +36,7 @@ class BrowserInput(PageDevice):
     # on the server's thread
 
     def _take(self, message: bytes) -> None:
-        block = wire.heard(message)
+        block = wire.block(message)
         now_ns = self._came_ns = time.monotonic_ns()
         samples = len(block.pcm) // pcm.SAMPLE_BYTES
         # The page sends a block when its last sample is there.

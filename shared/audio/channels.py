@@ -1,4 +1,4 @@
-"""One channel of sound out of a microphone's several: their mix, or one by number.
+"""Makes one channel of a microphone's several: their mix, or the channel with a number.
 
 Written without NumPy, which would make a process that only captures 25 MB larger. Mixing a block of
 10 ms takes some 20 µs.
@@ -38,7 +38,7 @@ def check_channel(wanted: int, channels: int, name: str) -> None:
 
 
 class Phase:
-    """Whether two channels are in opposite phase, so that their mix is all but silent."""
+    """Measures whether two channels are in opposite phase, so that their mix is almost silent."""
 
     def __init__(self) -> None:
         self.opposite = False

@@ -27,10 +27,10 @@ def file_input(name: str, channel: int = 0) -> PacedInput:
 
     ``channel`` is the number of the channel that is heard, counted from 1; 0 is the mix.
     """
-    recording = Recording(name, channel)
-    count = f"{recording.channels} channel" + "s" * (recording.channels > 1)
-    heard = f"channel {channel} of {recording.channels}" if channel else count
-    return PacedInput(recording, f"file {name!r}, {recording.rate} Hz, {heard}")
+    source = FileSource(name, channel)
+    count = f"{source.channels} channel" + "s" * (source.channels > 1)
+    heard = f"channel {channel} of {source.channels}" if channel else count
+    return PacedInput(source, f"file {name!r}, {source.rate} Hz, {heard}")
 
 
 def file_output(name: str) -> PacedOutput:
@@ -38,7 +38,7 @@ def file_output(name: str) -> PacedOutput:
     return PacedOutput(WavFile(name), f"file {name!r}, {pcm.RATE} Hz, 1 channel")
 
 
-class Recording:
+class FileSource:
     """A source that reads any sound file that libsndfile knows, and returns zeros after its end.
 
     The file is resampled to 24 kHz. ``channel`` is the number of the channel that is read, counted
@@ -81,7 +81,7 @@ class Recording:
             ) from None
 
     def read(self, samples: int) -> bytes:
-        """Return exactly so many samples, s16le. Raises RuntimeError where the file is damaged."""
+        """Return exactly ``samples`` samples, s16le. Raises RuntimeError if the file is damaged."""
         wanted = samples * pcm.SAMPLE_BYTES
         self._fill(wanted)
         block = bytes(self._ready[:wanted])
@@ -149,7 +149,7 @@ class WavFile:
             self._flush()
 
     def skip(self, samples: int) -> None:
-        """Append so many samples of silence."""
+        """Append ``samples`` samples of silence."""
         blocks, rest = divmod(samples, OUTPUT_BLOCK)
         for _ in range(blocks):
             self.write(bytes(OUTPUT_BLOCK * pcm.SAMPLE_BYTES))

@@ -25,7 +25,7 @@ class Framer:
         return self._position + len(self._rest) // pcm.SAMPLE_BYTES
 
     def skip_to(self, position: int) -> None:
-        """Go on at another position; drop the samples before it that do not fill a frame.
+        """Continue at another position; drop the samples before it that do not fill a frame.
 
         Every frame begins at a multiple of its length, so that a replay cuts the same frames. The
         frame in which ``position`` lies begins with silence.

@@ -12,11 +12,11 @@ _T = TypeVar("_T")
 
 
 class StillRunning(Exception):
-    """Raised when a job did not end in time, or when an earlier one that did not still runs."""
+    """Raised when a job does not end in time, or cannot begin because an earlier one still runs."""
 
     def __init__(self, over: threading.Event) -> None:
         super().__init__("still running")
-        #: Set when the thread is free again, and the job that the caller gave up was undone.
+        #: Set when the thread is free again, and ``undo`` has run for the job that was given up.
         self.over = over
 
 

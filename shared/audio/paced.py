@@ -118,7 +118,7 @@ class _Paced:
 
     rate = pcm.RATE
     latency_ns = 0
-    #: A block can be processed so many blocks after its beginning: a microphone has a block's sound
+    #: How many blocks after its beginning a block is processed: a microphone has a block's sound
     #: when the block ends, a speaker needs it when the block begins.
     _lead = 0
 
@@ -173,7 +173,7 @@ class _Paced:
 
 
 class PacedInput(_Paced):
-    """A microphone that hears what a source holds."""
+    """A microphone that hears the sound of a source."""
 
     _lead = 1
 
@@ -212,7 +212,7 @@ class PacedOutput(_Paced):
         self.underflows = 0
 
     def start(self, render: Render) -> None:
-        """Start calling ``render`` for 10 ms every 10 ms, each time 10 ms before they are heard."""
+        """Call ``render`` every 10 ms from now on, each time for the 10 ms heard 10 ms later."""
         self._render = render
         self._begin()
 
@@ -222,7 +222,7 @@ class PacedOutput(_Paced):
 
     def _process(self, begins_ns: int, skipped: int) -> None:
         if skipped:
-            # The sink keeps to the clock: what was not rendered in time is a gap.
+            # The sink keeps to the clock: sound that was not rendered in time is a gap.
             self.underflows += 1
             self._sink.skip(skipped * self._block)
         block = self._render(self._block, begins_ns + self.latency_ns)

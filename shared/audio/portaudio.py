@@ -89,8 +89,8 @@ class PortAudioOutput(Stream):
 
     def __init__(self, wanted: str) -> None:
         self.underflows = 0
-        # Resampled samples that the device has not asked for yet: what one rendered sample makes,
-        # at most.
+        # Resampled samples that the device has not asked for yet: at most the samples that one
+        # rendered sample makes.
         self._left = b""
         self._resampler: Resampler | None = None
         super().__init__("output", wanted)

@@ -151,7 +151,7 @@ class PortAudio:
                 raise DeviceError(f"PortAudio does not start: {error_text(error)}") from None
 
     def close(self) -> None:
-        """Close PortAudio and all streams; discard what was not played."""
+        """Close PortAudio and all streams; discard audio that was not played."""
         self._portaudio.terminate()
 
     def devices(self, kind: Kind) -> list[Device]:
@@ -242,8 +242,8 @@ def _devices(kind: Kind) -> list[Device]:
 def _silent_stderr() -> Iterator[None]:
     """Discard what C libraries write to stderr: ALSA reports every device that it does not find.
 
-    File descriptor 2 belongs to the whole process. So what other threads write meanwhile, for about
-    a tenth of a second, is lost too.
+    File descriptor 2 belongs to the whole process. So text that other threads write meanwhile, for
+    about a tenth of a second, is lost too.
     """
     try:
         sys.stderr.flush()

@@ -14,8 +14,8 @@ from shared.audio.device import DeviceError, Kind
 SILENT_NS = 2_000_000_000
 #: … or for 5 s after its start: a sound server can take 2 s to wake an idle device.
 SILENT_AT_FIRST_NS = 5_000_000_000
-#: A device that seems to hang is looked at again 0.3 s later: this process itself may have been
-#: stopped for a while.
+#: A device that seems to hang is checked again 0.3 s later: perhaps this process itself was stopped
+#: for a while, and not the device.
 _LOOK_AGAIN_NS = 300_000_000
 #: A time from PortAudio is believed if it lies no further from now than this, 0.1 s, plus twice the
 #: stream's latency. While a stream of ALSA's pulse plugin starts, it is wrong by hundreds of ms.
@@ -62,7 +62,7 @@ class Stream:
         )
 
     def stop(self) -> None:
-        """Close the stream and PortAudio; discard what was not played."""
+        """Close the stream and PortAudio; discard audio that was not played."""
         with self._lock:
             if self._stopped:
                 return

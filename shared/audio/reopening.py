@@ -1,9 +1,9 @@
-"""A device that stays open: reopen a device that is missing or that failed.
+"""Opens a device, and opens it again whenever it is missing or has failed.
 
 A device can be unplugged, the sound server can restart, and the default device can change. Opening
-the device again finds what is there now. A sound server that hangs is asked only once: otherwise,
-an attempt that succeeds late would take the device from a later attempt. A page in a browser is a
-device as soon as it is there.
+the device again finds the device that is there now. A sound server that hangs is asked only once:
+otherwise, an attempt that succeeds late would take the device from a later attempt. A page in a
+browser is a device as soon as it is there.
 
 A device is opened and started on a thread of its own: meanwhile the owner's loop goes on.
 """
@@ -20,7 +20,7 @@ from shared.audio.device import DeviceAway, DeviceError, InputDevice, OutputDevi
 #: Seconds between two attempts to open a missing device. PortAudio looks for devices at each
 #: attempt, which takes about 0.1 s of CPU time.
 RETRY_S = 2.0
-#: Seconds between two looks at whether the open device has failed.
+#: Seconds between two checks of the open device.
 CHECK_S = 0.5
 
 #: How long the loop waits for a device to open and to start, s. Most take 0.1 to 0.3 s.
@@ -80,7 +80,8 @@ class ReopeningDevice(Generic[D]):
 
     All methods run on the owner's loop. ``kind`` is the device's name in log lines ("microphone").
     ``open_device`` returns a device that is not started, or raises DeviceError. ``prepare`` gets
-    the device on the owner's loop, and returns what starts it, or raises DeviceError when called.
+    the device on the owner's loop, and returns a function that starts the device or raises
+    DeviceError.
     """
 
     def __init__(

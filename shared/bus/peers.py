@@ -1,4 +1,4 @@
-"""Limits on what the peers of a publisher's endpoint may take: subscriptions and connections.
+"""Limits for the peers of a publisher's endpoint: how many subscriptions and connections.
 
 libzmq keeps every subscription in memory, and every connection has a descriptor. libzmq has no
 limit for either, so a peer that is over a limit is cut off here. It can connect again.
@@ -53,7 +53,7 @@ class Strangers:
         self._waiting: OrderedDict[int, int] = OrderedDict()
 
     def came(self, connection: int, descriptor: int) -> tuple[int, int] | None:
-        """Add a connection; return the one that has to go for it, or None."""
+        """Add a connection; return the one to cut off to make room for it, or None."""
         self._waiting[connection] = descriptor
         return self._waiting.popitem(last=False) if len(self._waiting) > self._most else None
 
@@ -85,7 +85,7 @@ class Peers:
             self.news = listening.get_monitor_socket(zmq.EVENT_ACCEPTED)
 
     def read_news(self) -> None:
-        """Read which connections are new, and cut off the oldest stranger if there are too many."""
+        """Read which connections are new; cut off the oldest strangers if there are too many."""
         news = self.news
         for _ in range(AT_ONCE):
             if news is None or not int(news.getsockopt(zmq.EVENTS)) & zmq.POLLIN:

@@ -27,8 +27,9 @@ MAX_REQUEST = 1024
 #: endpoint in one round of the loop. The first number is above that of the topics of an endpoint: a
 #: reader's subscriptions are then seen together, and the states come before what was held for it.
 REQUESTS_AHEAD, REQUESTS_AT_ONCE = 16, 256
-#: How long a peer may take for the handshake, ms. It takes milliseconds, and a peer that was
-#: stopped meanwhile tries again. Until then, a stranger's connection holds a descriptor.
+#: How long a peer may take for the handshake, ms. A handshake takes milliseconds, and a peer that
+#: was stopped during it tries again. A stranger's connection holds a descriptor until this time is
+#: over.
 HANDSHAKE_MS = 2000
 #: A closed publisher goes on sending what is queued, until its process ends. If libzmq has to drop
 #: the queue instead (LINGER of 0 or more), and a reader that does not read disconnects at that
@@ -71,7 +72,7 @@ class Publisher:
         self._outlets: dict[str, _Outlet] = {}
         self._audiences: dict[zmq.Socket[bytes], Audience] = {}
         self._peers: dict[zmq.Socket[bytes], Peers] = {}
-        # The ipc files that we bound, with their inodes.
+        # The ipc files that this publisher bound, with their inodes.
         self._files: dict[Path, int] = {}
         self.addresses: list[str] = []
         #: The names of the topics that somebody consumes or observes.
@@ -256,7 +257,8 @@ class Publisher:
         for outlet in here:
             if outlet.last is not None and any(map(outlet.topic.name.startswith, new)):
                 self.publish(outlet.last, outlet.topic)
-        # After the state: a reader of held audio learns first which of it is still to be played.
+        # After the states: a reader of held audio first has to learn which audio is still to be
+        # played.
         for outlet in here:
             if outlet.hold is not None and self._audiences[socket].consumed(outlet.topic):
                 for frames in outlet.hold.take(now.monotonic_ns()):
@@ -274,7 +276,7 @@ class Publisher:
 
 
 def wait_until_sent(seconds: float) -> None:
-    """Wait until closed publishers have sent everything, at most so long.
+    """Wait until closed publishers have sent everything, for ``seconds`` at most.
 
     The process can use no socket afterwards: call this at its end.
     """

@@ -24,7 +24,7 @@ Frames = tuple[bytes, bytes, bytes]
 
 
 def subscription(topic: Topic, *, observer: bool) -> bytes:
-    """Return what a reader of a topic subscribes to."""
+    """Return the prefix that a reader of a topic subscribes to."""
     return (topic.name if observer else topic.consumed_name).encode()
 
 

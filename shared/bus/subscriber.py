@@ -62,7 +62,7 @@ class _Sequence:
 class Losses:
     """The number of messages that a subscriber refused or missed, by topic."""
 
-    #: Not a message of the topic.
+    #: Refused: they were not messages of the topic.
     refused: Counter[str] = field(default_factory=Counter)
     #: Missing: gaps in ``seq``.
     lost: Counter[str] = field(default_factory=Counter)
@@ -89,7 +89,7 @@ class Subscriber:
         observer: bool = False,
     ) -> None:
         rows = tuple(wanted)
-        #: Whether old messages of a live topic are kept: what is recorded is never too old.
+        #: Whether old messages of a live topic are kept: in a recording no message is too old.
         self.keeps_old = False
         self.losses = Losses()
         self.addresses: list[str] = []
@@ -146,7 +146,7 @@ class Subscriber:
         return None
 
     def _turn_over(self, socket: zmq.Socket[bytes]) -> None:
-        """Let the other sockets be read before a socket that has given a message."""
+        """Have the other sockets read before this one, which has just given a message."""
         if socket in self._urgent:
             self._urgent_in_a_row += 1
             return
@@ -158,7 +158,7 @@ class Subscriber:
     def _read(self, frames: list[bytes]) -> Delivery[messages.Message] | None:
         topic = self._wanted.get(frames[0])
         if topic is None:
-            # A subscription is a prefix: this is a longer name.
+            # A subscription matches every name that begins with it. This is a longer one.
             return None
         if len(frames) != 3:
             return self._refused(topic, f"{len(frames)} frames instead of 3")

@@ -1,4 +1,4 @@
-"""Messages with which people command the conversation, and which show what they set."""
+"""Messages that carry a person's commands, and the positions of the person's switches."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 
-#: The messages that are looked at: a server begins a session with its first one.
+#: How many messages are read: a server begins a session with its first one.
 LOOKED_AT = 4
-#: The longest message that is looked at, bytes: a session with its instructions and tools.
+#: The longest message that is read, bytes: a session with its instructions and tools.
 LONGEST = 256 * 1024
 #: Parts of a server's words for a refusal that ends by itself: a slot or a quota is free again.
 _PASSING = (
@@ -32,11 +32,11 @@ class FirstMessages:
 
     @property
     def over(self) -> bool:
-        """Whether no further message is looked at."""
+        """Whether no further message is read."""
         return self.session_begun or not self._left
 
     def read(self, text: bytes) -> None:
-        """Look at a message of the server."""
+        """Read a message of the server."""
         if self.over:
             return
         self._left -= 1

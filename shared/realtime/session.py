@@ -140,7 +140,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tup
 
 
 def reloaded(before: Session, after: Session) -> tuple[Session, str]:
-    """Return the settings that a running session follows, and what changes as a line for the log.
+    """Return the settings that a running session follows, and a log line that names the changes.
 
     The settings of AT_START stay as they were.
     """

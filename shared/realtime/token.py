@@ -1,7 +1,8 @@
 """A token that a command prints, for services whose tokens expire.
 
-The command runs on a thread of its own, because it can take seconds. The token is kept until a
-while before it expires. Nothing of what the command prints on standard output is ever shown.
+The command runs on a thread of its own, because it can take seconds. The token is replaced at most
+5 minutes before it expires. The command's standard output is never shown, because it holds the
+token.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Token:
         self._refreshing: threading.Thread | None = None
 
     def get(self) -> str:
-        """Return a token that is valid for a while. Blocks; raises TokenProblem."""
+        """Return a token that does not expire soon. Blocks; raises TokenProblem."""
         with self._lock:
             if not self._token or time.time() >= self._until_s:
                 self._token, self._until_s = read(self._run(), time.time())

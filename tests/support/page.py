@@ -180,5 +180,5 @@ class StandInPage:
             while self._paced(pcm.FRAME // 2):
                 begin = self._count - pcm.FRAME // 2
                 sound = self._source(begin, self._count)
-                block = wire.PageHeard(begin, begin / pcm.RATE, sound)
-                self._connection.send(wire.encode_heard(block))
+                block = wire.PageBlock(begin, begin / pcm.RATE, sound)
+                self._connection.send(wire.encode_block(block))

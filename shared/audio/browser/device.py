@@ -10,7 +10,7 @@ from shared.audio.browser import wire
 from shared.audio.browser.clock import PageClock
 from shared.audio.browser.pages import Pages
 
-#: s that ``stop`` waits for the server's thread.
+#: How long ``stop`` waits for the server's thread, s.
 _STOP_S = 0.3
 
 
@@ -22,9 +22,9 @@ class PageDevice:
     """
 
     rate = pcm.RATE
-    #: A page that has sent nothing for so long, ns, is no device any more: its tab sleeps.
+    #: The time without a message, ns, after which a page is no longer a device: its tab sleeps.
     silent_ns: int
-    #: A page that sleeps fails to do this: for a person, and as the reason that the page is told.
+    #: What a sleeping page does not do: in words for a person, and as the reason sent to the page.
     silent: tuple[str, str]
 
     def __init__(self, pages: Pages, held_ns: int = 0) -> None:

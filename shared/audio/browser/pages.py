@@ -1,9 +1,9 @@
-"""The WebSocket server to which a page connects that is a microphone or a speaker.
+"""The WebSocket server for a page in a browser that is the microphone or the speaker.
 
-The server runs on a thread of its own, with an event loop. All that concerns the page happens on
+The server runs on a thread of its own, with an event loop. Everything about the page happens on
 that thread: it is the device's thread. Other threads hand in a call with ``Page.call``.
 
-One page at a time is the device. A newer page takes over, and the older one is told.
+One page at a time is the device. A newer page takes over, and the server tells the older one why.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from websockets.typing import Subprotocol
 from shared.audio.browser import wire
 from shared.audio.device import DeviceError, NoPage
 
-#: s, in which a page has to say what it is, and to answer a close.
+#: How long a page may take to send its first message, and to answer a close, s.
 _HELLO_S = 5.0
 _CLOSE_S = 0.5
-#: s between two pings. The page's own reports show much sooner that it is gone.
+#: The time between two pings, s. A lost page is noticed much sooner by its missing reports.
 _PING_S = 20.0
-#: s in which the server must listen, and in which it must have ended.
+#: How long the server may take to listen, and to end, s.
 _START_S = 5.0
 _STOP_S = 0.4
-#: s between two warnings: every page in a browser can be refused without end.
+#: The time between two warnings about refused pages, s: a page can try again without end.
 _WARNING_S = 10.0
-#: s between two looks at whether the announcement is still in its place.
+#: The time between two checks that the announcement's file is still there, s.
 _ANNOUNCE_S = 1.0
 
 
@@ -52,14 +52,14 @@ class Door(Protocol):
         """Note that a connection was accepted."""
 
     def announce(self, port: int) -> None:
-        """Write down the port, unless it is written down. Raises OSError."""
+        """Write the port to its file, unless the file holds it already. Raises OSError."""
 
     def withdraw(self) -> None:
         """Remove what `announce` wrote."""
 
 
 class Page:
-    """One page that is connected, used on the server's thread."""
+    """A connected page. Use it on the server's thread only."""
 
     def __init__(self, connection: ServerConnection, about: wire.About) -> None:
         self.about = about
@@ -85,7 +85,7 @@ class Page:
             pass  # the server has ended, and the page with it
 
     def send(self, message: bytes | str) -> None:
-        """Send a message after those before it. Never blocks."""
+        """Queue a message for the page. Never blocks."""
         self._outbox.append(message)
         if self._sender is None or self._sender.done():
             self._sender = self._loop.create_task(self._send())

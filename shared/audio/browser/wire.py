@@ -28,7 +28,7 @@ TAKEN, BROKEN, SILENT = 4000, 4001, 4002
 
 
 class BadPage(Exception):
-    """Raised when a page sends what is no valid message. Its text is one line."""
+    """Raised when a page sends a message that is not valid. Its text is one line."""
 
 
 class About(msgspec.Struct, frozen=True, tag_field="type", tag="about"):
@@ -41,9 +41,9 @@ class About(msgspec.Struct, frozen=True, tag_field="type", tag="about"):
 
 
 class Recall(msgspec.Struct, frozen=True, tag_field="type", tag="recall"):
-    """Text, server → page: fade out within ``fade`` samples and drop what is left.
+    """Text, server → page: fade out within ``fade`` samples and drop the rest.
 
-    The page's next reports carry ``id``, as soon as the fade was rendered.
+    Once the fade was rendered, the page's reports carry ``id``.
     """
 
     id: int
@@ -61,8 +61,8 @@ class PageReport:
 
 
 @dataclass(frozen=True)
-class PageHeard:
-    """Binary, page → server: a block of the microphone."""
+class PageBlock:
+    """Binary, page → server: a block of the microphone's sound."""
 
     position: int  # of the first sample
     clock_s: float  # when that sample was at the page
@@ -93,13 +93,13 @@ def report(data: bytes) -> PageReport:
     return PageReport(_whole(position), _clock(clock_s), _whole(silence), _whole(recall))
 
 
-def heard(data: bytes) -> PageHeard:
-    """Return a block of the microphone. Raises BadPage."""
+def block(data: bytes) -> PageBlock:
+    """Return a block of the microphone's sound. Raises BadPage."""
     sound = data[_HEADER.size :]
     if len(data) < _HEADER.size or len(sound) % pcm.SAMPLE_BYTES:
         raise BadPage(f"a block of {len(data)} bytes is no header and whole samples")
     position, clock_s = _HEADER.unpack_from(data)
-    return PageHeard(_whole(position), _clock(clock_s), sound)
+    return PageBlock(_whole(position), _clock(clock_s), sound)
 
 
 def encode_report(made: PageReport) -> bytes:
@@ -107,13 +107,13 @@ def encode_report(made: PageReport) -> bytes:
     return _REPORT.pack(made.position, made.clock_s, made.silence, made.recall)
 
 
-def encode_heard(block: PageHeard) -> bytes:
-    """Return a block of the microphone as a page sends it."""
+def encode_block(block: PageBlock) -> bytes:
+    """Return a block of the microphone's sound as a page sends it."""
     return _HEADER.pack(block.position, block.clock_s) + block.pcm
 
 
 def audio(position: int, sound: bytes) -> bytes:
-    """Return binary, server → page: samples (s16le) and the position of the first one."""
+    """Return a binary message to a page: samples (s16le) and the position of the first one."""
     return _PLACE.pack(position) + sound
 
 

@@ -41,8 +41,8 @@ def test_the_clock_follows_a_page_that_stood_still() -> None:
 def test_the_messages_of_a_page_are_read_and_checked() -> None:
     report = wire.PageReport(960, 1.5, 128, 2)
     assert wire.report(wire.encode_report(report)) == report
-    heard = wire.PageHeard(240, 0.01, b"\1\2" * 240)
-    assert wire.heard(wire.encode_heard(heard)) == heard
+    block = wire.PageBlock(240, 0.01, b"\1\2" * 240)
+    assert wire.block(wire.encode_block(block)) == block
     assert wire.decode_audio(wire.audio(12, b"ab")) == (12, b"ab")
     assert wire.about('{"type":"about","latency_ms":12.5}') == wire.About(latency_ms=12.5)
 
@@ -56,7 +56,7 @@ def test_a_bad_report_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"", b"\0" * 15, b"\0" * 17, b"\xff" * 18])
 def test_a_bad_block_is_refused(data: bytes) -> None:
     with pytest.raises(wire.BadPage):
-        wire.heard(data)
+        wire.block(data)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"type":"about"}', '{"type":"about","latency_ms":-1}'])

@@ -33,7 +33,7 @@ def tone(frequency: float, rate: int, seconds: float) -> npt.NDArray[np.float64]
     return wave
 
 
-def read_all(recording: files.Recording, frames: int) -> npt.NDArray[np.int16]:
+def read_all(recording: files.FileSource, frames: int) -> npt.NDArray[np.int16]:
     return pcm.to_array(b"".join(recording.read(pcm.FRAME) for _ in range(frames)))
 
 
@@ -43,7 +43,7 @@ def read_all(recording: files.Recording, frames: int) -> npt.NDArray[np.int16]:
 def test_a_file_in_the_pipelines_format_is_heard_bit_for_bit(tmp_path: Path) -> None:
     samples = noise(1000)
     soundfile.write(tmp_path / "a.wav", samples, 24_000)
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     heard = read_all(recording, 5)
     recording.close()
     np.testing.assert_array_equal(heard[:1000], samples)
@@ -58,7 +58,7 @@ def test_any_rate_and_channels_keep_length_pitch_and_place(
 ) -> None:
     wave = tone(1000, rate, 0.5)
     soundfile.write(tmp_path / "a.wav", np.tile(wave[:, None], channels), rate, subtype="PCM_16")
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     heard = read_all(recording, 50)
     recording.close()
     assert recording.rate == rate
@@ -72,7 +72,7 @@ def test_any_rate_and_channels_keep_length_pitch_and_place(
 def test_channels_are_mixed(tmp_path: Path) -> None:
     left = np.full(480, 0.5)
     soundfile.write(tmp_path / "a.wav", np.stack((left, np.zeros(480)), axis=1), 24_000)
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     np.testing.assert_array_equal(pcm.to_array(recording.read(480)), 8192)
     recording.close()
 
@@ -81,7 +81,7 @@ def test_channels_are_mixed(tmp_path: Path) -> None:
 def test_one_channel_by_number(tmp_path: Path, channel: int, value: int) -> None:
     columns = (np.full(480, 0.5), np.zeros(480), np.full(480, 0.25))
     soundfile.write(tmp_path / "a.wav", np.stack(columns, axis=1), 24_000)
-    recording = files.Recording(str(tmp_path / "a.wav"), channel)
+    recording = files.FileSource(str(tmp_path / "a.wav"), channel)
     np.testing.assert_array_equal(pcm.to_array(recording.read(480)), value)
     recording.close()
     device = files.file_input(str(tmp_path / "a.wav"), channel)
@@ -92,7 +92,7 @@ def test_one_channel_by_number(tmp_path: Path, channel: int, value: int) -> None
 def test_a_channel_that_the_file_lacks_is_reported(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros((480, 2)), 24_000)
     with pytest.raises(DeviceError, match=r"capture\.channel = 3: file '.*a\.wav' has 2 channels"):
-        files.Recording(str(tmp_path / "a.wav"), 3)
+        files.FileSource(str(tmp_path / "a.wav"), 3)
 
 
 @pytest.mark.parametrize(("sign", "opposite"), [(1, False), (-1, True)])
@@ -101,7 +101,7 @@ def test_a_file_with_two_channels_in_opposite_phase_says_so(
 ) -> None:
     said = noise(24_000)
     soundfile.write(tmp_path / "a.wav", np.stack((said, sign * said), axis=1), 24_000)
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     heard = read_all(recording, 50)
     recording.close()
     assert bool(heard.any()) is not opposite
@@ -115,7 +115,7 @@ def test_a_file_with_two_channels_in_opposite_phase_says_so(
 def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
     wave = tone(440, 24_000, 0.5)
     soundfile.write(tmp_path / name, wave, 24_000, subtype=subtype)
-    recording = files.Recording(str(tmp_path / name))
+    recording = files.FileSource(str(tmp_path / name))
     heard = read_all(recording, 20)
     recording.close()
     spectrum = np.abs(np.fft.rfft(heard))
@@ -126,12 +126,12 @@ def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
 def test_a_float_file_may_hold_nonsense(tmp_path: Path) -> None:
     wild = np.array([np.nan, np.inf, -np.inf, 7.0, -7.0, 0.5] * 80 + [0.5] * 9600, np.float32)
     soundfile.write(tmp_path / "a.wav", wild, 24_000, subtype="FLOAT")
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     heard = pcm.to_array(recording.read(480))
     recording.close()
     assert heard[:6].tolist() == [0, 32767, -32768, 32767, -32768, 16384]
     soundfile.write(tmp_path / "b.wav", wild, 48_000, subtype="FLOAT")
-    recording = files.Recording(str(tmp_path / "b.wav"))
+    recording = files.FileSource(str(tmp_path / "b.wav"))
     heard = read_all(recording, 8)
     recording.close()
     assert set(heard[2000:3000]) <= {16383, 16384, 16385}, "a NaN does not stay in the resampler"
@@ -139,7 +139,7 @@ def test_a_float_file_may_hold_nonsense(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_silence(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), 48_000)
-    recording = files.Recording(str(tmp_path / "a.wav"))
+    recording = files.FileSource(str(tmp_path / "a.wav"))
     assert not any(recording.read(480))
     recording.close()
 
