@@ -13,6 +13,7 @@ from commands.screen.captions import Caption, Captions, Cuts
 from commands.screen.faults import Faults
 from shared import codec, messages, registry
 from shared.audio import pcm
+from shared.oldest import drop_oldest
 
 #: How many entries of the conversation are kept.
 REMEMBERED = 500
@@ -240,8 +241,7 @@ class Model:
             return
         self.entries[entry.key] = entry
         self._changed[entry.key] = None
-        while len(self.entries) > REMEMBERED:
-            self.entries.popitem(last=False)
+        drop_oldest(self.entries, REMEMBERED)
 
 
 def _call(run: messages.ToolRun) -> Entry:

@@ -32,7 +32,7 @@ class Capture:
         self._stage = stage
         self._blocks: deque[tuple[bytes, int, bool]] = deque()  # from the device's thread
         self._framer = Framer()
-        self._stream = 0  # the number of the device's opening
+        self._stream = 0  # when the device was opened, µs since 1970; 0: never
         self._overflows = 0
         self._pending = 0  # samples that have not woken the loop yet: less than one frame
         self._levels = Levels()

@@ -30,7 +30,7 @@ class BrowserInput(PageDevice):
         self._begin()
 
     def fault(self) -> str | None:
-        """Return what is wrong with the sound; None if nothing is."""
+        """Return in one line what is wrong with the sound; None if nothing is."""
         return "the browser has muted the microphone" if self._page.about.muted else None
 
     # on the server's thread

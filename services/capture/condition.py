@@ -11,8 +11,8 @@ from shared.faults import Fault
 #: A microphone whose samples were all zero for 3 s gives no sound: even a quiet room has noise.
 _DEAD_S = 3
 #: A second clips if 1 ms of it does. A microphone clips more than occasionally if 3 of the last 10
-#: seconds clipped: a cough, a knock or a slammed door clips one or two. It is well again after 10
-#: seconds without: a person who speaks too loudly pauses, too.
+#: seconds clipped: a cough, a knock or a slammed door clips one or two. The fault is over after 10
+#: seconds without clipping: a person who speaks too loudly pauses, too.
 _CLIPPED_SAMPLES = pcm.RATE // 1000
 _SECONDS, _TOO_MANY = 10, 3
 
@@ -47,14 +47,15 @@ class Condition:
     """Judges one open microphone, once a second."""
 
     def __init__(self) -> None:
-        self._clipped: deque[bool] = deque(maxlen=_SECONDS)  # whether each second did
+        self._clipped: deque[bool] = deque(maxlen=_SECONDS)  # whether each of the seconds did
         self._clips = False
 
     def judge(self, level: Level, channels: str | None, *, may_be_silent: bool) -> Fault | None:
-        """Return what is wrong with the microphone; None if nothing is.
+        """Return the microphone's fault; None if there is none.
 
-        ``level`` is that of the last second. ``channels`` says what is wrong with the device's
-        channels. ``may_be_silent``: all samples may be zero for as long as they like, in a file.
+        ``level`` is that of the last second. ``channels`` is the device's own report of a fault in
+        its channels; None: it has none. ``may_be_silent``: zeros are no fault, however long they
+        last, as in a file.
         """
         self._clipped.append(level.clipped >= _CLIPPED_SAMPLES)
         seconds = sum(self._clipped)

@@ -1,8 +1,8 @@
 """The microphone's level: how loud it is, whether it clips, and whether it gives sound. Pure.
 
-Written without NumPy, which would make this small stage 25 MB larger. A frame costs some 30 µs.
-Ten frames are measured together: code that runs every 20 ms finds nothing of itself in the
-processor's caches, and takes twice as long per frame.
+Written without NumPy, which would make this small stage 25 MB larger. A frame costs some 30 µs. Ten
+frames are measured together: code that runs only every 20 ms is no longer in the processor's
+caches, and takes twice as long per frame.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from shared.audio import pcm
 HIGHEST, LOWEST = 32767, -32768
 #: A microphone that clips has flat tops in its wave: 8 or more samples in a row at the peak. The
 #: peak is at full scale, or below it if the limit is before the volume control. Peaks below -30
-#: dBFS are not looked at: a hum of 50 Hz stays at a peak of -30 dBFS for 7 samples, and less long
-#: at a higher one.
+#: dBFS do not count: a hum of 50 Hz stays at a peak of -30 dBFS for 7 samples, and less long at a
+#: higher one.
 _FLAT, _LEAST_LIMIT = 8, 1036
 #: The power is measured on every fourth sample: a quarter of the work, and the same result.
 THINNED = 4

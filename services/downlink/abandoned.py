@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 
+from services.downlink.audio_item import Key
+from shared.oldest import drop_oldest
+
 #: Quiet time after which no audio can still be on its way to the speaker.
 QUIET_NS = 2_000_000_000
 #: Playback publishes the playhead every second. A playback that was stopped for longer publishes
@@ -18,9 +21,6 @@ QUIET_NS = 2_000_000_000
 MAX_SILENCE_NS = 1_500_000_000
 #: How many abandoned items are remembered, so that each is reported once.
 MAX_REMEMBERED = 256
-
-#: An item's id and the index of its content part.
-Key = tuple[str, int]
 
 
 class Abandoned:
@@ -48,6 +48,5 @@ class Abandoned:
             return False
         for key in unfinished:
             self._reported[key] = None
-        while len(self._reported) > MAX_REMEMBERED:
-            self._reported.popitem(last=False)
+        drop_oldest(self._reported, MAX_REMEMBERED)
         return True

@@ -31,7 +31,7 @@ class Actions(Protocol):
     def report(self, counter: str, line: str, *, once: bool = False) -> None:
         """Count what the server did, and log a line about it unless the line is empty.
 
-        ``once``: the line comes only once, so it is logged however recent the last one is.
+        ``once``: log the line even if one of this counter was logged in the last ten seconds.
         """
 
 

@@ -42,7 +42,7 @@ class Answers:
         self._flushed_generation = self._flushed_ns = 0
 
     def begin_session(self) -> None:
-        """Forget what the last session was asked for."""
+        """Forget the requests of the last session."""
         self._wanted = self._doomed = False
         self._requested = self._blocked_until_ns = 0
 

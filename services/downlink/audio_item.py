@@ -82,7 +82,7 @@ class AudioItem:
         return rest
 
     def counted(self) -> messages.Received:
-        """Return what a flush states about the item.
+        """Return the item's entry in a flush.
 
         If the beginning is missing, state that nothing was received: playback then reports the item
         as cut, and uplink never takes the item for heard to its end.
@@ -108,7 +108,7 @@ class AudioItem:
         )
 
     def state(self) -> messages.ItemState:
-        """Return what ReplyState says about the item."""
+        """Return the item's entry in a ReplyState."""
         return messages.ItemState(
             self.response_id,
             self.item_id,

@@ -17,6 +17,7 @@ from typing import Literal
 
 from services.downlink import objects
 from shared import messages
+from shared.oldest import drop_oldest
 from shared.realtime.event_ids import NOTICES, OUTPUTS
 
 MS = 1_000_000
@@ -52,8 +53,9 @@ class Calls:
         self._turn_ns = self._spoke_ns = 0
 
     def begin_session(self, session: int) -> list[messages.Message]:
-        """Begin with a new session. Return the messages that withdraw what ended with the last one:
-        calls that the server ran itself, and requests for approvals.
+        """Begin with a new session. Return the messages that withdraw calls of the last one.
+
+        Calls that the server ran itself, and requests for approvals, ended with that session.
         """
         ended = [*(name for name in self._server_calls if name in self._open), *self._asking]
         for name in ended:
@@ -77,8 +79,7 @@ class Calls:
         """Note a call whose arguments are complete. Its item may still be cut off."""
         if item.call_id and item.name:
             self._announced.setdefault(response_id, []).append(item)
-            while len(self._announced) > MAX_OPEN:
-                self._announced.popitem(last=False)
+            drop_oldest(self._announced, MAX_OPEN)
 
     def complete(
         self, response_id: str, item: objects.Item, session: int
@@ -112,7 +113,7 @@ class Calls:
         )
 
     def mentioned(self, response_id: str, item: objects.Item) -> None:
-        """Take the server's account of a call that it runs itself, whole or in part."""
+        """Take an item, complete or not, of a call that the server runs itself."""
         if item.type != "mcp_call":
             return
         known_response, known = self._server_calls.get(item.id, ("", objects.Item()))
@@ -126,8 +127,7 @@ class Calls:
             error=item.error or known.error,
         )
         self._server_calls[item.id] = (known_response or response_id, whole)
-        while len(self._server_calls) > MAX_OPEN:
-            self._server_calls.popitem(last=False)
+        drop_oldest(self._server_calls, MAX_OPEN)
 
     def server_runs(self, item_id: str, session: int) -> messages.ToolCall | None:
         """Note that the server runs a function itself. Return the message for tools, once."""
@@ -138,7 +138,7 @@ class Calls:
         return _server_call("server_runs", session, response_id, item, item.arguments or "{}")
 
     def server_ran(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
-        """Note that such a function has ended. Return the message for tools, once."""
+        """Note that a function of the server has ended. Return the message for tools, once."""
         if item_id in self._run:
             return None
         _remember(self._run, item_id)
@@ -153,7 +153,7 @@ class Calls:
         return self._announced.pop(response_id, [])
 
     def item_added(self, item: objects.Item) -> None:
-        """Note an item that is new in the conversation: an output, or what a function reports.
+        """Note an item that is new in the conversation: an output, or a notice.
 
         An output without the prefix is one that a new session gets with the history.
         """
@@ -167,7 +167,7 @@ class Calls:
             self._answered.add(item.id)
 
     def response_created(self) -> None:
-        """Note that a response of the conversation began: it answers what the server had by then.
+        """Note that a response of the conversation began: it answers the outputs so far.
 
         Outputs of a response whose other calls still run are answered again with those.
         """
@@ -265,5 +265,4 @@ def _server_call(
 
 def _remember(known: OrderedDict[str, None], name: str) -> None:
     known[name] = None
-    while len(known) > REMEMBERED:
-        known.popitem(last=False)
+    drop_oldest(known, REMEMBERED)

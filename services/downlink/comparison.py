@@ -1,7 +1,8 @@
 """Compares a server's session object with the settings that were asked for. Pure.
 
 Servers write the object in different ways: with the flat names of the beta API, with fields left
-out or null, with a voice as an object. Only what the object clearly says otherwise is a difference.
+out or null, with a voice as an object. A field differs only if the object clearly has another value
+for it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def nested(session: Mapping[str, Any]) -> dict[str, Any]:
 def differences(
     asked: Mapping[str, Any], told: Mapping[str, Any], prefix: str = ""
 ) -> Iterator[Difference]:
-    """Yield the settings in ``asked`` that ``told`` has otherwise."""
+    """Yield the settings for which ``told`` has another value than ``asked``."""
     for name, want in asked.items():
         path, have = f"{prefix}{name}", told.get(name)
         if isinstance(have, Mapping) and isinstance(want, Mapping) and name != "voice":

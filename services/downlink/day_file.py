@@ -2,8 +2,8 @@
 
 The file is in the user's state directory, because the bus directory is often empty after a login.
 It holds numbers only: for one day, what each server has billed. Several conversations may run at
-the same time, so each adds to the file under a lock. Nobody waits for that lock: what could not be
-written is written the next time.
+the same time, so each adds to the file under a lock. No process waits for that lock: sums that
+could not be written are written the next time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DayFile:
         self.day = plus(self.day, spent)
 
     def write(self) -> None:
-        """Add to the file what it lacks, unless another process is doing that. Raises OSError."""
+        """Add the new uses to the file, unless another process is doing that. Raises OSError."""
         if self._unwritten == messages.Spent():
             return
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class DayFile:
             os.close(lock)
 
     def _read(self) -> dict[str, messages.Spent]:
-        """Return what the file says of this day; nothing if there is no such file."""
+        """Return each server's sum of this day in the file; empty if there is no such file."""
         try:
             saved = msgspec.json.decode(
                 private.read_file(self._directory / NAME, LONGEST), type=Saved

@@ -4,8 +4,8 @@
 requests for answers), and runs the parts in the one order that works: first judge the speech, then
 decide what becomes of the turns, then ask for an answer.
 
-Each method that returns a bool returns whether the assistant is interrupted by what was passed in.
-The caller then flushes, and calls `flushed`.
+Each method that returns a bool returns whether the reported event interrupts the assistant. The
+caller then flushes, and calls `flushed`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from services.downlink.transcript_wait import TranscriptWait
 from services.downlink.turns import TurnOutcome, UtteranceOutcome
 from shared import messages
 from shared.config import Config
+from shared.oldest import drop_oldest
 
 #: How many items that the server has not yet deleted are remembered: as many as TurnDecision holds.
 MAX_UNWANTED = 64
@@ -36,7 +37,7 @@ JUDGED: dict[UtteranceOutcome | None, Literal["", "interrupt", "scrap"]] = {
 
 
 class Decisions:
-    """Collects what is decided about the person's speech and turns.
+    """Collects the decisions about the person's speech and turns.
 
     ``first``: requests for answers are numbered from ``first + 1``, so that uplink can tell a new
     request from one that it has followed. All times are ns of CLOCK_MONOTONIC.
@@ -74,7 +75,7 @@ class Decisions:
         self._log.configure(config)
 
     def adapt(self, *, server_answers: bool, follows_server: bool, transcribes: bool) -> None:
-        """Stop doing what the server does by itself although it was asked not to.
+        """Leave to the server the work that it does although it was asked not to.
 
         ``server_answers``: it answers each turn. ``follows_server``: it decides what interrupts.
         ``transcribes``: it transcribes the turns although nobody asked for it.
@@ -108,7 +109,7 @@ class Decisions:
         return self.weigh(now_ns)
 
     def assistant(self, *, playing: bool, generating: bool, active: bool, now_ns: int) -> bool:
-        """Take what the assistant does. Return whether the assistant is interrupted.
+        """Note what the assistant does. Return whether the assistant is interrupted.
 
         ``playing``: the person hears a reply. ``generating``: a response that was not interrupted
         is under way. ``active``: any response of the conversation is under way, so that the server
@@ -222,7 +223,7 @@ class Decisions:
     # what is decided
 
     def decision(self) -> messages.TurnDecision:
-        """Return everything that is decided now."""
+        """Return all present decisions as one message."""
         judge = self._judge
         return messages.TurnDecision(
             session=self._session,
@@ -295,5 +296,4 @@ class Decisions:
         if item_id.startswith(turn_names.OURS):
             return  # This id is ours: the server does not know it, so it cannot delete the item.
         self._unwanted[item_id] = None
-        while len(self._unwanted) > MAX_UNWANTED:
-            self._unwanted.popitem(last=False)
+        drop_oldest(self._unwanted, MAX_UNWANTED)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from services.downlink import events, objects
 from services.downlink.history_item import KINDS, ROLES, HistoryItem
 from shared import messages
+from shared.oldest import drop_oldest
 
 #: The most turns and characters: about an hour of talk, and a small part of what a model can read.
 MAX_TURNS = 200
@@ -49,7 +50,7 @@ class History:
             self._onsets.clear()
 
     def relearn(self, saved: Sequence[messages.HistoryTurn]) -> None:
-        """Put the turns of an earlier downlink before what this one knows, which is newer."""
+        """Put the turns of an earlier downlink before this one's own, which are newer."""
         self.changed = True
         known, self._items = self._items, OrderedDict()
         for turn in saved:
@@ -147,7 +148,7 @@ class History:
                 entry.settled = seen.whole
 
     def flushed(self, flush: messages.Flush) -> None:
-        """Note that a flush cut all items. Until its report they are heard as last reported."""
+        """Note that a flush cut all items. Until its report, the last playhead counts."""
         names = {item.item_id for item in flush.received}
         for entry in self._items.values():
             if entry.spoken and (entry.item_id in names or entry.session != flush.session):
@@ -249,5 +250,4 @@ class History:
 def _remember(known: OrderedDict[str, T], name: str, value: T, most: int = REMEMBERED) -> None:
     known[name] = value
     known.move_to_end(name)
-    while len(known) > most:
-        known.popitem(last=False)
+    drop_oldest(known, most)

@@ -84,7 +84,7 @@ class HistoryItem:
         return max(SMALLEST, min(len(self.text), MAX_TEXT))
 
     def update(self, item: objects.Item, *, done: bool) -> None:
-        """Take the server's account of the item. ``done``: it is the final one."""
+        """Update the item from the server's object. ``done``: the object is the final one."""
         if self.kind == "function_call":
             self.name, self.call_id = (item.name or "")[:512], item.call_id or ""
             arguments = item.arguments or "{}"

@@ -30,7 +30,7 @@ class Times:
 
 
 class ItemEvents:
-    """Adds items to the conversation, and has the functions run that they call."""
+    """Adds items to the conversation, and has tools run the function calls among them."""
 
     def __init__(
         self,

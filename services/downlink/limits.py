@@ -1,4 +1,4 @@
-"""When the conversation has to end or to sleep, and what comes before that. Pure.
+"""When the conversation has to end or to sleep, and which steps come first. Pure.
 
 At a limit, a reply that is under way may finish, but only for a while. Then the assistant says a
 last line, unless nobody is there to hear it. All times are ns of one clock.

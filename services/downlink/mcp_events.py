@@ -1,7 +1,7 @@
 """Follows the server's events about its own MCP servers (``session.mcp``). Pure.
 
-The server announces the items in one of two ways, as parts of a response or as items of the
-conversation, or in both. So each item can come more than once, and more of it each time.
+The server announces an item as a part of a response, as an item of the conversation, or as both. So
+each item can come more than once, and more complete each time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import OrderedDict
 from services.downlink import events, objects
 from services.downlink.actions import Actions
 from services.downlink.calls import Calls
+from shared.oldest import drop_oldest
 
 #: How many items are remembered, so that a fault is reported once.
 REMEMBERED = 256
@@ -26,16 +27,16 @@ class McpEvents:
         self._reported: OrderedDict[str, None] = OrderedDict()
 
     def item(self, response_id: str, item: objects.Item, session: int, *, done: bool) -> None:
-        """Take an item; those of other types change nothing. ``response_id``: its response; "": the
-        conversation announces it.
+        """Take an item. Items of other types change nothing.
 
-        ``done``: it will not change any more, unless it is a call that the server still runs.
+        ``response_id``: the item's response; "": the conversation announces the item. ``done``: it
+        will not change any more, unless it is a call that the server still runs.
         """
         if not item.type.startswith("mcp_"):
             return
         if item.type == "mcp_list_tools":
             self._lists[item.id] = item.server_label or ""
-            _shorten(self._lists)
+            drop_oldest(self._lists, REMEMBERED)
         elif item.type == "mcp_call":
             self._calls.mentioned(response_id, item)
         elif done and (call := self._calls.complete(response_id, item, session)):
@@ -69,10 +70,5 @@ class McpEvents:
     def _report(self, item_id: str, line: str) -> None:
         if item_id not in self._reported:
             self._reported[item_id] = None
-            _shorten(self._reported)
+            drop_oldest(self._reported, REMEMBERED)
             self._actions.report("mcp_failures", line, once=True)
-
-
-def _shorten(known: OrderedDict[str, str] | OrderedDict[str, None]) -> None:
-    while len(known) > REMEMBERED:
-        known.popitem(last=False)

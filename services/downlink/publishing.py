@@ -1,4 +1,4 @@
-"""When downlink publishes what changes often: the state of the replies, transcripts, the history.
+"""When downlink publishes what changes often: the replies' state, transcripts, and the history.
 
 Audio and final texts are published at once. A growing transcript repeats the whole text with each
 new word, so only the newest version is published, every 0.2 s.

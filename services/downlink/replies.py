@@ -16,6 +16,7 @@ from services.downlink.responses import Responses
 from services.downlink.transcripts import Role, Transcripts
 from shared import messages
 from shared.audio.pcm import RATE
+from shared.oldest import drop_oldest
 
 #: The longest chunk of audio in one message: 8192 samples, a third of a second.
 CHUNK_BYTES = 16384
@@ -131,8 +132,7 @@ class Replies:
     def item_added(self, event: events.ItemAdded, received_ns: int) -> None:
         """Note that this process reads an item from its beginning."""
         self._begun.setdefault(event.item.id, received_ns)
-        while len(self._begun) > REMEMBERED:
-            self._begun.popitem(last=False)
+        drop_oldest(self._begun, REMEMBERED)
 
     def audio(self, event: events.AudioDelta) -> list[messages.Message]:
         """Return the audio to publish. Raises BadAudio for a delta that is not base64."""
@@ -149,7 +149,7 @@ class Replies:
         ]
 
     def audio_done(self, event: events.AudioDone) -> list[messages.Message]:
-        """Return what marks the end of an item's audio."""
+        """Return the messages that mark the end of an item's audio."""
         return self._end(self._item(event))
 
     def response_created(self, response: objects.Response) -> None:
@@ -157,7 +157,7 @@ class Replies:
         self.responses.take(response)
 
     def response_done(self, done: objects.Response) -> list[messages.Message]:
-        """Note that a response is over. Return what marks the end of its items.
+        """Note that a response is over. Return the messages that mark the end of its items.
 
         A server that sends no ``output_audio.done`` still ends the items with the response.
         """
@@ -279,8 +279,7 @@ class Replies:
                 # Begin at sample 1, not 0. Playback sees that audio is missing before it: it plays
                 # the rest, and counts none of it as heard.
                 item.beginning_missing, item.received = True, 1
-            while len(self._items) > REMEMBERED:
-                self._items.popitem(last=False)
+            drop_oldest(self._items, REMEMBERED)
         return item
 
     def _end(self, item: AudioItem) -> list[messages.Message]:

@@ -1,4 +1,4 @@
-"""The end of a response that neither the assistant nor the person brought about, in words. Pure."""
+"""Log lines for responses that neither ran to their end nor were interrupted. Pure."""
 
 from __future__ import annotations
 

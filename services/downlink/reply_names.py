@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from services.downlink import events
 from services.downlink.responses import REMEMBERED, Responses
+from shared.oldest import drop_oldest
 
 #: Prefix of an item's name that downlink makes up. The name of the response follows.
 OURS = "item_without_id_of_"
@@ -29,8 +30,7 @@ class ReplyNames:
         if isinstance(event, events.OutputItemAdded) and event.item.type == "message":
             self._items[event.response_id] = event.item.id
             self._items.move_to_end(event.response_id)
-            while len(self._items) > REMEMBERED:
-                self._items.popitem(last=False)
+            drop_oldest(self._items, REMEMBERED)
         if not isinstance(event, events.SPOKEN) or (event.response_id and event.item_id):
             return event
         response_id = event.response_id or self._response_of(event.item_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.downlink import objects
 
-#: How many responses are remembered. The oldest is forgotten first. Each event looks at all of
+#: How many responses are remembered. The oldest is forgotten first. Each event searches all of
 #: them, so a limit keeps events fast when a server begins responses without end.
 REMEMBERED = 64
 

@@ -91,7 +91,7 @@ class ServerEvents:
         }
 
     def read(self, event: events.Event, received_ns: int, now_ns: int) -> None:
-        """Do everything that follows from an event that link received at ``received_ns``.
+        """Process an event that link received at ``received_ns``.
 
         Raises BadAudio for audio that is not base64; nothing was changed then.
         """

@@ -41,7 +41,7 @@ class Sleeping:
         return self._limits.asleep
 
     def link(self, link: messages.LinkState, now_ns: int) -> None:
-        """Take link's state. A restarted downlink learns from the first one what it has to do."""
+        """Take link's state. The first one tells a restarted downlink about a sleep."""
         self._limits.session(now_ns, is_open=link.state == "open")
         if not self._published:
             self._published = True

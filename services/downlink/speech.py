@@ -13,6 +13,7 @@ from services.downlink import events, turn_names
 from services.downlink.turns import Turn, TurnOutcome, Utterance, UtteranceOutcome
 from shared import messages
 from shared.config import Config
+from shared.oldest import drop_oldest
 
 MS = 1_000_000
 #: The server reports the start of speech at most this much later than the speech began: the time
@@ -216,9 +217,7 @@ class SpeechLog:
     # helpers
 
     def _local_speech_in(self, turn: Turn) -> list[Utterance]:
-        """Return the pieces of speech that vad heard between the end of the turn before and the end
-        of this turn.
-        """
+        """Return vad's pieces of speech between the ends of the turn before and of this turn."""
         turns = list(self._turns.values())
         at = turns.index(turn)
         after_ns = turns[at - 1].stopped_ns - self._edge_ns if at else 0
@@ -246,6 +245,5 @@ class SpeechLog:
 
     def _remember(self, turn: Turn) -> Turn:
         self._turns[turn.item_id] = turn
-        while len(self._turns) > MAX_TURNS:
-            self._turns.popitem(last=False)
+        drop_oldest(self._turns, MAX_TURNS)
         return turn

@@ -74,7 +74,7 @@ class Terms:
         return list(self._refused)
 
     def begin_session(self) -> None:
-        """Begin with a new session, which may take what only the last one could not."""
+        """Begin with a new session, which may accept fields that only the last one refused."""
         for path in self._refused_for_now:
             self._refused.pop(path, None)
         self._refused_for_now.clear()
@@ -135,7 +135,7 @@ class Terms:
     # what follows
 
     def complaints(self) -> list[str]:
-        """Return what the server does not do as it was asked to, one line each.
+        """Return a line for each request that the server does not follow.
 
         Raises Unusable if a conversation is not possible.
         """
@@ -167,7 +167,7 @@ class Terms:
         return found
 
     def remedies(self) -> list[str]:
-        """Return what Bargein converts, one line each."""
+        """Return a line for each rate that Bargein converts."""
         found = []
         if self.output_rate != self._wanted["audio"]["output"]["format"]["rate"]:
             found.append(f"the server sends audio at {self.output_rate} Hz: it is converted")
@@ -176,7 +176,7 @@ class Terms:
         return found
 
     def news(self, lines: list[str]) -> list[str]:
-        """Return the lines that were not reported before, and take them for reported."""
+        """Return the lines that were not reported before, and count them as reported."""
         new = [line for line in lines if line not in self._said]
         self._said.update(new)
         return new
@@ -240,7 +240,7 @@ def _on(turns: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> bool:
 
 
 def _rate(told: Mapping[str, Any], path: str) -> int:
-    """Return the rate of a format, Hz; 0 if the server names none that can be."""
+    """Return the rate of a format, Hz; 0 if the server names no possible rate."""
     try:
         rate = session.at(told, f"{path}.rate")
     except KeyError:

@@ -14,8 +14,8 @@ from shared.config import Config
 class TranscriptWait:
     """Says how long the answer to a turn waits for the turn's transcript.
 
-    ``session.answer_after`` decides. With "auto" the answers wait from the first transcript on that
-    nobody asked the server for: then the server itself needs the transcripts.
+    ``session.answer_after`` decides. With "auto" the answers wait once the server has sent a
+    transcript that nobody asked for: then the server itself needs the transcripts.
     """
 
     def __init__(self, config: Config) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from services.downlink.audio_item import AudioItem
 from shared import messages
+from shared.oldest import drop_oldest
 from shared.realtime import words
 
 #: How many transcripts are remembered. The oldest is forgotten first.
@@ -102,6 +103,5 @@ class Transcripts:
         text = self._texts.get(item_id)
         if text is None:
             text = self._texts[item_id] = _Text(role)
-            while len(self._texts) > REMEMBERED:
-                self._texts.popitem(last=False)
+            drop_oldest(self._texts, REMEMBERED)
         return text

@@ -57,7 +57,8 @@ class Echo:
         self._publish_ready(now.monotonic_ns())
 
     def _on_panel(self, delivery: Delivery[messages.Panel]) -> None:
-        # Silence, and not a gap: the server ends a half-said turn, and no reader misses a frame.
+        # While muted, echo publishes silence and leaves no gap: so the server ends a half-said
+        # turn.
         self._muted = delivery.message.muted
 
     def _publish_ready(self, now_ns: int) -> None:

@@ -1,4 +1,4 @@
-"""For each frame of the microphone, what the speaker played meanwhile. Pure.
+"""Finds what the speaker played during each frame of the microphone. Pure.
 
 A microphone and a speaker count samples by two clocks, and stamp them with the machine's. The
 stamps bring the two streams together once. From then on samples are counted, because stamps scatter
@@ -42,8 +42,8 @@ _ELSEWHERE_FRAMES = 50
 AHEAD = RATE // 200
 #: A speaker that has published nothing for 200 ms is gone: no microphone frame waits for it.
 _GONE_NS = 200_000_000
-#: A process that has heard of no speaker cannot know for its first second that there is none: the
-#: speaker's frames can arrive that late on a busy machine.
+#: In its first second, a process without frames of the speaker cannot tell whether there is a
+#: speaker: the frames can arrive that late on a busy machine.
 _NO_SPEAKER_NS = 1_000_000_000
 
 
@@ -69,7 +69,7 @@ class Aligner:
         self._stream = -1  # the microphone's; -1: no frame yet
         self._next = 0  # position of the next microphone sample
         self._began_ns: int | None = None  # when the first microphone frame was taken
-        self._speaker_ns: int | None = None  # when the speaker was heard of last
+        self._speaker_ns: int | None = None  # when the speaker's last frame came
         # sample ``_anchor`` of the microphone stands beside sample ``_far_anchor`` of the far end,
         # and from there on ``_step`` samples of the far end pass for one of the microphone
         self._anchor, self._far_anchor, self._step = 0, 0.0, 1.0

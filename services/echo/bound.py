@@ -1,4 +1,4 @@
-"""How loud the echo path can be at most, at each delay: the microphone itself limits it. Pure.
+"""The greatest gain of the echo path at each delay: the microphone itself limits it. Pure.
 
 A sound that was played must come back within the two frames that begin one delay later. If these
 frames are soft, the path is weak at that delay. So the first word of the assistant shows how loud
@@ -8,13 +8,12 @@ the echo is, and at which delays there is none.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from services.echo.spectra import Samples
 
 
 class PathBound:
-    """The greatest power gain that the echo path can have at each of so many delays, in frames."""
+    """The greatest power gain of the echo path at each delay from 0 to ``delays`` - 1 frames."""
 
     def __init__(self, delays: int, greatest: float) -> None:
         self._greatest = greatest

@@ -215,7 +215,7 @@ class Canceller:
             self.speed_change = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
 
     def _has_jumped(self) -> bool:
-        """Return whether what seems a person is the echo at another time. If sure, follow it."""
+        """Return whether a seeming person is the echo at another time. If so, follow the shift."""
         before, (later, correlation) = self._shift, self.filter.find_shift()
         self._shift = later if correlation > _JUMPED else None
         if self._shift is None:
@@ -246,7 +246,7 @@ def to_pcm(samples: Samples) -> bytes:
 
 
 def _suppressor() -> Callable[[bytes], bytes]:
-    """Return what removes steady noise from a frame."""
+    """Return a function that removes steady noise from a frame."""
     # WebRTC's library costs a process 22 MB, and few need it.
     from services.echo.webrtc import Processing  # noqa: PLC0415
 

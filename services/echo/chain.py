@@ -59,7 +59,7 @@ class Chain:
 def cleaned(
     frame: messages.MicFrame, payload: bytes, *, far: bool = False, removed_db: int = 0
 ) -> messages.MicClean:
-    """Return what is published for a frame whose echo was removed, with the rest as it came."""
+    """Return a microphone frame with another payload as a ``mic.clean``."""
     return messages.MicClean(
         stream=frame.stream,
         position=frame.position,

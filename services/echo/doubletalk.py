@@ -1,10 +1,10 @@
 """Whether a person speaks while the assistant does, or only the assistant's echo is heard. Pure.
 
-The filter's residual consists of the person, the room's noise and the rest of the echo. The filter
-itself states how loud the echo can be that it has not learnt yet. No linear filter can learn the
-rest: ``DoubleTalk`` learns how loud the rest is, relative to the echo that was removed. A residual
-that is clearly louder than both is a person. A residual that still resembles the echo is no person:
-the echo has moved.
+The filter's residual consists of the person, the room's noise and the rest of the echo (the
+residual echo). The filter itself states how loud the echo can be that it has not learnt yet. No
+linear filter can learn the rest: ``DoubleTalk`` learns how loud the rest is, relative to the echo
+that was removed. A residual that is clearly louder than both is a person. A residual that still
+resembles the echo is no person: the echo has moved.
 
 All powers are those at the frequencies of a voice, 100 to 4000 Hz. Above them the echo of a hiss
 can be wrong by much: a third of a sample between the clocks turns 8 kHz by 40 degrees.
@@ -117,11 +117,11 @@ class DoubleTalk:
         self.follow()
 
     def close(self) -> None:
-        """Close the gate: what seemed a person was none."""
+        """Close the gate: the sound that seemed a person was the echo."""
         self._hold = 0
 
     def close_for(self, frames: int) -> None:
-        """Keep the gate closed for so many frames: the echo may be one of sound never received."""
+        """Keep the gate closed for ``frames``: the echo may be that of sound that never arrived."""
         self._closed = max(self._closed, frames)
 
     def follow(self) -> None:

@@ -66,7 +66,7 @@ class Drift:
         # costs a hundred times as much.
         found = (self._turns * turned).real.sum(axis=1) / (float(np.abs(turned).sum()) + 1e-12)
         best = int(np.argmax(found))
-        # At the end of the search it is no peak: the likeness rises further.
+        # At the end of the range it is no peak: the likeness may rise beyond the end.
         is_peak = found[best] > _ALIKE and best not in (0, len(_SHIFTS) - 1)
         later = float(_SHIFTS[best]) if is_peak and abs(_SHIFTS[best]) > _LEAST else 0.0
         self.agrees = later != 0 and abs(later - self._later) <= _WRONG

@@ -45,7 +45,7 @@ class EchoGain:
         return self._near_echo / self._echo if self._echo > 0 else 1.0
 
     def is_off(self, deviations: float) -> bool:
-        """Return whether the gain differs from 1 by more than so many standard deviations."""
+        """Return whether the gain is more than ``deviations`` standard deviations away from 1."""
         if self._echo_squared <= 0:
             return False
         # Loud frames decide: this is how many frames of equal power would weigh the same.

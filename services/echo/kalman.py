@@ -113,7 +113,7 @@ class KalmanFilter:
         self.weights *= np.float32(gain)
 
     def set_delay(self, frames: int) -> None:
-        """Delay the far end by so many frames, and move what was learnt along with it."""
+        """Delay the far end by ``frames``, and move the learnt path along with it."""
         moved = frames - self.delay
         if not moved:
             return
@@ -170,7 +170,7 @@ class KalmanFilter:
         return later, float(correlation[at]) if abs(later) > _NEAREST_SAMPLES else 0.0
 
     def shift(self, by: int) -> None:
-        """Expect the same echo so many samples later."""
+        """Expect the same echo ``by`` samples later."""
         frame = self._frame
         response = irfft(self.weights, axis=1)[:, :frame].reshape(-1)
         delay = min(MAX_DELAY, max(0, self.delay + by // frame))
@@ -207,7 +207,7 @@ class KalmanFilter:
         return grown
 
     def _expect_growth(self, by: float) -> None:
-        """Expect the path to grow by so many samples in a frame: high frequencies turn fastest."""
+        """Expect the path to grow ``by`` samples in a frame: high frequencies turn fastest."""
         turns = np.arange(self._frame + 1) * (np.pi / self._frame * by)
         turned = np.square(turns) * (_UNHEARD * PARTITIONS / _CONSTRAINED)
         self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, turned)
@@ -253,9 +253,9 @@ class KalmanFilter:
         return residual
 
     def _limit(self, gains: Samples) -> None:
-        """Take over how loud each partition of the path can be at most.
+        """Limit the uncertainty of each partition to ``gains``, its greatest power gain.
 
-        A weight that was more uncertain than that was guessed: it shrinks by as much.
+        A weight that was more uncertain than that was a guess, so it shrinks by the same factor.
         """
         real = self._real
         np.maximum(self.uncertainty, gains, out=real)
@@ -295,6 +295,6 @@ class KalmanFilter:
         return here
 
     def _age(self, here: slice) -> None:
-        """Shrink partitions by what is not true any more, and make them as much less certain."""
+        """Shrink partitions by the share that is no longer true, and raise their uncertainty."""
         self.weights[here] *= np.float32(_RETENTION)
         self.uncertainty[here] += self._changes * power(self.weights[here])

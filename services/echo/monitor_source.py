@@ -1,4 +1,4 @@
-"""Whether the microphone is none, but the speaker's own monitor. Pure.
+"""Finds out whether the microphone is in truth the speaker's own monitor. Pure.
 
 A sound server lists a source beside each speaker that records what the speaker plays, and such a
 source can be the default microphone. Then no person is ever heard. Two observations together prove
@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.echo.aligner import Aligned
 from services.echo.kalman import MAX_DELAY
-from services.echo.spectra import correlate
+from services.echo.spectra import Samples, correlate
 from shared.audio.pcm import FRAME, to_array
 from shared.faults import Fault
-
-Samples = NDArray[np.float32]
 
 #: Frames of zeros that are believed, 0.5 s. A resampler that dithers makes zeros ±1.
 _BELIEVED, _DITHER = 25, 1

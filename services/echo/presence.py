@@ -11,10 +11,8 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-Spectra = NDArray[np.complex64]
-Powers = NDArray[np.float32]
+from services.echo.spectra import Samples, Spectra
 
 #: The likeness at a delay is 1 by chance. It is a mean over some 80 independent frequencies, so it
 #: scatters by a ninth: more than 1.6, five deviations, is an echo, and less than 1.33, three
@@ -35,18 +33,18 @@ _SAVED = 4
 
 
 class EchoPresence:
-    """Compares the microphone with the far end at each of so many delays, in frames."""
+    """Compares the microphone with the far end at each delay from 0 to ``delays`` - 1 frames."""
 
     def __init__(self, delays: int, bins: int) -> None:
         self.present = False  # proved: something in the microphone follows the far end
         self.absent = False  # proved: nothing does
         self.delay = 0  # if present: by how many frames the loudest part of the echo follows
         self._products: Spectra = np.zeros((delays, bins), np.complex64)
-        self._powers: Powers = np.zeros((delays, bins), np.float32)
+        self._powers: Samples = np.zeros((delays, bins), np.float32)
         self._scratch: Spectra = np.zeros((delays, bins), np.complex64)
         self._last: Spectra = np.zeros(bins, np.complex64)
         self._frames = self._compared = 0  # with a far end; those that were compared
-        self._confirmed = 0  # how many of them were compared until the filter predicted one
+        self._confirmed = 0  # the value of _compared when the filter last predicted an echo
         self._silent = 0  # frames with a far end in a row in which the microphone was all zeros
 
     def forget(self) -> None:
@@ -55,7 +53,7 @@ class EchoPresence:
         self.follow(0)
 
     def follow(self, frames: int) -> None:
-        """Expect the echo so many frames later, until a new comparison has shown where it is."""
+        """Expect the echo ``frames`` later, until a new comparison has shown where it is."""
         self.delay = min(len(self._products) - 1, max(0, self.delay + frames))
         self._frames = self._compared = self._confirmed = self._silent = 0
         self._products[:] = 0
@@ -76,10 +74,10 @@ class EchoPresence:
             self.absent = True
 
     def confirm(self) -> None:
-        """Know that there is an echo: the filter predicts it. A proof of none starts again."""
+        """Note that the filter predicts an echo. The proof that there is none starts again."""
         self._confirmed = self._compared
 
-    def add(self, near: Spectra, far: Spectra, far_powers: Powers) -> None:
+    def add(self, near: Spectra, far: Spectra, far_powers: Samples) -> None:
         """Take a frame.
 
         ``near`` is the microphone's spectrum, ``far`` and ``far_powers`` are the far end's last
@@ -103,7 +101,7 @@ class EchoPresence:
             self._conclude()
 
     def _conclude(self) -> None:
-        squares = cast("Powers", np.square(self._products.real) + np.square(self._products.imag))
+        squares = cast("Samples", np.square(self._products.real) + np.square(self._products.imag))
         likeness = (squares / (self._powers + np.float32(1e-12))).mean(axis=1)
         # Within the first frames a delay has been compared too seldom to tell an echo from chance.
         if self._compared < 2 * _EVERY:

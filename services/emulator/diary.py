@@ -107,7 +107,7 @@ class Diary:
         self._write(now, "mcp_list", server_label=label, names=names, failure=failure)
 
     def mcp_called(self, now: float, item: Item) -> None:
-        """Log and journal what came of a call of a function on an MCP server."""
+        """Log and journal the outcome of a call of a function on an MCP server."""
         log.info("%s has ended%s", item.id, " with an error" if item.head["error"] else "")
         self._write(now, "mcp_call", **item.head)
 

@@ -89,7 +89,7 @@ class Planner:
                 return [call, plans.McpAsk(call)] if request_id else [call]
             return [plans.Call(tool["name"], arguments, self._new_id("call"))]
         out_of_band = is_out_of_band(asked)
-        # Nobody asks for an answer to the output of an MCP server's function but the client.
+        # Only the client asks for an answer to the output of an MCP server's function.
         served = None if out_of_band else self._mcp.take_output()
         if last is not None and last.head["type"] == "function_call_output":
             said = self._replies.output(last.head["output"])

@@ -53,13 +53,7 @@ def text(longest: int | None = None) -> Check:
     def check(value: Any, path: str) -> None:
         if not isinstance(value, str):
             raise _wrong_type(value, path, "a string")
-        if longest is not None and len(value) > longest:
-            raise Refused(
-                "string_above_max_length",
-                f"Invalid '{path}': string too long. Expected a string with maximum length"
-                f" {longest}, but got a string with length {len(value)} instead.",
-                path,
-            )
+        _check_length(value, path, "a string", longest)
 
     return check
 
@@ -122,13 +116,7 @@ def array(check: Check, longest: int | None = None) -> Check:
     def checked(value: Any, path: str) -> None:
         if not isinstance(value, list):
             raise _wrong_type(value, path, "an array")
-        if longest is not None and len(value) > longest:
-            raise Refused(
-                "array_above_max_length",
-                f"Invalid '{path}': array too long. Expected an array with maximum length"
-                f" {longest}, but got an array with length {len(value)} instead.",
-                path,
-            )
+        _check_length(value, path, "an array", longest)
         for index, element in enumerate(value):
             check(element, f"{path}[{index}]")
 
@@ -251,6 +239,18 @@ def _wrong_type(value: Any, path: str, expected: str) -> Refused:
         f"Invalid type for '{path}': expected {expected}, but got {_NAMES[type(value)]} instead.",
         path,
     )
+
+
+def _check_length(value: str | list[Any], path: str, what: str, longest: int | None) -> None:
+    """Raise Refused if a value is too long. ``what``: "a string" or "an array"."""
+    if longest is not None and len(value) > longest:
+        kind = what.split()[1]
+        raise Refused(
+            f"{kind}_above_max_length",
+            f"Invalid '{path}': {kind} too long. Expected {what} with maximum length"
+            f" {longest}, but got {what} with length {len(value)} instead.",
+            path,
+        )
 
 
 def _in_range(value: float, path: str, low: float | None, high: float | None, kind: str) -> None:

@@ -127,7 +127,7 @@ class Session:
         return self._outbox.take()
 
     def errands(self) -> list[Errand]:
-        """Return what the owner has to do at MCP servers, and forget it."""
+        """Return the errands that the owner has to run at MCP servers, and forget them."""
         errands = list(self._mcp.errands)
         self._mcp.errands.clear()
         return errands

@@ -32,7 +32,7 @@ class Live:
         self._words: dict[str, int] = {}  # the number of words so far, by the item's id
 
     def hear(self, item_id: str, samples: int) -> list[Event]:
-        """Return the deltas of a turn that has so many samples so far, and its item's id."""
+        """Return the deltas of the turn that becomes this item; it has ``samples`` so far."""
         said, words = self._words.get(item_id, 0), samples // _LIVE_WORD
         self._words[item_id] = max(said, words)
         return _deltas(item_id, [str(number) for number in range(said + 1, words + 1)], said)

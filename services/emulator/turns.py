@@ -42,7 +42,7 @@ class Turns:
         faults: Faults,
         late_s: float,
     ) -> None:
-        """``late_s``: if not 0, turns are transcribed unasked, and so much later than usual, s."""
+        """``late_s``: if not 0, turns are transcribed unasked, this much later than usual, s."""
         self._conversation = conversation
         self._answers = answers
         self._outbox = outbox

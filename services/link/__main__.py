@@ -32,7 +32,7 @@ from shared.stage import HEARTBEAT_S, Failure, Stage
 #: The most messages that are read in one round of the loop, so that a burst from the server does
 #: not delay what goes to the server.
 MAX_MESSAGES = 64
-#: How often link looks whether a ping is due and whether the connection is alive, s.
+#: How often link checks whether a ping is due and whether the connection is alive, s.
 TICK_S = 0.25
 #: A session that has lasted this long, s, shows that the server accepts us: a server that refuses
 #: us closes the connection sooner.

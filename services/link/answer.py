@@ -50,7 +50,7 @@ class Answer:
         self._head: bytes | None = None
 
     def recv(self, size: int) -> bytes:
-        """Return bytes of the answer's head. Raises Ended if it is not the upgrade, and Flood."""
+        """Return bytes of the answer's head. Raises Ended if it refuses, and Flood if too long."""
         if self._head is None:
             self._head = self._read()
         if not self._head:

@@ -1,11 +1,13 @@
 """Whether the conversation sleeps: link then has no session, and opens none.
 
-A file in the bus directory keeps that for a link that is started again: after a crash or ``bargein
-restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was asked to end
-leaves the file to a link that finds the same downlink: the next conversation begins awake.
+A file in the bus directory keeps this state for a link that is started again: after a crash or
+``bargein restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was
+asked to end leaves the file to a link that finds the same downlink: the next conversation begins
+awake.
 
 A downlink on another machine leaves no trace in the bus directory. So a link that starts waits for
-its message: downlink answers link's first state, and repeats its last Sleep to each new reader.
+downlink's message: downlink answers link's first state, and repeats its last Sleep to each new
+reader.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class _Saved(msgspec.Struct, frozen=True):
 
 
 class Asleep:
-    """Downlink's last word about the sleep."""
+    """Whether the conversation sleeps, by downlink's last message."""
 
     def __init__(self, directory: Path, network: Network = LOCAL) -> None:
         self._path, self._directory = directory / NAME, directory
@@ -50,13 +52,14 @@ class Asleep:
             else:
                 self.forget()
         elsewhere = "downlink" in network.addresses and not _downlink(directory)
-        #: Whether downlink has to say first whether the conversation sleeps.
+        #: Whether link waits for downlink's first message, which says whether the conversation
+        #: sleeps.
         self.unknown = elsewhere and not self.cause
 
     def follow(self, sleep: messages.Sleep) -> bool:
-        """Take downlink's word. Return whether the conversation fell asleep or woke.
+        """Take downlink's message. Return whether the conversation fell asleep or woke.
 
-        The first word is news as well, if link waits for it.
+        Also return True for the first message, if link waits for it.
         """
         waited, self.unknown = self.unknown, False
         cause = (sleep.cause or "asked") if sleep.asleep else ""

@@ -42,7 +42,7 @@ class Candidate:
         stage.after(patience_s or BEGIN_S, lambda: self._decide(self._without))
 
     def read(self) -> None:
-        """Read what the server has said."""
+        """Read the server's messages."""
         try:
             while self._decided is not None and (message := self.connection.receive()) is not None:
                 if isinstance(message, Text):

@@ -106,7 +106,7 @@ class Connection:
             raise Ended(endings.STALLED)
         if now - self._pinged_s > ping_interval_s:
             self.ping()
-        # Tells the limits that nothing has come: a server that was quiet may not send more at once.
+        # Note in the limits that everything was read: quiet time does not save up a larger burst.
         self.has_more()
 
     def _send(self, data: bytes, opcode: int) -> None:

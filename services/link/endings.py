@@ -119,7 +119,7 @@ def reason(ending: Ending) -> str:
 
 
 def of_error(error: BaseException) -> Ending:
-    """Return what an exception means that ended a connection, or an attempt to make one."""
+    """Return the ending for an exception that ended a connection, or an attempt to make one."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     names = [kind.__name__ for kind in type(error).__mro__]
     cause: Cause = next((_CAUSES[name] for name in names if name in _CAUSES), "unreachable")
@@ -139,7 +139,7 @@ def of_error(error: BaseException) -> Ending:
 
 
 def _of_close_frame(text: str) -> str:
-    """Return websocket-client's words for a broken rule, in plain words for a close frame.
+    """Return websocket-client's text, or plain words if a close frame broke the rule.
 
     No server may send the codes 1005, 1006 and 1015: they stand for a close without a code, a lost
     connection and failed TLS.
@@ -152,7 +152,7 @@ def _of_close_frame(text: str) -> str:
 
 
 def _of_tls(text: str, reason: str | None, *, eof: bool) -> Lost:
-    """Return what it means that there is no TLS with the server, or none any more."""
+    """Return the ending for TLS that could not be agreed on, or that broke off."""
     if eof:
         return Lost("reset", "the server, or a proxy or firewall before it, hung up during TLS")
     if reason in NO_TLS:
@@ -163,7 +163,7 @@ def _of_tls(text: str, reason: str | None, *, eof: bool) -> Lost:
 
 
 def hung_up(said: bytes) -> Lost:
-    """Return what it means that the server ended its answer to the upgrade in the head."""
+    """Return the ending for a server that hung up within the head of its answer, ``said``."""
     if said.startswith(TLS_RECORDS):
         return Lost("garbled", "the server speaks TLS there: write wss:// in link.url")
     if said and not said.upper().startswith(b"HTTP/"):
@@ -172,15 +172,15 @@ def hung_up(said: bytes) -> Lost:
 
 
 def no_http(said: bytes) -> Lost:
-    """Return what it means that the answer to the upgrade is no HTTP."""
+    """Return the ending for an answer to the upgrade that is not HTTP."""
     first = said.partition(b"\n")[0].strip().decode("latin-1")
     return Lost("garbled", f"no HTTP answer to the upgrade, but {first[:80]!r}")
 
 
 def of_status(status: int, headers: Mapping[str, str] | None = None, text: bytes = b"") -> Ending:
-    """Return what an HTTP answer to the upgrade means that is not the upgrade.
+    """Return the ending for an HTTP answer that is not the upgrade.
 
-    ``headers``: by their names in lower case. ``text``: the beginning of what comes with it.
+    ``headers``: by their names in lower case. ``text``: the beginning of the answer's body.
     """
     headers = headers or {}
     why = f"HTTP {status} at the upgrade"
@@ -204,7 +204,7 @@ def of_status(status: int, headers: Mapping[str, str] | None = None, text: bytes
 
 
 def of_certificate(message: str, code: int) -> Refused:
-    """Return what it means that OpenSSL does not trust the server's certificate."""
+    """Return the ending for a server's certificate that OpenSSL does not trust."""
     why = f"certificate not trusted: {message.rstrip('.')}"
     if code in (TOO_EARLY, TOO_LATE):
         return Refused(why, "check the date of this machine's clock", passes=True)
@@ -213,7 +213,7 @@ def of_certificate(message: str, code: int) -> Refused:
 
 
 def of_connect(proxy: Proxy, target: str, status: int, schemes: Sequence[str]) -> Ending:
-    """Return what a proxy's answer to CONNECT means that is not 2xx.
+    """Return the ending for a proxy's answer to CONNECT that is not 2xx.
 
     ``schemes``: the ways to log in that the proxy offers with 407.
     """
@@ -240,7 +240,7 @@ def _login(proxy: Proxy, schemes: Sequence[str]) -> tuple[str, str]:
 
 
 def of_socks(proxy: Proxy, target: str, text: str, code: int | None) -> Ending:
-    """Return what it means that a SOCKS proxy refuses. ``code``: its reply code, if it sent one."""
+    """Return the ending for a SOCKS proxy that refuses. ``code``: its reply code, if any."""
     why = f"the proxy {proxy} ({proxy.source}) does not connect to {target}: {text}"
     if "authentication" in text.lower():
         _, todo = _login(proxy, ())
@@ -251,14 +251,14 @@ def of_socks(proxy: Proxy, target: str, text: str, code: int | None) -> Ending:
 
 
 def of_send_error(error: BaseException) -> Lost:
-    """Return what an exception means that was raised while link sent data."""
+    """Return the ending for an exception that was raised while link sent data."""
     ending = of_error(error)
     cause: Cause = "stalled" if ending.cause in ("unreachable", "refused") else ending.cause
     return Lost(cause, f"could not send: {ending.why}")
 
 
 def of_close(code: int, reason: str, error: str = "") -> Ending:
-    """Return what a close frame from the server means.
+    """Return the ending for a close frame from the server.
 
     ``error``: the words of the server's last error event, if it began no session.
     """

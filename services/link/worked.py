@@ -50,5 +50,5 @@ class Worked:
 
 
 def find(bus: Path, url: str, key: str) -> Worked:
-    """Return what is known of a server and a key."""
+    """Return the record of whether a server has accepted a key."""
     return Worked(place(url, bus, os.environ), url, key)

@@ -1,4 +1,4 @@
-"""The door: shows what is on the bus to every viewer, and publishes every person's commands.
+"""The door: shows the messages on the bus to every viewer, and publishes every person's commands.
 
 A conversation does not need this stage. It observes the bus, and nothing waits for it. docs/door.md
 describes the door.
@@ -36,9 +36,9 @@ from shared.run import run
 from shared.running import holder, holders
 from shared.stage import Stage
 
-#: How often the changes are sent that only the time or the playhead brings, s.
+#: How often monitor sends the changes that come with the time or the playhead alone, s.
 SHOW_S = 0.1
-#: How often monitor shows the healths, and looks whether its files are in place, s.
+#: How often monitor shows the healths, and checks whether its files are in place, s.
 LOOK_S = 1.0
 #: How long the answer to ``stop`` has to reach its client, s, before the stages end.
 STOP_S = 0.1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.monitor.records import Map
 from shared import messages
+from shared.oldest import drop_oldest
 from shared.realtime import words
 
 #: The most items and characters that a new viewer gets: the last minutes of a conversation.
@@ -51,11 +52,10 @@ class Captions:
             self._put_in_order(said.begun_ns)
         else:
             known.said, known.changed = said, True
-        while len(self._items) > MOST or self._size() > MOST_CHARS:
-            self._items.popitem(last=False)
+        drop_oldest(self._items, MOST or self._size() > MOST_CHARS)
 
     def heard(self, heard: messages.Heard) -> None:
-        """Take how far items were heard."""
+        """Take playback's newest playhead."""
         self._heard = {item.item_id: item for item in heard.items}
         for item in heard.items:
             known = self._items.get(item.item_id)

@@ -1,4 +1,4 @@
-"""Follows commands and waits for what comes of them. Pure.
+"""Follows commands and waits for their outcomes. Pure.
 
 When downlink follows a command, a message on the bus shows it: a flush for an interruption, a turn
 decision for the button, a ``Sleep`` for sleep and wake. So the outcome that a person reads is what
@@ -26,7 +26,7 @@ FOLLOW_S = 1.5
 SLEEP_S = 3.0
 #: How long playback may take to report a flush after that, s: as long as uplink waits for it.
 REPORT_S = 0.5
-#: How long a command waits for a stage that is being started again, s, and how often monitor looks
+#: How long a command waits for a stage that is being started again, s, and how often monitor checks
 #: whether the stage is there, s. A stage starts in less than a second, on a busy machine in two.
 AWAY_S, LOOK_S = 2.5, 0.05
 #: A message names the command whose time differs by less than this, ns: on two machines, a reader
@@ -50,8 +50,9 @@ class _Pending:
 class CommandRunner:
     """The commands, from the door to the bus and back.
 
-    ``panel``: how the switches stand. ``known`` returns what is known now. ``turned`` is called
-    with the switches when one was turned. ``stop`` ends the conversation.
+    ``panel``: the positions of the switches. ``known`` returns the present state of the
+    conversation. ``turned`` is called with the new positions when a switch was turned. ``stop``
+    ends the conversation.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class CommandRunner:
             self._done(pending, stopped(report.items, active=pending.active))
 
     def turn_decision(self, decision: messages.TurnDecision) -> None:
-        """Note how the button of push to talk stands."""
+        """Note the position of the button of push to talk."""
         name = "talk" if decision.talk else "release"
         for pending in self._named(name, decision.talk_ns):
             self._done(pending, "speak now" if decision.talk else "released")

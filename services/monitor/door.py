@@ -1,8 +1,8 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
-The two sides leave each other work in queues. The stage's loop takes what clients ask with `take`,
-after a call of ``wake``; what that loop tells the clients is delivered on the server's thread. They
-share nothing else, and no side waits for the other.
+The two sides leave each other work in queues. The stage's loop takes the clients' requests with
+`take`, after a call of ``wake``; the loop's messages to the clients are delivered on the server's
+thread. They share nothing else, and no side waits for the other.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class SnapshotRequest:
 
 @dataclass(frozen=True)
 class WantsChanged:
-    """Says that the watchers together ask for something else than before."""
+    """Reports that the watchers, taken together, want other kinds of messages than before."""
 
     wants: frozenset[str]
 
@@ -117,7 +117,7 @@ class Door:
         return bool(self._watchers)
 
     def tell(self, change: dict[str, Any], kind: str = "", to: Watcher | None = None) -> None:
-        """Send to every watcher; with ``kind`` only to those that want it; with ``to`` only to it.
+        """Send a change to all watchers, to those that want ``kind``, or to the watcher ``to``.
 
         Any thread may call this.
         """
@@ -261,7 +261,7 @@ class Door:
         self._tell_wants()
 
     def _tell_wants(self) -> None:
-        """Tell the loop what the watchers want together."""
+        """Tell the loop which kinds of messages the watchers want, taken together."""
         everybody = (watcher.wants for watcher in (*self._watchers, *self._joining))
         self._request(WantsChanged(frozenset[str]().union(*everybody)))
 

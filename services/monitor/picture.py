@@ -91,7 +91,7 @@ class Picture:
         self._replace(records.session(config, self._changed))
 
     def health(self, stage: str, newest: messages.Health, now_ns: int) -> None:
-        """Take a stage's account of itself."""
+        """Take a stage's health."""
         self._healths[stage] = (newest, now_ns)
 
     # what viewers get
@@ -107,7 +107,7 @@ class Picture:
         yield from self._captions.changes()
 
     def healths(self, now_ns: int) -> Map:
-        """Return how the stages are."""
+        """Return the state of each stage."""
         stages = [
             records.health(name, newest, late=now_ns - at > LATE_NS)
             for name, (newest, at) in self._healths.items()

@@ -69,7 +69,7 @@ def calls(state: messages.ToolState) -> Map:
 
 
 def panel(state: messages.Panel) -> Map:
-    """Return how the switches stand."""
+    """Return the positions of the switches."""
     return {"type": "panel", "muted": state.muted, "volume": state.volume}
 
 
@@ -102,7 +102,7 @@ def usage(state: messages.Usage) -> Map:
 
 
 def health(stage: str, newest: messages.Health, *, late: bool) -> Map:
-    """Return a stage's account of itself. ``late``: it has not published one for some seconds."""
+    """Return a stage's health. ``late``: the stage has not published one for some seconds."""
     return {
         "stage": stage,
         "pid": newest.pid,

@@ -29,7 +29,7 @@ TRY_AGAIN = 1013
 
 
 def routes(directory: Path) -> list[BaseRoute]:
-    """Return where a page asks for the ports, and where it connects without them."""
+    """Return the routes by which a page asks for the ports, or connects without them."""
 
     async def ports(_: Request) -> Response:
         return JSONResponse({stage: door.port(directory, stage) for stage in STAGES})

@@ -43,7 +43,7 @@ class Voices:
         self._thread: threading.Thread | None = None
 
     def want(self, wants: frozenset[str]) -> None:
-        """Read what is wanted from now on: LEVELS, VOICES, both or neither."""
+        """From now on, read the wanted kinds: LEVELS, VOICES, both or neither."""
         self._wants = wants
         if wants and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._read, name="voices", daemon=True)

@@ -26,9 +26,9 @@ from shared.bus import Delivery
 from shared.run import run
 from shared.stage import Stage
 
-#: Seconds between two looks at the counters, and at a device that asks for nothing.
+#: The time between two checks of the counters, and of a device that asks for nothing, s.
 CHECK_S = 0.5
-#: Seconds between two looks at whether a tone is due: a tone may be this late.
+#: The time between two checks whether a tone is due, s: a tone may be this late.
 CUE_S = 0.1
 #: Seconds between two messages that tell when the device asked for samples.
 CALLS_S = 0.1
@@ -56,7 +56,7 @@ class Playback:
         # another socket, so reply.state can be the first to name a new generation.
         self._generation = 0
         self._framer = Framer()
-        self._stream = 0  # the number of the device's opening
+        self._stream = 0  # when the device was opened, µs since 1970; 0: never
         self._published: messages.Heard | None = None
         stage.subscribe(messages.Flush, self._noted(self._on_flush))
         stage.subscribe(messages.ReplyAudio, self._noted(self._on_audio))

@@ -1,9 +1,9 @@
 """A page's speaker.
 
-The page plays on after it was given samples, so it needs a few of them ahead: it is given samples
-until it holds so many. It reports how far it has rendered. When a flush comes, what it holds is
-recalled: the page fades out, drops the rest and answers at which sample it fell silent. Samples
-count as heard only when the page has reported that it rendered them.
+The page plays on after it was given samples, so it needs some ahead: playback gives it samples
+until it holds ``ahead`` of them. It reports how far it has rendered. At a flush, playback recalls
+the samples that the page holds: the page fades out, drops the rest and answers at which sample it
+fell silent. Samples count as heard only when the page has reported that it rendered them.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class BrowserOutput(PageDevice):
         self._begin()
 
     def warning(self) -> str | None:
-        """Return None: `underflows` counts what the page had nothing to play for."""
+        """Return None: `underflows` counts how often the page had nothing to play."""
         return None
 
     def hurry(self) -> None:
-        """Look at once whether the callback recalls. Any thread may call this."""
+        """Check at once whether the callback recalls audio. Any thread may call this."""
         self._page.call(self._go_on)
 
     # on the server's thread

@@ -80,7 +80,7 @@ class Callback:
         self._output = self.player.output
         self._fade_ns = settings.fade_ms * 1_000_000
         self._duck = duck
-        #: How loud the person wants the reply. The loop sets what is wanted.
+        #: The volume of the reply. The loop sets the volume that the person wants.
         self.volume = Volume(settings.volume)
         self._subscriptions = subscriptions
         self._clock = clock
@@ -164,7 +164,7 @@ class Callback:
             self.player.cue(self._tones.popleft())
 
     def apply_without_device(self, now_ns: int) -> None:
-        """Do the same on the loop while there is no device."""
+        """Do the work of ``apply`` on the loop while there is no device."""
         self.apply(now_ns, now_ns)
         if self._output.playing and not self.heard.playing:
             # The reply is played once there is a device: downlink must not take it for abandoned.

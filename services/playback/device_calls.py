@@ -1,4 +1,4 @@
-"""When the device asked for samples, and what playback had handled by then. Pure.
+"""When the device asked for samples, and which messages playback had handled by then. Pure.
 
 `bargein replay` needs both: a flush that is handled one call later is heard 10 ms longer. The loop
 notes what it handles, and the device's thread notes each call. They never wait for each other.

@@ -46,7 +46,7 @@ class Output:
         self._fade = fade
         self._queue: deque[_Chunk] = deque()
         self._queued = 0  # samples in the queue
-        # The fade of what was cut, which the device has not been given yet.
+        # The fade of the audio that was cut, as far as the device has not been given it.
         self._tail: bytes = b""
         self._running = False  # the queue is being played; False while audio gathers
         self._waited = 0  # samples of silence given to the device while audio gathers
@@ -65,7 +65,7 @@ class Output:
 
     @property
     def fading(self) -> bool:
-        """Whether the device has not yet been given the whole fade of what was cut."""
+        """Whether a part of the fade of cut audio is still to be given to the device."""
         return bool(self._tail)
 
     def enqueue(self, track: Track, start: int, pcm: memoryview) -> bool:
@@ -97,7 +97,7 @@ class Output:
         self._waited = 0
 
     def take_back(self, position: int) -> None:
-        """Queue again what the device was given from a position on: it will not play that."""
+        """Queue the audio from a position on again: the device gives it back unplayed."""
         assert self.ahead is not None
         spans = self.ahead.take_back(position)
         for span in reversed(spans):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from services.playback.output import Output
 from services.playback.track import Key, Track
 from shared import messages
+from shared.oldest import drop_oldest
 
 #: How many items are remembered. The oldest are forgotten first, if none of their audio is queued.
 MAX_REMEMBERED_ITEMS = 64
@@ -45,7 +46,7 @@ class Player:
         self.gap_samples = 0
         #: Samples that were refused because too much audio or too many items were queued.
         self.overflow_samples = 0
-        #: What the device is given. The callback calls ``output.render`` directly.
+        #: The audio for the device. The callback calls ``output.render`` directly.
         self.output = Output(jitter, fade)
         self._tracks: OrderedDict[Key, Track] = OrderedDict()
         self._refused: OrderedDict[str, None] = OrderedDict()  # responses that a flush ended
@@ -57,7 +58,7 @@ class Player:
 
     @property
     def fading(self) -> bool:
-        """Whether the device has not yet been given the whole fade of what was cut."""
+        """Whether a part of the fade of cut audio is still to be given to the device."""
         return self.output.fading
 
     @property
@@ -197,5 +198,4 @@ class Player:
     def _refuse(self, response_id: str) -> None:
         """Refuse a response's audio from now on."""
         self._refused[response_id] = None
-        while len(self._refused) > MAX_REFUSED_RESPONSES:
-            self._refused.popitem(last=False)
+        drop_oldest(self._refused, MAX_REFUSED_RESPONSES)

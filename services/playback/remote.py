@@ -45,7 +45,7 @@ class RemoteCallback(Callback):
         self._held: deque[tuple[bytes, int]] = deque()
         self._played = 0  # the position up to which the device has played
         self._silence = 0  # samples of silence that the device played because it had nothing else
-        #: Makes the device look at `recalls` at once. Any thread may call this.
+        #: Has the device check `recalls` at once. Any thread may call this.
         self.hurry: Callable[[], None] = lambda: None
 
     # on the loop
@@ -133,7 +133,7 @@ class RemoteCallback(Callback):
         return self.player.generation < generation <= messages.LAST_GENERATION
 
     def _apply_without_flush(self, dac_ns: int, now_ns: int) -> None:
-        """Apply what ends nothing. Anything else waits until the device has given audio back."""
+        """Apply all up to the first flush. The rest waits until the device has given audio back."""
         while self._flushes and not self._is_newer(self._flushes[0].message.generation):
             self._apply_flush(self._flushes.popleft(), dac_ns, now_ns)
         for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):

@@ -37,8 +37,8 @@ PERSON, ASSISTANT = 0, 1
 SETTLED = pcm.RATE * 2
 #: Seconds between two writes.
 WRITE_S = 0.5
-#: Seconds before each look for messages, while the bus is recorded. Meanwhile they wait in queues
-#: that hold seconds of every topic. Each look takes up to 256 messages, ten times as many as come.
+#: The pause before each poll while the bus is recorded, s. Meanwhile messages wait in queues that
+#: hold seconds of every topic. Each poll takes up to 256 messages, ten times as many as come.
 LOOK_S = 0.1
 #: How many interruptions and transcripts are kept in memory until the end, the newest ones, and how
 #: many characters of transcripts: a recorder may run for weeks. 16 million characters are 16 to

@@ -7,7 +7,7 @@ from shared import messages
 
 
 class Lines:
-    """Says in words what a message changes; repeated states say nothing again."""
+    """Makes a line of each message that changes something; a repeated state makes none."""
 
     def __init__(self) -> None:
         self._before: dict[str, str] = {}

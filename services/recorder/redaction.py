@@ -1,4 +1,4 @@
-"""Keep out of a recording: keys, and, if the person wants that, the sound. Pure."""
+"""Keeps keys out of a recording and, if the person wants that, the sound. Pure."""
 
 from __future__ import annotations
 

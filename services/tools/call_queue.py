@@ -18,6 +18,7 @@ import msgspec
 
 from services.tools.offer import Tool
 from shared import messages
+from shared.oldest import drop_oldest
 
 #: The function by which the model passes on what the person said.
 ANSWER = "answer_approval"
@@ -30,8 +31,8 @@ SHOWN = 300
 #: The answer to the model if the person has not spoken.
 UNHEARD = (
     "the person has not answered yet. Ask whether you may do this one action, and wait for the"
+    f" person's words before you call {ANSWER}. Only the person can approve."
 )
-UNHEARD += f" person's words before you call {ANSWER}. Only the person can approve."
 
 ANSWER_TOOL = Tool(
     ANSWER,
@@ -98,8 +99,7 @@ class CallQueue:
         if call_id in self._taken:
             return False
         self._taken[call_id] = None
-        while len(self._taken) > REMEMBERED:
-            self._taken.popitem(last=False)
+        drop_oldest(self._taken, REMEMBERED)
         return True
 
     def needs_approval(self, name: str) -> bool:
@@ -109,12 +109,11 @@ class CallQueue:
     def ask(
         self, call_id: str, name: str, arguments: str, server: str = "", at_ns: int = 0
     ) -> PendingApproval:
-        """Let a call of the model, from ``at_ns``, wait for an approval."""
+        """Have a call that the model made at ``at_ns`` wait for an approval."""
         self._last_number += 1
         asking = PendingApproval(str(self._last_number), call_id, name, arguments, server, at_ns)
         self._asking[asking.number] = asking
-        while len(self._asking) > MAX_ASKING:
-            self._asking.popitem(last=False)
+        drop_oldest(self._asking, MAX_ASKING)
         return asking
 
     def answered(self, number: str) -> PendingApproval:
@@ -133,7 +132,7 @@ class CallQueue:
         return self._asking.pop(number)
 
     def answered_by_voice(self, number: str, spoke_ns: int, *, approved: bool) -> PendingApproval:
-        """Return the call that the model passes an answer on for, which waits no longer.
+        """Return the call whose answer the model passes on. The call waits no longer.
 
         ``spoke_ns``: when the person began the turn that the model follows. Raises BadAnswer.
         """
@@ -151,16 +150,15 @@ class CallQueue:
         """Note that the server runs a function itself."""
         run = _run(call_id, name, "running", arguments, server)
         self._server_calls[call_id] = run, now_ns
-        while len(self._server_calls) > MAX_SERVER_CALLS:
-            self._server_calls.popitem(last=False)
+        drop_oldest(self._server_calls, MAX_SERVER_CALLS)
 
     def server_ran(self, call_id: str, now_ns: int) -> int:
-        """Note that such a function has ended. Return how long it ran, ms."""
+        """Note that a function of the server has ended. Return how long it ran, ms."""
         run = self._server_calls.pop(call_id, None)
         return max(0, now_ns - run[1]) // 1_000_000 if run else 0
 
     def withdraw(self, call_id: str) -> messages.ToolRun | None:
-        """Forget what the server ran, or asked for, in a session that has ended. Return it."""
+        """Forget a call of the server, or its request, whose session has ended. Return it."""
         if (run := self._server_calls.pop(call_id, None)) is not None:
             return run[0]
         for asking in self._asking.values():

@@ -22,7 +22,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Say:
-    """A function says something without being called."""
+    """A notice: a function says something without being called."""
 
     text: str
 

@@ -185,7 +185,7 @@ def _read_foreign(kind: type, value: object) -> Any:
 
 
 def _write_foreign(value: Any) -> object:
-    """Return what msgspec can write in place of a value that it does not know."""
+    """Return a value that msgspec can write, in place of one that it does not know."""
     if hasattr(value, "model_dump") and not isinstance(value, type):
         return value.model_dump(mode="json")
     return str(value)

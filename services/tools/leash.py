@@ -16,7 +16,7 @@ import time
 
 #: How long a program may go on after its input has ended, s. Most end at once.
 GRACE_S = 1.0
-#: How often the guard looks whether the program has ended, s.
+#: How often the guard checks whether the program has ended, s.
 LOOK_S = 0.05
 #: The signals that end a program's group. The guard has to outlive them.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -51,8 +51,9 @@ class Server(msgspec.Struct, frozen=True):
 
 
 def read(text: bytes, environment: Mapping[str, str]) -> tuple[dict[str, Server], list[str]]:
-    """Return the servers by their names, with the variables of the environment put in, and a line
-    about each server that cannot be used. Raises BadFile.
+    """Return the servers by their names, and a line about each server that cannot be used.
+
+    Variables of the environment are put in. Raises BadFile.
     """
     found: dict[str, Server] = {}
     faults: list[str] = []

@@ -35,7 +35,7 @@ class Module:
     """A person's module.
 
     ``path``: directories in which to look for it first. ``changed`` is called when the functions
-    are known, and ``say`` with what a function says without being called.
+    are known, and ``say`` with the text of each notice.
     """
 
     def __init__(

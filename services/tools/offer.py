@@ -54,7 +54,7 @@ def build(
     limit: int = MAX_FUNCTIONS,
     taken: Container[str] = (),
 ) -> tuple[list[Offered], list[str]]:
-    """Return at most ``limit`` functions to offer, and a line about what is left out or renamed.
+    """Return at most ``limit`` functions to offer, and lines about those left out or renamed.
 
     If two sources have the same name, the second one gets its source's label in front. A name that
     is ``taken`` gets the label too.

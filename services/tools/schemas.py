@@ -39,7 +39,7 @@ def for_api(schema: Mapping[str, Any]) -> Schema:
 
 
 def _plain(value: Any, root: Mapping[str, Any], depth: int) -> Any:
-    """Return a schema with its references replaced by what they refer to."""
+    """Return a schema with each reference replaced by the schema that it refers to."""
     if depth > MAX_DEPTH or isinstance(value, bool):
         return {}
     if not isinstance(value, dict):
@@ -67,7 +67,7 @@ def _plain(value: Any, root: Mapping[str, Any], depth: int) -> Any:
 
 
 def _referred(reference: str, root: Mapping[str, Any]) -> Schema:
-    """Return what a reference within the schema refers to; {} if there is no such part."""
+    """Return the part of the schema that a reference refers to; {} if there is no such part."""
     target: Any = root
     if not reference.startswith("#"):
         return {}

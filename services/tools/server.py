@@ -137,7 +137,7 @@ class McpServer:
                 await asyncio.sleep(LIST_S)
 
     async def _follow(self, client: Client) -> None:
-        """Notice changes of the list at servers that tell only those that ask.
+        """Notice changes of the list at servers that report them only to clients that ask.
 
         Servers do so since the protocol's version of 2026-07-28. Older servers tell everybody.
         """

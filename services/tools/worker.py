@@ -54,7 +54,7 @@ class Worker:
         self._claiming = threading.Lock()  # for _waiting
 
     def load(self, name: str) -> bool:
-        """Import the module and tell what it offers. Return whether that worked."""
+        """Import the module and tell the stage its functions. Return whether that worked."""
         try:
             module = importlib.import_module(functions.checked_name(name))
             found, faults = functions.offered(module)
@@ -172,7 +172,7 @@ class Worker:
 
 
 def _limit(memory_mb: int) -> None:
-    """Make this process one that the kernel puts last."""
+    """Give this process the last turn and limited memory, and let the kernel kill it first."""
     os.nice(NICE)
     with suppress(OSError, ValueError):  # macOS has no limit of the address space
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))

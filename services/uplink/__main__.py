@@ -29,9 +29,9 @@ from shared.realtime import session
 from shared.run import run
 from shared.stage import Stage
 
-#: How long uplink waits for downlink's history, which a session gets right after session.update.
+#: How long uplink waits for downlink's history, s. A session gets it right after session.update.
 HISTORY_WAIT_S = 0.5
-#: How often uplink looks whether link's state has come for a report that waits, s.
+#: How often uplink checks whether link's state has come, while a flush report waits for it, s.
 LINK_S = 0.5
 
 
@@ -120,7 +120,7 @@ class Uplink:
         if not self._open or (same and before is not None and before.state == "open"):
             return
         self._send_all(self._updates.all())
-        self._stage.log.info("session %d is open: told the server what we want", link.session)
+        self._stage.log.info("session %d is open: sent the server the settings", link.session)
         # An uplink that is restarted during a conversation must not greet again.
         self._texts.begin_session(self._settings.greeting if link.sent == 0 else "")
         self._restoration.begin_session(link.session)
@@ -151,7 +151,7 @@ class Uplink:
             self._restore()
 
     def _begin(self, number: int) -> None:
-        """Send a session all that it gets first, from the conversation so far to waiting texts."""
+        """Send a new session what it needs before the microphone, first the conversation so far."""
         if self._link is None or self._link.session != number or self._ready_session == number:
             return
         self._ready_session = number

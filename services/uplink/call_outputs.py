@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from services.uplink import requests
 from shared import messages
+from shared.oldest import drop_oldest
 from shared.realtime.event_ids import OUTPUTS
 
 MS = 1_000_000
@@ -21,8 +22,10 @@ MS = 1_000_000
 LOST_NS = 3000 * MS
 #: How many outputs are kept until the history has them, and how many calls are remembered.
 KEPT, REMEMBERED = 64, 512
-LOST = "Error: the function could not be run, or was lost: the process that runs functions is not"
-LOST += " running, or was restarted. It is not known whether the function had an effect."
+LOST = (
+    "Error: the function could not be run, or was lost: the process that runs functions is not"
+    " running, or was restarted. It is not known whether the function had an effect."
+)
 
 
 @dataclass
@@ -82,7 +85,7 @@ class CallOutputs:
         return True
 
     def to_send(self, session: int, now_ns: int) -> list[bytes]:
-        """Return the requests that the session lacks, and take them for sent."""
+        """Return the requests that the session lacks, and count them as sent."""
         for call_id, heard_ns in list(self._waiting.items()):
             if now_ns - heard_ns >= LOST_NS:
                 self._finish(call_id, messages.ToolOutput(LOST), "")
@@ -111,8 +114,7 @@ class CallOutputs:
         if not call_id or call_id in self._finished:
             return False
         self._finished[call_id] = None
-        while len(self._finished) > REMEMBERED:
-            self._finished.popitem(last=False)
+        drop_oldest(self._finished, REMEMBERED)
         self._waiting.pop(call_id, None)
         item_id = requests.output_id(call_id)
         pictures = [requests.picture(image, name) for image in output.images]
@@ -122,5 +124,4 @@ class CallOutputs:
 
     def _keep(self, name: str, events: list[bytes]) -> None:
         self._kept[name] = _Kept(events)
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        drop_oldest(self._kept, KEPT)

@@ -24,7 +24,7 @@ class DecisionRequests:
         return before
 
     def to_delete(self) -> list[str]:
-        """Return the items to delete, and take them for deleted."""
+        """Return the items to delete, and count them as deleted."""
         unwanted = self._decision.unwanted if self._decision else []
         new = [item_id for item_id in unwanted if item_id not in self._deleted]
         self._deleted += new

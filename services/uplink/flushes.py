@@ -1,4 +1,4 @@
-"""The flushes that uplink has seen, and which of them the server knows the outcome of. Pure."""
+"""The flushes that uplink has seen, and whether the server knows the outcome of each. Pure."""
 
 from __future__ import annotations
 

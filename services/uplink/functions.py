@@ -17,7 +17,7 @@ from shared.config import mcp_file
 from shared.owner import Owner
 from shared.settings import Tools
 
-#: How often the time of a running call is looked at, s.
+#: How often uplink checks for how long a call has run, s.
 LOOK_S = 0.5
 #: How many refused functions the health shows.
 SHOWN = 5

@@ -1,7 +1,7 @@
-"""The interruptions: what uplink cancels, waits for, and tells the server about each of them.
+"""The interruptions: for each one, uplink cancels, waits for a report, and tells the server.
 
-``Reports`` decides what the server is told, and ``Flushes`` remembers what it knows. This module
-joins the two with the time: playback's report of a flush may come late, or never.
+``Reports`` decides what the server is told, and ``Flushes`` remembers what the server knows. This
+module joins the two with the time: playback's report of a flush may come late, or never.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Interruptions:
             self._give_up(overdue)
 
     def heard(self, heard: messages.Heard) -> None:
-        """Take how far items were heard."""
+        """Take playback's newest playhead."""
         self._reports.heard(heard)
         self._playhead = heard
         self._look_for_unreported()

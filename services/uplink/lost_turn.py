@@ -49,7 +49,7 @@ class LostTurn:
         self._settled_session = session
 
     def ask_again(self, ready_session: int) -> None:
-        """Have the session answer what the last one did not answer, or not to the end.
+        """Have the session begin or finish the answer that was lost with the last session.
 
         ``ready_session``: the session that has the conversation.
         """

@@ -20,7 +20,7 @@ class NoSecret(Exception):
 def entries(servers: Sequence[McpServer], say: Callable[[str, str], None]) -> list[dict[str, Any]]:
     """Return the entries of ``session.tools`` for the servers whose secrets can be found.
 
-    ``say`` gets a line about each other one.
+    ``say`` gets a line about each server that is left out.
     """
     found = []
     for server in servers:

@@ -1,4 +1,4 @@
-"""The microphone's audio as a session gets it, and what the next session has to hear again. Pure.
+"""The audio of the microphone that a session gets, and the part that the next one gets again. Pure.
 
 A session that is replaced while the person speaks takes the beginning of the turn with it. So the
 newest audio is kept, and the next session gets the turn from its beginning: its turn detection then
@@ -16,8 +16,8 @@ from shared.audio import pcm
 KEPT = 20 * pcm.RATE
 #: How much missing audio is replaced by silence, samples: 2 s. A restarted stage is back by then.
 GAP = 2 * pcm.RATE
-#: How much audio before the words that woke the conversation the next session gets as well, ns:
-#: vad notices speech up to 75 ms late, and the server's turn detection wants up to 0.3 s before it.
+#: How much audio from before the waking words the next session gets as well, ns: vad notices speech
+#: up to 75 ms late, and the server's turn detection wants up to 0.3 s before it.
 LEAD_NS = 400_000_000
 #: The length of the chunks in which audio is sent again, samples: 0.5 s.
 CHUNK = pcm.RATE // 2
@@ -57,7 +57,7 @@ class Microphone:
         return max(0, gap)
 
     def sleep(self, sleep: messages.Sleep) -> None:
-        """Take downlink's report that the conversation sleeps, or who woke it and when."""
+        """Take downlink's report whether the conversation sleeps, and from when on it is awake."""
         if sleep.asleep:
             self._since_ns = 0
             self.forget_last_turn()

@@ -41,7 +41,7 @@ class OfferedTools:
         return self._updates()
 
     def refuse(self, refused: Sequence[RefusedTools]) -> list[bytes]:
-        """Take what the server has refused. Return the updates for a session that has some."""
+        """Take the server's refusals. Return the updates for a session that got some before."""
         self._refused = refused
         return [] if self._sent is None else self._updates()
 

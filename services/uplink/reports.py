@@ -13,6 +13,7 @@ from typing import Literal
 from services.uplink import requests
 from shared import messages
 from shared.audio.pcm import samples_to_ms
+from shared.oldest import drop_oldest
 from shared.realtime import words
 
 #: The server's item can be about 85 ms shorter than the audio that it sent (measured with the live
@@ -46,8 +47,7 @@ class Reports:
     def transcript(self, transcript: messages.Transcript) -> None:
         """Take the words of an item."""
         self._texts[transcript.item_id] = transcript
-        while len(self._texts) > REMEMBERED_TEXTS:
-            self._texts.popitem(last=False)
+        drop_oldest(self._texts, REMEMBERED_TEXTS)
 
     def reply_state(self, state: messages.ReplyState) -> list[bytes]:
         """Note what the server confirmed. Return the requests for items that no flush ends.
@@ -64,8 +64,7 @@ class Reports:
                 sent.append(requests.delete(item.item_id))
             if unheard or item.truncated:
                 self._mark_reported(key)
-        while len(self._sessions) > REMEMBERED:
-            self._sessions.popitem(last=False)
+        drop_oldest(self._sessions, REMEMBERED)
         return sent
 
     def heard(self, heard: messages.Heard) -> None:
@@ -73,10 +72,9 @@ class Reports:
         for item in heard.items:
             key = (item.item_id, item.content_index)
             self._heard[key] = max(item.heard, self._heard.get(key, 0))
-        while len(self._heard) > REMEMBERED:
-            self._heard.popitem(last=False)
+        drop_oldest(self._heard, REMEMBERED)
 
-    # reports that uplink makes up for playback's
+    # reports that uplink makes in place of playback's
 
     def unreported(self, heard: messages.Heard) -> list[messages.HeardItem]:
         """Return the items that a flush has ended and that were not reported to the server.
@@ -108,7 +106,7 @@ class Reports:
         return report, going_on
 
     def unanswered(self, flush: messages.Flush) -> messages.FlushReport:
-        """Return a report for a flush without playback's: with what was heard before the flush."""
+        """Return a report for a flush that playback did not report, by the playhead before it."""
         items = [
             messages.HeardItem(
                 i.item_id,
@@ -194,10 +192,9 @@ class Reports:
             item.item_id, item.content_index, heard, received, action, end, said
         )
 
-    def _mark_reported(self, key: tuple[str, int]) -> None:
+    def _mark_reported(self, key: _Key) -> None:
         self._reported[key] = None
-        while len(self._reported) > REMEMBERED:
-            self._reported.popitem(last=False)
+        drop_oldest(self._reported, REMEMBERED)
 
     def _is_unreported(self, key: _Key) -> bool:
         return key in self._sessions and key not in self._reported

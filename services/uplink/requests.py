@@ -100,7 +100,7 @@ def respond_with(instructions: str, more: str) -> bytes:
 
 
 def ask_again(instructions: str, what: Literal["answer", "continue"]) -> bytes:
-    """Return the ``response.create`` that asks for an answer which a lost connection cost.
+    """Return the ``response.create`` for an answer that was lost with the connection.
 
     The instructions of a response replace the session's, so they repeat ``instructions``.
     """
@@ -162,7 +162,7 @@ def output_id(call_id: str) -> str:
 
 
 def notice_id(key: str) -> str:
-    """Return the id of the item that reports what a function says without being called."""
+    """Return the id of the item for a notice of tools."""
     return NOTICES + hashlib.blake2b(key.encode(), digest_size=10).hexdigest()
 
 
@@ -184,7 +184,7 @@ def picture(url: str, name: str) -> bytes:
 
 
 def notice(item_id: str, text: str) -> bytes:
-    """Return ``conversation.item.create`` for what a function says without being called."""
+    """Return ``conversation.item.create`` for a notice of tools."""
     content = [{"type": "input_text", "text": text}]
     return _item({"id": item_id, "type": "message", "role": "system", "content": content})
 

@@ -55,10 +55,10 @@ class Restoration:
         return frozenset(turn.item_id for turn in self.turns or ())
 
     def leave_to_audio(self, known: frozenset[str]) -> bool:
-        """Leave out the turn that the person said last, if its words are missing.
+        """Leave out the person's last turn if its words are missing.
 
-        Return whether they are: then the session has to get the turn's audio again. ``known``: the
-        turns that were in the history before that turn.
+        Return whether it was left out: then the session has to get the turn's audio again.
+        ``known``: the turns that were in the history before that turn.
         """
         new = [turn for turn in self.turns or () if turn.told and turn.item_id not in known]
         if not new:
@@ -69,7 +69,7 @@ class Restoration:
         return True
 
     def requests(self) -> list[bytes]:
-        """Return the requests that bring the session up to date, and take them for sent.
+        """Return the requests that bring the session up to date, and count them as sent.
 
         A turn whose words have changed since, because not all of them were heard in the end, is
         deleted and created again at its place.

@@ -14,8 +14,8 @@ from services.uplink import requests
 from shared import messages
 from shared.realtime.event_ids import ASKS, TEXTS
 
-#: The model is told to say this. It is an item of the conversation, so that the model knows later
-#: why it said that.
+#: The text of the item that has the model say something. The item stays in the conversation, so
+#: that the model knows later why it said that.
 SAY = "Say this to the person now, word for word and without adding anything: {text}"
 #: How many texts wait for a session at most; the oldest are dropped first.
 MAX_WAITING = 32

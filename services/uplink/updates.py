@@ -1,4 +1,4 @@
-"""The ``session.update`` events: what the server is told that the session is to be. Pure."""
+"""The ``session.update`` events, which tell the server a session's settings and functions. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.settings import Session
 
 
 class Updates:
-    """Says which updates to send.
+    """Decides which updates to send.
 
     ``say`` gets a line about each MCP server that is left out.
     """
@@ -46,7 +46,7 @@ class Updates:
         )
 
     def again(self) -> list[bytes]:
-        """Return the updates that downlink's last request leads to, in a session that has some."""
+        """Return the updates that follow from downlink's last request, for an open session."""
         changed = self._asked is not None and self._asked != (
             self.request.refused,
             self.request.apart,

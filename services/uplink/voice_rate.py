@@ -19,7 +19,7 @@ class VoiceRate:
         self.set(rate)
 
     def set(self, rate: int) -> None:
-        """Convert what follows to ``rate``, Hz. A rate that no server has is ignored."""
+        """Convert the audio that follows to ``rate``, Hz. A rate that no server has is ignored."""
         if rate == self._rate or not pcm.LOWEST_RATE <= rate <= pcm.HIGHEST_RATE:
             return
         self._rate, self._resampler = rate, None

@@ -23,7 +23,7 @@ GAP_NS = 200_000_000
 #: While somebody speaks, publish how far the speech has gone each 60 ms: every second window of the
 #: detector. Downlink then knows that speech is long enough without waiting for its end.
 UPDATE_NS = 60_000_000
-#: Seconds between two looks at the levels of the person and of the echo.
+#: The time between two checks of the levels of the person and of the echo, s.
 LEVELS_S = 1.0
 
 

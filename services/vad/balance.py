@@ -18,7 +18,7 @@ from shared.faults import Fault
 #: ``benchmarks.room`` the server's detector found 11 of 12 people under an echo that was 18 dB
 #: louder than they were, 7 under 24 dB, and 1 under 30 dB.
 HIDDEN_DB = 24.0
-#: No canceller removes more than this, dB. A frame with more is not true.
+#: No canceller removes more than this, dB. A frame that claims more is wrong.
 MOST_DB = 100
 #: Levels are averaged over some 500 frames, 10 s, and believed after 150 frames, 3 s: some words.
 _KEPT, _BELIEVED = 1 - 1 / 500, 150

@@ -89,7 +89,7 @@ class Voice:
         ``captured_ns`` is when the frame's first sample was at the converter. Frames may have any
         length.
         """
-        # Computed from each frame, not counted on: time passes in a gap between frames as well.
+        # Computed from each frame, not added up: time passes in a gap between frames as well.
         waiting = self._waiting
         begin_ns = captured_ns - self._resampler.delay_ns
         begin_ns -= pcm.samples_to_ns(len(waiting) // pcm.SAMPLE_BYTES)

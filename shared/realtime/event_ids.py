@@ -29,7 +29,7 @@ ASKS = "ask_"
 #: conversation. The server returns the metadata with the response.
 OUT_OF_BAND = "bargein_out_of_band"
 
-#: Prefix of the ids of the items with which uplink answers a function call, and of those with which
-#: it reports what a function says without being called. Downlink asks for an answer to both.
+#: Prefixes of the ids of the items with which uplink answers a function call, and passes on a
+#: notice of tools. Downlink asks for an answer to both.
 OUTPUTS = "output_"
 NOTICES = "notice_"
