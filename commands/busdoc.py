@@ -134,7 +134,7 @@ def fields(kind: type) -> Iterator[str]:
 
 
 def described(kind: type) -> Iterator[str]:
-    """Yield what a type is, in paragraphs."""
+    """Yield the description of a type, in paragraphs."""
     for paragraph in inspect.cleandoc(kind.__doc__ or "").split("\n\n"):
         yield from (" ".join(paragraph.split()), "")
 
@@ -242,7 +242,7 @@ def _reference() -> Iterator[str]:
 
 
 def limits() -> Iterator[str]:
-    """Yield what a message may contain at most."""
+    """Yield the limits of a message."""
     hold = f"{readers.HOLD_NS // 1_000_000_000} s and {readers.HOLD_BYTES // 2**20} MiB"
     yield from ("## Limits", "")
     yield f"- A header has at most {codec.MAX_HEADER} bytes. The payload's limit is in each topic."

@@ -1,4 +1,4 @@
-"""``bargein control COMMAND``: send one command to the conversation, and print what came of it.
+"""``bargein control COMMAND``: send one command to the conversation, and print its outcome.
 
 The exit code is 1 if the command was refused. The command goes through the door: docs/door.md.
 """

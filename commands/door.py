@@ -19,7 +19,7 @@ from shared.running import holders
 #: How long the door may take to answer, s: longer than monitor itself waits for an outcome.
 PATIENCE_S = 6.0
 #: How long a command waits for the door of a conversation that is starting, s, and how often it
-#: looks. On a busy machine, monitor starts some seconds after the first stages.
+#: checks. On a busy machine, monitor starts some seconds after the first stages.
 START_S, LOOK_S = 5.0, 0.05
 
 

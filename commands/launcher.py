@@ -69,7 +69,7 @@ class Launcher(Manager):  # type: ignore[misc]
         self._asked = 0  # the signal that asked this process to end; 0: none did
         self._suspend = False  # whether Ctrl-Z was pressed
         self._watches: dict[str, Watch] = {}
-        self._looked_s = 0.0  # when the watches were last looked at
+        self._looked_s = 0.0  # when the watches were last checked
 
     def loop(self) -> None:
         """Run the stages until one ends on purpose, or until a signal asks this process to end."""

@@ -105,7 +105,7 @@ def asks(run: messages.ToolRun) -> str:
 
 
 def result(done: messages.ToolResult) -> str:
-    """Return what came of a function call."""
+    """Return the outcome of a function call in words."""
     if done.what == "approval":
         return f"{done.name}: {'approved' if done.ok else 'denied'}"
     outcome = "done" if done.ok else "failed"

@@ -21,7 +21,7 @@ from shared.signals import RESTART_SIGNAL
 
 #: How long to wait for the new process to take the stage's lock, s: Python has to start first.
 RESTARTED_S = 5.0
-#: A stage that still runs so long after RESTART_SIGNAL gets SIGTERM, s. Our own stages end within
+#: A stage that still runs this long after RESTART_SIGNAL gets SIGTERM, s. Our own stages end within
 #: 0.8 s. A program in another language may not know RESTART_SIGNAL: Node opens its debugger on it.
 KNOWS_SIGNAL_S = 1.0
 

@@ -108,7 +108,7 @@ def _recorded(
 
 
 def _watch(deliveries: Iterator[bus.Delivery[messages.Message]], *, live: bool) -> dict[str, _Seen]:
-    """Return what was seen of each topic. ``live``: the messages come now, not from a recording."""
+    """Return figures about each topic. ``live``: the messages come now, not from a recording."""
     seen: dict[str, _Seen] = {}
     for delivery in deliveries:
         at_ns = time.monotonic_ns() if live else delivery.stamp.t

@@ -8,7 +8,7 @@ import time
 
 from shared import parent
 
-#: How often to look at whether the window is still there, s.
+#: How often to check whether the window is still there, s.
 LOOK_S = 1.0
 
 
@@ -24,7 +24,7 @@ class Window:
         self._looked_s = time.monotonic()
 
     def lost(self) -> str:
-        """Return why the conversation has to end, or "" if it may go on. Look once a second."""
+        """Return why the conversation has to end; "" if it may go on. Call this once a second."""
         now_s = time.monotonic()
         if now_s - self._looked_s < LOOK_S:
             return ""

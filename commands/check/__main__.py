@@ -35,11 +35,11 @@ def check(
     conversation: bool = True,
     limit_s: float = LIMIT_S,
 ) -> Iterator[Verdict]:
-    """Check a command as a stage. Yield what came of each rule.
+    """Check a command as a stage. Yield the verdict on each rule.
 
     ``own_only`` leaves out the rules that hold for every stage. ``conversation``: whether the stage
-    also takes part in a conversation with the emulator. After ``limit_s`` seconds the rules that
-    are left are not tried.
+    also takes part in a conversation with the emulator. After ``limit_s`` seconds the remaining
+    rules are not tried.
     """
     kind = CHECKS[stage]
     with Bench(stage, command) as bench:

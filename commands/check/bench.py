@@ -128,7 +128,7 @@ class Bench(StageProcess):
     def first_of_each(
         self, sockets: Sequence[zmq.Socket[bytes]], names: Sequence[str], seconds: float
     ) -> set[str]:
-        """Return which of these topics bring a message to sockets of `connect`, within seconds."""
+        """Return the topics in ``names`` of which a message comes to ``sockets`` in ``seconds``."""
         missing = set(names)
         deadline = time.monotonic() + seconds
         while missing and time.monotonic() < deadline:
@@ -159,7 +159,7 @@ class Bench(StageProcess):
         self.places[row.publisher].send(row, *frames)
 
     def subscribed(self, topic: str, *, consumed: bool = False, readers: int = 1) -> bool:
-        """Return whether so many stages subscribe to a topic (or consume it)."""
+        """Return whether ``readers`` stages subscribe to a topic (or consume it)."""
         place = self.places.get(registry.BY_NAME[topic].publisher)
         if place is None:
             return False
@@ -215,7 +215,7 @@ class Bench(StageProcess):
         return found
 
     def rest(self, seconds: float) -> None:
-        """Receive for so many seconds."""
+        """Receive for ``seconds``."""
         self.until(lambda: False, seconds)
 
     @property

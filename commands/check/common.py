@@ -93,7 +93,7 @@ class Check:
     def run(
         self, *, own_only: bool = False, conversation: bool = True, limit_s: float = LIMIT_S
     ) -> Iterator[Verdict]:
-        """Try every rule, or only those of this stage alone. Yield what came of each."""
+        """Try every rule, or only those of this stage alone. Yield the verdict on each."""
         self.bench.take(*self.neighbours)
         deadline = time.monotonic() + limit_s
         why = ""
@@ -121,7 +121,7 @@ class Check:
         """End what the check itself has started."""
 
     def _judge(self, rule: Rule) -> Verdict:
-        """Try a rule. The first verdict that is a failure has what the stage says of its health."""
+        """Try a rule. The first failure also says how the stage describes its health."""
         verdict = judge(rule)
         if verdict.outcome is not Outcome.FAILED or self._health_told:
             return verdict

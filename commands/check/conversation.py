@@ -46,7 +46,7 @@ class Conversation:
 
     def _hold(self) -> str:
         others = [name for name in registry.STAGES if name != self._stage]
-        # The kit only observes: it would take away from the stages what it consumed.
+        # The kit only observes: a message that it consumed would be missing at the stages.
         with Bench(self._stage, self._command, SETTINGS, observes=("playback", "uplink")) as bench:
             started: list[subprocess.Popen[bytes]] = []
             try:

@@ -48,7 +48,7 @@ class Echo(Microphone):
             )
 
     def _all_back(self, since: int, count: int) -> list[messages.MicClean]:
-        """Wait for so many frames. The last few may wait for their far end until more come."""
+        """Wait for ``count`` frames. The last few may wait for their far end until more come."""
 
         def back() -> list[messages.MicClean]:
             return [f for f in self.bench.all(messages.MicClean, since) if f.stream == self._stream]

@@ -24,7 +24,7 @@ class Lifetime:
         self._locked = False
 
     def lock(self) -> str:
-        """Look whether the process holds its lock."""
+        """Check that the process holds its lock."""
         path = self._bench.directory / f"{self._stage}.lock"
         if not path.exists():
             raise Broken(f"there is no {path.name} in the bus directory")

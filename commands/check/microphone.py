@@ -21,7 +21,7 @@ FRAME_S = FRAME / RATE
 FRAME_NS = 20_000_000
 #: Frames may come this much faster or slower than real time over a second or more.
 PACE = 0.2
-#: A frame of the microphone is late when it leaves a stage so long after its capture, s.
+#: A frame of the microphone is late when it leaves a stage this long after its capture, s.
 LATE_S = 3.0
 #: The stamps of a microphone may be wrong by this much on average, ms: see echo's rules.
 WRONG_MS = 5
@@ -40,7 +40,7 @@ def person(utterance: int) -> Samples:
 
 
 def noise(frames: int, level: int) -> Samples:
-    """Return so many frames of noise."""
+    """Return ``frames`` frames of noise."""
     return np.random.default_rng(1).integers(-level, level, frames * FRAME).astype(np.int16)
 
 

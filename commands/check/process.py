@@ -1,4 +1,4 @@
-"""The stage under test as a process: start it, look whether it runs, and end it."""
+"""The stage under test as a process: start it, check that it runs, and end it."""
 
 from __future__ import annotations
 

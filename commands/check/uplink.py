@@ -109,7 +109,7 @@ class Uplink(Check):
         return item_id
 
     def _interrupt(self, item_id: str, heard: int, *, times: int = 1) -> int:
-        """Publish a flush, and what playback reports of it. Return a mark before both."""
+        """Publish a flush, and playback's report of it. Return a mark before both."""
         since = self.bench.now
         self.generation += 1
         now = time.monotonic_ns()

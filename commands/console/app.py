@@ -186,7 +186,7 @@ class Console(App[None]):
         words.scroll_page_up() if pages < 0 else words.scroll_page_down()
 
     def _do(self, command: dict[str, Any]) -> None:
-        """Send a command on a thread of its own, and show what came of it."""
+        """Send a command on a thread of its own, and show its outcome."""
 
         def send() -> None:
             done, outcome = self._send(command)

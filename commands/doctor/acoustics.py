@@ -25,7 +25,7 @@ FIRST_S, EACH_S = 1.2, 0.9
 END_S = FIRST_S + TONES * EACH_S + 0.3
 #: The noise is measured up to this long before the first tone, s; a device may click at its start.
 NOISE_FROM_S, NOISE_TO_S = 0.4, 1.1
-#: A tone is looked for from 0.1 s before its time at the converter, because stamps can be off, to
+#: A tone is searched for from 0.1 s before its time at the converter, because stamps can be off, to
 #: 0.6 s after.
 EARLIEST_S, LATEST_S = -0.1, 0.6
 #: The tone was heard if the recording resembles it by this much (a correlation: 1 is the tone
@@ -90,7 +90,7 @@ def programme() -> Samples:
 
 
 def measure(recorded: Samples, blocks: Sequence[Block], played: Sequence[Block]) -> Heard:
-    """Return what a recording tells. ``blocks`` are the recording's, ``played`` the speaker's."""
+    """Measure a recording. ``blocks`` are the recording's, ``played`` the speaker's."""
     noise = recorded[round(NOISE_FROM_S * pcm.RATE) : round(NOISE_TO_S * pcm.RATE)]
     found = [
         arrival

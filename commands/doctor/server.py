@@ -43,7 +43,7 @@ CERTIFICATE_S = 7 * 86_400
 
 
 def find_key(settings: config.Link) -> tuple[str | None, list[Finding]]:
-    """Return the API key, or the token that link.token_command prints, and what was found.
+    """Return the API key, or the token that link.token_command prints, and the findings.
 
     "": the server needs no key; None: there is no usable one.
     """

@@ -40,7 +40,7 @@ class _Trial:
         self._ended = threading.Event()
 
     def run(self) -> acoustics.Heard:
-        """Play and record; return what was measured. Raises DeviceError."""
+        """Play and record; return the measurement. Raises DeviceError."""
         try:
             self._microphone.start(self._on_block)
             self._speaker.start(self._render)
@@ -144,7 +144,7 @@ def meter(settings: config.Config, ended: threading.Event) -> int:
 
 
 class _Level:
-    """The sound since the meter last looked."""
+    """The sound that came since ``give`` was last called."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

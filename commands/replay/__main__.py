@@ -1,9 +1,8 @@
 """``bargein replay FILE``: play a recording of the bus again, and run real stages on it.
 
-Without ``--stages`` the messages are shown on a private bus, for ``bargein tap`` and others that
-look on. With ``--stages`` the named stages run again on the recorded messages, with the clocks of
-the recording. Each difference from what was recorded is printed; if there is one, the exit code is
-1.
+Without ``--stages`` the messages are shown on a private bus, for ``bargein tap`` and other
+observers. With ``--stages`` the named stages run again on the recorded messages, with the clocks of
+the recording. Each difference from the recording is printed; if there is one, the exit code is 1.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from shared.numbers import SUFFIX
 from shared.recording import Recorded, Recording
 from shared.replayed import Begin
 
-#: Playback is compared from so long after the first call of its device on, ns: two frames.
+#: Playback is compared from this long after the first call of its device, ns: two frames.
 BEGINNING_NS = 40_000_000
 #: The stages that can be replayed.
 REPLAYED = tuple(name for name in registry.STAGES if name not in NOT_REPLAYED)
@@ -50,7 +49,7 @@ def run(
     speed: float,
     log: int = subprocess.DEVNULL,
 ) -> dict[str, list[Recorded]]:
-    """Replay the stages; return what each of them published. Raises ReplayError."""
+    """Replay the stages; return the messages that each of them published. Raises ReplayError."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bargein-replay-")))
         print(f"replay: the private bus is BARGEIN_BUS__DIRECTORY={directory}", file=sys.stderr)

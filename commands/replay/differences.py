@@ -1,4 +1,4 @@
-"""Compares what a replayed stage published with what the recording has of it. Pure.
+"""Compares the messages of a replayed stage with those in the recording. Pure.
 
 The decisions of a stage are compared message by message. Some messages show a state at the moment
 at which a timer rang. This moment depends on the ms at which messages arrived, which were not
@@ -47,14 +47,14 @@ IGNORED = (
 )
 #: Topics of which only the messages that held for a while are compared, and that time, ns.
 SETTLED = frozenset({"reply.state", "history.heard", "session.request", "turn.decision", "usage"})
-#: Topics whose recorded messages must be among the replayed ones: the stage publishes what is so at
-#: the moment, and skips some of it when it is late.
+#: Topics whose recorded messages must be among the replayed ones: the stage publishes its present
+#: state, and skips some states when it is late.
 SAMPLED = frozenset({"heard"})
-#: Topics that are not compared: they are what the device did, and not what the stage decided.
+#: Topics that are not compared: they show the acts of the device, not decisions of the stage.
 GIVEN = frozenset({"speaker.calls"})
 SETTLED_NS = 1_000_000_000
-#: A message that is only on one side is no difference if it came so shortly before the end of what
-#: is compared, ns: on the other side it can have come after that.
+#: A message on one side only is no difference if it came this shortly before the end of the time
+#: that is compared, ns: on the other side it can have come after that.
 EDGE_NS = 100_000_000
 #: How many differences of each topic are shown; further ones are counted.
 SHOWN = 10

@@ -1,7 +1,7 @@
 """Runs stages on the messages of a recording: one message at a time, in the order of their times.
 
-A stage gets a message, answers with what it has published, and only then the next message goes out.
-So the outcome does not depend on the speed, on the machine or on other processes.
+A stage gets a message and answers with the messages that it has published. Only then does the next
+message go out. So the outcome does not depend on the speed, on the machine or on other processes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ReplayError(Exception):
 
 
 class Player:
-    """A stage's process, and what it has published."""
+    """A stage's process, and the messages that it has published."""
 
     def __init__(
         self,
@@ -82,7 +82,10 @@ class Player:
         self._pipe.send_bytes(msgspec.msgpack.encode(begin))
 
     def answer(self) -> list[Recorded]:
-        """Return what the stage has published since it was asked last. Raises ReplayError."""
+        """Return the messages that the stage has published since the last call.
+
+        Raises ReplayError.
+        """
         try:
             if not self._pipe.poll(PATIENCE_S):
                 raise ReplayError(f"{self.stage} does not answer")
@@ -178,8 +181,8 @@ def replay(
 ) -> None:
     """Hand the messages to the stages, in the order of their times.
 
-    ``publishers`` show the messages of the stages that are not replayed to those who look on.
-    ``wait`` waits until the time of a message, ns.
+    ``publishers`` show observers the messages of the stages that are not replayed. ``wait`` waits
+    until the time of a message, ns.
     """
     queue: list[tuple[int, int, Recorded]] = []
     order = itertools.count()
@@ -240,8 +243,8 @@ class Pace:
 def functions(recorded: Iterable[Recorded]) -> list[str]:
     """Return the options that tell uplink whether functions were configured.
 
-    A recording does not state the functions: nobody who replays it shall run another person's. But
-    uplink asks for the first answer only when it has them.
+    A recording does not state the functions: a person who replays it must not run another person's
+    functions. But uplink asks for the first answer only when it has them.
     """
     offers = (each.message for each in recorded if isinstance(each.message, messages.ToolOffer))
     modules = '["recorded"]' if any(offer.names for offer in offers) else "[]"

@@ -35,7 +35,7 @@ class _Known(NamedTuple):
 
 
 def says(recorded: Recorded) -> bytes:
-    """Return what a message says, without the times of its publisher's own clock."""
+    """Return the content of a message, without the times of its publisher's own clock."""
     return msgspec.json.encode(plain(recorded, frozenset(IGNORED)))
 
 
@@ -98,7 +98,7 @@ class Speaker:
         return max(self._next, bisect_left(self._calls, at_ns, key=lambda call: call.called_ns))
 
     def take(self) -> list[Step]:
-        """Return what playback gets next: the messages before the next call, and the call.
+        """Return the next steps for playback: the messages before the next call, and the call.
 
         After the last call: all messages that are left.
         """
@@ -119,7 +119,7 @@ class Speaker:
         return steps
 
     def _delay_timers(self, steps: Iterable[Step], number: int) -> None:
-        """Let no timer ring at this call that rang only after it when it was recorded."""
+        """Keep a timer from ringing at this call if in the recording it rang after the call."""
         while self._rang and self._rang[0][0] <= number:
             self._rang.popleft()
         if self._rang:

@@ -105,7 +105,7 @@ class Facts:
                 self.usage = message
 
     def finish(self) -> None:
-        """Sort what was found."""
+        """Take the last message's time as the end, and keep the slowest parts."""
         if self._speaking_ns:
             self.speech.append((self._speaking_ns, self.ended_ns))
         self.slow = sorted(self.slow, key=lambda each: -each.ms)[:LISTED]

@@ -25,7 +25,7 @@ from shared.poller import Poller
 
 #: How often something may become due, s.
 TICK_S = 0.25
-#: How often to look at whether the launcher is still there, s.
+#: How often to check whether the launcher is still there, s.
 LOOK_S = 2.0
 #: The types of messages that the display reads.
 READ = (

@@ -26,7 +26,7 @@ UNTRANSCRIBED = "(your own words are not shown: session.transcription_model is e
 
 
 class Display:
-    """Turns what comes into text to write."""
+    """Turns messages and log lines into text to write."""
 
     def __init__(self, writer: Writer, *, ready: str, transcribes: bool) -> None:
         self._writer = writer
@@ -73,7 +73,7 @@ class Display:
         return ""
 
     def note(self, text: str) -> str:
-        """Return what writes a line of the display's own."""
+        """Return the text that writes a line of the display's own."""
         return self._writer.line(text, "note")
 
     def tick(self, now_s: float) -> str:

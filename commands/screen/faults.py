@@ -34,7 +34,7 @@ _LEVELS = ("W", "E", "C")
 
 
 def notable(text: str) -> tuple[str, str] | None:
-    """Return what a person may have to know of a line that a process printed; None: nothing.
+    """Return the part of a printed line that a person may have to know; None: there is none.
 
     It is ("log", its text) for a warning or an error, and ("raw", the line) for a line that is not
     of the log: a traceback, or the message of a library.

@@ -75,7 +75,7 @@ class Output(Printer):  # type: ignore[misc]  # honcho has no types
     def write(self, message: Any) -> None:
         """Write a line of a process, which ``printable_lines`` has filtered, or of the launcher.
 
-        Raises OSError if whoever read the output is gone.
+        Raises OSError if the output's reader is gone.
         """
         for line in message.data.splitlines():
             self._to_log(f"{(message.name or '').ljust(self.width)} | {line}")
@@ -87,12 +87,12 @@ class Output(Printer):  # type: ignore[misc]  # honcho has no types
             self.look()
 
     def notice(self, name: str, text: str) -> None:
-        """Show what the launcher says about a process."""
+        """Show a line of the launcher about a process."""
         if self._process is not None:
             self._to_screen("launcher", _process_name(name), text)
 
     def look(self) -> None:
-        """Send what waits for the screen. Raises OSError if whoever read the output is gone."""
+        """Send the waiting lines to the screen. Raises OSError if the output's reader is gone."""
         if self._process is None:
             return
         self._send()
@@ -107,7 +107,7 @@ class Output(Printer):  # type: ignore[misc]  # honcho has no types
         # The screen crashed. From here on the log is shown, as with -v.
 
     def close(self) -> None:
-        """Let the screen write what is left, and end it."""
+        """Let the screen write the remaining lines, and end it."""
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None

@@ -60,16 +60,16 @@ def rows(text: str, width: int) -> list[str]:
 
 
 class Writer(Protocol):
-    """Turns what there is to show into text for the output."""
+    """Turns lines and captions into text for the output."""
 
     def line(self, text: str, style: str = "") -> str:
-        """Return what writes a line."""
+        """Return the text that writes a line."""
 
     def caption(self, key: str, label: str, text: str, *, over: bool) -> str:
-        """Return what writes a caption as far as it has grown. ``key`` is the item's."""
+        """Return the text that writes a caption as far as it has grown. ``key`` is the item's."""
 
     def end(self) -> str:
-        """Return what ends the output."""
+        """Return the text that ends the output."""
 
 
 class Pipe:
@@ -79,11 +79,11 @@ class Pipe:
         self._written: dict[str, int] = {}  # characters of each caption that were written
 
     def line(self, text: str, style: str = "") -> str:  # noqa: ARG002 - a pipe has no colours
-        """Return what writes a line."""
+        """Return the text that writes a line."""
         return f"{one_line(text)}\n"
 
     def caption(self, key: str, label: str, text: str, *, over: bool) -> str:
-        """Return what writes the sentences that are over and were not written before."""
+        """Return the text of the sentences that are over and were not written before."""
         at = self._written.get(key, 0)
         ends = [found.end() for found in _SENTENCE.finditer(text, at)]
         # A sentence that ends where the words end may go on: "3." and then "14".
@@ -97,7 +97,7 @@ class Pipe:
         return f"{label}: {said}\n" if said not in ("", CUT) else ""
 
     def end(self) -> str:
-        """Return what ends the output."""
+        """Return the text that ends the output."""
         return ""
 
 
@@ -113,12 +113,12 @@ class Terminal:
         self._above: dict[str, int] = {}  # characters in the rows above the last, by caption
 
     def line(self, text: str, style: str = "") -> str:
-        """Return what writes a line below what there is."""
+        """Return the text that writes a line below the present ones."""
         lines = rows(one_line(text), max(LEAST_WIDTH, self.width))
         return self._leave() + "".join(f"{self._dress(row.rstrip(), style)}\n" for row in lines)
 
     def caption(self, key: str, label: str, text: str, *, over: bool) -> str:
-        """Return what writes the last row again, and new rows where it is full."""
+        """Return the text that writes the last row again, and new rows where it is full."""
         text = one_line(text)
         out = self._leave() if key != self._key else ""
         at = self._above.get(key, 0)
@@ -130,7 +130,7 @@ class Terminal:
         return out
 
     def end(self) -> str:
-        """Return what ends the output: the last row stays as it is."""
+        """Return the text that ends the output: the last row stays as it is."""
         return self._leave()
 
     def _grow(self, key: str, label: str, text: str, at: int) -> str:
