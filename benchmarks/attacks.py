@@ -125,8 +125,8 @@ time.sleep(60)
 """
 
 
-#: A program that takes the endpoints of two stages that do not run, and publishes to their readers
-#: what is no message.
+#: A program that takes the endpoints of two stages that do not run, and publishes invalid messages
+#: to their readers.
 FORGER = """
 import itertools, random, sys, time, zmq
 from shared import registry
@@ -144,7 +144,7 @@ for number in itertools.count():
     socket.send_multipart([topic, header, chance.randbytes(20)])
     time.sleep(0.0005)
 """
-#: A program that keeps so many connections to a port open, each with the words of its third
+#: A program that keeps a number of connections to a port open, each with the words of its third
 #: argument. When one of them is closed, it opens another one.
 STRANGERS = """
 import resource, select, socket, sys, time
@@ -184,12 +184,12 @@ def program(text: str, *arguments: object) -> Callable[[Path, int], list[list[st
 
 
 def forger(bus: Path, _port: int) -> list[list[str]]:
-    """Return the command that publishes what is no message."""
+    """Return the command that publishes invalid messages."""
     return [[sys.executable, "-c", FORGER, str(bus)]]
 
 
 def strangers(count: int, words: str = "") -> Callable[[Path, int], list[list[str]]]:
-    """Return the command that keeps so many connections to a port that send nothing more."""
+    """Return the command that keeps ``count`` connections to a port that send nothing more."""
 
     def commands(_bus: Path, port: int) -> list[list[str]]:
         return [[sys.executable, "-c", STRANGERS, str(port), str(count), words]]

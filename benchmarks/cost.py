@@ -41,7 +41,7 @@ ROOM = ("echo", "vad")
 LONG = ("--reply", "clip:long")
 #: The benchmark waits this long for the first word, s.
 FIRST_WORD_S = 60.0
-#: Samples in a speaker's buffer: 0 (the device chooses), and what playback asks for.
+#: Samples in a speaker's buffer: 0 (the device chooses), and the size that playback asks for.
 SHORTEST, BUFFER = 0, 128
 #: A quieter sample is not a word.
 AUDIBLE = 300
@@ -136,7 +136,7 @@ def conversation(server: SoundServer | None, window_s: float) -> dict[str, dict[
 
 
 def speaker_alone(server: SoundServer, window_s: float, size: int) -> Usage:
-    """Measure what PortAudio itself needs for a speaker, with buffers of a size."""
+    """Measure the cost of PortAudio itself for a speaker, with buffers of a size."""
     with ExitStack() as stack:
         command = [
             sys.executable,

@@ -74,7 +74,7 @@ class Prompter:
         asyncio.run_coroutine_threadsafe(self._say(self._silence), self._loop).result(10)
 
     def forwards(self, message: str | bytes) -> None:
-        """Look at a message of the server just before the client gets it."""
+        """Inspect a message of the server just before the client gets it."""
 
     async def _say(self, messages: list[str]) -> None:
         assert self._upstream is not None, "no client is connected"

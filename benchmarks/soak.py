@@ -136,7 +136,7 @@ def moments(seconds: float, chance: random.Random) -> Iterator[float]:
 
 
 def write(path: Path, times: Sequence[float], seconds: float) -> None:
-    """Write a recording of what the person says."""
+    """Write a recording of the person's words."""
     with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
         written = 0
         for number, at in enumerate([*times, seconds + 60]):

@@ -11,5 +11,5 @@ def spin() -> None:
         pass
 
 
-# As a function that was called and does not return. The benchmark's server calls none.
+# Spin without being called: the benchmark's server calls no function.
 threading.Thread(target=spin, daemon=True).start()

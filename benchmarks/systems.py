@@ -85,7 +85,7 @@ class System(ABC):
         """Add the known hops of an interruption."""
 
     def settle(self) -> None:  # noqa: B027 - most systems hold nothing back
-        """Carry out what was held back, at the end of the run."""
+        """Do the work that was held back, at the end of the run."""
 
     def journal(self) -> list[dict[str, Any]]:
         """Return the server's journal in order."""
@@ -213,7 +213,7 @@ class Bargein(Client):
         return flush.event_ns
 
     def settle(self) -> None:
-        """Continue the stages that were stopped, so that they send what they held."""
+        """Continue the stages that were stopped, so that they send the messages that they held."""
         for stage in self.conditions.stopped:
             self._run.continue_stage(stage)
         if "uplink" in self.conditions.stopped:

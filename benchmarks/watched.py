@@ -6,7 +6,7 @@ The stages hold a conversation with the emulator in which a recorded person asks
 every few seconds. The recorder writes everything: the sound, and every message on the bus. CPU is
 the kernel's count for each process, in % of one core, over a window: first nobody watches, then a
 Chromium without a window shows the page. Its own CPU is the viewer's and is printed apart. Without
-Chromium a program takes what the page takes (--program does so in any case).
+Chromium a program reads the messages that the page reads (so does --program).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def wait_for_door(directory: Path) -> None:
 
 @contextlib.contextmanager
 def page(browser: str, directory: Path) -> Iterator[Sequence[psutil.Process]]:
-    """Show the page in a browser, or take what it takes; yield the viewer's processes."""
+    """Show the page in a browser, or read its messages; yield the viewer's processes."""
     if not browser:
         with contextlib.ExitStack() as stack:
             url = "ws://door/events?levels=1"

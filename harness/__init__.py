@@ -1,3 +1,1 @@
-"""The parts that the tests and the benchmarks share: recorded and made sound, a sound server, real
-stages on it, and what measures how they fared.
-"""
+"""What tests and benchmarks share: sounds, a sound server, real stages, and measurements."""

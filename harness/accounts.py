@@ -69,8 +69,8 @@ class Played:
 
 
 @dataclass
-class Recording:
-    """Sound at the speaker that begins at a moment."""
+class SpeakerSound:
+    """Sound at the speaker, and the moment at which it begins."""
 
     begun_s: float
     samples: Samples
@@ -83,7 +83,7 @@ class Tones:
         samples = round(seconds * RATE)
         self._tone = np.frombuffer(Tone(samples).read(0, samples), "<i2")
 
-    def places(self, recordings: Sequence[Recording]) -> list[Played]:
+    def places(self, recordings: Sequence[SpeakerSound]) -> list[Played]:
         """Return the replies in the order in which they were played."""
         found: list[Played] = []
         for recording in recordings:
@@ -110,7 +110,7 @@ class Tones:
         return found
 
     def _points(self, length: int) -> list[tuple[int, int]]:
-        """Return where to look in a stretch, and how much; nothing if the stretch is too short."""
+        """Return places and sizes of the chunks to find in a stretch; none if it is too short."""
         size = min(PIECE, length - 2 * FADE)
         if size < LEAST:
             return []
@@ -189,7 +189,7 @@ class Ledger:
             if not self._changed.wait_for(lambda: self._uplinks and self._links, seconds):
                 raise AssertionError(f"no counters of uplink and link within {seconds:g} s")
 
-    def recordings(self) -> list[Recording]:
+    def recordings(self) -> list[SpeakerSound]:
         """Return the samples that the devices were given so far, one recording per opening."""
         made = []
         now_ns = time.monotonic_ns()
@@ -204,7 +204,7 @@ class Ledger:
                     samples[at : at + len(payload) // 2] = np.frombuffer(payload, "<i2")
                 # A device that catches up stamps its samples late, never early.
                 begun = min(ns / 1e9 - (place - first) / RATE for ns, place, _ in frames)
-                made.append(Recording(begun, samples))
+                made.append(SpeakerSound(begun, samples))
         return made
 
     def unbalanced(self) -> list[str]:

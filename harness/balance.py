@@ -1,4 +1,4 @@
-"""Compare what was heard with what the stages and the server say was heard, after faults.
+"""Compare the audio heard with the reports of the stages and the server, after faults.
 
 Each error is added to the fault before it.
 """

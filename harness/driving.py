@@ -26,6 +26,9 @@ STAMPS_NS = 300_000
 INPUT_NS, OUTPUT_NS = 12_000_000, 10_000_000
 #: How long a message is on the bus, ns.
 BUS_NS = 1_000_000
+#: A person who is detected this long after falling silent still counts as detected: 0.5 s, in
+#: samples.
+GRACE = pcm.RATE // 2
 #: When a scene begins, monotonic ns.
 BEGIN_NS = 10**9
 

@@ -71,7 +71,7 @@ class Listener:
         self._tone = np.frombuffer(Tone(samples).read(0, samples), "<i2")
 
     def listen(self, found: Interruption, recording: Samples, begin_s: float) -> None:
-        """Fill in what was heard between ``begin_s`` and the next reply."""
+        """Fill in how much was heard between ``begin_s`` and the next reply."""
         event = round((found.event_ns / 1e9 - begin_s) * RATE)
         loud = np.flatnonzero(np.abs(recording) > QUIET)
         before = loud[loud < event]
@@ -97,7 +97,7 @@ class Listener:
 def match(
     found: Sequence[Interruption], journal: Sequence[dict[str, Any]], *, in_order: bool
 ) -> None:
-    """Add to each interruption what the server was sent, and what it believed.
+    """Add to each interruption the truncates that the server got, and the server's belief.
 
     ``in_order``: the first truncate belongs to the first interruption, because everything was sent
     when all interruptions were over.

@@ -20,7 +20,7 @@ def deliveries(
     ending: threading.Event,
     network: Network = LOCAL,
 ) -> Iterator[list[bus.Delivery[messages.Message]]]:
-    """Yield the messages that have come, each time that some may have, until ``ending`` is set."""
+    """Yield lists of the messages that have arrived, some empty, until ``ending`` is set."""
     subscriber = bus.Subscriber(topics, directory, network, observer=True)
     poller = Poller()
     for sock in subscriber.sockets:

@@ -36,9 +36,9 @@ LIBRARIES = ("/usr/lib", "/usr/lib64")
 class SoundServer:
     """A private PulseAudio, in its own directory, with two null sinks: `speaker` and `mic`.
 
-    The default output is `speaker`, the default input what is played into `mic`. All processes are
-    started by the calling thread and end when that ends, even if it is killed: start it in the main
-    thread.
+    The default output is `speaker`; the default input hears the sound that is played into `mic`.
+    All processes are started by the calling thread and end when that ends, even if it is killed:
+    start it in the main thread.
     """
 
     def __init__(self, rate: int = RATE) -> None:

@@ -70,7 +70,7 @@ def number(frame: bytes) -> int:
 
 
 def clip(name: str, seconds: float = 1000) -> bytes:
-    """Return the PCM of what the assistant says, or of its beginning."""
+    """Return the PCM of one of the assistant's clips, ``seconds`` of it at the most."""
     said = Voice(VOICE).say(name)
     return said.read(0, min(said.samples, round(seconds * pcm.RATE)))
 

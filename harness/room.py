@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness import driving
-from harness.driving import BUS_NS, OUTPUT_NS, Detectors
+from harness.acoustics.responses import decibels
+from harness.driving import BUS_NS, GRACE, OUTPUT_NS, Detectors
 from harness.judging import Conversation
-from harness.rooms import Rendered, Scene, decibels, render
+from harness.rooms import Rendered, Scene, render
 from services.echo.chain import Chain
 from shared import config, messages
 from shared.audio import pcm
 
-#: A person who is detected this long after falling silent still counts as detected.
-GRACE = pcm.RATE // 2
+#: The removed echo counts from 2 s on, in samples.
 SETTLED = 2 * pcm.RATE
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from harness.acoustics.responses import active_rms, convolved, level
 from harness.noises import noises
 from harness.speech import clip, index
 from services.emulator.options import VOICE
@@ -167,29 +168,6 @@ def response(chance: np.random.Generator, reverb_s: float, delay_ms: float) -> S
     late *= 10 ** (-3 / 20) / np.sqrt(np.square(late).sum())
     late[0] = 1.0
     return np.concatenate((np.zeros(int(delay_ms * RATE / 1000)), late))
-
-
-def convolved(sound: Sound, response: Sound) -> Sound:
-    """Return a sound convolved with an impulse response, cut to its own length."""
-    size = 1 << (len(sound) + len(response)).bit_length()
-    product = np.fft.rfft(sound, size) * np.fft.rfft(response, size)
-    return np.fft.irfft(product, size)[: len(sound)]
-
-
-def level(dbfs: float) -> float:
-    """Return the amplitude of a level in dB."""
-    return float(10 ** (dbfs / 20))
-
-
-def active_rms(sound: Sound) -> float:
-    """Return the RMS of the frames that are not silent."""
-    power = np.square(sound[: len(sound) // 480 * 480].reshape(-1, 480)).mean(axis=1)
-    return float(np.sqrt(power[power > power.max() * 1e-3].mean()))
-
-
-def decibels(power: float) -> float:
-    """Return a power in dB."""
-    return float(10 * np.log10(power + 1e-12))
 
 
 @functools.cache

@@ -103,7 +103,7 @@ class Pipeline:
     as ``{"session.greeting": "Say hello."}``. ``emulator`` are the options of the emulator.
     """
 
-    #: How a process is started. The tests replace this by what starts our stages faster.
+    #: How a process is started. The tests replace this by a function that starts our stages faster.
     spawn: Callable[..., subprocess.Popen[bytes]] = staticmethod(spawn)
 
     #: The topics to listen to, besides every stage's health.

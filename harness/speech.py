@@ -63,7 +63,7 @@ def phrases(name: str) -> list[tuple[str, Samples]]:
 
 
 def person(utterance: int) -> Samples:
-    """Return what the scripted person says."""
+    """Return an utterance of the scripted person."""
     script = index()["person"]
     said = script["utterances"][utterance]
     sound = _decoded(VOICE / script["script"])

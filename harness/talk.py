@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import recordings as recorded
 from harness import speech
-from harness.accounts import Ledger, Played, Recording, Tones
+from harness.accounts import Ledger, Played, SpeakerSound, Tones
 from harness.ears import Ear
 from harness.proxy import Proxy
 from harness.pulse import SoundServer
@@ -217,7 +217,7 @@ class Talk:
         """Return the replies that were played at the speaker."""
         if self._server is None:
             return self.tones.places(self.ledger.recordings())
-        return self.tones.places([Recording(e.started_at, e.audio) for e in self._ears])
+        return self.tones.places([SpeakerSound(e.started_at, e.audio) for e in self._ears])
 
     def believed(self) -> dict[str, int]:
         """Return how much of each reply the server believes was heard, ms."""

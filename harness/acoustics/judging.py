@@ -1,4 +1,4 @@
-"""Compares what a system made of a case with the case."""
+"""Compares the output of a system with the case that it ran."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from harness.acoustics import scores
 from harness.acoustics.cases import Case
 from harness.acoustics.rendering import Rendered
 from harness.acoustics.responses import Sound, decibels
-from harness.driving import BEGIN_NS, Heard
+from harness.driving import BEGIN_NS, GRACE, Heard
 from shared.audio import pcm
 
-#: A person who is detected this long after falling silent still counts as detected.
-GRACE = pcm.RATE // 2
-#: The echo that is removed counts from so long after the first reply's beginning on, s.
+#: The removed echo counts from this long after the first reply's beginning, s.
 SETTLED_S = 2.0
 #: An echo can be heard from this much above the noise on, dB.
 _AUDIBLE_DB = 6.0
@@ -56,7 +54,7 @@ class Output:
 
 
 def judged(rendered: Rendered, output: Output, *, scored: bool = True) -> Result:
-    """Compare what a system made of a case with the case. ``scored``: rate the voice too."""
+    """Compare a system's output with the case that it ran. ``scored``: rate the voice too."""
     case, spoken, heard = rendered.case, rendered.spoken, output.heard
     local: list[float | None] = []
     server: list[bool] = []

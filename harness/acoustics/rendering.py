@@ -1,4 +1,4 @@
-"""Renders a case: what the speaker is given, and what the microphone gets."""
+"""Renders a case: the sound for the speaker, and the sound in the microphone."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from shared.audio.pcm import RATE
 
 #: The person's voice begins where it first comes within 30 dB of its peak.
 ONSET = 10 ** (-30 / 20)
-#: A pause in the far end lasts so long, s, and another one comes after so long.
+#: The shortest and the longest pause in the far end, and time between two pauses, s.
 _PAUSE_S, _BETWEEN_S = (0.15, 0.6), (1.5, 3.5)
-#: The person begins so long after the end of a pause, s.
+#: The person begins this long after the end of a pause, s.
 _AFTER_PAUSE_S = 0.5
-#: With ``answers``, a reply is cut so long after the person has begun, and the next one begins so
-#: long after that, s: the person ends the sentence, and the model answers.
+#: With ``answers``: how long after the person's beginning a reply is cut, and how long after that
+#: the next one begins, s: the person ends the sentence, and the model answers.
 _CUT_S, _ANSWER_S = 0.7, 4.0
 #: The leveller's time constants, s, and the level to which it brings all sound, RMS.
 _ATTACK_S, _RELEASE_S = 0.03, 0.8
-#: The slow gain control goes up and down once in so long, s.
+#: The period in which the slow gain control goes up and down once, s.
 _AGC_S = 16.0
 #: A small speaker plays nothing below this frequency, Hz.
 _SMALL_HZ = 300.0
@@ -115,7 +115,7 @@ def _pauses(case: Case, chance: np.random.Generator) -> list[tuple[float, float]
 
 
 def _played(case: Case, far: Sound) -> Sound:
-    """Return what the speaker's membrane does."""
+    """Return the movement of the speaker's membrane."""
     played = far
     if case.leveller:
         played = levelled(played)

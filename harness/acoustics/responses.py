@@ -1,4 +1,4 @@
-"""Impulse responses: what they are measured by, and what makes them fit. Pure.
+"""Measures impulse responses, fits their reverberation time, and applies them. Pure.
 
 A response is an array of amplitudes at 24 kHz. Its first sound is its largest value.
 """

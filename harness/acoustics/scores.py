@@ -44,10 +44,10 @@ def intelligibility(clean: Sound, out: Sound, spoken: list[tuple[int, int]]) -> 
 
 @functools.cache
 def aecmos() -> Callable[[Sound, Sound, Sound], tuple[float, float]] | None:
-    """Return what rates a piece of double talk, or None where speechmos is not installed.
+    """Return a function that rates a piece of double talk, or None without speechmos.
 
-    The function takes what was played, the microphone and the result; it returns the scores of the
-    echo and of the degradation.
+    The function takes the far end, the microphone and the result; it returns the scores of the echo
+    and of the degradation.
     """
     try:
         from speechmos.aecmos import AECMOS  # noqa: PLC0415 - not a dependency

@@ -28,7 +28,7 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Room:
-    """A room as drawn: what it is, and the responses in it."""
+    """A room as drawn: its size, and the responses in it."""
 
     size: Point  # m
     traced: bool
@@ -119,7 +119,7 @@ def _places(
 
 
 def _beside(other: Sound, here: Sound) -> Sound:
-    """Return the other response with its first sound where it is here, and as long."""
+    """Return ``other`` as long as ``here``, and with its first sound at the same place."""
     moved = np.zeros(len(here))
     at, there = first_sound(here), first_sound(other)
     kept = min(len(here) - at, len(other) - there)

@@ -1,4 +1,4 @@
-"""The tables of the independent rooms: the named figures with what is wanted, and all rows."""
+"""The tables of the independent rooms: the named figures with their aims, and all rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL = 0.99
 
 @dataclass(frozen=True)
 class Wanted:
-    """A figure of a row, and what is wanted of it."""
+    """A figure of a row, and its aim."""
 
     row: str
     text: str  # of the figure

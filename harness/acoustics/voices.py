@@ -40,7 +40,7 @@ class Voices:
     varied: bool  # whether the person's speed and pitch vary
 
     def reply(self, chance: np.random.Generator, length: int) -> Sound:
-        """Return so many samples of the assistant's speech, without added pauses."""
+        """Return ``length`` samples of the assistant's speech, without added pauses."""
         at = int(chance.integers(len(self.assistant)))
         parts: list[Sound] = []
         while sum(map(len, parts)) < length:

@@ -1,6 +1,6 @@
 """Switches one mechanism of the canceller off, to show that a row of the table needs it.
 
-A mechanism that no row needs is only a cost. Nothing of this is a setting of the product.
+A mechanism that no row needs is only a cost. The product has no setting for this.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import speech
-from harness.accounts import Recording, Tones
+from harness.accounts import SpeakerSound, Tones
 from harness.pulse import SoundServer
 from harness.soundbench import Pipeline
 from harness.waves import RATE
@@ -48,10 +48,10 @@ def test_devices_are_unplugged_and_the_defaults_are_others() -> None:
             server.play(speech.person(0), sink="headset")
             [told] = run.wait_for_journal("truncate")
             end = ear.wait_for_silence(0.2, after=begin)
-    [played] = Tones(TONE_S).places([Recording(0.0, ear.audio[: end + RATE // 10])])
+    [played] = Tones(TONE_S).places([SpeakerSound(0.0, ear.audio[: end + RATE // 10])])
     assert told["ok"]
     assert told["audio_end_ms"] == pytest.approx(played.last_ms, abs=TOLERANCE_MS)
     # At most the audio that the old speaker had taken is lost, or comes twice.
-    [before] = Tones(TONE_S).places([Recording(0.0, speaker.audio)])
+    [before] = Tones(TONE_S).places([SpeakerSound(0.0, speaker.audio)])
     first_ms = (begin / RATE - played.begun_s) * 1000
     assert abs(first_ms - before.last_ms) < TAKEN_MS

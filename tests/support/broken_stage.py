@@ -20,9 +20,9 @@ from shared import bus, messages
 from shared.audio.pcm import FRAME
 from shared.stage import Stage
 
-#: What a stage publishes in place of a message.
+#: Returns the messages that a stage publishes in place of one message.
 Published = Callable[[Any], Iterable[messages.Message]]
-#: What a stage is given in place of a message: none where there is nothing.
+#: Returns the message that a stage is given in place of another.
 Given = Callable[[Stage, Any], Any]
 
 
@@ -111,7 +111,7 @@ def _every_seventh(m: Any) -> bool:
 
 LOUD = (b"\x00\x10\x00\xf0") * (FRAME // 2)
 
-#: What each break publishes, by stage and rule.
+#: The changes of published messages, by stage and rule.
 PUBLISHED: dict[tuple[str, str], Published] = {
     ("capture", "rate"): _rate,
     ("capture", "frames"): _is(
@@ -179,7 +179,7 @@ def _crash(_: Stage, event: messages.ServerEvent) -> messages.ServerEvent:
     return event
 
 
-#: What each break is given.
+#: The changes of messages that the stage is given, by stage and rule.
 GIVEN: dict[tuple[str, str], tuple[type[messages.Message], Given]] = {
     ("vad", "silence"): (messages.MicClean, _hears_somebody),
     ("uplink", "waits"): (messages.MicClean, _speaks_early),
@@ -190,7 +190,7 @@ GIVEN: dict[tuple[str, str], tuple[type[messages.Message], Given]] = {
     ("downlink", "bad events"): (messages.ServerEvent, _crash),
 }
 
-#: What each break is started with.
+#: The arguments with which a broken stage is started, by stage and rule.
 ARGUMENTS = {
     ("uplink", "late"): ["--set=uplink.max_age_ms=60000"],
 }

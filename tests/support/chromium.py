@@ -19,7 +19,7 @@ from tests.support.playing import Samples
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
 TAP = Path(__file__).with_name("tap.js")
 
-#: Taps what the page's speaker renders.
+#: Taps the sound that the page's speaker renders.
 LISTEN = """async (code) => {
   await voice.context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(code)}`);
   window.tap = new AudioWorkletNode(voice.context, "tap", { numberOfOutputs: 0 });
@@ -103,7 +103,7 @@ def talk(page: Page) -> None:
 
 
 def tap(page: Page) -> None:
-    """Keep from now on what the page's speaker renders."""
+    """Keep the sound that the page's speaker renders from now on."""
     page.evaluate(LISTEN, TAP.read_text("utf-8"))
 
 
@@ -116,7 +116,7 @@ def wait_until(page: Page, condition: str) -> None:
 
 
 def rendered(page: Page) -> Samples:
-    """Return what the page's speaker has rendered since `tap`."""
+    """Return the sound that the page's speaker has rendered since `tap`."""
     samples = np.frombuffer(base64.b64decode(page.evaluate(RENDERED)), "<f4")
     heard: Samples = np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
     return heard

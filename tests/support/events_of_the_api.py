@@ -1,4 +1,4 @@
-"""The events of the API, one or more of each type, and what the event reader makes of them."""
+"""The events of the API, one or more of each type, and the event reader's result for each."""
 
 from __future__ import annotations
 

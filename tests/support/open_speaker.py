@@ -12,6 +12,7 @@ import numpy as np
 import soxr
 
 from harness import room, rooms
+from harness.acoustics import responses
 from harness.rooms import Rendered, Scene, Sound
 from services.echo.aligner import Aligner
 from services.echo.canceller import Canceller
@@ -84,19 +85,19 @@ def scene(
     length, begins = round(seconds * RATE), round(begins_s * RATE)
     far = np.zeros(length)
     voice = rooms.assistant(length - begins, seed)
-    far[begins:] = voice * rooms.level(far_dbfs) / rooms.active_rms(voice)
+    far[begins:] = voice * responses.level(far_dbfs) / responses.active_rms(voice)
     for begin, end in pauses:
         far[round(begin * RATE) : round(end * RATE)] = 0
-    microphone = chance.standard_normal(length) * rooms.level(noise_dbfs)
+    microphone = chance.standard_normal(length) * responses.level(noise_dbfs)
     if response is None:
         response = rooms.response(chance, 0.4, 0)
     if echo_dbfs is not None:
         delayed = np.concatenate((np.zeros(round(delay_ms * RATE / 1000)), response))
-        echo = rooms.convolved(far, delayed)
-        microphone += echo * rooms.level(echo_dbfs) / rooms.active_rms(echo)
+        echo = responses.convolved(far, delayed)
+        microphone += echo * responses.level(echo_dbfs) / responses.active_rms(echo)
     near, spoken = np.zeros(length), []
     for who in says:
-        words = rooms.person(who.number) * rooms.level(who.dbfs)
+        words = rooms.person(who.number) * responses.level(who.dbfs)
         loud = np.flatnonzero(np.abs(words) > rooms.ONSET * np.abs(words).max())
         words = words[loud[0] :]
         at = round(who.at_s * RATE)
@@ -125,7 +126,7 @@ class Heard:
         """Return by how much the microphone was lowered between two times."""
         here = slice(round(begin_s * RATE), round(end_s * RATE))
         before, after = (
-            rooms.decibels(float(np.square(sound[here]).mean()))
+            responses.decibels(float(np.square(sound[here]).mean()))
             for sound in (self.rendered.microphone, self.clean)
         )
         return before - after

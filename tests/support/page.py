@@ -1,7 +1,7 @@
 """A page in a browser that is a microphone or a speaker, in Python.
 
-``PagePlayer`` does what the page's worklet does with what it is given. ``StandInPage`` connects to
-a stage as a page does, and keeps real time.
+``PagePlayer`` plays messages as the page's worklet does. ``StandInPage`` connects to a stage as a
+page does, and keeps real time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOTHING: Samples = np.empty(0, np.int16)
 
 
 def rendered(sound: Samples, clip: Samples) -> int:
-    """Return how much of a clip was rendered the last time, samples: up to what differs from it.
+    """Return how many samples of a clip were rendered the last time, up to a difference.
 
     Silence in between does not count: a page whose machine is busy has nothing to play for a while.
     The clip's first 200 samples may be faded.

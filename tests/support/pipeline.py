@@ -223,7 +223,7 @@ class _Reader(bus.Subscriber):
     """A subscriber that can change from consuming topics to observing them."""
 
     def leave_to(self, stage: str, where: Callable[[str], str]) -> None:
-        """Observe what a stage reads instead of consuming it. ``where``: an endpoint's address.
+        """Observe a stage's topics instead of consuming them. ``where``: an endpoint's address.
 
         While a socket is connected, its unsubscription follows its first subscription, and a
         publisher that starts later counts a consumer for a moment. So the socket connects again.
@@ -248,9 +248,9 @@ class Listener:
 
     The listener consumes the topics in ``wanted``, in the place of the stages that a test does not
     start. Beside running stages it must not consume: it would get messages that are held for a
-    stage. So it only observes what a stage reads that the pipeline starts, see ``leave_to``. A test
-    that starts a whole conversation begins with ``UNHELD``, and calls ``join`` when its stages have
-    found each other; from then on the listener observes all other topics.
+    stage. So it only observes the topics of each stage that the pipeline starts, see ``leave_to``.
+    A test that starts a whole conversation begins with ``UNHELD``, and calls ``join`` when its
+    stages have found each other; from then on the listener observes all other topics.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class Listener:
         self._waker.close()
 
     def leave_to(self, stage: str) -> None:
-        """From now on only observe what a stage consumes, because it is about to start."""
+        """From now on only observe a stage's topics, because the stage is about to start."""
         done = threading.Event()
         self._leaving.append((stage, done))
         self._waker.wake()

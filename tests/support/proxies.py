@@ -74,7 +74,7 @@ class _Proxy:
             client.shutdown(socket.SHUT_RDWR)
 
     def _admit(self, client: socket.socket) -> bool:
-        """Read what the client asks for; return whether it gets it."""
+        """Read the client's request; return whether it is granted."""
         raise NotImplementedError
 
     def _granted(self, client: socket.socket) -> None:

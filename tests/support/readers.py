@@ -23,7 +23,7 @@ def attend(publisher: bus.Publisher, condition: Callable[[], object], missing: s
 
 
 def wait_for_readers(publisher: bus.Publisher, *wanted: str, readers: int = 2) -> None:
-    """Wait for so many new readers of each topic, whether they consume or observe it.
+    """Wait for ``readers`` new readers of each topic, whether they consume or observe it.
 
     Two are the stage under test and the test's listener.
     """

@@ -63,7 +63,7 @@ class Rig:
 
 
 def sent(message: messages.Message) -> messages.Message:
-    """Return what a reader of the bus gets."""
+    """Return a message as a reader of the bus gets it."""
     header, payload = codec.encode(message, STAMP)
     return codec.decode(type(message), header, payload)[0]
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import rooms
+from harness.acoustics import responses
 from shared import messages, registry
 from shared.audio import pcm
 from shared.bus import Delivery
@@ -95,7 +96,7 @@ class Air:
         heard[self._length - before :][: len(played)] = played
         sound = np.fft.irfft(np.fft.rfft(heard, self._size) * self._response)
         sound = sound[self._length : self._length + pcm.FRAME] + self._near[at : self._done]
-        sound += self._chance.standard_normal(pcm.FRAME) * rooms.level(NOISE_DBFS)
+        sound += self._chance.standard_normal(pcm.FRAME) * responses.level(NOISE_DBFS)
         samples: NDArray[np.int16] = np.rint(sound.clip(-1, 1) * 32767).astype(np.int16)
         return samples
 
@@ -187,9 +188,9 @@ def furnish(
     person. ``person`` are the person's utterances, with 1 as a person's normal level.
     """
     response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
-    echo = rooms.convolved(assistant / 32768, response)
-    response *= rooms.level(rooms.NEAR_DBFS + echo_db) / rooms.active_rms(echo)
-    said = [(sound * rooms.level(rooms.NEAR_DBFS)).astype(np.float32) for sound in person]
+    echo = responses.convolved(assistant / 32768, response)
+    response *= responses.level(rooms.NEAR_DBFS + echo_db) / responses.active_rms(echo)
+    said = [(sound * responses.level(rooms.NEAR_DBFS)).astype(np.float32) for sound in person]
     with path.open("wb") as file:
         np.savez(file, response.astype(np.float32), *said)
 

@@ -1,6 +1,6 @@
 """The client livekit-agents: a person asks for a function, and talks over the answer.
 
-The arguments: the server's URL, and two files with what the person says, as PCM of 24 kHz.
+The arguments: the server's URL, and two files with the person's words, as PCM at 24 kHz.
 """
 
 from __future__ import annotations

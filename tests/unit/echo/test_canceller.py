@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness import room, rooms
+from harness.acoustics import responses
 from harness.rooms import Rendered, Scene, Sound
 from services.echo.aligner import Aligner
 from services.echo.canceller import Canceller
@@ -41,7 +42,7 @@ class Done:
     def removed_db(self, begin_s: float, end_s: float) -> float:
         here = slice(round(begin_s * RATE), round(end_s * RATE))
         before, after = (np.square(sound[here]).mean() for sound in (self.before, self.after))
-        return rooms.decibels(before) - rooms.decibels(after)
+        return responses.decibels(before) - responses.decibels(after)
 
 
 def frames(sound: Sound) -> Iterator[bytes]:
@@ -70,7 +71,7 @@ def with_person(
     rendered: Rendered, at_s: float, dbfs: float = rooms.NEAR_DBFS
 ) -> tuple[Sound, Sound]:
     """Add a person to a scene. Return the microphone, and the person alone."""
-    said = rooms.person(2) * rooms.level(dbfs)
+    said = rooms.person(2) * responses.level(dbfs)
     near = np.zeros(len(rendered.microphone))
     at = round(at_s * RATE)
     said = said[: len(near) - at]
@@ -108,7 +109,7 @@ def test_a_person_comes_through(echo_db: float) -> None:
     spoken = np.flatnonzero(np.abs(near) > 0.3 * np.abs(near).max())
     begin, end = spoken[0] / RATE, spoken[-1] / RATE
     here = slice(round(begin * RATE), round(end * RATE))
-    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+    change_db = responses.decibels(np.square(done.after[here]).mean()) - responses.decibels(
         np.square(near[here]).mean()
     )
     assert -5 < change_db < 1.5
@@ -177,7 +178,7 @@ def test_a_speaker_that_is_silenced_leaves_no_sound_of_the_prediction() -> None:
 def test_with_headphones_the_microphone_passes_through_untouched() -> None:
     rendered = scene()
     chance = np.random.default_rng(8)
-    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-65)
+    quiet = chance.standard_normal(len(rendered.far)) * responses.level(-65)
     microphone, _ = with_person(replace(rendered, microphone=quiet), 5)
     done = cancelled(microphone, rendered.far)
     assert done.canceller.passes
@@ -195,7 +196,7 @@ def test_with_headphones_the_microphone_passes_through_untouched() -> None:
 def test_with_headphones_the_filter_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = scene(seconds=8)
     chance = np.random.default_rng(8)
-    quiet = chance.standard_normal(len(rendered.far)) * rooms.level(-70)
+    quiet = chance.standard_normal(len(rendered.far)) * responses.level(-70)
     done = cancelled(quiet, rendered.far)
     assert done.canceller.passes
     monkeypatch.delattr(KalmanFilter, "process")
@@ -257,14 +258,14 @@ def test_a_restarted_canceller_learns_the_room_again_and_lets_a_person_through()
 def test_a_person_is_not_changed_while_the_assistant_is_silent() -> None:
     silent = np.zeros(6 * RATE)
     chance = np.random.default_rng(8)
-    quiet = chance.standard_normal(len(silent)) * rooms.level(-65)
+    quiet = chance.standard_normal(len(silent)) * responses.level(-65)
     near = np.zeros(len(silent))
-    said = rooms.person(2) * rooms.level(-26)
+    said = rooms.person(2) * responses.level(-26)
     near[2 * RATE : 2 * RATE + len(said)] = said[: 4 * RATE]
     done = cancelled(quiet + near, silent)
     assert not done.canceller.far_audible
     here = slice(2 * RATE, min(6 * RATE, 2 * RATE + len(said)))
-    change_db = rooms.decibels(np.square(done.after[here]).mean()) - rooms.decibels(
+    change_db = responses.decibels(np.square(done.after[here]).mean()) - responses.decibels(
         np.square(near[here]).mean()
     )
     assert abs(change_db) < 1

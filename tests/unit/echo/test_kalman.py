@@ -7,6 +7,7 @@ import pytest
 import soxr
 
 from harness import rooms
+from harness.acoustics import responses
 from services.echo.kalman import MAX_DELAY, PARTITIONS, KalmanFilter
 from services.echo.spectra import Samples
 from shared.audio.pcm import FRAME, RATE
@@ -17,7 +18,7 @@ FAR = rooms.assistant(SECONDS * RATE)
 
 def echo(reverb_s: float, delay_ms: float, gain: float = 0.5) -> rooms.Sound:
     chance = np.random.default_rng(3)
-    heard = rooms.convolved(FAR, rooms.response(chance, reverb_s, delay_ms))
+    heard = responses.convolved(FAR, rooms.response(chance, reverb_s, delay_ms))
     return gain * heard + 1e-4 * chance.standard_normal(len(heard))
 
 
@@ -35,7 +36,7 @@ def run(
 
 
 def removed_db(near: rooms.Sound, left: rooms.Sound) -> float:
-    return rooms.decibels(np.square(near).mean()) - rooms.decibels(np.square(left).mean())
+    return responses.decibels(np.square(near).mean()) - responses.decibels(np.square(left).mean())
 
 
 #: Samples to ignore after the sound jumps: for 400 ms the microphone still has the earlier echo.
@@ -62,7 +63,7 @@ def test_it_takes_nothing_from_a_person() -> None:
     both[4 * RATE :] += person
     left = run(found, both, 4, 6)
     # the residual is the person, and at most an eighth of the person's power is wrong
-    assert rooms.decibels(np.square(left - person).mean()) < rooms.decibels(0.05**2) - 9
+    assert responses.decibels(np.square(left - person).mean()) < responses.decibels(0.05**2) - 9
     # the filter still knows the room afterwards
     again = run(found, near, 4, 6)
     assert removed_db(near[4 * RATE + JUMP :], again[JUMP:]) > 15
@@ -72,7 +73,7 @@ def test_it_still_knows_the_room_after_the_person_has_spoken_in_a_silence() -> N
     found, chance = KalmanFilter(FRAME), np.random.default_rng(3)
     silent = np.zeros(2 * RATE)
     far = np.concatenate((FAR[: 4 * RATE], silent, FAR[4 * RATE :]))
-    near = 0.5 * rooms.convolved(far, rooms.response(chance, 0.2, 40))
+    near = 0.5 * responses.convolved(far, rooms.response(chance, 0.2, 40))
     near += 1e-4 * chance.standard_normal(len(near))
     near[4 * RATE : 6 * RATE] += np.resize(rooms.person(1) * 0.05, 2 * RATE)
     left = np.zeros(len(near))

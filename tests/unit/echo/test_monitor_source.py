@@ -10,6 +10,7 @@ import pytest
 import soxr
 
 from harness import rooms
+from harness.acoustics import responses
 from services.echo.__main__ import Echo
 from services.echo.aligner import Aligned
 from services.echo.monitor_source import MonitorSourceCheck
@@ -26,14 +27,14 @@ QUIET, SPEAKS = 3 * pcm.RATE, 4 * pcm.RATE
 
 
 def far() -> Sound:
-    speech = rooms.assistant(SPEAKS, 0) * rooms.level(-20)
+    speech = rooms.assistant(SPEAKS, 0) * responses.level(-20)
     return np.concatenate((np.zeros(QUIET), speech, np.zeros(QUIET)))
 
 
 def room(sound: Sound, reverb_s: float) -> Sound:
     response = rooms.response(np.random.default_rng(1), reverb_s, 20)
-    echo = rooms.convolved(sound, response)
-    return np.asarray(echo * (rooms.level(-26) / rooms.active_rms(echo)))
+    echo = responses.convolved(sound, response)
+    return np.asarray(echo * (responses.level(-26) / responses.active_rms(echo)))
 
 
 def late(sound: Sound, samples: int) -> Sound:
@@ -45,7 +46,7 @@ def resampled(sound: Sound) -> Sound:
 
 
 def hiss(sound: Sound, dbfs: float) -> Sound:
-    return np.asarray(np.random.default_rng(2).standard_normal(len(sound)) * rooms.level(dbfs))
+    return np.asarray(np.random.default_rng(2).standard_normal(len(sound)) * responses.level(dbfs))
 
 
 def silenced(sound: Sound, played: Sound) -> Sound:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness import rooms
+from harness.acoustics import responses
 from services.echo.presence import EchoPresence
 from services.echo.spectra import FrameSpectra
 from shared.audio.pcm import FRAME, RATE
@@ -33,7 +34,7 @@ def compared(
 
 def echo(delay_ms: float, gain_db: float, reverb_s: float = 0.3) -> rooms.Sound:
     response = rooms.response(np.random.default_rng(3), reverb_s, delay_ms)
-    return rooms.convolved(FAR, response) * rooms.level(gain_db)
+    return responses.convolved(FAR, response) * responses.level(gain_db)
 
 
 @pytest.mark.parametrize("delay_ms", [5, 330, 610, 990])
@@ -47,28 +48,28 @@ def test_an_echo_is_found_at_its_delay_whatever_its_gain(delay_ms: float, gain_d
 
 def test_an_echo_below_the_noise_is_an_echo() -> None:
     soft = echo(60, 0)
-    soft *= np.sqrt(np.square(NOISE).mean() / np.square(soft).mean()) * rooms.level(-8)
+    soft *= np.sqrt(np.square(NOISE).mean() / np.square(soft).mean()) * responses.level(-8)
     assert compared(soft + NOISE).present
 
 
 def test_an_echo_far_below_a_person_is_an_echo() -> None:
     person = np.resize(rooms.person(1), len(FAR))
     soft = echo(60, 0)
-    soft *= np.sqrt(np.square(person).mean() / np.square(soft).mean()) * rooms.level(-20)
+    soft *= np.sqrt(np.square(person).mean() / np.square(soft).mean()) * responses.level(-20)
     assert compared(person + soft).present
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_person_follows_nothing(number: int) -> None:
     person = np.resize(rooms.person(number), len(FAR))
-    presence = compared(person * rooms.level(-26) + NOISE)
+    presence = compared(person * responses.level(-26) + NOISE)
     assert presence.absent
     assert not presence.present
 
 
 def test_an_echo_that_moves_again_and_again_is_still_an_echo() -> None:
     far = rooms.assistant(10 * RATE)
-    near = rooms.convolved(far, rooms.response(np.random.default_rng(3), 0.3, 300))
+    near = responses.convolved(far, rooms.response(np.random.default_rng(3), 0.3, 300))
     # the microphone loses 10 ms in each half second
     half = RATE // 2
     near = np.concatenate([near[at : at + half - 240] for at in range(0, len(near), half)])

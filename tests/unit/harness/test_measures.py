@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness import room, rooms
-from harness.accounts import Recording, Tones
+from harness.accounts import SpeakerSound, Tones
 from harness.judging import Conversation, Item
 from harness.listening import Interruption, Listener, match
 from harness.noises import noises
@@ -218,7 +218,7 @@ def test_replies_are_told_apart_and_how_far_each_was_played() -> None:
     # Neither a busy machine's gap nor a silence within a reply is a hole.
     first = (tone(0, 24_000), silence(5), tone(24_000, 36_000), silence(300), tone(36_000, 48_000))
     pieces = (silence(500), *first, silence(400), tone(0, 7_200), silence(100))
-    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    one, two = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert one.begun_s == pytest.approx(BEGIN_S + 0.5, abs=0.002)
     assert (one.whole_ms, one.last_ms) == pytest.approx((2000, 2000), abs=1)
     assert one.ended_s == pytest.approx(BEGIN_S + 0.5 + 2.305, abs=0.002)
@@ -228,7 +228,7 @@ def test_replies_are_told_apart_and_how_far_each_was_played() -> None:
 
 def test_audio_after_a_hole_is_found_and_does_not_count_as_whole() -> None:
     pieces = (silence(100), tone(0, 12_000), tone(36_000, 48_000), silence(100))
-    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    [found] = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert found.hole
     # The tolerance is the distance of the chunks that are found.
     assert found.whole_ms == pytest.approx(500, abs=65)
@@ -238,7 +238,9 @@ def test_audio_after_a_hole_is_found_and_does_not_count_as_whole() -> None:
 
 def test_a_reply_that_goes_on_in_another_recording_is_one() -> None:
     pieces = [np.concatenate((silence(50), tone(a, b))) for a, b in ((0, 24_000), (24_240, 31_200))]
-    recordings = [Recording(BEGIN_S + at, piece) for at, piece in zip((0, 5), pieces, strict=True)]
+    recordings = [
+        SpeakerSound(BEGIN_S + at, piece) for at, piece in zip((0, 5), pieces, strict=True)
+    ]
     [found] = TONES.places(recordings)
     # The 10 ms that an unplugged device loses are not a hole.
     assert not found.hole
@@ -247,7 +249,7 @@ def test_a_reply_that_goes_on_in_another_recording_is_one() -> None:
 
 def test_a_reply_that_was_cut_as_soon_as_it_began_is_not_the_one_after_it() -> None:
     pieces = (silence(100), tone(0, 870), silence(800), tone(0, 48_000), silence(100))
-    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    one, two = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert one.ended_s == pytest.approx(BEGIN_S + 0.136, abs=0.003)
     assert two.whole_ms == pytest.approx(2000, abs=1)
 
@@ -258,14 +260,14 @@ def test_audio_between_an_underrun_and_a_cut_counts_as_played() -> None:
     for fading, ramp in ((before[-48:], 0), (after[:48], 1), (after[-48:], 0)):
         fading[:] = fading * np.linspace(1 - ramp, ramp, 48)
     pieces = (silence(100), before, silence(10), after, silence(300))
-    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    [found] = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert (found.whole_ms, found.last_ms) == pytest.approx((1032, 1032), abs=1)
 
 
 def test_a_reply_that_falters_as_soon_as_it_began_is_no_part_of_the_one_before() -> None:
     faltering = (tone(0, 522), silence(30), tone(522, 24_000))
     pieces = (silence(100), tone(0, 34_368), silence(700), *faltering, silence(100))
-    one, two = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    one, two = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert (one.whole_ms, one.last_ms) == pytest.approx((1432, 1432), abs=1)
     assert (two.whole_ms, two.last_ms) == pytest.approx((1000, 1000), abs=1)
 
@@ -275,6 +277,6 @@ def test_a_sound_too_short_to_be_told_is_no_part_of_what_it_cannot_be_of(
     before_ms: int, after_ms: int
 ) -> None:
     pieces = (tone(0, 24_000), silence(before_ms), tone(0, 280), silence(after_ms))
-    [found] = TONES.places([Recording(BEGIN_S, np.concatenate(pieces))])
+    [found] = TONES.places([SpeakerSound(BEGIN_S, np.concatenate(pieces))])
     assert found.whole_ms == pytest.approx(1000, abs=1)
     assert found.ended_s == pytest.approx(BEGIN_S + 1, abs=0.003)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness import rooms
+from harness.acoustics import responses
 from services.vad.voice import WINDOW, Change, Voice
 from shared.audio import pcm
 from shared.audio.silero import Silero
@@ -63,11 +64,11 @@ def test_onset_and_end_are_the_audios(frame: int) -> None:
 
 
 def test_a_real_voices_onset_is_found_where_it_is() -> None:
-    said = rooms.person(0) * rooms.level(-26)
+    said = rooms.person(0) * responses.level(-26)
     loud = int(np.flatnonzero(np.abs(said) > rooms.ONSET * np.abs(said).max())[0])
     whole = np.concatenate((np.zeros(2 * pcm.RATE), said, np.zeros(pcm.RATE)))
     chance = np.random.default_rng(5)
-    whole += chance.standard_normal(len(whole)) * rooms.level(-65)
+    whole += chance.standard_normal(len(whole)) * responses.level(-65)
     voice = Voice(Silero(), 0.5, 300)
     changes = heard(voice, np.rint(whole * 32767).astype(np.int16))
     assert changes[0].speaking
