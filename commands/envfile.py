@@ -76,7 +76,7 @@ def read(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def read_files(names: str, root: str = ".") -> tuple[dict[str, str], list[str]]:
-    """Return what the files of honcho's option ``--env`` hold: a list with commas between."""
+    """Return the variables, and the oddities, of the files of honcho's option ``--env``."""
     values: dict[str, str] = {}
     oddities: list[str] = []
     for name in names.split(","):

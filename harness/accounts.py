@@ -1,8 +1,8 @@
 """The accounts of a conversation: do the frames sent and the audio heard balance with the reports?
 
-``Ledger`` observes the bus and keeps what the accounts need. ``places`` finds out, from a recording
-of the speaker, which part of which reply was played when. A reply is the rising tone, so that its
-pitch tells the place.
+``Ledger`` observes the bus and keeps the data for the accounts. ``places`` finds out, from a
+recording of the speaker, which part of which reply was played when. A reply is the rising tone, so
+that its pitch tells the place.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Item:
 
 @dataclass
 class Ledger:
-    """Observes the bus on a thread, and keeps what the accounts need."""
+    """Observes the bus on a thread, and keeps the data for the accounts."""
 
     directory: Path
     keep_sound: bool  # the samples that the device was given
@@ -275,7 +275,7 @@ class Ledger:
             total += sum(self._sent.values())
         passed = self._frames if stage == "uplink" else self._events
         if not passed or now_ns - passed[-1][0] > BEHIND_NS:
-            # The ledger joined later or is behind: this accounts for what it has not seen yet.
+            # The stage has counted messages that the ledger, which is behind, has not seen yet.
             return
         count = counts.get(health.pid)
         if count is None:

@@ -30,7 +30,7 @@ class Fault:
     kind: str
     phase: str
     at_s: float = 0.0
-    over_s: float = 0.0  # when the conversation had what the fault took away again
+    over_s: float = 0.0  # when the conversation had recovered from the fault
     answer_s: float | None = None
     repeats: int = 0
     wrong: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A limit for what a process remembers. Pure."""
+"""A limit for the entries that a process remembers. Pure."""
 
 from __future__ import annotations
 

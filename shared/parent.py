@@ -71,7 +71,7 @@ def told_to_stay() -> bool:
 
 
 def hung_up(descriptor: int) -> bool:
-    """Return whether nothing reads any more what is written to a terminal, a pipe or a socket."""
+    """Return whether a terminal, a pipe or a socket has lost its other end."""
     poll = select.poll()
     poll.register(descriptor, 0)  # a hang-up and an error are always reported
     return any(found & (select.POLLHUP | select.POLLERR) for _, found in poll.poll(0))

@@ -118,7 +118,7 @@ class Check:
                 self._conversation.close()
 
     def close(self) -> None:
-        """End what the check itself has started."""
+        """End the server or the conversation that the check has started."""
 
     def _judge(self, rule: Rule) -> Verdict:
         """Try a rule. The first failure also says how the stage describes its health."""
@@ -137,7 +137,7 @@ class Check:
     def _first(self) -> Rule:
         return Rule("starts", "subscribes to its topics, and publishes", self._starts)
 
-    # what they are
+    # the rules that every stage has
 
     def _published(self, queue: registry.Queue) -> list[str]:
         return [row.name for row in registry.published_by(self.stage) if row.queue is queue]

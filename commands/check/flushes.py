@@ -132,7 +132,7 @@ class Flushes(Replies):
         bench.until(found, PATIENCE_S)
         reports = found()
         if [i.item_id for r in reports for i in r.items] != [older.item_id]:
-            raise Broken(f"{len(reports)} reports came for what the newer audio cut")
+            raise Broken(f"{len(reports)} reports came for the item that newer audio cut")
         return f"cause {reports[0].cause!r}"
 
     def _out_of_band(self) -> str:

@@ -1,6 +1,7 @@
 """A WebSocket server for the check of link: it keeps the text it gets, byte for byte.
 
-Written on a socket, because a library would check and change what has to be seen as it is.
+Written on a socket, because a library would check and change the text that the check compares byte
+for byte.
 """
 
 from __future__ import annotations

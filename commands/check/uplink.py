@@ -50,8 +50,8 @@ class Uplink(Check):
             Rule("appends", "sends the microphone whole and in order", self._appends),
             Rule("late", "never sends a frame that is too old", self._late),
             Rule("truncates", "truncates at the reported ms, once", self._truncates),
-            Rule("deletes", "deletes what was not heard at all", self._deletes),
-            Rule("whole", "leaves alone what was heard to its end", self._whole),
+            Rule("deletes", "deletes an item that was not heard at all", self._deletes),
+            Rule("whole", "leaves alone an item that was heard to its end", self._whole),
             Rule("record", "publishes the record of an interruption", self._record),
             Rule("next session", "speaks to a new session, and to no other", self._next_session),
         ]

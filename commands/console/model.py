@@ -115,7 +115,7 @@ class Model:
             method(message, now_s)
 
     def tick(self, now_s: float) -> None:
-        """Let the meters fall, and time out what is due; to be called a few times a second."""
+        """Let the meters fall, and end waits that are over; to be called a few times a second."""
         self._show(self._faults.due(now_s))
         for record in self._cuts.due(self._captions, now_s):
             self.add("cut", phrases.interruption(record))

@@ -34,7 +34,7 @@ _OWNER = re.compile(r"[A-Z]\w*(['’]s )")
 
 
 class Redactor:
-    """Replaces what is private or secret in a text by ``****``.
+    """Replaces the private and the secret parts of a text by ``****``.
 
     ``secrets``: texts that must not appear: the key, the names of the user and of the machine, and
     the names of servers that are not public.
@@ -45,7 +45,7 @@ class Redactor:
         self._secrets = sorted((s for s in set(secrets) if len(s) > 2), key=len, reverse=True)
 
     def text(self, text: str) -> str:
-        """Return a text without what is private."""
+        """Return a text without its private parts."""
         for secret in self._secrets:
             text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MASK, text)
         text = masked_text(text)

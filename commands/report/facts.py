@@ -21,7 +21,7 @@ LISTED = 12
 class Stage:
     """The health of a stage over time."""
 
-    #: The beats: time, ns, and whether the stage was well and got what it reads.
+    #: The beats: time, ns, and whether the stage was well and got its topics.
     beats: list[tuple[int, bool]] = field(default_factory=list)
     first: dict[str, int] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class HistoryFile:
         return self.directory / NAME
 
     def read(self) -> Saved | None:
-        """Return what an earlier downlink wrote, or None. Remove a file that cannot be read."""
+        """Return the content that an earlier downlink wrote, or None. Remove an unreadable file."""
         if not self.keep:
             self.remove()
             return None

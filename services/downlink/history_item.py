@@ -59,7 +59,7 @@ class HistoryItem:
     def of_turn(cls, turn: messages.HistoryTurn) -> HistoryItem:
         """Return the item of a turn that an earlier downlink published.
 
-        Its text is what was heard by then. Nothing else is known of the item, and more may come.
+        Its text has the words heard by then. Nothing else is known of the item, and more may come.
         """
         return cls(
             turn.item_id,

@@ -1,6 +1,6 @@
-"""Watches the server's session, and acts if it is not what was asked for. Pure.
+"""Watches the server's session, and acts if it differs from the requested one. Pure.
 
-``Terms`` knows what is different. This module tells the parts of downlink that have to work
+``Terms`` knows the differences. This module tells the parts of downlink that have to work
 otherwise, asks uplink to send the update again, and reports each difference once.
 """
 
@@ -155,7 +155,7 @@ class SessionWatch:
         self._stage.after(CHECK_S, lambda: self._check(number))
 
     def _check(self, number: int) -> None:
-        """Report what is different, unless the server has answered another update meanwhile."""
+        """Report the differences, unless the server has answered another update meanwhile."""
         if number != self._answers:
             return
         try:

@@ -25,7 +25,7 @@ VOICE = "audio.output.voice"
 #: Fields without which the object that has them means nothing: they are left out together.
 DISCRIMINATORS = ("type", "model")
 TURNS = "audio.input.turn_detection"
-#: The fields that say who decides: the complaints about them say what follows.
+#: The fields that say who decides. The complaints about them state the consequences.
 DECIDING = (f"{TURNS}.create_response", f"{TURNS}.interrupt_response")
 FORMATS = ("audio.input.format", "audio.output.format")
 

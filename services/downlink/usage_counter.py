@@ -67,7 +67,7 @@ def plus(one: messages.Spent, other: messages.Spent) -> messages.Spent:
 
 
 class UsageCounter:
-    """Sums what the responses and the transcripts of one conversation have used."""
+    """Sums the use of the responses and the transcripts of one conversation."""
 
     def __init__(self, prices: Prices, model: str, transcription_model: str) -> None:
         self._prices = prices
@@ -80,7 +80,7 @@ class UsageCounter:
         self._counted: deque[str] = deque(maxlen=REMEMBERED)
 
     def response(self, response_id: str, usage: Any) -> messages.Spent | None:
-        """Count a response. Return what it used; None if the server does not say, or said before.
+        """Count a response. Return its use; None if the server does not say, or said before.
 
         Raises BadUsage.
         """
@@ -93,7 +93,7 @@ class UsageCounter:
         return self.last
 
     def transcript(self, usage: Any) -> messages.Spent | None:
-        """Count the transcript of a turn. Return what it used; None if the server does not say.
+        """Count the transcript of a turn. Return its use; None if the server does not say.
 
         Raises BadUsage.
         """

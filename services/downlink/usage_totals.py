@@ -96,7 +96,7 @@ class UsageTotals:
         self._enter(lambda: self._counter.transcript(usage))
 
     def tidy(self) -> None:
-        """Write what could not be written, and begin another day."""
+        """Write sums that could not be written before, and begin another day."""
         try:
             self._day.write()
             changed = self._day.look(self._today())

@@ -24,7 +24,7 @@ class PathBound:
         self._heard = np.inf  # power of the last frame of the microphone
 
     def reset(self) -> None:
-        """Forget what the microphone has shown: the path may be another one."""
+        """Forget the bounds so far: the path may be another one."""
         self.gains[:] = self._greatest
 
     def add(self, near: Samples, far: Samples) -> bool:

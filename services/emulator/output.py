@@ -155,7 +155,7 @@ class Output:
     # The ends of an item and of the response.
 
     def close(self, opened: OpenItem, status: str) -> Iterator[Event]:
-        """Close an item and yield its done events, which contain what was sent of the item."""
+        """Close an item and yield its done events, with as much content as was sent."""
         self.open.remove(opened)
         item = opened.item
         item.status = status

@@ -287,7 +287,7 @@ def http_is_final(status: int) -> bool:
 
 
 def _where(location: str) -> str:
-    """Return the target of a redirect without what may hold a secret."""
+    """Return the target of a redirect without the parts that may hold a secret."""
     try:
         parts = urlsplit(location)
         # A relative target is another path of the same server.

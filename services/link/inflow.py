@@ -52,7 +52,7 @@ class _Bucket:
         self._at = now
 
     def take(self, amount: int, now: float) -> None:
-        """Count what has come. Raises Flood."""
+        """Count an amount that has come. Raises Flood."""
         self._room = min(self._room + (now - self._at) * self._rate, self._most) - amount
         self._at = now
         if self._room < 0:
@@ -65,7 +65,7 @@ class _Bucket:
 
 
 class Inflow:
-    """A count of what comes on one connection. Times are s of a clock that only grows."""
+    """A count of the frames on one connection. Times are s of a clock that only grows."""
 
     def __init__(self, now: float) -> None:
         self._all_bytes = _Bucket(BURST, RATE, "bytes", now)

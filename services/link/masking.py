@@ -1,4 +1,4 @@
-"""Hides the API key in what a server sends, should the server send it back. Pure."""
+"""Hides the API key in a server's messages, should the server send the key back. Pure."""
 
 from __future__ import annotations
 

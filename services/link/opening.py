@@ -201,7 +201,7 @@ class Opening:
         return wrapped
 
     def _keep(self, connected: socket.socket) -> socket.socket:
-        """Let ``abandon`` end what this socket waits for, and limit its waits."""
+        """Let ``abandon`` end this socket's waits, and limit how long they last."""
         self._socket = connected
         connected.settimeout(self._left())
         return connected

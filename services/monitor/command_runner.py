@@ -142,7 +142,7 @@ class CommandRunner:
                 self._stage.after(REPORT_S, lambda p=pending: self._done(p, "interrupted"))  # type: ignore[misc]
 
     def flush_report(self, report: messages.FlushReport) -> None:
-        """Note what a flush ended."""
+        """Note which items a flush ended."""
         for pending in self._named("interrupt", report.event_ns):
             self._done(pending, stopped(report.items, active=pending.active))
 

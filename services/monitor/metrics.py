@@ -19,7 +19,7 @@ TOKENS = tuple(n for n in Spent.__struct_fields__ if n.startswith(("input_", "ou
 
 
 class Metrics:
-    """Counts what is not a state, and reads the rest when it is asked for."""
+    """Counts events as they come, and reads states when the figures are asked for."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

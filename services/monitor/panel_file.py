@@ -21,7 +21,7 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 def read(directory: Path, volume: int) -> Saved:
-    """Return what a monitor before this one saved. ``volume``: where nothing was saved, percent."""
+    """Return the switches that an earlier monitor saved. ``volume``: the default, percent."""
     try:
         return msgspec.json.decode(read_file(directory / NAME), type=Saved)
     except (OSError, msgspec.MsgspecError, RecursionError):

@@ -18,7 +18,7 @@ Map = dict[str, Any]
 #: The counters of a health that count gaps, where sound or a message is missing. After those with a
 #: dot, one for each topic follows.
 GAPS = ("lost.", "overflows", "underflows", "underruns")
-#: The counters of what came and was not used.
+#: The counters of messages that came and were not used.
 DROPS = ("stale.", "refused.", "events_expired", "events_unsent", "responses_dropped", "unplayed")
 
 

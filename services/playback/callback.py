@@ -152,7 +152,7 @@ class Callback:
     # on the device's thread; on the loop while there is no device
 
     def apply(self, dac_ns: int, now_ns: int) -> None:
-        """Hand the player what the loop handed in, flushes first.
+        """Hand the loop's flushes, audio and tones on to the player, flushes first.
 
         ``dac_ns``: when the next sample is at the converter.
         """

@@ -156,7 +156,7 @@ class Output:
     def _ready(self, samples: int) -> bool:
         """Return whether enough audio has gathered to begin.
 
-        ``samples``: what the device asks for now.
+        ``samples``: how many the device asks for now.
         """
         if not self._queue:
             return False
@@ -192,7 +192,7 @@ class Output:
     def _advance(self, chunk: _Chunk, samples: int, end: int) -> None:
         """Move the playhead over the first ``samples`` of the queue's first chunk.
 
-        ``end``: where these samples end in what is rendered now, in samples.
+        ``end``: where these samples end in the audio that is rendered now, in samples.
         """
         chunk.start += samples
         if self.ahead is None:

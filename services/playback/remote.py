@@ -41,7 +41,7 @@ class RemoteCallback(Callback):
     ) -> None:
         super().__init__(config, duck, subscriptions, clock, wake)
         self._ahead = self._output.ahead = Ahead()
-        # what the device was given and has not played: the audio and its position
+        # audio that the device was given and has not played, with its position
         self._held: deque[tuple[bytes, int]] = deque()
         self._played = 0  # the position up to which the device has played
         self._silence = 0  # samples of silence that the device played because it had nothing else

@@ -32,8 +32,8 @@ class Track:
     done: bool = False
     #: A flush ended the item.
     cut: bool = False
-    #: A chunk did not fit into the queue. No more of the item is queued, so that what is heard of
-    #: it stays a beginning.
+    #: A chunk did not fit into the queue. No more of the item is queued, so that the heard audio
+    #: stays a beginning of it.
     overflowed: bool = False
     #: The generation of the item's last chunk.
     generation: int = 0

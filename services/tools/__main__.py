@@ -43,7 +43,7 @@ class Tools:
         self._by_voice = asks and settings.approve_by_voice
         self._engine: Engine | None = None
         self._state: messages.ToolState | None = None
-        self._troubles: list[str] = []  # what is wrong with the settings
+        self._troubles: list[str] = []  # faults of the settings
         servers = self._servers()
         stage.subscribe(messages.ToolCall, self._on_call)
         stage.subscribe(messages.Control, self._on_control)

@@ -203,7 +203,7 @@ class Module:
         return reading.result()
 
     async def _read(self, worker: WorkerProcess, descriptor: int) -> bool:
-        """Read what a process tells, until it ends. Return whether it had loaded the module."""
+        """Read a process's messages until it ends. Return whether it had loaded the module."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=2 * MAX_OUTPUT)
         pipe = os.fdopen(descriptor, "rb", 0)

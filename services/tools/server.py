@@ -199,7 +199,7 @@ def read(result: CallToolResult) -> ToolOutput:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what an error says, in one line. An ExceptionGroup says what its first error says."""
+    """Return an error's text in one line; for an ExceptionGroup, the text of its first error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TimeoutError) and not str(error):

@@ -42,7 +42,7 @@ class Source(Protocol):
 
 
 async def log_lines(descriptor: int, label: str, log: Log) -> None:
-    """Log what a process prints to a pipe, at most LINES lines a second, until its end."""
+    """Log the lines that a process prints to a pipe, at most LINES a second, until its end."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 16)
     pipe = os.fdopen(descriptor, "rb", 0)

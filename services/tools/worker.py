@@ -1,8 +1,8 @@
 """``python -m services.tools.worker``: the process of one module of functions.
 
-The stage starts one for each module. It reads calls from standard input, and writes what it offers
-and what the functions return to a descriptor of its own, a JSON object per line. It says when a
-call begins. Until then the stage can withdraw the call and give it to another process, also while a
+The stage starts one for each module. It reads calls from standard input, and writes its offer and
+the functions' results to a descriptor of its own, a JSON object per line. It says when a call
+begins. Until then the stage can withdraw the call and give it to another process, also while a
 function holds up the event loop: a thread reads standard input. The text that a function prints
 goes to the stage's log.
 """

@@ -134,7 +134,7 @@ class Functions:
         self._look_on()
 
     def begin(self, session: int) -> None:
-        """Send a session that has the conversation so far what it lacks."""
+        """Send a session the outputs that it lacks, once it has the conversation so far."""
         self._ready = session
         self._send_what_is_there()
 

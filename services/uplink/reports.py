@@ -42,7 +42,7 @@ class Reports:
         self._sessions: OrderedDict[_Key, int] = OrderedDict()  # the session of each item
         self._state: messages.ReplyState | None = None  # downlink's newest
 
-    # what downlink and playback publish
+    # the messages of downlink and playback
 
     def transcript(self, transcript: messages.Transcript) -> None:
         """Take the words of an item."""

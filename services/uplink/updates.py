@@ -35,7 +35,7 @@ class Updates:
         return self._tools.troubles()
 
     def all(self) -> list[bytes]:
-        """Return the updates that ask a new session for everything but what the server refuses."""
+        """Return the updates for a new session, without anything that the server refuses."""
         # The functions come first: the settings can name one of them.
         return self._tools.begin_session() + self._settings()
 

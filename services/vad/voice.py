@@ -6,8 +6,8 @@ are not shown to the detector: during most of a conversation nobody speaks, and 
 resampling are the most expensive part of the pipeline.
 
 The detector remembers what it has heard. After a series of noises it can take half a sentence for
-one more noise. So it forgets them where windows were left out: what it remembers then is not what
-was heard just before.
+one more noise. So the detector is reset where windows were left out: the sound that it remembers
+there is not the sound just before.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from shared.registry import Queue, Topic
 MAX_REQUEST = 1024
 #: Subscriptions that libzmq reads ahead for each connection, and how many a publisher takes from an
 #: endpoint in one round of the loop. The first number is above that of the topics of an endpoint: a
-#: reader's subscriptions are then seen together, and the states come before what was held for it.
+#: reader's subscriptions are then seen together, and the states come before the messages that were
+#: held for it.
 REQUESTS_AHEAD, REQUESTS_AT_ONCE = 16, 256
 #: How long a peer may take for the handshake, ms. A handshake takes milliseconds, and a peer that
 #: was stopped during it tries again. A stranger's connection holds a descriptor until this time is

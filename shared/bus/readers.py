@@ -105,7 +105,7 @@ class Audience:
         return {row.name for row in self._rows if self.observed(row) or self.consumed(row)}
 
     def observed(self, topic: Topic) -> bool:
-        """Return whether somebody gets what is sent under the topic's bare name."""
+        """Return whether somebody gets the messages under the topic's bare name."""
         return any(map(topic.name.startswith, self.counts))
 
     def consumed(self, topic: Topic) -> bool:

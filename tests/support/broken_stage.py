@@ -22,7 +22,7 @@ from shared.stage import Stage
 
 #: Returns the messages that a stage publishes in place of one message.
 Published = Callable[[Any], Iterable[messages.Message]]
-#: Returns the message that a stage is given in place of another.
+#: Returns the message that a stage is given in place of another, or None for none.
 Given = Callable[[Stage, Any], Any]
 
 

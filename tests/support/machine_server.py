@@ -1,4 +1,4 @@
-"""The model of a server in the conversation machine: what it says, sends and believes was heard."""
+"""The model of a server in the conversation machine: its events, its audio and its beliefs."""
 
 from __future__ import annotations
 
