@@ -149,7 +149,7 @@ class Ear:
         )
         return after + spans(heard[after:], self.rate)[0][0]
 
-    def wait_for_silence(self, seconds: float, after: int = 0, timeout: float = 10.0) -> int:
+    def wait_for_silence(self, seconds: float, after: int = 0) -> int:
         """Return the first sample of ``seconds`` without sound, not before ``after``."""
         length = round(seconds * self.rate)
 
@@ -163,7 +163,7 @@ class Ear:
             return begin if len(heard) - begin >= length else None
 
         heard = self.wait_for(
-            lambda heard: quiet_from(heard) is not None, timeout, f"{seconds:g} s of silence"
+            lambda heard: quiet_from(heard) is not None, what=f"{seconds:g} s of silence"
         )
         begin = quiet_from(heard)
         assert begin is not None

@@ -17,12 +17,12 @@ AT_NS = 5_000_000_000_000
 class StandIn:
     """Stands in for a stage: keeps what is published and counted, and the timers."""
 
-    def __init__(self, config: Config | None = None, directory: Path = Path()) -> None:
+    def __init__(self, config: Config | None = None) -> None:
         self.ok = True
         self.state = ""
         self.log = logging.getLogger("bargein")
         self.config = config or Config()
-        self.directory = directory
+        self.directory = Path()
         self.published: list[messages.Message] = []
         self.counters: Counter[str] = Counter()
         #: The timers that have not rung: the seconds and the handler of each.

@@ -239,11 +239,9 @@ class Pipeline:
         lines = text[: text.rfind("\n") + 1].splitlines()
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
 
-    def wait_for_journal(
-        self, kind: str, count: int = 1, timeout: float = READY_S
-    ) -> list[dict[str, Any]]:
+    def wait_for_journal(self, kind: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for this many entries of a kind in the emulator's journal; return them."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + READY_S
         while len(entries := self.journal(kind)) < count:
             if time.monotonic() > deadline:
                 raise PipelineError(

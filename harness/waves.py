@@ -9,17 +9,16 @@ Samples = npt.NDArray[np.int16]
 
 RATE = 24_000
 """The default rate of an ear and a mouth, samples per second."""
+#: The least amplitude of sound: -50 dBFS.
+_SOUND = np.int16(32767 * 10 ** (-50 / 20))
 
 
-def spans(
-    samples: Samples, rate: int = RATE, *, above_dbfs: float = -50.0, gap_ms: float = 100.0
-) -> list[tuple[int, int]]:
+def spans(samples: Samples, rate: int = RATE, *, gap_ms: float = 100.0) -> list[tuple[int, int]]:
     """Return the stretches of sound: (first sample, sample after the last) of each.
 
-    A sample counts as sound above ``above_dbfs``; stretches nearer than ``gap_ms`` are one.
+    A sample above -50 dBFS counts as sound; stretches nearer than ``gap_ms`` are one.
     """
-    level = np.int16(32767 * 10 ** (above_dbfs / 20))
-    loud = np.flatnonzero((samples > level) | (samples < -level))
+    loud = np.flatnonzero((samples > _SOUND) | (samples < -_SOUND))
     if not len(loud):
         return []
     breaks = np.flatnonzero(np.diff(loud) > gap_ms * rate / 1000)
@@ -35,7 +34,7 @@ def tone(frequency: float, seconds: float, rate: int = RATE, *, peak: float = 0.
     return wave
 
 
-def loudest_frequency(samples: Samples, rate: int = RATE) -> float:
-    """Return the frequency with the most energy, Hz."""
+def loudest_frequency(samples: Samples) -> float:
+    """Return the frequency with the most energy, Hz. The samples are at RATE."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
-    return float(spectrum.argmax() * rate / len(samples))
+    return float(spectrum.argmax() * RATE / len(samples))

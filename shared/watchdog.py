@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +19,8 @@ READY, ALIVE, STOPPING = "READY=1", "WATCHDOG=1", "STOPPING=1"
 class Reporter:
     """Sends reports; does nothing if nobody watches. Never blocks."""
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._address = environ.get(VARIABLE, "")
+    def __init__(self) -> None:
+        self._address = os.environ.get(VARIABLE, "")
         if self._address.startswith("@"):
             self._address = "\0" + self._address[1:]
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)

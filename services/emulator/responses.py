@@ -23,6 +23,8 @@ from services.emulator.pacing import Clock, Event, Stale, Step, Wire
 _WORD_S: Final = 0.06
 #: The number of characters of a function call's arguments in one delta.
 _ARGUMENTS_DELTA: Final = 8
+#: About how many events ``advance`` returns at a time.
+AT_ONCE: Final = 8
 _AUDIO_DELTA: Final = "response.output_audio.delta"
 
 
@@ -98,15 +100,15 @@ class Response:
         """The length of the audio sent so far, ms."""
         return self._output.sent_samples * 1000 // RATE
 
-    def advance(self, now: float, limit: int = 8) -> list[Event]:
-        """Return the events that are due by ``now``, about ``limit`` of them at a time.
+    def advance(self, now: float) -> list[Event]:
+        """Return the events that are due by ``now``, about AT_ONCE of them at a time.
 
         All events that are due at the same time come together, so that a cancel can't come between
         the events that open an item.
         """
         events: list[Event] = []
         self._now = now
-        while self._due is not None and self._due <= now and len(events) < limit:
+        while self._due is not None and self._due <= now and len(events) < AT_ONCE:
             for step in self._steps:
                 if isinstance(step, float):
                     self._due = step

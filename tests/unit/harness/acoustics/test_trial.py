@@ -10,7 +10,7 @@ import pytest
 from harness.acoustics import judging, scores, table, trial
 from harness.acoustics.cases import Case, cases
 from harness.acoustics.rendering import Rendered
-from harness.driving import BEGIN_NS, Heard
+from harness.driving import BEGIN_NS, GRACE, Heard
 from shared import messages
 from shared.audio import pcm
 
@@ -54,7 +54,7 @@ def test_a_person_who_is_heard_while_speaking_is_found() -> None:
     assert found.cpu == pytest.approx(10)
 
 
-@pytest.mark.parametrize("at", [0, 5 * pcm.RATE, SAID[0] - 1, SAID[1] + judging.GRACE + 1])
+@pytest.mark.parametrize("at", [0, 5 * pcm.RATE, SAID[0] - 1, SAID[1] + GRACE + 1])
 def test_a_detection_while_nobody_speaks_is_a_self_interruption(at: int) -> None:
     found = judged([at], [at])
     assert (found.local, found.server, found.client) == ([None], [False], 0)
