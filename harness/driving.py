@@ -64,7 +64,7 @@ def frames(
 
 
 @dataclass
-class Heard:
+class Detections:
     """The detections in a microphone's sound. Times are samples of the microphone."""
 
     #: vad's onsets: the sample, and the ns at which vad knew.
@@ -77,7 +77,7 @@ class Detectors:
     """vad, the server's turn detection and the client's judgement, on one stream of frames."""
 
     def __init__(self, settings: config.Config) -> None:
-        self.heard = Heard()
+        self.heard = Detections()
         self.client = Conversation(settings)
         self._voice = Voice(Silero(), settings.vad.threshold, settings.vad.silence_ms)
         self._server = Ears(Silero())

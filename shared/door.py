@@ -83,8 +83,8 @@ def withdraw(directory: Path, server: str) -> None:
     (directory / f"{server}.port").unlink(missing_ok=True)
 
 
-class Door:
-    """The door of one server on this machine: a device's side of it is ``Pages``."""
+class Admission:
+    """The admission to one server on this machine, as ``Pages`` of a device uses it."""
 
     def __init__(self, directory: Path, server: str) -> None:
         self._directory, self._server = directory, server

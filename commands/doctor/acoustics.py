@@ -55,7 +55,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Measurement:
     """The result of a measurement."""
 
     noise_dbfs: float
@@ -89,7 +89,7 @@ def programme() -> Samples:
     return whole
 
 
-def measure(recorded: Samples, blocks: Sequence[Block], played: Sequence[Block]) -> Heard:
+def measure(recorded: Samples, blocks: Sequence[Block], played: Sequence[Block]) -> Measurement:
     """Measure a recording. ``blocks`` are the recording's, ``played`` the speaker's."""
     noise = recorded[round(NOISE_FROM_S * pcm.RATE) : round(NOISE_TO_S * pcm.RATE)]
     found = [
@@ -98,7 +98,7 @@ def measure(recorded: Samples, blocks: Sequence[Block], played: Sequence[Block])
         if (arrival := _arrival(recorded, blocks, played, start)) is not None
     ]
     noise_power = float(np.square(noise, dtype=np.float64).mean()) if len(noise) else 0.0
-    result = Heard(
+    result = Measurement(
         noise_dbfs=pcm.dbfs(noise.tobytes()),
         clipped=int((np.abs(recorded.astype(np.int32)) >= CLIPPED).sum()),
         zero=not recorded.any(),
@@ -111,7 +111,7 @@ def measure(recorded: Samples, blocks: Sequence[Block], played: Sequence[Block])
     # was there for the whole time.
     power = statistics.fmean(power for _, power in agreed) - noise_power * (1 + ROOM_S / TONE_S)
     wave_power = float(np.square(tone(), dtype=np.float64).mean())
-    return Heard(
+    return Measurement(
         result.noise_dbfs,
         result.clipped,
         result.zero,
@@ -172,7 +172,7 @@ def _block_of(blocks: Sequence[Block], position: int) -> Block | None:
     return next((block for block in reversed(blocks) if block.position <= position), None)
 
 
-def judge(heard: Heard, devices_ms: float) -> list[Finding]:
+def judge(heard: Measurement, devices_ms: float) -> list[Finding]:
     """Return the findings of the test tone. ``devices_ms``: the latency that the devices state."""
     if heard.zero:
         silent = (

@@ -39,7 +39,7 @@ class _Trial:
         self._count = 0
         self._ended = threading.Event()
 
-    def run(self) -> acoustics.Heard:
+    def run(self) -> acoustics.Measurement:
         """Play and record; return the measurement. Raises DeviceError."""
         try:
             self._microphone.start(self._on_block)

@@ -10,7 +10,7 @@ from harness.acoustics import scores
 from harness.acoustics.cases import Case
 from harness.acoustics.rendering import Rendered
 from harness.acoustics.responses import Sound, decibels
-from harness.driving import BEGIN_NS, GRACE, Heard
+from harness.driving import BEGIN_NS, GRACE, Detections
 from shared.audio import pcm
 
 #: The removed echo counts from this long after the first reply's beginning, s.
@@ -46,7 +46,7 @@ class Output:
     """The results of one system in a case."""
 
     clean: Sound
-    heard: Heard
+    heard: Detections
     interruptions: list[int]  # the client's
     raw: list[int] = field(default_factory=list)  # positions of frames that were passed unchanged
     steps: list[tuple[int, float]] = field(default_factory=list)  # position, the aligner's step

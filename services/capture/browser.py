@@ -10,7 +10,7 @@ from shared.audio.browser import wire
 from shared.audio.browser.device import PageDevice
 from shared.audio.browser.pages import Pages
 from shared.audio.device import InputDevice, OnBlock
-from shared.door import Door
+from shared.door import Admission
 from shared.stage import Stage
 
 
@@ -53,6 +53,6 @@ class BrowserInput(PageDevice):
 
 def serve(stage: Stage) -> Callable[[], InputDevice]:
     """Return a function that opens the page that is there. The server ends with the stage."""
-    pages = Pages(Door(stage.directory, "capture"), "microphone")
+    pages = Pages(Admission(stage.directory, "capture"), "microphone")
     stage.on_close(pages.close)
     return lambda: BrowserInput(pages)

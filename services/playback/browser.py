@@ -19,7 +19,7 @@ from shared.audio.browser import wire
 from shared.audio.browser.device import PageDevice
 from shared.audio.browser.pages import Pages
 from shared.audio.device import OutputDevice, Render
-from shared.door import Door
+from shared.door import Admission
 from shared.stage import Stage
 
 #: At least so many samples are sent at once, about 5 ms. Fewer are not worth a message.
@@ -159,7 +159,7 @@ def serve(stage: Stage, callback: RemoteCallback) -> Callable[[], OutputDevice]:
     """Return a function that opens the page that is there. The server ends with the stage."""
     settings = stage.config.playback
     ahead, fade = pcm.ms_to_samples(settings.browser_ms), pcm.ms_to_samples(settings.fade_ms)
-    pages = Pages(Door(stage.directory, "playback"), "speaker")
+    pages = Pages(Admission(stage.directory, "playback"), "speaker")
     stage.on_close(pages.close)
 
     def page() -> OutputDevice:

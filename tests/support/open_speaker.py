@@ -112,7 +112,7 @@ def scene(
 
 
 @dataclass
-class Heard:
+class Outcome:
     """The result of a scene."""
 
     canceller: Canceller
@@ -145,11 +145,11 @@ class Heard:
         return [at for at in self.onsets if not any(b <= at <= e for b, e in spoken)]
 
 
-def hear(rendered: Rendered) -> Heard:
+def hear(rendered: Rendered) -> Outcome:
     """Run aligner, canceller and vad over a scene as the two stages do, from the first frame on."""
     aligner, canceller = Aligner(), Canceller(high_pass=True, noise_suppression=False)
     voice = Voice(Silero(), 0.5, 300)
-    result = Heard(canceller, aligner, rendered, np.zeros(len(rendered.microphone)))
+    result = Outcome(canceller, aligner, rendered, np.zeros(len(rendered.microphone)))
     for now, message in room.frames(rendered, np.random.default_rng(rendered.scene.seed)):
         if isinstance(message, messages.SpeakerFrame):
             aligner.speaker(message, now)

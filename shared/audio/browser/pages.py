@@ -39,7 +39,7 @@ _WARNING_S = 10.0
 _ANNOUNCE_S = 1.0
 
 
-class Door(Protocol):
+class Admission(Protocol):
     """The check of each connection, and the file in which a page finds the port."""
 
     def refusal(self, host: str, origin: str | None, token: str) -> str:
@@ -127,8 +127,8 @@ class Pages:
     The server starts when a page is first wanted. ``what`` is "microphone" or "speaker".
     """
 
-    def __init__(self, door: Door, what: wire.Direction) -> None:
-        self._door = door
+    def __init__(self, admission: Admission, what: wire.Direction) -> None:
+        self._admission = admission
         self._what = what
         self._page: Page | None = None
         self._warns_s = 0.0  # when the next warning is logged, s of CLOCK_MONOTONIC
@@ -186,7 +186,7 @@ class Pages:
         log = logging.getLogger("bargein.pages")
         log.setLevel(logging.CRITICAL)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        came = self._door.came
+        came = self._admission.came
 
         class Counted(ServerConnection):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -209,7 +209,7 @@ class Pages:
             logger=log,
         ) as server:
             port = server.sockets[0].getsockname()[1]
-            self._door.announce(port)
+            self._admission.announce(port)
             self._started.set()
             try:
                 while not self._stop.is_set():
@@ -218,7 +218,7 @@ class Pages:
                     except TimeoutError:
                         self._announce_again(port)
             finally:
-                self._door.withdraw()
+                self._admission.withdraw()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """Return an HTTP error to refuse a connection, or None to accept it."""
@@ -228,17 +228,19 @@ class Pages:
         tokens = (
             n.removeprefix(wire.TOKEN_PREFIX) for n in names if n.startswith(wire.TOKEN_PREFIX)
         )
-        why = self._door.refusal(headers.get("Host", ""), headers.get("Origin"), next(tokens, ""))
+        why = self._admission.refusal(
+            headers.get("Host", ""), headers.get("Origin"), next(tokens, "")
+        )
         if why:
             self._warn(f"refused a page: {why}")
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"{why}\n")
-        self._door.trust(connection.transport)
+        self._admission.trust(connection.transport)
         return None
 
     def _announce_again(self, port: int) -> None:
-        """Write down the port again if a cleaner has emptied the bus directory."""
+        """Write the port again if a cleaner has emptied the bus directory."""
         try:
-            self._door.announce(port)
+            self._admission.announce(port)
         except OSError as error:
             self._warn(f"a new page will not find the {self._what}: {error}")
 

@@ -32,7 +32,7 @@ def blocks(samples: int, *, begun_ms: float, shift_ms: float) -> list[acoustics.
     ]
 
 
-def simulate(gain: float, noise: float, began_ms: float = 130.0) -> acoustics.Heard:
+def simulate(gain: float, noise: float, began_ms: float = 130.0) -> acoustics.Measurement:
     """Return what is measured in a room. The microphone starts at 100 ms, the speaker later."""
     sound = acoustics.programme().astype(np.float64) * gain
     lag = pcm.ms_to_samples(round(began_ms + OUT_MS + ROOM_MS + IN_MS - 100))
@@ -62,14 +62,14 @@ def test_headphones_return_no_tone() -> None:
 
 
 def test_each_fault_of_the_sound_says_what_to_do() -> None:
-    def faults(heard: acoustics.Heard) -> dict[str, str]:
+    def faults(heard: acoustics.Measurement) -> dict[str, str]:
         return {f.check: f.text for f in acoustics.judge(heard, 35.0) if f.ok is False}
 
     assert "unmute" in faults(simulate(0.0, 0.0))["noise"]
     assert "fan" in faults(simulate(1.0, 2000.0))["noise"]
     assert "lower the microphone's level" in faults(simulate(9.0, 3.0))["clipping"]
     assert "Lower the speaker's volume" in faults(simulate(2.0, 3.0))["echo level"]
-    slow = acoustics.Heard(-60, 0, zero=False, round_trip_ms=400.0, echo_db=-20)
+    slow = acoustics.Measurement(-60, 0, zero=False, round_trip_ms=400.0, echo_db=-20)
     assert "Bluetooth" in faults(slow)["latency"]
     assert faults(simulate(0.1, 3.0)) == {}
 

@@ -10,7 +10,7 @@ import pytest
 from harness.acoustics import judging, scores, table, trial
 from harness.acoustics.cases import Case, cases
 from harness.acoustics.rendering import Rendered
-from harness.driving import BEGIN_NS, GRACE, Heard
+from harness.driving import BEGIN_NS, GRACE, Detections
 from shared import messages
 from shared.audio import pcm
 
@@ -39,7 +39,7 @@ def judged(
     clean[SAID[0] : SAID[1]] = 1
     rendered = Rendered(case, silent, echo, silent, silent, echo, [SAID], 0.4, -10)
     known = [(at, BEGIN_NS + pcm.samples_to_ns(at)) for at in onsets]
-    output = judging.Output(clean, Heard(known, turns), turns)
+    output = judging.Output(clean, Detections(known, turns), turns)
     output.raw = [round(at * pcm.RATE) for at in raw]
     output.spent = 2.0
     return judging.judged(rendered, output)
