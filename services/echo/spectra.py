@@ -41,7 +41,7 @@ class FrameSpectra:
         self._silent = 0  # frames in a row without a far end
 
     def push(self, near: Samples, far: Samples) -> bool:
-        """Take a frame; return whether any kept frame of the far end has sound."""
+        """Take a frame; return False once all kept frames of the far end are silent."""
         frame, kept, samples = self._frame, self._kept, self._samples
         samples[1, frame:] = near
         self._silent = 0 if far.any() else self._silent + 1

@@ -106,7 +106,7 @@ class Connection:
             raise Ended(endings.STALLED)
         if now - self._pinged_s > ping_interval_s:
             self.ping()
-        # Note in the limits that everything was read: quiet time does not save up a larger burst.
+        # Has the limits note that all was read: a quiet server may not send more at once later.
         self.has_more()
 
     def _send(self, data: bytes, opcode: int) -> None:

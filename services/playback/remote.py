@@ -133,7 +133,7 @@ class RemoteCallback(Callback):
         return self.player.generation < generation <= messages.LAST_GENERATION
 
     def _apply_without_flush(self, dac_ns: int, now_ns: int) -> None:
-        """Apply all up to the first flush. The rest waits until the device has given audio back."""
+        """Apply flushes and audio that end nothing; the rest waits for the device's audio."""
         while self._flushes and not self._is_newer(self._flushes[0].message.generation):
             self._apply_flush(self._flushes.popleft(), dac_ns, now_ns)
         for _ in range(min(len(self._audio), CHUNKS_PER_CALLBACK)):
