@@ -20,7 +20,7 @@ class Vad(Microphone):
     stage = "vad"
     neighbours = ("echo",)
     reads = ("mic.clean",)
-    #: An onset or an end must be told this long after it at the latest, s.
+    #: An onset or an end must be reported this long after it at the latest, s.
     told_s = 2.5
     #: An onset may be placed this far from the first loud sample, s.
     placed_s = 0.5
@@ -29,9 +29,9 @@ class Vad(Microphone):
         """Return the rules of vad."""
         return [
             Rule("silence", "hears nobody in silence", self._silence),
-            Rule("onset", "tells when someone begins to speak", self._onset),
-            Rule("goes on", "tells that the speech goes on", self._goes_on),
-            Rule("end", "tells when the speech has ended", self._end),
+            Rule("onset", "reports when someone begins to speak", self._onset),
+            Rule("goes on", "reports that the speech goes on", self._goes_on),
+            Rule("end", "reports when the speech has ended", self._end),
         ]
 
     def probe(self) -> str:
@@ -49,7 +49,7 @@ class Vad(Microphone):
 
         if not self.bench.until(again, self.told_s):
             self.bench.alive()
-            raise Broken("it told no onset of a person who spoke")
+            raise Broken("it reported no onset of a person who spoke")
         return "it hears the next speech"
 
     def _pass(self, pcm: Samples) -> None:
@@ -82,7 +82,7 @@ class Vad(Microphone):
         self.bench.until(found, self.told_s)
         onsets = found()
         if not onsets:
-            raise Broken("it told no onset of a person who spoke")
+            raise Broken("it reported no onset of a person who spoke")
         first = onsets[0].message
         assert isinstance(first, messages.Speech)
         off_s = (first.at_ns - self._spoke_ns) / 1e9
@@ -90,8 +90,8 @@ class Vad(Microphone):
             raise Broken(f"at_ns is {off_s:.2f} s from where the speech began")
         told_s = (onsets[0].at_ns - self._spoke_ns) / 1e9
         if told_s > self.told_s:
-            raise Broken(f"it told the onset {told_s:.1f} s after the speech began")
-        return f"told {told_s:.2f} s after it began"
+            raise Broken(f"it reported the onset {told_s:.1f} s after the speech began")
+        return f"reported {told_s:.2f} s after it began"
 
     def _goes_on(self) -> str:
         told = [s for s in self.bench.all(messages.Speech, needed(self._since)) if s.speaking]
@@ -111,11 +111,11 @@ class Vad(Microphone):
         self.bench.until(found, self.told_s)
         ends = found()
         if not ends:
-            raise Broken("it told no end of the speech")
+            raise Broken("it reported no end of the speech")
         told_s = (ends[0].at_ns - self._stopped_ns) / 1e9
         if told_s > self.told_s:
-            raise Broken(f"it told the end {told_s:.1f} s after the speech ended")
-        return f"told {told_s:.2f} s after it ended"
+            raise Broken(f"it reported the end {told_s:.1f} s after the speech ended")
+        return f"reported {told_s:.2f} s after it ended"
 
 
 def _speaking(arrival: Arrival) -> bool:
