@@ -110,7 +110,7 @@ def test_a_directory_in_the_place_of_the_port_file_does_not_end_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("shared.audio.browser.pages._ANNOUNCE_S", 0.01)
-    with closing(Pages(doors.Door(tmp_path, "playback"), "speaker")) as pages:
+    with closing(Pages(doors.Admission(tmp_path, "playback"), "speaker")) as pages:
         with pytest.raises(NoPage):
             pages.page()
         port = doors.port(tmp_path, "playback")
