@@ -98,7 +98,8 @@ def readable(message: messages.Message) -> bool:
 
 
 @pytest.mark.parametrize(
-    "stage", ["echo", "vad", "uplink", "link", "downlink", "playback", "recorder"]
+    "stage",
+    ["echo", "vad", "uplink", "link", "downlink", "playback", "recorder", "tools", "monitor"],
 )
 def test_a_stage_survives_malformed_messages_and_impossible_values(
     pipeline: Pipeline, stage: str
