@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from shared import messages
+from shared import codec, messages
 
 #: The words for the causes of an interruption whose silence has no time.
 _WITHOUT_TIME = {"abandoned": "nothing played", "lost flush": "the flush was lost"}
+#: How much of a function's output is shown, characters.
+SHOWN = 120
 
 
 def interruption(record: messages.Interruption) -> str:
@@ -104,9 +106,25 @@ def asks(run: messages.ToolRun) -> str:
     )
 
 
-def result(done: messages.ToolResult) -> str:
-    """Return the outcome of a function call in words."""
+def output(done: messages.ToolResult) -> str:
+    """Return what a function returned, or the person's answer, in one line; "": nothing to show."""
     if done.what == "approval":
-        return f"{done.name}: {'approved' if done.ok else 'denied'}"
-    outcome = "done" if done.ok else "failed"
-    return f"{done.name}: {outcome} after {done.took_ms / 1000:.1f} s"
+        return "approved" if done.ok else "denied"
+    if done.what not in ("output", "outcome"):
+        return ""
+    try:
+        text = " ".join(codec.read_output(done.payload).text.split())
+    except codec.BadMessage:
+        return ""
+    text = text or ("done" if done.ok else "failed")
+    return f"{text[:SHOWN]}…" if len(text) > SHOWN else text
+
+
+def result(done: messages.ToolResult) -> str:
+    """Return what came of a function call; "": nothing to show."""
+    said = output(done)
+    if done.what != "approval" and said:
+        outcome = "done" if done.ok else "failed"
+        ended = f"{outcome} after {done.took_ms / 1000:.1f} s"
+        said = ended if said == outcome else f"{ended}: {said}"
+    return said and f"{done.summary or done.name}: {said}"

@@ -50,6 +50,9 @@ def line(told: dict[str, Any], printed: Container[str] = ()) -> str:
             if not received:
                 return f"interrupted{after}: it had no sound"
             return f"interrupted{after}: heard {heard:.1f} of {received:.1f} s"
+        case "result":
+            text = f": {' '.join(told['text'].split())}" if told["text"] else ""
+            return f"function {told['summary']}: {told['result']}{text}"
         case "dropped":
             return f"{told['count']} messages were dropped: this program did not take them in time"
     return ""

@@ -138,6 +138,7 @@ ROWS: tuple[StageRow, ...] = (
             "interruption",
             "turn.decision",
             "tool.state",
+            "tool.result",
             "capture.health",
             "echo.health",
             "vad.health",

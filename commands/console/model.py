@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from commands import phrases
@@ -24,6 +24,7 @@ QUIET_DB = -60.0
 #: After this long without sound of a side, s, its meter has no level.
 STALE_S = 1.0
 
+STEPS = ("asking", "answered", "queued", "running", "done")
 Who = Literal["you", "assistant", "function", "cut", "fault", "note"]
 
 
@@ -39,6 +40,9 @@ class Entry:
     #: The entry that a new one stands before; "": it is the last. The server transcribes a turn
     #: while it answers the turn.
     before: str = ""
+    #: How far a function call is: the place in STEPS. The bus has no order between the states of
+    #: calls and their results.
+    step: int = 0
 
 
 class Meter:
@@ -180,15 +184,14 @@ class Model:
         listed = {entry.key for entry in entries}
         for run in before:
             old = _call(run)
-            # No result names a call that a button approved: it becomes a call without an id.
             if old.key not in listed and self.entries.get(old.key) == old:
-                ended = "answered" if run.state == "asking" else "ended"
-                self._put(Entry(old.key, "function", f"{run.summary or run.name}: {ended}"))
+                # Its result comes next, unless tools was started again.
+                self._put(replace(old, text=f"{run.summary or run.name}: ended"))
 
     def _tool_result(self, message: messages.ToolResult, _now_s: float) -> None:
-        if message.what != "notice":
-            key = message.call_id or message.name
-            self._put(Entry(key, "function", phrases.result(message)))
+        if said := phrases.result(message):
+            step = "answered" if message.what == "approval" else "done"
+            self._put(Entry(message.call_id, "function", said, step=STEPS.index(step)))
 
     def _usage(self, message: messages.Usage, _now_s: float) -> None:
         self.usage = message
@@ -237,7 +240,8 @@ class Model:
             self.add("fault", fault)
 
     def _put(self, entry: Entry) -> None:
-        if self.entries.get(entry.key) == entry:
+        known = self.entries.get(entry.key)
+        if known is not None and (known == entry or known.step > entry.step):
             return
         self.entries[entry.key] = entry
         self._changed[entry.key] = None
@@ -247,5 +251,5 @@ class Model:
 def _call(run: messages.ToolRun) -> Entry:
     """Return the entry of a call that has no output yet."""
     words = {"queued": "waits", "running": "runs", "asking": "waits for your approval"}
-    key = run.call_id or run.summary
-    return Entry(key, "function", f"{run.summary or run.name}: {words[run.state]}")
+    text = f"{run.summary or run.name}: {words[run.state]}"
+    return Entry(run.call_id, "function", text, step=STEPS.index(run.state))

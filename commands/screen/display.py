@@ -9,7 +9,7 @@ from commands import phrases
 from commands.screen.captions import Caption, Captions, Cuts
 from commands.screen.faults import Faults
 from commands.screen.writing import CUT, Writer
-from shared import codec, messages, registry
+from shared import messages, registry
 
 #: How each side is called.
 NAMES = {"user": "you", "assistant": "assistant"}
@@ -19,8 +19,6 @@ WORDS_S = 2.0
 #: How long they wait for the line that says that the conversation is ready, s: a greeting may begin
 #: before the last stage has started.
 READY_S = 3.0
-#: How much of a function's output is shown, characters.
-SHOWN = 120
 #: This is said if the server does not transcribe the person, which it bills apart.
 UNTRANSCRIBED = "(your own words are not shown: session.transcription_model is empty)"
 
@@ -128,14 +126,8 @@ class Display:
         return self._show([phrases.asks(run) for run in asking if run.call_id not in before])
 
     def _tool_result(self, message: messages.ToolResult, _: float) -> str:
-        if message.what not in ("output", "server_ran"):
+        if not (said := phrases.output(message)):
             return ""
-        try:
-            output = codec.read_output(message.payload).text
-        except codec.BadMessage:
-            return ""
-        said = " ".join(output.split()) or ("done" if message.ok else "failed")
-        said = f"{said[:SHOWN]}…" if len(said) > SHOWN else said
         return self._go_on() + self._writer.line(f"  (function {message.name}: {said})", "note")
 
     def _usage_changed(self, message: messages.Usage, _now_s: float) -> str:

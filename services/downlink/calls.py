@@ -194,8 +194,10 @@ class Calls:
     def listed(self, state: messages.ToolState, now_ns: int) -> None:
         """Take the calls that tools has taken and not answered."""
         names = {call.call_id for call in state.calls}
+        # A call that waits for an approval has an output, which says so.
+        answered = {call.call_id for call in state.calls if call.state == "asking"}
         self._listed |= names & (self._open.keys() - self._server_calls.keys())
-        for call_id in self._listed - names:
+        for call_id in self._listed - (names - answered):
             self._unlisted_ns.setdefault(call_id, now_ns)
 
     # what follows

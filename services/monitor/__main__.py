@@ -74,6 +74,7 @@ class Monitor:
         stage.subscribe(messages.Interruption, self._on_interruption)
         stage.subscribe(messages.TurnDecision, self._on_turn_decision)
         stage.subscribe(messages.ToolState, self._on_tools)
+        stage.subscribe(messages.ToolResult, self._on_message)
         for topic in registry.read_by(stage.name):
             if topic.type is messages.Health:
                 stage.subscribe(messages.Health, self._on_health, topic.name)

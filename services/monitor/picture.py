@@ -15,6 +15,8 @@ from shared.settings import Config
 
 #: How many interruptions and marks a new viewer gets.
 MOST_RECORDS, MOST_MARKS = 50, 200
+#: How many results of functions a new viewer gets.
+MOST_RESULTS = 20
 #: A stage that has published no health for so long, ns, does not run.
 LATE_NS = 3_000_000_000
 
@@ -34,6 +36,7 @@ class Picture:
         self._new: deque[Map] = deque(maxlen=1000)
         self._onset_ns = 0
         self._active: set[str] = set()
+        self._results: deque[Map] = deque(maxlen=MOST_RESULTS)
         self._changed: dict[str, str] = {}  # settings of [session], by the person
 
     # what comes over the bus
@@ -77,6 +80,10 @@ class Picture:
                         self._mark("call", published_ns)
                 self._active = {call.call_id for call in message.calls}
                 self._replace(records.calls(message))
+            case messages.ToolResult():
+                if result := records.result(message):
+                    self._results.append(result)
+                    self._new.append(result)
             case messages.Panel():
                 self._changed = message.session
                 self._replace(records.panel(message))
@@ -128,6 +135,7 @@ class Picture:
             "captions": self._captions.all(),
             "interruptions": list(self._interruptions),
             "marks": list(self._marks),
+            "results": list(self._results),
             "stages": self.healths(now_ns)["stages"],
             **last,
         }

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from shared import messages
+from shared import codec, messages
 from shared.config import Config, ConfigError
 from shared.realtime import changes
 
@@ -20,6 +20,8 @@ Map = dict[str, Any]
 GAPS = ("lost.", "overflows", "underflows", "underruns")
 #: The counters of messages that came and were not used.
 DROPS = ("stale.", "refused.", "events_expired", "events_unsent", "responses_dropped", "unplayed")
+#: How much of a function's output a viewer gets, characters.
+MOST_TEXT = 1000
 
 
 def interruption(record: messages.Interruption, at_ns: int, words: dict[str, str]) -> Map:
@@ -66,6 +68,26 @@ def link(state: messages.LinkState) -> Map:
 def calls(state: messages.ToolState) -> Map:
     """Return the function calls that run or wait."""
     return {"type": "calls", "calls": msgspec.to_builtins(state.calls)}
+
+
+def result(done: messages.ToolResult) -> Map | None:
+    """Return what came of a function call, or the person's answer to it; None: nothing to show."""
+    if done.what not in ("output", "outcome", "approval"):
+        return None
+    try:
+        text = codec.read_output(done.payload).text
+    except codec.BadMessage:
+        return None
+    words = ("denied", "approved") if done.what == "approval" else ("failed", "done")
+    return {
+        "type": "result",
+        "call_id": done.call_id,
+        "name": done.name,
+        "summary": done.summary or done.name,
+        "result": words[done.ok],
+        "took_ms": done.took_ms,
+        "text": text[:MOST_TEXT],
+    }
 
 
 def panel(state: messages.Panel) -> Map:

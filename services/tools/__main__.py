@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from services.tools import call_queue, mcp_file, outputs
-from services.tools.call_queue import BadAnswer, CallQueue, Job, PendingApproval
+from services.tools.approvals import Approvals
+from services.tools.call_queue import CallQueue, Job
 from services.tools.events import Done, Line, Offer, Say
 from services.tools.offer import MAX_FUNCTIONS, Offered
-from shared import codec, config, messages, now
+from services.tools.results import Results
+from shared import config, messages, now
 from shared.bus import Delivery
 from shared.private import read_file
 from shared.run import run
@@ -40,7 +42,14 @@ class Tools:
         asks = bool(settings.ask) or any(
             server.require_approval != "never" for server in stage.config.session.mcp
         )
-        self._by_voice = asks and settings.approve_by_voice
+        self._results = Results(stage)
+        self._approvals = Approvals(
+            stage,
+            self._call_queue,
+            self._results,
+            self._queue,
+            by_voice=asks and settings.approve_by_voice,
+        )
         self._engine: Engine | None = None
         self._state: messages.ToolState | None = None
         self._troubles: list[str] = []  # faults of the settings
@@ -59,7 +68,7 @@ class Tools:
         from services.tools.engine import Engine  # noqa: PLC0415
 
         # The API's limit is for all entries of ``session.tools``.
-        limit = MAX_FUNCTIONS - len(stage.config.session.mcp) - self._by_voice
+        limit = MAX_FUNCTIONS - len(stage.config.session.mcp) - self._approvals.by_voice
         self._engine = Engine(settings, str(stage.home), servers, stage.wake, limit)
         stage.on_wake(self._on_events)
         stage.on_close(self._engine.close)
@@ -98,23 +107,19 @@ class Tools:
     def _take(self, call: messages.ToolCall, arguments: str, at_ns: int) -> None:
         job = Job(call.call_id, call.name, arguments)
         if call.action == "ask":
-            asking = self._call_queue.ask(call.call_id, call.name, arguments, call.server, at_ns)
-            self._notice(f"{asking.summary} waits for approval. {self._how_to_ask(asking)}")
-        elif call.name == call_queue.ANSWER and self._by_voice:
-            self._on_approval_call(job, call.spoke_ns)
+            self._approvals.ask_for_server(job, call.server or "a server", at_ns)
+        elif call.name == call_queue.ANSWER and self._approvals.by_voice:
+            self._approvals.passed_on(job, call.spoke_ns)
         elif self._call_queue.needs_approval(call.name):
-            asking = self._call_queue.ask(call.call_id, call.name, arguments, at_ns=at_ns)
-            self._stage.log.info("%s waits for approval: number %s", asking.summary, asking.number)
-            text = f"Not done yet: this needs the person's approval. {self._how_to_ask(asking)}"
-            self._publish_output(job, messages.ToolOutput(text), ok=True)
+            self._approvals.ask(job, at_ns)
         else:
             self._queue(job)
 
     def _queue(self, job: Job) -> None:
         if self._engine is None:
-            self._publish_output(job, outputs.failure("no functions are configured"), ok=False)
+            self._results.output(job, outputs.failure("no functions are configured"), ok=False)
         elif not self._call_queue.queue(job):
-            self._publish_output(job, outputs.failure("too many calls wait"), ok=False)
+            self._results.output(job, outputs.failure("too many calls wait"), ok=False)
 
     def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
         """Show a function that the server runs itself, on an MCP server of its own."""
@@ -122,94 +127,23 @@ class Tools:
         if call.action == "server_runs":
             self._call_queue.server_runs(call.call_id, call.name, text, call.server, at_ns)
         else:
-            took_ms = self._call_queue.server_ran(call.call_id, at_ns)
-            self._show_server_ran(call.call_id, call.name, text, ok=call.ok, took_ms=took_ms)
-
-    def _show_server_ran(
-        self, call_id: str, name: str, text: str, *, ok: bool, took_ms: int = 0
-    ) -> None:
-        payload = self._payload(messages.ToolOutput(text))
-        self._stage.publish(
-            messages.ToolResult(
-                what="server_ran",
-                call_id=call_id,
-                name=name,
-                ok=ok,
-                took_ms=took_ms,
-                payload=payload,
-            )
-        )
+            took_ms, summary = self._call_queue.server_ran(call.call_id, at_ns)
+            ended = messages.ToolRun(call.call_id, call.name, "running", "", summary)
+            self._results.server_ran(ended, text, ok=call.ok, took_ms=took_ms)
 
     def _cancel(self, call_id: str) -> None:
         if (run := self._call_queue.withdraw(call_id)) is not None:
-            self._show_server_ran(call_id, run.name, "the session has ended", ok=False)
+            self._results.server_ran(run, "the session has ended", ok=False)
             return
         if (job := self._call_queue.cancel(call_id)) is not None:
-            self._publish_output(job, messages.ToolOutput(outputs.CANCELLED), ok=False)
+            self._results.output(job, messages.ToolOutput(outputs.CANCELLED), ok=False)
         elif self._engine is not None:
             self._engine.cancel(call_id)
 
-    # approvals
-
-    def _how_to_ask(self, asking: PendingApproval) -> str:
-        """Return what the model has to do for an approval."""
-        if not self._by_voice:
-            return f"Tell the person to approve number {asking.number} with a button or a command."
-        return (
-            f"Ask the person whether you may run {asking.summary}. Then call {call_queue.ANSWER}"
-            f' with number "{asking.number}" and the answer. The person can also use a button.'
-        )
-
-    def _on_approval_call(self, job: Job, spoke_ns: int) -> None:
-        """Follow the answer that the model passes on, if the person can have given it."""
-        try:
-            given = msgspec.json.decode(job.arguments, type=ApprovalArguments, strict=False)
-            approved = given.approved
-            asking = self._call_queue.answered_by_voice(given.number, spoke_ns, approved=approved)
-        except (msgspec.MsgspecError, BadAnswer) as error:
-            self._publish_output(job, outputs.failure(str(error)), ok=False)
-            return
-        self._decide(asking, job, approved=approved)
-
     def _on_control(self, delivery: Delivery[messages.Control]) -> None:
-        control = delivery.message
-        if control.command not in ("approve", "deny"):
-            return
-        try:
-            asking = self._call_queue.answered(control.id)
-        except BadAnswer as error:
-            self._stage.count("commands_refused", warning=f"{control.command}: {error}")
-            return
-        self._decide(asking, None, approved=control.command == "approve")
-        self._go_on()
-
-    def _decide(self, asking: PendingApproval, passed_on_by: Job | None, *, approved: bool) -> None:
-        """Run a call, or refuse it.
-
-        ``passed_on_by``: the call with which the model passed on the person's answer; None: the
-        person used a button or a command.
-        """
-        self._stage.log.info("%s: %s", asking.summary, "approved" if approved else "denied")
-        if asking.server:
-            self._stage.publish(
-                messages.ToolResult(
-                    what="approval", call_id=asking.call_id, name=asking.name, ok=approved
-                )
-            )
-            if passed_on_by is not None:
-                self._publish_output(passed_on_by, messages.ToolOutput("Passed on."), ok=True)
-        elif approved:
-            # The call that asked for approval has its output already. So the function's output
-            # becomes that of the call that passed the answer on, or a notice after a button.
-            self._queue(
-                Job(passed_on_by.call_id if passed_on_by else "", asking.name, asking.arguments)
-            )
-        else:
-            text = f"The person has denied {asking.summary}. It was not done."
-            if passed_on_by is not None:
-                self._publish_output(passed_on_by, messages.ToolOutput(text), ok=True)
-            else:
-                self._notice(text)
+        if delivery.message.command in ("approve", "deny"):
+            self._approvals.control(delivery.message)
+            self._go_on()
 
     # what comes back
 
@@ -219,10 +153,11 @@ class Tools:
             match self._engine.events.popleft():
                 case Done(job, output, ok, took_ms):
                     self._call_queue.finish(job)
-                    self._publish_output(job, output, ok=ok, took_ms=took_ms)
+                    self._results.output(job, output, ok=ok, took_ms=took_ms)
                 case Say(text):
                     self._stage.counters["notices"] += 1
-                    self._notice(f"A function reports: {text}\nTell the person now, briefly.")
+                    said = f"A function reports: {text}\nTell the person now, briefly."
+                    self._results.notice(said)
                 case Line(text):
                     self._stage.log.info("%s", text)
                 case Offer(functions, troubles):
@@ -235,38 +170,9 @@ class Tools:
             self._engine.submit(job)
         self._publish_state()
 
-    def _publish_output(
-        self, job: Job, output: messages.ToolOutput, *, ok: bool, took_ms: int = 0
-    ) -> None:
-        """Publish the output of a call."""
-        if not ok:
-            self._stage.counters["calls_failed"] += 1
-            self._stage.log.info("%s: %s", job.name, output.text[:300])
-        if not job.call_id:
-            # No call waits for this output: the person approved the function with a button.
-            said = f"{call_queue.summary(job.name, job.arguments)}, which the person has approved"
-            self._notice(f"{said}, returned: {output.text}\nTell the person.")
-            return
-        self._stage.publish(
-            messages.ToolResult(
-                call_id=job.call_id,
-                name=job.name[:512],
-                ok=ok,
-                took_ms=took_ms,
-                payload=self._payload(output),
-            )
-        )
-
-    def _notice(self, text: str) -> None:
-        payload = self._payload(messages.ToolOutput(text))
-        self._stage.publish(messages.ToolResult(what="notice", payload=payload))
-
-    def _payload(self, output: messages.ToolOutput) -> bytes:
-        return codec.write_output(outputs.cut(output, self._settings.output_limit))
-
     def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
         tools = list(functions)
-        if self._by_voice:
+        if self._approvals.by_voice:
             tools.append(Offered(call_queue.ANSWER, "", call_queue.ANSWER_TOOL))
         payload = msgspec.json.encode([each.entry for each in tools])
         names = [each.name for each in tools]
@@ -281,13 +187,6 @@ class Tools:
         if state != self._state:
             self._state = state
             self._stage.publish(state)
-
-
-class ApprovalArguments(msgspec.Struct):
-    """The arguments of ANSWER."""
-
-    approved: bool
-    number: str = ""
 
 
 def main() -> int:

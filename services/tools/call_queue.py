@@ -53,9 +53,15 @@ ANSWER_TOOL = Tool(
 class Job:
     """One call that is to be run."""
 
-    call_id: str  # the call that gets the output; "": the output becomes a notice
+    call_id: str
     name: str
     arguments: str
+    has_output: bool = False  # the model has an output of this call: what it returns is a notice
+
+    @property
+    def summary(self) -> str:
+        """The call, for a person."""
+        return summary(self.name, self.arguments)
 
 
 @dataclass(frozen=True)
@@ -152,10 +158,12 @@ class CallQueue:
         self._server_calls[call_id] = run, now_ns
         drop_oldest(self._server_calls, MAX_SERVER_CALLS)
 
-    def server_ran(self, call_id: str, now_ns: int) -> int:
-        """Note that a function of the server has ended. Return how long it ran, ms."""
-        run = self._server_calls.pop(call_id, None)
-        return max(0, now_ns - run[1]) // 1_000_000 if run else 0
+    def server_ran(self, call_id: str, now_ns: int) -> tuple[int, str]:
+        """Note that a function of the server has ended. Return how long it ran, ms, and its summary."""
+        if (known := self._server_calls.pop(call_id, None)) is None:
+            return 0, ""
+        run, since_ns = known
+        return max(0, now_ns - since_ns) // 1_000_000, run.summary
 
     def withdraw(self, call_id: str) -> messages.ToolRun | None:
         """Forget a call of the server, or its request, whose session has ended. Return it."""
@@ -179,7 +187,7 @@ class CallQueue:
         started: list[Job] = []
         while self._queued and len(self._running) < self._parallel:
             job = self._queued.popleft()
-            self._running[_key(job)] = job
+            self._running[job.call_id] = job
             started.append(job)
         return started
 
@@ -193,7 +201,7 @@ class CallQueue:
 
     def finish(self, job: Job) -> None:
         """Note that a call has its output."""
-        self._running.pop(_key(job), None)
+        self._running.pop(job.call_id, None)
 
     def state(self) -> messages.ToolState:
         """Return the state to publish."""
@@ -216,10 +224,6 @@ def summary(name: str, arguments: str, server: str = "") -> str:
         said = str(given)
     where = f" at {server}" if server else ""
     return f"{name}({said[:SHOWN]}{'…' if len(said) > SHOWN else ''}){where}"
-
-
-def _key(job: Job) -> str:
-    return job.call_id or f"{job.name}({job.arguments})"
 
 
 def _asks(asking: PendingApproval) -> messages.ToolRun:

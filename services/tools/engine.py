@@ -169,7 +169,7 @@ class Engine:
                 raise CallFailed(f"there is no function {job.name}")
             source = next(s for s in self._sources if s.label == offered.source)
             async with asyncio.timeout(limit_s):
-                output = await source.call(offered.tool, job.arguments, job.call_id or job.name)
+                output = await source.call(offered.tool, job.arguments, job.call_id)
             ok = True
         except CallFailed as error:
             output = ToolOutput(f"Error: {error}")

@@ -26,6 +26,8 @@ LOST = (
     "Error: the function could not be run, or was lost: the process that runs functions is not"
     " running, or was restarted. It is not known whether the function had an effect."
 )
+#: What the model is told of a call that was lost after a person approved the call with a button.
+LOST_APPROVED = "The person has approved {}. " + LOST
 
 
 @dataclass
@@ -41,8 +43,13 @@ class CallOutputs:
     """The calls without an output, and what waits to be sent. Times are ns of CLOCK_MONOTONIC."""
 
     _waiting: dict[str, int] = field(default_factory=dict)  # when each call was last heard of
+    _asking: set[str] = field(default_factory=set)  # calls that have waited for an approval
+    # The calls that a person approved with a button, so that they run although they have an output:
+    # when each was last heard of, and what it is.
+    _approved: dict[str, tuple[int, str]] = field(default_factory=dict)
     _finished: OrderedDict[str, None] = field(default_factory=OrderedDict)  # calls with an output
     _kept: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)  # by the id of its item
+    _over: set[str] = field(default_factory=set)  # those of them that have returned
     _running: OrderedDict[str, int] = field(default_factory=OrderedDict)  # since when each runs
     _filled: set[str] = field(default_factory=set)  # calls for which the assistant said a line
 
@@ -64,6 +71,10 @@ class CallOutputs:
         for call in state.calls:
             if call.call_id in self._waiting:
                 self._waiting[call.call_id] = now_ns
+            elif call.state == "asking":
+                self._asking.add(call.call_id)
+            elif call.call_id in self._asking and call.call_id not in self._over:
+                self._approved[call.call_id] = now_ns, call.summary or call.name
         running = [c.call_id for c in state.calls if c.state == "running"]
         self._running = OrderedDict((c, self._running.get(c, now_ns)) for c in running)
         self._filled &= set(running)
@@ -74,14 +85,19 @@ class CallOutputs:
         ``key`` identifies the message; a notice has no other name.
         """
         match result.what:
-            case "output":
+            case "output" | "model_only":
                 return self._finish(result.call_id, output, result.name)
-            case "approval":
+            case "outcome":
+                self._approved.pop(result.call_id, None)
+                if result.call_id in self._asking:
+                    self._over.add(result.call_id)  # The bus may bring an older state after it.
+            case "approval" if result.server:
                 name = requests.output_id(result.call_id)
                 self._keep(name, [requests.approval(name, result.call_id, approve=result.ok)])
             case "notice":
                 name = requests.notice_id(key)
-                self._keep(name, [requests.notice(name, output.text)])
+                pictures = [requests.picture(image, result.name) for image in output.images]
+                self._keep(name, [*pictures, requests.notice(name, output.text)])
         return True
 
     def to_send(self, session: int, now_ns: int) -> list[bytes]:
@@ -89,6 +105,11 @@ class CallOutputs:
         for call_id, heard_ns in list(self._waiting.items()):
             if now_ns - heard_ns >= LOST_NS:
                 self._finish(call_id, messages.ToolOutput(LOST), "")
+        for call_id, (heard_ns, summary) in list(self._approved.items()):
+            if now_ns - heard_ns >= LOST_NS:
+                del self._approved[call_id]
+                name = requests.notice_id(call_id)
+                self._keep(name, [requests.notice(name, LOST_APPROVED.format(summary))])
         sent: list[bytes] = []
         for name, kept in list(self._kept.items()):
             if kept.session != session:
@@ -108,7 +129,7 @@ class CallOutputs:
 
     def busy(self) -> bool:
         """Whether the outputs to send can change by the passing of time alone."""
-        return bool(self._waiting or self._running)
+        return bool(self._waiting or self._approved or self._running)
 
     def _finish(self, call_id: str, output: messages.ToolOutput, name: str) -> bool:
         if not call_id or call_id in self._finished:

@@ -65,15 +65,23 @@ class ToolResult(Message, frozen=True, kw_only=True):
     """The output of a function, as a ToolOutput in JSON in the payload."""
 
     payload_limit: ClassVar[int] = MAX_OUTPUT
-    what: Literal["output", "notice", "approval", "server_ran"] = "output"
-    """``output``: the output of the call ``call_id``; ``notice``: a function reports something
-    without having been called, such as a timer that is due; ``approval``: the person's answer to
-    the server's request ``call_id``; ``server_ran``: the output of a call that the server has run
-    itself, for programs that show the conversation."""
+    what: Literal["output", "model_only", "outcome", "notice", "approval"] = "output"
+    """``output``: the output of the call ``call_id``; ``model_only``: an output that only tells the
+    model what to do, because the call waits for an approval or passed an answer on; ``outcome``:
+    the output of a call for programs that show the conversation: the model gets this output in
+    another way, because the server has run the call itself, or because a person approved the call
+    with a button; ``notice``: words for the model that are no output, such as those of a timer
+    that is due; ``approval``: the person's answer to the call ``call_id``."""
+    server: Name = ""
+    """With ``approval``: the label of the MCP server that the model's server will call. Uplink
+    sends the answer to the model's server. Empty: the function is one of ours, and the answer is
+    for programs that show the conversation."""
     call_id: Name = ""
     """The id of the call, or of the request for an approval; empty in a notice."""
     name: Name = ""
     """The name of the function."""
+    summary: Line = ""
+    """The function's name and its arguments, for a person. Empty in a notice."""
     ok: bool = True
     """Whether the function returned a value. False: it failed, ran for too long or was cancelled,
     or the person did not approve it."""

@@ -62,7 +62,7 @@ class Talk:
     def ran(self, name: str) -> bus.Delivery[messages.ToolResult]:
         """Wait until a function has ended."""
         return self.pipeline.bus.wait_for(
-            messages.ToolResult, lambda r: r.what == "server_ran" and r.name == name
+            messages.ToolResult, lambda r: r.what == "outcome" and r.name == name
         )
 
     def said(self, words: str) -> None:
@@ -131,7 +131,7 @@ def test_the_conversation(talk: Talk) -> None:
 def test_the_screen_and_the_console_show_each_call_and_its_outcome(talk: Talk) -> None:
     """Runs after the conversation, on its messages."""
     results = talk.pipeline.bus.all(messages.ToolResult)
-    assert [(r.name, r.ok) for r in results if r.what == "server_ran"] == [
+    assert [(r.name, r.ok) for r in results if r.what == "outcome"] == [
         ("docs_lookup", True),
         ("docs_broken", False),
         ("docs_slow", True),
@@ -150,11 +150,11 @@ def test_the_screen_and_the_console_show_each_call_and_its_outcome(talk: Talk) -
     assert "(function docs_slow: done)" in shown
     functions = [e.text for e in model.entries.values() if e.who == "function"]
     assert [text.split(" after")[0] for text in functions] == [
-        "docs_lookup: approved",
-        "docs_lookup: done",
-        "docs_picture: denied",
-        "docs_broken: failed",
-        "docs_slow: done",
+        "docs_lookup() at docs: approved",
+        "docs_lookup() at docs: done",
+        "docs_picture() at docs: denied",
+        "docs_broken() at docs: failed",
+        "docs_slow() at docs: done",
     ]
     assert not model.calls
 

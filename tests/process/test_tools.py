@@ -35,6 +35,11 @@ async def wait(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "waited"
 
+async def wait_long(seconds: float) -> str:
+    """Wait."""
+    await asyncio.sleep(seconds)
+    return "waited long"
+
 def eat() -> int:
     """Eat memory."""
     return len(bytearray(10**11))
@@ -95,6 +100,14 @@ class Bench:
             messages.ToolResult, lambda r: r.call_id == call_id
         ).message
         return told.ok, codec.read_output(told.payload).text
+
+    def asks(self, name: str, **arguments: Any) -> str:
+        """Call a function, and wait until the call waits for an approval; return the call's id."""
+        call_id = self.call(name, **arguments)
+        self.pipeline.bus.wait_for(
+            messages.ToolState, lambda s: call_id in [c.call_id for c in s.calls]
+        )
+        return call_id
 
     def run(self, name: str, **arguments: Any) -> tuple[bool, str]:
         return self.result(self.call(name, **arguments))
@@ -158,7 +171,7 @@ def bench(kept: Keeper) -> Iterator[Bench]:
             "tools",
             settings={
                 "tools.modules": '["my_tools", "missing"]',
-                "tools.ask": '["light"]',
+                "tools.ask": '["light", "wait_long"]',
                 "tools.parallel": 2,
                 "tools.timeout_s": 5,
                 "tools.output_limit": 1000,
@@ -245,15 +258,36 @@ def test_the_model_passes_on_the_persons_approval(bench: Bench) -> None:
     bench.notices("A function reports: the light in the kitchen is about to change")
 
 
-def test_a_button_approves_or_denies(bench: Bench) -> None:
+def test_a_button_approves_or_denies_and_viewers_see_what_came_of_it(bench: Bench) -> None:
     for command, said in (("approve", "returned: garage is lit"), ("deny", "has denied light")):
-        call_id = bench.call("light", room="garage")
-        bench.pipeline.bus.wait_for(
-            messages.ToolState,
-            lambda s: call_id in [c.call_id for c in s.calls],  # noqa: B023 - used at once
-        )
+        call_id = bench.asks("light", room="garage")
         bench.control(command, call_id)
         bench.notices(said)
+        told = [r for r in bench.pipeline.bus.all(messages.ToolResult) if r.call_id == call_id]
+        kinds = [(r.what, r.ok, codec.read_output(r.payload).text) for r in told[1:]]
+        if command == "approve":
+            assert kinds == [("approval", True, ""), ("outcome", True, "garage is lit")]
+        else:
+            assert kinds == [("approval", False, "")]
+
+
+def test_two_calls_of_a_function_with_the_same_arguments_are_approved_one_by_one(
+    bench: Bench,
+) -> None:
+    calls = [bench.asks("wait_long", seconds=1.0) for _ in range(2)]
+    for call_id in calls:
+        bench.control("approve", call_id)
+    bench.state(lambda s: s == [("wait_long", "running")] * 2)
+    for call_id in calls:
+        told = bench.pipeline.bus.wait_for(
+            messages.ToolResult,
+            lambda r: r.call_id == call_id and r.what == "outcome",  # noqa: B023 - used at once
+        ).message
+        assert codec.read_output(told.payload).text == "waited long"
+    bench.state(lambda s: s == [])
+    notices = [r for r in bench.pipeline.bus.all(messages.ToolResult) if r.what == "notice"]
+    said = [codec.read_output(r.payload).text for r in notices]
+    assert len([text for text in said if "returned: waited long" in text]) == 2
 
 
 def test_the_server_gets_the_persons_answer(bench: Bench) -> None:
@@ -261,7 +295,9 @@ def test_the_server_gets_the_persons_answer(bench: Bench) -> None:
     bench.notices('search(word="tea") at docs waits for approval')
     number = bench.state(lambda s: ("search", "asking") in s).calls[-1].number
     assert bench.answer(number, approved=False) == (True, "Passed on.")
-    told = bench.pipeline.bus.wait_for(messages.ToolResult, lambda r: r.what == "approval").message
+    told = bench.pipeline.bus.wait_for(
+        messages.ToolResult, lambda r: r.what == "approval" and r.server == "docs"
+    ).message
     assert (told.call_id, told.ok) == ("mcpr_1", False)
 
 

@@ -7,6 +7,7 @@ import { talk } from "./talk.js";
 import { Waves } from "./waves.js";
 
 const MOST_CARDS = 30;
+const MOST_RESULTS = 5;
 const STATES = {
   away: "Bargein does not answer: is it running?",
   refused: "this link is not valid here: open the one that Bargein prints",
@@ -56,6 +57,12 @@ function cut(told) {
   while (at("cuts").children.length > MOST_CARDS) at("cuts").lastChild.remove();
 }
 
+let running = [];
+let results = [];
+function functions() {
+  calls(at("calls"), running, results, (command, id) => send({ command, id }));
+}
+
 const take = {
   snapshot(all) {
     captions.clear();
@@ -71,6 +78,7 @@ const take = {
     if (all.panel) panel(all.panel);
     if (all.link) link(all.link);
     if (all.session) take.session(all.session);
+    results = all.results.slice(-MOST_RESULTS);
     take.calls(all.calls ?? { calls: [] });
     if (all.usage) take.usage(all.usage);
   },
@@ -90,7 +98,15 @@ const take = {
   session: (told) => settings.show(told.settings),
   panel,
   link,
-  calls: ({ calls: told }) => calls(at("calls"), told, (command, id) => send({ command, id })),
+  calls: (told) => {
+    running = told.calls;
+    functions();
+  },
+  result: (told) => {
+    // What a call returned replaces that it was approved.
+    results = [...results.filter(({ call_id }) => call_id !== told.call_id), told].slice(-MOST_RESULTS);
+    functions();
+  },
   usage: (told) => {
     at("usage").textContent = usage(told);
   },

@@ -144,7 +144,8 @@ export function room(list, stages) {
   );
 }
 
-export function calls(list, told, answer) {
+// `told`: the calls that run or wait; `ended`: the results of calls, the newest last.
+export function calls(list, told, ended, answer) {
   list.replaceChildren(
     ...told.map(({ call_id, name, state, summary }) => {
       const line = element("li", `${summary || name}: ${state === "asking" ? "may it run?" : state} `);
@@ -158,6 +159,10 @@ export function calls(list, told, answer) {
       }
       return line;
     }),
+    ...ended
+      .filter(({ call_id }) => !told.some((call) => call.call_id === call_id))
+      .map(({ summary, result, text }) => element("li", `${summary}: ${result}${text ? `: ${text}` : ""}`, result))
+      .reverse(),
   );
 }
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from commands import phrases
-from shared import messages
+from shared import codec, messages
 
 pytestmark = pytest.mark.unit
 
@@ -96,3 +96,15 @@ def test_a_call_in_words() -> None:
     )
     failed = messages.ToolResult(call_id="c", name="clock", ok=False, took_ms=200)
     assert phrases.result(failed) == "clock: failed after 0.2 s"
+    output = codec.write_output(messages.ToolOutput("It is\nnoon."))
+    told = messages.ToolResult(call_id="c", name="clock", took_ms=200, payload=output)
+    assert (
+        phrases.result(replace(told, summary="clock()")) == "clock(): done after 0.2 s: It is noon."
+    )
+    # A notice, and what tells the model to ask for an approval, are only for the model.
+    assert [phrases.result(replace(told, what=what)) for what in ("notice", "model_only")] == [
+        "",
+        "",
+    ]
+    denied = replace(told, what="approval", ok=False, summary="delete('a')", payload=b"")
+    assert phrases.result(denied) == "delete('a'): denied"

@@ -33,6 +33,12 @@ def test_a_caption_is_a_line_when_it_was_heard_or_cut() -> None:
     assert line(cut) == "assistant: Hello [not heard: there.]"
 
 
+def test_a_result_of_a_function_is_one_line() -> None:
+    told = {"type": "result", "summary": "light()", "result": "done", "text": "The light\nis on."}
+    assert line(told) == "function light(): done: The light is on."
+    assert line({**told, "result": "denied", "text": ""}) == "function light(): denied"
+
+
 def test_a_reply_without_sound_was_not_heard_for_0_of_0_s() -> None:
     cut = {"type": "interruption", "silence_ms": 12.0, "heard_ms": 0, "received_ms": 0}
     assert line(cut) == "interrupted after 12 ms: it had no sound"

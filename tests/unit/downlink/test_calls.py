@@ -226,6 +226,16 @@ def test_an_output_that_the_server_does_not_announce_counts_after_a_while() -> N
     assert list(calls.deadlines_ns()) == []
 
 
+def test_a_call_that_waits_for_an_approval_has_an_output() -> None:
+    """A server that announces no outputs lets the assistant ask all the same."""
+    calls = Calls()
+    calls.complete("resp_1", item(), 7)
+    asking = messages.ToolState(calls=[messages.ToolRun("call_1", "clock", "asking", "1")])
+    calls.listed(asking, 5 * S)
+    calls.settle(5 * S + UNANNOUNCED_NS)
+    assert calls.ready()
+
+
 def test_a_call_that_tools_never_listed_does_not_count_as_answered() -> None:
     calls = Calls()
     calls.complete("resp_1", item(), 7)

@@ -80,6 +80,17 @@ def test_an_approval_is_answered_by_its_number() -> None:
         book.answered("1")
 
 
+def test_two_approved_calls_of_a_function_with_the_same_arguments_are_two_calls() -> None:
+    book = CallQueue(2, ["*"])
+    for call_id in ("call_1", "call_2"):
+        book.ask(call_id, "light", "{}")
+        asking = book.answered(call_id)
+        book.queue(Job(asking.call_id, asking.name, asking.arguments, has_output=True))
+    first, _ = book.start()
+    book.finish(first)
+    assert states(book) == [("call_2", "running")]
+
+
 def test_few_approvals_are_waited_for() -> None:
     book = CallQueue(1, ["*"])
     for number in range(call_queue.MAX_ASKING + 5):
@@ -105,9 +116,9 @@ def test_a_function_that_the_server_runs_is_listed_while_it_runs() -> None:
         "running",
         'search(word="tea") at docs',
     )
-    assert call_queue.server_ran("mcp_1", 9_000_000) == 7
+    assert call_queue.server_ran("mcp_1", 9_000_000) == (7, 'search(word="tea") at docs')
     assert call_queue.state().calls == []
-    assert call_queue.server_ran("mcp_1", 9_000_000) == 0
+    assert call_queue.server_ran("mcp_1", 9_000_000) == (0, "")
 
 
 def test_the_servers_own_calls_and_approvals_can_be_withdrawn() -> None:

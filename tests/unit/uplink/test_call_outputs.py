@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.uplink.call_outputs import LOST, LOST_NS, CallOutputs
+from services.uplink.call_outputs import LOST, LOST_APPROVED, LOST_NS, CallOutputs
 from shared import messages
 from tests.support.openai_types import client_events, unknown_fields
 
@@ -129,10 +129,43 @@ def test_a_notice_waits_for_a_session_and_is_sent_once() -> None:
 @pytest.mark.parametrize("ok", [True, False])
 def test_an_approval_is_the_persons_answer(ok: bool) -> None:
     calls = CallOutputs()
-    give(calls, what="approval", call_id="mcpr_1", ok=ok)
+    give(calls, what="approval", call_id="mcpr_1", server="docs", ok=ok)
     [event] = sent(calls)
     assert event["item"]["approval_request_id"] == "mcpr_1"
     assert event["item"]["approve"] is ok
+
+
+def test_the_model_gets_once_what_a_call_returned_that_a_button_approved() -> None:
+    calls = CallOutputs()
+    asking = messages.ToolState(calls=[messages.ToolRun("call_1", "clock", "asking", "1")])
+    give(calls, "Ask the person.", what="model_only")
+    calls.listed(asking, 0)
+    [event] = sent(calls)
+    assert event["item"]["output"] == "Ask the person."
+    # Our own function was approved: the server asked for nothing.
+    give(calls, what="approval")
+    calls.listed(running("call_1"), 1 * S)
+    give(calls, what="outcome")
+    # The bus has no order between a state and a result.
+    calls.listed(running("call_1"), 1 * S)
+    give(calls, what="notice", call_id="", images=["data:image/png;base64,AAAA"])
+    picture, notice = sent(calls)
+    assert picture["item"]["content"][1]["image_url"] == "data:image/png;base64,AAAA"
+    assert notice["item"]["content"][0]["text"] == "noon"
+    assert sent(calls, now_ns=99 * S) == []
+
+
+def test_the_model_learns_that_a_call_was_lost_that_a_button_approved() -> None:
+    calls = CallOutputs()
+    give(calls, "Ask the person.", what="model_only")
+    calls.listed(messages.ToolState(calls=[messages.ToolRun("call_1", "x", "asking", "1")]), 0)
+    calls.listed(running("call_1"), 1 * S)
+    calls.listed(running("call_1"), 9 * S)
+    sent(calls)
+    assert sent(calls, now_ns=9 * S + LOST_NS - 1) == []
+    [event] = sent(calls, now_ns=9 * S + LOST_NS)
+    assert event["item"]["content"][0]["text"] == LOST_APPROVED.format("clock")
+    assert sent(calls, now_ns=99 * S) == []
 
 
 def test_a_line_is_said_once_about_a_call_that_takes_long() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from commands.console.app import render
 from commands.console.model import QUIET_DB, REMEMBERED, Entry, Model
@@ -92,25 +93,61 @@ def test_the_persons_words_stand_before_the_answer() -> None:
 
 
 def test_a_function_and_its_outcome_are_one_entry() -> None:
-    done = messages.ToolResult(call_id="call_1", name="delete", took_ms=1500)
+    done = messages.ToolResult(call_id="call_1", name="delete", summary=RUN.summary, took_ms=1500)
     model = Model()
     for message in (messages.ToolState(calls=[RUN]), done, messages.ToolState()):
         model.take(registry.of(type(message)), message, 0.0)
-    assert [entry.text for entry in model.changes()] == ["delete: done after 1.5 s"]
+    assert [entry.text for entry in model.changes()] == ["delete('a'): done after 1.5 s"]
     assert model.asking is None
     [waiting] = shown(messages.ToolState(calls=[RUN]))
     assert waiting.text == "delete('a'): waits for your approval"
 
 
-def test_a_call_that_a_button_approves_does_not_go_on_waiting() -> None:
+@pytest.mark.parametrize(
+    ("later", "text"),
+    [
+        ("", "waits for your approval"),
+        ("approved", "approved"),
+        ("approved runs", "runs"),
+        ("approved runs outcome", "done after 1.5 s: a is gone"),
+        ("approved runs outcome none", "done after 1.5 s: a is gone"),
+        ("denied none", "denied"),
+        # The bus has no order between the states of the calls and their results.
+        ("none denied", "denied"),
+        ("denied waits none", "denied"),
+        ("approved outcome waits runs none", "done after 1.5 s: a is gone"),
+        # Tools was started again: no result comes.
+        ("none", "ended"),
+        ("approved runs none", "ended"),
+    ],
+)
+def test_a_call_that_a_button_approves_or_denies_shows_what_came_of_it(
+    later: str, text: str
+) -> None:
+    def result(what: str, *, ok: bool = True, said: str = "") -> messages.ToolResult:
+        return messages.ToolResult(
+            what=what,  # type: ignore[arg-type]
+            call_id="call_1",
+            name="delete",
+            summary=RUN.summary,
+            ok=ok,
+            took_ms=1500,
+            payload=codec.write_output(messages.ToolOutput(said)),
+        )
+
+    told: dict[str, messages.Message] = {
+        "waits": messages.ToolState(calls=[RUN]),
+        "approved": result("approval"),
+        "denied": result("approval", ok=False),
+        "runs": messages.ToolState(calls=[replace(RUN, state="running")]),
+        "outcome": result("outcome", said="a is\ngone"),
+        "none": messages.ToolState(),
+    }
     model = Model()
-    runs = messages.ToolRun("", RUN.name, "running", "", RUN.summary)
-    for calls in ([RUN], [runs], []):
-        model.take(registry.of(messages.ToolState), messages.ToolState(calls=calls), 0.0)
-    assert [entry.text for entry in model.changes()] == [
-        "delete('a'): answered",
-        "delete('a'): ended",
-    ]
+    for message in (result("model_only", said="ask"), told["waits"], *map(told.get, later.split())):
+        assert message is not None
+        model.take(registry.of(type(message)), message, 0.0)
+    assert [entry.text for entry in model.changes()] == [f"delete('a'): {text}"]
 
 
 def test_a_late_console_shows_what_was_said_before() -> None:

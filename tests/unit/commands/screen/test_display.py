@@ -188,6 +188,18 @@ def test_a_function_and_what_it_returned_are_one_line() -> None:
     assert display.take(topic, messages.ToolResult(payload=b"{"), 0.0) == ""
 
 
+def test_the_persons_answer_and_what_came_of_it_are_lines() -> None:
+    screen = Screen()
+    done = codec.write_output(messages.ToolOutput("a is gone"))
+    model_only = messages.ToolResult(what="model_only", name="delete", payload=done)
+    assert screen.take(model_only) == ""
+    for ok, word in ((True, "approved"), (False, "denied")):
+        answer = messages.ToolResult(what="approval", name="delete", ok=ok)
+        assert screen.take(answer) == f"  (function delete: {word})\n"
+    outcome = messages.ToolResult(what="outcome", name="delete", payload=done)
+    assert screen.take(outcome) == "  (function delete: a is gone)\n"
+
+
 def test_a_call_that_waits_is_shown_and_at_the_end_what_was_used() -> None:
     screen = Screen()
     asking = messages.ToolRun("call_1", "delete", "asking", number="3", summary="delete('a')")
