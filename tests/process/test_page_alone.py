@@ -42,6 +42,7 @@ SNAPSHOT: dict[str, Any] = {
     "captions": [],
     "interruptions": [],
     "marks": [],
+    "results": [],
     "stages": [],
 }
 #: Tells what a door tells of some seconds: levels, words and healths each second, and a turn with
@@ -74,6 +75,7 @@ TELL = """([begin, end]) => {
       received_ms: 20000, items: [{ heard, unheard: words.slice(200) }] });
     tell({ type: "calls", calls: [
       { call_id: `call_${turn}`, name: "f", state: "asking", summary: "f()" }] });
+    tell({ type: "result", call_id: `call_${turn}`, summary: "f()", result: "done", text: words });
     tell({ type: "usage", currency: "USD", conversation: { responses: turn, input_text: second } });
   }
 }"""
