@@ -1,4 +1,4 @@
-"""The calls that wait for a person's approval: asks for it, and follows the person's answer."""
+"""The calls that wait for a person's approval: asks for it, and follows the answer. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from services.tools.call_queue import ANSWER, BadAnswer, CallQueue, Job, PendingApproval
 from services.tools.results import Results
 from shared import messages
-from shared.stage import Stage
+from shared.owner import Owner
 
 
 class Approvals:
@@ -20,7 +20,7 @@ class Approvals:
 
     def __init__(
         self,
-        stage: Stage,
+        stage: Owner,
         calls: CallQueue,
         results: Results,
         run: Callable[[Job], None],

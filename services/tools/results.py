@@ -1,4 +1,4 @@
-"""Publishes what came of calls, for the model and for those who watch."""
+"""Publishes what came of calls, for the model and for programs that show the conversation. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from services.tools import outputs
 from services.tools.call_queue import Job, PendingApproval
 from shared import codec, messages
 from shared.messages import ToolOutput, ToolResult
-from shared.stage import Stage
+from shared.owner import Owner
 
 
 class Results:
     """The results of the calls. The model gets each one once."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Owner) -> None:
         self._stage = stage
         self._limit = stage.config.tools.output_limit
 
@@ -29,7 +29,7 @@ class Results:
     ) -> None:
         """Publish what a call returned."""
         if not ok:
-            self._stage.counters["calls_failed"] += 1
+            self._stage.count("calls_failed")
             self._stage.log.info("%s: %s", job.name, output.text[:300])
         if job.has_output:
             # A call has one output. So the model gets this one as a notice.
