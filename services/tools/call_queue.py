@@ -159,7 +159,7 @@ class CallQueue:
         drop_oldest(self._server_calls, MAX_SERVER_CALLS)
 
     def server_ran(self, call_id: str, now_ns: int) -> tuple[int, str]:
-        """Note that a function of the server has ended. Return how long it ran, ms, and its summary."""
+        """Note that a call of the server has ended. Return how long it ran, ms, and its summary."""
         if (known := self._server_calls.pop(call_id, None)) is None:
             return 0, ""
         run, since_ns = known
