@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +178,17 @@ def table(record: Record) -> str:
     return "\n".join(rows)
 
 
-def leave_report(directory: Path, since_s: float) -> None:
-    """Make a page of the recording that was begun after a time, s since 1970; print its path.
+def recordings(directory: Path) -> set[Path]:
+    """Return the recordings in a directory that have a date in their names."""
+    return set(directory.glob("conversation-*.mcap"))
+
+
+def leave_report(directory: Path, before: set[Path]) -> None:
+    """Make a page of the recording that was not there ``before``; print the page's path.
 
     The recording replaces that of the demo before, as the other files do: it takes 10 MB a minute.
     """
-    dated = directory.glob("conversation-*.mcap")
-    made = [path for path in dated if path.stat().st_mtime >= since_s]
+    made = recordings(directory) - before
     if not made:
         return
     path, kept = directory / "report.html", directory / "conversation.mcap"
@@ -238,7 +241,7 @@ def main() -> int:
     except (AlreadyRunning, BusError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return RUNNING if isinstance(error, AlreadyRunning) else 1
-    since_s = time.time()
+    before = recordings(directory)
     log = Path(env["BARGEIN_BUS__DIRECTORY"]) / NAME
     for line in [*told, f"the log: {log}"]:
         print(f"demo: {line}", flush=True)
@@ -253,7 +256,7 @@ def main() -> int:
         return code or 1
     print(f"\n{table(record)}\n\nwhat was heard: {directory / 'conversation.wav'}")
     print("(the person left, the assistant right)")
-    leave_report(directory, since_s)
+    leave_report(directory, before)
     return 0 if code in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM) else code
 
 

@@ -16,16 +16,25 @@ _EVERYWHERE = ("0.0.0.0", "::")
 DEVICES = {"BARGEIN_CAPTURE__DEVICE": "browser", "BARGEIN_PLAYBACK__DEVICE": "browser"}
 
 
-def link(directory: Path, since_s: float) -> str:
+def written_ns(directory: Path) -> int:
+    """Return when a monitor wrote the page's address, ns of the wall clock; 0: none did."""
+    try:
+        return (directory / door.ADDRESS).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def link(directory: Path, before_ns: int) -> str:
     """Return the page's address with the token; "" while no monitor serves the page.
 
-    ``since_s``: ignore an address that was written before this wall-clock time, s. A monitor that
-    was killed has left it.
+    ``before_ns``: what ``written_ns`` was before the monitor was started. An address that has not
+    been written since is that of a monitor that was killed.
     """
     path = directory / door.ADDRESS
     try:
         address = read_file(path).decode().strip()
-        if not address or path.stat().st_mtime < since_s:
+        # Not "older than": the clock can be set back meanwhile.
+        if not address or written_ns(directory) == before_ns:
             return ""
         parts = urlsplit(address)
         if parts.hostname in _EVERYWHERE:

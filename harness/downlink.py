@@ -59,6 +59,10 @@ class Reader:
         self._events.read(event, received_ns, received_ns)
         return self._out
 
+    def end_silent(self, now_ns: int) -> None:
+        """End the responses that are silent for too long."""
+        self._events.end_silent(now_ns)
+
     # The methods of actions.UsageLog: nothing is counted.
 
     def model(self, name: Any) -> None:

@@ -142,10 +142,10 @@ def main() -> int:
             sys.stdout.write(text)
             sys.stdout.flush()
 
-    begun_s = time.time()
+    before_ns = page.written_ns(directory)
 
     def link() -> str:
-        found = page.link(directory, begun_s)
+        found = page.link(directory, before_ns)
         return f"{page.invitation(settings)} {found}" if found else ""
 
     subscriber = bus.Subscriber(rows(), directory, config.bus_network(settings), observer=True)

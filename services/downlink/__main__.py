@@ -274,8 +274,7 @@ class Downlink:
     # by time
 
     def _on_decision_due(self) -> None:
-        # A timer that rings too soon sets the next one.
-        self._decision_due_ns = 0
+        self._decision_due_ns = 0  # a timer that rings too soon sets the next one
         self.weigh()
 
     def _look_after_session(self) -> None:
@@ -284,6 +283,7 @@ class Downlink:
         self._publish_history()
         self._usage.tidy()
         now_ns = now.monotonic_ns()
+        self._server_events.end_silent(now_ns)
         busy = self._renewal.somebody_speaks(now_ns)
         self._sleeping.step(now_ns, self._usage.cost_micros, busy=busy)
         if moment := self._renewal.moment(now_ns):

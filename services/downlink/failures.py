@@ -8,10 +8,12 @@ from typing import NamedTuple
 from services.downlink import objects
 from shared.realtime.event_ids import CLEARS, RESTORES
 
+#: The error of a cancel if no response is under way.
+NOT_ACTIVE = "response_cancel_not_active"
 #: Errors that are races of a healthy conversation: they lose nothing, and are only counted.
 BENIGN_NAMES = frozenset(
     {
-        "response_cancel_not_active",
+        NOT_ACTIVE,
         "item_truncate_invalid_item_id",
         "item_delete_invalid_item_id",
         # names of other servers

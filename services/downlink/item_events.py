@@ -77,6 +77,8 @@ class ItemEvents:
 
     def item_done(self, event: events.ItemDone) -> None:
         """Take an item of the conversation that is complete."""
+        if not self._history.knows(event.item.id):  # Some servers send no conversation.item.added.
+            self.item_added(events.ItemAdded(event.item, event.previous_item_id))
         self._history.item_done(event)
         self.mcp.item("", event.item, self._replies.session, done=True)
         self._called(event.item)

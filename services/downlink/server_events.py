@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from services.downlink import events, objects, reply_endings
 from services.downlink.actions import Actions, UsageLog
 from services.downlink.decisions import Decisions
-from services.downlink.failures import Failures
+from services.downlink.failures import NOT_ACTIVE, Failures
 from services.downlink.history import History
 from services.downlink.item_events import ItemEvents, Times
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.reply_names import ReplyNames
 from services.downlink.session_watch import SessionWatch
+from services.downlink.silent_endings import SilentEndings
 from services.downlink.turn_names import TurnNames
 
 #: How many unknown types of events are reported. A server can invent new ones without end.
@@ -54,6 +55,7 @@ class ServerEvents:
         self._failures = Failures()
         self._turn_names = TurnNames()
         self._reply_names = ReplyNames(replies.responses)
+        self._silent = SilentEndings(replies.responses)
         self._unknown_types: set[str] = set()  # those that were reported
         self._methods: dict[type[events.Event], Callable[[Any], None]] = {
             events.SessionCreated: self._session_created,
@@ -102,6 +104,15 @@ class ServerEvents:
         elif method := self._methods.get(type(named)):
             self._times.received_ns, self._times.now_ns = received_ns, now_ns
             method(named)
+            self._silent.read(named, now_ns)
+
+    def end_silent(self, now_ns: int) -> None:
+        """End the responses whose end the server does not report. To be called once a second."""
+        for name in self._silent.ended(now_ns):
+            self._times.received_ns = self._times.now_ns = now_ns
+            line = "the server does not say that its response has ended: taken for ended"
+            self._actions.report("responses_ended_silently", line)
+            self._ended(name)
 
     # the person
 
@@ -179,6 +190,10 @@ class ServerEvents:
             self._actions.report(*ending)
         if failure := reply_endings.failure(response):
             self._actions.report(*self._failures.report(failure))
+
+    def _ended(self, response_id: str) -> None:
+        """End a response of which the server has sent no response.done."""
+        self._response_done(events.ResponseDone(objects.Response(response_id, "completed")))
 
     def _response_cancelled(self, event: events.ResponseCancelled) -> None:
         if event.response_id:
@@ -260,6 +275,9 @@ class ServerEvents:
     def _error(self, event: events.ErrorEvent) -> None:
         if self._session.refuses(event.error):
             return
+        if event.error.name == NOT_ACTIVE:
+            for name in self._silent.none_is_active():
+                self._ended(name)
         self._actions.decided(self._decisions.error(event, self._times.now_ns))
         self._actions.report(*self._failures.report(event.error))
 

@@ -168,6 +168,27 @@ def test_push_to_talk_with_a_cascade_that_names_little(kept: Keeper, tmp_path: P
             assert not child.matching(r"^\d\d:\d\d:\d\d\.\d{3} [WE] .*(server|event)")
 
 
+def test_a_server_that_never_says_that_a_reply_has_ended_is_asked_again(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.emulator("--reply", "tone:1", "--burst", "--omit", "response.done")
+    pipeline.settings |= {"interruption.decide": "client", "playback.device": "null"}
+    pipeline.all_up("downlink", "uplink", "playback", "monitor")
+    pipeline.up("link")
+    pipeline.meet()
+
+    def whole(heard: messages.Heard) -> int:
+        return len([item for item in heard.items if item.whole])
+
+    for question in (1, 2):
+        child = pipeline.python("commands.control", "type", "Hello.", *pipeline.options({}))
+        assert child.wait() == 0
+        pipeline.bus.wait_for(messages.Heard, whole if question == 1 else lambda h: whole(h) == 2)
+    assert len(sent(pipeline, "response.create")) == 2
+    health = pipeline.bus.health("downlink", since=pipeline.bus.now)
+    assert health.counters["responses_ended_silently"] >= 1
+
+
 # a connection that is lost
 
 

@@ -273,11 +273,12 @@ def test_a_demo_replaces_the_recording_of_the_demo_before(
 ) -> None:
     earlier = tmp_path / "conversation-20260101-000000.mcap"
     earlier.write_bytes(b"somebody else's")
-    os.utime(earlier, (1, 1))
+    before = demo.recordings(tmp_path)
     (tmp_path / "conversation.mcap").write_bytes(b"that of the demo before")
     made = references.unpack("client-decides", tmp_path)
-    made.rename(tmp_path / "conversation-20260101-000001.mcap")
-    demo.leave_report(tmp_path, since_s=1000)
+    made = made.rename(tmp_path / "conversation-20260101-000001.mcap")
+    os.utime(made, (1, 1))  # the clock was set back meanwhile
+    demo.leave_report(tmp_path, before)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "conversation-20260101-000000.mcap",
         "conversation.mcap",

@@ -10,7 +10,7 @@ from harness.downlink import Reader
 from services.downlink import events, objects
 from services.downlink.replies import Replies
 from shared import messages
-from shared.realtime.event_ids import CLEARS
+from shared.realtime.event_ids import ASKS, CLEARS
 
 DELTA = "AAAA"
 
@@ -180,6 +180,16 @@ def test_items_that_only_the_response_announces_are_in_the_conversation() -> Non
         ("item_2", "message", "assistant", "Good day."),
         ("item_3", "function_call", "", "{}"),
     ]
+
+
+def test_a_text_that_is_only_done_is_in_the_conversation_and_answered() -> None:
+    server = Server()
+    text = objects.Item(
+        f"{ASKS}1", "message", "user", content=[objects.Content("input_text", "Hi.")]
+    )
+    server.send(events.ItemDone(text))
+    assert server.turns() == [(f"{ASKS}1", "message", "user", "Hi.")]
+    assert server.reader.decisions.question_open
 
 
 def test_an_item_that_is_only_spoken_is_in_the_conversation() -> None:
