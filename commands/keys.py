@@ -18,7 +18,12 @@ def main() -> int:
     parser.add_argument(
         "file", nargs="?", default=DEFAULT, help=f"the new key file (default: {DEFAULT})"
     )
-    path = Path(parser.parse_args().file).expanduser().absolute()
+    named = parser.parse_args().file
+    try:
+        path = Path(named).expanduser().absolute()
+    except RuntimeError:
+        print(f"keys: {named}: no such home directory: name another file", file=sys.stderr)
+        return 1
     try:
         network.make_key(path)
     except FileExistsError:

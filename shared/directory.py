@@ -26,9 +26,15 @@ class BusError(Exception):
 
 
 def state_directory(environment: Mapping[str, str]) -> Path:
-    """Return the directory for files that outlive a reboot, which empties many bus directories."""
+    """Return the directory for files that outlive a reboot, which empties many bus directories.
+
+    A user without a home directory, as in a container, has the default bus directory instead.
+    """
     state = environment.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
+    try:
+        base = Path(state) if state.startswith("/") else Path("~/.local/state").expanduser()
+    except RuntimeError:
+        return default().directory
     return base / "bargein"
 
 

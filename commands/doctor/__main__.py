@@ -60,7 +60,9 @@ def secrets(settings: config.Config, key: str | None) -> list[str]:
         user = ""
     proxies = [os.environ[name] for name in PROXIES if os.environ.get(name)]
     names = report.private_hosts([settings.link.url, settings.link.proxy, *proxies])
-    return [key or "", user, platform.node(), str(Path.home()), *names]
+    # Without a home directory this is "~", which hides nothing.
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises then
+    return [key or "", user, platform.node(), home if home != "~" else "", *names]
 
 
 def write(path: Path, findings: list[Finding], loaded: config.Loaded, key: str | None) -> None:

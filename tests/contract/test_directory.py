@@ -11,11 +11,13 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import shared.directory
-from commands import preflight
+from commands import keys, preflight
+from commands.doctor.__main__ import secrets
 from shared import bus, config, registry
 from shared.directory import (
     MAX_PATH,
@@ -298,6 +300,23 @@ def test_a_full_file_system_is_one_line(second: Path, command: str) -> None:
     [line] = done.stderr.splitlines()
     assert f"{second}" in line
     assert "File too large: make room there, or set bus.directory to another directory" in line
+
+
+def getpwuid_of_nobody(user: int) -> NoReturn:
+    raise KeyError(user)
+
+
+def test_a_user_without_a_home_has_a_state_directory_and_is_told_where_a_key_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, second: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", getpwuid_of_nobody)
+    assert state_directory({}) == second
+    monkeypatch.setattr(sys, "argv", ["bargein keys"])
+    assert keys.main() == 1
+    assert "no such home directory: name another file" in capsys.readouterr().err
+    assert "" in secrets(config.Config(), None)
 
 
 def test_the_state_directory_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
