@@ -185,8 +185,7 @@ def test_a_server_that_never_says_that_a_reply_has_ended_is_asked_again(
         assert child.wait() == 0
         pipeline.bus.wait_for(messages.Heard, whole if question == 1 else lambda h: whole(h) == 2)
     # Nobody interrupts the second reply: it ends by itself.
-    health = pipeline.bus.health("downlink", lambda h: h.counters.get("responses_ended_silently"))
-    assert health.state == "listening"
+    pipeline.bus.health("downlink", lambda h: h.counters.get("responses_ended_silently", 0) > 0)
 
 
 # a connection that is lost
