@@ -47,16 +47,17 @@ class Vad:
         stage.state = "waiting for mic.clean"
         stage.log.info("threshold %g; waiting for mic.clean", self._settings.threshold)
 
-    def _new_voice(self) -> Voice:
+    def _new_voice(self, position: int = 0) -> Voice:
         self._silero.reset()
-        return Voice(self._silero, self._settings.threshold, self._settings.silence_ms)
+        settings = self._settings
+        return Voice(self._silero, settings.threshold, settings.silence_ms, position)
 
     def _on_mic(self, delivery: Delivery[messages.MicClean]) -> None:
         frame = delivery.message
         if abs(frame.captured_ns - self._next_ns) > GAP_NS:
             if self._voice.speaking:
                 self._publish(False, self._next_ns)
-            self._voice = self._new_voice()
+            self._voice = self._new_voice(frame.position)
         samples = len(frame.payload) // pcm.SAMPLE_BYTES
         self._next_ns = frame.captured_ns + pcm.samples_to_ns(samples)
         for change in self._voice.take(frame.payload, frame.captured_ns):

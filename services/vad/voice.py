@@ -25,8 +25,9 @@ from shared.audio.resample import Resampler
 _RATE = 16_000
 #: Samples at 16 kHz in one of the detector's windows: 32 ms.
 WINDOW = 512
-#: The same window at 24 kHz, as it arrives.
-_WINDOW_BYTES = WINDOW * pcm.RATE // _RATE * pcm.SAMPLE_BYTES
+#: The same window at 24 kHz, as it arrives, in samples and in bytes.
+_WINDOW_SAMPLES = WINDOW * pcm.RATE // _RATE
+_WINDOW_BYTES = _WINDOW_SAMPLES * pcm.SAMPLE_BYTES
 _WINDOW_NS = WINDOW * 1_000_000_000 // _RATE
 #: Speech goes on until the probability is this much below the threshold, as in Silero's own code.
 _HYSTERESIS = 0.15
@@ -66,10 +67,14 @@ class Voice:
     """Follows the speech in one stream of frames, mono s16le at 24 kHz.
 
     ``threshold``: the probability from which a window is speech. ``silence_ms``: the silence that
-    ends speech.
+    ends speech. ``position``: the position of the first frame in the microphone's stream. Windows
+    begin at multiples of their length in that stream, so that a detector that starts later, as in a
+    replay, finds the same onsets.
     """
 
-    def __init__(self, detector: Detector, threshold: float, silence_ms: int) -> None:
+    def __init__(
+        self, detector: Detector, threshold: float, silence_ms: int, position: int = 0
+    ) -> None:
         self.speaking = False
         self.windows = 0  # shown to the detector
         #: Up to when the current speech has certainly gone on, monotonic ns of the audio.
@@ -79,6 +84,7 @@ class Voice:
         self._silence_ns = silence_ms * 1_000_000
         self._resampler = Resampler(pcm.RATE, _RATE)
         self._waiting = bytearray()  # less than a window
+        self._skip = -position % _WINDOW_SAMPLES  # samples to leave out until a window begins
         self._noise = _SOFTEST  # mean power, in steps of 16 bits
         self._to_show = 0  # windows that are shown, however quiet they are
         self._quiet_ns = 0  # when the pause in the speech began; 0: there is none
@@ -89,6 +95,11 @@ class Voice:
         ``captured_ns`` is when the frame's first sample was at the converter. Frames may have any
         length.
         """
+        if self._skip:
+            skipped = min(self._skip, len(frame) // pcm.SAMPLE_BYTES)
+            frame = frame[skipped * pcm.SAMPLE_BYTES :]
+            captured_ns += pcm.samples_to_ns(skipped)
+            self._skip -= skipped
         # Computed from each frame, not added up: time passes in a gap between frames as well.
         waiting = self._waiting
         begin_ns = captured_ns - self._resampler.delay_ns
