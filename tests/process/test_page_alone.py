@@ -155,3 +155,34 @@ def test_the_page_stays_as_small_as_it_was_once_it_is_full(tmp_path: Path) -> No
         page.route("http://localhost/voice", lambda route: route.fulfill(status=401))
         page.evaluate("sockets.at(-1).onclose()")
         page.wait_for_selector("#state:has-text('this link is not valid')")
+
+
+#: A stage's health, and a setting, as a door tells them.
+HEALTH: dict[str, Any] = {
+    "stage": "link", "pid": 1, "ok": True, "state": "open", "silent": [], "off_rate": [],
+    "received": {}, "memory_mb": 34, "cpu": 1.5, "gaps": 0, "drops": 0, "counters": {},
+}  # fmt: skip
+SPEED: dict[str, Any] = {"name": "speed", "value": 1.2, "low": 0.25, "high": 1.5, "changed": True}
+
+
+def test_the_keyboard_and_a_screen_reader_keep_their_place_while_the_page_changes(
+    tmp_path: Path,
+) -> None:
+    with chromium.chromium(tmp_path / "none.wav") as browser:
+        page = opened(browser)
+
+        def tell(**told: Any) -> None:
+            page.evaluate("(told) => tell(told)", told)
+
+        tell(type="health", at_ms=0, stages=[HEALTH])
+        page.evaluate("window.cells = [...document.querySelectorAll('#stages td')]")
+        tell(type="health", at_ms=1000, stages=[{**HEALTH, "state": "closed", "cpu": 9}])
+        assert page.inner_text("#stages td >> nth=0") == "ok: closed"
+        assert page.evaluate("cells.every((cell) => cell.isConnected)")
+        # a button that is disabled hands the focus on
+        page.click("summary")
+        tell(type="session", settings=[SPEED])
+        page.focus("#unset")
+        tell(type="session", settings=[{**SPEED, "value": 1, "changed": False}])
+        assert page.is_disabled("#unset")
+        assert page.evaluate("document.activeElement.textContent") == "Apply"

@@ -87,7 +87,11 @@ export class Settings {
     const type = this.rows.get("turn_detection.type")?.input.value;
     for (const [name, { row }] of this.rows) row.hidden = name in ONLY && ONLY[name] !== type;
     const rows = [...this.rows.values()];
-    this.form.querySelector("#unset").disabled = !rows.some(({ changed }) => changed);
+    const unset = this.form.querySelector("#unset");
+    const nothing = !rows.some(({ changed }) => changed);
+    // A disabled button loses the focus, and the keyboard its place.
+    if (nothing && document.activeElement === unset) this.form.querySelector("button").focus();
+    unset.disabled = nothing;
   }
 
   async apply() {

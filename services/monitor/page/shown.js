@@ -11,6 +11,12 @@ function element(name, text = "", kind = "") {
   return made;
 }
 
+// Set what an element says, if it changed. A screen reader, a selection and a tooltip lose their place
+// in an element that is replaced.
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 export class Captions {
   // `log` shows the words as they are heard. `spoken`, a live region, gets each caption once, when it
   // no longer changes: a screen reader would read each change.
@@ -105,32 +111,46 @@ export function card(cut) {
   return made;
 }
 
+// Columns of a stage's row behind its name.
+const COLUMNS = 6;
+
 export class Stages {
   constructor(body) {
     this.body = body;
     this.before = new Map();
+    this.rows = new Map();
+  }
+
+  row(stage) {
+    const row = element("tr");
+    const name = element("th", stage);
+    name.scope = "row";
+    row.append(name, ...Array.from({ length: COLUMNS }, () => element("td")));
+    this.rows.set(stage, row);
+    return row;
   }
 
   show(stages, at_ms) {
     const rows = stages.map((told) => {
-      const row = element("tr", "", told.ok ? "" : "bad");
+      const row = this.rows.get(told.stage) ?? this.row(told.stage);
+      row.className = told.ok ? "" : "bad";
       const sum = Object.values(told.received).reduce((a, b) => a + b, 0);
       const before = this.before.get(told.stage);
       const seconds = before ? (at_ms - before.at_ms) / 1000 : 0;
       const rate = seconds > 0 && before.pid === told.pid ? ((sum - before.sum) / seconds).toFixed(0) : "";
       if (!before || seconds > 0) this.before.set(told.stage, { sum, at_ms, pid: told.pid });
       const faults = [...told.silent.map((t) => `${t} is silent`), ...told.off_rate.map((t) => `${t} is off its rate`)];
-      const name = element("th", told.stage);
-      name.scope = "row";
-      const health = element("td", `${told.ok ? "ok" : "not ok"}: ${[told.state, ...faults].join("; ")}`);
-      health.title = Object.entries(told.counters).map(([n, c]) => `${n} ${c}`).join("\n");
+      const health = `${told.ok ? "ok" : "not ok"}: ${[told.state, ...faults].join("; ")}`;
       const memory = told.memory_mb === null ? "" : `${told.memory_mb.toFixed(0)} MB`;
       const cpu = told.cpu === null ? "" : `${told.cpu.toFixed(1)} %`;
-      const figures = [rate, told.gaps || "", told.drops || "", memory, cpu];
-      row.append(name, health, ...figures.map((figure) => element("td", figure)));
+      const figures = [health, rate, String(told.gaps || ""), String(told.drops || ""), memory, cpu];
+      const [, ...cells] = row.children;
+      cells.forEach((cell, n) => say(cell, figures[n]));
+      cells[0].title = Object.entries(told.counters).map(([n, c]) => `${n} ${c}`).join("\n");
       return row;
     });
-    this.body.replaceChildren(...rows);
+    const shown = [...this.body.children];
+    if (rows.length !== shown.length || rows.some((row, n) => row !== shown[n])) this.body.replaceChildren(...rows);
   }
 }
 
@@ -139,9 +159,11 @@ const ROOM = { capture: "microphone", echo: "echo" };
 
 export function room(list, stages) {
   const known = stages.filter(({ stage }) => stage in ROOM);
-  list.replaceChildren(
-    ...known.flatMap(({ stage, state }) => [element("dt", ROOM[stage]), element("dd", state)]),
-  );
+  const texts = known.flatMap(({ stage, state }) => [ROOM[stage], state]);
+  if (list.children.length !== texts.length) {
+    list.replaceChildren(...texts.map((_, n) => element(n % 2 ? "dd" : "dt")));
+  }
+  texts.forEach((text, n) => say(list.children[n], text));
 }
 
 // `told`: the calls that run or wait; `ended`: the results of calls, the newest last.

@@ -180,7 +180,7 @@ def test_a_lost_frame_takes_its_time_as_well() -> None:
 def test_a_detector_that_starts_some_frames_later_finds_the_same_onsets(later: int) -> None:
     chance = np.random.default_rng(5)
     whole = np.concatenate((np.zeros(2 * pcm.RATE), rooms.person(0), np.zeros(pcm.RATE)))
-    whole += chance.standard_normal(len(whole)) * rooms.level(-65)
+    whole += chance.standard_normal(len(whole)) * responses.level(-65)
     said = np.rint(whole * 32767).clip(-32768, 32767).astype(np.int16)
     begin = later * pcm.FRAME
     first = heard(Voice(Silero(), 0.5, 300), said)
