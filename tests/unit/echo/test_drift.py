@@ -56,6 +56,36 @@ def test_an_echo_that_does_not_move_and_noise_have_no_drift() -> None:
     assert set(shifts(Drift(FREQUENCIES), 3.0, 6, noise=30)) == {0.0}
 
 
+def voiced(later: float, stretches: int, scatter: float, seed: int) -> list[float]:
+    """Return what is measured of a voice in a reverberant room: few loud bins, whose phases jump.
+
+    From stretch to stretch the reverberation turns each phase by ``scatter`` rad (deviation).
+    """
+    chance = np.random.default_rng(seed)
+    drift = Drift(FREQUENCIES)
+    path = np.exp(2j * np.pi * chance.uniform(size=156))
+    found = []
+    for stretch in range(stretches):
+        loudness = np.full(156, 0.02)
+        loudness[chance.choice(60, size=6, replace=False)] = 1
+        turned = path * np.exp(-1j * FREQUENCIES * later * stretch)
+        turned *= loudness * np.exp(1j * scatter * chance.standard_normal(156))
+        found += [drift.add(turned.astype(np.complex64), 3) for _ in range(STRETCH)]
+    return [shift for shift in found if shift is not None]
+
+
+def test_reverberation_is_no_drift() -> None:
+    for seed in range(20):
+        assert set(voiced(0.0, 20, scatter=0.5, seed=seed)) == {0.0}
+
+
+@pytest.mark.parametrize("later", [-6.0, -3.5, 2.5, 6.0])
+def test_a_voice_in_reverberation_shows_a_drift(later: float) -> None:
+    for seed in range(20):
+        found = [shift for shift in voiced(later, 8, scatter=0.3, seed=seed) if shift]
+        assert np.median(found) == pytest.approx(later, abs=1.0)
+
+
 def test_an_echo_at_another_delay_is_measured_anew() -> None:
     drift = Drift(FREQUENCIES)
     shifts(drift, 0.0, 1)
