@@ -40,7 +40,7 @@ from shared.settings import (
     Uplink,
     Vad,
 )
-from shared.settings_check import contradictions, is_loopback
+from shared.settings_check import contradictions
 
 #: The classes of the settings are part of this module, for the modules that read them.
 __all__ = [
@@ -72,7 +72,6 @@ __all__ = [
     "bus_directory",
     "bus_network",
     "changed",
-    "is_loopback",
     "keys",
     "load",
     "masked",

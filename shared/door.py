@@ -14,14 +14,13 @@ Each server on this machine that a page may talk to (``services/monitor``, and `
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import secrets
 from collections.abc import Container
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from shared.connections import Connections
+from shared.loopback import is_loopback
 from shared.private import open_own, open_regular, replace_own
 
 #: The file of the token, in the bus directory.
@@ -98,7 +97,7 @@ class Admission:
         The page is served on another port of this machine, so any origin on this machine is
         admitted. The token shows that it is our page.
         """
-        here = origin is not None and is_loopback(urlsplit(origin).netloc)
+        here = origin is not None and is_loopback(origin)
         if why := refusal(host, origin, [origin] if here and origin else []):
             return why
         if not is_token(given, self._token):
@@ -128,20 +127,11 @@ def refusal(
     server's address. ``hosts`` has the names under which this machine may be addressed, beside
     those of loopback, in lower case.
     """
-    if not is_loopback(host) and host.lower() not in hosts:
+    if not is_loopback(f"//{host}") and host.lower() not in hosts:
         return f"Host is {host!r}, which is no address of this machine"
-    if origin is None or origin in admitted or urlsplit(origin).netloc.lower() == host.lower():
+    if origin is None or origin in admitted or origin.lower().partition("://")[2] == host.lower():
         return ""
     return f"a page of {origin!r} is not admitted"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether ``host``, with or without a port, is an address of this machine alone."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _read(path: Path) -> str:

@@ -10,19 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shared import network, proxy, registry
+from shared.loopback import is_loopback
 from shared.prices import Price, Prices
 from shared.settings import Config
-
-
-def is_loopback(url: str) -> bool:
-    """Return whether a URL points at this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def price_of(model: str, prices: Prices) -> Price | None:

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from commands.doctor.findings import Finding, line
-from shared.config import Config, is_loopback, masked_text
+from shared.config import Config, masked_text
+from shared.loopback import is_loopback
 from shared.printable import printable
 
 MASK = "****"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.emulator.mcp_servers import Errand, Failed
-from shared.config import is_loopback
+from shared.loopback import is_loopback
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult

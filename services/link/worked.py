@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.config import is_loopback
 from shared.directory import state_directory
+from shared.loopback import is_loopback
 from shared.private import read_file, replace_own
 
 NAME = "link.worked"

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsp
 
 from shared import private
 from shared.config import Link as Settings
-from shared.config import is_loopback
+from shared.loopback import is_loopback
 
 #: The environment variable that holds the API key, unless link.key_file is set.
 KEY_VARIABLE = "OPENAI_API_KEY"

@@ -18,6 +18,7 @@ from harness import references
 from shared import config, messages, recording
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.loopback import is_loopback
 from shared.realtime import endpoint
 
 pytestmark = pytest.mark.unit
@@ -189,7 +190,7 @@ def test_it_is_led_to_the_emulator_without_the_key(
     monkeypatch.setenv("BARGEIN_LINK__URL", "wss://api.openai.com/v1/realtime")
     env, told, _ = demo.environment(tmp_path, None)
     found = in_force(env)
-    assert config.is_loopback(found.link.url)
+    assert is_loopback(found.link.url)
     assert found.link.key_file == ""
     assert endpoint.KEY_VARIABLE not in env
     assert "sk-secret" not in " ".join([*env.values(), *told])

@@ -11,6 +11,7 @@ import pytest
 
 from commands import launcher, preflight, start
 from shared import config
+from shared.loopback import is_loopback
 
 pytestmark = pytest.mark.unit
 
@@ -112,4 +113,4 @@ def test_practice_needs_no_key_and_no_dot_env(
     assert "recorder" not in line
     assert "OPENAI_API_KEY" not in os.environ
     url = config.resolve(None, os.environ, []).config.link.url
-    assert config.is_loopback(url)
+    assert is_loopback(url)

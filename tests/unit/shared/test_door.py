@@ -33,7 +33,17 @@ def test_a_name_that_was_pointed_to_this_machine_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "", "http://127.0.0.1:3000", "http://127.0.0.1.evil.example"],
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1:3000",
+        "http://127.0.0.1.evil.example",
+        "http://[",
+        "http://[::1",
+        f"http://{HERE}/",
+        f"http://evil.example?://{HERE}",
+    ],
 )
 def test_a_page_is_refused_unless_it_was_named(origin: str) -> None:
     assert refusal(HERE, origin, ("https://other.example",)).endswith("is not admitted")
