@@ -87,6 +87,7 @@ async def program(server: Server, cwd: str, errors: TextIO) -> AsyncIterator[Str
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def _read(process: asyncio.subprocess.Process, incoming: _Incoming) -> None:

@@ -116,8 +116,10 @@ def test_a_button_talks_or_interrupts(played: Played) -> None:
         decision = messages.TurnDecision(session=1, talk=talk, talk_ns=at_ns)
         played.stages["downlink"].publish(decision)
 
-    played.live()
     button = start(played, "tests.support.gpio")
+    button.wait_line("imported")
+    played.live()
+    button.send(PRESS)
     button.wait_line("ready: the button talks")
     decide("release", 0)
     button.wait_line("^released")
