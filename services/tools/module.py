@@ -97,6 +97,7 @@ class Module:
         finally:
             for worker in list(self._workers):
                 worker.kill()
+                await worker.process.wait()
 
     async def call(self, tool: Tool, arguments: str, call_id: str) -> ToolOutput:
         """Run a function. Raises CallFailed."""

@@ -54,3 +54,5 @@ class WorkerProcess:
         """End the process, and those that its functions have started."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.stdin is not None:
+            self.process.stdin.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -62,22 +63,27 @@ def hello() -> list:
 '''
 
 
-@asynccontextmanager
-async def running(path: Path) -> AsyncIterator[tuple[Module, list[str]]]:
-    """Run the module; yield it and what it logs."""
+def made(path: Path, changed: Callable[[], None], say: Callable[[str], None]) -> Module:
+    """Return the module, which is not running yet."""
     (path / "held_up.py").write_text(MODULE)
-    said: list[str] = []
-    known = asyncio.Event()
-    module = Module(
+    return Module(
         "held_up",
         [str(path)],
         memory_mb=1024,
         output_limit=8000,
         parallel=4,
-        changed=known.set,
-        say=said.append,
-        log=said.append,
+        changed=changed,
+        say=say,
+        log=say,
     )
+
+
+@asynccontextmanager
+async def running(path: Path) -> AsyncIterator[tuple[Module, list[str]]]:
+    """Run the module; yield it and what it logs."""
+    said: list[str] = []
+    known = asyncio.Event()
+    module = made(path, known.set, said.append)
     task = asyncio.create_task(module.run())
     async with asyncio.timeout(60):
         await known.wait()
@@ -197,3 +203,17 @@ def test_an_output_of_60_mb_is_cut_and_ends_no_process(tmp_path: Path) -> None:
     # the same process, which has run the function twice
     assert second == first.replace("1]", "2]")
     assert not [line for line in said if "ended" in line]
+
+
+def test_a_process_that_is_just_being_started_ends_with_the_module(tmp_path: Path) -> None:
+    async def conversation() -> int | None:
+        module = made(tmp_path, lambda: None, lambda _: None)
+        task = asyncio.create_task(module.run())
+        while not module._workers:  # noqa: ASYNC110 - nothing says so but the module
+            await asyncio.sleep(0)
+        [worker] = module._workers
+        task.cancel()
+        await asyncio.wait([task])
+        return worker.process.returncode
+
+    assert asyncio.run(conversation()) == -signal.SIGKILL
