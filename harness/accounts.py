@@ -166,6 +166,8 @@ class Ledger:
     _events: list[tuple[int, int, int]] = field(default_factory=list)  # ns, epoch, seq
     _uplinks: dict[int, _Count] = field(default_factory=dict)  # by pid
     _links: dict[int, _Count] = field(default_factory=dict)
+    #: By pid, until the count begins: the place of the last message minus the messages counted.
+    _behind: dict[int, int] = field(default_factory=dict)
     _sent: dict[int, int] = field(default_factory=dict)  # by session
     _sound: dict[int, list[tuple[int, int, bytes]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -279,8 +281,12 @@ class Ledger:
             return
         count = counts.get(health.pid)
         if count is None:
-            # From its second health message on: by then the stage has subscribed.
-            if counted:
+            # A stage that has just started still reads messages that waited for it. It has caught
+            # up when it counts as many messages as pass.
+            behind = passed[-1][2] - total
+            before = self._behind.get(health.pid)
+            self._behind[health.pid] = behind
+            if counted and before is not None and abs(behind - before) <= UNDER_WAY:
                 counts[health.pid] = _Count(now_ns, now_ns, total, total)
         else:
             count.last_ns, count.last = now_ns, total
