@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from services.monitor.records import Map
 from shared import messages
-from shared.oldest import drop_oldest
 from shared.realtime import words
 
 #: The most items and characters that a new viewer gets: the last minutes of a conversation.
@@ -52,7 +51,8 @@ class Captions:
             self._put_in_order(said.begun_ns)
         else:
             known.said, known.changed = said, True
-        drop_oldest(self._items, MOST or self._size() > MOST_CHARS)
+        while len(self._items) > MOST or self._size() > MOST_CHARS:
+            self._items.popitem(last=False)
 
     def heard(self, heard: messages.Heard) -> None:
         """Take playback's newest playhead."""

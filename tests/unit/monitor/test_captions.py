@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.monitor.captions import Captions
+from services.monitor.captions import MOST, MOST_CHARS, Captions
 from shared import messages
 
 pytestmark = pytest.mark.unit
@@ -44,6 +44,19 @@ def test_words_that_come_late_stand_before_the_reply_to_them() -> None:
     shown = {caption["item_id"]: caption["before"] for caption in captions.changes()}
     assert shown == {"greeting": "question", "question": "reply", "reply": ""}
     assert not list(captions.changes())
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1, MOST), (MOST_CHARS // 4, 4), (MOST_CHARS + 1, 1)])
+def test_the_oldest_words_make_room(length: int, kept: int) -> None:
+    captions = Captions()
+    for number in range(MOST + 5):
+        said = messages.Transcript(
+            session=1, item_id=str(number), role="user", text="x" * length, final=True
+        )
+        captions.transcript(said)
+    assert [caption["item_id"] for caption in captions.all()] == [
+        str(number) for number in range(MOST + 5 - kept, MOST + 5)
+    ]
 
 
 def test_items_of_which_the_beginning_is_not_known_stay_in_the_order_of_their_words() -> None:
