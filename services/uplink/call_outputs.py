@@ -26,7 +26,7 @@ LOST = (
     "Error: the function could not be run, or was lost: the process that runs functions is not"
     " running, or was restarted. It is not known whether the function had an effect."
 )
-#: What the model is told of a call that was lost after a person approved the call with a button.
+#: The notice to the model about a call that was lost after a person approved it with a button.
 LOST_APPROVED = "The person has approved {}. " + LOST
 
 
@@ -43,13 +43,13 @@ class CallOutputs:
     """The calls without an output, and what waits to be sent. Times are ns of CLOCK_MONOTONIC."""
 
     _waiting: dict[str, int] = field(default_factory=dict)  # when each call was last heard of
-    _asking: set[str] = field(default_factory=set)  # calls that have waited for an approval
+    # The calls that have waited for an approval, and whether each has returned since.
+    _asked: OrderedDict[str, bool] = field(default_factory=OrderedDict)
     # The calls that a person approved with a button, so that they run although they have an output:
     # when each was last heard of, and what it is.
     _approved: dict[str, tuple[int, str]] = field(default_factory=dict)
     _finished: OrderedDict[str, None] = field(default_factory=OrderedDict)  # calls with an output
     _kept: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)  # by the id of its item
-    _over: set[str] = field(default_factory=set)  # those of them that have returned
     _running: OrderedDict[str, int] = field(default_factory=OrderedDict)  # since when each runs
     _filled: set[str] = field(default_factory=set)  # calls for which the assistant said a line
 
@@ -72,8 +72,9 @@ class CallOutputs:
             if call.call_id in self._waiting:
                 self._waiting[call.call_id] = now_ns
             elif call.state == "asking":
-                self._asking.add(call.call_id)
-            elif call.call_id in self._asking and call.call_id not in self._over:
+                self._asked.setdefault(call.call_id, False)
+                drop_oldest(self._asked, REMEMBERED)
+            elif self._asked.get(call.call_id) is False:
                 self._approved[call.call_id] = now_ns, call.summary or call.name
         running = [c.call_id for c in state.calls if c.state == "running"]
         self._running = OrderedDict((c, self._running.get(c, now_ns)) for c in running)
@@ -89,8 +90,8 @@ class CallOutputs:
                 return self._finish(result.call_id, output, result.name)
             case "outcome":
                 self._approved.pop(result.call_id, None)
-                if result.call_id in self._asking:
-                    self._over.add(result.call_id)  # The bus may bring an older state after it.
+                if result.call_id in self._asked:
+                    self._asked[result.call_id] = True  # The bus may bring an older state after it.
             case "approval" if result.server:
                 name = requests.output_id(result.call_id)
                 self._keep(name, [requests.approval(name, result.call_id, approve=result.ok)])
