@@ -1,1 +1,1 @@
-"""What tests and benchmarks share: sounds, a sound server, real stages, and measurements."""
+"""Sounds, a sound server, real stages and measurements, for the tests and the benchmarks."""

@@ -24,6 +24,7 @@ QUIET_DB = -60.0
 #: After this long without sound of a side, s, its meter has no level.
 STALE_S = 1.0
 
+#: The steps of a function call, in order.
 STEPS = ("asking", "answered", "queued", "running", "done")
 Who = Literal["you", "assistant", "function", "cut", "fault", "note"]
 

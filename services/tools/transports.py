@@ -130,7 +130,7 @@ def http(
 ) -> httpx2.AsyncClient:
     """Return a client whose answers have a limit. The parameters are those of the MCP library."""
     return httpx2.AsyncClient(
-        # What was compressed has no limit.
+        # A short compressed answer can become a long one, so no answer may be compressed.
         headers={**(headers or {}), "Accept-Encoding": "identity"},
         timeout=timeout or httpx2.Timeout(30.0, read=300.0),
         auth=auth,

@@ -172,7 +172,7 @@ class Worker:
 
 
 def _limit(memory_mb: int) -> None:
-    """Give this process the last turn and limited memory, and let the kernel kill it first."""
+    """Give this process the lowest priority and limited memory; let the kernel kill it first."""
     os.nice(NICE)
     with suppress(OSError, ValueError):  # macOS has no limit of the address space
         resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))

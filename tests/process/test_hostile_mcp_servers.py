@@ -17,7 +17,7 @@ import pytest
 from services.tools.mcp_file import Server
 from services.tools.server import LIST_S, McpServer
 from services.tools.transports import LONGEST
-from tests.support.asynchronous import PATIENCE_S
+from tests.support.asynchronous import PATIENCE_S, running, until
 
 pytestmark = pytest.mark.process
 
@@ -88,15 +88,8 @@ async def lost(server: Server) -> tuple[str, float]:
     changed = asyncio.Event()
     said: list[str] = []
     source = McpServer("bad", server, "/", changed.set, said.append)
-    task = asyncio.create_task(source.run())
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not source.trouble:
-                await changed.wait()
-                changed.clear()
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    async with running(source.run()):
+        await until(lambda: source.trouble, changed)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     return " ".join(said), grown / 1e3
 
@@ -128,13 +121,9 @@ async def offers(server: Server, seconds: float) -> int:
         changes += 1
         first.set()
 
-    task = asyncio.create_task(McpServer("bad", server, "/", changed, lambda _: None).run())
-    try:
+    async with running(McpServer("bad", server, "/", changed, lambda _: None).run()) as task:
         await asyncio.wait_for(first.wait(), PATIENCE_S)
         await asyncio.wait([task], timeout=seconds)
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
     return changes
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.tools.mcp_file import Server
 from services.tools.server import PING_S, McpServer
-from tests.support.asynchronous import PATIENCE_S
+from tests.support.asynchronous import running, until
 from tests.support.pipeline import ROOT
 
 pytestmark = pytest.mark.process
@@ -24,12 +24,8 @@ async def grown(server: Server) -> list[str]:
     changed = asyncio.Event()
     said: list[str] = []
     source = McpServer("web", server, str(ROOT), changed.set, said.append)
-    task = asyncio.create_task(source.run())
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not source.tools:
-                await changed.wait()
-                changed.clear()
+    async with running(source.run()):
+        await until(lambda: source.tools, changed)
         [grow] = [tool for tool in source.tools if tool.name == "grow"]
         # Sooner than the list is read again anyway.
         async with asyncio.timeout(PING_S / 2):
@@ -37,9 +33,6 @@ async def grown(server: Server) -> list[str]:
             await changed.wait()
         assert source.trouble == ""
         return [tool.name for tool in source.tools]
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 @pytest.mark.parametrize("how", ["stdio", "http", "sse"])

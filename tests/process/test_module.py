@@ -14,6 +14,7 @@ import pytest
 
 from services.tools.module import HELD_UP_S, Module
 from services.tools.source import CallFailed
+from tests.support import asynchronous
 
 pytestmark = pytest.mark.process
 
@@ -84,14 +85,10 @@ async def running(path: Path) -> AsyncIterator[tuple[Module, list[str]]]:
     said: list[str] = []
     known = asyncio.Event()
     module = made(path, known.set, said.append)
-    task = asyncio.create_task(module.run())
-    async with asyncio.timeout(60):
-        await known.wait()
-    try:
+    async with asynchronous.running(module.run()):
+        async with asyncio.timeout(60):
+            await known.wait()
         yield module, said
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def call(module: Module, name: str, arguments: str = "{}") -> tuple[str, float]:
@@ -208,12 +205,10 @@ def test_an_output_of_60_mb_is_cut_and_ends_no_process(tmp_path: Path) -> None:
 def test_a_process_that_is_just_being_started_ends_with_the_module(tmp_path: Path) -> None:
     async def conversation() -> int | None:
         module = made(tmp_path, lambda: None, lambda _: None)
-        task = asyncio.create_task(module.run())
-        while not module._workers:  # noqa: ASYNC110 - nothing says so but the module
-            await asyncio.sleep(0)
-        [worker] = module._workers
-        task.cancel()
-        await asyncio.wait([task])
+        async with asynchronous.running(module.run()):
+            while not module._workers:  # noqa: ASYNC110 - nothing says so but the module
+                await asyncio.sleep(0)
+            [worker] = module._workers
         return worker.process.returncode
 
     assert asyncio.run(conversation()) == -signal.SIGKILL

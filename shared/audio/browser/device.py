@@ -24,7 +24,7 @@ class PageDevice:
     rate = pcm.RATE
     #: The time without a message, ns, after which a page is no longer a device: its tab sleeps.
     silent_ns: int
-    #: What a sleeping page does not do: in words for a person, and as the reason sent to the page.
+    #: The fault of a page that sleeps: in words for a person, and as the reason sent to the page.
     silent: tuple[str, str]
 
     def __init__(self, pages: Pages, held_ns: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What is published when a person approves or denies a call, for the model and for viewers."""
+"""Tools publishes a person's answer to a call: for the model, and for viewers."""
 
 from __future__ import annotations
 
