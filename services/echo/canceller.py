@@ -1,7 +1,7 @@
 """The echo canceller of one microphone: a linear filter and a gate. Pure.
 
 The linear filter removes the echo without touching the person's voice. The gate closes while the
-assistant speaks and nobody else does, so that the rest of the echo is not taken for a person.
+assistant speaks and nobody else does, so that the residual echo is not taken for a person.
 Without an echo, with headphones, the microphone passes through unchanged.
 """
 
@@ -207,7 +207,7 @@ class Canceller:
         if later is None:
             return
         growth = self.filter.growth(STRETCH)
-        if later and (self._drift.agrees or self.double_talk.rest.mean_db > _FAILS_DB):
+        if later and (self._drift.agrees or self.double_talk.residual_echo.mean_db > _FAILS_DB):
             # With a fast drift the filter lags behind, so its own measure is wrong.
             self.speed_change = -later / (STRETCH * pcm.FRAME)
             self._drift.forget()

@@ -1,8 +1,8 @@
 """Whether a person speaks while the assistant does, or only the assistant's echo is heard. Pure.
 
-The filter's residual consists of the person, the room's noise and the rest of the echo (the
-residual echo). The filter itself states how loud the echo can be that it has not learnt yet. No
-linear filter can learn the rest: ``DoubleTalk`` learns how loud the rest is, relative to the echo
+The filter's residual consists of the person, the room's noise and the residual echo. The filter
+itself states how loud the echo can be that it has not learnt yet. A linear filter cannot learn all
+of an echo, so ``DoubleTalk`` learns how loud the residual echo usually is, relative to the echo
 that was removed. A residual that is clearly louder than both is a person. A residual that still
 resembles the echo is no person: the echo has moved.
 
@@ -24,7 +24,7 @@ from shared.audio.pcm import FRAME
 
 #: A person has to be at most this much weaker than the echo in the microphone: -9 dB.
 WEAKEST_DB = -9.0
-#: A person is this many mean deviations louder than the mean rest of the echo.
+#: A person is this many mean deviations louder than the mean residual echo.
 _DEVIATIONS = 2.5
 #: A residual with twice the power that the uncertain echo can have is none: this sum over 480
 #: frequencies scatters by less than 1 dB.
@@ -32,11 +32,12 @@ _SURELY = 2.0
 #: A sound is loud above 6 times the noise's power, 8 dB. An echo is audible above twice that power.
 _LOUD = 6.0
 _AUDIBLE = 2.0
-#: The rest of an echo is measured where the echo is 13 dB louder than the noise: with less, the
-#: noise itself would be taken for the rest.
+#: The residual echo is measured where the echo is 13 dB louder than the noise: with less, the noise
+#: itself would be taken for residual echo.
 _MEASURABLE = 20.0
-#: The rest is measured over 40 frames, 0.8 s. A frame that is louder than the rest so far, and
-#: 10 dB louder than noise and uncertain echo together, may be a person: it counts a fortieth.
+#: The residual echo is measured over 40 frames, 0.8 s. A frame that is louder than the residual
+#: echo so far, and 10 dB louder than noise and uncertain echo together, may be a person: such a
+#: frame counts a fortieth.
 _MOST = 40
 _MAYBE_PERSON, _SLOWLY = 10.0, 1 / 40
 #: The far end can be heard for 30 frames, 0.6 s, after it fell silent.
@@ -46,7 +47,7 @@ _DECAY = 10**-0.15
 #: The noise estimate rises by 6 dB a second, so that a word is not taken for noise.
 _NOISE_RISES = 10**0.0125
 #: The gate stays open for 10 frames, 200 ms, after a person's last loud frame: a soft ending.
-#: Frames in which nothing but noise and the usual rest is left count three times: 60 ms.
+#: A frame with only noise and the usual residual echo counts three times, so 60 ms are enough.
 _HOLD = 10
 _QUIET_COUNTS = 3
 #: A sound that is not the known echo is new for its first 8 frames, 160 ms.
@@ -68,8 +69,8 @@ class Change(enum.Enum):
     LOUDER = enum.auto()  # the volume was turned up: scale the path by ``DoubleTalk.gain``
 
 
-class RestLevel:
-    """The level of the rest of the echo, relative to the echo that was removed.
+class ResidualEchoLevel:
+    """The level of the residual echo, relative to the echo that was removed.
 
     At first it is expected to be as loud as the echo, give or take 6 dB. This first guess counts as
     much as five frames.
@@ -79,7 +80,7 @@ class RestLevel:
         self.mean_db, self.deviation_db, self._count = 0.0, 6.0, 6
 
     def add(self, level_db: float, *, maybe_person: bool) -> None:
-        """Add a frame. If it may be a person, it counts as no louder than the rest so far."""
+        """Add a frame. A frame that may be a person counts as no louder than the residual echo."""
         share = 1 / self._count
         self._count = min(self._count + 1, _MOST)
         if maybe_person and level_db > self.most_db:
@@ -90,12 +91,12 @@ class RestLevel:
 
     @property
     def most_db(self) -> float:
-        """The level that the rest of the echo does not exceed."""
+        """The level that the residual echo does not exceed."""
         return self.mean_db + _DEVIATIONS * self.deviation_db
 
 
 class DoubleTalk:
-    """Judges each residual of the filter: the person, or the rest of the echo."""
+    """Judges each residual of the filter: a person, or only residual echo."""
 
     def __init__(self) -> None:
         self.noise = 1e-6  # the room's, mean power, full scale 1
@@ -111,7 +112,7 @@ class DoubleTalk:
     def forget(self) -> None:
         """Start again: the room or a device has changed. Keep only the room's noise."""
         self._echo = 1e-12  # power of the echo that was removed, decaying as the room's does
-        self.rest = RestLevel()
+        self.residual_echo = ResidualEchoLevel()
         self._new_frames = 0
         self._hold = 0
         self.follow()
@@ -150,8 +151,8 @@ class DoubleTalk:
         residual_power = min(power(residual), near_power)
         self._hear(far_power)
         self._echo = max(echo_power, self._echo * _DECAY)
-        # The rest of an echo must not pass for noise: the gate attenuates to the noise.
-        hidden = uncertain_power + self._echo * 10 ** (self.rest.mean_db / 10)
+        # Residual echo must not pass for noise: the gate attenuates to the noise.
+        hidden = uncertain_power + self._echo * 10 ** (self.residual_echo.mean_db / 10)
         rises = 1.0 if self.far and hidden > self.noise else _NOISE_RISES
         self.noise = min(residual_power, self.noise * rises) + 1e-12
         if self._closed:
@@ -163,8 +164,8 @@ class DoubleTalk:
         # An echo of another loudness than predicted is no person: a speaker that is driven hard
         # compresses, and a volume can be turned.
         gain = min(1 + TOLERANCE, max(1 - TOLERANCE, near_echo / (echo_power + 1e-12)))
-        rest = near_power - gain * (2 * near_echo - gain * echo_power)
-        rest_db = 10 * math.log10((max(0.0, rest) + 1e-12) / (self._echo + 1e-12))
+        left_power = near_power - gain * (2 * near_echo - gain * echo_power)
+        left_db = 10 * math.log10((max(0.0, left_power) + 1e-12) / (self._echo + 1e-12))
         for found in (self._short_gain, self._long_gain):
             found.add(near_echo, echo_power, power(residual))
         known = uncertain_power < KNOWN * self._echo
@@ -175,14 +176,14 @@ class DoubleTalk:
             loud
             and not gain_off
             and residual_power > _SURELY * uncertain_power + _LOUD * self.noise
-            and rest_db > max(WEAKEST_DB, self.rest.most_db)
+            and left_db > max(WEAKEST_DB, self.residual_echo.most_db)
         )
         if known and echo_power > _LOUD * self.noise:
             self._suspect()
         if not person and not self._hold and echo_power > _MEASURABLE * self.noise:
             maybe = residual_power > _MAYBE_PERSON * (uncertain_power + self.noise)
-            self.rest.add(rest_db, maybe_person=maybe)
-        self._keep_open(person, gain_off, known=known, quiet=not loud, rest_db=rest_db)
+            self.residual_echo.add(left_db, maybe_person=maybe)
+        self._keep_open(person, gain_off, known=known, quiet=not loud, left_db=left_db)
         return self._hold > 0
 
     def _hear(self, far_power: float) -> None:
@@ -191,7 +192,7 @@ class DoubleTalk:
         self.far = self._tail > 0
 
     def _keep_open(
-        self, person: bool, gain_off: bool, *, known: bool, quiet: bool, rest_db: float
+        self, person: bool, gain_off: bool, *, known: bool, quiet: bool, left_db: float
     ) -> None:
         """Hold the gate open after a person's last loud frame."""
         if known and (person or gain_off):
@@ -204,7 +205,8 @@ class DoubleTalk:
         elif gain_off:
             self._hold = 0
         elif self._hold:
-            quiet = quiet or rest_db < self.rest.mean_db + self.rest.deviation_db
+            usual = self.residual_echo
+            quiet = quiet or left_db < usual.mean_db + usual.deviation_db
             self._hold = max(0, self._hold - (_QUIET_COUNTS if quiet else 1))
 
     def _suspect(self) -> None:

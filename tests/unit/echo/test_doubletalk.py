@@ -1,7 +1,7 @@
-"""The gate: is the residual a person, the rest of the echo, or has the echo changed?
+"""The gate: is the residual a person, or residual echo, or has the echo changed?
 
-All sounds are white noise of a given power (full scale 1): the predicted echo, the rest that the
-filter leaves of it, a person, and the room's noise. The echo and the person pause in each fortieth
+All sounds are white noise of a given power (full scale 1): the predicted echo, the residual
+echo, a person, and the room's noise. The echo and the person pause in each fortieth
 frame, as voices do; the room's noise does not.
 """
 
@@ -46,7 +46,7 @@ class Ear:
         echo: float = ECHO,  # power of the predicted echo
         truly: float = 1.0,  # the true echo's gain over the predicted one, amplitude
         other: float = 0.0,  # power of an echo that the filter does not predict
-        rest_db: float = -25.0,  # the rest of the echo, relative to the predicted echo
+        residual_echo_db: float = -25.0,  # the residual echo, relative to the predicted echo
         scatters_db: float = 0.0,
         person: float = 0.0,
         noise: float = NOISE,
@@ -58,7 +58,7 @@ class Ear:
             self._frames += 1
             speak = self._frames % 40 > 0
             known = self.sound(echo * speak)
-            this_db = rest_db + self._chance.uniform(-1, 1) * scatters_db
+            this_db = residual_echo_db + self._chance.uniform(-1, 1) * scatters_db
             near = np.float32(truly) * known + self.sound(echo * 10 ** (this_db / 10) * speak)
             near += self.sound((person + other) * speak) + self.sound(noise)
             played = float(np.square(self.sound(far)).mean())
@@ -112,18 +112,18 @@ def test_echo_that_the_filter_may_have_missed_is_no_person(ear: Ear) -> None:
 
 def test_a_person_over_the_first_words_is_heard_where_the_filter_is_sure(ear: Ear) -> None:
     uncertain = ECHO / 10
-    assert not any(ear.hear(20, rest_db=-10, uncertain=uncertain))
-    assert all(ear.hear(3, rest_db=-10, uncertain=uncertain, person=8 * ECHO))
+    assert not any(ear.hear(20, residual_echo_db=-10, uncertain=uncertain))
+    assert all(ear.hear(3, residual_echo_db=-10, uncertain=uncertain, person=8 * ECHO))
 
 
-def test_an_echo_comes_first_and_says_nothing_about_its_rest(ear: Ear) -> None:
+def test_an_echo_comes_first_and_says_nothing_about_the_residual_echo(ear: Ear) -> None:
     # as loud as the echo at first: the filter has learnt nothing, and does not know it
-    assert not any(ear.hear(10, rest_db=-1, scatters_db=3))
+    assert not any(ear.hear(10, residual_echo_db=-1, scatters_db=3))
 
 
 def test_a_sound_no_louder_than_the_noise_opens_no_gate_at_first(ear: Ear) -> None:
     ear.talk.noise = noise = ECHO / 100
-    assert not any(ear.hear(15, noise=noise, rest_db=-20))
+    assert not any(ear.hear(15, noise=noise, residual_echo_db=-20))
 
 
 @pytest.mark.parametrize("scatters_db", [0, 3, 6])
@@ -156,20 +156,20 @@ def test_a_sound_much_weaker_than_the_echo_is_no_person(ear: Ear) -> None:
     assert not any(ear.hear(SECOND, person=ECHO * 10 ** ((WEAKEST_DB - 3) / 10)))
 
 
-def test_a_louder_rest_needs_a_louder_person(ear: Ear) -> None:
-    # a speaker that distorts leaves a loud and uneven rest
-    ear.learns(rest_db=-9, scatters_db=3)
-    assert opened(ear.hear(10 * SECOND, rest_db=-9, scatters_db=3)) == 0
-    assert opened(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=ECHO * 10**-0.7)) == 0
-    assert all(ear.hear(SECOND, rest_db=-9, scatters_db=3, person=3 * ECHO))
-    # where the rest is soft, the same sound is a person
+def test_a_louder_residual_echo_needs_a_louder_person(ear: Ear) -> None:
+    # a speaker that distorts leaves a loud and uneven residual echo
+    ear.learns(residual_echo_db=-9, scatters_db=3)
+    assert opened(ear.hear(10 * SECOND, residual_echo_db=-9, scatters_db=3)) == 0
+    assert opened(ear.hear(SECOND, residual_echo_db=-9, scatters_db=3, person=ECHO * 10**-0.7)) == 0
+    assert all(ear.hear(SECOND, residual_echo_db=-9, scatters_db=3, person=3 * ECHO))
+    # where the residual echo is soft, the same sound is a person
     other = Ear()
     other.learns()
     assert all(other.hear(SECOND, person=ECHO * 10**-0.7))
 
 
 def test_the_gate_stays_open_between_syllables_and_no_longer(ear: Ear) -> None:
-    # the person's ending is soft, and still louder than the rest of the echo
+    # the person's ending is soft, and still louder than the residual echo
     ear.learns()
     assert all(ear.hear(5, person=ECHO))
     soft = ECHO * 10**-1.2
@@ -181,7 +181,7 @@ def test_the_gate_stays_open_between_syllables_and_no_longer(ear: Ear) -> None:
 def test_the_gate_is_not_held_open_for_nothing(ear: Ear) -> None:
     ear.learns()
     assert all(ear.hear(5, person=ECHO))
-    # a voice detector that hears the rest of the echo would prolong the voice that has ended
+    # a voice detector that hears the residual echo would prolong the voice that has ended
     assert list(ear.hear(SECOND)) == [True] * 3 + [False] * (SECOND - 3)
 
 
@@ -193,7 +193,7 @@ def test_a_rooms_noise_is_no_person_and_a_word_is_no_noise(ear: Ear) -> None:
     assert not any(ear.hear(2 * SECOND, noise=loud))
     assert ear.talk.noise == pytest.approx(loud, rel=0.3)
     # where the assistant never pauses, the residual shows the noise
-    list(ear.hear(5, noise=NOISE, rest_db=-60))
+    list(ear.hear(5, noise=NOISE, residual_echo_db=-60))
     assert ear.talk.noise < loud / 100
     # the end of a noise is known at once, and a word raises the estimate by only 6 dB a second
     list(ear.hear(40, noise=NOISE, echo=0, far=0))
@@ -207,14 +207,14 @@ def test_an_echo_that_is_not_learnt_is_not_taken_for_noise(ear: Ear) -> None:
     # the closed gate attenuates to below the noise: at first nothing else keeps the echo inaudible
     list(ear.hear(20, echo=0, far=0))
     noise = ear.talk.noise
-    list(ear.hear(35, rest_db=0, uncertain=ECHO))
+    list(ear.hear(35, residual_echo_db=0, uncertain=ECHO))
     assert ear.talk.noise < 1.5 * noise
 
 
 def test_an_echo_below_the_noise_teaches_nothing(ear: Ear) -> None:
     ear.learns()
     # here the residual is as loud as the echo, because both are the noise
-    assert not any(ear.hear(4 * SECOND, echo=NOISE, rest_db=0, noise=NOISE))
+    assert not any(ear.hear(4 * SECOND, echo=NOISE, residual_echo_db=0, noise=NOISE))
     assert all(ear.hear(SECOND, person=ECHO / 3))
 
 
@@ -241,7 +241,7 @@ def test_a_passing_sound_does_not_count_as_a_changed_room(ear: Ear) -> None:
     list(ear.hear(25, person=20 * ECHO, truly=0.2))
     assert ear.reported() == set()
     # an echo that is softer than the noise shows nothing
-    list(ear.hear(2 * SECOND, echo=NOISE, truly=0, rest_db=0, far=1e-5))
+    list(ear.hear(2 * SECOND, echo=NOISE, truly=0, residual_echo_db=0, far=1e-5))
     assert ear.reported() == set()
 
 
@@ -273,29 +273,29 @@ def test_the_learnt_path_can_be_forgotten(ear: Ear) -> None:
     ear.talk.forget()
     # the room's noise does not depend on the echo's path
     assert ear.talk.noise == noise
-    assert not any(ear.hear(5, rest_db=-3))
+    assert not any(ear.hear(5, residual_echo_db=-3))
 
 
 def test_a_person_louder_than_an_echo_that_cannot_be_learnt_is_heard(ear: Ear) -> None:
-    poor = {"rest_db": -2.0}
+    poor = {"residual_echo_db": -2.0}
     assert not any(ear.hear(4 * SECOND, **poor))
     assert all(ear.hear(SECOND, person=10 * ECHO, **poor))
 
 
 def test_speech_below_the_threshold_does_not_raise_it(ear: Ear) -> None:
     ear.learns(uncertain=ECHO / 1000)
-    quiet = ear.talk.rest.most_db
-    # two seconds of a person who is too weak to be told from the rest
+    quiet = ear.talk.residual_echo.most_db
+    # two seconds of a person who is too weak to be told from residual echo
     list(ear.hear(2 * SECOND, uncertain=ECHO / 1000, person=ECHO / 12))
-    assert ear.talk.rest.most_db < quiet + 12
+    assert ear.talk.residual_echo.most_db < quiet + 12
     assert all(ear.hear(10, uncertain=ECHO / 1000, person=ECHO))
 
 
-def test_a_pause_of_the_far_end_does_not_teach_the_noise_as_the_rest(ear: Ear) -> None:
+def test_a_pause_of_the_far_end_does_not_teach_the_noise_as_residual_echo(ear: Ear) -> None:
     ear.learns(noise=ECHO / 1000)
-    before = ear.talk.rest.most_db
+    before = ear.talk.residual_echo.most_db
     # the echo dies away, and the noise stays
     for _ in range(10):
         list(ear.hear(15, echo=0, far=0, noise=ECHO / 1000))
         list(ear.hear(5, noise=ECHO / 1000))
-    assert ear.talk.rest.most_db < before + 3
+    assert ear.talk.residual_echo.most_db < before + 3
