@@ -20,7 +20,7 @@ from shared.audio import devices, pcm, portaudio_library
 from shared.audio.device import DeviceError, InputDevice, OutputDevice
 from shared.audio.reopening import ReopeningDevice
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 SOON = 10.0  # s: how long a busy machine may take for something that normally takes no time
 FORMATS = [(24_000, 1), (24_000, 2), (48_000, 1), (48_000, 2), (44_100, 1), (16_000, 1)]
@@ -315,7 +315,7 @@ def test_a_sound_server_that_hangs_leaves_no_stream_behind_and_new_devices_are_f
     sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(portaudio_library, "_OPEN_S", 0.3)
-    owner = StandIn()
+    owner = StageStandIn()
     stage = cast("Stage", owner)
     sound_server.freeze()
     try:

@@ -1,35 +1,33 @@
-"""A substitute for a ``Stage``, for tests of a stage's logic without a bus or a clock."""
+"""A substitute for a ``Stage`` and its handlers, for tests without a bus or a clock."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from harness.owner import StandIn
 from shared import messages, registry
 from shared.bus import Delivery
 from shared.config import Config
 
 
-class StandIn:
-    """A stage without a bus, which records messages, counters and log lines. Cast it to Stage."""
+class StageStandIn(StandIn):
+    """A stand-in that also has a stage's handlers and warnings. Cast it to Stage."""
 
     def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+        super().__init__(config)
         self.logged: list[str] = []
-        self.log = SimpleNamespace(info=lambda text, *values: self.logged.append(text % values))
+        self.log: Any = SimpleNamespace(
+            info=lambda text, *values: self.logged.append(text % values)
+        )
         self.publisher = SimpleNamespace(subscribed=frozenset())
-        self.counters: Counter[str] = Counter()
         self.warnings: list[str] = []
-        self.ok, self.state = True, ""
-        self._number = 0
         self.replayed_speaker = None
-        self.said: list[messages.Message] = []
         self.handlers: dict[type[messages.Message], Callable[[Delivery[Any]], None]] = {}
-        self.timers: list[Callable[[], None]] = []
-        self.later: list[Callable[[], None]] = []
+        self._number = 0
+        self._periodic: list[Callable[[], None]] = []
         self._wake: list[Callable[[], None]] = []
         self._close: list[Callable[[], None]] = []
 
@@ -44,14 +42,8 @@ class StandIn:
     ) -> None:
         self.handlers[kind] = handler
 
-    def publish(self, message: messages.Message) -> None:
-        self.said.append(message)
-
     def every(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.timers.append(handler)
-
-    def after(self, seconds: float, handler: Callable[[], None]) -> None:
-        self.later.append(handler)
+        self._periodic.append(handler)
 
     def on_wake(self, handler: Callable[[], None]) -> None:
         self._wake.append(handler)
@@ -63,7 +55,7 @@ class StandIn:
         """Do nothing: ``tick`` calls the handlers."""
 
     def count(self, what: str, number: int = 1, warning: str = "") -> None:
-        self.counters[what] += number
+        super().count(what, number)
         if warning:
             self.warnings.append(warning)
 
@@ -76,8 +68,8 @@ class StandIn:
         self.handlers[kind](Delivery(registry.of(kind), message, stamp, restarted=False, lost=0))
 
     def tick(self) -> None:
-        """Call the handlers of a wake-up, and each timer's handler once."""
-        for handler in (*self._wake, *self.timers):
+        """Call the handlers of a wake-up, and each periodic handler once."""
+        for handler in (*self._wake, *self._periodic):
             handler()
 
     def close(self) -> None:

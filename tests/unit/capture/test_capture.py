@@ -13,7 +13,7 @@ from services.capture.__main__ import Capture
 from shared import config
 from shared.audio import devices, pcm
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +49,7 @@ class Rig:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, description: str) -> None:
         self.microphone = Microphone(description)
         monkeypatch.setattr(devices, "open_input", lambda _spec, _channel, _page: self.microphone)
-        self.bus = StandIn()
+        self.bus = StageStandIn()
         Capture(cast("Stage", self.bus))
 
     def well(self) -> bool:
@@ -69,7 +69,7 @@ def test_its_level_is_in_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rig.bus.state == "-20 dBFS, peak -20, portaudio 0 'loud'"
     assert rig.bus.ok
     assert rig.bus.warnings == []
-    assert len(rig.bus.said) == 50
+    assert len(rig.bus.published) == 50
 
 
 def test_clipping_is_counted_and_reported_once_when_it_is_more_than_occasional(
@@ -117,7 +117,7 @@ def test_the_channel_that_is_set_is_opened(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(devices, "open_input", open_input)
     settings = config.Config(capture=config.Capture(device="portaudio:array", channel=5))
-    Capture(cast("Stage", StandIn(settings)))
+    Capture(cast("Stage", StageStandIn(settings)))
     assert asked == [("portaudio:array", 5)]
 
 

@@ -17,7 +17,7 @@ from services.echo.monitor_source import MonitorSourceCheck
 from shared import messages
 from shared.audio import pcm
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -121,7 +121,7 @@ def test_a_reply_at_once_is_no_proof_before_a_pause_has_shown_what_the_microphon
 
 
 def test_the_stage_reports_it_once_in_its_health(monkeypatch: pytest.MonkeyPatch) -> None:
-    bus = StandIn()
+    bus = StageStandIn()
     Echo(cast("Stage", bus))
     now = 10**12
     monkeypatch.setattr(time, "monotonic_ns", lambda: now)

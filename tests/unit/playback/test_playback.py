@@ -13,7 +13,7 @@ from shared import messages
 from shared.audio import devices, pcm
 from shared.audio.device import DeviceError, Render
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -82,7 +82,7 @@ def reply(payload: bytes) -> messages.ReplyAudio:
 def test_heard_stays_exact_when_the_speaker_changes(
     speakers: list[Speaker | None], missing: bool
 ) -> None:
-    bus = StandIn()
+    bus = StageStandIn()
     Playback(cast("Stage", bus))
     first = speakers[0]
     assert first is not None
@@ -96,7 +96,7 @@ def test_heard_stays_exact_when_the_speaker_changes(
     assert first.stopped
     if missing:
         assert not bus.ok, "health must say that there is no speaker"
-        bus.later.pop()()
+        bus.pass_time()
     second = speakers[-1]
     assert second is not None
     assert second is not first
@@ -115,7 +115,7 @@ def test_heard_stays_exact_when_the_speaker_changes(
     )
     heard += second.ask(1000)
     bus.tick()
-    (flush_report,) = (x for x in bus.said if isinstance(x, messages.FlushReport))
+    (flush_report,) = (x for x in bus.published if isinstance(x, messages.FlushReport))
     fade = pcm.ms_to_samples(bus.config.playback.fade_ms)
     assert [(i.heard, i.received) for i in flush_report.items] == [(2500 + fade, pcm.RATE // 5)]
     assert heard[: 2500 * 2] == said[: 2500 * 2], (
@@ -128,15 +128,15 @@ def test_a_reply_that_comes_before_there_is_a_speaker_waits_for_one(
     speakers: list[Speaker | None],
 ) -> None:
     speakers.append(None)
-    bus = StandIn()
+    bus = StageStandIn()
     Playback(cast("Stage", bus))
     said = speech(1000)
     bus.deliver(reply(said))
     # otherwise downlink would take the reply for abandoned
-    last = [each for each in bus.said if isinstance(each, messages.Heard)][-1]
+    last = [each for each in bus.published if isinstance(each, messages.Heard)][-1]
     assert last.playing
     assert [(item.heard, item.received) for item in last.items] == [(0, 1000)]
-    bus.later.pop()()
+    bus.pass_time()
     speaker = speakers[-1]
     assert speaker is not None
     assert speaker.ask(1000) == said
@@ -145,13 +145,13 @@ def test_a_reply_that_comes_before_there_is_a_speaker_waits_for_one(
 def test_audio_that_waits_for_a_stalled_speaker_counts_as_playing(
     speakers: list[Speaker | None],
 ) -> None:
-    bus = StandIn()
+    bus = StageStandIn()
     Playback(cast("Stage", bus))
     speaker = speakers[0]
     assert speaker is not None
 
     def heard() -> list[messages.Heard]:
-        return [each for each in bus.said if isinstance(each, messages.Heard)]
+        return [each for each in bus.published if isinstance(each, messages.Heard)]
 
     # a playback that starts publishes that the queue of the process before is gone
     assert heard() == [messages.Heard(generation=0, session=0, playing=False, items=[])]

@@ -19,7 +19,7 @@ from shared.audio import pcm
 from shared.config import Config
 from shared.config import Recorder as Settings
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +43,7 @@ def test_the_last_of_all_that_was_said_is_kept(
     monkeypatch.setattr(recorder, "MAX_RECORDS", 5)
     monkeypatch.setattr(recorder, "MAX_CHARACTERS", 100)
     config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
-    bus = StandIn(config)
+    bus = StageStandIn(config)
     recorder.Recorder(cast("Stage", bus))
     for n in range(20):
         bus.deliver(cut(n))
@@ -67,7 +67,7 @@ def test_a_full_file_is_followed_by_another_one(
     assert sound_files.MOST_SAMPLES * sound_files.CHANNELS * pcm.SAMPLE_BYTES < 2**32 - 100
     monkeypatch.setattr(sound_files, "MOST_SAMPLES", 1000)
     config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
-    bus = StandIn(config)
+    bus = StageStandIn(config)
     recorder.Recorder(cast("Stage", bus))
     now = time.monotonic_ns()
     count = 10 * pcm.FRAME
@@ -100,7 +100,7 @@ def test_a_full_file_is_followed_by_another_one(
 def test_an_interruption_without_times_is_placed_where_it_was_published(tmp_path: Path) -> None:
     """A restarted uplink tells the server late, and has none of the times."""
     config = msgspec.structs.replace(Config(), recorder=Settings(directory=str(tmp_path)))
-    bus = StandIn(config)
+    bus = StageStandIn(config)
     recorder.Recorder(cast("Stage", bus))
     late = msgspec.structs.replace(
         cut(1), cause="told late", event_ns=0, flush_ns=0, received_ns=0, silent_ns=0

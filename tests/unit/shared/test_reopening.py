@@ -13,7 +13,7 @@ from shared.audio.paced import PacedInput, null_input
 from shared.audio.reopening import ReopeningDevice
 from shared.stage import Stage
 from tests.support.pipeline import settled
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -38,12 +38,12 @@ def started(device: InputDevice) -> Callable[[], None]:
 
 
 def test_a_missing_device_is_tried_again_and_again() -> None:
-    owner, attempts = StandIn(), Attempts(DeviceError("no microphone"))
+    owner, attempts = StageStandIn(), Attempts(DeviceError("no microphone"))
     device = ReopeningDevice(cast("Stage", owner), "microphone", attempts, started)
-    owner.later.pop()()
+    owner.pass_time()
     assert (attempts.number, device.device, owner.ok) == (2, None, False)
     attempts.error = None
-    owner.later.pop()()
+    owner.pass_time()
     assert device.device is not None
     assert owner.ok
     owner.close()
@@ -51,9 +51,9 @@ def test_a_missing_device_is_tried_again_and_again() -> None:
 
 def test_a_sound_system_that_hangs_is_asked_once_until_it_answers() -> None:
     over = threading.Event()
-    owner, attempts = StandIn(), Attempts(DeviceHangs("does not answer", over))
+    owner, attempts = StageStandIn(), Attempts(DeviceHangs("does not answer", over))
     device = ReopeningDevice(cast("Stage", owner), "microphone", attempts, started)
-    assert owner.later == []  # no timer tries again
+    assert owner.timers == []  # no timer tries again
     for _ in range(5):
         owner.tick()
     assert (attempts.number, owner.ok) == (1, False)
@@ -83,7 +83,7 @@ def test_the_loop_goes_on_while_the_sound_system_hangs(slow: str) -> None:
     def prepare(device: InputDevice) -> Callable[[], None]:
         return lambda: step("start")
 
-    owner = StandIn()
+    owner = StageStandIn()
     device = ReopeningDevice(cast("Stage", owner), "microphone", open_device, prepare)
     for _ in range(3):
         owner.tick()

@@ -12,7 +12,7 @@ from services.vad.balance import HIDDEN_DB, Balance
 from shared import config, messages
 from shared.audio import pcm
 from shared.stage import Stage
-from tests.support.standin import StandIn
+from tests.support.standin import StageStandIn
 
 pytestmark = pytest.mark.unit
 
@@ -71,7 +71,7 @@ class Rig:
         self, monkeypatch: pytest.MonkeyPatch, settings: config.Config | None = None
     ) -> None:
         monkeypatch.setattr("services.vad.__main__.Silero", Loud)
-        self.bus = StandIn(settings)
+        self.bus = StageStandIn(settings)
         Vad(cast("Stage", self.bus))
         self._at = 0
 
