@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import aiomqtt
@@ -19,7 +20,8 @@ import msgspec
 import pytest
 
 from shared import messages, registry
-from shared.bus import Subscriber
+from shared.bus import Delivery, Subscriber
+from tests.support.asynchronous import running
 from tests.support.forger import Forger
 from tests.support.gpio import LET_GO, PRESS
 from tests.support.pipeline import PATIENCE_S, Child, Keeper, Pipeline
@@ -38,6 +40,8 @@ PLAYED = {
     "playback": ("playback.health", "heard"),
     "link": ("link.health", "link.state"),
 }
+#: The time between two reports of the played stages, s. Monitor believes a report for longer.
+REPEAT_S = 0.5
 DISCOVERY = "homeassistant/device/bargein/config"
 
 
@@ -79,11 +83,24 @@ class Played:
             self.stages[name].publish(health, f"{name}.health")
         self.stages["link"].publish(messages.LinkState(state="open", session=1))
 
-    def told(self, command: str, since: int) -> int:
-        """Wait until monitor publishes a command, and return when it did, ns."""
-        bus = self.pipeline.bus
-        found = bus.wait_for(messages.Control, lambda c: c.command == command, since=since)
-        return found.stamp.t
+    def told(self, command: str, since: int) -> Delivery[messages.Control]:
+        """Wait until monitor publishes a command. The stages report meanwhile that they run."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            self.live()
+            try:
+                return self.pipeline.bus.wait_for(
+                    messages.Control, lambda c: c.command == command, since=since, patience=REPEAT_S
+                )
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+
+    async def stay_alive(self) -> None:
+        """Report again and again that the stages run."""
+        while True:
+            self.live()
+            await asyncio.sleep(REPEAT_S)
 
     def start_again(self, settings: dict[str, object]) -> None:
         """Start another monitor."""
@@ -111,7 +128,7 @@ def test_a_button_talks_or_interrupts(played: Played) -> None:
     pipeline = played.pipeline
 
     def decide(command: str, since: int) -> None:
-        at_ns = played.told(command, since)
+        at_ns = played.told(command, since).stamp.t
         talk = command == "talk"
         decision = messages.TurnDecision(session=1, talk=talk, talk_ns=at_ns)
         played.stages["downlink"].publish(decision)
@@ -188,7 +205,7 @@ def test_home_assistant_finds_the_conversation_and_controls_it(played: Played, b
 
 async def bridged(played: Played, port: int, bridge: Child) -> None:
     bus = played.pipeline.bus
-    async with aiomqtt.Client("127.0.0.1", port) as broker:
+    async with aiomqtt.Client("127.0.0.1", port) as broker, running(played.stay_alive()):
         client = Client(broker)
         await broker.subscribe("#")
         found = json.loads(await client.wait(DISCOVERY, bool))
@@ -200,7 +217,6 @@ async def bridged(played: Played, port: int, bridge: Child) -> None:
 
         async def press(name: str, key: str, **values: str) -> int:
             """Do what Home Assistant does, with what the bridge has told it."""
-            played.live()
             since = bus.now
             payload = by_name[name][key]
             for template, value in values.items():
@@ -208,7 +224,6 @@ async def bridged(played: Played, port: int, bridge: Child) -> None:
             await broker.publish(by_name[name]["command_topic"], payload)
             return since
 
-        played.live()
         await client.wait(by_name["state"]["state_topic"], lambda p: p == "listening")
         played.told("interrupt", await press("interrupt", "payload_press"))
         panel = by_name["mute"]["state_topic"]
@@ -219,7 +234,7 @@ async def bridged(played: Played, port: int, bridge: Child) -> None:
         await press("volume", "command_template", int="30")
         await client.wait(panel, lambda p: json.loads(p)["volume"] == 30)
         since = await press("type", "command_template", to_json=json.dumps('a "word"\n'))
-        typed = bus.wait_for(messages.Control, lambda c: c.command == "type", since=since)
+        typed = played.told("type", since)
         assert typed.message.text == 'a "word"\n'
 
         # words: the person's, and those of a reply that was cut off
