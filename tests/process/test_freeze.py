@@ -18,10 +18,15 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 #: How long stages are stopped, s.
 FROZEN_S = (5, 25, 60)
-#: Stages that are stopped together. No stage reads from another in its group, so that messages go
-#: on arriving at each stopped stage: libzmq used to abort a reader whose queue was full and whose
-#: peer had closed the connection.
-TOGETHER = (("uplink",), ("downlink", "echo"), ("link", "vad"), ("playback", "capture"))
+#: Stages that are stopped together. Each of them reads from stages that are not stopped, so that
+#: messages go on arriving: libzmq used to abort a reader whose queue was full and whose peer had
+#: closed the connection.
+TOGETHER = (
+    ("uplink", "monitor", "tools", "recorder"),
+    ("downlink", "echo"),
+    ("link", "vad"),
+    ("playback", "capture"),
+)
 
 
 def is_from(pid: int, health: messages.Health) -> bool:
@@ -38,7 +43,9 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["session.greeting"] = "Tell a long story."
         pipeline.emulator("--pace", "1")
-        stages = pipeline.all_up(*registry.STAGES)
+        pipeline.settings["monitor.port"] = 0
+        beside = [name for name in frozen if name not in registry.STAGES]
+        stages = pipeline.all_up(*registry.STAGES, *beside)
         pipeline.meet()
         with closing(Ledger(pipeline.bus_directory, keep_sound=False)) as ledger:
             ledger.wait_until_begun(PATIENCE_S)
