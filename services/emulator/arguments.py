@@ -21,10 +21,10 @@ from services.emulator.options import (
 from services.emulator.twists import TWISTS
 
 _DESCRIPTION: Final = """\
-An emulator of the OpenAI Realtime API, for trying and testing a client without a
-key, a network or a sound card. It listens on this machine only. It detects speech
-in the audio that a client sends, answers aloud with recorded speech, keeps the
-service's timing, and can break on purpose (see "faults")."""
+An emulator of the OpenAI Realtime API. Use it to try and test a client without a
+key, a network or a sound card. The emulator listens on this machine only. It detects
+speech in the audio that a client sends, answers with recorded speech, and keeps the
+service's timing. It can also make mistakes on purpose (see "faults")."""
 
 _EPILOG: Final = """\
 examples:
@@ -35,11 +35,11 @@ examples:
   bargein emulator --late 600 --garbage all --journal journal.jsonl
       test how a client handles late audio and garbage, and keep a journal
 
-twists, which other servers have (see docs/servers.md):
+twists: how some other servers behave (see docs/servers.md):
 {twists}
 
-SIGINT (Ctrl-C) or SIGTERM ends the emulator. SIGUSR1 makes it write the content of
-every conversation to the journal."""
+SIGINT (Ctrl-C) or SIGTERM ends the emulator. At SIGUSR1 the emulator writes the
+content of every conversation to the journal."""
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Options:

@@ -41,7 +41,7 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             {
                 "action": "append",
                 "metavar": "KEY",
-                "help": "accept this API key only; repeat the option to accept several (default:"
+                "help": "accept only this API key; repeat the option to accept several (default:"
                 " accept any key, and clients without one)",
             },
         ),
@@ -52,7 +52,7 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
                 "action": "append",
                 "metavar": "ORIGIN",
                 "help": "also accept web pages of this origin, for example http://localhost:3000;"
-                " repeat the option for several (default: no page of another address)",
+                " repeat the option to accept several (default: no page of another address)",
             },
         ),
         _one(
@@ -125,7 +125,7 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             "skew_ms",
             read.milliseconds,
             "MS",
-            "take a spoken item to be MS ms shorter than the audio that was sent: the emulator"
+            "treat a spoken item as MS ms shorter than the audio that was sent: the emulator"
             " refuses a truncate beyond that length (default 85, as observed on the service)",
         ),
         _one(
@@ -142,8 +142,8 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             "journal",
             Path,
             "FILE",
-            "append to FILE, one JSON object per line, every reply, truncate, delete and"
-            " interruption, and every item that a client creates; on SIGUSR1, the content of"
+            "append to FILE, as one JSON object per line, every reply, truncate, delete and"
+            " interruption, and every item that a client creates; at SIGUSR1, also the content of"
             " every conversation",
         ),
         (
@@ -163,7 +163,7 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
                 "action": "append",
                 "choices": tuple(TWISTS),
                 "metavar": "NAME",
-                "help": "behave as some other servers do: see the list below; repeat the option to"
+                "help": "behave as some other servers do (see the list below); repeat the option to"
                 " combine twists",
             },
         ),
@@ -183,9 +183,9 @@ GROUPS: Final[Mapping[str, Sequence[Option]]] = {
             "slots",
             read.count(0, 1000),
             "N",
-            "have room for N sessions at once: a further client gets the upgrade, an error"
-            " session_limit_reached and the close code 1008. A slot is free again a moment"
-            " after its session has ended",
+            "accept at most N sessions at once: a further client gets the error"
+            " session_limit_reached and the close code 1008. A slot is free again 0.3 s after its"
+            " session has ended",
         ),
         _one(
             "--late",
