@@ -43,7 +43,7 @@ def freeze(kept: Keeper, frozen: tuple[str, ...]) -> list[str]:
     with Pipeline(kept, UNHELD) as pipeline:
         pipeline.settings["session.greeting"] = "Tell a long story."
         pipeline.emulator("--pace", "1")
-        pipeline.settings["monitor.port"] = 0
+        pipeline.settings |= {"monitor.port": 0, "recorder.directory": pipeline.directory}
         beside = [name for name in frozen if name not in registry.STAGES]
         stages = pipeline.all_up(*registry.STAGES, *beside)
         pipeline.meet()
