@@ -39,16 +39,16 @@ COMMANDS = {
     "report": Row("commands.report", "make one page of a recording: times, transcript, sound"),
     "replay": Row("commands.replay", "play a recording again, and run real stages on it"),
     "check": Row("commands.check", "report which of the rules of a stage a program follows"),
-    "console": Row("commands.console", "show the conversation, with a line to type in, and keys"),
+    "console": Row("commands.console", "show the conversation, with keys and a line to type in"),
     "control": Row(
-        "commands.control", "interrupt the assistant, mute, type, and every other command"
+        "commands.control", "send a command: interrupt the assistant, mute, type, and others"
     ),
     "watch": Row("commands.watch", "print the conversation's states, words and interruptions"),
     "config": Row("commands.config", "print every setting in force and where its value came from"),
-    "doctor": Row("commands.doctor", "check the devices, the network and the key: what to do"),
+    "doctor": Row("commands.doctor", "check the devices, the network and the key; say what to do"),
     "devices": Row("commands.devices", "list the microphones and speakers"),
     "keys": Row("commands.keys", "make the key for a bus that spans two machines"),
-    "preflight": Row("commands.preflight", "check the settings and the API key, start nothing"),
+    "preflight": Row("commands.preflight", "check the settings and the API key; start nothing"),
 }
 
 #: Services that run as a stage does but have no row in the registry of stages.
@@ -69,7 +69,7 @@ usage: bargein COMMAND …
 commands:
 {rows}
 
-one stage alone, named after the stage:
+one stage, or the emulator, alone:
   {" ".join(STAGES)}
 
 'bargein COMMAND --help' describes a command and its options."""

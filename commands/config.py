@@ -1,4 +1,4 @@
-"""``bargein config``: every setting in force, and where its value came from.
+"""``bargein config``: print every setting in force, and where its value came from.
 
 The output is a config.toml with the same settings.
 """

@@ -16,12 +16,12 @@ from shared.printable import printable
 #: The commands without an argument, and what each does.
 PLAIN = {
     "interrupt": "end the assistant's reply",
-    "talk": "press the button of push to talk (interruption.decide = push_to_talk)",
+    "talk": "press the button of push to talk (needs interruption.decide = push_to_talk)",
     "release": "release the button",
     "mute": "mute the microphone",
     "unmute": "open the microphone again",
     "sleep": "close the session, and keep the conversation",
-    "wake": "open the session again",
+    "wake": "open a session that goes on with the conversation",
     "stop": "end the conversation",
 }
 
@@ -38,36 +38,34 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, does in PLAIN.items():
         add(name, does)
-    volume = add("volume", "set how loud replies are played")
-    volume.add_argument(
-        "value", type=int, metavar="PERCENT", help="0 (silent) to 100 (as loud as it comes)"
-    )
+    volume = add("volume", "set the volume of replies")
+    volume.add_argument("value", type=int, metavar="PERCENT", help="0 (silent) to 100 (unchanged)")
     say = add("say", "let the assistant say a text")
-    say.add_argument("text", metavar="TEXT", help="what the assistant is to say, in quotes")
+    say.add_argument("text", metavar="TEXT", help="the text, in quotes")
     say.add_argument(
         "--role",
         choices=["user", "assistant", "system"],
-        help="add the text to the conversation as this role's instead; nothing is said",
+        help="add the text to the conversation as an item of this role; nothing is said",
     )
     written = add("type", "write to the assistant")
     written.add_argument(
-        "text", metavar="TEXT", help="your line, in quotes; it is answered like spoken words"
+        "text", metavar="TEXT", help="your line, in quotes; the assistant answers it"
     )
     change = add("set", "change a setting of [session] until the conversation ends")
     change.add_argument("id", metavar="NAME", help="the setting, such as voice or speed")
     change.add_argument("text", metavar="VALUE", help="as in config.toml, without quotation marks")
-    back = add("unset", "take a setting of [session] from config.toml again")
+    back = add("unset", "restore the value that a setting of [session] has in config.toml")
     back.add_argument("id", metavar="NAME", help="the setting")
     for name, does in (
-        ("approve", "let a function call run that waits for your approval"),
+        ("approve", "run a function call that waits for your approval"),
         ("deny", "refuse a function call that waits for your approval"),
     ):
         call = add(name, does)
         call.add_argument(
             "id",
             metavar="NUMBER",
-            help="the number of the call, or its id: the terminal of bin/start, bargein console"
-            " and the page show it when the call begins to wait",
+            help="the number or the id of the call: the terminal of bin/start, bargein console and"
+            " the page show the number",
         )
     return parser
 

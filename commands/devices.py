@@ -1,4 +1,4 @@
-"""``bargein devices``: the microphones and speakers that PortAudio finds.
+"""``bargein devices``: list the microphones and speakers that PortAudio finds.
 
 capture.device and playback.device of config.toml take an index or a part of a name from this list.
 """

@@ -30,8 +30,8 @@ from shared.signals import arm_signals
 DESCRIPTION = """\
 Look at a running bus. The tap only observes: it takes no message away from a stage.
 
-  health  whether each stage is well, what it has counted, and whether the messages that it reads
-          arrive; the exit code is 0 if all stages of a conversation are well
+  health  whether each stage is well, its counters, and whether the messages that it reads arrive;
+          the exit code is 0 if all stages of a conversation are well
   list    every topic, its publisher, and how often messages come
   echo    the messages of the named topics, until Ctrl-C: transcripts and interruptions in words
           and milliseconds, all others (with --json: all) as one line of JSON each
@@ -231,8 +231,15 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     )
     parser.add_argument("look", choices=[*TABLES, "echo", "health"])
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
-    parser.add_argument("--seconds", type=float, help="how long to look (echo: until Ctrl-C)")
-    parser.add_argument("--json", action="store_true", help="echo: the fields of every message")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help=f"how long to look, s (default: health {HEALTH_S:g}, echo until Ctrl-C, others"
+        f" {TABLE_S:g})",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="echo: all messages as JSON, also those in words"
+    )
     parser.add_argument("--file", type=Path, help="look at a recording instead of a running bus")
     config.add_arguments(parser)
     arguments = parser.parse_args(line)

@@ -1,6 +1,6 @@
-"""``bargein watch``: the conversation as lines: its states, captions and interruptions.
+"""``bargein watch``: print the conversation's states, captions and interruptions as lines.
 
-With ``--json`` each line is what the door sends, as docs/door.md describes it.
+With ``--json`` each line is an object of the door, as docs/door.md describes it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(prog="bargein watch", description=description(__doc__))
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--levels", action="store_true", help="with the levels of both voices")
+    parser.add_argument(
+        "--levels", action="store_true", help="with --json: also the levels of both voices"
+    )
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:

@@ -219,11 +219,21 @@ def _from_command_line(settings: Sequence[str], errors: list[str]) -> list[Given
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every command has: --config, --set and --log-level."""
-    parser.add_argument("--config", metavar="FILE", type=Path, help="instead of config.toml")
     parser.add_argument(
-        "--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="repeatable"
+        "--config", metavar="FILE", type=Path, help="read FILE instead of config.toml"
     )
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting; repeat the option to change several",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        help="print the log lines of this level and above (default: log.level in config.toml)",
+    )
 
 
 def load(arguments: argparse.Namespace) -> Loaded:

@@ -93,7 +93,9 @@ def run(
     arm_signals(stop, reload)
     arguments_parser = parser(name, description)
     if list_devices is not None:
-        arguments_parser.add_argument("--list-devices", action="store_true")
+        arguments_parser.add_argument(
+            "--list-devices", action="store_true", help="list the devices, and start nothing"
+        )
     arguments = arguments_parser.parse_args()
     if list_devices is not None and arguments.list_devices:
         print(list_devices())

@@ -1,8 +1,9 @@
-"""``bargein check STAGE -- COMMAND…``: does a program follow the rules of a stage?
+"""``bargein check STAGE -- COMMAND…``: check which rules of a stage a program follows.
 
-Starts COMMAND as that stage on a private bus, plays its neighbours and reports rule by rule what
-was seen. docs/bus.md has the rules. COMMAND learns the bus directory from the environment variable
-BARGEIN_BUS__DIRECTORY; every other setting is in the environment as well, as config.toml says.
+The check starts COMMAND as that stage on a private bus, plays the stage's neighbours, and prints
+the outcome of each rule. docs/bus.md has the rules. COMMAND gets the bus directory in the
+environment variable BARGEIN_BUS__DIRECTORY, and every other setting of config.toml in a variable of
+its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+from commands import description
 from commands.check.bench import Bench
 from commands.check.capture import Capture
 from commands.check.common import LIMIT_S, Check
@@ -48,7 +50,7 @@ def check(
 
 def main() -> int:
     """Run one check. Return 0 if no rule was broken."""
-    parser = argparse.ArgumentParser(prog="bargein check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="bargein check", description=description(__doc__))
     parser.add_argument("stage", choices=CHECKS, help="the stage whose place COMMAND takes")
     parser.add_argument(
         "command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --"

@@ -1,7 +1,7 @@
-"""``bargein console``: a conversation in this terminal: its words, and keys for the commands.
+"""``bargein console``: show the conversation in this terminal, with keys and a line to type in.
 
-It only observes the bus, and sends what the person does through the door of the stage monitor.
-``--plain`` prints lines instead, for a log or a screen reader.
+The console only observes the bus. It sends the person's commands through the door, which the stage
+monitor opens. ``--plain`` prints lines instead, for a log or a screen reader.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """``bargein replay FILE``: play a recording of the bus again, and run real stages on it.
 
-Without ``--stages`` the messages are shown on a private bus, for ``bargein tap`` and other
-observers. With ``--stages`` the named stages run again on the recorded messages, with the clocks of
-the recording. Each difference from the recording is printed; if there is one, the exit code is 1.
+Without ``--stages`` the recorded messages are published on a private bus, for ``bargein tap`` and
+other observers. With ``--stages`` the named stages run again on the recorded messages, with the
+clocks of the recording. Each difference from the recording is printed; if there is one, the exit
+code is 1.
 """
 
 from __future__ import annotations
@@ -110,14 +111,20 @@ def main() -> int:
     parser.add_argument("file", type=Path, help="a recording: conversation-….mcap")
     parser.add_argument(
         "--speed", type=float, default=None, metavar="N",
-        help="N times as fast as it was; 0: as fast as possible (default: 1, with --stages 0)",
+        help="replay N times as fast as the recording; 0: as fast as possible (default: 1; with"
+        " --stages: 0)",
     )  # fmt: skip
-    parser.add_argument("--stages", default="", metavar="A,B", help=f"of: {', '.join(REPLAYED)}")
+    parser.add_argument(
+        "--stages",
+        default="",
+        metavar="A,B",
+        help=f"the stages to run again: some of {', '.join(REPLAYED)}",
+    )
     parser.add_argument(
         "--ignore", default="", metavar="TOPIC.FIELD,…",
-        help=f"fields that are not compared, beside {', '.join(differences.IGNORED)}",
+        help=f"more fields that are not compared, beside {', '.join(differences.IGNORED)}",
     )  # fmt: skip
-    parser.add_argument("--log", action="store_true", help="show what the stages log")
+    parser.add_argument("--log", action="store_true", help="show the log of the stages")
     options = parser.parse_args()
     stages = [name for name in options.stages.split(",") if name]
     for name in stages:

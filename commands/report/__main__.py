@@ -47,8 +47,10 @@ def main() -> int:
     """Write the page; return the exit code."""
     parser = argparse.ArgumentParser(prog="bargein report", description=description(__doc__))
     parser.add_argument("file", type=Path, help="a recording: conversation-….mcap")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="(default: report.html beside it)")
-    parser.add_argument("--redact", action="store_true", help="leave words and voices out")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the page (default: report.html beside it)"
+    )
+    parser.add_argument("--redact", action="store_true", help="leave the words and the voices out")
     arguments = parser.parse_args()
     out = arguments.out or arguments.file.parent / "report.html"
     try:

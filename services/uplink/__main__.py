@@ -293,7 +293,11 @@ class Uplink:
 
 def main() -> int:
     """Run the stage."""
-    return run("uplink", Uplink, "Sends the microphone and the session's wishes to the server.")
+    return run(
+        "uplink",
+        Uplink,
+        "Sends the microphone's audio, the settings and the requests to the server.",
+    )
 
 
 if __name__ == "__main__":
