@@ -16,8 +16,8 @@ from shared.oldest import drop_oldest
 
 #: Quiet time after which no audio can still be on its way to the speaker.
 QUIET_NS = 2_000_000_000
-#: Playback publishes the playhead every second. A playback that was stopped for longer publishes
-#: the playhead before it has read the audio that waits for it, so that report does not count.
+#: Playback publishes the playhead every second. A playback that was stopped for longer makes its
+#: first report before it reads the audio that waits for it. So that report is ignored.
 MAX_SILENCE_NS = 1_500_000_000
 #: How many abandoned items are remembered, so that each is reported once.
 MAX_REMEMBERED = 256

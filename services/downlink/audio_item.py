@@ -33,11 +33,12 @@ class AudioItem:
     content_index: int
     out_of_band: bool
     late: bool = False  # the item began after its response was interrupted
-    #: Where the next sample belongs in the item, samples: starts at 0, at what playback has of the
-    #: item, or at 1 if nobody knows.
+    #: Where the next sample belongs in the item, in samples. A new item starts at 0. An item that
+    #: an earlier downlink began goes on where playback's audio of the item ends. If playback has
+    #: no audio of that item, it starts at 1.
     received: int = 0
-    #: The audio before the first delta that this process read went to an earlier downlink, and
-    #: playback has none of it: nobody knows how much it was.
+    #: An earlier downlink read the item's beginning, and playback has none of it: nobody knows how
+    #: much audio is missing.
     beginning_missing: bool = False
     odd: bytes = b""  # the first half of a sample that was cut in two
     done: bool = False

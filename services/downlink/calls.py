@@ -48,8 +48,8 @@ class Calls:
         self._asking: OrderedDict[str, None] = OrderedDict()  # the server's requests for approvals
         self._answered: set[str] = set()  # responses that had an output since the last response
         self._asked: set[str] = set()  # those of them for which an answer was asked for
-        # When the person began the last turn that is in the conversation, and the last one that had
-        # come when the last response began.
+        # When the person began the newest turn of the conversation, and the turn that was the
+        # newest one when the last response began.
         self._turn_ns = self._spoke_ns = 0
 
     def begin_session(self, session: int) -> list[messages.Message]:
@@ -169,7 +169,7 @@ class Calls:
     def response_created(self) -> None:
         """Note that a response of the conversation began: it answers the outputs so far.
 
-        Outputs of a response whose other calls still run are answered again with those.
+        An output counts as unanswered while another call of the same response runs.
         """
         self._answered -= set(self._ready())
         self._asked.clear()

@@ -34,7 +34,7 @@ class History:
     session: int = 0
     changed: bool = True  # since `turns` was last called
     _items: OrderedDict[str, HistoryItem] = field(default_factory=OrderedDict)
-    # The item of each id that uplink may give a turn in another session.
+    # uplink may give an item a new id in another session. By that id: the item's own id.
     _published: OrderedDict[str, str] = field(default_factory=OrderedDict)
     # For items that have not come yet: where the speech began, how long it was (ms), and its words.
     _onsets: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -226,8 +226,8 @@ class History:
         found = after = False
         for name, known in list(self._items.items())[:-1]:
             here = known.session == self.session
-            # Items between the two that the session does not have, because nothing of them was
-            # heard, stay before the new one.
+            # Items of which nothing was heard are not in this session. Those that follow the item
+            # that the server names stay before the new item.
             if found and (here or after):
                 after = True
                 self._items.move_to_end(name)

@@ -45,7 +45,7 @@ class LimitWatch:
         self._begun = False  # whether the last line has begun
         self._active_ns = 0  # the session's time, awake_ns, when anybody spoke last
         self._open_ns: int | None = None  # since when there is a session; None: there is none
-        self._awake_ns = 0  # how long there was one before
+        self._awake_ns = 0  # how long the earlier sessions lasted together
         self._cost = 0
         # The values at which the conversation was woken last: the limits count from there.
         self._base_awake_ns = self._base_cost = 0

@@ -60,8 +60,9 @@ class Replies:
         return ended
 
     def heard(self, heard: messages.Heard) -> list[messages.Message]:
-        """Take playback's report of the playhead. Return the transcripts of items heard whole.
+        """Take playback's report of the playhead.
 
+        Return the transcripts of the items that were heard to their end since the last report.
         Later flushes do not list these items.
         """
         if heard.generation < messages.LAST_GENERATION:

@@ -60,13 +60,18 @@ class SessionWatch:
         return self._decide == "server" or self._terms.follows_server
 
     def begin_session(self, session: int, lost_answer: LostAnswer) -> None:
-        """Begin with a new session. ``lost_answer``: the one that the last session did not give."""
+        """Begin with a new session.
+
+        ``lost_answer``: which answer is still missing, as ``SessionWatch.lost_answer`` returned it.
+        """
         self._session, self._lost_answer, self._farewell = session, lost_answer, ""
         self._terms.begin_session()
         self._publish()
 
     def lost_answer(self, lost_s: float) -> LostAnswer:
         """Return which answer is missing when the session is lost or replaced.
+
+        "answer": a whole one. "continue": the rest of one. "": none.
 
         ``lost_s``: how long there has been no connection, s. After a long time the person no longer
         waits for the answer.

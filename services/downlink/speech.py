@@ -18,8 +18,8 @@ from shared.oldest import drop_oldest
 MS = 1_000_000
 #: The server reports the start of speech at most this much later than the speech began: the time
 #: of its own detection, plus a slow network (an upper limit, which was not measured). The same
-#: limit caps the lateness assumed for vad: after a longer stall, the next report may be late by any
-#: time.
+#: limit caps the lateness that is assumed for vad's next report: after a longer stall, the lateness
+#: of one report says nothing about the next one.
 MAX_LAG_NS = 800 * MS
 #: vad reports every second whether somebody speaks. A vad that was silent for three of these
 #: reports is gone, and the speech that it reported last is taken for ended.

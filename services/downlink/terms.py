@@ -41,9 +41,9 @@ class Terms:
         self._decide = config.interruption.decide
         self._session = session.in_force(config)
         self._wanted = session.wanted(self._session)
-        # The paths of the fields that the server refused, and of those the ones that it may take in
-        # another session.
+        # The paths of the fields that the server refused.
         self._refused: dict[str, None] = {}
+        # Those of them that the server may accept in another session.
         self._refused_for_now: set[str] = set()
         #: The updates with functions that the server refused.
         self.refused_tools: list[RefusedTools] = []

@@ -73,7 +73,7 @@ class Turn:
     final: bool = False
     #: None: not decided yet.
     outcome: TurnOutcome | None = None
-    #: Whether an answer to the turn was asked for, or has begun.
+    #: Whether an answer to the turn was asked for, has begun, or is not wanted any more.
     answer_settled: bool = False
-    #: Whether a response has begun since the turn was committed.
+    #: Whether a response has begun since the server ended the turn.
     response_begun: bool = False

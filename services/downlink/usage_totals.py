@@ -140,7 +140,8 @@ class UsageTotals:
             )
         )
         saved = Saved(self._session, counter.conversation, awake_ms)
-        with contextlib.suppress(OSError):  # history.json is in the same place, and says so
+        # history.json is in the same directory: if that cannot be written, the log says so.
+        with contextlib.suppress(OSError):
             private.replace_own(self._path, msgspec.json.encode(saved))
 
     def _unsaved(self, error: OSError) -> None:

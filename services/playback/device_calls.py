@@ -1,7 +1,8 @@
 """When the device asked for samples, and which messages playback had handled by then. Pure.
 
-`bargein replay` needs both: a flush that is handled one call later is heard 10 ms longer. The loop
-notes what it handles, and the device's thread notes each call. They never wait for each other.
+`bargein replay` needs both: if a flush is handled one call later, the reply is heard for some 5 ms
+longer. The loop notes what it handles, and the device's thread notes each call. They never wait for
+each other.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class Output:
 
     def cut(self, spared: str) -> None:
         """Fade out and drop the audio of all items that a flush ends (see `Track.survives`)."""
-        # While a fade is still to be given, nothing after it has begun, and needs no fade. A device
-        # that holds audio fades by itself.
+        # As long as an earlier fade plays, the next item has not begun, so it needs no fade of its
+        # own. A device that holds audio fades by itself.
         begun = self._running and bool(self._queue) and not self._tail and self.ahead is None
         if begun and not self._queue[0].track.survives(spared):
             self._tail = self._take_fade()

@@ -15,8 +15,8 @@ from services.uplink.reports import Reports, summary
 from shared import messages
 from shared.owner import Owner
 
-#: How long uplink waits for playback's report of a flush, s. Playback reports within one device
-#: buffer, some 10 ms; a playback that has not done so by now does not run.
+#: How long uplink waits for playback's report of a flush, s. Playback reports within one buffer of
+#: the device (some 5 ms). A playback that has not reported after 0.5 s does not run.
 REPORT_S = 0.5
 #: How many responses that were cancelled are remembered: as many as a flush can name.
 REMEMBERED = 64
