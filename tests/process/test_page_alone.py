@@ -186,3 +186,51 @@ def test_the_keyboard_and_a_screen_reader_keep_their_place_while_the_page_change
         tell(type="session", settings=[{**SPEED, "value": 1, "changed": False}])
         assert page.is_disabled("#unset")
         assert page.evaluate("document.activeElement.textContent") == "Apply"
+
+
+def asked(name: str, state: str = "asking") -> dict[str, str]:
+    """Return a function call as a door tells of it."""
+    return {"call_id": name, "name": name, "state": state, "summary": f"{name}()"}
+
+
+def test_a_screen_reader_hears_which_call_waits_and_the_buttons_keep_the_focus(
+    tmp_path: Path,
+) -> None:
+    with chromium.chromium(tmp_path / "none.wav") as browser:
+        page = opened(browser)
+
+        def tell(**told: Any) -> None:
+            page.evaluate("(told) => tell(told)", told)
+
+        def lines() -> list[str]:
+            return [line.strip() for line in page.locator("#calls li").all_inner_texts()]
+
+        # each sentence is added to the live region once, however often the list of calls is told
+        live = page.locator("[aria-live=assertive]")
+        tell(type="calls", calls=[asked("lock")])
+        first = live.locator("p").element_handle()
+        assert first is not None
+        assert first.inner_text() == (
+            "The assistant waits for you: may lock() run? Press the button Allow or Deny."
+        )
+        tell(type="calls", calls=[asked("lock"), asked("open")])
+        assert live.locator("p").count() == 2
+        assert first.evaluate("(p) => p.isConnected")
+        # other calls come and go: the focus stays
+        page.get_by_role("button", name="Deny open()", exact=True).focus()
+        tell(type="calls", calls=[asked("read", "running"), asked("lock"), asked("open")])
+        tell(type="calls", calls=[asked("lock", "running"), asked("open")])
+        done = {"type": "result", "call_id": "read", "summary": "read()", "result": "done"}
+        tell(**done, text="12")
+        tell(type="calls", calls=[asked("open"), asked("lock", "running")])
+        focused = "document.activeElement.getAttribute('aria-label')"
+        assert page.evaluate(focused) == "Deny open()"
+        assert lines() == ["open(): may it run? Allow Deny", "lock(): running", "read(): done: 12"]
+        assert live.inner_text().count("may") == 1
+        # the person presses the key: the buttons go, and the keyboard stays at the list
+        page.evaluate("sockets.at(-1).readyState = 1; sockets.at(-1).send = (t) => window.sent = t")
+        page.keyboard.press("Enter")
+        assert '"deny","id":"open"' in page.evaluate("window.sent")
+        tell(type="calls", calls=[asked("lock", "running")])
+        assert page.evaluate(focused) == "Function calls"
+        assert live.inner_text() == ""

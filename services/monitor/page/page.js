@@ -1,8 +1,9 @@
 // The page of a conversation.
 
+import { Calls } from "./calls.js";
 import { Door } from "./door.js";
 import { Settings } from "./settings.js";
-import { Captions, Stages, calls, card, room, usage } from "./shown.js";
+import { Captions, Stages, card, room, usage } from "./shown.js";
 import { talk } from "./talk.js";
 import { Waves } from "./waves.js";
 
@@ -26,6 +27,7 @@ const at = (name) => document.querySelector(`#${name}`);
 const waves = new Waves(at("waves"));
 const captions = new Captions(at("said"), at("spoken"));
 const stages = new Stages(at("stages"));
+const calls = new Calls(at("calls"), at("asked"), (command, id) => send({ command, id }));
 const settings = new Settings(at("settings"), (command) => door.send(command));
 window.voice = talk(at("talk"));
 
@@ -59,9 +61,6 @@ function cut(told) {
 
 let running = [];
 let results = [];
-function functions() {
-  calls(at("calls"), running, results, (command, id) => send({ command, id }));
-}
 
 const take = {
   snapshot(all) {
@@ -100,12 +99,12 @@ const take = {
   link,
   calls: (told) => {
     running = told.calls;
-    functions();
+    calls.show(running, results);
   },
   result: (told) => {
     // What a call returned replaces that it was approved.
     results = [...results.filter(({ call_id }) => call_id !== told.call_id), told].slice(-MOST_RESULTS);
-    functions();
+    calls.show(running, results);
   },
   usage: (told) => {
     at("usage").textContent = usage(told);

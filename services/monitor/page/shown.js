@@ -4,7 +4,7 @@ const MOST = 100;
 // Characters of the unheard words on a card: the conversation has all of them.
 const MOST_UNHEARD = 240;
 
-function element(name, text = "", kind = "") {
+export function element(name, text = "", kind = "") {
   const made = document.createElement(name);
   made.textContent = text;
   if (kind) made.className = kind;
@@ -13,7 +13,7 @@ function element(name, text = "", kind = "") {
 
 // Set what an element says, if it changed. A screen reader, a selection and a tooltip lose their place
 // in an element that is replaced.
-function say(element, text) {
+export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -164,28 +164,6 @@ export function room(list, stages) {
     list.replaceChildren(...texts.map((_, n) => element(n % 2 ? "dd" : "dt")));
   }
   texts.forEach((text, n) => say(list.children[n], text));
-}
-
-// `told`: the calls that run or wait; `ended`: the results of calls, the newest last.
-export function calls(list, told, ended, answer) {
-  list.replaceChildren(
-    ...told.map(({ call_id, name, state, summary }) => {
-      const line = element("li", `${summary || name}: ${state === "asking" ? "may it run?" : state} `);
-      if (state === "asking") {
-        for (const command of ["approve", "deny"]) {
-          const button = element("button", command === "approve" ? "Allow" : "Deny");
-          button.type = "button";
-          button.addEventListener("click", () => answer(command, call_id));
-          line.append(" ", button);
-        }
-      }
-      return line;
-    }),
-    ...ended
-      .filter(({ call_id }) => !told.some((call) => call.call_id === call_id))
-      .map(({ summary, result, text }) => element("li", `${summary}: ${result}${text ? `: ${text}` : ""}`, result))
-      .reverse(),
-  );
 }
 
 export function usage({ conversation, currency }) {
