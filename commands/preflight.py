@@ -1,7 +1,7 @@
 """``bargein preflight [STAGE …]``: check the settings, the key, the proxy and the bus directory.
 
-It starts nothing. Each fault is one line. The arguments may be those of ``bargein start``: with
-stages named, the API key is only required if link is one of them.
+The command starts nothing, and prints each fault as one line. It takes the arguments of ``bargein
+start``: if they name stages, the API key is only needed if link is one of them.
 """
 
 from __future__ import annotations

@@ -26,13 +26,13 @@ from shared.lock import AlreadyRunning
 HELP = """\
 usage: bargein start [-v] [--emulator] [arguments of "honcho start"]
 
-Starts the stages in Procfile, or only those named: bargein start capture uplink link downlink
+Starts the stages in Procfile, or only the named ones: bargein start capture uplink link downlink
 The API key comes from OPENAI_API_KEY, or from the file that link.key_file in config.toml names.
-Ctrl-C ends the conversation; so does Ctrl-D.
+Ctrl-C or Ctrl-D ends the conversation.
 
-  -v            show the log instead of the conversation's words
-  --emulator    practise with an emulator of the server: it needs no key, and reads no .env
-  -q a,b        start a and b too, without showing what they print
+  -v            print the log instead of the conversation's words
+  --emulator    practise with an emulator of the server, without a key and without .env
+  -q a,b        do not print the log of the stages a and b
   --no-colour   for a terminal without colours"""
 
 

@@ -1,7 +1,8 @@
 """``bargein doctor``: check what a conversation needs of this machine and of the server.
 
-It prints one line for each check: ok, or what to do. It opens one session and closes it, which
-costs nothing. It plays three short tones and listens for them; ``--no-tone`` leaves that out.
+The doctor prints one line for each check: ok, or what to do. One check opens a session and closes
+it, which costs nothing. Another check plays three short tones and listens for them; ``--no-tone``
+leaves these tones out.
 """
 
 from __future__ import annotations
