@@ -1,10 +1,10 @@
 """``python -m services.tools.worker``: the process of one module of functions.
 
-The stage starts one for each module. It reads calls from standard input, and writes its offer and
-the functions' results to a descriptor of its own, a JSON object per line. It says when a call
-begins. Until then the stage can withdraw the call and give it to another process, also while a
-function holds up the event loop: a thread reads standard input. The text that a function prints
-goes to the stage's log.
+The stage starts one for each module. It reads calls from the pipe that is its standard input when
+it starts, and writes its offer and the functions' results to a descriptor of its own, a JSON object
+per line. It says when a call begins. Until then the stage can withdraw the call and give it to
+another process, also while a function holds up the event loop: a thread reads the pipe. The
+functions have an empty standard input. The text that a function prints goes to the stage's log.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -42,7 +42,8 @@ class _Withdrawn(Exception):
 class Worker:
     """Runs the functions of one module."""
 
-    def __init__(self, out: int, parallel: int, output_limit: int) -> None:
+    def __init__(self, calls: BinaryIO, out: int, parallel: int, output_limit: int) -> None:
+        self._calls = calls
         self._out = out
         self._output_limit = output_limit
         self._writing = threading.Lock()
@@ -81,11 +82,11 @@ class Worker:
                 line = line[os.write(self._out, line) :]
 
     async def serve(self) -> None:
-        """Run calls until standard input ends."""
+        """Run calls until the stage closes the pipe that they come through."""
         loop = asyncio.get_running_loop()
 
         def read() -> None:
-            for line in sys.stdin.buffer:
+            for line in self._calls:
                 asked = msgspec.json.decode(line)
                 if (number := asked.get("withdraw")) is not None:
                     if self._claim(number):
@@ -171,6 +172,18 @@ class Worker:
             self._tasks.pop(number, None)
 
 
+def _take_input() -> BinaryIO:
+    """Return the pipe with the calls, and leave an empty standard input in its place.
+
+    A function that reads standard input, or starts a program that does, must get no call.
+    """
+    calls = os.fdopen(os.dup(0), "rb")  # a program that a function starts does not inherit it
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    return calls
+
+
 def _limit(memory_mb: int) -> None:
     """Give this process the lowest priority and limited memory; let the kernel kill it first."""
     os.nice(NICE)
@@ -198,7 +211,7 @@ def main() -> int:
     _limit(arguments.memory_mb)
     sys.path[:0] = arguments.path
     os.set_inheritable(arguments.out, False)
-    worker = Worker(arguments.out, arguments.parallel, arguments.output_limit)
+    worker = Worker(_take_input(), arguments.out, arguments.parallel, arguments.output_limit)
     api.connect(lambda text: worker.send(say=text[: arguments.output_limit]))
     if not worker.load(arguments.module):
         return 1

@@ -19,7 +19,7 @@ from tests.support import asynchronous
 pytestmark = pytest.mark.process
 
 MODULE = '''
-import os, time
+import os, subprocess, time
 
 runs = []
 
@@ -44,6 +44,14 @@ def hidden() -> str:
 def last() -> str:
     """Ask an iterator for more than it has."""
     return next(iter([]))
+
+def ask() -> str:
+    """Ask somebody at a keyboard that is not there."""
+    return input("Who is there? ")
+
+def read() -> str:
+    """Run a program that reads its standard input to the end, as ssh and ffmpeg do."""
+    return subprocess.run(["cat"], capture_output=True, text=True).stdout + "nothing"
 
 def half(fail: bool) -> str:
     """Return, or raise, a text with half a character, as the name of a file can have it."""
@@ -179,6 +187,21 @@ def test_odd_outcomes_of_functions_are_outputs(tmp_path: Path) -> None:
     assert (hidden, half, failed) == ("awaited", "half ?", "OSError: half ?")
     assert hello.endswith(",1]")
     assert "StopIteration" in last
+
+
+def test_a_function_that_reads_standard_input_takes_no_call(tmp_path: Path) -> None:
+    async def conversation() -> tuple[str, str, str]:
+        async with running(tmp_path) as (module, _):
+            nothing, _ = await asyncio.wait_for(call(module, "read"), 10)
+            with pytest.raises(CallFailed) as raised:
+                await asyncio.wait_for(call(module, "ask"), 10)
+            hello, _ = await asyncio.wait_for(call(module, "hello"), 10)
+            return nothing, str(raised.value), hello
+
+    nothing, asked, hello = asyncio.run(conversation())
+    assert nothing == "nothing"
+    assert asked.startswith("EOFError")
+    assert hello.endswith(",1]")
 
 
 def test_an_output_of_60_mb_is_cut_and_ends_no_process(tmp_path: Path) -> None:
