@@ -19,6 +19,7 @@ class _Caption:
     said: messages.Transcript
     heard: messages.HeardItem | None = None
     changed: bool = True
+    told: Map | None = None  # as the viewers have it
 
     def shown(self) -> Map:
         """Return the caption, with the heard words apart from those that are not heard (yet)."""
@@ -67,7 +68,11 @@ class Captions:
         for caption, following in zip(self._items.values(), [*self._items, ""][1:], strict=True):
             if caption.changed:
                 caption.changed = False
-                yield {**caption.shown(), "before": following}
+                shown = {**caption.shown(), "before": following}
+                # Most playheads are within the same word as the one before.
+                if shown != caption.told:
+                    caption.told = shown
+                    yield shown
 
     def all(self) -> list[Map]:
         """Return every caption."""

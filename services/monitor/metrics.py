@@ -9,6 +9,7 @@ import psutil
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from services.monitor import records
 from shared import messages
 from shared.messages import Spent
 
@@ -16,6 +17,8 @@ from shared.messages import Spent
 STEPS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 #: The kinds of tokens, as the fields of Spent name them.
 TOKENS = tuple(n for n in Spent.__struct_fields__ if n.startswith(("input_", "output_", "cached_")))
+#: Why a session followed another one although no connection was lost: link's causes.
+PLANNED = ("renewed", "idle", "limit", "asked")
 
 
 class Metrics:
@@ -31,7 +34,7 @@ class Metrics:
         )
         self._interruptions: Counter[str] = Counter()
         self._heard_ms = self._received_ms = 0
-        self._connections = 0
+        self._connections = self._reconnects = 0
         self._session = 0
         self._open = False
         self._round_trip_us = 0
@@ -53,6 +56,7 @@ class Metrics:
         self._round_trip_us = state.round_trip_us
         if state.session > self._session:
             self._connections += 1
+            self._reconnects += bool(self._session) and state.cause not in PLANNED
             self._session = state.session
 
     def usage(self, usage: messages.Usage) -> None:
@@ -88,6 +92,11 @@ class Metrics:
         yield CounterMetricFamily(
             "bargein_sessions", "Sessions that link opened", value=self._connections
         )
+        yield CounterMetricFamily(
+            "bargein_reconnects",
+            "Sessions that link opened after it had lost a connection",
+            value=self._reconnects,
+        )
         yield GaugeMetricFamily(
             "bargein_connected", "1 while a session is open", value=int(self._open)
         )
@@ -114,6 +123,12 @@ class Metrics:
         counts = CounterMetricFamily(
             "bargein_stage_events", "The counters of a stage's health", labels=["stage", "event"]
         )
+        gaps = CounterMetricFamily(
+            "bargein_stage_gaps", "Places where sound or messages are missing", labels=["stage"]
+        )
+        drops = CounterMetricFamily(
+            "bargein_stage_drops", "Messages that came and were not used", labels=["stage"]
+        )
         cpu = CounterMetricFamily(
             "bargein_stage_cpu_seconds", "Processor time of a stage", labels=["stage"]
         )
@@ -123,6 +138,8 @@ class Metrics:
         for stage, newest in self._healths.items():
             for event, count in newest.counters.items():
                 counts.add_metric([stage, event], count)
+            gaps.add_metric([stage], records.gaps(newest))
+            drops.add_metric([stage], records.drops(newest))
             try:
                 process = psutil.Process(newest.pid)
                 times = process.cpu_times()
@@ -132,4 +149,4 @@ class Metrics:
             except psutil.Error:
                 runs = False  # it has ended, or runs on another machine
             up.add_metric([stage], int(runs and newest.ok and not newest.silent))
-        yield from (up, counts, cpu, memory)
+        yield from (up, counts, gaps, drops, cpu, memory)

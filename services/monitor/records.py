@@ -136,10 +136,20 @@ def health(stage: str, newest: messages.Health, *, late: bool) -> Map:
         "received": newest.received,
         "memory_mb": None,
         "cpu": None,
-        "gaps": _total(newest, GAPS),
-        "drops": _total(newest, DROPS),
+        "gaps": gaps(newest),
+        "drops": drops(newest),
         "counters": {name: count for name, count in newest.counters.items() if count},
     }
+
+
+def gaps(newest: messages.Health) -> int:
+    """Return how often sound or a message was missing."""
+    return _total(newest, GAPS)
+
+
+def drops(newest: messages.Health) -> int:
+    """Return how many messages came and were not used."""
+    return _total(newest, DROPS)
 
 
 def _total(newest: messages.Health, names: tuple[str, ...]) -> int:

@@ -46,6 +46,21 @@ def test_words_that_come_late_stand_before_the_reply_to_them() -> None:
     assert not list(captions.changes())
 
 
+def test_a_playhead_within_the_same_word_changes_nothing() -> None:
+    captions = Captions()
+    said = messages.Transcript(
+        session=1, item_id="i", role="assistant", text="One two.", final=True,
+        marks=[messages.Mark(0, 0), messages.Mark(8, SECOND)],
+    )  # fmt: skip
+    captions.transcript(said)
+    told = []
+    for at in range(0, SECOND + 1, SECOND // 10):
+        item = messages.HeardItem("i", 0, at, SECOND, False)
+        captions.heard(messages.Heard(generation=1, session=1, playing=True, items=[item]))
+        told.append([change["heard"] for change in captions.changes()])
+    assert [each for changes in told for each in changes] == ["", "One", "One two."]
+
+
 @pytest.mark.parametrize(("length", "kept"), [(1, MOST), (MOST_CHARS // 4, 4), (MOST_CHARS + 1, 1)])
 def test_the_oldest_words_make_room(length: int, kept: int) -> None:
     captions = Captions()
