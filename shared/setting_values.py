@@ -9,9 +9,10 @@ import datetime as dt
 import difflib
 import functools
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -80,7 +81,17 @@ def converted(key: str, value: Any) -> Any:
         raise ValueError("not text in UTF-8") from None
     except msgspec.ValidationError as error:
         why = str(error)
-        raise ValueError(f"{why[:1].lower()}{why[1:]}{accepted(kind)}") from None
+        raise ValueError(f"{why[:1].lower()}{why[1:]}{accepted(_part(kind, why))}") from None
+
+
+def _part(kind: Any, why: str) -> Any:
+    """Return the type of the part of a table that msgspec found wrong: its path is in ``why``."""
+    for item, field in re.findall(r"(\[[^]]*\])|\.(\w+)", why.partition("`$")[2]):
+        kinds = get_args(kind) if item else (get_type_hints(kind, include_extras=True)[field],)
+        if not (isinstance(kinds[-1], type) and issubclass(kinds[-1], msgspec.Struct)) and item:
+            return kind
+        kind = kinds[-1]
+    return kind
 
 
 def accepted(kind: Any) -> str:
@@ -92,6 +103,11 @@ def accepted(kind: Any) -> str:
         return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
     if origin is list:
         return _accepted_list(get_args(kind)[0])
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return f" (accepted: {', '.join(kind.__struct_fields__)})"
+    if origin is Union:
+        names = f"{accepted(get_args(kind)[0])[:-1]}, or a table such as"
+        return names + ' { always = { tool_names = ["delete"] } })'
     if origin is dict:
         return " (accepted: a table, such as { name = value })"
     if origin is not Annotated:
@@ -116,6 +132,8 @@ def _accepted_list(kind: Any) -> str:
 
 
 def _accepted_text(meta: msgspec.Meta) -> str:
+    if meta.description:
+        return f" (accepted: {meta.description})"
     if meta.examples:
         return f" (accepted: such as {json.dumps(meta.examples[0])})"
     low, high = meta.min_length or 0, meta.max_length

@@ -20,7 +20,30 @@ Rate = Annotated[int, Meta(ge=pcm.LOWEST_RATE, le=pcm.HIGHEST_RATE)]
 
 
 #: A value that can stand in a header.
-Header = Annotated[str, Meta(pattern=r"^[!-~]*$", max_length=512)]
+Header = Annotated[
+    str,
+    Meta(
+        pattern=r"^[!-~]*$",
+        max_length=512,
+        description="at most 512 letters, digits and signs of ASCII, without blanks",
+    ),
+]
+#: What a model may call: its name ends up in the session as it is.
+ToolChoice = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-zA-Z0-9_-]{1,64}|mcp:[^/]{1,64}(/.{1,64})?)$",
+        description="auto, none, required, the name of a function, or mcp:<server>[/<function>]",
+    ),
+]
+Label = Annotated[
+    str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$", description="1 to 64 letters, digits, _ or -")
+]
+
+#: Which functions of an MCP server need an approval, as the API has it.
+ApprovalTable = dict[
+    Literal["always", "never"], dict[Literal["tool_names", "read_only"], list[str] | bool]
+]
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,12 +84,12 @@ class TurnDetection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class McpServer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of session.mcp: an MCP server that the model's server connects to."""
 
-    label: Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
+    label: Label
     url: str = ""
     connector: str = ""
     headers: dict[str, str] = {}
     allowed_tools: list[str] = []
-    require_approval: Literal["always", "never"] | dict[str, dict[str, list[str]]] = "always"
+    require_approval: Literal["always", "never"] | ApprovalTable = "always"
 
 
 class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +117,7 @@ class Session(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     truncation: Literal["auto", "disabled", "retention_ratio"] = "auto"
     retention_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.8
     retention_tokens: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    tool_choice: Annotated[str, Meta(min_length=1, max_length=128)] = "auto"
+    tool_choice: ToolChoice = "auto"
     parallel_tool_calls: Literal["auto", "on", "off"] = "auto"
     tracing: Literal["off", "auto"] = "off"
     tracing_workflow: str = ""
