@@ -21,6 +21,8 @@ from shared import bus
 READ_S, METERS_S = 0.05, 0.1
 #: The most messages that it reads in one go: a flood must not hold up the keys.
 AT_ONCE = 500
+#: From this width on, the volume is named, columns.
+WIDE = 60
 #: One step of the volume, percent.
 STEP = 10
 #: How each entry is introduced, and its style.
@@ -58,7 +60,8 @@ class Console(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #state { height: 1; background: $primary-background; }
-    #meters, #used { height: 1; }
+    #meters { height: 1; }
+    #used { height: auto; }
     #words { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
     #asking { height: auto; background: $warning; color: $text; display: none; }
     #words > Static { height: auto; }
@@ -128,20 +131,21 @@ class Console(App[None]):
         width = self.size.width
         state = Text(f" {one_line(model.state())}", "bold", no_wrap=True, overflow="ellipsis")
         self.query_one("#state", Static).update(state)
-        meter = max(5, min(20, width // 6))
-        line = Text(no_wrap=True, overflow="ellipsis")
-        line.append(" you ").append(model.you.bar(meter, now_s), "cyan")
-        line.append("  assistant ").append(model.assistant.bar(meter, now_s), "green")
-        line.append(f"  volume {model.volume} %")
+        switches = Text(f"  volume {model.volume} %" if width >= WIDE else f"  {model.volume} %")
         if model.muted:
-            line.append("  MUTED", "bold red")
+            switches.append("  MUTED", "bold red")
         if model.talking:
-            line.append("  TALKING", "bold green")
-        self.query_one("#meters", Static).update(line)
+            switches.append("  TALKING", "bold green")
+        names = " you ", "  assistant "
+        left = width - sum(map(len, names)) - len(switches)
+        meter = max(2, min(20, width // 6, left // 2))  # The switches must be on the screen.
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(names[0]).append(model.you.bar(meter, now_s), "cyan")
+        line.append(names[1]).append(model.assistant.bar(meter, now_s), "green")
+        self.query_one("#meters", Static).update(line.append(switches))
         if model.usage is not None:
             used = f" used: {one_line(phrases.usage(model.usage, brief=True))}"
-            spent = Text(used, "dim", no_wrap=True, overflow="ellipsis")
-            self.query_one("#used", Static).update(spent)
+            self.query_one("#used", Static).update(Text(used, "dim"))
         asking, bar = model.asking, self.query_one("#asking", Static)
         bar.display = asking is not None
         if asking is not None:

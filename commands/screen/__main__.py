@@ -43,7 +43,7 @@ READY = "Speak: I'm listening. Ctrl-C ends."
 
 def rows() -> list[registry.Topic]:
     """Return the topics that the display reads."""
-    healths = [registry.health(stage) for stage in registry.STAGES]
+    healths = [registry.health(stage) for stage in (*registry.STAGES, *registry.OPTIONAL)]
     return [*(registry.of(kind) for kind in READ), *healths]
 
 

@@ -6,6 +6,7 @@ the stage offers nothing and imports nothing more.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -158,8 +159,9 @@ class Tools:
                     self._stage.counters["notices"] += 1
                     said = f"A function reports: {text}\nTell the person now, briefly."
                     self._results.notice(said)
-                case Line(text):
-                    self._stage.log.info("%s", text)
+                case Line(text, is_fault):
+                    level = logging.WARNING if is_fault else logging.INFO
+                    self._stage.log.log(level, "%s", text)
                 case Offer(functions, troubles):
                     self._offer(functions, troubles)
         self._go_on()

@@ -60,7 +60,7 @@ class Engine:
         self._servers = servers
         self._wake = wake
         self._limit = limit
-        self._faults: list[str] = []  # of the last offer
+        self._said: set[str] = set()  # the lines about the last offer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._end: asyncio.Event | None = None
@@ -188,15 +188,15 @@ class Engine:
     def _offer(self) -> None:
         self._offers = True
         tools = ((source.label, source.tools) for source in self._sources)
-        functions, faults = offer.build(tools, self._limit, taken=(ANSWER,))
-        new = {each.name: each for each in functions}
+        functions, notes = offer.build(tools, self._limit, taken=(ANSWER,))
+        self._offered = {each.name: each for each in functions}
         troubles = [source.trouble for source in self._sources if source.trouble]
-        troubles += [f"{s.label}: not ready" for s in self._sources if not s.settled]
-        self._offered = new
-        for fault in faults:
-            if fault not in self._faults:
-                self._tell(Line(fault))
-        self._faults = faults
+        faults = [*troubles, *(fault for source in self._sources for fault in source.faults)]
+        for line in (*faults, *notes):
+            if line not in self._said:
+                self._tell(Line(line, is_fault=line in faults))
+        self._said = {*faults, *notes}
+        troubles += [f"{s.label} is starting" for s in self._sources if not s.settled]
         self._tell(Offer(functions, troubles))
 
     def _log(self, text: str) -> None:

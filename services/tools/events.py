@@ -32,6 +32,7 @@ class Line:
     """A line for the log."""
 
     text: str
+    is_fault: bool = False  # a person has to do something about it
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Module:
         self.tools: Sequence[Tool] = ()
         self.settled = False
         self.trouble = ""
+        self.faults: Sequence[str] = ()
         self._arguments = [
             *(f"--path={each}" for each in path),
             f"--memory-mb={memory_mb}",
@@ -219,8 +220,9 @@ class Module:
                     loaded = True
                     self._loaded(worker, tools, told["faults"])
                 elif (why := told.get("failed")) is not None:
-                    self.settled, self.trouble = True, f"{self.label} cannot be imported: {why}"
-                    self._log(self.trouble)
+                    again = "correct it, and run: bargein restart tools"
+                    self.trouble = f"{self.label} cannot be imported: {why}; {again}"
+                    self.settled = True
                 elif (text := told.get("say")) is not None:
                     self._say(text)
                 elif (call := worker.calls.get(told.get("begun", ""))) is not None:
@@ -249,8 +251,7 @@ class Module:
         self._worker, self.trouble, self.settled = worker, "", True
         self._ready.set()
         self.tools = [Tool(t["name"], t["description"], t["parameters"]) for t in tools]
-        for fault in faults:
-            self._log(f"{self.label}: {fault}")
+        self.faults = [f"{self.label}: {fault}" for fault in faults]
         self._changed()
 
     def _gone(self) -> None:

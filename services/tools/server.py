@@ -47,6 +47,7 @@ class McpServer:
         self.tools: Sequence[Tool] = ()
         self.settled = False
         self.trouble = ""
+        self.faults: Sequence[str] = ()
         self._server = server
         self._cwd = str(Path(cwd, Path(server.cwd).expanduser()))
         self._changed = changed
@@ -72,7 +73,7 @@ class McpServer:
         """Run a function. Raises CallFailed."""
         client = self._client
         if client is None:
-            raise CallFailed(f"the MCP server {self.label} is not connected: {self.trouble}")
+            raise CallFailed(self.trouble or f"the MCP server {self.label} is starting")
         try:
             given = msgspec.json.decode(arguments or "{}", type=dict[str, Any])
         except msgspec.MsgspecError as error:
@@ -172,10 +173,9 @@ class McpServer:
             self._changed()
 
     def _lost(self, why: str) -> None:
-        if why != self.trouble:
-            self._log(f"{self.label}: no connection to this MCP server: {why}")
         self._client = None
-        self.tools, self.settled, self.trouble = (), True, why
+        self.tools, self.settled = (), True
+        self.trouble = f"{self.label}: no connection to this MCP server: {why}"
         self._changed()
 
 

@@ -33,6 +33,8 @@ class Source(Protocol):
     settled: bool
     #: Why there are no functions, for a person; "": there are.
     trouble: str
+    #: What a person should know of single functions.
+    faults: Sequence[str]
 
     async def run(self) -> None:
         """Keep the source ready, until the task is cancelled."""

@@ -87,6 +87,8 @@ def fits(console: Tmux, width: int, height: int) -> bool:
         and max(map(len, rows)) <= width
         and "type to the assistant"[:width] in rows[-2]
         and "you" in rows[1]
+        and "90 %  MUTED" in rows[1]
+        and "(estimate)" in " ".join(" ".join(rows[2:6]).split())
     )
 
 

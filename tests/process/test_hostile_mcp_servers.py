@@ -91,7 +91,7 @@ async def lost(server: Server) -> tuple[str, float]:
     async with running(source.run()):
         await until(lambda: source.trouble, changed)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return " ".join(said), grown / 1e3
+    return " ".join([*said, source.trouble]), grown / 1e3
 
 
 def program(tmp_path: Path, *arguments: Any) -> Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from commands.screen.__main__ import rows
 from commands.screen.captions import CUT_S, Caption, Captions
 from commands.screen.display import READY_S, UNTRANSCRIBED, WORDS_S, Display
 from commands.screen.writing import Pipe
@@ -168,6 +169,17 @@ def test_a_fault_is_shown_with_what_to_do() -> None:
     assert shown == "! vad is started again in 0.2 s\n"
     screen.display.process("log", "link", "wss://x: the key is wrong", 7.0)
     assert screen.display.end() == "! link: wss://x: the key is wrong\n"
+
+
+def test_a_fault_of_a_process_that_no_conversation_needs_is_shown() -> None:
+    screen = Screen()
+    topic = next(row for row in rows() if row.name == "tools.health")
+    state = "no functions; home: no connection to this MCP server"
+    assert screen.take(messages.Health(pid=1, ok=False, state=state, counters={}), topic) == ""
+    assert screen.wait(4.0) == f"! tools: {state}\n"
+    assert screen.take(messages.Health(pid=1, ok=True, state="", counters={}), topic) == (
+        "! tools: well again\n"
+    )
 
 
 def test_a_function_and_what_it_returned_are_one_line() -> None:
