@@ -59,7 +59,7 @@ class Console(App[None]):
     TITLE = "bargein"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #state { height: 1; background: $primary-background; }
+    #state { height: auto; max-height: 3; background: $primary-background; }
     #meters { height: 1; }
     #used { height: auto; }
     #words { height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
