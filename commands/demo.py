@@ -1,8 +1,8 @@
-"""``bargein demo``: a conversation with the emulator of the server. It needs no key and no network.
+"""``bargein demo``: hold a conversation with an emulator of the server, without key and network.
 
 With a microphone and a speaker the conversation is live. Without them, the microphone is a
 recording of a person who asks something and then talks over the answer, and the speaker is a file.
-The demo runs the processes of ``Procfile.demo``, then prints a table of the interruptions.
+The demo runs the processes of ``Procfile.demo``. Then it prints a table of the interruptions.
 """
 
 from __future__ import annotations
