@@ -50,8 +50,9 @@ class Uplink:
         self._restoration = Restoration()
         parts = (self._mic, self._send, self._is_ready, self._restoration)
         self._button = Button(stage, *parts) if by_button else None
-        told = (self._mic, self._restoration, self._updates)
-        self._lost_turn = LostTurn(stage, told, self._send, self._restore, self._say_again)
+        remembered = (self._mic, self._restoration, self._updates)
+        again = (self._restore, self._send_audio_again)
+        self._lost_turn = LostTurn(stage, remembered, self._send, *again)
         self._voice_rate = VoiceRate(self._settings.input_rate)
         self._link: messages.LinkState | None = None
         cancels = session.server_cancels(self._settings)
@@ -159,17 +160,16 @@ class Uplink:
             self._button.begin_session()
         self._restore()
         self._functions.begin(number)
-        samples = self._say_again(self._mic.begin_session(number, now.monotonic_ns()))
+        samples = self._send_audio_again(self._mic.begin_session(number, now.monotonic_ns()))
         if samples:
-            # The turn that is sent again will be answered, so do not ask for the lost answer.
-            self._lost_turn.settle(number)
+            self._lost_turn.settle(number)  # The turn is sent again, and will be answered.
         if self._button is not None:
             self._button.heard_again(samples)
         self._lost_turn.ask_again(number)
         self._texts.send()
         self._ask_in_time()
 
-    def _say_again(self, chunks: list[bytes]) -> int:
+    def _send_audio_again(self, chunks: list[bytes]) -> int:
         """Send audio that the session has to hear again. Return its length, samples."""
         self._send_all(requests.append(self._voice_rate.convert(chunk)) for chunk in chunks)
         samples = sum(map(len, chunks)) // pcm.SAMPLE_BYTES
@@ -274,12 +274,12 @@ class Uplink:
     def _ask(self, overdue: int = 0) -> None:
         """Ask for the response that is wanted, once the server knows how far the last was heard.
 
-        ``overdue``: the number of a response that is asked for without waiting any longer.
+        ``overdue``: the ``answer`` (a number) that is asked for without waiting any longer. A
+        decision's ``after`` is the generation of the flush whose outcome the server must know.
         """
         decision = self._decision_requests.wanted()
         if decision is None or decision.session != self._ready_session:
-            # A session that does not have the conversation yet is asked once it has.
-            return
+            return  # A session that does not have the conversation yet is asked once it has.
         told = not decision.after or self._interruptions.reported(decision.after)
         if not told and decision.answer == overdue:
             # The server gets what is known of the interruption before it answers.

@@ -112,7 +112,7 @@ class Button:
         if self._talk.close() is TurnEnd.COMMIT:
             self._unanswered = True
             self._active_before = self._active
-            self._known = self._restoration.names()
+            self._known = self._restoration.turn_ids()
             self._send(requests.commit())
         else:
             self._mic.turn_ends()

@@ -44,7 +44,7 @@ class CallOutputs:
 
     _waiting: dict[str, int] = field(default_factory=dict)  # when each call was last heard of
     # The calls that have waited for an approval, and whether each has returned since.
-    _asked: OrderedDict[str, bool] = field(default_factory=OrderedDict)
+    _waited_for_approval: OrderedDict[str, bool] = field(default_factory=OrderedDict)
     # The calls that a person approved with a button, so that they run although they have an output:
     # when each was last heard of, and what it is.
     _approved: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -72,9 +72,9 @@ class CallOutputs:
             if call.call_id in self._waiting:
                 self._waiting[call.call_id] = now_ns
             elif call.state == "asking":
-                self._asked.setdefault(call.call_id, False)
-                drop_oldest(self._asked, REMEMBERED)
-            elif self._asked.get(call.call_id) is False:
+                self._waited_for_approval.setdefault(call.call_id, False)
+                drop_oldest(self._waited_for_approval, REMEMBERED)
+            elif self._waited_for_approval.get(call.call_id) is False:
                 self._approved[call.call_id] = now_ns, call.summary or call.name
         running = [c.call_id for c in state.calls if c.state == "running"]
         self._running = OrderedDict((c, self._running.get(c, now_ns)) for c in running)
@@ -90,15 +90,17 @@ class CallOutputs:
                 return self._finish(result.call_id, output, result.name)
             case "outcome":
                 self._approved.pop(result.call_id, None)
-                if result.call_id in self._asked:
-                    self._asked[result.call_id] = True  # The bus may bring an older state after it.
-            case "approval" if result.server:
-                name = requests.output_id(result.call_id)
-                self._keep(name, [requests.approval(name, result.call_id, approve=result.ok)])
+                if result.call_id in self._waited_for_approval:
+                    # The bus may bring an older state after it.
+                    self._waited_for_approval[result.call_id] = True
+            case "approval" if result.server:  # an approval that the Realtime server waits for
+                item_id = requests.output_id(result.call_id)
+                approval = requests.approval(item_id, result.call_id, approve=result.ok)
+                self._keep(item_id, [approval])
             case "notice":
-                name = requests.notice_id(key)
+                item_id = requests.notice_id(key)
                 pictures = [requests.picture(image, result.name) for image in output.images]
-                self._keep(name, [*pictures, requests.notice(name, output.text)])
+                self._keep(item_id, [*pictures, requests.notice(item_id, output.text)])
         return True
 
     def to_send(self, session: int, now_ns: int) -> list[bytes]:
@@ -109,15 +111,15 @@ class CallOutputs:
         for call_id, (heard_ns, summary) in list(self._approved.items()):
             if now_ns - heard_ns >= LOST_NS:
                 del self._approved[call_id]
-                name = requests.notice_id(call_id)
-                self._keep(name, [requests.notice(name, LOST_APPROVED.format(summary))])
+                item_id = requests.notice_id(call_id)
+                self._keep(item_id, [requests.notice(item_id, LOST_APPROVED.format(summary))])
         sent: list[bytes] = []
-        for name, kept in list(self._kept.items()):
+        for item_id, kept in list(self._kept.items()):
             if kept.session != session:
                 kept.session = session
                 sent += kept.requests
-            if not name.startswith(OUTPUTS):
-                del self._kept[name]  # The history has it, or nobody needs it twice.
+            if not item_id.startswith(OUTPUTS):
+                del self._kept[item_id]  # The history has it, or nobody needs it twice.
         return sent
 
     def filler(self, after_ns: int, now_ns: int) -> str:
@@ -144,6 +146,6 @@ class CallOutputs:
         self._keep(item_id, [*pictures, requests.output(item_id, call_id, output.text)])
         return True
 
-    def _keep(self, name: str, events: list[bytes]) -> None:
-        self._kept[name] = _Kept(events)
+    def _keep(self, item_id: str, events: list[bytes]) -> None:
+        self._kept[item_id] = _Kept(events)
         drop_oldest(self._kept, KEPT)

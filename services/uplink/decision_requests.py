@@ -16,7 +16,7 @@ class DecisionRequests:
     def __init__(self) -> None:
         self._decision: messages.TurnDecision | None = None
         self._deleted: deque[str] = deque(maxlen=REMEMBERED)
-        self._asked = 0  # the number of the last response that was asked for
+        self._last_asked = 0  # the number of the last response that was asked for
 
     def update(self, decision: messages.TurnDecision) -> messages.TurnDecision | None:
         """Take a new decision, and return the one before it."""
@@ -33,8 +33,8 @@ class DecisionRequests:
     def wanted(self) -> messages.TurnDecision | None:
         """Return the decision if it wants a response that was not asked for."""
         decision = self._decision
-        return decision if decision and decision.answer not in (0, self._asked) else None
+        return decision if decision and decision.answer not in (0, self._last_asked) else None
 
     def asked(self, number: int) -> None:
         """Note that a response was asked for."""
-        self._asked = number
+        self._last_asked = number

@@ -54,7 +54,7 @@ class Flushes:
         """Return whether the server knows the outcome of a flush."""
         return generation in self._reported
 
-    def report(self, generation: int) -> Waiting | None:
+    def mark_reported(self, generation: int) -> Waiting | None:
         """Mark a flush as reported. Return it, or None if uplink has not seen the flush."""
         if generation not in self._reported:
             self._reported.append(generation)

@@ -46,7 +46,8 @@ class Interruptions:
         self._reports = Reports(server_cancels=server_cancels)
         self._flushes = Flushes()
         self._playhead: messages.Heard | None = None  # playback's newest
-        # The items (id, content index) that are reported soon unless their flush report comes.
+        # The cut items (id, content index) that uplink reports by itself after REPORT_S, unless
+        # their flush report comes before.
         self._unreported: frozenset[tuple[str, int]] = frozenset()
         self._cancelled: deque[str] = deque(maxlen=REMEMBERED)  # ids of responses
 
@@ -97,16 +98,17 @@ class Interruptions:
             if (item.item_id, item.content_index) in waited
         ]
         if items:
-            report, going_on = self._reports.told_late(heard, session, items)
-            going_on = [name for name in going_on if name not in self._cancelled]
-            self._cancel(session, going_on)
-            self._tell(report, going_on)
+            report, under_way = self._reports.late_report(heard, session, items)
+            to_cancel = [each for each in under_way if each not in self._cancelled]
+            self._cancel(session, to_cancel)
+            self._tell(report, to_cancel)
 
     def _look_for_unreported(self) -> None:
         """Wait for the report of items that playback says were cut, and then do without it.
 
-        ``report.flush`` is held for nobody while downlink reads it. So an uplink that was away
-        learns from the states which items were cut, and the states come in any order.
+        While downlink consumes ``report.flush``, nothing is held for an uplink that is away. So an
+        uplink that was away learns from the states which items were cut, and the states come in any
+        order.
         """
         if self._unreported or self._playhead is None:
             return
@@ -121,7 +123,7 @@ class Interruptions:
 
     def _tell(self, flush_report: messages.FlushReport, cancelled: Sequence[str] = ()) -> None:
         """Tell the server how far items were heard, and publish the record."""
-        waiting = self._flushes.report(flush_report.generation)
+        waiting = self._flushes.mark_reported(flush_report.generation)
         cancelled = [*cancelled, *(waiting.cancelled if waiting else [])]
         counted = waiting.counted if waiting else set()
         sent, record = self._reports.flush_report(
@@ -142,7 +144,7 @@ class Interruptions:
                 "unanswered_flushes",
                 warning="playback did not answer a flush: the server is told what was heard before",
             )
-            self.flush_report(self._reports.unanswered(flush))
+            self.flush_report(self._reports.without_report(flush))
 
     def _cancel(self, session: int, response_ids: Sequence[str]) -> None:
         self._cancelled += response_ids

@@ -19,7 +19,7 @@ class LostTurn:
     """Sees to it that a question gets its answer in the next session.
 
     ``send`` sends a request. ``restore`` brings the session's conversation up to date.
-    ``say_again`` sends audio that the session has to hear again.
+    ``send_audio_again`` sends audio that the session has to hear again.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class LostTurn:
         parts: tuple[Microphone, Restoration, Updates],
         send: Callable[[bytes], None],
         restore: Callable[[], None],
-        say_again: Callable[[list[bytes]], int],
+        send_audio_again: Callable[[list[bytes]], int],
     ) -> None:
         self._stage = stage
         self._mic, self._restoration, self._updates = parts
-        self._send, self._restore, self._say_again = send, restore, say_again
+        self._send, self._restore, self._send_audio_again = send, restore, send_audio_again
         # The turns that the history had before the person's last turn began.
         self._known: frozenset[str] = frozenset()
         self._settled_session = 0  # the session whose lost answer needs no request any more
@@ -42,7 +42,7 @@ class LostTurn:
         before = self._mic.speaking
         self._mic.reply_state(state)
         if self._mic.speaking and not before:
-            self._known = self._restoration.names()
+            self._known = self._restoration.turn_ids()
 
     def settle(self, session: int) -> None:
         """Note that a session will answer anyway."""
@@ -62,7 +62,7 @@ class LostTurn:
         by_audio = request.lost_answer == "answer" and self._mic.has_last_turn
         if by_audio and self._restoration.leave_to_audio(self._known):
             self._restore()  # without the text that stands for the turn
-            self._say_again(self._mic.last_turn())
+            self._send_audio_again(self._mic.repeat_last_turn())
             self._stage.log.info("sent the turn again that has no answer and no transcript")
         else:
             self._send(self._updates.ask_again())

@@ -17,17 +17,17 @@ class NoSecret(Exception):
     """Raised when a header's value cannot be found, with the reason."""
 
 
-def entries(servers: Sequence[McpServer], say: Callable[[str, str], None]) -> list[dict[str, Any]]:
+def entries(servers: Sequence[McpServer], warn: Callable[[str, str], None]) -> list[dict[str, Any]]:
     """Return the entries of ``session.tools`` for the servers whose secrets can be found.
 
-    ``say`` gets a line about each server that is left out.
+    ``warn`` gets a line about each server that is left out.
     """
     found = []
     for server in servers:
         try:
             found.append(entry(server, os.environ))
         except NoSecret as why:
-            say("%s", f"session.mcp: {server.label}: {why}: the server is left out")
+            warn("%s", f"session.mcp: {server.label}: {why}: the server is left out")
     return found
 
 

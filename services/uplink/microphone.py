@@ -35,7 +35,9 @@ class Microphone:
         # Audio, each with its place in the session's audio, samples, and the time of its capture.
         # Audio that was not sent has the place that the next sent audio gets.
         self._kept: deque[tuple[int, int, bytes]] = deque()
-        self._since_ns = 0  # from when on the next session hears the words that woke it; 0: none
+        # When the words began that woke the conversation: the next session gets the audio from
+        # LEAD_NS before this time on. 0: no words woke the conversation.
+        self._since_ns = 0
         self._woken_ns = 0  # the newest such time that Sleep has named
         self._kept_samples = 0
         self._sent = 0  # samples that the session got
@@ -99,10 +101,10 @@ class Microphone:
         """Forget the turn that ended last: nobody has to answer it."""
         self._last_turn = []
 
-    def last_turn(self) -> list[bytes]:
-        """Return the turn that ended last, because the session is to hear it again.
+    def repeat_last_turn(self) -> list[bytes]:
+        """Return the audio of the turn that ended last, and keep it as audio that the session gets.
 
-        The silence by which the server noticed the end is a part of it.
+        The silence by which the server noticed the end of the turn is a part of it.
         """
         for captured in self._last_turn:
             self.keep(captured, self._captured_ns)

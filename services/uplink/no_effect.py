@@ -7,10 +7,10 @@ from collections.abc import Callable
 from shared.config import Config
 
 
-def warn(config: Config, say: Callable[[str, str], None]) -> None:
+def warn(config: Config, log_warning: Callable[[str, str], None]) -> None:
     """Log a warning for each setting that was changed and has no effect."""
     for line in without_effect(config):
-        say("%s", line)
+        log_warning("%s", line)
 
 
 def without_effect(config: Config) -> list[str]:

@@ -80,7 +80,8 @@ class OfferedTools:
         """Return the functions that the server takes, and the others with its reason."""
         known = {each.update: each for each in self._refused}
         left = list(self._tools)
-        for _ in range(2):  # the list as first sent, then without tools refused in any list
+        # First pass: the list as it was first sent. Second: without the functions known to be bad.
+        for _ in range(2):
             while (found := known.get(_digest(left))) is not None and 0 <= found.index < len(left):
                 self._bad[_digest([left.pop(found.index)])] = found.reason
             for digest in map(_digest, ([tool] for tool in left)):

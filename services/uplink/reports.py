@@ -90,7 +90,7 @@ class Reports:
             and self._is_unreported((item.item_id, item.content_index))
         ]
 
-    def told_late(
+    def late_report(
         self, heard: messages.Heard, session: int, items: Sequence[messages.HeardItem]
     ) -> tuple[messages.FlushReport, list[str]]:
         """Return a report about unreported items, and the ids of their responses to cancel.
@@ -98,14 +98,14 @@ class Reports:
         ``session`` is the open session.
         """
         state, keys = self._state, {(i.item_id, i.content_index) for i in items}
-        going_on: list[str] = []
+        under_way: list[str] = []
         if state is not None and state.session == session:
             ended = {i.response_id for i in state.items if (i.item_id, i.content_index) in keys}
-            going_on = [name for name in state.active if name in ended]
+            under_way = [response_id for response_id in state.active if response_id in ended]
         report = _report_without_times(heard.generation, session, "told late", list(items))
-        return report, going_on
+        return report, under_way
 
-    def unanswered(self, flush: messages.Flush) -> messages.FlushReport:
+    def without_report(self, flush: messages.Flush) -> messages.FlushReport:
         """Return a report for a flush that playback did not report, by the playhead before it."""
         items = [
             messages.HeardItem(
@@ -138,10 +138,10 @@ class Reports:
     ) -> tuple[list[bytes], messages.Interruption]:
         """Return the requests for a flush that playback reported, and the record of the flush.
 
-        ``counted``: the items of which downlink knows how much came; None: all. Another downlink
-        began the other items, so they may be longer than anybody knows. ``open_session``: the
-        session that gets the requests; None: the report's. A report can come after link has opened
-        another session, which has none of the items.
+        ``counted``: the items of which downlink knows how much came; None: all. An earlier downlink
+        began the others: how long they are is not known. ``open_session``: the session that gets
+        the requests; None: the report's. A report can come after link has opened another session,
+        which has none of the items.
         """
         if open_session is None:
             open_session = flush_report.session

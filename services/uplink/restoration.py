@@ -23,7 +23,7 @@ class Restoration:
         # The id under which this process put each turn into the session; "": it took the turn out.
         self._sent: dict[str, str] = {}
         # The turns that the session gets as audio: it must not get their text as well.
-        self._said_again: set[str] = set()
+        self._sent_as_audio: set[str] = set()
 
     def has_begun(self) -> bool:
         """Whether anything was said: a conversation that goes on has no second greeting."""
@@ -46,11 +46,11 @@ class Restoration:
     def update(self, turns: list[messages.HistoryTurn]) -> None:
         """Replace the history."""
         self.turns = turns
-        names = {turn.item_id for turn in turns}
-        self._sent = {name: held for name, held in self._sent.items() if name in names}
-        self._said_again &= names
+        ids = {turn.item_id for turn in turns}
+        self._sent = {item_id: held for item_id, held in self._sent.items() if item_id in ids}
+        self._sent_as_audio &= ids
 
-    def names(self) -> frozenset[str]:
+    def turn_ids(self) -> frozenset[str]:
         """Return the ids of the turns in the history."""
         return frozenset(turn.item_id for turn in self.turns or ())
 
@@ -65,7 +65,7 @@ class Restoration:
             return True
         if new[-1].role != "user" or not words.is_untranscribed(new[-1].text):
             return False
-        self._said_again.add(new[-1].item_id)
+        self._sent_as_audio.add(new[-1].item_id)
         return True
 
     def requests(self) -> list[bytes]:
@@ -81,7 +81,7 @@ class Restoration:
         previous = "root"
         for at, turn in enumerate(turns):
             has = held[turn.item_id]
-            told = turn.told and turn.item_id not in self._said_again
+            told = turn.told and turn.item_id not in self._sent_as_audio
             wants = has if has == turn.item_id else turn.new_id if told else ""
             if has != wants:
                 if has:

@@ -47,13 +47,12 @@ class Texts:
         """Follow a person's command if it has a text."""
         if control.command not in ("say", "type") or not control.text.strip():
             return
-        role, text, asks = control.role, control.text, not control.role
-        if control.command == "type":
-            role, asks = "user", True
-        elif asks:
+        kind, role, text = ASKS, "user", control.text
+        if control.command == "say" and control.role:
+            kind, role = TEXTS, control.role
+        elif control.command == "say":
             role, text = "system", SAY.format(text=text)
-        item_id = f"{ASKS if asks else TEXTS}{self._number()}"
-        self._waiting.append(requests.message(item_id, role, text))
+        self._waiting.append(requests.message(f"{kind}{self._number()}", role, text))
         self.send()
 
     def begin_session(self, greeting: str) -> None:

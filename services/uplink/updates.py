@@ -15,15 +15,16 @@ from shared.settings import Session
 class Updates:
     """Decides which updates to send.
 
-    ``say`` gets a line about each MCP server that is left out.
+    ``warn`` gets a line about each MCP server that is left out.
     """
 
-    def __init__(self, settings: Session, say: Callable[[str, str], None]) -> None:
+    def __init__(self, settings: Session, warn: Callable[[str, str], None]) -> None:
         self._wanted = session.wanted(settings)
-        self._tools = OfferedTools(mcp_servers.entries(settings.mcp, say))
+        self._tools = OfferedTools(mcp_servers.entries(settings.mcp, warn))
         #: Downlink's requests that concern the session, as they were last made.
         self.request = messages.SessionRequest(session=0, input_rate=settings.input_rate)
-        self._asked: tuple[list[str], bool] | None = None  # the last update: left out, and apart
+        # The refused settings that the last update left out, and whether it sent each apart.
+        self._last_update: tuple[list[str], bool] | None = None
         self._farewell_session = 0  # the session that was asked for the last line
 
     def offer(self, tools: Sequence[Mapping[str, Any]]) -> list[bytes]:
@@ -40,14 +41,14 @@ class Updates:
         return self._tools.begin_session() + self._settings()
 
     def _settings(self) -> list[bytes]:
-        self._asked = (self.request.refused, self.request.apart)
+        self._last_update = (self.request.refused, self.request.apart)
         return requests.session_updates(
             self._wanted, self.request.refused, apart=self.request.apart
         )
 
     def again(self) -> list[bytes]:
         """Return the updates that follow from downlink's last request, for an open session."""
-        changed = self._asked is not None and self._asked != (
+        changed = self._last_update is not None and self._last_update != (
             self.request.refused,
             self.request.apart,
         )

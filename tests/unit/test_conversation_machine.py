@@ -360,7 +360,7 @@ class Conversation(RuleBasedStateMachine):
         coming = {flushed.flush.generation for flushed in self.flushes}
         for generation, flush in list(self.unanswered.items()):
             if generation not in coming:
-                record = self._answered(self.reports.unanswered(flush))
+                record = self._answered(self.reports.without_report(flush))
                 if record is not None:
                     self.reported |= {self.items[r.item_id] for r in record.reports}
 

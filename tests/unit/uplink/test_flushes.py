@@ -27,14 +27,14 @@ def test_a_flush_waits_until_it_is_reported() -> None:
     assert flushes.add(first, ["resp"])
     assert flushes.waiting(5) is first
     assert not flushes.reported(5)
-    assert flushes.report(5) == Waiting(first, ["resp"])
+    assert flushes.mark_reported(5) == Waiting(first, ["resp"])
     assert flushes.waiting(5) is None
     assert flushes.reported(5)
 
 
 def test_a_report_that_comes_before_its_flush_is_enough() -> None:
     flushes = Flushes()
-    assert flushes.report(5) is None
+    assert flushes.mark_reported(5) is None
     assert not flushes.add(flush(5), [])
     assert flushes.waiting(5) is None
 
@@ -46,7 +46,7 @@ def test_the_oldest_is_given_up_when_too_many_wait() -> None:
         assert flushes.overdue() == 0
     flushes.add(flush(MAX_WAITING + 1), [])
     assert flushes.overdue() == 1
-    flushes.report(1)
+    flushes.mark_reported(1)
     assert flushes.overdue() == 0
 
 

@@ -42,7 +42,7 @@ class Rig:
             (self.mic, self.restoration, self.updates),
             lambda event: self.sent.append(json.loads(event)["type"]),
             self.restore,
-            self.say_again,
+            self.send_audio_again,
         )
         self.mic.begin_session(1, 0)
         self.hear(range(ENDS), 1, BEGINS)
@@ -51,7 +51,7 @@ class Rig:
     def restore(self) -> None:
         self.restored += 1
 
-    def say_again(self, chunks: list[bytes]) -> int:
+    def send_audio_again(self, chunks: list[bytes]) -> int:
         samples = pcm.to_array(b"".join(chunks)).reshape(-1, pcm.FRAME)
         self.again += [int(row[0]) for row in samples]
         return samples.size

@@ -134,7 +134,7 @@ def test_the_beginning_of_an_item_counts_after_downlink_and_playback_died(answer
     told = turns.flush("abandoned", 1)
     cut = player.flush(told.generation, told.received, told.interrupted)
     assert cut is not None
-    answer = flush_report(*cut, cause="abandoned") if answered else reports.unanswered(told)
+    answer = flush_report(*cut, cause="abandoned") if answered else reports.without_report(told)
     # The new downlink does not know where in the item its audio begins, so its flush says that 0
     # samples were received. Only playback's answer shows that enough audio came to keep 150 ms.
     known = truncate("item_1", 150) if answered else delete("item_1")
@@ -155,7 +155,7 @@ def test_a_restarted_uplink_reports_earlier_cuts_that_are_not_confirmed() -> Non
     reports.reply_state(messages.ReplyState(generation=5, session=3, active=active, items=states))
     reports.heard(heard)
     missed = reports.unreported(heard)
-    late, going_on = reports.told_late(heard, 3, missed)
+    late, going_on = reports.late_report(heard, 3, missed)
     assert going_on == ["r"]
     sent, record = reports.flush_report(late)
     assert asked(sent) == [truncate("untold", 1000), delete("unheard")]
@@ -166,7 +166,7 @@ def test_a_restarted_uplink_reports_earlier_cuts_that_are_not_confirmed() -> Non
     reports.reply_state(
         messages.ReplyState(generation=5, session=2, active=active, items=states[1:2])
     )
-    late, going_on = reports.told_late(heard, 3, reports.unreported(heard))
+    late, going_on = reports.late_report(heard, 3, reports.unreported(heard))
     assert (reports.flush_report(late)[0], going_on) == ([], [])
 
 
@@ -381,7 +381,7 @@ def test_audio_heard_since_the_last_report_counts() -> None:
 def test_a_flush_without_an_answer_is_reported_as_far_as_is_known() -> None:
     reports = Reports(server_cancels=True)
     reports.heard(heard(item(SECOND, 2 * SECOND), item(900, 900, name="item_3")))
-    unanswered = reports.unanswered(
+    unanswered = reports.without_report(
         flush(
             "speech_started",
             received=(
