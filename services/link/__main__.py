@@ -1,9 +1,11 @@
 """The WebSocket to the server: text messages up and down, and nothing else.
 
-link connects, authenticates, pings, connects again and moves text. It reads no JSON, except to see
-that a session begins. Because link does so little it seldom changes, and all other stages can be
-restarted while the session lasts. To renew the session, link opens a second connection beside the
-first one, and changes over when the server has begun a session there. Only link has the API key.
+link connects, authenticates, pings, connects again and moves text. It reads JSON in three cases
+only: to see that a session begins, to report why the server refused the connection, and to mask the
+key in an event that contains it. Because link does so little it seldom changes, and all other
+stages can be restarted while the session lasts. To renew the session, link opens a second
+connection beside the first one, and changes over when the server has begun a session there. Only
+link has the API key.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class Link:
 
     def _connect(self) -> None:
         if self._asleep.cause or self._connection is not None or self._opening:
-            return  # This timer was set before the sleep: there is nothing to retry any more.
+            return  # An old timer: asleep, or a connection is open or being opened.
         self._report.publish("connecting", self._report.reason)
         self._stage.log.info("connecting to %s", self._where)
         self._dialer.dial()
@@ -121,7 +123,7 @@ class Link:
     def _on_wake(self) -> None:
         outcome = self._dialer.take()
         if isinstance(outcome, websocket.WebSocket):
-            session = self._stage.number()
+            session = self._stage.next_number()
             try:
                 self._wait_for_session(Connection(outcome, session))
             except Ended as ended:
@@ -149,8 +151,7 @@ class Link:
             self._use(candidate.connection)
             for text in candidate.texts:
                 self._publish_event(text.data, text.read_ns)
-            # There may be more messages, and TLS may hold some that the poller cannot see.
-            self._stage.wake()
+            self._stage.wake()  # There may be more; see _read.
 
     def _use(self, opened: Connection) -> None:
         """Use a connection that was just opened, in place of the one before."""
@@ -170,7 +171,7 @@ class Link:
         now = time.monotonic()
         if self._connection is not None:
             # A renewal failed. The connection in use still has some time left.
-            self._renew_after_s = now + self._backoff.after(ending, 0) / 1000
+            self._renew_after_s = now + self._backoff.delay_after(ending, 0) / 1000
             self._stage.count("renewals_failed", warning=f"could not renew the session: {why}")
             return
         self._report.cause, self._report.reason = ending.cause, why
@@ -183,7 +184,7 @@ class Link:
             # The connection ended during its renewal: the new one is already being opened.
             self._report.publish("connecting", why)
             return
-        delay_ms = self._backoff.after(ending, self._report.end_session(now))
+        delay_ms = self._backoff.delay_after(ending, self._report.end_session(now))
         delay_s = delay_ms / 1000
         self._stage.log.warning("%s: %s; trying again in %.1f s", self._where, why, delay_s)
         self._report.publish("waiting", why, delay_ms)
@@ -225,8 +226,7 @@ class Link:
                     self._stage.count("binary_frames", warning="a binary frame, skipped")
             else:
                 self._publish_event(message.data, message.read_ns)
-        # There may be more messages, and TLS may hold some that the poller cannot see.
-        self._stage.wake()
+        self._stage.wake()  # There may be more, and TLS may hold some that the poller cannot see.
 
     def _publish_event(self, text: bytes, read_ns: int) -> None:
         if len(text) > messages.MAX_TEXT:

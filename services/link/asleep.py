@@ -1,9 +1,9 @@
 """Whether the conversation sleeps: link then has no session, and opens none.
 
 A file in the bus directory keeps this state for a link that is started again: after a crash or
-``bargein restart`` in the middle of a sleep, the conversation goes on sleeping. A link that was
-asked to end leaves the file to a link that finds the same downlink: the next conversation begins
-awake.
+``bargein restart`` in the middle of a sleep, the conversation goes on sleeping. When link is asked
+to end, it writes into the file which downlink runs. The file then counts only for a link that finds
+the same downlink running: the next conversation begins awake.
 
 A downlink on another machine leaves no trace in the bus directory. So a link that starts waits for
 downlink's message: downlink answers link's first state, and repeats its last Sleep to each new

@@ -27,19 +27,18 @@ class Candidate:
         patience_s: float,
         decided: Callable[[endings.Ending | None], None],
     ) -> None:
-        """Without a session after ``patience_s``, the connection is not used.
+        """Use the connection only if the server begins a session on it within ``patience_s``.
 
-        If ``patience_s`` is 0, the connection is used after BEGIN_S even if the server has not said
-        that a session begins.
+        ``patience_s`` of 0: after BEGIN_S, use the connection without a session too.
         """
         self.connection = connection
         #: The server's messages so far.
         self.texts: list[Text] = []
         self._stage = stage
         self._decided: Callable[[endings.Ending | None], None] | None = decided
-        self._without = endings.NO_SESSION if patience_s else None
+        self._ending_without_session = endings.NO_SESSION if patience_s else None
         stage.watch(connection.descriptor, self.read)
-        stage.after(patience_s or BEGIN_S, lambda: self._decide(self._without))
+        stage.after(patience_s or BEGIN_S, lambda: self._decide(self._ending_without_session))
 
     def read(self) -> None:
         """Read the server's messages."""
@@ -50,7 +49,7 @@ class Candidate:
                 if self.connection.first_messages.session_begun:
                     self._decide(None)
                 elif self.connection.first_messages.over:
-                    self._decide(self._without)
+                    self._decide(self._ending_without_session)
         except Ended as ended:
             self._decide(ended.ending)
 

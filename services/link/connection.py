@@ -106,7 +106,8 @@ class Connection:
             raise Ended(endings.STALLED)
         if now - self._pinged_s > ping_interval_s:
             self.ping()
-        # Has the limits note that all was read: a quiet server may not send more at once later.
+        # Notes for the limits that all was read. Otherwise a server that was quiet would be allowed
+        # a larger burst later.
         self.has_more()
 
     def _send(self, data: bytes, opcode: int) -> None:

@@ -57,7 +57,7 @@ class Dialer:
         self.where = endpoint.where(self.url)
         #: The proxy between us and the server.
         self.proxy = proxy.choose(self.url, settings.proxy, os.environ)
-        self._slow: set[object] = set()
+        self._failed: set[object] = set()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._opening: Opening | None = None
@@ -75,7 +75,7 @@ class Dialer:
 
     def dial(self) -> None:
         """Start an attempt to connect."""
-        opening = Opening(self.url, self._headers, self.proxy, self._timeout_s, self._slow)
+        opening = Opening(self.url, self._headers, self.proxy, self._timeout_s, self._failed)
         self._opening = opening
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= MOST_HUNG:

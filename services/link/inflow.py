@@ -42,7 +42,7 @@ class Flood(ConnectionError):
 class _Bucket:
     """An amount that may come at once, and then at a rate.
 
-    ``most``: the amount that may have come while link did not read, by default ``burst``.
+    ``most``: the largest burst after link did not read for a while, by default ``burst``.
     """
 
     def __init__(self, burst: int, rate: int, what: str, now: float, most: int = 0) -> None:

@@ -42,9 +42,14 @@ class Opening:
     """An attempt. ``open`` blocks its thread; another thread may call ``late`` and ``abandon``."""
 
     def __init__(
-        self, url: str, headers: list[str], proxy: Proxy | None, timeout_s: float, slow: set[object]
+        self,
+        url: str,
+        headers: list[str],
+        proxy: Proxy | None,
+        timeout_s: float,
+        failed: set[object],
     ) -> None:
-        """``slow``: addresses that answered, and then failed. They are tried after the others."""
+        """``failed``: addresses that answered, and then failed. They are tried after the others."""
         parts = urlsplit(url)
         self._url, self._headers, self._proxy = url, headers, proxy
         self._secure = parts.scheme == "wss"
@@ -52,9 +57,9 @@ class Opening:
         # The zone of an address (fe80::1%eth0) is known on this machine alone.
         self._name = self._host.partition("%")[0]
         self._port = parts.port or (443 if self._secure else 80)
-        self._timeout_s, self._slow = timeout_s, slow
+        self._timeout_s, self._failed = timeout_s, failed
         self._ends_s = time.monotonic() + timeout_s
-        self._late = Lost("unreachable", "")
+        self._ending_if_late = Lost("unreachable", "")
         self._socket: socket.socket | None = None
         self._peer: object = None
         self._abandoned = False
@@ -69,7 +74,7 @@ class Opening:
             return self._open()
         except BaseException as error:
             if self._socket is not None:
-                self._slow.add(self._peer)
+                self._failed.add(self._peer)
                 self._socket.close()
             if self._abandoned or time.monotonic() >= self._ends_s - CLOCK_S:
                 raise Ended(self.late()) from error
@@ -78,7 +83,7 @@ class Opening:
     def late(self) -> Lost:
         """Return the ending of an attempt whose time is over."""
         why = f"not open within {self._timeout_s:g} s"
-        return Lost(self._late.cause, f"{why}{self._late.why}")
+        return Lost(self._ending_if_late.cause, f"{why}{self._ending_if_late.why}")
 
     def abandon(self) -> None:
         """End the attempt: ``open`` raises as soon as it can. A lookup goes on until it ends."""
@@ -91,9 +96,9 @@ class Opening:
     def _open(self) -> websocket.WebSocket:
         connected = self._reach() if self._proxy is None else self._reach_through(self._proxy)
         if self._secure:
-            self._late = Lost("unreachable", f": {self._host} does not answer to TLS")
+            self._ending_if_late = Lost("unreachable", f": {self._host} does not answer to TLS")
             connected = self._encrypt(connected)
-        self._late = Lost("unreachable", "")
+        self._ending_if_late = Lost("unreachable", "")
         ws = websocket.WebSocket(
             # The reader of the JSON checks the text. A check in Python would cost more than the
             # rest of this stage.
@@ -109,7 +114,7 @@ class Opening:
             host=self._header_host(),
         )
         ws.sock = connected
-        self._slow.clear()
+        self._failed.clear()
         return ws
 
     def _header_host(self) -> str | None:
@@ -128,7 +133,7 @@ class Opening:
         found = self._look_up(proxy.host, proxy.port)
         for number, target in enumerate(targets, 1):
             connected = self._connect(found, f"the proxy {proxy}")
-            self._late = Lost("unreachable", f": the proxy {proxy} does not answer")
+            self._ending_if_late = Lost("unreachable", f": the proxy {proxy} does not answer")
             if proxy.scheme == "https":
                 connected = self._wrap(connected, proxy.host)
             try:
@@ -142,18 +147,18 @@ class Opening:
         raise AssertionError("a lookup returns at least one address")
 
     def _look_up(self, host: str, port: int) -> Sequence[Found]:
-        self._late = Lost("unresolved", f": no answer to the lookup of {host}")
+        self._ending_if_late = Lost("unresolved", f": no answer to the lookup of {host}")
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
             raise Ended(Lost("unresolved", f"{host}: {error.strerror}")) from None
         # Nothing but the order changes: the address that failed may be the only one.
-        return sorted(found, key=lambda info: info[4] in self._slow)
+        return sorted(found, key=lambda info: info[4] in self._failed)
 
     def _connect(self, found: Sequence[Found], name: str) -> socket.socket:
         """Return a socket that is connected to one of these addresses. Raises OSError."""
         tried = f" ({len(found)} addresses tried)" if len(found) > 1 else ""
-        self._late = Lost("unreachable", f": no answer from {name}{tried}")
+        self._ending_if_late = Lost("unreachable", f": no answer from {name}{tried}")
 
         try:
             connected = self._race(found) if len(found) > 1 else self._try(found[0])
@@ -163,10 +168,10 @@ class Opening:
             where = "" if self._proxy is None else f"{name}: "
             raise Ended(Lost("unreachable", f"{where}{_in_words(error)}")) from None
         self._peer = connected.getpeername()
-        return self._keep(connected)
+        return self._limit_waits(connected)
 
     def _try(self, info: Found) -> socket.socket:
-        made = self._keep(_socket(info))
+        made = self._limit_waits(_socket(info))
         made.connect(info[4])
         return made
 
@@ -196,12 +201,12 @@ class Opening:
         wrapped = _context().wrap_socket(
             connected, server_hostname=host, do_handshake_on_connect=False
         )
-        self._keep(wrapped)
+        self._limit_waits(wrapped)
         wrapped.do_handshake()
         return wrapped
 
-    def _keep(self, connected: socket.socket) -> socket.socket:
-        """Let ``abandon`` end this socket's waits, and limit how long they last."""
+    def _limit_waits(self, connected: socket.socket) -> socket.socket:
+        """Limit how long this socket waits, and let ``abandon`` end its waits."""
         self._socket = connected
         connected.settimeout(self._left())
         return connected

@@ -31,7 +31,7 @@ class Outbox:
             self.expired += 1
         return self._events[0] if self._events else None
 
-    def sent(self) -> None:
+    def remove_first(self) -> None:
         """Remove the first event."""
         self._events.popleft()
 

@@ -36,7 +36,7 @@ class Backoff:
     chance: random.Random = field(default_factory=random.Random)
     _tries: int = 0
 
-    def after(self, ending: Ending, lasted_s: float) -> int:
+    def delay_after(self, ending: Ending, lasted_s: float) -> int:
         """Return how long to wait before the next attempt, ms.
 
         ``lasted_s`` is how long the connection had lasted, s; 0 if there was none. If a good
@@ -45,7 +45,7 @@ class Backoff:
         than ``max_ms``.
         """
         if lasted_s > GOOD_AFTER_S and ending.cause != "hostile":
-            self.worked()
+            self.reset()
             if ending.cause in RETRY_AT_ONCE:
                 return int(min(AT_ONCE_MS, self.max_ms) * self.chance.random())
         delay_ms = self.next_ms(SLOWER if isinstance(ending, Refused) else 1)
@@ -58,6 +58,6 @@ class Backoff:
         self._tries += 1
         return int(full * (0.5 + self.chance.random() / 2))
 
-    def worked(self) -> None:
+    def reset(self) -> None:
         """Start with the first delay again."""
         self._tries = 0

@@ -69,7 +69,7 @@ class Sending:
                 self._watch_room(blocked)
                 if event is None or blocked:
                     break
-                self._outbox.sent()
+                self._outbox.remove_first()
                 self._connection.send(event.payload)
                 self.sent += 1
                 if self.sent == 1:

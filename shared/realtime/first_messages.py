@@ -1,6 +1,7 @@
 """The first messages of a connection: whether the server begins a session. Pure.
 
-link reads the JSON of these messages only, and changes none of them.
+link reads the JSON of these messages, and changes none of them. It also reads the error in the body
+of an HTTP refusal.
 """
 
 from __future__ import annotations

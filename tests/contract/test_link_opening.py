@@ -78,9 +78,9 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def attempt(
-    url: str, proxy: Proxy | None = None, timeout_s: float = 5.0, slow: set[object] | None = None
+    url: str, proxy: Proxy | None = None, timeout_s: float = 5.0, failed: set[object] | None = None
 ) -> Opening:
-    return Opening(url, ["X-Test: 1"], proxy, timeout_s, set() if slow is None else slow)
+    return Opening(url, ["X-Test: 1"], proxy, timeout_s, set() if failed is None else failed)
 
 
 def fails(made: Opening) -> endings.Ending:
@@ -184,9 +184,9 @@ def test_an_address_that_fails_after_it_answered_comes_last_the_next_time(
 ) -> None:
     with Server(servers.refuse("502 Bad Gateway")) as bad, Server(servers.serve) as good:
         names[HOST] = [("127.0.0.1", bad.port), ("127.0.0.1", good.port)]
-        slow: set[object] = set()
-        assert fails(attempt(f"ws://{HOST}/", slow=slow)).cause == "busy"
-        talk(attempt(f"ws://{HOST}/", slow=slow).open())
+        failed: set[object] = set()
+        assert fails(attempt(f"ws://{HOST}/", failed=failed)).cause == "busy"
+        talk(attempt(f"ws://{HOST}/", failed=failed).open())
         assert len(bad.connections) == 1
 
 

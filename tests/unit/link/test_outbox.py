@@ -18,6 +18,6 @@ def test_no_more_wait_than_there_is_room_for() -> None:
     sent = 0
     while (event := outbox.first(1)) is not None:
         assert event.session == sent
-        outbox.sent()
+        outbox.remove_first()
         sent += 1
     assert sent == LONGEST

@@ -68,7 +68,7 @@ def test_chance_differs_from_one_client_to_the_next() -> None:
 def test_a_good_connection_begins_anew() -> None:
     backoff = Backoff(100, 10_000, Chance(LONGEST))
     delays = [backoff.next_ms() for _ in range(3)]
-    backoff.worked()
+    backoff.reset()
     assert [backoff.next_ms() for _ in range(3)] == delays
 
 
@@ -81,7 +81,7 @@ def test_months_of_tries_stay_cheap() -> None:
 
 
 def waits(backoff: Backoff, cause: messages.Cause, lasted_s: float, asked_ms: int = 0) -> int:
-    return backoff.after(endings.Lost(cause, "", asked_ms), lasted_s)
+    return backoff.delay_after(endings.Lost(cause, "", asked_ms), lasted_s)
 
 
 @pytest.mark.parametrize("cause", sorted(reconnect.RETRY_AT_ONCE))
@@ -107,6 +107,6 @@ def test_a_server_may_ask_for_a_longer_delay_but_not_for_any_delay() -> None:
 def test_after_a_refusal_the_delays_are_longer_up_to_the_longest() -> None:
     backoff = Backoff(100, 10_000, Chance(LONGEST))
     refused = endings.Refused("HTTP 401", "check the key")
-    slow = [backoff.after(refused, 0) for _ in range(8)]
+    slow = [backoff.delay_after(refused, 0) for _ in range(8)]
     assert slow == [400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]
     assert slow[0] == reconnect.SLOWER * 100
