@@ -4,8 +4,8 @@ A topic is judged by its row in the registry:
 
 - *live* topics are published all the time, at their rate. A live topic is silent after ten periods
   without a message, but not before 3 s. It is off its rate outside 0.8 to 1.2 of the rate;
-- *state* topics are repeated at their rate from their first message on: they are silent without a
-  message for ten periods after that;
+- *state* topics with a rate are repeated at that rate from their first message on: they are silent
+  without a message for ten periods after that;
 - other topics are published when something happens, so their silence says nothing.
 """
 
@@ -48,7 +48,7 @@ class Arrivals:
     def judge(self, now_s: float) -> tuple[list[str], list[str]]:
         """Return the topics that are silent, and those that are off their rate.
 
-        To be called once a second: a message counts as arrived when this is called.
+        To be called once a second: messages are noticed only at a call.
         """
         silent: list[str] = []
         off_rate: list[str] = []

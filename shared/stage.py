@@ -97,9 +97,9 @@ class Stage:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
-        Messages of topics that are not in the stage's row take no part in its health. ``pause_s``:
-        sleep this long before each poll, so that one wake-up handles many messages. Raises
-        ValueError unless the stage's row says ``observes``.
+        The health counts only the topics in the stage's row. ``pause_s``: sleep this long before
+        each poll, so that one wake-up handles many messages. Raises ValueError unless the stage's
+        row says ``observes``.
         """
         self._dispatch.observe_all(handler)
         self._pause_s = pause_s
@@ -108,8 +108,11 @@ class Stage:
         """Publish a message and return its time stamp, ns."""
         return self.publisher.publish(message)
 
-    def number(self) -> int:
-        """Return a number that is larger than each one before it, also those before a restart."""
+    def next_number(self) -> int:
+        """Return a number that is larger than all before it, also than those before a restart.
+
+        The number is the time, µs since 1970, unless the clock is behind the last number.
+        """
         return self.publisher.numbers.next()
 
     def every(self, seconds: float, handler: Callable[[], None]) -> None:

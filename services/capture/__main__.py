@@ -39,11 +39,11 @@ class Capture:
         self._condition = Condition()
         self._faults = Faults(stage)
         stage.on_wake(self._take_blocks)
-        self._page: Callable[[], InputDevice] | None = None
+        self._open_page: Callable[[], InputDevice] | None = None
         if stage.config.capture.device == "browser":
             from services.capture import browser  # noqa: PLC0415 - other devices need no server
 
-            self._page = browser.serve(stage)
+            self._open_page = browser.serve(stage)
         self._reopening: ReopeningDevice[InputDevice] = ReopeningDevice(
             stage, "microphone", self._open, self._prepare
         )
@@ -51,10 +51,10 @@ class Capture:
 
     def _open(self) -> InputDevice:
         settings = self._stage.config.capture
-        return devices.open_input(settings.device, settings.channel, self._page)
+        return devices.open_input(settings.device, settings.channel, self._open_page)
 
     def _prepare(self, device: InputDevice) -> Callable[[], None]:
-        self._stream, self._overflows = self._stage.number(), 0
+        self._stream, self._overflows = self._stage.next_number(), 0
         self._condition = Condition()
         self._faults.forget()
         self._framer.restart()

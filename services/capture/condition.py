@@ -54,7 +54,7 @@ class Condition:
         """Return the microphone's fault; None if there is none.
 
         ``level`` is that of the last second. ``channels`` is the device's own report of a fault in
-        its channels; None: it has none. ``may_be_silent``: zeros are no fault, however long they
+        its channels; None: no fault. ``may_be_silent``: zeros are no fault, however long they
         last, as in a file.
         """
         self._clipped.append(level.clipped >= _CLIPPED_SAMPLES)

@@ -42,14 +42,14 @@ class Playback:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._duck = Duck(stage.config.interruption)
-        self._page: Callable[[], OutputDevice] | None = None
+        self._open_page: Callable[[], OutputDevice] | None = None
         parts = (stage.config, self._duck, stage.publisher, now.monotonic_ns, stage.wake)
         if stage.config.playback.device == "browser":
             from services.playback import browser  # noqa: PLC0415 - other devices need no server
 
             remote = RemoteCallback(*parts)
             self._callback: Callback = remote
-            self._page = browser.serve(stage, remote)
+            self._open_page = browser.serve(stage, remote)
         else:
             self._callback = Callback(*parts)
         # The generation that downlink published last, in reply.state. A flush is published on
@@ -89,10 +89,10 @@ class Playback:
 
     def _open_device(self) -> OutputDevice:
         spec = self._stage.config.playback.device
-        return self._stage.replayed_speaker or devices.open_output(spec, self._page)
+        return self._stage.replayed_speaker or devices.open_output(spec, self._open_page)
 
     def _prepare(self, device: OutputDevice) -> Callable[[], None]:
-        self._stream = self._stage.number()
+        self._stream = self._stage.next_number()
         self._framer.restart()
         self._callback.restart()
         return partial(device.start, self._callback.render)

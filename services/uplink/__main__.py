@@ -64,7 +64,7 @@ class Uplink:
         )
         self._decision_requests = DecisionRequests()
         self._texts = Texts(
-            stage.number,
+            stage.next_number,
             self._send,
             lambda: functions.settled and self._is_ready(),
             self._restoration.has_begun,

@@ -1,8 +1,8 @@
 """Detects whether somebody speaks: reads ``mic.clean``, publishes ``mic.speech``.
 
 Vad detects speech sooner than the server can report it. Playback lowers the reply at the beginning
-of speech, and downlink judges the speech where the client decides. This stage interrupts nothing by
-itself.
+of speech, and downlink judges the speech if ``interruption.decide`` is ``client``. This stage
+interrupts nothing by itself.
 """
 
 from __future__ import annotations

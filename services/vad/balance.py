@@ -35,8 +35,8 @@ class _Level:
         self.power += (power - self.power) * max(1 - _KEPT, 1 / self.frames)
 
 
-def hidden(echo_db: float) -> Fault:
-    """Return the fault of a person whom an echo hides that is so many dB louder."""
+def fault_of(echo_db: float) -> Fault:
+    """Return the fault: the echo, which is this much louder, hides the person."""
     return Fault(
         "hidden_s",
         f"the speaker is {echo_db:.0f} dB louder than the person",
@@ -66,10 +66,10 @@ class Balance:
 
     def fault(self) -> Fault | None:
         """Return the fault if the echo hides the person, else None."""
-        return hidden(self.echo_db) if self.echo_db is not None and self.hidden else None
+        return fault_of(self.echo_db) if self.echo_db is not None and self.is_hidden else None
 
     @property
-    def hidden(self) -> bool:
+    def is_hidden(self) -> bool:
         """Whether the person cannot be heard while the assistant speaks."""
         return self.echo_db is not None and self.echo_db > HIDDEN_DB
 

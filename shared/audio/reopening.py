@@ -5,7 +5,8 @@ the device again finds the device that is there now. A sound server that hangs i
 otherwise, an attempt that succeeds late would take the device from a later attempt. A page in a
 browser is a device as soon as it is there.
 
-A device is opened and started on a thread of its own: meanwhile the owner's loop goes on.
+A device is opened and started on a thread of its own. The owner's loop waits at most AT_ONCE_S for
+each of the two steps, and then goes on.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ RETRY_S = 2.0
 #: Seconds between two checks of the open device.
 CHECK_S = 0.5
 
-#: How long the loop waits for a device to open and to start, s. Most take 0.1 to 0.3 s.
+#: How long the loop waits for a device to open, and again for it to start, s. Most devices take 0.1
+#: to 0.3 s.
 AT_ONCE_S = 0.5
 
 D = TypeVar("D", InputDevice, OutputDevice)
 T = TypeVar("T")
 
 
-class Owner(Protocol):
+class DeviceOwner(Protocol):
     """The event loop that owns a device, and where the device's condition is reported."""
 
     ok: bool  # False while there is no device
@@ -86,7 +88,7 @@ class ReopeningDevice(Generic[D]):
 
     def __init__(
         self,
-        owner: Owner,
+        owner: DeviceOwner,
         kind: str,
         open_device: Callable[[], D],
         prepare: Callable[[D], Callable[[], None]],

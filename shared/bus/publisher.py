@@ -205,9 +205,10 @@ class Publisher:
         self.numbers.keep()
 
     def repeat_state(self) -> None:
-        """Send every state topic's last message again, except the health; drop expired holds.
+        """Send every state topic's last message again, except the health.
 
-        The stage calls this once a second. It publishes its health itself, with new figures.
+        The stage calls this once a second. It publishes its health itself, with new figures. Held
+        messages that are too old are dropped.
         """
         at_ns = now.monotonic_ns()
         for outlet in self._outlets.values():

@@ -26,7 +26,7 @@ class Health(Message, frozen=True, kw_only=True):
     stage consumes."""
     silent: Annotated[list[Name], Meta(max_length=64)] = []
     """The topics from which messages should come and do not: a live topic without a message for 3
-    s, or a state topic whose last message is more than 10 s old."""
+    s, or a state topic with a rate whose last message is more than 10 s old."""
     off_rate: Annotated[list[Name], Meta(max_length=64)] = []
     """The live topics whose rate was less than 0.8 or more than 1.2 of their nominal rate in the
     last 5 s. A silent topic is not listed."""

@@ -110,10 +110,11 @@ class SpeakerCall(msgspec.Struct, frozen=True):
     samples: Count
     """The length of the audio that the device asked for, samples."""
     handled: Annotated[dict[TopicName, Count], Meta(max_length=16)]
-    """For each topic of which playback has handled a message since the call before: when the last
-    such message was published, ns."""
+    """By topic: when the newest message was published that playback handled since the call before,
+    ns. Topics without such a message are left out."""
     rang_ns: Count = 0
-    """When a timer was due that ended a duck since the call before, ns; 0: no timer did."""
+    """When a timer ended the ducking since the call before: the time at which it was due, ns; 0: no
+    timer did."""
 
 
 class SpeakerCalls(Message, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class StageStandIn(StandIn):
 
     # The methods of Stage that a stage's logic calls.
 
-    def number(self) -> int:
+    def next_number(self) -> int:
         self._number += 1
         return self._number
 

@@ -44,24 +44,24 @@ def test_the_echo_is_compared_as_the_microphone_heard_it(removed_db: int) -> Non
 
 def test_a_few_words_are_needed() -> None:
     assert listened(-60, -20, frames=149).echo_db is None
-    assert not listened(-60, -20, frames=149).hidden
+    assert not listened(-60, -20, frames=149).is_hidden
 
 
 @pytest.mark.parametrize(("beyond", "hidden"), [(-1, False), (1, True)])
 def test_an_echo_that_is_much_louder_hides_the_person(beyond: float, hidden: bool) -> None:
-    assert listened(-50, -50 + HIDDEN_DB + beyond).hidden is hidden
+    assert listened(-50, -50 + HIDDEN_DB + beyond).is_hidden is hidden
 
 
 def test_without_an_echo_nobody_is_hidden() -> None:
-    assert not listened(-50, -70, removed_db=0).hidden
+    assert not listened(-50, -70, removed_db=0).is_hidden
 
 
 def test_a_volume_that_is_turned_down_is_noticed() -> None:
     balance = listened(-50, -10)
-    assert balance.hidden
+    assert balance.is_hidden
     for _ in range(2500):
         balance.add(frame(-80), far=True, removed_db=30, speaking=False)
-    assert not balance.hidden
+    assert not balance.is_hidden
 
 
 class Rig:
