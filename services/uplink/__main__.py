@@ -293,11 +293,7 @@ class Uplink:
 
 def main() -> int:
     """Run the stage."""
-    return run(
-        "uplink",
-        Uplink,
-        "Sends the microphone's audio, the settings and the requests to the server.",
-    )
+    return run("uplink", Uplink, "Sends the audio, the settings and the requests to the server.")
 
 
 if __name__ == "__main__":
