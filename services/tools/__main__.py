@@ -97,7 +97,7 @@ class Tools:
         if call.action == "cancel":
             self._cancel(call.call_id)
         elif call.action in ("server_runs", "server_ran"):
-            self._server_runs(call, delivery.stamp.t)
+            self._on_server_call(call, delivery.stamp.t)
         elif call.action == "run" and now.monotonic_ns() - delivery.stamp.t > STALE_NS:
             self._stage.count("calls_too_old", warning=f"{call.name}: called too long ago: not run")
         elif self._call_queue.take(call.call_id):
@@ -122,8 +122,8 @@ class Tools:
         elif not self._call_queue.queue(job):
             self._results.output(job, outputs.failure("too many calls wait"), ok=False)
 
-    def _server_runs(self, call: messages.ToolCall, at_ns: int) -> None:
-        """Show a function that the server runs itself, on an MCP server of its own."""
+    def _on_server_call(self, call: messages.ToolCall, at_ns: int) -> None:
+        """Note that a function has begun or ended that the server runs itself, on an MCP server."""
         text = call.payload.decode("utf-8", "replace")
         if call.action == "server_runs":
             self._call_queue.server_runs(call.call_id, call.name, text, call.server, at_ns)

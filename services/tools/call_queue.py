@@ -22,9 +22,14 @@ from shared.oldest import drop_oldest
 
 #: The function by which the model passes on what the person said.
 ANSWER = "answer_approval"
-#: How many calls are remembered as taken, wait to be run, and wait for an approval at most, and how
-#: many of the server's own are shown.
-REMEMBERED, MAX_QUEUED, MAX_ASKING, MAX_SERVER_CALLS = 4096, 32, 16, 16
+#: How many calls are remembered as taken, so that none of them is run twice.
+REMEMBERED = 4096
+#: The most calls that wait to be run.
+MAX_QUEUED = 32
+#: The most calls that wait for an approval.
+MAX_ASKING = 16
+#: The most calls that are listed while the Realtime server runs them itself.
+MAX_SERVER_CALLS = 16
 #: The longest arguments that a person is shown, characters.
 SHOWN = 300
 
@@ -72,7 +77,7 @@ class PendingApproval:
     call_id: str
     name: str
     arguments: str
-    server: str  # the label of the MCP server that the server itself will call; "": it is ours
+    server: str  # if the Realtime server runs the call: its MCP server's label; else ""
     at_ns: int  # when the model called the function
 
     @property
@@ -86,7 +91,11 @@ class BadAnswer(ValueError):
 
 
 class CallQueue:
-    """The calls that were taken and have no output yet. ``ask``: patterns of names."""
+    """The calls that were taken and have no output yet.
+
+    A call waits to be run, runs, or waits for an approval, or the Realtime server runs it. ``ask``:
+    patterns of the names of functions that need an approval.
+    """
 
     def __init__(self, parallel: int, ask: Sequence[str]) -> None:
         self._parallel = parallel

@@ -63,11 +63,11 @@ class Engine:
         self._said: set[str] = set()  # the lines about the last offer
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._end: asyncio.Event | None = None
+        self._end_event: asyncio.Event | None = None
         self._sources: list[Source] = []
-        self._offered: dict[str, Offered] = {}
+        self._functions: dict[str, Offered] = {}
         self._importing = False  # whether more sources are to come
-        self._offers = False  # whether the first offer was made
+        self._first_offer_made = False
         self._calls: dict[Job, asyncio.Task[None]] = {}
 
     # what the stage calls
@@ -87,7 +87,7 @@ class Engine:
     def close(self) -> None:
         """End the sources and the thread."""
         with suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._ends)
+            self._loop.call_soon_threadsafe(self._ask_to_end)
         self._thread.join(2 * CLOSE_S)
 
     # the thread
@@ -109,7 +109,7 @@ class Engine:
             self._loop.close()
 
     async def _main(self) -> None:
-        self._end = asyncio.Event()
+        self._end_event = asyncio.Event()
         for name in self._settings.modules:
             module = Module(
                 name,
@@ -124,7 +124,7 @@ class Engine:
             self._sources.append(module)
         running = [self._loop.create_task(source.run()) for source in self._sources]
         self._importing = bool(self._servers)
-        self._loop.call_later(FIRST_OFFER_S, self._offer)
+        self._loop.call_later(FIRST_OFFER_S, self._make_offer)
         if self._servers:
             # Imported here, because the import takes a second, and is needed only with a server.
             mcp_server = await asyncio.to_thread(_mcp_server)
@@ -133,22 +133,22 @@ class Engine:
                 self._sources.append(made)
                 running.append(self._loop.create_task(made.run()))
             self._importing = False
-        await self._end.wait()
+        await self._end_event.wait()
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running, timeout=CLOSE_S)
 
-    def _ends(self) -> None:
-        if self._end is not None:
-            self._end.set()
+    def _ask_to_end(self) -> None:
+        if self._end_event is not None:
+            self._end_event.set()
 
     def _begin(self, job: Job) -> None:
         task = self._loop.create_task(self._call(job))
         self._calls[job] = task
-        task.add_done_callback(lambda ended: self._ended(job, ended))
+        task.add_done_callback(lambda ended: self._call_ended(job, ended))
 
-    def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
+    def _call_ended(self, job: Job, task: asyncio.Task[None]) -> None:
         self._calls.pop(job, None)
         if task.cancelled():
             # The task may have been cancelled before its first step, so only this place notices it.
@@ -164,7 +164,7 @@ class Engine:
         ok = False
         limit_s = self._settings.timeout_s
         try:
-            offered = self._offered.get(job.name)
+            offered = self._functions.get(job.name)
             if offered is None:
                 raise CallFailed(f"there is no function {job.name}")
             source = next(s for s in self._sources if s.label == offered.source)
@@ -180,16 +180,16 @@ class Engine:
         self._tell(Done(job, output, ok, int((time.monotonic() - began) * 1000)))
 
     def _changed(self) -> None:
-        if self._offers or (
+        if self._first_offer_made or (
             not self._importing and all(source.settled for source in self._sources)
         ):
-            self._offer()
+            self._make_offer()
 
-    def _offer(self) -> None:
-        self._offers = True
+    def _make_offer(self) -> None:
+        self._first_offer_made = True
         tools = ((source.label, source.tools) for source in self._sources)
         functions, notes = offer.build(tools, self._limit, taken=(ANSWER,))
-        self._offered = {each.name: each for each in functions}
+        self._functions = {each.name: each for each in functions}
         troubles = [source.trouble for source in self._sources if source.trouble]
         faults = [*troubles, *(fault for source in self._sources for fault in source.faults)]
         for line in (*faults, *notes):

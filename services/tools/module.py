@@ -120,7 +120,7 @@ class Module:
                 self._background(self._retire(worker, call_id))
                 raise
             worker.calls.pop(call_id, None)
-            self._spare(worker)
+            self._kill_if_idle(worker)
             if not told.get("ok"):
                 raise CallFailed(str(told.get("text")))
             return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
@@ -151,10 +151,10 @@ class Module:
             return
         del worker.calls[call_id]
         self._replace(worker, "a function does not return")
-        self._spare(worker)
+        self._kill_if_idle(worker)
 
-    def _spare(self, worker: WorkerProcess) -> None:
-        """End a retired process in which no function runs. Its waiting calls go to the next one."""
+    def _kill_if_idle(self, worker: WorkerProcess) -> None:
+        """Kill a retired process if it runs no function. Its waiting calls go to the next one."""
         if worker.retired and not worker.running:
             worker.kill()
 
@@ -226,16 +226,16 @@ class Module:
                 elif (text := told.get("say")) is not None:
                     self._say(text)
                 elif (call := worker.calls.get(told.get("begun", ""))) is not None:
-                    call.begin(here=True)
+                    call.settle(begun=True)
                 elif (call := worker.calls.get(told.get("withdrawn", ""))) is not None:
-                    call.begin(here=False)
+                    call.settle(begun=False)
                 elif (call := worker.calls.get(told.get("id", ""))) is not None:
-                    call.begin(here=True)  # bad arguments: the function itself never begins
+                    call.settle(begun=True)  # bad arguments: the function itself never begins
                     if call.answer.done():
                         del worker.calls[told["id"]]  # it was cancelled, and has ended
                     else:
                         call.answer.set_result(told)
-                self._spare(worker)
+                self._kill_if_idle(worker)
         except (ValueError, msgspec.MsgspecError):
             self._log(f"{self.label}: a function returned more than {MAX_OUTPUT} bytes")
         finally:
@@ -266,7 +266,7 @@ class Module:
         if self._worker is worker:
             self._gone()
         for call in worker.calls.values():
-            call.begin(here=False)
+            call.settle(begun=False)
             if not call.answer.done():
                 why = f"the function's process ended with {how}"
                 call.answer.set_result({"ok": False, "text": why})

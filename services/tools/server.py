@@ -27,8 +27,8 @@ from shared.messages import ToolOutput
 CONNECT_S = 60.0
 #: How often a connection is tested, s: a server that has died is noticed then, or at a call.
 PING_S = 30.0
-#: How long after the list was read it is read again at the earliest, s: each change of it makes the
-#: model read all functions again.
+#: The shortest time between two readings of the list of functions, s: each change of the list makes
+#: the model read all functions again.
 LIST_S = 2.0
 #: The most pages of a list of functions, and the most functions: a session takes fewer.
 PAGES, FUNCTIONS = 50, 1000

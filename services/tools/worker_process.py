@@ -20,10 +20,10 @@ class WorkerCall:
         self.begun: asyncio.Future[bool] = loop.create_future()
         self.answer: asyncio.Future[dict[str, Any]] = loop.create_future()
 
-    def begin(self, *, here: bool) -> None:
-        """Note whether the function has begun."""
+    def settle(self, *, begun: bool) -> None:
+        """Note that the function has begun in this process, or that it never will."""
         if not self.begun.done():
-            self.begun.set_result(here)
+            self.begun.set_result(begun)
 
     @property
     def runs(self) -> bool:
