@@ -71,7 +71,7 @@ def causes() -> dict[str, str]:
     return dict(re.findall(r'"(\w*)",  # (.+)', block))
 
 
-def told(kind: types.Type) -> str:
+def type_words(kind: types.Type) -> str:
     """Return a type in words."""
     match kind:
         case types.BoolType():
@@ -83,17 +83,17 @@ def told(kind: types.Type) -> str:
         case types.LiteralType(values=values):
             return ", ".join(f'`"{value}"`' for value in values)
         case types.ListType(item_type=item, max_length=length):
-            return f"list of {part(item)}" + (f", at most {length}" if length else "")
+            return f"list of {item_words(item)}" + (f", at most {length}" if length else "")
         case types.DictType(value_type=value):
-            return f"map from text to {told(value)}"
+            return f"map from text to {type_words(value)}"
         case types.StructType(cls=cls):
             return f"[{cls.__name__}](#{cls.__name__.lower()})"
     raise TypeError(f"no words for {kind}")
 
 
-def part(kind: types.Type) -> str:
+def item_words(kind: types.Type) -> str:
     """Return the type of a list's items in words."""
-    return told(kind).replace("text, at most 512 characters", "ids")
+    return type_words(kind).replace("text, at most 512 characters", "ids")
 
 
 def unit(name: str, text: str) -> str:
@@ -107,10 +107,10 @@ def unit(name: str, text: str) -> str:
 
 def fields(kind: type) -> Iterator[str]:
     """Yield the table of a type's fields."""
-    described = types.type_info(kind)
-    assert isinstance(described, types.StructType)
+    struct = types.type_info(kind)
+    assert isinstance(struct, types.StructType)
     said = texts(kind)
-    rows = [field for field in described.fields if field.name != "payload"]
+    rows = [field for field in struct.fields if field.name != "payload"]
     if not rows:
         return
     yield "| field | type | unit | meaning |"
@@ -121,7 +121,7 @@ def fields(kind: type) -> Iterator[str]:
             named = causes()
             if named.keys() == set(field.type.values):
                 meaning += " " + "; ".join(f'`"{n}"`: {text}' for n, text in named.items()) + "."
-        kind_told = told(field.type)
+        kind_told = type_words(field.type)
         if kind is messages.Health and field.name in TOPIC_LISTS:
             kind_told = kind_told.replace("ids", "topic names")
         if not field.required:

@@ -1,8 +1,8 @@
 """The launcher of ``bargein start`` and ``bargein demo``: honcho, but a crashed stage is restarted.
 
-honcho ends every process when one process ends. This launcher starts a stage that crashed again,
-after a delay that doubles with each crash. A stage that ends on purpose ends the conversation.
-Closing the terminal ends the stages. Ctrl-Z stops the stages until ``fg`` continues them.
+honcho ends every process when one process ends. This launcher restarts a crashed stage after a
+delay that doubles with each crash. A stage that ends on purpose ends the conversation. Closing the
+terminal ends the stages. Ctrl-Z stops the stages until ``fg`` continues them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HANGS_S = 10.0
 #: The states of a process that somebody stopped.
 STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 #: If this process was itself stopped or blocked for longer, s, it knows nothing of the stages.
-AWAY_S = 5.0
+STALLED_S = 5.0
 #: How often the loop looks for stages to start, s, while no process has anything to report.
 LOOK_S = 0.1
 
@@ -172,12 +172,12 @@ class Launcher(Manager):  # type: ignore[misc]
         """Kill each stage whose loop no longer turns. Its end is then handled like a crash."""
         if now - self._looked_s < 1.0:
             return
-        away, self._looked_s = now - self._looked_s > AWAY_S, now
+        stalled, self._looked_s = now - self._looked_s > STALLED_S, now
         for name, watch in self._watches.items():
             row = self._processes[name]
             if not watch.hangs(now):
                 continue
-            if away or _is_stopped(row.get("pid")):
+            if stalled or _is_stopped(row.get("pid")):
                 watch.begin(now)
             elif "returncode" not in row:
                 self._tell(name, f"hangs: no report for {HANGS_S:g} s, so it is killed")

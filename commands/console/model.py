@@ -38,8 +38,8 @@ class Entry:
     text: str
     #: The words of a reply that will not be heard.
     unheard: str = ""
-    #: The entry that a new one stands before; "": it is the last. The server transcribes a turn
-    #: while it answers the turn.
+    #: Insert this entry before that one; "": at the end. A turn's transcript can come after its
+    #: answer has begun, because the server answers the turn while it transcribes it.
     before: str = ""
     #: How far a function call is: the place in STEPS. The bus has no order between the states of
     #: calls and their results.

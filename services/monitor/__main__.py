@@ -27,7 +27,7 @@ from services.monitor.door import (
 )
 from services.monitor.load import Load
 from services.monitor.metrics import Metrics
-from services.monitor.picture import Picture
+from services.monitor.view import View
 from services.monitor.voices import Voices
 from shared import messages, registry
 from shared.bus import Delivery
@@ -54,13 +54,13 @@ class Monitor:
         self._link: messages.LinkState | None = None
         self._link_epoch = saved.link
         self._settled_at = time.monotonic() + AWAY_S  # a stage that runs was heard by then
-        self._new = True  # no link was heard since this monitor started
+        self._no_link_yet = True  # since this monitor started
         self._calls: list[messages.ToolRun] = []  # those that wait for an approval
-        self._picture = Picture(stage.config)
+        self._view = View(stage.config)
         self._metrics = Metrics()
         self._load = Load()
         self._commands = CommandRunner(stage, saved.panel, self._known, self._turned, self._stop)
-        self._picture.take(saved.panel, 0, 0)
+        self._view.take(saved.panel, 0, 0)
         stage.publish(saved.panel)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.Speech, self._on_message)
@@ -102,7 +102,7 @@ class Monitor:
                 case SnapshotRequest(watcher):
                     # The changes so far are in the snapshot.
                     self._show()
-                    self._door.tell(self._picture.snapshot(time.monotonic_ns()), to=watcher)
+                    self._door.tell(self._view.snapshot(time.monotonic_ns()), to=watcher)
                 case WantsChanged(wants):
                     self._voices.want(wants)
                 case MetricsRequest(answer):
@@ -110,14 +110,14 @@ class Monitor:
 
     def _show(self) -> None:
         watched = self._door.watched
-        for change in self._picture.changes(time.monotonic_ns(), watched=watched):
+        for change in self._view.changes(time.monotonic_ns(), watched=watched):
             self._door.tell(change)
 
     def _look(self) -> None:
         self._door.keep_place()
         if self._door.watched:
             now_ns = time.monotonic_ns()
-            healths = self._picture.healths(now_ns)
+            healths = self._view.healths(now_ns)
             for stage in healths["stages"]:
                 stage.update(self._load.of(stage["stage"], stage["pid"], now_ns))
             self._door.tell(healths)
@@ -125,7 +125,7 @@ class Monitor:
     # commands
 
     def _known(self) -> Known:
-        alive = self._picture.alive(time.monotonic_ns())
+        alive = self._view.alive(time.monotonic_ns())
         return Known(
             config=self._config,
             changed=self._commands.panel.session,
@@ -151,7 +151,7 @@ class Monitor:
         return unknown | (gone if len(gone) == missing else readers)
 
     def _turned(self, panel: messages.Panel) -> None:
-        self._picture.take(panel, 0, 0)
+        self._view.take(panel, 0, 0)
         try:
             panel_file.write(self._stage.directory, panel_file.Saved(panel, self._link_epoch))
         except OSError as error:
@@ -160,7 +160,7 @@ class Monitor:
     def _reload(self, config: Config) -> None:
         # The rest holds until its stage is started again.
         self._config = msgspec.structs.replace(self._stage.config, session=config.session)
-        self._picture.reload(self._config)
+        self._view.reload(self._config)
 
     def _stop(self) -> None:
         self._stage.log.info("a person's command ends the conversation")
@@ -176,8 +176,8 @@ class Monitor:
     # what comes over the bus
 
     def _on_message(self, delivery: Delivery[Any]) -> None:
-        self._picture.take(delivery.message, delivery.stamp.t, time.monotonic_ns())
-        if self._picture.fresh:
+        self._view.take(delivery.message, delivery.stamp.t, time.monotonic_ns())
+        if self._view.fresh:
             self._show()
 
     def _on_link(self, delivery: Delivery[messages.LinkState]) -> None:
@@ -187,14 +187,14 @@ class Monitor:
         epoch = delivery.stamp.epoch
         if epoch != self._link_epoch:
             self._link_epoch = epoch
-            if self._new:
+            if self._no_link_yet:
                 # Link and this monitor were started together: a new conversation, with an open
                 # microphone and the settings of config.toml.
                 self._commands.begin()
             else:
                 # Link alone was started again. A muted microphone stays muted.
                 self._turned(self._commands.panel)
-        self._new = False
+        self._no_link_yet = False
 
     def _on_sleep(self, delivery: Delivery[messages.Sleep]) -> None:
         self._on_message(delivery)
@@ -222,7 +222,7 @@ class Monitor:
 
     def _on_health(self, delivery: Delivery[messages.Health]) -> None:
         stage = delivery.topic.publisher
-        self._picture.health(stage, delivery.message, time.monotonic_ns())
+        self._view.health(stage, delivery.message, time.monotonic_ns())
         self._metrics.health(stage, delivery.message)
 
 

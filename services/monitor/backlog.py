@@ -1,7 +1,7 @@
 """The messages that wait for one watcher. Pure.
 
 A watcher that does not take its messages in time loses them, and no other watcher does. The watcher
-then gets the number of lost messages, and a new snapshot: its picture is no longer right.
+then gets the number of lost messages, and a new snapshot: what it shows is no longer right.
 """
 
 from __future__ import annotations

@@ -24,12 +24,12 @@ FOLLOW_S = 1.5
 #: How long the conversation may take to fall asleep, s: downlink looks every half second, and first
 #: cuts off the reply.
 SLEEP_S = 3.0
-#: How long playback may take to report a flush after that, s: as long as uplink waits for it.
+#: How long playback may take after the flush to report it, s: as long as uplink waits for it.
 REPORT_S = 0.5
 #: How long a command waits for a stage that is being started again, s, and how often monitor checks
 #: whether the stage is there, s. A stage starts in less than a second, on a busy machine in two.
 AWAY_S, LOOK_S = 2.5, 0.05
-#: A message names the command whose time differs by less than this, ns: on two machines, a reader
+#: A message belongs to the command whose time is this close, ns: on two machines, a reader
 #: translates times, which moves them a little.
 SAME_NS = 100 * MS
 
@@ -111,7 +111,7 @@ class CommandRunner:
                 answer(Outcome(done=True, outcome=PASSED_ON[name]))
 
     def begin(self) -> None:
-        """Open the microphone, and forget changed settings: a new conversation has neither."""
+        """Begin a new conversation: unmuted, and with the settings of config.toml."""
         self.panel = msgspec.structs.replace(self.panel, session={})
         self._turn(Command("unmute"))
 
@@ -136,20 +136,20 @@ class CommandRunner:
 
     def flush(self, flush: messages.Flush) -> None:
         """Note a flush, which a command may have caused."""
-        for pending in self._named("interrupt", flush.event_ns):
+        for pending in self._pending_at("interrupt", flush.event_ns):
             if not pending.flushed:
                 pending.flushed, pending.active = True, bool(flush.active)
                 self._stage.after(REPORT_S, lambda p=pending: self._done(p, "interrupted"))  # type: ignore[misc]
 
     def flush_report(self, report: messages.FlushReport) -> None:
         """Note which items a flush ended."""
-        for pending in self._named("interrupt", report.event_ns):
+        for pending in self._pending_at("interrupt", report.event_ns):
             self._done(pending, stopped(report.items, active=pending.active))
 
     def turn_decision(self, decision: messages.TurnDecision) -> None:
         """Note the position of the button of push to talk."""
         name = "talk" if decision.talk else "release"
-        for pending in self._named(name, decision.talk_ns):
+        for pending in self._pending_at(name, decision.talk_ns):
             self._done(pending, "speak now" if decision.talk else "released")
 
     def sleep(self, sleep: messages.Sleep) -> None:
@@ -158,7 +158,7 @@ class CommandRunner:
         for pending in [p for p in self._pending if p.command == name]:
             self._done(pending, SLEEP_OUTCOMES[name])
 
-    def _named(self, name: str, at_ns: int) -> list[_Pending]:
+    def _pending_at(self, name: str, at_ns: int) -> list[_Pending]:
         return [p for p in self._pending if p.command == name and abs(p.at_ns - at_ns) < SAME_NS]
 
     def _done(self, pending: _Pending, outcome: str) -> None:

@@ -1,8 +1,8 @@
 """The web server of the door: a thread of its own, which the stage's loop never waits for.
 
-The two sides leave each other work in queues. The stage's loop takes the clients' requests with
-`take`, after a call of ``wake``; the loop's messages to the clients are delivered on the server's
-thread. They share nothing else, and no side waits for the other.
+Each side puts work for the other side into a queue. The stage's loop takes the clients' requests
+with `take`, after a call of ``wake``. The server's thread delivers the loop's messages to the
+clients. The two sides share nothing else, and neither waits for the other.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Door:
         # receiver must want.
         self._outgoing: deque[tuple[bytes, Watcher | None, str]] = deque(maxlen=MAX_OUTGOING)
         self._scheduled = False
+        # The watchers that get the changes, and those that have not got their first snapshot.
         self._watchers: set[Watcher] = set()
         self._joining: set[Watcher] = set()
         self._server_loop = asyncio.new_event_loop()

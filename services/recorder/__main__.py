@@ -32,7 +32,7 @@ from shared.stage import Failure, Stage
 
 #: The channels of the recording.
 PERSON, ASSISTANT = 0, 1
-#: Sound is written when it is 2 s old, in samples: by then every frame of that time has arrived.
+#: The age at which sound is written, in samples: 2 s. By then every frame of that time has arrived.
 #: ``speaker.frame`` is published up to a device's latency before its sound, ``mic.clean`` after it.
 SETTLED = pcm.RATE * 2
 #: Seconds between two writes.

@@ -21,8 +21,8 @@ from shared.private import open_own, open_regular
 
 #: A chunk is written when it holds this much, bytes, or at the latest when ``flush`` is called.
 CHUNK = 1024 * 1024
-#: The channels for a viewer, beside those of the topics: the topic that each is made of.
-VOICES = {"mic.clean": "/person", "speaker.frame": "/assistant"}
+#: By topic: the channel for a viewer that is made of it, beside the topic's own channel.
+VOICE_CHANNELS = {"mic.clean": "/person", "speaker.frame": "/assistant"}
 LOG_CHANNEL = "/log"
 MEGABYTE = 1_000_000
 
@@ -66,7 +66,7 @@ class BusFile:
         if self._voices and isinstance(message, (messages.MicClean, messages.SpeakerFrame)):
             heard_ns = getattr(message, "captured_ns", 0) or getattr(message, "played_ns", 0)
             sound = schemas.raw_audio(heard_ns + self._since_1970_ns, message.payload)
-            self._add(VOICES[topic.name], schemas.RAW_AUDIO, sound, at_ns)
+            self._add(VOICE_CHANNELS[topic.name], schemas.RAW_AUDIO, sound, at_ns)
         if said := self._lines.of(topic.name, message):
             text = schemas.log(at_ns, said[0], topic.publisher, said[1])
             self._add(LOG_CHANNEL, schemas.LOG, text, at_ns)

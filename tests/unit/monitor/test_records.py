@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.monitor import records
-from services.monitor.picture import Picture
+from services.monitor.view import View
 from shared import codec, messages
 from shared.config import Config
 
@@ -31,7 +31,7 @@ def test_gaps_and_drops_are_summed_over_topics() -> None:
 def test_a_viewer_gets_the_outcome_of_a_call_that_waited_and_not_what_only_the_model_is_told() -> (
     None
 ):
-    picture = Picture(Config())
+    view = View(Config())
     output = codec.write_output(messages.ToolOutput("x" * 2000))
 
     def result(what: str, *, ok: bool = True, payload: bytes = b"") -> messages.ToolResult:
@@ -51,9 +51,9 @@ def test_a_viewer_gets_the_outcome_of_a_call_that_waited_and_not_what_only_the_m
         result("notice", payload=output),
         result("approval", ok=False),
     ):
-        picture.take(message, 0, 0)
-    told = [change for change in picture.changes(0, watched=True) if change["type"] == "result"]
-    assert picture.snapshot(0)["results"] == told
+        view.take(message, 0, 0)
+    told = [change for change in view.changes(0, watched=True) if change["type"] == "result"]
+    assert view.snapshot(0)["results"] == told
     assert [(each["summary"], each["result"], len(each["text"])) for each in told] == [
         ('light(room="hall")', "approved", 0),
         ('light(room="hall")', "done", records.MOST_TEXT),

@@ -21,7 +21,7 @@ MOST_RESULTS = 20
 LATE_NS = 3_000_000_000
 
 
-class Picture:
+class View:
     """Fed with the bus's messages; the stage takes the changes with `changes`."""
 
     def __init__(self, config: Config) -> None:
@@ -42,7 +42,7 @@ class Picture:
     # what comes over the bus
 
     def take(self, message: messages.Message, published_ns: int, now_ns: int) -> None:
-        """Take a message, but for a health: see `health`."""
+        """Take any message except a health, which `health` takes."""
         state = self._state
         match message:
             case messages.LinkState():
