@@ -90,7 +90,7 @@ class Reader:
     def publish_state(self) -> None:
         """Do nothing: a caller that needs the state reads ``replies``."""
 
-    def decided(self, interrupts: bool) -> None:
+    def follow_decisions(self, interrupts: bool) -> None:
         assert not interrupts
 
     def weigh(self) -> None:
@@ -99,5 +99,5 @@ class Reader:
     def session_expires(self, at_s: int) -> None:
         """Do nothing: no session is renewed."""
 
-    def report(self, counter: str, line: str, *, once: bool = False) -> None:  # noqa: ARG002
+    def report(self, counter: str, line: str, *, always: bool = False) -> None:  # noqa: ARG002
         self.reported.append((counter, line))

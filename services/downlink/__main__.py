@@ -121,7 +121,7 @@ class Downlink:
         """Publish the state of the replies at once, if it changed."""
         self._publishing.publish_state()
 
-    def decided(self, interrupts: bool) -> None:
+    def follow_decisions(self, interrupts: bool) -> None:
         """Follow the decisions: flush if they interrupt, and publish them if they changed."""
         if interrupts:
             judged = self._decide == "client"
@@ -146,7 +146,7 @@ class Downlink:
     def weigh(self) -> None:
         """Decide what can be decided by now, from the assistant's state and the time."""
         replies = self._replies
-        self.decided(
+        self.follow_decisions(
             self._decisions.assistant(
                 playing=replies.playing,
                 generating=replies.responses.generating,
@@ -160,13 +160,13 @@ class Downlink:
         left_ns = at_s * 1_000_000_000 - now.time_ns()
         self._renewal.expires(now.monotonic_ns() + left_ns)
 
-    def report(self, counter: str, line: str, *, once: bool = False) -> None:
+    def report(self, counter: str, line: str, *, always: bool = False) -> None:
         """Count what the server did, and log a line about it unless the line is empty.
 
-        ``once``: log the line even if one of this counter was logged in the last ten seconds.
+        ``always``: log the line even if one of this counter was logged in the last ten seconds.
         """
-        self._stage.count(counter, warning="" if once else masked_text(line))
-        if once:
+        self._stage.count(counter, warning="" if always else masked_text(line))
+        if always:
             self._stage.log.warning("%s", masked_text(line))
 
     # what comes over the bus
@@ -227,7 +227,7 @@ class Downlink:
         now_ns = now.monotonic_ns()
         self._sleeping.speech(delivery.message, now_ns)
         if self._decide == "client":
-            self.decided(self._decisions.vad_reported(delivery.message, now_ns))
+            self.follow_decisions(self._decisions.vad_reported(delivery.message, now_ns))
 
     def _on_tool_state(self, delivery: Delivery[messages.ToolState]) -> None:
         self._decisions.calls.listed(delivery.message, now.monotonic_ns())

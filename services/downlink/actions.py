@@ -19,7 +19,7 @@ class Actions(Protocol):
     def publish_state(self) -> None:
         """Publish the state of the replies at once, if it changed."""
 
-    def decided(self, interrupts: bool) -> None:
+    def follow_decisions(self, interrupts: bool) -> None:
         """Follow the decisions: flush if they interrupt, and publish them if they changed."""
 
     def weigh(self) -> None:
@@ -28,10 +28,10 @@ class Actions(Protocol):
     def session_expires(self, at_s: int) -> None:
         """Note when the server ends the session, in seconds since 1970."""
 
-    def report(self, counter: str, line: str, *, once: bool = False) -> None:
+    def report(self, counter: str, line: str, *, always: bool = False) -> None:
         """Count what the server did, and log a line about it unless the line is empty.
 
-        ``once``: log the line even if one of this counter was logged in the last ten seconds.
+        ``always``: log the line even if one of this counter was logged in the last ten seconds.
         """
 
 

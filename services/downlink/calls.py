@@ -24,7 +24,7 @@ MS = 1_000_000
 #: Some servers do not announce the outputs that a client creates. So a call that tools no longer
 #: lists counts as answered after 1 s: tools has published its output, and uplink has sent it.
 UNANNOUNCED_NS = 1000 * MS
-#: How many calls are remembered as run, and how many wait for their output at most.
+#: How many calls are remembered as handed on, and how many wait for their output at most.
 REMEMBERED, MAX_OPEN = 512, 64
 
 
@@ -36,7 +36,9 @@ class Calls:
 
     def __init__(self, *, cancels: bool = False) -> None:
         self._cancels = cancels
-        self._run: OrderedDict[str, None] = OrderedDict()  # the ids of the calls that were run
+        # The calls and requests for approval that were handed to tools, and the calls of the server
+        # that have ended. Each is handed on once.
+        self._seen: OrderedDict[str, None] = OrderedDict()
         # Calls whose arguments are complete, and whose items are not yet, by response.
         self._announced: OrderedDict[str, list[objects.Item]] = OrderedDict()
         self._open: OrderedDict[str, str] = OrderedDict()  # the response of each call that runs
@@ -45,9 +47,9 @@ class Calls:
         self._unlisted_ns: dict[str, int] = {}  # when tools first left out such a call
         # The calls that the server runs itself, each with its response, by the id of the item.
         self._server_calls: OrderedDict[str, tuple[str, objects.Item]] = OrderedDict()
-        self._asking: OrderedDict[str, None] = OrderedDict()  # the server's requests for approvals
-        self._answered: set[str] = set()  # responses that had an output since the last response
-        self._asked: set[str] = set()  # those of them for which an answer was asked for
+        self._approvals: OrderedDict[str, None] = OrderedDict()  # requests without a reply
+        self._have_output: set[str] = set()  # responses that had an output since the last response
+        self._answer_asked: set[str] = set()  # those of them for which an answer was asked for
         # When the person began the newest turn of the conversation, and the turn that was the
         # newest one when the last response began.
         self._turn_ns = self._spoke_ns = 0
@@ -57,11 +59,11 @@ class Calls:
 
         Calls that the server ran itself, and requests for approvals, ended with that session.
         """
-        ended = [*(name for name in self._server_calls if name in self._open), *self._asking]
+        ended = [*(name for name in self._server_calls if name in self._open), *self._approvals]
         for name in ended:
             self._close(name)
         self._server_calls.clear()
-        self._asking.clear()
+        self._approvals.clear()
         return [
             messages.ToolCall(
                 session=session, response_id="", call_id=name, name="", action="cancel"
@@ -94,11 +96,11 @@ class Calls:
         whole = item.status in ("completed", None) and bool(call_id and item.name)
         if item.type not in ("function_call", "mcp_approval_request") or not whole:
             return None
-        if call_id in self._run:
+        if call_id in self._seen:
             return None
-        _remember(self._run, call_id)
+        _remember(self._seen, call_id)
         if asks:
-            _remember(self._asking, call_id)
+            _remember(self._approvals, call_id)
         else:
             self._run_now(call_id, response_id)
         return messages.ToolCall(
@@ -131,7 +133,7 @@ class Calls:
 
     def server_runs(self, item_id: str, session: int) -> messages.ToolCall | None:
         """Note that the server runs a function itself. Return the message for tools, once."""
-        if item_id in self._open or item_id in self._run:
+        if item_id in self._open or item_id in self._seen:
             return None
         response_id, item = self._server_calls.setdefault(item_id, ("", objects.Item(item_id)))
         self._run_now(item_id, response_id or item_id)
@@ -139,9 +141,9 @@ class Calls:
 
     def server_ran(self, item_id: str, session: int, *, ok: bool) -> messages.ToolCall | None:
         """Note that a function of the server has ended. Return the message for tools, once."""
-        if item_id in self._run:
+        if item_id in self._seen:
             return None
-        _remember(self._run, item_id)
+        _remember(self._seen, item_id)
         response_id, item = self._server_calls.get(item_id, ("", objects.Item(item_id)))
         self._open.setdefault(item_id, response_id or item_id)
         self._output(item_id)
@@ -160,19 +162,19 @@ class Calls:
         if item.id.startswith(OUTPUTS) and item.call_id:
             self._output(item.call_id)
         elif item.type == "mcp_approval_response":
-            self._asking.pop(item.approval_request_id or "", None)
+            self._approvals.pop(item.approval_request_id or "", None)
             if item.approve is False:
-                self._answered.add(item.id)
+                self._have_output.add(item.id)
         elif item.id.startswith(NOTICES):
-            self._answered.add(item.id)
+            self._have_output.add(item.id)
 
     def response_created(self) -> None:
         """Note that a response of the conversation began: it answers the outputs so far.
 
         An output counts as unanswered while another call of the same response runs.
         """
-        self._answered -= set(self._ready())
-        self._asked.clear()
+        self._have_output -= set(self._answerable())
+        self._answer_asked.clear()
         self._spoke_ns = self._turn_ns
 
     def to_cancel(self, cause: str) -> list[messages.Message]:
@@ -214,11 +216,11 @@ class Calls:
 
     def ready(self) -> bool:
         """Whether outputs wait for an answer that was not asked for."""
-        return bool(set(self._ready()) - self._asked)
+        return bool(set(self._answerable()) - self._answer_asked)
 
-    def asked(self) -> None:
+    def answer_asked(self) -> None:
         """Note that an answer was asked for."""
-        self._asked |= set(self._ready())
+        self._answer_asked |= set(self._answerable())
 
     # helpers
 
@@ -227,14 +229,15 @@ class Calls:
         while len(self._open) > MAX_OPEN:
             self._close(next(iter(self._open)))
 
-    def _ready(self) -> Iterable[str]:
+    def _answerable(self) -> Iterable[str]:
+        """Return the responses that have an output, and of whose calls none runs."""
         running = set(self._open.values())
-        return [name for name in self._answered if name not in running]
+        return [name for name in self._have_output if name not in running]
 
     def _output(self, call_id: str) -> None:
         if call_id not in self._cancelled:
             # An output for a call that is not known: an earlier downlink read the call.
-            self._answered.add(self._open.get(call_id, call_id))
+            self._have_output.add(self._open.get(call_id, call_id))
         self._close(call_id)
 
     def _close(self, call_id: str) -> None:

@@ -240,10 +240,9 @@ class Decisions:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
         waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
-        calls_wait_ns = [at_ns for at_ns in self._wait_until_ns() if at_ns < FOREVER_NS]
-        calls_ns = (*self.calls.deadlines_ns(), *calls_wait_ns)
+        calls_ns = (*self.calls.deadlines_ns(), self._calls_wait_until_ns())
         deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns(), *calls_ns)
-        return min((at_ns for at_ns in deadlines_ns if at_ns > now_ns), default=0)
+        return min((at_ns for at_ns in deadlines_ns if now_ns < at_ns < FOREVER_NS), default=0)
 
     def weigh(self, now_ns: int) -> bool:
         """Decide everything that can be decided now. Return whether the assistant is interrupted.
@@ -277,20 +276,18 @@ class Decisions:
         self.calls.settle(now_ns)
         if not (self.calls.ready() and self._answers.possible(now_ns)) or self._button.pressed:
             return
-        if all(until_ns <= now_ns for until_ns in self._wait_until_ns()):
-            self.calls.asked()
+        if self._calls_wait_until_ns() <= now_ns:
+            self.calls.answer_asked()
             self._answers.outputs_came(now_ns)
 
-    def _wait_until_ns(self) -> list[int]:
-        """Return [the time until which to wait before asking for the answer to function calls].
+    def _calls_wait_until_ns(self) -> int:
+        """Return until when the request for an answer to function calls waits; 0: it does not.
 
-        Return [] for no wait. If the person spoke last, the response to the person's words answers
-        the calls as well.
+        If the person spoke last, the response to the person's words answers the calls as well.
         """
         if not (self.calls.ready() and self._answers_expected):
-            return []
-        until_ns = self._log.expected_until_ns(ANSWER_TIMEOUT_NS)
-        return [until_ns] if until_ns else []
+            return 0
+        return self._log.expected_until_ns(ANSWER_TIMEOUT_NS)
 
     def _delete(self, item_id: str) -> None:
         if item_id.startswith(turn_names.OURS):

@@ -73,7 +73,7 @@ class ItemEvents:
             role: Role = "user" if item.role == "user" else "assistant"
             self._actions.publish(self._replies.words_final(item.id, role, item.text))
         if item.id.startswith(ASKS):
-            self._actions.decided(self._decisions.text_added(self._times.now_ns))
+            self._actions.follow_decisions(self._decisions.text_added(self._times.now_ns))
 
     def item_done(self, event: events.ItemDone) -> None:
         """Take an item of the conversation that is complete."""

@@ -71,4 +71,4 @@ class McpEvents:
         if item_id not in self._reported:
             self._reported[item_id] = None
             drop_oldest(self._reported, REMEMBERED)
-            self._actions.report("mcp_failures", line, once=True)
+            self._actions.report("mcp_failures", line, always=True)

@@ -124,7 +124,7 @@ class ServerEvents:
             self._actions.flush("speech_started", self._times.received_ns)
         self._history.speech_started(event)
         self._renewal.speech_started(self._times.received_ns)
-        self._actions.decided(self._decisions.speech_started(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.speech_started(event, self._times.now_ns))
         self._actions.publish_state()
 
     def _speech_stopped(self, event: events.SpeechStopped) -> None:
@@ -132,7 +132,7 @@ class ServerEvents:
         self._replies.speech_ended()
         self._history.speech_stopped(event)
         self._renewal.speech_stopped(self._times.received_ns)
-        self._actions.decided(self._decisions.speech_stopped(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.speech_stopped(event, self._times.now_ns))
 
     def _committed(self, event: events.Committed) -> None:
         self._replies.speech_ended()
@@ -141,27 +141,31 @@ class ServerEvents:
             said = objects.Item(event.item_id, "message", "user", content=speech)
             self._history.mentioned(said, event.previous_item_id)
         event = replace(event, item_id=self._turn_names.end(event.item_id))
-        self._actions.decided(self._decisions.committed(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.committed(event, self._times.now_ns))
 
     def _silence_timed_out(self, event: events.TimeoutTriggered) -> None:
         event = replace(event, item_id=self._turn_names.begin(event.item_id))
-        self._actions.decided(self._decisions.silence_timed_out(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.silence_timed_out(event, self._times.now_ns))
 
     def _person_words_added(self, event: events.UserTranscriptDelta) -> None:
         self._actions.publish(self._replies.words_added(event.item_id, "user", event.delta or ""))
         self._renewal.conversation_changed(self._times.received_ns)
-        self._actions.decided(self._decisions.words_added(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.words_added(event, self._times.now_ns))
 
     def _person_words_final(self, event: events.UserTranscript) -> None:
         text = event.transcript or ""
         self._actions.publish(self._replies.words_final(event.item_id, "user", text))
         self._usage.transcript(event.usage)
         self._renewal.conversation_changed(self._times.received_ns)
-        self._actions.decided(self._decisions.words_final(event.item_id, text, self._times.now_ns))
+        self._actions.follow_decisions(
+            self._decisions.words_final(event.item_id, text, self._times.now_ns)
+        )
 
     def _transcription_failed(self, event: events.TranscriptionFailed) -> None:
         self._renewal.conversation_changed(self._times.received_ns)
-        self._actions.decided(self._decisions.words_final(event.item_id, "", self._times.now_ns))
+        self._actions.follow_decisions(
+            self._decisions.words_final(event.item_id, "", self._times.now_ns)
+        )
         self._actions.report(*self._failures.transcription(event.error or objects.Failure()))
 
     # the assistant
@@ -170,7 +174,7 @@ class ServerEvents:
         self._replies.response_created(event.response)
         self._renewal.response_created(event.response.id, self._times.received_ns)
         aside = self._replies.responses.is_out_of_band(event.response.id)
-        self._actions.decided(
+        self._actions.follow_decisions(
             self._decisions.response_created(out_of_band=aside, now_ns=self._times.now_ns)
         )
         self._reply_changed()
@@ -183,7 +187,7 @@ class ServerEvents:
         for item in self._calls.response_done(response.id):
             if response.status == "completed":
                 self._items.run(response.id, item)
-        self._actions.decided(self._decisions.response_done(self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.response_done(self._times.now_ns))
         self._reply_changed()
         self._usage.response(response.id, response.usage)
         if ending := reply_endings.report(response, interrupted=interrupted):
@@ -257,7 +261,7 @@ class ServerEvents:
     def _item_deleted(self, event: events.ItemDeleted) -> None:
         self._replies.confirmed(event.item_id)
         self._history.item_deleted(event)
-        self._actions.decided(self._decisions.item_deleted(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.item_deleted(event, self._times.now_ns))
         self._actions.publish_state()
 
     # the session
@@ -278,7 +282,7 @@ class ServerEvents:
         if event.error.name == NOT_ACTIVE:
             for name in self._silent.none_is_active():
                 self._ended(name)
-        self._actions.decided(self._decisions.error(event, self._times.now_ns))
+        self._actions.follow_decisions(self._decisions.error(event, self._times.now_ns))
         self._actions.report(*self._failures.report(event.error))
 
     def _unknown(self, event: events.Unknown) -> None:
@@ -286,4 +290,4 @@ class ServerEvents:
         if event.type not in known and len(known) < MAX_UNKNOWN:
             known.add(event.type)
             line = f"the server sends {event.type!r}, which Bargein does not know: skipped"
-            self._actions.report("unknown_events", line, once=True)
+            self._actions.report("unknown_events", line, always=True)

@@ -51,7 +51,7 @@ class SessionWatch:
         self._lost_answer: LostAnswer = ""
         self._farewell = ""
         self._request: messages.SessionRequest | None = None  # as last published
-        self._answers = 0  # of the server to updates
+        self._updates_answered = 0  # how many updates the server has answered
         replies.rate = self._terms.output_rate
 
     @property
@@ -113,7 +113,7 @@ class SessionWatch:
         """Take the session object of ``session.updated``."""
         self._terms.updated(told)
         self._adapt()
-        self._check_soon()
+        self._update_answered()
 
     def refuses(self, error: objects.Failure) -> bool:
         """Return whether an error refuses an update, and report it then."""
@@ -124,7 +124,7 @@ class SessionWatch:
             self._stage.count("session_refusals")
             self._stage.log.warning("%s", masked_text(line))
         self._publish()
-        self._check_soon()
+        self._update_answered()
         return True
 
     # what follows
@@ -154,14 +154,15 @@ class SessionWatch:
             self._request = request
             self._stage.publish(request)
 
-    def _check_soon(self) -> None:
-        self._answers += 1
-        number = self._answers
+    def _update_answered(self) -> None:
+        """Count an answer of the server to an update, and check the session soon."""
+        self._updates_answered += 1
+        number = self._updates_answered
         self._stage.after(CHECK_S, lambda: self._check(number))
 
     def _check(self, number: int) -> None:
         """Report the differences, unless the server has answered another update meanwhile."""
-        if number != self._answers:
+        if number != self._updates_answered:
             return
         try:
             complaints, remedies = self._terms.complaints(), self._terms.remedies()

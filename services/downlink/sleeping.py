@@ -33,7 +33,7 @@ class Sleeping:
         self._limits = limits
         self._cut, self._farewell = cut, farewell
         self._published = False  # whether a Sleep was published; before that, link's state decides
-        self._since_ns = 0  # when the conversation fell asleep
+        self._asleep_since_ns = 0  # when the conversation fell asleep
 
     @property
     def asleep(self) -> bool:
@@ -53,7 +53,7 @@ class Sleeping:
 
     def speech(self, speech: messages.Speech, now_ns: int) -> None:
         """Take vad's report: speech that began during the sleep can end it."""
-        begun = speech.speaking and speech.at_ns > self._since_ns
+        begun = speech.speaking and speech.at_ns > self._asleep_since_ns
         if self._limits.asleep and begun and self._limits.wakes_on_speech and not self._limits.ends:
             self._wake("somebody speaks", speech.at_ns, now_ns)
 
@@ -63,8 +63,8 @@ class Sleeping:
         if command == "sleep":
             self._limits.ask(now_ns)
         elif wakes and self._limits.asleep and not self._limits.ends:
-            since_ns = at_ns if command == "talk" else 0
-            self._wake(f"the command {command}", since_ns, now_ns)
+            awake_since_ns = at_ns if command == "talk" else 0
+            self._wake(f"the command {command}", awake_since_ns, now_ns)
         elif wakes and self._limits.cause == "asked" and not self._limits.asleep:
             # The reply that the sleep cuts off has not ended yet: the later command counts.
             self._wake(f"the command {command}", 0, now_ns)
@@ -82,15 +82,15 @@ class Sleeping:
                 self._stage.log.info("%s", self._limits.reason)
                 self._sleep(now_ns, self._limits.reason)
             case None if self._limits.asleep and self._limits.ends:
-                if now_ns - self._since_ns > CLOSE_NS:
+                if now_ns - self._asleep_since_ns > CLOSE_NS:
                     self._stage.stop()
 
     def _sleep(self, now_ns: int, reason: str) -> None:
-        self._since_ns = now_ns
+        self._asleep_since_ns = now_ns
         cause = self._limits.cause
         self._stage.publish(messages.Sleep(asleep=True, cause=cause, reason=reason[:1024]))
 
-    def _wake(self, why: str, since_ns: int, now_ns: int) -> None:
+    def _wake(self, why: str, awake_since_ns: int, now_ns: int) -> None:
         self._stage.log.info("awake again: %s", why)
         self._limits.wake(now_ns)
-        self._stage.publish(messages.Sleep(asleep=False, since_ns=since_ns))
+        self._stage.publish(messages.Sleep(asleep=False, since_ns=awake_since_ns))

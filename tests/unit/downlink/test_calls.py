@@ -183,7 +183,7 @@ def test_the_answer_waits_for_the_outputs_of_all_calls_of_a_response() -> None:
     calls.item_added(output("call_2"))
     # The call of another response still runs.
     assert calls.ready()
-    calls.asked()
+    calls.answer_asked()
     assert not calls.ready()
     calls.response_created()
     calls.item_added(output("call_3"))
