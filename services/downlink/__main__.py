@@ -149,8 +149,8 @@ class Downlink:
         self.follow_decisions(
             self._decisions.assistant(
                 playing=replies.playing,
-                generating=replies.responses.generating,
-                active=replies.responses.active,
+                generating=replies.responses.any_generating,
+                active=replies.responses.any_active,
                 now_ns=now.monotonic_ns(),
             )
         )
@@ -218,7 +218,7 @@ class Downlink:
             self._stage.count("commands_refused", warning=f"{command}: {why}")
         else:
             self._sleeping.command(command, at_ns, now_ns)
-            busy = self._replies.playing or self._replies.responses.generating
+            busy = self._replies.playing or self._replies.responses.any_generating
             if self._decisions.command(command, at_ns, busy=busy):
                 self.flush("control", at_ns)
         self.weigh()

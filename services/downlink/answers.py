@@ -82,7 +82,7 @@ class Answers:
         """Note that a response ended."""
         self._blocked_until_ns = 0
 
-    def refused(self, error: objects.Failure, now_ns: int) -> bool:
+    def refused(self, error: objects.ServerError, now_ns: int) -> bool:
         """Note an error. Return whether it refuses our request because of another response."""
         if error.name != ACTIVE_NAME or not self._requested:
             return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from services.downlink.objects import Failure, Id, Index, Item, Millis, Response
+from services.downlink.objects import Id, Index, Item, Millis, Response, ServerError
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -190,7 +190,7 @@ class TranscriptionFailed(Event, frozen=True):
     """``conversation.item.input_audio_transcription.failed``: a turn has no transcript."""
 
     item_id: Id = ""
-    error: Failure | None = None
+    error: ServerError | None = None
 
 
 class ItemTruncated(Event, frozen=True):
@@ -210,7 +210,7 @@ class ItemDeleted(Event, frozen=True):
 class ErrorEvent(Event, frozen=True):
     """``error``: the session goes on, unless the server closes the connection next."""
 
-    error: Failure
+    error: ServerError
 
 
 class McpListFailed(Event, frozen=True):

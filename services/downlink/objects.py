@@ -50,7 +50,7 @@ class Item(msgspec.Struct, frozen=True):
         return " ".join(part for part in parts if part)
 
 
-class Failure(msgspec.Struct, frozen=True):
+class ServerError(msgspec.Struct, frozen=True):
     """The server's description of an error."""
 
     message: str | None = None
@@ -75,7 +75,7 @@ class StatusDetails(msgspec.Struct, frozen=True):
 
     type: str | None = None
     reason: str | None = None
-    error: Failure | None = None
+    error: ServerError | None = None
 
 
 class Response(msgspec.Struct, frozen=True):

@@ -162,7 +162,7 @@ class Replies:
 
         A server that sends no ``output_audio.done`` still ends the items with the response.
         """
-        self.responses.take(done).active = False
+        self.responses.take(done).under_way = False
         ended: list[messages.Message] = []
         for item in self._items.values():
             if item.response_id == done.id:
@@ -204,7 +204,7 @@ class Replies:
         ``answer``: a whole reply; ``continue``: the rest of one; "": nothing.
         """
         missing: Literal["", "answer", "continue"] = ""
-        for name in self.responses.speaking():
+        for name in self.responses.generating():
             items = [item for item in self._items.values() if item.response_id == name]
             if not any(item.received for item in items):
                 missing = missing or "answer"

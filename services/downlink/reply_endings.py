@@ -28,7 +28,7 @@ def report(response: objects.Response, *, interrupted: bool) -> Ending | None:
     """Return the report of a response that ended, or None if nobody has to know.
 
     ``interrupted``: a flush interrupted the response. A response that failed is reported as an
-    error: see ``failure``.
+    error: see ``error``.
     """
     details = response.status_details
     reason = ((details.reason if details else None) or "")[:100]
@@ -49,9 +49,9 @@ def report(response: objects.Response, *, interrupted: bool) -> Ending | None:
             return Ending("replies_ended_oddly", f"a reply ended as {status[:100]!r}")
 
 
-def failure(response: objects.Response) -> objects.Failure | None:
-    """Return why a response failed, or None if it did not fail."""
+def error(response: objects.Response) -> objects.ServerError | None:
+    """Return the error of a response that failed, or None if it did not fail."""
     if response.status != "failed":
         return None
     details = response.status_details
-    return (details and details.error) or objects.Failure("the response failed")
+    return (details and details.error) or objects.ServerError("the response failed")

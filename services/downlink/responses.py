@@ -1,4 +1,9 @@
-"""The responses that downlink remembers, each under way, interrupted or out of band. Pure."""
+"""The responses that downlink remembers. Pure.
+
+A response is *under way* until it is done. It is *active* if it is under way and belongs to the
+conversation: meanwhile the server refuses to begin another one. It is *generating* if it is active
+and was not interrupted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ class ResponseState:
 
     asked_out_of_band: bool = False  # our request said so
     without_conversation: bool = False  # the server says so
-    active: bool = True
+    under_way: bool = True
     interrupted: bool = False
 
 
@@ -57,7 +62,7 @@ class Responses:
             response = self._known[name] = ResponseState()
             while len(self._known) > REMEMBERED:
                 _, forgotten = self._known.popitem(last=False)
-                self.dropped += forgotten.active
+                self.dropped += forgotten.under_way
         return response
 
     def is_out_of_band(self, name: str) -> bool:
@@ -78,42 +83,43 @@ class Responses:
         """Interrupt the conversation's responses.
 
         Return the ids of those that are never played again, and the ids of those of them that are
-        under way.
+        active.
         """
         interrupted: list[str] = []
         active: list[str] = []
         for name, response in self._known.items():
             if not self._out_of_band(response):
-                if response.active or not response.interrupted:
+                if response.under_way or not response.interrupted:
                     interrupted.append(name)
-                if response.active:
+                if response.under_way:
                     active.append(name)
                 response.interrupted = True
         return interrupted, active
 
     def under_way(self) -> list[str]:
-        """Return the ids of the responses that are not done."""
-        return [name for name, response in self._known.items() if response.active]
+        """Return the ids of the responses that are under way, out-of-band ones included."""
+        return [name for name, response in self._known.items() if response.under_way]
 
-    def speaking(self) -> list[str]:
-        """Return the ids of the conversation's responses that are under way and not interrupted."""
+    def generating(self) -> list[str]:
+        """Return the ids of the responses that are generating."""
         return [
             name
             for name, response in self._known.items()
-            if response.active and not (self._out_of_band(response) or response.interrupted)
+            if self._active(response) and not response.interrupted
         ]
 
     @property
-    def active(self) -> bool:
-        """Whether a response of the conversation is under way, so that none can be asked for."""
-        return any(r.active and not self._out_of_band(r) for r in self._known.values())
+    def any_active(self) -> bool:
+        """Whether a response is active."""
+        return any(map(self._active, self._known.values()))
 
     @property
-    def generating(self) -> bool:
-        """Whether a response of the conversation is under way that was not interrupted."""
-        return any(
-            r.active and not (r.interrupted or self._out_of_band(r)) for r in self._known.values()
-        )
+    def any_generating(self) -> bool:
+        """Whether a response is generating."""
+        return bool(self.generating())
+
+    def _active(self, response: ResponseState) -> bool:
+        return response.under_way and not self._out_of_band(response)
 
     def _out_of_band(self, response: ResponseState) -> bool:
         told = response.without_conversation and self._conversations_named

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from services.downlink import events, objects, reply_endings
 from services.downlink.actions import Actions, UsageLog
 from services.downlink.decisions import Decisions
-from services.downlink.failures import NOT_ACTIVE, Failures
 from services.downlink.history import History
 from services.downlink.item_events import ItemEvents, Times
 from services.downlink.renewal import Renewal
 from services.downlink.replies import Replies
 from services.downlink.reply_names import ReplyNames
+from services.downlink.server_errors import NOT_ACTIVE, ErrorReports
 from services.downlink.session_watch import SessionWatch
 from services.downlink.silent_endings import SilentEndings
 from services.downlink.turn_names import TurnNames
@@ -52,7 +52,7 @@ class ServerEvents:
         self._calls = decisions.calls
         self._times = times = Times()
         self._items = ItemEvents(actions, replies, history, renewal, decisions, times)
-        self._failures = Failures()
+        self._error_reports = ErrorReports()
         self._turn_names = TurnNames()
         self._reply_names = ReplyNames(replies.responses)
         self._silent = SilentEndings(replies.responses)
@@ -166,7 +166,9 @@ class ServerEvents:
         self._actions.follow_decisions(
             self._decisions.words_final(event.item_id, "", self._times.now_ns)
         )
-        self._actions.report(*self._failures.transcription(event.error or objects.Failure()))
+        self._actions.report(
+            *self._error_reports.transcription(event.error or objects.ServerError())
+        )
 
     # the assistant
 
@@ -192,8 +194,8 @@ class ServerEvents:
         self._usage.response(response.id, response.usage)
         if ending := reply_endings.report(response, interrupted=interrupted):
             self._actions.report(*ending)
-        if failure := reply_endings.failure(response):
-            self._actions.report(*self._failures.report(failure))
+        if error := reply_endings.error(response):
+            self._actions.report(*self._error_reports.report(error))
 
     def _ended(self, response_id: str) -> None:
         """End a response of which the server has sent no response.done."""
@@ -283,7 +285,7 @@ class ServerEvents:
             for name in self._silent.none_is_active():
                 self._ended(name)
         self._actions.follow_decisions(self._decisions.error(event, self._times.now_ns))
-        self._actions.report(*self._failures.report(event.error))
+        self._actions.report(*self._error_reports.report(event.error))
 
     def _unknown(self, event: events.Unknown) -> None:
         known = self._unknown_types

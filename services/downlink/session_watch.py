@@ -115,7 +115,7 @@ class SessionWatch:
         self._adapt()
         self._update_answered()
 
-    def refuses(self, error: objects.Failure) -> bool:
+    def refuses(self, error: objects.ServerError) -> bool:
         """Return whether an error refuses an update, and report it then."""
         line = self._terms.refuses(error)
         if line is None:

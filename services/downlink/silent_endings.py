@@ -32,7 +32,7 @@ class SilentEndings:
             return
         if name in self._taken_for_ended:
             self._taken_for_ended.discard(name)
-            self._responses.get(name).active = True
+            self._responses.get(name).under_way = True
         self._last[name] = (now_ns, isinstance(event, PART_ENDS))
 
     def none_is_active(self) -> list[str]:

@@ -96,7 +96,7 @@ class Terms:
             self.server_answers = _on(turns, asked, "create_response")
             self.server_interrupts = _on(turns, asked, "interrupt_response")
 
-    def refuses(self, error: objects.Failure) -> str | None:
+    def refuses(self, error: objects.ServerError) -> str | None:
         """Return a line about an error that refuses an update, or None if it refuses none."""
         event_id = error.event_id or ""
         param = error.param or ""
@@ -124,7 +124,7 @@ class Terms:
             return f"the server refuses the session's settings ({why}): each is sent on its own"
         return None
 
-    def _refuse_tools(self, update: str, error: objects.Failure) -> None:
+    def _refuse_tools(self, update: str, error: objects.ServerError) -> None:
         index = re.search(r"tools\[(\d{1,3})\]", error.param or "")
         number = min(int(index[1]), MAX_REFUSED_TOOLS) if index else -1
         reason = " ".join(f"{error.name}: {error.text[:300]}".split())

@@ -56,7 +56,9 @@ ACTED_ON: list[Case] = [
             "content_index": 0,
             "error": {"type": "transcription_error", "message": "too short"},
         },
-        events.TranscriptionFailed("item_2", objects.Failure("too short", "transcription_error")),
+        events.TranscriptionFailed(
+            "item_2", objects.ServerError("too short", "transcription_error")
+        ),
     ),
     (
         {
@@ -176,7 +178,8 @@ ACTED_ON: list[Case] = [
                 "failed",
                 "conv_1",
                 objects.StatusDetails(
-                    "failed", error=objects.Failure(type="server_error", code="insufficient_quota")
+                    "failed",
+                    error=objects.ServerError(type="server_error", code="insufficient_quota"),
                 ),
             )
         ),
@@ -243,7 +246,7 @@ ACTED_ON: list[Case] = [
             },
         },
         events.ErrorEvent(
-            objects.Failure(
+            objects.ServerError(
                 "Cancellation failed: no active response found",
                 "invalid_request_error",
                 "response_cancel_not_active",

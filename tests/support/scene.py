@@ -191,7 +191,9 @@ class Scene:
         if self.active:
             self.errors += 1
             self.read(
-                events.ErrorEvent(objects.Failure(code="conversation_already_has_active_response"))
+                events.ErrorEvent(
+                    objects.ServerError(code="conversation_already_has_active_response")
+                )
             )
             return
         name = f"resp_{next(self._responses)}"

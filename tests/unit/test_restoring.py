@@ -9,9 +9,9 @@ import pytest
 
 from harness.downlink import Reader
 from services.downlink import event_reader, events
-from services.downlink.failures import Kind, kind
 from services.downlink.history import History
 from services.downlink.replies import Replies
+from services.downlink.server_errors import Kind, kind
 from services.emulator.options import Options
 from services.uplink.restoration import Restoration
 from shared import messages

@@ -64,7 +64,7 @@ def test_a_server_that_has_another_response_is_asked_again_when_that_is_done() -
     scene = Scene()
     scene.says(1000, 2000)
     scene.answers = False
-    error = events.ErrorEvent(objects.Failure(code="conversation_already_has_active_response"))
+    error = events.ErrorEvent(objects.ServerError(code="conversation_already_has_active_response"))
     asked = 2000 + SILENCE_MS + LAG_MS
     scene.at(asked + 50, lambda: scene.read(error))
     scene.at(asked + 60, scene.look)

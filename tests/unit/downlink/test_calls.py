@@ -286,7 +286,7 @@ def test_an_answer_that_the_server_refused_is_asked_for_again() -> None:
     made = decisions()
     called(made)
     made.assistant(playing=False, generating=False, active=False, now_ns=S)
-    refusal = objects.Failure(code="conversation_already_has_active_response")
+    refusal = objects.ServerError(code="conversation_already_has_active_response")
     made.error(events.ErrorEvent(refusal), S)
     assert made.decision().answer == 0
     made.response_done(2 * S)

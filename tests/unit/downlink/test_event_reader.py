@@ -107,7 +107,7 @@ def test_fields_left_out_have_their_defaults() -> None:
     assert (
         error
         == event_reader.read(b'{"type":"error","error":{}}')
-        == events.ErrorEvent(objects.Failure())
+        == events.ErrorEvent(objects.ServerError())
     )
     assert isinstance(error, events.ErrorEvent)
     assert error.error.text == ""

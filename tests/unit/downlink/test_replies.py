@@ -411,19 +411,21 @@ def test_speech_started_ends_no_reply_unless_the_server_decides() -> None:
 
 def test_a_response_is_generating_until_it_is_interrupted_and_active_until_it_is_done() -> None:
     rig = Rig()
+    responses = rig.replies.responses
     rig.read(created())
-    assert (rig.replies.responses.generating, rig.replies.responses.active) == (True, True)
+    assert (responses.any_generating, responses.any_active) == (True, True)
     rig.flush()
-    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, True)
+    assert (responses.any_generating, responses.any_active) == (False, True)
     rig.read(done())
-    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, False)
+    assert (responses.any_generating, responses.any_active) == (False, False)
 
 
 def test_an_out_of_band_response_is_not_generating_and_not_active() -> None:
     rig = Rig()
+    responses = rig.replies.responses
     rig.read(created(), done())
     rig.read(created("aside", out_of_band=True), delta(100, "item_a", "aside"))
-    assert (rig.replies.responses.generating, rig.replies.responses.active) == (False, False)
+    assert (responses.any_generating, responses.any_active) == (False, False)
     rig.heard(messages.HeardItem("item_a", 0, 50, 100, False))
     assert not rig.replies.playing
 

@@ -13,24 +13,24 @@ def test_a_response_is_under_way_until_it_is_done() -> None:
     known = Responses()
     assert "resp_1" not in known
     response = known.get("resp_1")
-    assert known.active
-    assert known.generating
+    assert known.any_active
+    assert known.any_generating
     assert known.under_way() == ["resp_1"]
-    response.active = False
+    response.under_way = False
     assert "resp_1" in known
     assert known.under_way() == []
 
 
 def test_a_conversation_without_a_response_under_way_is_not_active() -> None:
     known = Responses()
-    known.get("resp_1").active = False
-    assert not known.active
-    assert not known.generating
+    known.get("resp_1").under_way = False
+    assert not known.any_active
+    assert not known.any_generating
 
 
 def test_an_interruption_names_each_response_once_and_again_while_it_is_under_way() -> None:
     known = Responses()
-    known.get("resp_1").active = False
+    known.get("resp_1").under_way = False
     known.get("resp_2")
     known.take(objects.Response("aside", metadata={OUT_OF_BAND: "yes"}))
     assert known.interrupt() == (["resp_1", "resp_2"], ["resp_2"])
@@ -38,8 +38,8 @@ def test_an_interruption_names_each_response_once_and_again_while_it_is_under_wa
     assert known.interrupted("resp_1")
     assert not known.interrupted("aside")
     assert not known.interrupted("unknown")
-    assert known.active
-    assert not known.generating
+    assert known.any_active
+    assert not known.any_generating
 
 
 def test_the_oldest_responses_are_forgotten() -> None:
@@ -71,7 +71,7 @@ def test_null_for_a_conversation_means_out_of_band_where_other_responses_have_on
 def test_a_server_that_names_no_conversation_says_nothing_about_its_responses() -> None:
     known = Responses()
     known.take(told("reply", None))
-    assert known.active
+    assert known.any_active
     assert not known.is_out_of_band("reply")
     known.clear()
     known.take(told("another", None))
@@ -102,8 +102,8 @@ def test_a_server_that_begins_more_and_more_does_not_make_each_event_slower() ->
     assert known.under_way() == names[-REMEMBERED:]
     assert known.dropped == 9 * REMEMBERED
     for name in names[-REMEMBERED:]:
-        known.get(name).active = False
+        known.get(name).under_way = False
     for name in names:
-        known.take(told(f"done_{name}", "conv")).active = False
+        known.take(told(f"done_{name}", "conv")).under_way = False
     assert len(known) == REMEMBERED
     assert known.dropped == 9 * REMEMBERED

@@ -99,13 +99,13 @@ def test_a_content_filter_is_reported_although_the_person_interrupted() -> None:
 def test_a_failed_response_is_reported_with_its_error() -> None:
     server = Server()
     server.send(created())
-    server.ends("failed", error=objects.Failure("Pay first.", code="insufficient_quota"))
+    server.ends("failed", error=objects.ServerError("Pay first.", code="insufficient_quota"))
     assert server.said == ["the server says insufficient_quota: Pay first."]
 
 
 def test_a_failed_transcription_is_reported() -> None:
     server = Server()
-    server.send(events.TranscriptionFailed("item_2", objects.Failure("too short", "odd_audio")))
+    server.send(events.TranscriptionFailed("item_2", objects.ServerError("too short", "odd_audio")))
     server.send(events.TranscriptionFailed())
     said = "the server could not transcribe what the person said"
     assert server.said == [f"{said}: odd_audio: too short", f"{said}: error: "]
@@ -114,7 +114,7 @@ def test_a_failed_transcription_is_reported() -> None:
 def test_a_server_that_says_cancelled_where_the_api_says_done_has_ended_the_response() -> None:
     server = Server()
     server.send(created(), events.ResponseCancelled("resp_1"), events.ResponseCancelled())
-    assert not server.replies.responses.active
+    assert not server.replies.responses.any_active
     assert server.said == []
 
 
@@ -124,16 +124,16 @@ def test_a_server_that_says_cancelled_where_the_api_says_done_has_ended_the_resp
 @pytest.mark.parametrize(
     "error",
     [
-        objects.Failure("no such item", code="conversation_item_not_found"),
-        objects.Failure("again", type="item_already_truncated"),
-        objects.Failure("nothing", type="response_cancel_not_active"),
-        objects.Failure(
+        objects.ServerError("no such item", code="conversation_item_not_found"),
+        objects.ServerError("again", type="item_already_truncated"),
+        objects.ServerError("nothing", type="response_cancel_not_active"),
+        objects.ServerError(
             "Unknown or invalid event: input_audio_buffer.clear", "unknown_or_invalid_event"
         ),
-        objects.Failure("?", "unknown_or_invalid_event", event_id=CLEARS),
+        objects.ServerError("?", "unknown_or_invalid_event", event_id=CLEARS),
     ],
 )
-def test_the_races_of_other_servers_are_counted_and_not_logged(error: objects.Failure) -> None:
+def test_the_races_of_other_servers_are_counted_and_not_logged(error: objects.ServerError) -> None:
     server = Server()
     server.send(events.ErrorEvent(error))
     assert server.reader.reported == [("benign_errors", "")]
@@ -141,7 +141,7 @@ def test_the_races_of_other_servers_are_counted_and_not_logged(error: objects.Fa
 
 def test_an_error_has_the_name_that_stands_in_its_type() -> None:
     server = Server()
-    server.send(events.ErrorEvent(objects.Failure("Really?", "unknown_or_invalid_event")))
+    server.send(events.ErrorEvent(objects.ServerError("Really?", "unknown_or_invalid_event")))
     assert server.reader.reported == [
         ("error.unknown_or_invalid_event", "the server says unknown_or_invalid_event: Really?")
     ]

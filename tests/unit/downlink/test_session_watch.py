@@ -34,8 +34,8 @@ class Session:
         self.reader.read(events.SessionUpdated(told))
 
     def error(self, code: str, param: str | None = None, event_id: str | None = None) -> None:
-        failure = objects.Failure("No.", "invalid_request_error", code, param, event_id)
-        self.reader.read(events.ErrorEvent(failure))
+        error = objects.ServerError("No.", "invalid_request_error", code, param, event_id)
+        self.reader.read(events.ErrorEvent(error))
 
     @property
     def watch(self) -> SessionWatch:

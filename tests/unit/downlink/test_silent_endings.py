@@ -13,7 +13,7 @@ AUDIO = events.AudioDelta("resp_1", "item_1", "AAAA")
 AUDIO_DONE = events.AudioDone("resp_1", "item_1")
 ITEM_DONE = events.OutputItemDone("resp_1", objects.Item("item_1", "message", "assistant"))
 SPEECH = events.SpeechStarted(0, "item_2")
-NOT_ACTIVE = events.ErrorEvent(objects.Failure("nothing", code="response_cancel_not_active"))
+NOT_ACTIVE = events.ErrorEvent(objects.ServerError("nothing", code="response_cancel_not_active"))
 
 
 class Server:
@@ -37,7 +37,7 @@ class Server:
         self.reader.end_silent(self.now_ns)
 
     def active(self) -> bool:
-        return self.replies.responses.active
+        return self.replies.responses.any_active
 
 
 @pytest.mark.parametrize("last", [AUDIO_DONE, ITEM_DONE], ids=["audio", "item"])

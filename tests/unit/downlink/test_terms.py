@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.downlink.objects import Failure
+from services.downlink.objects import ServerError
 from services.downlink.terms import Terms, Unusable
 from shared.config import Config, Interruption, Session
 from shared.realtime.session import in_force, wanted
@@ -29,8 +29,8 @@ def told(settings: Config | None = None, **changed: Any) -> dict[str, Any]:
     return made
 
 
-def refusal(param: str | None = None, code: str = "invalid_value", **more: Any) -> Failure:
-    return Failure("No.", "invalid_request_error", code, param, **more)
+def refusal(param: str | None = None, code: str = "invalid_value", **more: Any) -> ServerError:
+    return ServerError("No.", "invalid_request_error", code, param, **more)
 
 
 def test_a_session_as_asked_for_needs_nothing() -> None:
@@ -97,9 +97,9 @@ def test_a_voice_that_is_in_use_is_refused_for_this_session_only() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [refusal(), refusal("item.content"), refusal("type"), refusal("response.voice"), Failure()],
+    [refusal(), refusal("item.content"), refusal("type"), refusal("response.voice"), ServerError()],
 )
-def test_any_other_error_is_no_refusal(error: Failure) -> None:
+def test_any_other_error_is_no_refusal(error: ServerError) -> None:
     terms = Terms(config())
     assert terms.refuses(error) is None
     assert (terms.refused, terms.apart) == ([], False)

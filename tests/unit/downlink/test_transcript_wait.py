@@ -11,7 +11,7 @@ from services.downlink.decisions import Decisions
 from shared.config import Config, Interruption, Session
 from tests.support.scene import MS
 
-BUSY = objects.Failure("busy", code="conversation_already_has_active_response")
+BUSY = objects.ServerError("busy", code="conversation_already_has_active_response")
 
 
 class Person:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.downlink.objects import Failure
+from services.downlink.objects import ServerError
 from services.downlink.terms import Terms
 from services.emulator.options import Options
 from services.uplink.offered import OfferedTools
@@ -42,7 +42,7 @@ class Server:
             assert self.sent < 100, "the updates never end"
             for event in self.rig.raw(update.decode()):
                 if event["type"] == "error":
-                    assert self.terms.refuses(Failure(**event["error"])) == ""
+                    assert self.terms.refuses(ServerError(**event["error"])) == ""
                     updates += self.offered.refuse(self.terms.refused_tools)
                 elif event["type"] == "session.updated":
                     self.tools = [each["name"] for each in event["session"]["tools"]]
@@ -82,7 +82,7 @@ def test_functions_that_are_refused_together_only_are_reported_and_end_the_tries
         update, *updates = updates
         for event in server.rig.raw(update.decode()):
             if event["type"] == "error":
-                server.terms.refuses(Failure(**event["error"]))
+                server.terms.refuses(ServerError(**event["error"]))
                 updates += server.offered.refuse(server.terms.refused_tools)
     assert list(server.offered.troubles()) == [""]
     assert "array too long" in server.offered.troubles()[""]

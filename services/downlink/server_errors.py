@@ -53,7 +53,7 @@ class ErrorReport(NamedTuple):
     line: str  # for a person; "": nothing is logged
 
 
-def kind(error: objects.Failure) -> Kind:
+def kind(error: objects.ServerError) -> Kind:
     """Return the kind of an error."""
     if (error.event_id or "").startswith(RESTORES) and "already exists" in error.text:
         # uplink was restarted while it restored the conversation, and began again.
@@ -66,11 +66,11 @@ def kind(error: objects.Failure) -> Kind:
     return Kind.FATAL if error.name in FATAL_NAMES else Kind.REPORTED
 
 
-def _answers_clear(error: objects.Failure) -> bool:
+def _answers_clear(error: objects.ServerError) -> bool:
     return error.event_id == CLEARS or "input_audio_buffer.clear" in error.text
 
 
-class Failures:
+class ErrorReports:
     """The errors that one process counts and logs.
 
     At most MAX_NAMES names of logged errors get a counter of their own.
@@ -79,7 +79,7 @@ class Failures:
     def __init__(self) -> None:
         self._names: set[str] = set()  # names that have a counter of their own
 
-    def report(self, error: objects.Failure) -> ErrorReport:
+    def report(self, error: objects.ServerError) -> ErrorReport:
         """Return the counter of an error, and the line about it for a person."""
         name = (error.name or "error")[:100]
         match kind(error):
@@ -93,7 +93,7 @@ class Failures:
             f"the server says {name}{where}: {error.text[:500]}",
         )
 
-    def transcription(self, error: objects.Failure) -> ErrorReport:
+    def transcription(self, error: objects.ServerError) -> ErrorReport:
         """Return the counter of a turn that the server could not transcribe, and the line."""
         name = (error.name or "error")[:100]
         return ErrorReport(
