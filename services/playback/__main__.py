@@ -129,7 +129,7 @@ class Playback:
 
     def _end_duck(self, onset_ns: int, due_ns: int) -> None:
         self._duck.bring_back(onset_ns)
-        self._callback.calls.rang(due_ns)
+        self._callback.calls.duck_timer_ended(due_ns)
 
     def _on_turn_decision(self, delivery: Delivery[messages.TurnDecision]) -> None:
         if delivery.message.judged == "scrap":

@@ -21,23 +21,24 @@ class Span:
     """Audio of one item that the device was given in one piece."""
 
     track: Track
-    place: int  # where the audio ends, samples from the item's start
-    end: int  # the position where it ends
+    item_end: int  # where the audio ends in the item, samples from the item's start
+    device_end: int  # the position where the audio ends
     pcm: memoryview  # the audio, s16le
 
     def rest(self, position: int) -> Span:
         """Return the part of the span from a position on, which lies in the span."""
-        return Span(self.track, self.place, self.end, self.pcm[(position - self.begin) * 2 :])
+        rest = self.pcm[(position - self.device_begin) * 2 :]
+        return Span(self.track, self.item_end, self.device_end, rest)
 
     @property
-    def begin(self) -> int:
+    def item_begin(self) -> int:
+        """Where the audio begins in the item, samples from the item's start."""
+        return self.item_end - len(self.pcm) // 2
+
+    @property
+    def device_begin(self) -> int:
         """The position where the audio begins."""
-        return self.end - len(self.pcm) // 2
-
-    @property
-    def start(self) -> int:
-        """Where the audio begins, samples from the item's start."""
-        return self.place - len(self.pcm) // 2
+        return self.device_end - len(self.pcm) // 2
 
 
 class Ahead:
@@ -53,19 +54,19 @@ class Ahead:
         """Whether the device holds audio of an item."""
         return bool(self._spans)
 
-    def add(self, track: Track, place: int, end: int, pcm: memoryview) -> None:
-        """Note audio of an item that ends ``end`` samples after `position`."""
-        self._spans.append(Span(track, place, self.position + end, pcm))
+    def add(self, track: Track, item_end: int, offset: int, pcm: memoryview) -> None:
+        """Note audio of an item that ends ``offset`` samples after `position`."""
+        self._spans.append(Span(track, item_end, self.position + offset, pcm))
 
     def played(self, position: int) -> None:
         """Count the samples before a position as heard."""
         spans = self._spans
-        while spans and spans[0].end <= position:
+        while spans and spans[0].device_end <= position:
             done = spans.popleft()
-            done.track.playhead = done.place
-        if spans and spans[0].begin < position:
+            done.track.playhead = done.item_end
+        if spans and spans[0].device_begin < position:
             spans[0] = spans[0].rest(position)
-            spans[0].track.playhead = spans[0].start
+            spans[0].track.playhead = spans[0].item_begin
 
     def take_back(self, position: int) -> list[Span]:
         """Count the samples before a position as heard; return the other ones, in order."""

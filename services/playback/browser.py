@@ -62,7 +62,7 @@ class BrowserOutput(PageDevice):
         """Return None: `underflows` counts how often the page had nothing to play."""
         return None
 
-    def hurry(self) -> None:
+    def check_recall_now(self) -> None:
         """Check at once whether the callback recalls audio. Any thread may call this."""
         self._page.call(self._go_on)
 
@@ -164,7 +164,7 @@ def serve(stage: Stage, callback: RemoteCallback) -> Callable[[], OutputDevice]:
 
     def page() -> OutputDevice:
         device = BrowserOutput(pages, callback, ahead, fade)
-        callback.hurry = device.hurry
+        callback.check_recall_now = device.check_recall_now
         return device
 
     return page

@@ -43,19 +43,21 @@ class Cues:
     def __init__(self, *, losses: bool = True) -> None:
         self._losses = losses
         self._asleep = False
-        self._sleep_played = False  # the tone of the sleep was played, the one of the waking not
+        # The person knows of the sleep, and not yet of the waking.
+        self._sleep_announced = False
         self._open = False
         self._lost_ns = 0  # when the connection was lost; 0: it is open, or there has been none
         self._reported_ns = 0  # when link reported last
-        self._lost_played = False  # the tone for the loss was played, the one for the return not
+        # The person knows of the loss, and not yet of the return.
+        self._loss_announced = False
 
     def link(self, now_ns: int, *, is_open: bool, asleep: bool = False) -> None:
         """Take link's report that the connection is open or not, or that it sleeps."""
         self._reported_ns = now_ns
         if asleep:
             if not self._asleep:
-                # There was no session before the sleep, so there is nothing to announce.
-                self._asleep, self._sleep_played = True, not self._open
+                # Without a session before the sleep, there is nothing to announce.
+                self._asleep, self._sleep_announced = True, not self._open
             self._open, self._lost_ns = False, 0
             return
         if is_open:
@@ -70,18 +72,18 @@ class Cues:
         """Return the tone to play now, s16le, or b"". Each tone is returned once."""
         if self._open and now_ns - self._reported_ns > LINK_TIMEOUT_NS:
             self.link(self._reported_ns, is_open=False)
-        if self._asleep and not self._sleep_played:
-            self._sleep_played = True
+        if self._asleep and not self._sleep_announced:
+            self._sleep_announced = True
             return LOST
-        if self._open and self._sleep_played:
-            self._sleep_played = self._lost_played = False
+        if self._open and self._sleep_announced:
+            self._sleep_announced = self._loss_announced = False
             return BACK
         if not self._losses:
             return b""
-        if self._lost_ns and not self._lost_played and now_ns - self._lost_ns >= BRIEF_NS:
-            self._lost_played = True
+        if self._lost_ns and not self._loss_announced and now_ns - self._lost_ns >= BRIEF_NS:
+            self._loss_announced = True
             return LOST
-        if self._open and self._lost_played:
-            self._lost_played = False
+        if self._open and self._loss_announced:
+            self._loss_announced = False
             return BACK
         return b""

@@ -101,7 +101,7 @@ class Output:
         assert self.ahead is not None
         spans = self.ahead.take_back(position)
         for span in reversed(spans):
-            self._queue.appendleft(_Chunk(span.track, span.start, span.pcm))
+            self._queue.appendleft(_Chunk(span.track, span.item_begin, span.pcm))
             span.track.queued_chunks += 1
             self._queued += len(span.pcm) // 2
         if spans:
@@ -189,16 +189,16 @@ class Output:
             self._tail += bytes(end)
         self._cue, self._cue_sounds = b"", False
 
-    def _advance(self, chunk: _Chunk, samples: int, end: int) -> None:
+    def _advance(self, chunk: _Chunk, samples: int, offset: int) -> None:
         """Move the playhead over the first ``samples`` of the queue's first chunk.
 
-        ``end``: where these samples end in the audio that is rendered now, in samples.
+        ``offset``: where these samples end in the audio that is rendered now, in samples.
         """
         chunk.start += samples
         if self.ahead is None:
             chunk.track.playhead = chunk.start
         else:
-            self.ahead.add(chunk.track, chunk.start, end, chunk.pcm[: samples * 2])
+            self.ahead.add(chunk.track, chunk.start, offset, chunk.pcm[: samples * 2])
         self._last = chunk.track
         chunk.pcm = chunk.pcm[samples * 2 :]
         self._queued -= samples

@@ -106,7 +106,7 @@ class Player:
         if track.cut:
             self.stale_samples += samples
             return cut
-        start = track.place(chunk)
+        start = track.place_and_note_gap(chunk)
         end = start + samples
         if end > messages.MAX_ITEM_SAMPLES:
             self.stale_samples += samples

@@ -46,7 +46,7 @@ class RemoteCallback(Callback):
         self._played = 0  # the position up to which the device has played
         self._silence = 0  # samples of silence that the device played because it had nothing else
         #: Has the device check `recalls` at once. Any thread may call this.
-        self.hurry: Callable[[], None] = lambda: None
+        self.check_recall_now: Callable[[], None] = lambda: None
 
     # on the loop
 
@@ -60,13 +60,13 @@ class RemoteCallback(Callback):
     def flush(self, flush: messages.Flush, sent_ns: int, received_ns: int) -> None:
         """Hand in a flush: when it was published, and when this process read it, ns."""
         super().flush(flush, sent_ns, received_ns)
-        self.hurry()
+        self.check_recall_now()
 
     def audio(self, chunk: messages.ReplyAudio) -> bool:
         """Hand in a chunk of audio. Return False, and drop it, if too much audio waits."""
         taken = super().audio(chunk)
         if self._is_newer(chunk.generation):
-            self.hurry()
+            self.check_recall_now()
         return taken
 
     # on the device's thread

@@ -69,8 +69,8 @@ class Track:
         """Return whether a flush leaves the item alone. ``spared_response``: "" for none."""
         return self.out_of_band or (spared_response != "" and self.response_id == spared_response)
 
-    def place(self, chunk: messages.ReplyAudio) -> int:
-        """Return where a chunk's audio begins in the item, and note which audio is missing."""
+    def place_and_note_gap(self, chunk: messages.ReplyAudio) -> int:
+        """Return where a chunk's audio begins in the item, and note audio that a downlink lost."""
         if chunk.generation > self.generation and not chunk.out_of_band:
             # One downlink publishes all chunks of an item in one generation, so another downlink
             # continues the item. If it counts from less than `received`, its audio is appended.

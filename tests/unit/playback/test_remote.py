@@ -57,7 +57,7 @@ class Rig:
         self.callback.restart()
         pages = cast("Pages", SimpleNamespace(page=lambda: self.page))
         self.device = BrowserOutput(pages, self.callback, AHEAD, self.fade)
-        self.callback.hurry = self.device.hurry
+        self.callback.check_recall_now = self.device.check_recall_now
         self.device.start(self.callback.render)
 
     def deliver(self) -> None:
