@@ -18,9 +18,10 @@ class Role(enum.Enum):
 
     #: A conversation needs it. It consumes the lossless topics that it reads.
     STAGE = enum.auto()
-    #: It runs beside every conversation, which goes on without it.
+    #: It runs beside every conversation, which goes on without it. It consumes the lossless topics
+    #: that it reads, unless its row says `observes`.
     OPTIONAL = enum.auto()
-    #: It runs only if somebody starts it. It observes, and publishes nothing.
+    #: It runs only if somebody starts it. It observes, and publishes nothing but its health.
     LISTENER = enum.auto()
 
 

@@ -52,6 +52,7 @@ MARKS = {
     "needs systemd",
     "needs uv",
     "needs pip-audit and its database",
+    "takes seconds once everything is installed",
     "takes half a minute",
     "takes minutes",
     "takes hours",
