@@ -231,15 +231,9 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
     )
     parser.add_argument("look", choices=[*TABLES, "echo", "health"])
     parser.add_argument("topic", nargs="*", help="only these topics (default: all)")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        help=f"how long to look, s (default: health {HEALTH_S:g}, echo until Ctrl-C, others"
-        f" {TABLE_S:g})",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="echo: all messages as JSON, also those in words"
-    )
+    long = f"how long to look, s (default: health {HEALTH_S:g}, echo no limit, others {TABLE_S:g})"
+    parser.add_argument("--seconds", type=float, help=long)
+    parser.add_argument("--json", action="store_true", help="echo: all messages as JSON")
     parser.add_argument("--file", type=Path, help="look at a recording instead of a running bus")
     config.add_arguments(parser)
     arguments = parser.parse_args(line)
