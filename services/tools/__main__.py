@@ -59,7 +59,7 @@ class Tools:
         stage.subscribe(messages.Control, self._on_control)
         self._publish_state()
         if not (settings.modules or servers):
-            self._offer([], [])
+            self._publish_offer([], [])
             stage.log.info(
                 "no functions are configured: tools.modules and tools.mcp_file name them"
             )
@@ -163,7 +163,7 @@ class Tools:
                     level = logging.WARNING if is_fault else logging.INFO
                     self._stage.log.log(level, "%s", text)
                 case Offer(functions, troubles):
-                    self._offer(functions, troubles)
+                    self._publish_offer(functions, troubles)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -172,7 +172,7 @@ class Tools:
             self._engine.submit(job)
         self._publish_state()
 
-    def _offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
+    def _publish_offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
         tools = list(functions)
         if self._approvals.by_voice:
             tools.append(Offered(call_queue.ANSWER, "", call_queue.ANSWER_TOOL))

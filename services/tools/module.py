@@ -83,7 +83,7 @@ class Module:
             while True:
                 self._wanted.clear()
                 began = loop.time()
-                loaded = await self._live()
+                loaded = await self._run_process()
                 self.settled = True
                 self._changed()
                 if not loaded:
@@ -110,14 +110,14 @@ class Module:
             call = worker.calls[call_id] = WorkerCall()
             worker.ask(id=call_id, name=tool.name, arguments=arguments)
             try:
-                if not await self._begins(worker, call_id, call):
+                if not await self._wait_until_begun(worker, call_id, call):
                     worker.calls.pop(call_id, None)
                     continue  # with another process: so each call is run once
                 told = await call.answer
             except asyncio.CancelledError:
                 call.answer.cancel()
                 worker.ask(cancel=call_id)
-                self._background(self._retire(worker, call_id))
+                self._background(self._replace_if_stuck(worker, call_id))
                 raise
             worker.calls.pop(call_id, None)
             self._kill_if_idle(worker)
@@ -125,7 +125,9 @@ class Module:
                 raise CallFailed(str(told.get("text")))
             return ToolOutput(str(told.get("text", "")), list(told.get("images", ())))
 
-    async def _begins(self, worker: WorkerProcess, call_id: str, call: WorkerCall) -> bool:
+    async def _wait_until_begun(
+        self, worker: WorkerProcess, call_id: str, call: WorkerCall
+    ) -> bool:
         """Wait until a call begins. Return False if the process will never run it.
 
         The call is withdrawn from a process that a function holds up. The engine limits the time.
@@ -144,7 +146,7 @@ class Module:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _retire(self, worker: WorkerProcess, call_id: str) -> None:
+    async def _replace_if_stuck(self, worker: WorkerProcess, call_id: str) -> None:
         """Replace the process if a function in it does not return."""
         await asyncio.sleep(CANCEL_S)
         if call_id not in worker.calls:
@@ -165,10 +167,10 @@ class Module:
         worker.retired = True
         self._log(f"{self.label}: {why}: the next calls get another process")
         if self._worker is worker:
-            self._gone()
+            self._forget_process()
             self._wanted.set()
 
-    async def _live(self) -> bool:
+    async def _run_process(self) -> bool:
         """Run one process until it ends or is retired. Return whether it had loaded the module."""
         read_end, write_end = os.pipe()
         out_read, out_write = os.pipe()
@@ -242,7 +244,7 @@ class Module:
             transport.close()
             worker.kill()
             code = await worker.process.wait()
-            self._ended(worker, code, loaded=loaded)
+            self._process_ended(worker, code, loaded=loaded)
         return loaded
 
     def _loaded(
@@ -254,17 +256,17 @@ class Module:
         self.faults = [f"{self.label}: {fault}" for fault in faults]
         self._changed()
 
-    def _gone(self) -> None:
+    def _forget_process(self) -> None:
         self._worker = None
         self._ready.clear()
 
-    def _ended(self, worker: WorkerProcess, code: int, *, loaded: bool) -> None:
+    def _process_ended(self, worker: WorkerProcess, code: int, *, loaded: bool) -> None:
         self._workers.discard(worker)
         how = f"signal {-code}" if code < 0 else f"code {code}"
         if loaded and not worker.retired:
             self._log(f"{self.label}: its process ended with {how}: it is started again")
         if self._worker is worker:
-            self._gone()
+            self._forget_process()
         for call in worker.calls.values():
             call.settle(begun=False)
             if not call.answer.done():

@@ -61,7 +61,7 @@ class McpServer:
         while True:
             began = asyncio.get_running_loop().time()
             try:
-                await self._connected()
+                await self._stay_connected()
             except Exception as error:  # noqa: BLE001 - a server can fail in any way
                 self._lost(_reason(error))
             if asyncio.get_running_loop().time() - began > MOST_S:
@@ -88,7 +88,7 @@ class McpServer:
             raise CallFailed(output.text)
         return output
 
-    async def _connected(self) -> None:
+    async def _stay_connected(self) -> None:
         """Connect, and stay connected."""
         for name in ("mcp", "httpx2", "httpcore2", "client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # this module says what is wrong
@@ -108,7 +108,7 @@ class McpServer:
                     log_lines(read_end, self.label, self._log)
                 )
                 stack.callback(printed.cancel)
-                self._find(server)
+                self._check_command(server)
                 transport = program(server, self._cwd, errors)
 
             async def heard(message: object) -> None:
@@ -120,7 +120,7 @@ class McpServer:
             client = Client(transport, message_handler=heard)
             async with asyncio.timeout(CONNECT_S):
                 await stack.enter_async_context(client)
-                await self._list(client)
+                await self._read_list(client)
             following = asyncio.get_running_loop().create_task(self._follow(client))
             stack.push_async_callback(asyncio.wait, [following])
             stack.callback(following.cancel)
@@ -133,7 +133,7 @@ class McpServer:
                     pass
                 self._look.clear()  # before the list is read: it can change meanwhile
                 async with asyncio.timeout(CONNECT_S):
-                    await self._list(client)
+                    await self._read_list(client)
                 # A server may say without end that its list has changed.
                 await asyncio.sleep(LIST_S)
 
@@ -150,7 +150,7 @@ class McpServer:
         except Exception:  # noqa: BLE001 - whatever it is, the list is read again every PING_S
             pass
 
-    def _find(self, server: Server) -> None:
+    def _check_command(self, server: Server) -> None:
         """Raise FileNotFoundError if there is no such command: the leash can only print that."""
         command = server.command
         if os.sep in command:
@@ -159,7 +159,7 @@ class McpServer:
             advice = ": list its arguments in args" if " " in command else ""
             raise FileNotFoundError(f"there is no command {server.command!r}{advice}")
 
-    async def _list(self, client: Client) -> None:
+    async def _read_list(self, client: Client) -> None:
         tools: list[Tool] = []
         cursor: str | None = None
         for _ in range(PAGES):

@@ -88,14 +88,14 @@ class Worker:
         def read() -> None:
             for line in self._calls:
                 asked = msgspec.json.decode(line)
-                if (number := asked.get("withdraw")) is not None:
-                    if self._claim(number):
-                        self.send(withdrawn=number)
-                elif (number := asked.get("cancel")) is not None:
-                    if self._claim(number):
-                        self.send(id=number, ok=False, text="cancelled")
+                if (call_id := asked.get("withdraw")) is not None:
+                    if self._claim(call_id):
+                        self.send(withdrawn=call_id)
+                elif (call_id := asked.get("cancel")) is not None:
+                    if self._claim(call_id):
+                        self.send(id=call_id, ok=False, text="cancelled")
                     else:
-                        loop.call_soon_threadsafe(self._cancel, number)
+                        loop.call_soon_threadsafe(self._cancel, call_id)
                 else:
                     with self._claiming:
                         self._waiting.add(asked["id"])
@@ -106,19 +106,19 @@ class Worker:
         threading.Thread(target=read, daemon=True).start()
         await loop.create_future()  # for ever: the thread ends the process
 
-    def _claim(self, number: str) -> bool:
+    def _claim(self, call_id: str) -> bool:
         """Take a call out of those that wait. Return False if it has begun, or was withdrawn."""
         with self._claiming:
-            if number not in self._waiting:
+            if call_id not in self._waiting:
                 return False
-            self._waiting.remove(number)
+            self._waiting.remove(call_id)
             return True
 
-    def _begin(self, number: str) -> None:
+    def _begin(self, call_id: str) -> None:
         """Say that a call begins. Raises _Withdrawn."""
-        if not self._claim(number):
+        if not self._claim(call_id):
             raise _Withdrawn
-        self.send(begun=number)
+        self.send(begun=call_id)
 
     def _start(self, call: dict[str, Any]) -> None:
         run = self._run(call["id"], call["name"], call["arguments"])
@@ -126,24 +126,24 @@ class Worker:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _cancel(self, number: str) -> None:
-        if (task := self._tasks.get(number)) is not None:
+    def _cancel(self, call_id: str) -> None:
+        if (task := self._tasks.get(call_id)) is not None:
             task.cancel()
 
-    async def _run(self, number: str, name: str, text: str) -> None:
+    async def _run(self, call_id: str, name: str, text: str) -> None:
         try:
             function = self._functions[name]
             arguments = function.read(text)
             if function.is_async:
                 # Only a coroutine can be cancelled. The stage ends the process of a function that
                 # does not return.
-                self._begin(number)
+                self._begin(call_id)
                 value = function.call(**arguments)
             else:
                 context = contextvars.copy_context()
 
                 def call() -> Any:
-                    self._begin(number)  # here: threads that do not return can hold it up
+                    self._begin(call_id)  # here: threads that do not return can hold it up
                     try:
                         return context.run(function.call, **arguments)
                     except StopIteration:
@@ -152,24 +152,24 @@ class Worker:
 
                 value = await asyncio.get_running_loop().run_in_executor(self._threads, call)
             if inspect.isawaitable(value):  # a decorator can hide that a function is async
-                self._tasks[number] = asyncio.ensure_future(value)
-                value = await self._tasks[number]
+                self._tasks[call_id] = asyncio.ensure_future(value)
+                value = await self._tasks[call_id]
             # Cut here, because the stage reads no line of any length.
             output = outputs.cut(functions.output(value), self._output_limit)
-            self.send(id=number, ok=True, text=output.text, images=output.images)
+            self.send(id=call_id, ok=True, text=output.text, images=output.images)
         except _Withdrawn:
             pass
         except functions.BadArguments as error:
-            self.send(id=number, ok=False, text=str(error)[: self._output_limit])
+            self.send(id=call_id, ok=False, text=str(error)[: self._output_limit])
         except asyncio.CancelledError:
-            self.send(id=number, ok=False, text="cancelled")
+            self.send(id=call_id, ok=False, text="cancelled")
         except BaseException as error:  # noqa: BLE001 - whatever a person's function raises
             said = f"{type(error).__name__}: {error}"[: self._output_limit]
             last = traceback.extract_tb(error.__traceback__)[-1]
             print(f"{name}: {said} ({last.filename}, line {last.lineno})", file=sys.stderr)
-            self.send(id=number, ok=False, text=said)
+            self.send(id=call_id, ok=False, text=said)
         finally:
-            self._tasks.pop(number, None)
+            self._tasks.pop(call_id, None)
 
 
 def _take_input() -> BinaryIO:

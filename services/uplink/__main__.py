@@ -213,7 +213,7 @@ class Uplink:
             self._stage.count("frames_silent" if silent else "frames_lost", missing // pcm.FRAME)
             if silent:
                 self._append(bytes(missing * pcm.SAMPLE_BYTES), frame.captured_ns)
-        if self._button is not None and not self._button.takes(frame):
+        if self._button is not None and not self._button.take(frame):
             self._stage.counters["frames_outside_turn"] += 1
             return
         self._stage.counters["frames_sent"] += 1

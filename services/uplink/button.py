@@ -70,15 +70,18 @@ class Button:
         if self._unanswered and self._active - self._active_before:
             self._answered()
 
-    def takes(self, frame: messages.MicClean) -> bool:
-        """Return whether a frame belongs to the turn. The first one after the turn closes it."""
+    def take(self, frame: messages.MicClean) -> bool:
+        """Count a frame if it belongs to the turn, and return whether it does.
+
+        The first frame after the turn closes the turn.
+        """
         if self._talk.ends_with(frame.captured_ns):
             self._close_turn()
-        return self._talk.takes(frame.captured_ns, len(frame.payload) // pcm.SAMPLE_BYTES)
+        return self._talk.take(frame.captured_ns, len(frame.payload) // pcm.SAMPLE_BYTES)
 
     def keeps(self, frame: messages.MicClean) -> bool:
         """Return whether the next session has to hear a frame that this one does not get."""
-        return self._talk.takes(frame.captured_ns, 0)
+        return self._talk.take(frame.captured_ns, 0)
 
     def follow(
         self,

@@ -52,9 +52,9 @@ class Functions:
         self._open_session = open_session
         self._clock_ns = clock_ns
         self._outputs = CallOutputs()
-        self._ready = 0  # the session that has the conversation so far
+        self._ready_session = 0  # the session that has the conversation so far
         self._looking = False
-        self._playing = self._answering = False
+        self._playing = self._speaking = False
         self._link = "connecting"
         self._reported: set[str] = set()  # the functions that the server refuses
         #: Whether a new session may be asked for answers: it has the functions, or waiting for them
@@ -119,24 +119,24 @@ class Functions:
             return
         if not self._outputs.result(result, output, f"{stamp.epoch} {stamp.seq}"):
             self._stage.count("outputs_too_late")
-        self._send_what_is_there()
+        self._send_outputs()
 
     def state(self, state: messages.ToolState) -> None:
         """Take the calls that tools has taken and not answered."""
         self._outputs.listed(state, self._clock_ns())
-        self._look_on()
+        self._look_later()
 
     # the conversation
 
     def history(self, turns: list[messages.HistoryTurn]) -> None:
         """Take the conversation so far."""
         self._outputs.history(turns, self._clock_ns())
-        self._look_on()
+        self._look_later()
 
     def begin(self, session: int) -> None:
         """Send a session the outputs that it lacks, once it has the conversation so far."""
-        self._ready = session
-        self._send_what_is_there()
+        self._ready_session = session
+        self._send_outputs()
 
     def heard(self, heard: messages.Heard) -> None:
         """Note whether the assistant is heard."""
@@ -144,29 +144,29 @@ class Functions:
 
     def reply_state(self, state: messages.ReplyState) -> None:
         """Note whether the assistant or the person speaks."""
-        self._answering = bool(state.active) or state.speaking
+        self._speaking = bool(state.active) or state.speaking
 
-    def _send_what_is_there(self) -> None:
+    def _send_outputs(self) -> None:
         session = self._open_session()
-        if session and session == self._ready:
+        if session and session == self._ready_session:
             for request in self._outputs.to_send(session, self._clock_ns()):
                 self._send(request)
 
     # by time
 
-    def _look_on(self) -> None:
+    def _look_later(self) -> None:
         if self._outputs.busy() and not self._looking:
             self._looking = True
             self._stage.after(LOOK_S, self._look)
 
     def _look(self) -> None:
         self._looking = False
-        self._send_what_is_there()
+        self._send_outputs()
         settings = self._stage.config.tools
-        quiet = not (self._playing or self._answering) and bool(self._open_session())
+        quiet = not (self._playing or self._speaking) and bool(self._open_session())
         if settings.filler and quiet:
             after_ns = int(settings.filler_after_s * 1e9)
             if self._outputs.filler(after_ns, self._clock_ns()):
                 self._stage.count("fillers")
                 self._send(requests.filler(settings.filler))
-        self._look_on()
+        self._look_later()

@@ -49,9 +49,9 @@ class Microphone:
         self._stream = self._next = 0
 
     def missing_before(self, frame: messages.MicClean) -> int:
-        """Return how many samples are missing between a frame and the frame before it.
+        """Return how many samples are missing before a frame, and note where the frame ends.
 
-        A frame of another stream has none before it, so nothing is missing there.
+        A frame of another stream has no frame before it, so nothing is missing there.
         """
         gap = frame.position - self._next if frame.stream == self._stream else 0
         samples = len(frame.payload) // pcm.SAMPLE_BYTES

@@ -48,8 +48,8 @@ class Talk:
         """Go on in a new session, whose buffer has this many samples of the turn."""
         self._samples = samples
 
-    def takes(self, captured_ns: int, samples: int) -> bool:
-        """Return whether a frame belongs to the turn, and count it if it does."""
+    def take(self, captured_ns: int, samples: int) -> bool:
+        """Count a frame if it belongs to the turn. Return whether it does."""
         after_release = 0 <= self._released_ns <= captured_ns
         taken = 0 <= self._pressed_ns <= captured_ns and not after_release
         if taken:

@@ -63,7 +63,7 @@ class Rig:
         frame = messages.MicClean(
             stream=1, position=number * pcm.FRAME, captured_ns=at_ns, overflows=0, payload=audio
         )
-        if self.button.takes(frame):
+        if self.button.take(frame):
             self.mic.keep(audio, at_ns)
 
     def lose(self, after_ns: int = 0) -> int:

@@ -15,7 +15,7 @@ MS = 1_000_000
 def sent(talk: Talk, begin_ms: int, end_ms: int) -> list[int]:
     """Offer the frames captured between two times, and return the times (ms) of those sent."""
     times = range(begin_ms, end_ms, 20)
-    return [at for at in times if talk.takes(at * MS, pcm.FRAME)]
+    return [at for at in times if talk.take(at * MS, pcm.FRAME)]
 
 
 def closing(talk: Talk) -> bool:
