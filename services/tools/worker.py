@@ -60,7 +60,8 @@ class Worker:
             module = importlib.import_module(functions.checked_name(name))
             found, faults = functions.offered(module)
         except BaseException as error:  # noqa: BLE001 - a module can raise SystemExit as well
-            self.send(failed=f"{type(error).__name__}: {error}")
+            # The libraries that check types write several lines.
+            self.send(failed=" ".join(f"{type(error).__name__}: {error}".split()))
             return False
         self._functions = {function.name: function for function in found}
         tools = [

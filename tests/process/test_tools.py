@@ -160,6 +160,7 @@ def bench(kept: Keeper) -> Iterator[Bench]:
     """Start the stage with a module, a module that is missing, and two servers."""
     with Pipeline(kept, UNHELD) as pipeline:
         (pipeline.directory / "my_tools.py").write_text(MODULE)
+        (pipeline.directory / "lines.py").write_text('raise TypeError("two\\nlines")')
         arguments = ["-m", "tests.support.functions_server", "stdio", "files"]
         files = {"command": sys.executable, "args": arguments, "cwd": str(ROOT)}
         absent = {"command": "no-such-command"}
@@ -170,7 +171,7 @@ def bench(kept: Keeper) -> Iterator[Bench]:
         tools = pipeline.stage(
             "tools",
             settings={
-                "tools.modules": '["my_tools", "missing"]',
+                "tools.modules": '["my_tools", "missing", "lines"]',
                 "tools.ask": '["light", "wait_long"]',
                 "tools.parallel": 2,
                 "tools.timeout_s": 5,
@@ -197,11 +198,12 @@ def test_a_source_that_fails_is_one_line_and_the_others_go_on(bench: Bench) -> N
         lambda h: missing in h.state and "gone: no connection" in h.state,
     )
     # Each is a warning in the log, so the terminal of a conversation shows it.
-    [line] = bench.tools.matching(missing)
+    line = bench.tools.wait_line(missing)
     assert " W " in line
     assert line.endswith("correct it, and run: bargein restart tools")
-    [line] = bench.tools.matching("there is no command 'no-such-command'")
-    assert " W " in line
+    bench.tools.wait_line("lines cannot be imported: TypeError: two lines; correct it")
+    assert " W " in bench.tools.wait_line("there is no command 'no-such-command'")
+    assert len(bench.tools.matching(missing)) == 1
     assert not health.ok
     assert bench.run("files_lookup", word="salt") == (
         True,
