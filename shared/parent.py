@@ -77,12 +77,16 @@ def hung_up(descriptor: int) -> bool:
     return any(found & (select.POLLHUP | select.POLLERR) for _, found in poll.poll(0))
 
 
-def is_service() -> bool:
-    """Return whether systemd or another init started this process, and no terminal belongs to it.
+def has_terminal() -> bool:
+    """Return whether this process has a controlling terminal, whose end the kernel reports.
 
-    To be called before this process sets handlers for signals.
+    A service has none, and neither has a stage under honcho, which has a session of its own.
     """
-    return HONCHO_VARIABLE not in os.environ and _is_init(os.getppid())
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _is_init(pid: int) -> bool:

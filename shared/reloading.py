@@ -1,4 +1,4 @@
-"""A stage reads its settings again while it runs (SIGURG; SIGHUP under systemd)."""
+"""A stage reads its settings again while it runs (SIGURG; SIGHUP without a terminal)."""
 
 from __future__ import annotations
 

@@ -52,8 +52,9 @@ def arm_signals(
     and the exit code. It is called on the signals of `ending_signals`, on SIGUSR1 with the code
     RESTART, and when the process that started this one is gone or stopped; see shared/parent.py.
 
-    ``reload`` is called on the same thread at RELOAD_SIGNAL. A service, which has no terminal, also
-    reloads at SIGHUP; everywhere else SIGHUP means that the terminal is gone.
+    ``reload`` is called on the same thread at RELOAD_SIGNAL, and at SIGHUP if this process has no
+    controlling terminal: then only a person or a program sends SIGHUP. Otherwise SIGHUP means that
+    the terminal is gone.
 
     A loop that waits in C does not see a flag that a handler sets. But the interpreter writes to
     its wake-up descriptor whatever the main thread does, so a thread that reads the descriptor can
@@ -61,7 +62,8 @@ def arm_signals(
     """
     watched = parent.to_watch()
     ends, reloads = {*ending_signals(), RESTART_SIGNAL}, {RELOAD_SIGNAL}
-    if parent.is_service() and signal.SIGHUP in ends:
+    follows = reload is not _nothing_to_reload and not parent.has_terminal()
+    if follows and signal.SIGHUP in ends:
         ends.remove(signal.SIGHUP)
         reloads.add(signal.SIGHUP)
     reader, writer = socket.socketpair()

@@ -85,6 +85,16 @@ def test_the_running_session_follows(kept: Keeper, tmp_path: Path) -> None:
     assert paths == {"update_instructions", "update_audio.output.speed", "update_max_output_tokens"}
 
 
+def test_a_stage_without_a_terminal_follows_sighup(kept: Keeper) -> None:
+    """As under ``bin/start``, where each stage has a session of its own."""
+    with Pipeline(kept) as pipeline:
+        uplink = pipeline.stage("uplink")
+        uplink.wait_line("listens for")
+        pipeline.config.write_text("[session]\nspeed = 1.25\n")
+        uplink.send(signal.SIGHUP)
+        uplink.wait_line(r"changed in \[session\]: speed$")
+
+
 def test_a_stage_without_a_terminal_or_a_parent_follows_sighup(
     kept: Keeper, tmp_path: Path
 ) -> None:
