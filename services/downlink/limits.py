@@ -108,7 +108,8 @@ class LimitWatch:
         if self.ends:
             return f"the conversation has ended: {self._text}"
         speak = "speak, " if self.wakes_on_speech else ""
-        wakers = f"{speak}press the button of push to talk, or run 'bargein control wake'"
+        typed = "type a line in the console, press the button of push to talk"
+        wakers = f"{speak}{typed}, or run 'bargein control wake'"
         return f"the conversation sleeps, because {self._text}. To wake it, {wakers}"
 
     def step(self, now_ns: int, *, busy: bool) -> Step | None:
