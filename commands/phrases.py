@@ -58,6 +58,13 @@ def lines(message: messages.Message) -> list[str] | None:
         if times := hops(message):
             rows.append(f"  ms: {times}")
         return [*rows, *(f"  {report(told)}" for told in message.reports)]
+    if isinstance(message, messages.Usage):
+        last, day = spent(message.last, message), spent(message.day, message)
+        return [
+            f"last response: {last}",
+            f"  conversation: {usage(message)}",
+            f"  {message.date or 'day'}: {day}",
+        ]
     return None
 
 
@@ -80,21 +87,26 @@ def usage(used: messages.Usage, *, brief: bool = False) -> str:
 
     ``brief``: without the date of the prices.
     """
-    spent = used.conversation
-    read = spent.input_text + spent.input_audio + spent.input_image
-    cached = spent.cached_text + spent.cached_audio + spent.cached_image
-    wrote = spent.output_text + spent.output_audio
-    tokens = f"{read:,} tokens in"
-    if cached:
-        tokens += f" ({cached:,} cached)"
     seconds = used.awake_ms // 1000
-    said = f"{seconds // 60}:{seconds % 60:02d} min, {tokens}, {wrote:,} out"
+    tokens = spent(used.conversation, used, brief=brief)
+    return f"{seconds // 60}:{seconds % 60:02d} min, {tokens}"
+
+
+def spent(of: messages.Spent, used: messages.Usage, *, brief: bool = False) -> str:
+    """Return the tokens of a part of ``used``, and an estimate of their cost.
+
+    ``brief``: without the date of the prices.
+    """
+    read = of.input_text + of.input_audio + of.input_image
+    cached = of.cached_text + of.cached_audio + of.cached_image
+    wrote = of.output_text + of.output_audio
+    said = f"{read:,} tokens in" + (f" ({cached:,} cached)" if cached else "") + f", {wrote:,} out"
     if used.unpriced:
         return f"{said}, no price for {', '.join(used.unpriced)}"
-    if not spent.cost_micros:
+    if not of.cost_micros:
         return said
     date = "" if brief else f", prices of {used.priced_on or 'an unknown date'}"
-    return f"{said}, about {spent.cost_micros / 1e6:.4f} {used.currency} (estimate{date})"
+    return f"{said}, about {of.cost_micros / 1e6:.4f} {used.currency} (estimate{date})"
 
 
 def asks(run: messages.ToolRun) -> str:

@@ -33,8 +33,8 @@ Look at a running bus. The tap only observes: it takes no message away from a st
   health  whether each stage is well, its counters, and whether the messages that it reads arrive;
           the exit code is 0 if all stages of a conversation are well
   list    every topic, its publisher, and how often messages come
-  echo    the messages of the named topics, until Ctrl-C: transcripts and interruptions in words
-          and milliseconds, all others (with --json: all) as one line of JSON each
+  echo    the messages of the named topics, until Ctrl-C: transcripts, interruptions and usage in
+          words and milliseconds, all others (with --json: all) as one line of JSON each
   hz      the rate of each topic
   bw      the bandwidth of each topic, without the headers
   delay   how long each message took from its publisher to the tap"""

@@ -72,6 +72,13 @@ def test_the_cost_is_called_an_estimate() -> None:
     )
     assert phrases.usage(priced).endswith(", about 0.0123 USD (estimate, prices of 2026-11-27)")
     assert phrases.usage(priced, brief=True).endswith(", about 0.0123 USD (estimate)")
+    last = messages.Spent(responses=1, input_text=10, output_text=5, cost_micros=100)
+    day = messages.Spent(responses=9, input_text=5000, output_text=500, cost_micros=9_000_000)
+    assert phrases.lines(replace(priced, last=last, day=day, date="2026-11-28")) == [
+        "last response: 10 tokens in, 5 out, about 0.0001 USD (estimate, prices of 2026-11-27)",
+        f"  conversation: {phrases.usage(priced)}",
+        "  2026-11-28: 5,000 tokens in, 500 out, about 9.0000 USD (estimate, prices of 2026-11-27)",
+    ]
     unpriced = replace(priced, unpriced=["a-model"])
     assert phrases.usage(unpriced).endswith("99 out, no price for a-model")
 
