@@ -7,7 +7,6 @@ is 1 if the file is stale.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import re
@@ -20,6 +19,7 @@ from msgspec import inspect as types
 
 from shared import codec, messages, registry
 from shared.bus import AHEAD, readers
+from shared.command_line import Parser
 from shared.config import ROOT
 from shared.messages import server
 
@@ -280,7 +280,7 @@ def replaced(document: str) -> str:
 
 def main() -> int:
     """Write the reference, or check it."""
-    parser = argparse.ArgumentParser(prog="python -m commands.busdoc", description=__doc__)
+    parser = Parser(prog="python -m commands.busdoc", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; 1: the file is stale")
     arguments = parser.parse_args()
     path: Path = DOCUMENT

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from shared import registry
 from shared.printable import filter_output
+from shared.redaction import shown
 
 #: The exit code for a command line that cannot be read, as argparse has it.
 BAD_COMMAND_LINE = 2
@@ -79,7 +80,7 @@ def unknown(name: str) -> str:
     """Return the line to print for a name that is no command."""
     near = difflib.get_close_matches(name, ROWS, n=1)
     hint = f": did you mean '{near[0]}'?" if near else "."
-    return f"bargein: no command {name!r}{hint} The commands are {', '.join(ROWS)}"
+    return f"bargein: no command {shown(repr(name))}{hint} The commands are {', '.join(ROWS)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ The output is a config.toml with the same settings.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from commands import description
 from shared import private
+from shared.command_line import Parser
 from shared.config import ConfigError, add_arguments, bus_directory, load, masked
 from shared.directory import default
 
@@ -22,7 +22,7 @@ KEY_FILES = ("link.key_file", "bus.key_file")
 
 def main() -> int:
     """Print the settings in force; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein config", description=description(__doc__))
+    parser = Parser(prog="bargein config", description=description(__doc__))
     add_arguments(parser)
     arguments = parser.parse_args()
     try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from commands import description, door
 from shared import config
+from shared.command_line import Parser
 from shared.printable import printable
 
 #: The commands without an argument, and what each does.
@@ -27,9 +28,9 @@ PLAIN = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     config.add_arguments(common)
-    parser = argparse.ArgumentParser(prog="bargein control", description=description(__doc__))
+    parser = Parser(prog="bargein control", description=description(__doc__))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, does: str) -> argparse.ArgumentParser:

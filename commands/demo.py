@@ -7,7 +7,6 @@ The demo runs the processes of ``Procfile.demo``. Then it prints a table of the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -28,9 +27,10 @@ from commands.preflight import check_directory
 from commands.report import __main__ as report
 from commands.screen.log_file import NAME
 from commands.screen.output import Output
-from shared import config
+from shared import config, redaction
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.command_line import Parser
 from shared.directory import BusError
 from shared.exit_codes import RUNNING
 from shared.lock import AlreadyRunning
@@ -203,7 +203,7 @@ def leave_report(directory: Path, before: set[Path]) -> None:
 
 def main() -> int:
     """Run the demo; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein demo", description=description(__doc__))
+    parser = Parser(prog="bargein demo", description=description(__doc__))
     parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds")
     parser.add_argument(
         "--out",
@@ -231,9 +231,8 @@ def main() -> int:
                 (directory / name).unlink(missing_ok=True)
         env, told, shown = environment(directory, arguments.seconds, browser=arguments.browser)
     except OSError as error:
-        print(
-            f"demo: --out {directory}: {error.strerror}: choose another directory", file=sys.stderr
-        )
+        where = redaction.shown(directory)
+        print(f"demo: --out {where}: {error.strerror}: choose another directory", file=sys.stderr)
         return 1
     except config.ConfigError as error:
         print(error, file=sys.stderr)

@@ -5,17 +5,17 @@ capture.device and playback.device of config.toml take an index or a part of a n
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from commands import description
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.command_line import Parser
 
 
 def main() -> int:
     """List the input devices, then the output devices; return the exit code."""
-    argparse.ArgumentParser(prog="bargein devices", description=description(__doc__)).parse_args()
+    Parser(prog="bargein devices", description=description(__doc__)).parse_args()
     try:
         inputs, outputs = devices.list_devices("input"), devices.list_devices("output")
     except DeviceError as error:

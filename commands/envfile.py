@@ -19,6 +19,7 @@ from dotenv.parser import Binding, parse_stream
 from shared import config
 from shared.private import read_file
 from shared.realtime import endpoint
+from shared.redaction import Refusal, shown
 
 #: The file that is read if the command line names no other.
 DEFAULT = ".env"
@@ -37,7 +38,7 @@ _OURS = re.compile(
 logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)
 
 
-class EnvFileError(Exception):
+class EnvFileError(Refusal):
     """Raised when a file cannot be used. Its text is one line, without the values."""
 
 
@@ -71,7 +72,7 @@ def read(path: Path) -> tuple[dict[str, str], list[str]]:
                 oddity = oddity or f"{each.key} is given again: the last value counts"
             seen[each.key] = each.value
         if oddity:
-            oddities.append(f"{path}: line {_line(each)}: {oddity}")
+            oddities.append(shown(f"{path}: line {_line(each)}: {oddity}"))
     return {n: v for n, v in values.items() if v is not None and "\0" not in v}, oddities
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from commands import description
 from shared import network
+from shared.command_line import Parser
 
 DEFAULT = "~/.config/bargein/bus.key"
 
 
 def main() -> int:
     """Make a key; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein keys", description=description(__doc__))
+    parser = Parser(prog="bargein keys", description=description(__doc__))
     parser.add_argument(
         "file", nargs="?", default=DEFAULT, help=f"the new key file (default: {DEFAULT})"
     )

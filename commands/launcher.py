@@ -30,7 +30,9 @@ from commands.keeper import Keeper
 from commands.screen.output import Output
 from commands.window import Window
 from shared import parent, watchdog
+from shared.command_line import Parser
 from shared.printable import printable_lines
+from shared.redaction import Refusal
 from shared.signals import ending_signals
 from shared.watchdog import Watch
 
@@ -256,6 +258,14 @@ class Launcher(Manager):  # type: ignore[misc]
         self._print(Message("line", data, now, SYSTEM_PRINTER_NAME, None))
 
 
+def _concurrency(option: str | None, parse: Any = command._parse_concurrency) -> Any:  # noqa: SLF001
+    """Return how often to start each process. Raises Refusal, where honcho raises ValueError."""
+    try:
+        return parse(option)
+    except ValueError:
+        raise Refusal(f"-c {option}: expected NAME=NUMBER") from None
+
+
 def run(arguments: Sequence[str], printer: Callable[..., Printer] | None = None) -> int:
     """Run ``honcho start`` with these arguments, this manager and our parser of the file .env.
 
@@ -263,12 +273,16 @@ def run(arguments: Sequence[str], printer: Callable[..., Printer] | None = None)
     envfile.EnvFileError.
     """
     command.Manager = Launcher
+    command.CommandError = Refusal
+    for each in (command.parser, *command.subparsers.choices.values()):
+        each.__class__ = Parser
     if sys.platform == "linux":
         # From Python 3.14 on, a process between the launcher and the keepers would start these.
         multiprocessing.set_start_method("fork", force=True)
     if printer is not None:
         command.Printer = lambda _output, **how: printer(**how)
     command._read_env = lambda root, files: envfile.read_files(files, root)[0]  # noqa: SLF001
+    command._parse_concurrency = _concurrency  # noqa: SLF001
     try:
         command.main(["start", *arguments])
     except SystemExit as ended:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from contextlib import suppress
 
 from commands import description
 from shared import config
+from shared.command_line import Parser
 from shared.running import holder
 from shared.signals import RELOAD_SIGNAL
 
@@ -18,7 +18,7 @@ FOLLOW = ("downlink", "uplink")
 
 def main() -> int:
     """Ask the stages to read their settings again; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein reload", description=description(__doc__))
+    parser = Parser(prog="bargein reload", description=description(__doc__))
     config.add_arguments(parser)
     arguments = parser.parse_args()
     try:

@@ -6,7 +6,6 @@ The stage ends with the exit code RESTART. The program that started the stage (`
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from commands import description
 from shared import config, registry
+from shared.command_line import Parser
 from shared.running import LOOK_S, holder
 from shared.signals import RESTART_SIGNAL
 
@@ -60,7 +60,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def main() -> int:
     """Restart a stage; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein restart", description=description(__doc__))
+    parser = Parser(prog="bargein restart", description=description(__doc__))
     known = registry.PROCESSES
     parser.add_argument("stage", choices=known, metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from commands import description
 from shared import config, registry
+from shared.command_line import Parser
 from shared.running import LOOK_S, holder
 from shared.signals import SHUTDOWN_S
 
@@ -45,7 +45,7 @@ def end(directory: Path, stages: Sequence[str]) -> dict[str, int]:
 
 def main() -> int:
     """End stages; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein stop", description=description(__doc__))
+    parser = Parser(prog="bargein stop", description=description(__doc__))
     known = registry.PROCESSES
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"one of {', '.join(known)}")
     config.add_arguments(parser)

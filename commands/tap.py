@@ -20,10 +20,11 @@ import msgspec
 from commands import health, phrases
 from shared import bus, config, messages, recording, registry
 from shared.audio import pcm
+from shared.command_line import Parser
 from shared.directory import BusError, prepare_directory
 from shared.poller import Poller
 from shared.printable import printable
-from shared.redaction import text_without_keys
+from shared.redaction import shown, text_without_keys
 from shared.running import holders
 from shared.signals import arm_signals
 
@@ -224,7 +225,7 @@ def _look(
 
 def run(line: Sequence[str], ended: threading.Event) -> int:
     """Run one look, until it is over or ``ended`` is set; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="bargein tap",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -246,7 +247,7 @@ def run(line: Sequence[str], ended: threading.Event) -> int:
         return 2
     unknown = [name for name in arguments.topic if name not in registry.BY_NAME]
     if unknown or (arguments.look == "echo" and not arguments.topic):
-        what = f"no topic {unknown[0]}" if unknown else "echo needs a topic"
+        what = f"no topic {shown(unknown[0])}" if unknown else "echo needs a topic"
         print(f"tap: {what}; the topics are {' '.join(registry.BY_NAME)}", file=sys.stderr)
         return 2
     rows = [registry.BY_NAME[name] for name in arguments.topic] or list(registry.TOPICS)

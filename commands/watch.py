@@ -5,7 +5,6 @@ With ``--json`` each line is an object of the door, as docs/door.md describes it
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import signal
 import sys
@@ -16,6 +15,7 @@ import msgspec
 
 from commands import description, door
 from shared import config
+from shared.command_line import Parser
 from shared.printable import printable
 
 #: The door sends the health of the stages once a second. After three s without a message, its
@@ -62,7 +62,7 @@ def main() -> int:
     """Watch until the conversation or the person ends it; return the exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parser = argparse.ArgumentParser(prog="bargein watch", description=description(__doc__))
+    parser = Parser(prog="bargein watch", description=description(__doc__))
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument(
         "--levels", action="store_true", help="with --json: also the levels of both voices"

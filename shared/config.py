@@ -19,7 +19,7 @@ from typing import Any
 from shared import directory, network
 from shared.prices import Price, Prices
 from shared.private import read_file
-from shared.redaction import masked, masked_text
+from shared.redaction import masked, masked_text, shown
 from shared.setting_values import build, converted, did_you_mean, flatten, from_text, keys, known
 from shared.settings import (
     BACKCHANNELS,
@@ -94,7 +94,7 @@ class ConfigError(Exception):
     """Raised with all errors in the configuration, one line for each."""
 
     def __init__(self, errors: Sequence[str]) -> None:
-        self.errors = list(errors)
+        self.errors = [shown(error) for error in errors]
         super().__init__("\n".join(f"config: {error}" for error in self.errors))
 
 
@@ -176,7 +176,7 @@ def _settle(
         if key not in wrong
     ]
     if errors:
-        raise ConfigError([masked_text(error) for error in errors])
+        raise ConfigError(errors)
     return built
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared import registry
+from shared.redaction import Refusal
 
 #: The longest path of a socket, bytes: macOS allows 104 with the final zero byte, Linux 108.
 MAX_PATH = 103
@@ -19,7 +20,7 @@ MAX_PATH = 103
 _ALL = ["0", "0", "4294967295"]
 
 
-class BusError(Exception):
+class BusError(Refusal):
     """Raised when the bus cannot be used: its directory is unsafe, or an endpoint cannot be
     bound.
     """

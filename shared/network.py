@@ -20,6 +20,7 @@ import zmq
 from zmq.utils import z85
 
 from shared import private, registry
+from shared.redaction import Refusal
 
 #: The longest time between two attempts to reach a publisher, ms: its machine may be off.
 RECONNECT_MAX_MS = 500
@@ -29,7 +30,7 @@ KEY_LENGTH = 40
 _ZAP = "inproc://zeromq.zap.01"
 
 
-class NetworkError(Exception):
+class NetworkError(Refusal):
     """Raised when the bus's key cannot be used. The text says what to do."""
 
 

@@ -27,6 +27,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 
 from shared import codec, messages, registry
 from shared.private import open_regular
+from shared.redaction import Refusal
 from shared.registry import Topic
 
 #: The name of the metadata record, and the version of a recording: that of the bus whose messages
@@ -40,7 +41,7 @@ MAGIC_BYTES = 8
 LONGEST = 256 * 1024 * 1024
 
 
-class RecordingError(Exception):
+class RecordingError(Refusal):
     """Raised when a file is no recording. The text says why."""
 
 

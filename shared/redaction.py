@@ -12,6 +12,13 @@ from typing import Any
 import msgspec
 
 MASK = "****"
+#: How many characters of an error are shown, at most: the first ones name what was refused, and the
+#: last ones say why. Between them there may be a value of a million characters.
+HEAD, TAIL = 300, 300
+#: A key is recognized by this many characters beyond those that are shown.
+MARGIN = 200
+#: A long run of letters and digits in a refused value: a key of another service, pasted there.
+_RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}")
 #: The fields of a tool in ``session.update`` that hold a key for the tool's server.
 _SECRET = ("authorization", "headers")
 #: A part of every event with such a field, or with an address that may hold a key.
@@ -34,6 +41,27 @@ def masked_text(text: str) -> str:
     # The address of a proxy may have no scheme.
     text = re.sub(r"(?<![\w/])[^\s/@:'\"=]+:(?!/)[^\s@'\"]+@", "****@", text)
     return re.sub(r"\b(sk|ek)[-_][A-Za-z0-9_-]{8,}", r"\1-****", text)
+
+
+def shown(error: object) -> str:
+    """Return an error's text without what looks like a key, and at most HEAD + TAIL characters.
+
+    Every error that quotes what a person wrote goes through this function: people paste keys and
+    whole files into the wrong place.
+    """
+    text = str(error)
+    if len(text) <= HEAD + TAIL:
+        return _RANDOM.sub(MASK, masked_text(text))
+    head, tail = text[: HEAD + MARGIN], text[-TAIL - MARGIN :]
+    head, tail = (_RANDOM.sub(MASK, masked_text(part)) for part in (head, tail))
+    return f"{head[:HEAD]} … ({len(text)} characters) … {tail[-TAIL:]}"
+
+
+class Refusal(Exception):
+    """An error that may quote what a person wrote. Its text is as ``shown`` returns it."""
+
+    def __init__(self, text: object) -> None:
+        super().__init__(shown(text))
 
 
 def masked(value: Any) -> str:

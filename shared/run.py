@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from shared import config
+from shared.command_line import Parser
 from shared.directory import BusError
 from shared.exit_codes import BAD_CONFIG, CRASHED, DONE, FAILED, RUNNING
 from shared.lock import AlreadyRunning
@@ -50,9 +51,7 @@ def _raise_descriptor_limit() -> None:
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """Return the command line that every stage has."""
-    made = argparse.ArgumentParser(
-        prog=f"bargein {name}", description=description, allow_abbrev=False
-    )
+    made = Parser(prog=f"bargein {name}", description=description, allow_abbrev=False)
     # For `bargein replay`: the descriptor of the pipe from which the messages come.
     made.add_argument("--replay", type=int, help=argparse.SUPPRESS)
     config.add_arguments(made)

@@ -116,6 +116,13 @@ def contradictions(config: Config) -> Iterator[tuple[str, str]]:
     if unknown := set(config.recorder.topics) - registry.BY_NAME.keys():
         known = " ".join(registry.BY_NAME)
         yield "recorder.topics", f"no topic {min(unknown)}; the topics are {known}"
+    devices = {"capture.device": config.capture.device, "playback.device": config.playback.device}
+    for key, device in devices.items():
+        if not re.match(r"(auto|null|browser)$|(file|portaudio):.*\S", device, re.DOTALL):
+            yield (
+                key,
+                "expected auto, portaudio:<index or part of a name>, file:<path>, browser or null",
+            )
     paths = {
         "monitor.certificate": monitor.certificate,
         "bus.key_file": config.bus.key_file,

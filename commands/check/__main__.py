@@ -8,7 +8,6 @@ its own.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +22,7 @@ from commands.check.playback import Playback
 from commands.check.rules import Outcome, Verdict
 from commands.check.uplink import Uplink
 from commands.check.vad import Vad
+from shared.command_line import Parser
 
 CHECKS: dict[str, type[Check]] = {
     check.stage: check for check in (Capture, Echo, Vad, Uplink, Link, Downlink, Playback)
@@ -50,7 +50,7 @@ def check(
 
 def main() -> int:
     """Run one check. Return 0 if no rule was broken."""
-    parser = argparse.ArgumentParser(prog="bargein check", description=description(__doc__))
+    parser = Parser(prog="bargein check", description=description(__doc__))
     parser.add_argument("stage", choices=CHECKS, help="the stage whose place COMMAND takes")
     parser.add_argument(
         "command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --"

@@ -6,7 +6,6 @@ monitor opens. ``--plain`` prints lines instead, for a log or a screen reader.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from commands.screen.__main__ import rows
 from commands.screen.display import Display
 from commands.screen.writing import Pipe
 from shared import bus, config, messages, registry
+from shared.command_line import Parser
 from shared.directory import BusError, prepare_directory
 from shared.poller import Poller
 from shared.signals import arm_signals
@@ -51,7 +51,7 @@ def plain(subscriber: bus.Subscriber, display: Display, ended: threading.Event) 
 
 def main() -> int:
     """Show the conversation until the person quits; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein console", description=description(__doc__))
+    parser = Parser(prog="bargein console", description=description(__doc__))
     parser.add_argument("--plain", action="store_true", help="print lines on standard output")
     config.add_arguments(parser)
     arguments = parser.parse_args()

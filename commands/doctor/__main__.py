@@ -7,7 +7,6 @@ leaves these tones out.
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import platform
@@ -23,6 +22,7 @@ from commands.doctor.findings import Finding, line, summary
 from shared import config, proxy, registry
 from shared.audio import devices
 from shared.audio.device import DeviceError
+from shared.command_line import Parser
 from shared.private import open_own
 from shared.running import holders
 from shared.signals import arm_signals
@@ -90,7 +90,7 @@ def _devices(kind: str) -> list[str]:
 
 def main() -> int:
     """Run the checks, or show the meter; return the exit code: 0 if no fault was found."""
-    parser = argparse.ArgumentParser(prog="bargein doctor", description=description(__doc__))
+    parser = Parser(prog="bargein doctor", description=description(__doc__))
     parser.add_argument("--report", metavar="FILE", type=Path, help="also write a text for a bug"
                         " report, without keys, names, addresses and words")  # fmt: skip
     parser.add_argument("--no-tone", action="store_true", help="play no test tones")

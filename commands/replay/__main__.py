@@ -8,7 +8,6 @@ code is 1.
 
 from __future__ import annotations
 
-import argparse
 import signal
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from commands.replay.driving import (
 )
 from commands.replay.speaker import Speaker
 from shared import bus, messages, recording, registry
+from shared.command_line import Parser
 from shared.numbers import SUFFIX
 from shared.recording import Recorded, Recording
 from shared.replayed import Begin
@@ -107,7 +107,7 @@ def compare(
 
 def main() -> int:
     """Replay a recording; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein replay", description=description(__doc__))
+    parser = Parser(prog="bargein replay", description=description(__doc__))
     parser.add_argument("file", type=Path, help="a recording: conversation-….mcap")
     parser.add_argument(
         "--speed", type=float, default=None, metavar="N",

@@ -7,7 +7,6 @@ sound, the health of the stages, and what was slow.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from commands.report.facts import Facts
 from commands.report.page import page
 from commands.report.sound import Sound
 from shared import recording
+from shared.command_line import Parser
 from shared.private import open_own
 from shared.recording import Recording
 
@@ -45,7 +45,7 @@ def write(file: Path, out: Path, *, redact: bool) -> None:
 
 def main() -> int:
     """Write the page; return the exit code."""
-    parser = argparse.ArgumentParser(prog="bargein report", description=description(__doc__))
+    parser = Parser(prog="bargein report", description=description(__doc__))
     parser.add_argument("file", type=Path, help="a recording: conversation-….mcap")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the page (default: report.html beside it)"

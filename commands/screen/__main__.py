@@ -6,7 +6,6 @@ It may block there: nobody waits for it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from commands.screen import output
 from commands.screen.display import Display
 from commands.screen.writing import Pipe, Terminal
 from shared import bus, config, messages, registry
+from shared.command_line import Parser
 from shared.directory import BusError, prepare_directory
 from shared.poller import Poller
 
@@ -115,7 +115,7 @@ def main() -> int:
     # command timeout, a shell's kill %1) comes here too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    parser = argparse.ArgumentParser(prog="commands.screen", description=description(__doc__))
+    parser = Parser(prog="commands.screen", description=description(__doc__))
     parser.add_argument("--ready", default=READY, help="the line that says that all is ready")
     parser.add_argument("--note", action="append", default=[], help="a line to show at first")
     parser.add_argument("--no-colour", action="store_true")

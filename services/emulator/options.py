@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from shared.redaction import Refusal
+
 #: The directory of the recorded voice that belongs to the repository.
 VOICE: Final = Path(__file__).parent / "voice"
 DEFAULT_URL: Final = "ws://127.0.0.1:8790/v1/realtime"
@@ -19,7 +21,7 @@ ODD_DELTAS: Final = (1, 4799, 3, 12001, 1, 1, 7777)
 GARBAGE: Final = ("json", "event", "binary", "base64", "fields")
 
 
-class BadOption(Exception):
+class BadOption(Refusal):
     """Raised when an option cannot be used. Its text is the one line that the user sees."""
 
 

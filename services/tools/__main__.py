@@ -22,6 +22,7 @@ from services.tools.results import Results
 from shared import config, messages, now
 from shared.bus import Delivery
 from shared.private import read_file
+from shared.redaction import shown
 from shared.run import run
 from shared.stage import Stage
 
@@ -74,7 +75,7 @@ class Tools:
         stage.on_wake(self._on_events)
         stage.on_close(self._engine.close)
         stage.state = "waiting for the functions"
-        stage.log.info("looking for functions: %s", ", ".join([*settings.modules, *servers]))
+        stage.log.info("looking for functions: %s", shown(", ".join([*settings.modules, *servers])))
         self._engine.start()
 
     def _servers(self) -> dict[str, mcp_file.Server]:
@@ -85,7 +86,7 @@ class Tools:
             return {}
         except (OSError, mcp_file.BadFile) as error:
             servers, faults = {}, [f"{error}: no MCP server is used"]
-        for fault in faults:
+        for fault in map(shown, faults):
             self._troubles.append(f"{path.name}: {fault}")
             self._stage.count("bad_mcp_file", warning=f"{path}: {fault}")
         return servers
@@ -161,7 +162,7 @@ class Tools:
                     self._results.notice(said)
                 case Line(text, is_fault):
                     level = logging.WARNING if is_fault else logging.INFO
-                    self._stage.log.log(level, "%s", text)
+                    self._stage.log.log(level, "%s", shown(text))
                 case Offer(functions, troubles):
                     self._publish_offer(functions, troubles)
         self._go_on()
@@ -179,7 +180,7 @@ class Tools:
         payload = msgspec.json.encode([each.entry for each in tools])
         names = [each.name for each in tools]
         self._stage.publish(messages.ToolOffer(names=names, payload=payload))
-        troubles = [*self._troubles, *troubles]
+        troubles = [*self._troubles, *map(shown, troubles)]
         self._stage.ok = not troubles
         count = f"{len(functions)} functions" if functions else "no functions"
         self._stage.state = "; ".join([count, *troubles])

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.redaction import Refusal
+
 #: The names of the list of servers.
 LISTS = ("mcpServers", "servers")
 #: Names by which other programs call an address.
@@ -29,7 +31,7 @@ _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _COMMA = re.compile(r'"(?:\\.|[^"\\])*"|,(?=\s*[]}])')
 
 
-class BadFile(ValueError):
+class BadFile(Refusal):
     """Raised when the file, or a server in it, cannot be used, with the reason."""
 
 

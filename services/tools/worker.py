@@ -9,7 +9,6 @@ functions have an empty standard input. The text that a function prints goes to 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextvars
 import importlib
@@ -30,6 +29,7 @@ import msgspec
 
 from services.tools import api, functions, leash, outputs
 from services.tools.functions import Function
+from shared.command_line import Parser
 
 #: A function must not slow the conversation down: it gets the processor when no stage wants it.
 NICE = 19
@@ -198,7 +198,7 @@ def _limit(memory_mb: int) -> None:
 
 def main() -> int:
     """Run the functions of a module; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m services.tools.worker")
+    parser = Parser(prog="python -m services.tools.worker")
     parser.add_argument("module")
     parser.add_argument("--out", type=int, required=True)
     parser.add_argument("--path", action="append", default=[])

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsp
 from shared import private
 from shared.config import Link as Settings
 from shared.loopback import is_loopback
+from shared.redaction import Refusal
 
 #: The environment variable that holds the API key, unless link.key_file is set.
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -29,7 +30,7 @@ _WRAPPING = "<>()[]{};,"
 _NAMED = re.compile(r"(?:export\s+)?[A-Za-z_]\w*\s*=\s*[^=\s]")
 
 
-class KeyProblem(Exception):
+class KeyProblem(Refusal):
     """Raised when there is no usable API key. The text says what to do."""
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 
 from shared.config import Link as Settings
+from shared.redaction import Refusal
 
 #: The share of the time to connect that the command may take: it has to be done before that time
 #: is over.
@@ -28,7 +29,7 @@ NAMES = ("accessToken", "access_token", "token")
 ENDS = ("expires_on", "expires_at")
 
 
-class TokenProblem(Exception):
+class TokenProblem(Refusal):
     """Raised when the command gives no usable token. The text says what to do."""
 
 
