@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import zmq
 
 #: What a poller found ready.
-Ready = Sequence["zmq.Socket[bytes] | int"]
+Ready = list["zmq.Socket[bytes] | int"]
 
 
 class Poller:
@@ -25,7 +24,7 @@ class Poller:
         """Stop waiting for ``what``."""
         self._poller.unregister(what)
 
-    def wait(self, seconds: float) -> list[zmq.Socket[bytes] | int]:
+    def wait(self, seconds: float) -> Ready:
         """Return what is ready, after at most ``seconds``, or an empty list."""
         # Rounded up to ms: rounded down, a timer due in 0.4 ms would make the loop spin.
         timeout_ms = max(0, math.ceil(seconds * 1000))

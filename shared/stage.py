@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
@@ -93,16 +92,18 @@ class Stage:
         """
         self._dispatch.subscribe(kind, handler, topic)
 
-    def observe_all(self, handler: Handler, pause_s: float = 0.0) -> None:
+    def observe_all(self, handler: Handler) -> None:
         """Call ``handler`` with each message on the bus, of every topic, before the topic's own
         handler.
 
-        The health counts only the topics in the stage's row. ``pause_s``: sleep this long before
-        each poll, so that one wake-up handles many messages. Raises ValueError unless the stage's
+        The health counts only the topics in the stage's row. Raises ValueError unless the stage's
         row says ``observes``.
         """
         self._dispatch.observe_all(handler)
-        self._pause_s = pause_s
+
+    def pause(self, seconds: float) -> None:
+        """Wait before each poll, or until a ``wake``, so that one poll finds many messages."""
+        self._pause_s = seconds
 
     def publish(self, message: messages.Message) -> int:
         """Publish a message and return its time stamp, ns."""
@@ -221,7 +222,7 @@ class Stage:
     def _round(self) -> None:
         subscriber = cast("bus.Subscriber", self.subscriber)
         if self._pause_s:
-            time.sleep(self._pause_s)
+            self._waker.wait(self._pause_s)
         ready = self._poller.wait(self._timers.next_s - now.monotonic())
         for what in ready:
             if isinstance(what, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 
 class Waker:
@@ -20,6 +21,10 @@ class Waker:
         except OSError:
             # A full pipe wakes the loop as well. A closed pipe means that the loop has ended.
             pass
+
+    def wait(self, seconds: float) -> None:
+        """Return after ``seconds``, or as soon as the loop is woken."""
+        select.select([self.descriptor], [], [], seconds)
 
     def drain(self) -> None:
         """Read what woke the loop, so that the descriptor is no longer readable."""

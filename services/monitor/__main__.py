@@ -38,6 +38,8 @@ from shared.stage import Stage
 
 #: How often monitor sends the changes that come with the time or the playhead alone, s.
 SHOW_S = 0.1
+#: The pause before each poll, s. No viewer notices it, and no command waits for it.
+PAUSE_S = 0.1
 #: How often monitor shows the healths, and checks whether its files are in place, s.
 LOOK_S = 1.0
 #: How long the answer to ``stop`` has to reach its client, s, before the stages end.
@@ -86,6 +88,7 @@ class Monitor:
         stage.on_close(self._door.close)
         stage.on_close(self._voices.close)
         stage.on_wake(self._serve)
+        stage.pause(PAUSE_S)
         stage.every(SHOW_S, self._show)
         stage.every(LOOK_S, self._look)
         stage.state = f"open at {self._door.address or 'its Unix socket'}"

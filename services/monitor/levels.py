@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any, Literal
 
 Voice = Literal["person", "assistant"]
-#: How many frames of a voice are sent together: ten messages a second are smooth enough.
+#: At least so many frames of a voice are sent together: ten messages a second are smooth enough.
 TOGETHER = 5
+#: The peak is looked for in every fourth sample: a quarter of the work, and the same picture.
+THINNED = 4
 #: The first byte of a message with sound.
 SOUND: dict[Voice, bytes] = {"person": b"\x00", "assistant": b"\x01"}
 
 
 def peak(pcm: bytes) -> int:
-    """Return the largest sample of s16le audio, 0 to 100, in steps of full scale's square root.
+    """Return the peak of s16le audio, 0 to 100, in steps of full scale's square root.
 
     The square root shows a quiet voice, as the eye expects it.
     """
-    samples = memoryview(pcm).cast("h")
+    samples = memoryview(pcm).cast("h")[::THINNED]
     loudest = max(*samples, -min(samples)) if samples else 0
     quiet_shown: float = (loudest / 32768) ** 0.5
     return round(quiet_shown * 100)
@@ -30,11 +32,14 @@ class Levels:
         self._at_ns = 0
         self._peaks: list[int] = []
 
-    def add(self, pcm: bytes, at_ns: int) -> dict[str, Any] | None:
-        """Add a frame whose first sample was at ``at_ns``; return the message if it is full."""
+    def add(self, pcm: bytes, at_ns: int) -> None:
+        """Add a frame whose first sample was at ``at_ns``."""
         if not self._peaks:
             self._at_ns = at_ns
         self._peaks.append(peak(pcm))
+
+    def take(self) -> dict[str, Any] | None:
+        """Return the message with the frames so far, or None while there are too few."""
         if len(self._peaks) < TOGETHER:
             return None
         peaks, self._peaks = self._peaks, []

@@ -11,8 +11,8 @@ class Load:
     """Reads the load of processes on this machine."""
 
     def __init__(self) -> None:
-        # For each stage: its pid, and its processor time (s) at a time (ns).
-        self._before: dict[str, tuple[int, float, int]] = {}
+        # For each stage: its process, and its processor time (s) at a time (ns).
+        self._before: dict[str, tuple[psutil.Process, float, int]] = {}
 
     def of(self, stage: str, pid: int, now_ns: int) -> Map:
         """Return a stage's memory (MB) and processor (percent of a core) since the last call.
@@ -20,16 +20,20 @@ class Load:
         Both are None if they are not known: the process is new, or runs on another machine.
         """
         unknown: Map = {"memory_mb": None, "cpu": None}
+        before = self._before.get(stage)
         try:
-            process = psutil.Process(pid)
+            # To find a process takes as long as to read its figures.
+            if before is None or before[0].pid != pid:
+                before = (psutil.Process(pid), 0.0, now_ns)
+            process, before_s, before_ns = before
             times = process.cpu_times()
             memory = process.memory_info().rss / 1e6
         except psutil.Error:
+            self._before.pop(stage, None)
             return unknown
         spent_s = times.user + times.system
-        before = self._before.get(stage)
-        self._before[stage] = (pid, spent_s, now_ns)
-        if before is None or before[0] != pid or now_ns <= before[2]:
+        self._before[stage] = (process, spent_s, now_ns)
+        if now_ns <= before_ns:
             return {**unknown, "memory_mb": round(memory, 1)}
-        cpu = (spent_s - before[1]) / (now_ns - before[2]) * 1e11
+        cpu = (spent_s - before_s) / (now_ns - before_ns) * 1e11
         return {"memory_mb": round(memory, 1), "cpu": round(cpu, 1)}

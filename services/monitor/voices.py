@@ -19,10 +19,9 @@ from shared.poller import Poller
 
 #: The longest wait for a frame, s: how soon the thread notices that it was asked to end.
 WAIT_S = 0.2
-#: How long frames gather before they are read, s, while only levels are wanted: those are told ten
-#: times a second, and to wake for each frame would cost as much as all the rest. Some seconds of
-#: frames fit into the queue.
-GATHER_S = 0.1
+#: How long frames gather before they are read, s, while only levels are wanted. To wake for each
+#: frame would cost as much as all the rest. Some seconds of frames fit into the queue.
+GATHER_S = 0.2
 
 
 class Voices:
@@ -65,18 +64,21 @@ class Voices:
         while self._wants:
             if VOICES not in self._wants:
                 time.sleep(GATHER_S)
-            poller.wait(WAIT_S)
-            while (delivery := subscriber.receive()) is not None:
+            ready = poller.wait(WAIT_S)
+            while (delivery := subscriber.receive(ready)) is not None:
                 match delivery.message:
                     case messages.MicClean(captured_ns=at_ns, payload=pcm):
                         self._pass_on("person", person, pcm, at_ns)
                     case messages.SpeakerFrame(played_ns=at_ns, payload=pcm):
                         self._pass_on("assistant", assistant, pcm, at_ns)
+            for levels in (person, assistant):
+                if (change := levels.take()) is not None:
+                    self._tell(change, LEVELS)
         subscriber.close()
 
     def _pass_on(self, voice: Voice, levels: Levels, pcm: bytes, at_ns: int) -> None:
         wants = self._wants
-        if LEVELS in wants and (change := levels.add(pcm, at_ns)) is not None:
-            self._tell(change, LEVELS)
+        if LEVELS in wants:
+            levels.add(pcm, at_ns)
         if VOICES in wants:
             self._tell_sound(SOUND[voice] + pcm)

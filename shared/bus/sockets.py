@@ -12,7 +12,6 @@ from shared.bus.readers import Frames
 #: Plain ints: comparing zmq's enum members costs more than asking the socket.
 READABLE = int(zmq.POLLIN)
 EVENTS = int(zmq.EVENTS)
-RCVMORE = int(zmq.RCVMORE)
 MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 LAST = int(zmq.NOBLOCK)
 #: On tcp, the kernel gives up a peer that has not answered for this time, s. On ipc it reports the
@@ -44,9 +43,13 @@ def is_readable(socket: zmq.Socket[bytes]) -> bool:
 
 def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
     """Return the frames of the next message. There must be one: see ``is_readable``."""
-    frames = [socket.recv(LAST)]
-    while socket.getsockopt(RCVMORE):
-        frames.append(socket.recv(LAST))
+    frames: list[bytes] = []
+    more = True
+    while more:
+        # A frame says itself whether another one follows. Asking the socket takes twice as long.
+        frame = socket.recv(LAST, copy=False)
+        frames.append(frame.bytes)
+        more = frame.more
     return frames
 
 

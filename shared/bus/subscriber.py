@@ -114,7 +114,8 @@ class Subscriber:
             socket.connect(where)
             self.addresses.append(where)
             self._sockets.append(socket)
-            if any(topic.own_endpoint for topic in here):
+            # Nothing that an observer reads is urgent to it.
+            if not observer and any(topic.own_endpoint for topic in here):
                 self._urgent.append(socket)
 
     @property
@@ -125,9 +126,10 @@ class Subscriber:
     def receive(self, among: Ready | None = None) -> Delivery[messages.Message] | None:
         """Return the next message, urgent topics first, or None if there is none now.
 
-        ``among``: the sockets that a poller found ready; None: look at every socket. A message that
-        is not valid is refused and counted. A message that is too old is dropped and counted. The
-        search then goes on, but not through a flood of them.
+        ``among``: the sockets that a poller found ready; None: look at every socket. A socket that
+        has no more messages is removed from ``among``: to ask a socket costs as much as to read a
+        message. A message that is not valid is refused and counted. A message that is too old is
+        dropped and counted. The search then goes on, but not through a flood of them.
         """
         in_turn = self._sockets
         if self._urgent_in_a_row >= URGENT_AT_ONCE:
@@ -138,6 +140,8 @@ class Subscriber:
                 continue
             for _ in range(REFUSED_AT_ONCE):
                 if not is_readable(socket):
+                    if among is not None and socket in among:
+                        among.remove(socket)
                     break
                 delivery = self._read(receive(socket))
                 if delivery is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shared.lock import AlreadyRunning, take_lock
 from shared.stage import Failure, Stage
 from tests.support.frames import audio, frames, mic
 from tests.support.stages import Open, Run
-from tests.support.wires import Wires, taking
+from tests.support.wires import PATIENCE_S, Wires, taking
 
 pytestmark = pytest.mark.contract
 
@@ -465,6 +466,16 @@ def test_a_thread_can_wake_it(open_stage: Open) -> None:
     thread.join()
     assert woken[-1] == 1000
     stage.wake()  # no error after the end
+
+
+def test_a_stage_that_pauses_can_be_woken(open_stage: Open) -> None:
+    stage = open_stage("recorder")
+    stage.pause(PATIENCE_S / 4)
+    stage.on_wake(stage.stop)
+    began = time.monotonic()
+    stage.wake()
+    assert stage.loop() == DONE
+    assert time.monotonic() - began < PATIENCE_S / 4
 
 
 def test_waking_never_blocks(open_stage: Open) -> None:

@@ -5,7 +5,7 @@ const SPAN_MS = 12000;
 const STEP_MS = 20;
 // The newest levels are so old, ms, when they arrive: the axis ends there.
 const LATE_MS = 300;
-// ms between two pictures: as smooth as the levels, which come ten times a second, can be shown.
+// ms between two pictures: as smooth as an eye can follow.
 const FRAME_MS = 40;
 // ms between two pictures where the person wants less motion.
 const CALM_MS = 1000;
