@@ -25,9 +25,9 @@ _SECRET = ("authorization", "headers")
 _SUSPECT = tuple(f'"{name}"'.encode() for name in (*_SECRET, "server_url"))
 #: A text that looks like a key of OpenAI's.
 _KEY = re.compile(rb"\b(?:sk|ek)[-_][A-Za-z0-9_-]{8}")
-#: How such a key begins. Searching for these takes a tenth of the expression's time, and base64
-#: holds none of them, so an event with sound is not searched twice.
-_KEY_BEGINS = (b"sk-", b"sk_", b"ek-", b"ek_")
+#: A part of every such key, once each "_" is a "-". Searching for it takes a small part of the
+#: expression's time, and base64 does not hold it, so an event with sound is not searched twice.
+_KEY_PART = b"k-"
 
 
 def masked_text(text: str) -> str:
@@ -77,7 +77,7 @@ def masked(value: Any) -> str:
 
 def text_without_keys(payload: bytes) -> bytes:
     """Return a JSON text without keys. A text that is not JSON becomes empty."""
-    may_hold_key = any(start in payload for start in _KEY_BEGINS)
+    may_hold_key = _KEY_PART in payload.replace(b"_", b"-")
     if any(name in payload for name in _SUSPECT) or (may_hold_key and _KEY.search(payload)):
         return changed(payload, without_keys)
     return payload

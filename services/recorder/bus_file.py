@@ -16,6 +16,7 @@ from mcap.writer import CompressionType, Writer
 from services.recorder import schemas
 from services.recorder.lines import Lines
 from services.recorder.redaction import redacted
+from services.recorder.voice_pieces import VoicePieces
 from shared import messages, recording, registry
 from shared.private import open_own, open_regular
 
@@ -46,6 +47,7 @@ class BusFile:
         self._most_bytes, self._most_ns = max_mb * MEGABYTE, max_minutes * 60 * 1_000_000_000
         self._settings = settings
         self._lines = Lines()
+        self._pieces = {topic: VoicePieces() for topic in VOICE_CHANNELS}
         #: This is added to CLOCK_MONOTONIC for the time since 1970, ns.
         self._since_1970_ns = time.time_ns() - time.monotonic_ns()
         self._begin()
@@ -56,7 +58,7 @@ class BusFile:
         """Write a message if its topic is wanted; return whether a new file was begun."""
         if topic.name not in self._topics:
             return False
-        begun = stamp.t - self._begun_ns > self._most_ns or self._file.tell() > self._most_bytes
+        begun = stamp.t - self._begun_ns > self._most_ns or self._bytes > self._most_bytes
         if begun:
             self.close()
             self._begin()
@@ -65,8 +67,9 @@ class BusFile:
         self._add(topic.name, topic.type, recording.encode(message, stamp), at_ns, stamp.seq)
         if self._voices and isinstance(message, (messages.MicClean, messages.SpeakerFrame)):
             heard_ns = getattr(message, "captured_ns", 0) or getattr(message, "played_ns", 0)
-            sound = schemas.raw_audio(heard_ns + self._since_1970_ns, message.payload)
-            self._add(VOICE_CHANNELS[topic.name], schemas.RAW_AUDIO, sound, at_ns)
+            if not self._pieces[topic.name].follows(message):
+                self._write_piece(topic.name)
+            self._pieces[topic.name].add(message, heard_ns, stamp.t)
         if said := self._lines.of(topic.name, message):
             text = schemas.log(at_ns, said[0], topic.publisher, said[1])
             self._add(LOG_CHANNEL, schemas.LOG, text, at_ns)
@@ -74,11 +77,14 @@ class BusFile:
 
     def flush(self) -> None:
         """Write the messages in memory to the file, so that they outlive this process."""
+        self._write_pieces()
         self._writer.flush()
+        self._bytes = self._file.tell()
 
     def close(self) -> None:
         """Write the end of the file: the index and the statistics."""
         try:
+            self._write_pieces()
             self._writer.finish()
         finally:
             self._file.close()
@@ -92,6 +98,7 @@ class BusFile:
         self._writer.start(profile="", library="bargein")
         self._channels: dict[str, int] = {}
         self._begun_ns = time.monotonic_ns()
+        self._bytes = 0  # in the file, at the last flush
         self._writer.add_metadata(
             recording.METADATA,
             {
@@ -103,6 +110,18 @@ class BusFile:
             },
         )
         self._file.flush()
+
+    def _write_pieces(self) -> None:
+        for topic in self._pieces:
+            self._write_piece(topic)
+
+    def _write_piece(self, topic: str) -> None:
+        """Write the sound of a voice so far, for a viewer."""
+        if (piece := self._pieces[topic].take()) is not None:
+            heard_ns, published_ns, sound = piece
+            text = schemas.raw_audio(heard_ns + self._since_1970_ns, sound)
+            at_ns = published_ns + self._since_1970_ns
+            self._add(VOICE_CHANNELS[topic], schemas.RAW_AUDIO, text, at_ns)
 
     def _add(
         self,

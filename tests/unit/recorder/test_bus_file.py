@@ -122,6 +122,28 @@ def test_the_mcap_library_finds_foxgloves_types_and_a_schema_for_each_topic(tmp_
     assert (told["format"], told["sample_rate"]) == ("pcm-s16", 24000)
 
 
+def test_a_viewer_gets_a_voice_in_pieces_that_end_at_a_gap_and_at_a_flush(tmp_path: Path) -> None:
+    def frame(stream: int, place: int) -> messages.MicClean:
+        position, at_ns = place * pcm.FRAME, place * 20_000_000
+        return msgspec.structs.replace(
+            FRAME, stream=stream, position=position, captured_ns=at_ns, payload=SOUND
+        )
+
+    file = begin(tmp_path)
+    write(file, frame(1, 1), frame(1, 2), frame(1, 3), frame(1, 5), frame(2, 6))
+    file.flush()
+    write(file, frame(2, 7), at_ns=2_000_000)
+    file.close()
+    about = recording.Recording()
+    assert len(list(recording.read(file.path, about))) == 6
+    with file.path.open("rb") as opened:
+        read = make_reader(opened).iter_messages(topics=["/person"])
+        told = [msgspec.json.decode(message.data) for _, _, message in read]
+    assert [len(base64.b64decode(each["data"])) // len(SOUND) for each in told] == [3, 1, 1, 1]
+    begins = [each["timestamp"]["sec"] * 10**9 + each["timestamp"]["nsec"] for each in told]
+    assert [(at_ns - about.since_1970_ns) // 20_000_000 for at_ns in begins] == [1, 5, 6, 7]
+
+
 def assert_plain(schema: dict[str, Any], where: str) -> None:
     """Check that a schema needs no more of a viewer than types, properties and items."""
     assert schema.get("type") in {"object", "array", "string", "integer", "boolean"}, where
