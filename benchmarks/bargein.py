@@ -134,6 +134,18 @@ def parser() -> argparse.ArgumentParser:
     ):
         text = f"name a stage of Bargein and {what}; may be given several times"
         add(name, action="append", default=[], choices=known, metavar="STAGE", help=text)
+    add(
+        "--stuck-watcher",
+        action="store_true",
+        help="run monitor, with a watcher that asks for everything and reads nothing",
+    )
+    add(
+        "--record",
+        default="",
+        metavar="DIRECTORY",
+        help="run the recorder, which writes the sound and the whole bus to this directory: for a"
+        " full disk, a mount that holds some hundred kilobytes",
+    )
     add("--busy", action="store_true", help="keep every core busy with other work")
     add(
         "--only",
@@ -173,6 +185,8 @@ def read_conditions(arguments: argparse.Namespace) -> Conditions:
         stall=stall,
         stopped=tuple(arguments.stopped),
         spinning=tuple(arguments.spinning),
+        stuck_watcher=arguments.stuck_watcher,
+        record=arguments.record,
         peer_python=arguments.peer_python,
     )
 

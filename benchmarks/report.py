@@ -24,6 +24,8 @@ def conditions(arguments: argparse.Namespace) -> str:
     said += ["a stall in every reply"] if arguments.stall else []
     said += [f"{stage} stopped" for stage in arguments.stopped]
     said += [f"{stage} spinning" for stage in arguments.spinning]
+    said += ["a watcher that reads nothing"] if arguments.stuck_watcher else []
+    said += [f"recording to {arguments.record}"] if arguments.record else []
     said += ["all cores busy"] if arguments.busy else []
     return ", ".join(said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from harness.listening import Interruption
 from harness.processes import end_process, spawn
 from harness.pulse import SoundServer
 from harness.soundbench import ROOT, Pipeline, PipelineError
-from shared import messages, registry
+from shared import door, messages, registry
 
 #: How long a system may take for any step, s.
 PATIENCE_S = 20.0
@@ -39,6 +40,8 @@ class Conditions:
     stall: str = ""  # the emulator's AFTER:FOR
     stopped: tuple[str, ...] = ()  # stages of Bargein that get SIGSTOP
     spinning: tuple[str, ...] = ()  # stages of Bargein that hang in a loop
+    stuck_watcher: bool = False  # somebody watches, and reads nothing
+    record: str = ""  # the directory to which the recorder writes the sound and the bus
     peer_python: str = sys.executable  # the Python that has the peers
 
     @property
@@ -178,6 +181,18 @@ class Pipecat(OneProcess):
         return [self.conditions.peer_python, "-m", "benchmarks.pipecat_peer"]
 
 
+#: Asks monitor for everything that a page can show and play.
+WATCH = b"""\
+GET /events?levels=1&voices=1 HTTP/1.1\r
+Host: door\r
+Upgrade: websocket\r
+Connection: Upgrade\r
+Sec-WebSocket-Version: 13\r
+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
+\r
+"""
+
+
 class Bargein(Client):
     """The pipeline."""
 
@@ -189,20 +204,28 @@ class Bargein(Client):
         if FUNCTION in conditions.spinning:
             beside.append("tools")
             functions = ["benchmarks.spinning_function"]
+        beside += ["monitor"] if conditions.stuck_watcher else []
+        beside += ["recorder"] if conditions.record else []
         silence_ms = round(SILENCE_S * 1000)
         run = Pipeline(
             env=self.sound.env,
             settings={
                 "session.greeting": "Begin.",
                 "session.turn_detection.silence_duration_ms": silence_ms,
-                "recorder.directory": self.sound.directory,
+                "recorder.directory": conditions.record or self.sound.directory,
+                "recorder.bus": "true" if conditions.record else "false",
+                "monitor.port": 0,
                 "tools.modules": json.dumps(functions),
             },
             server=url,
-            stages=[*registry.STAGES, *beside],
+            stages=[*registry.STAGES, *dict.fromkeys(beside)],
             modules={stage: ("benchmarks.spinning", stage) for stage in spinning},
         )
         self._run = self._stack.enter_context(run)
+        if conditions.stuck_watcher:
+            watcher = self._stack.enter_context(socket.socket(socket.AF_UNIX))
+            watcher.connect(str(run.bus_directory / door.SOCKET))
+            watcher.sendall(WATCH)
         for stage in conditions.stopped:
             run.stop_stage(stage)
         self._flushes = 0
