@@ -87,7 +87,8 @@ class Monitor:
         stage.on_reload(self._reload)
         stage.on_close(self._door.close)
         stage.on_close(self._voices.close)
-        stage.on_wake(self._serve)
+        # The messages that came in the pause are handled first: a command needs what they say.
+        stage.on_wake(lambda: stage.after(0.0, self._serve))
         stage.pause(PAUSE_S)
         stage.every(SHOW_S, self._show)
         stage.every(LOOK_S, self._look)
@@ -98,6 +99,8 @@ class Monitor:
 
     def _serve(self) -> None:
         """Do what clients have asked for."""
+        # Notice the readers that came and went in the pause.
+        self._stage.publisher.welcome()
         while (asked := self._door.take()) is not None:
             match asked:
                 case CommandRequest(command, answer):
