@@ -93,8 +93,7 @@ class Stage:
         self._dispatch.subscribe(kind, handler, topic)
 
     def observe_all(self, handler: Handler) -> None:
-        """Call ``handler`` with each message on the bus, of every topic, before the topic's own
-        handler.
+        """Call ``handler`` with each message on the bus, before the topic's own handler.
 
         The health counts only the topics in the stage's row. Raises ValueError unless the stage's
         row says ``observes``.
