@@ -53,7 +53,7 @@ class Aligned:
 
     frame: messages.MicFrame
     far: NDArray[np.float32]  # as many samples as the frame has, full scale 1
-    realigned: bool  # from this frame on the two streams stand differently to each other
+    realigned: bool  # the alignment of the two streams is new from this frame on
     far_unknown: bool = False  # the speaker may have played something that was never received
     lost: bool = False  # the frame never arrived: its payload is silence
 
@@ -87,16 +87,16 @@ class Aligner:
         """Add a frame that the speaker was given. ``now_ns`` is the current monotonic time."""
         self._speaker_ns = now_ns
         if self._speaker_clock.add(frame.stream, frame.position, frame.played_ns):
-            self._separate()
+            self._lose_alignment()
         samples = to_array(frame.payload)
         self._sounded |= self._far.write(frame.stream, frame.position, samples)
 
     def microphone(self, frame: messages.MicFrame) -> None:
         """Add a frame of the microphone, of any length. Ignore a frame that was taken already."""
-        if self._is_over(frame):
+        if self._is_taken(frame):
             return
         if self._mic_clock.add(frame.stream, frame.position, frame.captured_ns):
-            self._separate()
+            self._lose_alignment()
         self._follow_stamps(frame.position)
         if self._partial is None and len(frame.payload) == FRAME_BYTES:
             self._waiting.append(frame)
@@ -119,7 +119,7 @@ class Aligner:
             if present and len(self._waiting) < MAX_WAITING and ends > self._far.end:
                 return
             self._waiting.popleft()
-            if self._is_over(frame):
+            if self._is_taken(frame):
                 continue
             yield from self._silence_before(frame)
             self._stream, self._next = frame.stream, frame.position + count
@@ -128,7 +128,7 @@ class Aligner:
             yield Aligned(frame, far, self._take_realigned(), far_unknown)
 
     def speed_up(self, by: float) -> None:
-        """Let the far end run faster beside the microphone, by a fraction (1e-6 is 1 ppm)."""
+        """Let the far end run faster by a further fraction (1e-6 is 1 ppm)."""
         place, step = self._place(self._next)
         self._anchor, self._far_anchor = self._next, place
         self._step = min(1 + MAX_DRIFT, max(1 - MAX_DRIFT, step + by))
@@ -142,7 +142,7 @@ class Aligner:
         began_ns = now_ns if self._began_ns is None else self._began_ns
         return self._speaker_ns is None and now_ns - began_ns < _NO_SPEAKER_NS
 
-    def _separate(self) -> None:
+    def _lose_alignment(self) -> None:
         self._realigned, self._together, self._step = True, False, 1.0
 
     def _follow_stamps(self, position: int) -> None:
@@ -157,7 +157,7 @@ class Aligner:
         self._together, self._sounded, self._elsewhere = True, False, 0
         self._anchor, self._far_anchor = position, place
 
-    def _is_over(self, frame: messages.MicFrame) -> bool:
+    def _is_taken(self, frame: messages.MicFrame) -> bool:
         """Return whether a frame was taken already.
 
         A frame that lies more than _LONGEST_GAP back is not: there the stream restarts.

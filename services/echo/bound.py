@@ -1,8 +1,9 @@
 """The greatest gain of the echo path at each delay: the microphone itself limits it. Pure.
 
-A sound that was played must come back within the two frames that begin one delay later. If these
-frames are soft, the path is weak at that delay. So the first word of the assistant shows how loud
-the echo is, and at which delays there is none.
+The echo of a played frame comes back in two frames of the microphone: the one that is captured
+``delay`` frames after the frame was played, and the next one. If these two are soft, the path is
+weak at that delay. So the first word of the assistant shows how loud the echo is, and at which
+delays there is none.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class PathBound:
     def __init__(self, delays: int, greatest: float) -> None:
         self._greatest = greatest
         self.gains: Samples = np.full(delays, greatest, np.float32)
-        # Powers of the far end's frames, newest first: of the differences, and of the sound itself.
+        # Powers of the far end's frames, newest first: of the differences between neighbouring
+        # samples (see ``_power``), and of the samples themselves.
         self._played: Samples = np.zeros(delays + 1, np.float32)
         self._loud: Samples = np.zeros(delays + 1, np.float32)
         self._heard = np.inf  # power of the last frame of the microphone

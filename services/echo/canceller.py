@@ -31,8 +31,8 @@ _RISE = np.linspace(0, 1, _RAMP, dtype=np.float32)
 _SPARE = 2
 #: The share of a slow drift, as the filter measures it, that the aligner applies.
 _DRIFT_SHARE = 0.3
-#: If the filter removes 10 dB, the drift cannot be fast: then a single comparison that shows a fast
-#: drift is not believed, but two that agree are.
+#: A filter that leaves more than -10 dB of the echo fails, as it does with a fast drift. With less,
+#: a single comparison that shows a fast drift is not believed, but two that agree are.
 _FAILS_DB = -10.0
 #: The echo has jumped if two frames in a row correlate by 0.88 with the predicted echo at another
 #: time, and agree on that time to 4 samples. In a person's words, two frames in a row reached at
@@ -118,12 +118,12 @@ class Canceller:
         residual = self.filter.process(near, far)
         near_band = self.filter.spectra.near[VOICE_BINS]
         # The filter returns the microphone itself once the far end is over.
-        is_over = residual is near
-        residual_band = near_band if is_over else self.filter.residual[VOICE_BINS]
+        far_is_over = residual is near
+        residual_band = near_band if far_is_over else self.filter.residual[VOICE_BINS]
         uncertain_power = self.filter.uncertain_power
-        if not is_over and not self._presence.present:
+        if not far_is_over and not self._presence.present:
             uncertain_power = max(uncertain_power, self.filter.elsewhere_power())
-        is_open = talk.judge(near_band, residual_band, power(far), uncertain_power)
+        is_open = talk.judge(near_band, residual_band, sample_power(far), uncertain_power)
         if talk.new_sound:
             if self._has_jumped():
                 talk.close()
@@ -134,8 +134,8 @@ class Canceller:
             self._presence.confirm()
         if talk.far:
             self._compare(near_band)
-            self._follow()
-        if power(residual) > power(near):
+            self._adapt()
+        if sample_power(residual) > sample_power(near):
             # The echo that was predicted did not come: the speaker was silenced.
             residual = near.copy()
         if self._high_pass is not None:
@@ -149,7 +149,7 @@ class Canceller:
         self.removed_db = 0
         compared = self.filter.spectra.push(near, far)
         near_band = self.filter.spectra.near[VOICE_BINS]
-        self.double_talk.listen(near_band, power(far))
+        self.double_talk.listen(near_band, sample_power(far))
         if compared:
             self._compare(near_band)
         if not self.passes:
@@ -170,14 +170,14 @@ class Canceller:
         self.double_talk.forget()
 
     def _gated(self, near: Samples, clean: Samples, is_open: bool) -> bytes:
-        clean_power = power(clean)
+        clean_power = sample_power(clean)
         gain = 1.0
         if not is_open:
             noise = self.double_talk.noise
             gain = min(1.0, math.sqrt(_BELOW_NOISE * noise / (clean_power + 1e-12)))
         self.removed_db = 0
         if self.far_audible:
-            lowered = (power(near) + 1e-10) / (clean_power * gain * gain + 1e-10)
+            lowered = (sample_power(near) + 1e-10) / (clean_power * gain * gain + 1e-10)
             self.removed_db = max(0, round(10 * math.log10(lowered)))
         if gain != 1.0 or self._gain != 1.0:
             clean[:_RAMP] *= self._gain + (gain - self._gain) * _RISE
@@ -185,53 +185,54 @@ class Canceller:
         self._gain = gain
         return to_pcm(clean)
 
-    def _follow(self) -> None:
-        """Let the filter follow the changes of the room."""
+    def _adapt(self) -> None:
+        """Adapt the filter to the changes of the room."""
         talk, presence = self.double_talk, self._presence
         if talk.change is Change.LOUDER:
             self.filter.scale(talk.gain)
         elif talk.change is Change.MOVED:
             self.moved += 1
             self.filter.reset()
-            presence.follow(0)
+            presence.expect_later(0)
             talk.forget()
         if presence.present:
-            self._follow_drift()
+            self._measure_drift()
         ahead = presence.delay - self.filter.delay
         if presence.present and not _SPARE // 2 <= ahead <= 2 * _SPARE:
             self.filter.set_delay(min(MAX_DELAY, max(0, presence.delay - _SPARE)))
 
-    def _follow_drift(self) -> None:
+    def _measure_drift(self) -> None:
         """Find out how much faster one of the two clocks is."""
-        later = self._drift.add(self._presence.products(), self._presence.delay)
-        if later is None:
+        delay_change = self._drift.add(self._presence.products(), self._presence.delay)
+        if delay_change is None:
             return
         growth = self.filter.growth(STRETCH)
-        if later and (self._drift.agrees or self.double_talk.residual_echo.mean_db > _FAILS_DB):
+        fails = self.double_talk.residual_echo.mean_db > _FAILS_DB
+        if delay_change and (self._drift.agrees or fails):
             # With a fast drift the filter lags behind, so its own measure is wrong.
-            self.speed_change = -later / (STRETCH * pcm.FRAME)
+            self.speed_change = -delay_change / (STRETCH * pcm.FRAME)
             self._drift.forget()
         else:
             self.speed_change = -_DRIFT_SHARE * growth / (STRETCH * pcm.FRAME)
 
     def _has_jumped(self) -> bool:
         """Return whether a seeming person is the echo at another time. If so, follow the shift."""
-        before, (later, correlation) = self._shift, self.filter.find_shift()
-        self._shift = later if correlation > _JUMPED else None
+        before, (delay_change, correlation) = self._shift, self.filter.find_shift()
+        self._shift = delay_change if correlation > _JUMPED else None
         if self._shift is None:
             return False
-        if before is not None and abs(later - before) <= _AGREE_SAMPLES:
-            self.filter.shift(later)
-            self._presence.follow(round(later / pcm.FRAME))
+        if before is not None and abs(delay_change - before) <= _AGREE_SAMPLES:
+            self.filter.shift(delay_change)
+            self._presence.expect_later(round(delay_change / pcm.FRAME))
             self._drift.forget()
-            self.double_talk.follow()
+            self.double_talk.reset_gain()
             self._shift = None
             self.moved += 1
             return True
         return correlation > _SURELY_ECHO
 
 
-def power(samples: Samples) -> float:
+def sample_power(samples: Samples) -> float:
     """Return the mean power of samples, full scale 1."""
     return float(np.dot(samples, samples)) / len(samples)
 

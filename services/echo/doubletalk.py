@@ -22,11 +22,11 @@ from services.echo.kalman import KNOWN
 from services.echo.spectra import SILENCE, Spectra
 from shared.audio.pcm import FRAME
 
-#: A person has to be at most this much weaker than the echo in the microphone: -9 dB.
+#: A person who is more than 9 dB weaker than the echo in the microphone is not recognised.
 WEAKEST_DB = -9.0
 #: A person is this many mean deviations louder than the mean residual echo.
 _DEVIATIONS = 2.5
-#: A residual with twice the power that the uncertain echo can have is none: this sum over 480
+#: A residual with twice the power that the uncertain echo can have is not echo: this sum over 480
 #: frequencies scatters by less than 1 dB.
 _SURELY = 2.0
 #: A sound is loud above 6 times the noise's power, 8 dB. An echo is audible above twice that power.
@@ -115,7 +115,7 @@ class DoubleTalk:
         self.residual_echo = ResidualEchoLevel()
         self._new_frames = 0
         self._hold = 0
-        self.follow()
+        self.reset_gain()
 
     def close(self) -> None:
         """Close the gate: the sound that seemed a person was the echo."""
@@ -125,15 +125,15 @@ class DoubleTalk:
         """Keep the gate closed for ``frames``: the echo may be that of sound that never arrived."""
         self._closed = max(self._closed, frames)
 
-    def follow(self) -> None:
-        """Judge the echo's gain anew: the filter has followed a change of the same room."""
+    def reset_gain(self) -> None:
+        """Forget the estimates of the echo's gain: the filter was adapted to the same room."""
         self._suspicion = 0.0
         self._short_gain, self._long_gain = EchoGain(_SHORT), EchoGain(_LONG)
 
     def listen(self, near: Spectra, far_power: float) -> None:
         """Take a frame without an echo: the room's noise, and the far end's power."""
         self._hear(far_power)
-        self.noise = min(power(near), self.noise * _NOISE_RISES) + 1e-12
+        self.noise = min(spectrum_power(near), self.noise * _NOISE_RISES) + 1e-12
 
     def judge(
         self, near: Spectra, residual: Spectra, far_power: float, uncertain_power: float
@@ -146,9 +146,9 @@ class DoubleTalk:
         """
         self.change, self.new_sound, self.removes = Change.NONE, False, False
         echo = near - residual
-        echo_power, near_power = power(echo), power(near)
+        echo_power, near_power = spectrum_power(echo), spectrum_power(near)
         # A prediction that makes the microphone louder is no use yet.
-        residual_power = min(power(residual), near_power)
+        residual_power = min(spectrum_power(residual), near_power)
         self._hear(far_power)
         self._echo = max(echo_power, self._echo * _DECAY)
         # Residual echo must not pass for noise: the gate attenuates to the noise.
@@ -167,7 +167,7 @@ class DoubleTalk:
         left_power = near_power - gain * (2 * near_echo - gain * echo_power)
         left_db = 10 * math.log10((max(0.0, left_power) + 1e-12) / (self._echo + 1e-12))
         for found in (self._short_gain, self._long_gain):
-            found.add(near_echo, echo_power, power(residual))
+            found.add(near_echo, echo_power, spectrum_power(residual))
         known = uncertain_power < KNOWN * self._echo
         gain_off = known and self._echo > _AUDIBLE * self.noise and self._short_gain.is_off(3)
         loud = residual_power > _LOUD * self.noise
@@ -218,11 +218,11 @@ class DoubleTalk:
         gain = self._long_gain.value
         if gain > 1 + TOLERANCE:
             self.change, self.gain = Change.LOUDER, min(gain, _MOST_GAIN)
-            self.follow()
+            self.reset_gain()
         elif gain < 1 - TOLERANCE:
             self.change = Change.MOVED
 
 
-def power(spectrum: Spectra) -> float:
-    """Return the mean power of a frame, from its spectrum after a frame of silence."""
+def spectrum_power(spectrum: Spectra) -> float:
+    """Return the mean power of a frame, from the spectrum of a frame of silence followed by it."""
     return float(np.vdot(spectrum, spectrum).real) / FRAME**2

@@ -42,9 +42,9 @@ class Drift:
     def forget(self) -> None:
         """Start again: the echo has moved, or the far end was read at another speed."""
         #: Whether the last two comparisons agree: a drift moves the echo in each stretch, but a
-        #: buffer that ran empty only once.
+        #: buffer that ran empty moves it only once.
         self.agrees = False
-        self._later = 0.0  # by the last comparison
+        self._delay_change = 0.0  # by the last comparison
         self._before: Spectra | None = None
         self._turned: Spectra = np.zeros(self._turns.shape[1], np.complex64)
         self._sum: Spectra = np.zeros(self._turns.shape[1], np.complex64)
@@ -69,10 +69,10 @@ class Drift:
             return 0.0
         self._turned *= _KEPT
         self._turned += now * before.conj()
-        later = self._shift()
-        self.agrees = later != 0 and abs(later - self._later) <= _WRONG
-        self._later = later
-        return later
+        delay_change = self._shift()
+        self.agrees = delay_change != 0 and abs(delay_change - self._delay_change) <= _WRONG
+        self._delay_change = delay_change
+        return delay_change
 
     def _shift(self) -> float:
         """Return the shift that the comparisons prove, or 0 if it is small or not proved."""
@@ -87,7 +87,8 @@ class Drift:
             return 0.0
         # The phases scatter around their mean as a von Mises distribution does. Its concentration
         # follows from the mean (Banerjee et al., JMLR 6, 2005). Loud bins decide, and neighbours
-        # among them are alike: a spectrum with a frame of silence has half as many free values.
+        # among them are alike: half of the samples are silence, so only half of the bins are
+        # independent.
         most = min(float(likeness[best]), 0.99)
         concentration = most * (2 - most**2) / (1 - most**2)
         values = total**2 / (2 * float(np.square(weights).sum()) + 1e-12)

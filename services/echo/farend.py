@@ -12,8 +12,8 @@ from shared.audio.pcm import RATE
 #: Samples that are kept, 4 s: the longest delay that the canceller looks for, 1 s, and a reserve.
 CAPACITY = 4 * RATE
 #: The interpolator is a windowed sinc of 16 taps, flat up to 10 kHz. It is tabulated at each 256th
-#: of a sample, from a quarter of a sample before to a quarter after one sample: within one read the
-#: fraction can move by up to a quarter of a sample.
+#: of a sample, for fractions from -0.25 to 1.25: within one read the fraction can move by up to a
+#: quarter of a sample.
 TAPS = 16
 _PHASES, _MARGIN = 256, 64
 _LAST_PHASE = _PHASES + 2 * _MARGIN

@@ -19,10 +19,10 @@ from services.echo.spectra import (
     FrameSpectra,
     Samples,
     Spectra,
+    bin_powers,
     correlate,
     irfft,
     peak_offset,
-    power,
     rfft,
 )
 from shared.audio.pcm import FRAME
@@ -143,8 +143,8 @@ class KalmanFilter:
 
         The shift is at most 300 ms; a negative one means that the echo comes sooner. The second
         number is the correlation between the frame and the predicted echo at that shift, at the
-        frequencies of a voice: 1 if the frame holds nothing but this echo, 0 if the echo is most
-        alike where the filter expects it.
+        frequencies of a voice: 1 if the frame holds nothing but this echo, 0 if the best match is
+        where the filter expects the echo.
         """
         most, bins = _FURTHEST_FRAMES, VOICE_BINS.stop
         # Spectra of 4 kHz make samples at 8 kHz: a third of the work.
@@ -166,8 +166,8 @@ class KalmanFilter:
         products, powers = correlate(line, part)
         correlation = products / np.sqrt(powers * float(np.dot(part, part)) + 1e-12)
         at = int(np.argmax(correlation))
-        later = round((most * bins - at - peak_offset(correlation[at - 1 : at + 2])) * FRAME / bins)
-        return later, float(correlation[at]) if abs(later) > _NEAREST_SAMPLES else 0.0
+        shift = round((most * bins - at - peak_offset(correlation[at - 1 : at + 2])) * FRAME / bins)
+        return shift, float(correlation[at]) if abs(shift) > _NEAREST_SAMPLES else 0.0
 
     def shift(self, by: int) -> None:
         """Expect the same echo ``by`` samples later."""
@@ -183,7 +183,7 @@ class KalmanFilter:
         rfft(moved.reshape(PARTITIONS, frame), 2 * frame, axis=1, out=self.weights)
         # The true shift may differ by a fraction of a sample: add the variance of that phase error.
         phase_error = np.square(np.arange(frame + 1) * np.pi / frame) / 12
-        self.uncertainty += phase_error.astype(np.float32) * power(self.weights)
+        self.uncertainty += phase_error.astype(np.float32) * bin_powers(self.weights)
 
     def growth(self, frames: int) -> float:
         """Return by how many samples the path has grown longer since the last call.
@@ -265,7 +265,7 @@ class KalmanFilter:
 
     def _learn(self, spectra: Spectra, powers: Samples, residual: Spectra) -> None:
         real = self._real
-        now = power(residual)
+        now = bin_powers(residual)
         self._near_power *= np.float32(_SMOOTHING)
         self._near_power += np.float32(1 - _SMOOTHING) * now
         # Take a person who begins to speak into account at once, or the filter would follow them.
@@ -297,4 +297,4 @@ class KalmanFilter:
     def _age(self, here: slice) -> None:
         """Shrink partitions by the share that is no longer true, and raise their uncertainty."""
         self.weights[here] *= np.float32(_RETENTION)
-        self.uncertainty[here] += self._changes * power(self.weights[here])
+        self.uncertainty[here] += self._changes * bin_powers(self.weights[here])

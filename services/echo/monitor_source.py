@@ -1,10 +1,10 @@
-"""Finds out whether the microphone is in truth the speaker's own monitor. Pure.
+"""Finds out whether the microphone is a monitor: a source that copies the speaker's sound. Pure.
 
-A sound server lists a source beside each speaker that records what the speaker plays, and such a
-source can be the default microphone. Then no person is ever heard. Two observations together prove
-a monitor: all samples are zero while nothing is played, and the far end is found to the sample
-while something is played. A microphone has noise. A microphone whose driver silences pauses hears
-the far end in a room, with reflections.
+The stage ``monitor`` has nothing to do with it: sound servers call such a source a monitor. They
+list one beside each speaker, and it can be the default microphone. Then no person is ever heard.
+Two observations together prove a monitor: all samples are zero while nothing is played, and the far
+end matches sample by sample while something is played. A microphone has noise. A microphone whose
+driver silences pauses hears the far end in a room, with reflections.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class MonitorSourceCheck:
     """Follows a microphone and the far end, frame by frame."""
 
     def __init__(self) -> None:
-        self._copies = False  # whether the far end was found to the sample, since the last noise
+        self._copies = False  # whether the far end matched sample by sample, since the last noise
         self._noisy = False  # whether the last frame with a silent far end was not all zeros
         self._silent = MAX_DELAY  # frames for which the far end has been silent
-        #: Whether each of the last frames with a silent far end was all zeros. They count if the
-        #: far end stays silent: a frame may be sooner than its far end.
+        #: Whether each of the last frames with a silent far end was all zeros. Each counts only
+        #: after _SOONER more silent frames: a frame may come sooner than its far end.
         self._quiet: deque[bool] = deque()
         self._zeros = 0  # such frames in a row, up to _BELIEVED
         self._sounds = 0  # frames with a far end since the last comparison

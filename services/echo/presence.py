@@ -14,11 +14,11 @@ import numpy as np
 
 from services.echo.spectra import Samples, Spectra
 
-#: The likeness at a delay is 1 by chance. It is a mean over some 80 independent frequencies, so it
-#: scatters by a ninth: more than 1.6, five deviations, is an echo, and less than 1.33, three
-#: deviations, is chance. In between nothing new is concluded: the likeness falls where the echo
-#: moves because a buffer runs empty. Seen without an echo: up to 1.3, whoever spoke. Seen with an
-#: echo 10 dB below the room's noise, or 25 dB below a person: 1.8 and more after a second.
+#: Without an echo the likeness at a delay is 1 on average. It is a mean over some 80 independent
+#: frequencies, so it scatters by a ninth: more than 1.6, five deviations, is an echo, and less than
+#: 1.33, three deviations, is chance. In between nothing new is concluded: the likeness falls where
+#: the echo moves because a buffer runs empty. Seen without an echo: up to 1.3, whoever spoke. Seen
+#: with an echo 10 dB below the room's noise, or 25 dB below a person: 1.8 and more after a second.
 _FOLLOWS, _CHANCE = 1.6, 1.33
 #: The last 100 compared frames with a far end decide, 2 s. With 500 ppm between the clocks the
 #: echo's phase turns within that time, and the likeness is still above 2.
@@ -43,17 +43,18 @@ class EchoPresence:
         self._powers: Samples = np.zeros((delays, bins), np.float32)
         self._scratch: Spectra = np.zeros((delays, bins), np.complex64)
         self._last: Spectra = np.zeros(bins, np.complex64)
-        self._frames = self._compared = 0  # with a far end; those that were compared
+        self._frames = 0  # with a far end
+        self._compared = 0  # those of them that were compared
         self._confirmed = 0  # the value of _compared when the filter last predicted an echo
         self._silent = 0  # frames with a far end in a row in which the microphone was all zeros
 
     def forget(self) -> None:
         """Start again: the device is another one."""
         self.present = self.absent = False
-        self.follow(0)
+        self.expect_later(0)
 
-    def follow(self, frames: int) -> None:
-        """Expect the echo ``frames`` later, until a new comparison has shown where it is."""
+    def expect_later(self, frames: int) -> None:
+        """Expect the echo ``frames`` later, and compare anew where it is."""
         self.delay = min(len(self._products) - 1, max(0, self.delay + frames))
         self._frames = self._compared = self._confirmed = self._silent = 0
         self._products[:] = 0

@@ -22,14 +22,14 @@ irfft = cast("Callable[..., Samples]", np.fft.irfft)
 class FrameSpectra:
     """The spectra of the microphone's last frame and of the far end's last ``kept`` frames.
 
-    The microphone's is that of the frame after a frame of silence. The far end's are those of two
-    frames each.
+    The microphone's is the spectrum of a frame of silence followed by the frame. The far end's are
+    those of two frames each.
     """
 
     def __init__(self, frame: int, kept: int) -> None:
         self._frame, self._kept = frame, kept
-        # The far end's last two frames, and the microphone's last frame after one of silence: one
-        # call transforms both, because a call costs as much as the arithmetic in it.
+        # The far end's last two frames, and a frame of silence followed by the microphone's last
+        # frame: one call transforms both, because a call costs as much as the arithmetic in it.
         self._samples: Samples = np.zeros((2, 2 * frame), np.float32)
         self._transformed: Spectra = np.zeros((2, frame + 1), np.complex64)
         #: The microphone's spectrum.
@@ -57,7 +57,7 @@ class FrameSpectra:
             for ring in (self._spectra, self._powers):
                 ring[kept + 1 :] = ring[: kept - 1]
         self._spectra[self._newest] = self._transformed[0]
-        self._powers[self._newest] = power(self._transformed[0])
+        self._powers[self._newest] = bin_powers(self._transformed[0])
         return True
 
     def rows(self, age: int, count: int) -> tuple[Spectra, Samples]:
@@ -92,6 +92,6 @@ def peak_offset(values: NDArray[np.float64]) -> float:
     return float((before - after) / (2 * (before - 2 * here + after) - 1e-12))
 
 
-def power(spectra: Spectra) -> Samples:
-    """Return the power of each bin."""
+def bin_powers(spectra: Spectra) -> Samples:
+    """Return the power of each bin of each spectrum."""
     return np.square(spectra.real) + np.square(spectra.imag)
