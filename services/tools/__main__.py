@@ -55,6 +55,7 @@ class Tools:
         self._engine: Engine | None = None
         self._state: messages.ToolState | None = None
         self._troubles: list[str] = []  # faults of the settings
+        self._names: dict[str, tuple[str, ...]] = {}  # of each function, by the model's name
         servers = self._servers()
         stage.subscribe(messages.ToolCall, self._on_call)
         stage.subscribe(messages.Control, self._on_control)
@@ -112,7 +113,7 @@ class Tools:
             self._approvals.ask_for_server(job, call.server or "a server", at_ns)
         elif call.name == call_queue.ANSWER and self._approvals.by_voice:
             self._approvals.passed_on(job, call.spoke_ns)
-        elif self._call_queue.needs_approval(call.name):
+        elif self._call_queue.needs_approval(*self._names.get(call.name, (call.name,))):
             self._approvals.ask(job, at_ns)
         else:
             self._queue(job)
@@ -174,6 +175,7 @@ class Tools:
         self._publish_state()
 
     def _publish_offer(self, functions: Sequence[Offered], troubles: Sequence[str]) -> None:
+        self._names = {function.name: function.names for function in functions}
         tools = list(functions)
         if self._approvals.by_voice:
             tools.append(Offered(call_queue.ANSWER, "", call_queue.ANSWER_TOOL))

@@ -117,9 +117,9 @@ class CallQueue:
         drop_oldest(self._taken, REMEMBERED)
         return True
 
-    def needs_approval(self, name: str) -> bool:
-        """Return whether a function is run only after a person has approved the call."""
-        return any(fnmatchcase(name, pattern) for pattern in self._ask)
+    def needs_approval(self, *names: str) -> bool:
+        """Return whether a function with these names is run only after a person has approved it."""
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self._ask)
 
     def ask(
         self, call_id: str, name: str, arguments: str, server: str = "", at_ns: int = 0

@@ -39,6 +39,11 @@ class Offered:
     tool: Tool
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that a person may know the function by: the model's name can be another one."""
+        return self.name, self.tool.name, f"{self.source}_{self.tool.name}"
+
+    @property
     def entry(self) -> dict[str, Any]:
         """The function's entry in ``session.tools``."""
         return {

@@ -172,7 +172,7 @@ def bench(kept: Keeper) -> Iterator[Bench]:
             "tools",
             settings={
                 "tools.modules": '["my_tools", "missing", "lines"]',
-                "tools.ask": '["light", "wait_long"]',
+                "tools.ask": '["light", "wait_long", "files_files_picture"]',
                 "tools.parallel": 2,
                 "tools.timeout_s": 5,
                 "tools.output_limit": 1000,
@@ -247,6 +247,12 @@ def test_two_run_at_a_time_and_a_call_can_be_cancelled(bench: Bench) -> None:
         assert not ok
         assert "interrupted" in text
     assert bench.result(second) == (True, "waited")
+
+
+def test_a_function_is_asked_about_by_its_servers_name_as_well(bench: Bench) -> None:
+    assert "needs the person's approval" in bench.run("files_picture")[1]
+    number = bench.state(lambda s: ("files_picture", "asking") in s).calls[-1].number
+    assert "has denied" in bench.answer(number, approved=False)[1]
 
 
 def test_the_model_passes_on_the_persons_approval(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.tools import mcp_file, offer, outputs
+from services.tools.call_queue import CallQueue
 from services.tools.mcp_file import BadFile, Server
 from services.tools.offer import Tool
 from shared.messages import ToolOutput
@@ -41,6 +42,18 @@ def test_names_are_made_fit_and_different() -> None:
         f"a: '{'x' * 90}' is offered as '{'x' * 64}'",
         "b b: 'one_two' is offered as 'b_b_one_two'",
     ]
+
+
+def test_a_function_has_the_names_that_a_person_knows() -> None:
+    """So a pattern of ``tools.ask`` holds, whichever server gets the bare name."""
+    offered, _ = offer.build([("home", [tool("delete")]), ("web", [tool("delete"), tool("a.b")])])
+    assert [each.names for each in offered] == [
+        ("delete", "delete", "home_delete"),
+        ("web_delete", "delete", "web_delete"),
+        ("a_b", "a.b", "web_a.b"),
+    ]
+    calls = CallQueue(1, ["delete"])
+    assert [calls.needs_approval(*each.names) for each in offered] == [True, True, False]
 
 
 def test_no_function_takes_the_name_of_the_one_that_passes_on_an_approval() -> None:
