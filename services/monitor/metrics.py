@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -140,13 +141,15 @@ class Metrics:
                 counts.add_metric([stage, event], count)
             gaps.add_metric([stage], records.gaps(newest))
             drops.add_metric([stage], records.drops(newest))
+        processes = [(name, h.pid, h.ok and not h.silent) for name, h in self._healths.items()]
+        for stage, pid, is_well in (*processes, ("monitor", os.getpid(), True)):
             try:
-                process = psutil.Process(newest.pid)
+                process = psutil.Process(pid)
                 times = process.cpu_times()
                 cpu.add_metric([stage], times.user + times.system)
                 memory.add_metric([stage], process.memory_info().rss)
                 runs = True
             except psutil.Error:
                 runs = False  # it has ended, or runs on another machine
-            up.add_metric([stage], int(runs and newest.ok and not newest.silent))
+            up.add_metric([stage], int(runs and is_well))
         yield from (up, counts, gaps, drops, cpu, memory)

@@ -54,3 +54,10 @@ def test_gaps_and_drops_are_counted_for_each_stage() -> None:
     assert found["bargein_stage_up uplink"] == 1
     assert found["bargein_stage_memory_bytes uplink"] > 0
     assert found["bargein_stage_cpu_seconds_total uplink"] > 0
+
+
+def test_monitor_itself_is_one_of_the_stages() -> None:
+    found = figures(Metrics())
+    assert found["bargein_stage_up monitor"] == 1
+    assert found["bargein_stage_memory_bytes monitor"] > 0
+    assert found["bargein_stage_cpu_seconds_total monitor"] > 0
