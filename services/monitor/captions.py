@@ -80,7 +80,7 @@ class Captions:
 
     def texts(self) -> dict[str, str]:
         """Return the text of each item."""
-        return {name: caption.said.text for name, caption in self._items.items()}
+        return {item_id: caption.said.text for item_id, caption in self._items.items()}
 
     def _put_in_order(self, begun_ns: int) -> None:
         """Move the items that began after the newest one behind it.
@@ -88,9 +88,9 @@ class Captions:
         The words of a person often come after the reply to them has begun.
         """
         known = self._items.items()
-        later = [name for name, c in known if begun_ns and c.said.begun_ns > begun_ns]
-        for name in later:
-            self._items.move_to_end(name)
+        later = [item_id for item_id, c in known if begun_ns and c.said.begun_ns > begun_ns]
+        for item_id in later:
+            self._items.move_to_end(item_id)
 
     def _size(self) -> int:
         """Return the number of characters, or 0 for a single item, which stays."""
