@@ -96,48 +96,52 @@ def _part(kind: Any, why: str) -> Any:
 
 def accepted(kind: Any) -> str:
     """Return the values that a setting accepts, in brackets; "" if any text is accepted."""
+    values = _values(kind)
+    return f" (accepted: {values})" if values else ""
+
+
+def _values(kind: Any) -> str:
     origin = get_origin(kind)
     if kind is bool:
-        return " (accepted: true, false)"
+        return "true, false"
     if origin is Literal:
-        return f" (accepted: {', '.join(json.dumps(value) for value in get_args(kind))})"
-    if origin is list:
-        return _accepted_list(get_args(kind)[0])
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return f" (accepted: {', '.join(kind.__struct_fields__)})"
+        return ", ".join(json.dumps(value) for value in get_args(kind))
     if origin is Union:
-        names = f"{accepted(get_args(kind)[0])[:-1]}, or a table such as"
-        return names + ' { always = { tool_names = ["delete"] } })'
+        return ", or ".join(_values(each) for each in get_args(kind))
+    if origin is list:
+        return _values_of_list(get_args(kind)[0])
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return ", ".join(kind.__struct_fields__)
     if origin is dict:
-        return " (accepted: a table, such as { name = value })"
+        return "a table, such as { name = value }"
     if origin is not Annotated:
         return ""
     plain, meta = get_args(kind)
-    if plain is str:
-        return _accepted_text(meta)
-    low = meta.ge if meta.ge is not None else meta.gt
-    if low is None or (meta.le is None and meta.lt is None):
-        return ""
-    high = meta.le if meta.le is not None else meta.lt
-    ends = f" without {low}" if meta.ge is None else f" without {high}" if meta.le is None else ""
-    return f" (accepted: {low} to {high}{ends})"
-
-
-def _accepted_list(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return f"{accepted(kind)}, in a list such as {json.dumps([get_args(kind)[0]])}"
-    if kind is str:
-        return ' (accepted: a list of texts, such as ["one", "two"])'
-    return " (accepted: a list of tables)"
-
-
-def _accepted_text(meta: msgspec.Meta) -> str:
     if meta.description:
-        return f" (accepted: {meta.description})"
+        return str(meta.description)
+    return _values_of_text(meta) if plain is str else _range(meta)
+
+
+def _values_of_list(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"{_values(kind)}, in a list such as {json.dumps([get_args(kind)[0]])}"
+    return 'a list of texts, such as ["one", "two"]' if kind is str else "a list of tables"
+
+
+def _values_of_text(meta: msgspec.Meta) -> str:
     if meta.examples:
-        return f" (accepted: such as {json.dumps(meta.examples[0])})"
+        return f"such as {json.dumps(meta.examples[0])}"
     low, high = meta.min_length or 0, meta.max_length
-    return f" (accepted: {low} to {high} characters)" if high is not None else ""
+    return f"{low} to {high} characters" if high is not None else ""
+
+
+def _range(meta: msgspec.Meta) -> str:
+    low = meta.ge if meta.ge is not None else meta.gt
+    high = meta.le if meta.le is not None else meta.lt
+    if low is None or high is None:
+        return ""
+    ends = f" without {low}" if meta.ge is None else f" without {high}" if meta.le is None else ""
+    return f"{low} to {high}{ends}"
 
 
 def did_you_mean(key: str, names: Sequence[str]) -> str:

@@ -41,8 +41,9 @@ Label = Annotated[
 ]
 
 #: Which functions of an MCP server need an approval, as the API has it.
-ApprovalTable = dict[
-    Literal["always", "never"], dict[Literal["tool_names", "read_only"], list[str] | bool]
+ApprovalTable = Annotated[
+    dict[Literal["always", "never"], dict[Literal["tool_names", "read_only"], list[str] | bool]],
+    Meta(description='a table such as { always = { tool_names = ["delete"] } }'),
 ]
 
 

@@ -168,7 +168,10 @@ def test_a_reload_leaves_what_needs_a_restart_as_it_was() -> None:
         ("session.max_output_tokens=5000", "(accepted: 0 to 4096)"),
         ("session.reasoning_effort=huge", '(accepted: "auto", "minimal", "low",'),
         ("session.truncation=none", '(accepted: "auto", "disabled", "retention_ratio")'),
-        ('session.output_modalities=["video"]', '(accepted: "audio", "text")'),
+        (
+            'session.output_modalities=["video"]',
+            '(accepted: "audio", "text", in a list such as ["audio"])',
+        ),
         ('session.output_modalities=["audio", "text"]', 'expected ["audio"] or ["text"]'),
         ("session.noise_strength=-1", "(accepted: 0 to 1)"),
         ("session.parallel_tool_calls=true", '(accepted: "auto", "on", "off")'),
