@@ -27,10 +27,10 @@ class Abandoned:
     """Says when the rest of some items is abandoned, once for each item."""
 
     def __init__(self) -> None:
-        # The items that were unfinished at the last call of `look`, since when the same items have
-        # been unfinished, and when `look` was last called; ns.
+        # The items that were unfinished at the last call of `look`.
         self._unfinished: AbstractSet[Key] = frozenset()
-        self._since_ns = self._looked_ns = 0
+        self._unfinished_since_ns = 0  # since when exactly these items have been unfinished
+        self._looked_ns = 0  # when `look` was last called
         self._reported: OrderedDict[Key, None] = OrderedDict()
 
     def look(self, unfinished: AbstractSet[Key], now_ns: int) -> bool:
@@ -42,9 +42,9 @@ class Abandoned:
         """
         unfinished = unfinished - self._reported.keys()
         if unfinished != self._unfinished or now_ns - self._looked_ns > MAX_SILENCE_NS:
-            self._unfinished, self._since_ns = unfinished, now_ns
+            self._unfinished, self._unfinished_since_ns = unfinished, now_ns
         self._looked_ns = now_ns
-        if not unfinished or now_ns - self._since_ns < QUIET_NS:
+        if not unfinished or now_ns - self._unfinished_since_ns < QUIET_NS:
             return False
         for key in unfinished:
             self._reported[key] = None

@@ -42,7 +42,7 @@ class DayFile:
         self.day = messages.Spent()
 
     def look(self, date: str) -> bool:
-        """Begin another day, if ``day`` is one. Return whether the sums changed. Raises OSError."""
+        """Begin another day if ``date`` is one. Return whether the sums changed. Raises OSError."""
         if date == self._date:
             return False
         before, self._date = self.day, date

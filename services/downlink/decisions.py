@@ -56,7 +56,7 @@ class Decisions:
         )
         self._answers = Answers(first, enabled=self._asks)
         self.calls = Calls(cancels=config.tools.on_interrupt == "cancel")
-        self._wait = TranscriptWait(config)
+        self._transcript_wait = TranscriptWait(config)
         self._button = ButtonState()
         self._session = 0
         self._text_open = False  # no response has begun to a text that is in the conversation
@@ -83,7 +83,7 @@ class Decisions:
         self._answers.enabled = self._asks and not server_answers
         self._judge = None if follows_server else self._configured_judge
         if transcribes:
-            self._wait.transcript_came()
+            self._transcript_wait.transcript_came()
 
     @property
     def question_open(self) -> bool:
@@ -95,11 +95,6 @@ class Decisions:
         return (
             self._text_open or (open_turns and self._answers_expected)
         ) and not self._button.pressed
-
-    @property
-    def asking(self) -> bool:
-        """Whether uplink is asked for a response."""
-        return bool(self._answers.requested)
 
     # what vad, the assistant and the person do
 
@@ -180,7 +175,7 @@ class Decisions:
     def words_final(self, item_id: str, text: str, now_ns: int) -> bool:
         """Note all words of a turn; ``text`` is empty if the server failed to transcribe it."""
         self._log.set_words(item_id, text)
-        self._wait.transcript_came()
+        self._transcript_wait.transcript_came()
         return self.weigh(now_ns)
 
     def text_added(self, now_ns: int) -> bool:
@@ -208,7 +203,7 @@ class Decisions:
             return True
         for turn in self._log.unanswered_turns():
             # The response answers this turn too, unless the server does not know its words yet.
-            turn.answer_settled = not self._wait.lasts(turn, now_ns)
+            turn.answer_settled = not self._transcript_wait.lasts(turn, now_ns)
         return self.weigh(now_ns)
 
     def response_done(self, now_ns: int) -> bool:
@@ -239,7 +234,7 @@ class Decisions:
     def due_ns(self, now_ns: int) -> int:
         """Return when `weigh` can decide something, though nothing new is reported; 0: never."""
         judge_ns = self._judge.deadlines_ns if self._judge else ()
-        waits_ns = map(self._wait.until_ns, self._log.unanswered_turns())
+        waits_ns = map(self._transcript_wait.until_ns, self._log.unanswered_turns())
         calls_ns = (*self.calls.deadlines_ns(), self._calls_wait_until_ns())
         deadlines_ns = (*judge_ns, *waits_ns, *self._answers.deadlines_ns(), *calls_ns)
         return min((at_ns for at_ns in deadlines_ns if now_ns < at_ns < FOREVER_NS), default=0)
@@ -262,7 +257,7 @@ class Decisions:
             if turn.outcome is TurnOutcome.SCRAP:
                 self._delete(turn.item_id)
         for turn in self._log.unanswered_turns():
-            if turn.outcome is TurnOutcome.ANSWER and not self._wait.lasts(turn, now_ns):
+            if turn.outcome is TurnOutcome.ANSWER and not self._transcript_wait.lasts(turn, now_ns):
                 turn.answer_settled = True
                 self._answers.turn_committed()
         self._answers.ask(now_ns)

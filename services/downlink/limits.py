@@ -39,15 +39,15 @@ class LimitWatch:
         self.cause: Cause = ""
         self._text = ""  # the limit that was reached, in words
         self._reached_ns = 0  # when it was reached
-        self._cut = False
-        self._cut_ns = 0  # when the reply was cut off
+        self._cut = False  # whether the reply was cut off
+        self._cut_ns = 0  # when it was cut off
         self._farewell_ns = 0  # when the last line was asked for; 0: it was not
         self._begun = False  # whether the last line has begun
-        self._active_ns = 0  # the session's time, awake_ns, when anybody spoke last
+        self._active_ns = 0  # what `awake_ns` returned when somebody last spoke
         self._open_ns: int | None = None  # since when there is a session; None: there is none
         self._awake_ns = 0  # how long the earlier sessions lasted together
         self._cost = 0
-        # The values at which the conversation was woken last: the limits count from there.
+        # `awake_ns` and the cost when the conversation last woke: the limits count from there.
         self._base_awake_ns = self._base_cost = 0
 
     # what happens

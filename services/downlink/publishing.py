@@ -27,9 +27,9 @@ class Publishing:
         self._stage = stage
         self._replies = replies
         self._history = history
-        self._state: messages.ReplyState | None = None  # as last published
+        self._published_state: messages.ReplyState | None = None
         self._states = 0  # how many were published since the timer last ran
-        self._heard: messages.History | None = None  # as last published
+        self._published_history: messages.History | None = None
         self._texts: dict[str, messages.Transcript] = {}  # growing transcripts, by item
         self._timer_runs = False
         self._activity = stage.state
@@ -67,8 +67,8 @@ class Publishing:
             self.publish_soon()
             return
         state = self._replies.state()
-        if state != self._state:
-            self._state = state
+        if state != self._published_state:
+            self._published_state = state
             self._states += 1
             self.publish_soon()
             self._history.reply_state(state)
@@ -95,9 +95,9 @@ class Publishing:
         turns = self._history.turns()
         text = codec.write_turns(turns)
         message = messages.History(session=self._replies.session, payload=text)
-        if message == self._heard:
+        if message == self._published_history:
             return None
-        self._heard = message
+        self._published_history = message
         self._stage.publish(message)
         return turns
 

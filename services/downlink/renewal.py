@@ -1,9 +1,9 @@
 """When to replace a session by a new one: before its time is over, and unnoticed. Pure.
 
-A session lasts an hour at most. Some minutes before its end, the first quiet moment is used: nobody
-speaks or waits for an answer, and nothing is generated or played. If there is none, a reply that
-still plays no longer counts near the end: all of its audio has come, and it plays on. At the very
-end the session is replaced even while somebody speaks.
+A session lasts an hour at most. Some minutes before its end, downlink waits for a quiet moment:
+nobody speaks or waits for an answer, and nothing is generated or played. If none comes, a moment
+near the end is quiet enough even if a reply plays: all of its audio has come, so it plays on. At
+the very end the session is replaced even while somebody speaks.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class ServerEvents:
             self._times.received_ns = self._times.now_ns = now_ns
             line = "the server does not say that its response has ended: taken for ended"
             self._actions.report("responses_ended_silently", line)
-            self._ended(name)
+            self._end_response(name)
 
     # the person
 
@@ -197,7 +197,7 @@ class ServerEvents:
         if error := reply_endings.error(response):
             self._actions.report(*self._error_reports.report(error))
 
-    def _ended(self, response_id: str) -> None:
+    def _end_response(self, response_id: str) -> None:
         """End a response of which the server has sent no response.done."""
         self._response_done(events.ResponseDone(objects.Response(response_id, "completed")))
 
@@ -282,8 +282,8 @@ class ServerEvents:
         if self._session.refuses(event.error):
             return
         if event.error.name == NOT_ACTIVE:
-            for name in self._silent.none_is_active():
-                self._ended(name)
+            for name in self._silent.ended_if_none_active():
+                self._end_response(name)
         self._actions.follow_decisions(self._decisions.error(event, self._times.now_ns))
         self._actions.report(*self._error_reports.report(event.error))
 

@@ -35,8 +35,8 @@ class SilentEndings:
             self._responses.get(name).under_way = True
         self._last[name] = (now_ns, isinstance(event, PART_ENDS))
 
-    def none_is_active(self) -> list[str]:
-        """Return the responses that have ended if the server has none to cancel."""
+    def ended_if_none_active(self) -> list[str]:
+        """Return the interrupted responses: they have ended if the server has none to cancel."""
         return [name for name in self._responses.under_way() if self._responses.interrupted(name)]
 
     def ended(self, now_ns: int) -> list[str]:

@@ -59,7 +59,7 @@ class UsageTotals:
         self._awake_ns = awake_ns
         self._today = today
         self._session = 0
-        self._before_ms = 0  # how long an earlier downlink's conversation had a session
+        self._earlier_awake_ms = 0  # how long there was a session under an earlier downlink
         self._saved = self._read()
 
     @property
@@ -76,7 +76,7 @@ class UsageTotals:
         if saved is not None and (slept or saved.session >= link_epoch):
             counter = self._counter
             counter.conversation = plus(counter.conversation, saved.conversation)
-            self._before_ms = saved.awake_ms
+            self._earlier_awake_ms = saved.awake_ms
 
     def begin_session(self, session: int) -> None:
         """Note the session that the next reports are about."""
@@ -123,7 +123,7 @@ class UsageTotals:
         self._publish()
 
     def _publish(self) -> None:
-        awake_ms = self._before_ms + self._awake_ns() // 1_000_000
+        awake_ms = self._earlier_awake_ms + self._awake_ns() // 1_000_000
         counter = self._counter
         self._stage.publish(
             messages.Usage(

@@ -299,7 +299,7 @@ def text(name: str, role: str, words: str) -> objects.Item:
 
 
 def asking(server: Server) -> bool:
-    return server.reader.decisions.asking
+    return bool(server.reader.decisions.decision().answer)
 
 
 def test_a_text_is_shown_and_only_one_that_asks_is_answered() -> None:
