@@ -60,7 +60,7 @@ class Playback:
         self._published: messages.Heard | None = None
         stage.subscribe(messages.Flush, self._noted(self._on_flush))
         stage.subscribe(messages.ReplyAudio, self._noted(self._on_audio))
-        stage.subscribe(messages.ReplyState, self._noted(self._on_reply))
+        stage.subscribe(messages.ReplyState, self._noted(self._on_reply_state))
         self._cues = Cues(losses=stage.config.playback.cues)
         stage.subscribe(messages.LinkState, self._noted(self._on_link))
         stage.every(CUE_S, self._play_cue)
@@ -104,7 +104,7 @@ class Playback:
         self._duck.wanted = False
         self._apply_without_device()
 
-    def _on_reply(self, delivery: Delivery[messages.ReplyState]) -> None:
+    def _on_reply_state(self, delivery: Delivery[messages.ReplyState]) -> None:
         self._generation = delivery.message.generation
 
     def _on_audio(self, delivery: Delivery[messages.ReplyAudio]) -> None:

@@ -1,9 +1,9 @@
 """A page's speaker.
 
-The page plays on after it was given samples, so it needs some ahead: playback gives it samples
-until it holds ``ahead`` of them. It reports how far it has rendered. At a flush, playback recalls
-the samples that the page holds: the page fades out, drops the rest and answers at which sample it
-fell silent. Samples count as heard only when the page has reported that it rendered them.
+The network delays samples, so the page needs some in advance: playback gives the page samples until
+the page holds ``ahead`` of them. The page reports how far it has rendered. At a flush, playback
+recalls the samples that the page holds: the page fades out, drops the rest, and answers at which
+sample it fell silent. Samples count as heard only when the page has reported that it rendered them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from shared.audio.device import OutputDevice, Render
 from shared.door import Admission
 from shared.stage import Stage
 
-#: At least so many samples are sent at once, about 5 ms. Fewer are not worth a message.
-_LEAST = 128
-#: After each time that it had nothing to play, the page holds 10 ms more, up to 0.25 s: the network
-#: or the browser stutters.
-_MORE = pcm.RATE // 100
-_MOST = pcm.RATE // 4
+#: The fewest samples that one message has, about 5 ms. Fewer are not worth a message.
+_LEAST_SENT = 128
+#: If the page had nothing to play, the network or the browser stutters. From then on the page holds
+#: 10 ms more, up to 0.25 s.
+_AHEAD_STEP = pcm.RATE // 100
+_MOST_AHEAD = pcm.RATE // 4
 
 
 class BrowserOutput(PageDevice):
@@ -114,7 +114,7 @@ class BrowserOutput(PageDevice):
             self.underflows += 1
             self._plays = False
             # A flush takes back what the page holds, so to hold more makes no flush later.
-            self._ahead = max(self._ahead, min(self._ahead + _MORE, _MOST))
+            self._ahead = max(self._ahead, min(self._ahead + _AHEAD_STEP, _MOST_AHEAD))
         self._played, self._silence, self._at_ns = position, report.silence, at_ns
         self._callback.played(position, at_ns, silence)
         if answers:
@@ -124,18 +124,18 @@ class BrowserOutput(PageDevice):
     def _go_on(self) -> None:
         """Recall what the page holds, or give it more."""
         if self._page.gone is not None:
-            if self._callback.recalls:
+            if self._callback.must_recall:
                 self._take_back(time.monotonic_ns())
             return
         if self._recalling:
             return
-        if self._callback.recalls:
+        if self._callback.must_recall:
             if self._given > self._played:
                 self._send_recall()
                 return
             self._take_back(self._at_ns)
         samples = self._played + self._ahead - self._given
-        if samples >= _LEAST:
+        if samples >= _LEAST_SENT:
             at_ns = self._at_ns + pcm.samples_to_ns(self._given - self._played)
             sound = self._render(samples, at_ns)
             if len(sound) != samples * pcm.SAMPLE_BYTES:

@@ -45,7 +45,7 @@ class RemoteCallback(Callback):
         self._held: deque[tuple[bytes, int]] = deque()
         self._played = 0  # the position up to which the device has played
         self._silence = 0  # samples of silence that the device played because it had nothing else
-        #: Has the device check `recalls` at once. Any thread may call this.
+        #: Has the device check `must_recall` at once. Any thread may call this.
         self.check_recall_now: Callable[[], None] = lambda: None
 
     # on the loop
@@ -72,8 +72,8 @@ class RemoteCallback(Callback):
     # on the device's thread
 
     @property
-    def recalls(self) -> bool:
-        """Whether a flush waits, or audio whose flush was lost: the device must fall silent."""
+    def must_recall(self) -> bool:
+        """Whether the device must fall silent: a flush waits, or audio whose flush was lost."""
         # The loop may append at any time, so look at single places only. A flush that is not newer
         # is applied soon, and then the one behind it is the first.
         waiting = (self._flushes[0].message, self._flushes[-1].message) if self._flushes else ()

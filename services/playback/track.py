@@ -26,7 +26,7 @@ class Track:
     playhead: int = 0
     #: The first place at which some audio never came; MAX_ITEM_SAMPLES: nothing is missing.
     first_gap: int = MAX_ITEM_SAMPLES
-    #: How far the item is known, played or not.
+    #: The largest known position in the item, played or not.
     received: int = 0
     #: The item has no more audio than ``received``.
     done: bool = False
@@ -37,7 +37,7 @@ class Track:
     overflowed: bool = False
     #: The generation of the item's last chunk.
     generation: int = 0
-    #: What to add to the place in a chunk, if another downlink counts from less than `received`.
+    #: What to add to a chunk's `start`, if another downlink counts from less than `received`.
     shift: int = 0
     #: How many of the item's chunks wait in the player's queue.
     queued_chunks: int = 0
