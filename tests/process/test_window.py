@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -37,10 +38,13 @@ starters = pytest.mark.parametrize(
 )
 
 
+BASH = ("bash", "--norc", "--noprofile", "-i")
+
+
 class Terminal:
     """A terminal with an interactive shell. The keeper of the tests ends its processes."""
 
-    def __init__(self, pipeline: Pipeline, token: str) -> None:
+    def __init__(self, pipeline: Pipeline, token: str, shell: tuple[str, ...] = BASH) -> None:
         self.pipeline = pipeline
         self.token = token
         self.screen = ""
@@ -49,7 +53,7 @@ class Terminal:
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], env)
+            os.execvpe(shell[0], shell, env)
         self._open = True
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -87,8 +91,11 @@ class Terminal:
 
 
 @pytest.fixture(name="terminal")
-def _terminal(pipeline: Pipeline, kept: Keeper) -> Iterator[Terminal]:
-    terminal = Terminal(pipeline, kept.next_token())
+def _terminal(
+    pipeline: Pipeline, kept: Keeper, request: pytest.FixtureRequest
+) -> Iterator[Terminal]:
+    """Return a terminal with bash, or with the shell that the test names."""
+    terminal = Terminal(pipeline, kept.next_token(), getattr(request, "param", BASH))
     yield terminal
     terminal.close()
     left = survivors(terminal.token)
@@ -255,6 +262,21 @@ def test_stopped_stages_end_with_a_launcher_that_is_killed(terminal: Terminal) -
     terminal.wait("Stopped")
     assert settled(lambda: len(in_state(pids, psutil.STATUS_STOPPED)) == len(pids))
     launcher.kill()
+    assert gone(lambda: alive(pids)), alive(pids)
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="this machine has no dash")
+@pytest.mark.parametrize("terminal", [("dash", "-i")], indirect=True, ids=["dash"])
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT"])
+def test_a_stopped_conversation_ends_where_the_shell_does_not_continue_it(
+    terminal: Terminal, name: str
+) -> None:
+    terminal.type(f"{LAUNCHER} {' '.join(SOME)}\n")
+    pids = stage_pids(terminal.pipeline, stages=SOME)
+    terminal.type("\x1a")
+    terminal.wait("Stopped")
+    assert settled(lambda: len(in_state(pids, psutil.STATUS_STOPPED)) == len(pids))
+    terminal.type(f"kill -{name} %1\n")
     assert gone(lambda: alive(pids)), alive(pids)
 
 
