@@ -100,7 +100,9 @@ def parse(text: str, source: str = SETTING) -> Proxy:
         scheme, host, port = "", "", None
     # "http:/host:3128" reads as a host "http" with a path.
     cut_scheme = "://" not in text and re.match(r"[a-z0-9]+:/", text, re.IGNORECASE)
-    odd = cut_scheme or re.search(r"[\s\x00-\x20]", text)
+    # A mark of the password has ended the host: http://user:12/34@host:3128 reads as user:12.
+    cut_login = scheme and "@" in f"{parts.path}{parts.query}{parts.fragment}"
+    odd = cut_scheme or cut_login or re.search(r"[\s\x00-\x20]", text)
     if scheme not in PORTS or not host or port == 0 or odd:
         raise ProxyProblem(
             f"{source} is not the address of a proxy: expected {FORM}"

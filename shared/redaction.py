@@ -17,6 +17,10 @@ MASK = "****"
 HEAD, TAIL = 300, 300
 #: A key is recognized by this many characters beyond those that are shown.
 MARGIN = 200
+#: A name and a password in a quoted address. In a refused one, the password may hold any character.
+_LOGIN = re.compile(r"((?<![^\s\[({=])['\"]|://)[^'\"/@\[\]\n]*:(?!//)[^'\"\n]*@")
+#: The same in an advice.
+EXAMPLE = "user:password@"
 #: A long run of letters and digits in a refused value: a key of another service, pasted there.
 _RANDOM = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}")
 #: The fields of a tool in ``session.update`` that hold a key for the tool's server.
@@ -51,10 +55,16 @@ def shown(error: object) -> str:
     """
     text = str(error)
     if len(text) <= HEAD + TAIL:
-        return _RANDOM.sub(MASK, masked_text(text))
-    head, tail = text[: HEAD + MARGIN], text[-TAIL - MARGIN :]
-    head, tail = (_RANDOM.sub(MASK, masked_text(part)) for part in (head, tail))
+        return _without_keys(text)
+    head = _without_keys(text[: HEAD + MARGIN])
+    tail = _without_keys(text[-TAIL - MARGIN :])
     return f"{head[:HEAD]} … ({len(text)} characters) … {tail[-TAIL:]}"
+
+
+def _without_keys(text: str) -> str:
+    text = text.replace(EXAMPLE, "\0")  # the advice how to write a proxy's address is no secret
+    text = _LOGIN.sub(rf"\1{MASK}@", text)
+    return _RANDOM.sub(MASK, masked_text(text)).replace("\0", EXAMPLE)
 
 
 class Refusal(Exception):

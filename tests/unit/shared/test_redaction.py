@@ -11,7 +11,7 @@ from commands import cli, envfile, launcher, preflight
 from services.emulator import arguments
 from services.emulator.options import BadOption
 from services.tools import mcp_file
-from shared import config
+from shared import config, proxy
 from shared.directory import BusError, prepare_directory
 from shared.realtime import endpoint
 from shared.redaction import HEAD, MASK, TAIL, shown
@@ -62,6 +62,19 @@ def test_a_key_is_not_shown_where_a_long_text_is_cut(key: str, before: int) -> N
 )
 def test_a_short_text_without_a_key_is_shown_whole(said: str) -> None:
     assert shown(said) == said
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["a s3cr3t", "s3cr3t/", "a@s3cr3t", "a:s3cr3t", "#s3cr3t?", "12/s3cr3t", "12?s3cr3t"],
+)
+@pytest.mark.parametrize("scheme", ["", "http://", "socks5://"])
+def test_a_refused_proxy_shows_no_password_but_how_to_write_it(scheme: str, password: str) -> None:
+    with pytest.raises(config.ConfigError) as wrong:
+        config.resolve(None, {"BARGEIN_LINK__PROXY": f"{scheme}me:{password}@host:99999"}, [])
+    assert "s3cr3t" not in str(wrong.value)
+    assert "@host:99999'" in str(wrong.value)
+    assert proxy.FORM in str(wrong.value)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
