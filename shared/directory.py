@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from shared import registry
 from shared.redaction import Refusal
@@ -160,7 +161,7 @@ def _own_fault(directory: Path) -> str:
         return "not a directory: remove it or set bus.directory"
     if found.st_uid != os.getuid():
         # A run with sudo leaves a directory of root's.
-        repair = f"run 'sudo rm -r {directory}' or " if found.st_uid == 0 else ""
+        repair = f"run 'sudo rm -r {quote(str(directory))}' or " if found.st_uid == 0 else ""
         return (
             f"belongs to user {found.st_uid}, who could listen in:"
             f" {repair}set bus.directory to one of your own"
@@ -168,7 +169,7 @@ def _own_fault(directory: Path) -> str:
     if stat.S_IMODE(found.st_mode) & 0o077:
         return (
             f"open to other users (mode {stat.S_IMODE(found.st_mode):04o}):"
-            f" run chmod 700 {directory}"
+            f" run 'chmod 700 {quote(str(directory))}'"
         )
     return ""
 
@@ -189,13 +190,13 @@ def _fault_above(directory: Path) -> str:
             continue
         if found.st_mode & stat.S_IWOTH:
             return (
-                f"anyone {replace}since all can write to {above}: run chmod o-w {above} or set"
-                " bus.directory to another"
+                f"anyone {replace}since all can write to {above}:"
+                f" run 'chmod o-w {quote(str(above))}', or set bus.directory to another"
             )
         if found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid):
             return (
-                f"group {found.st_gid} {replace}since it can write to {above}: run chmod g-w"
-                f" {above} or set bus.directory to another"
+                f"group {found.st_gid} {replace}since it can write to {above}:"
+                f" run 'chmod g-w {quote(str(above))}', or set bus.directory to another"
             )
     return ""
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlsplit
 
 import zmq
@@ -109,7 +110,7 @@ def read_key(path: Path) -> bytes:
         ) from None
     if who := private.exposed(found):
         raise NetworkError(
-            f"{source}: {who}: run chmod 600 {path},"
+            f"{source}: {who}: run 'chmod 600 {quote(str(path))}',"
             " and make a new key if somebody may have read it"
         )
     key = text.strip()

@@ -6,6 +6,7 @@ import getpass
 import grp
 import os
 import pwd
+import re
 import subprocess
 import sys
 import tempfile
@@ -61,8 +62,24 @@ def test_one_that_a_group_could_replace_is_refused(place: Path) -> None:
     if os.getuid() == 0 or grp.getgrgid(group).gr_name != getpass.getuser():
         said = refusal(directory)
         assert f"group {group} could put another in its place" in said
-        assert f"run chmod g-w {directory.parent}" in said
+        assert f"run 'chmod g-w {directory.parent}'" in said
     directory.parent.chmod(0o1775)
+    assert prepare_directory(directory) == directory
+
+
+@pytest.mark.parametrize(("opened", "mode"), [("bus", 0o755), (".", 0o777)])
+def test_the_command_of_a_refusal_repairs_the_directory(
+    place: Path, opened: str, mode: int
+) -> None:
+    above = place / "with a blank"
+    directory = above / "bus"
+    directory.mkdir(parents=True)
+    above.chmod(0o700)
+    directory.chmod(0o700)
+    (above / opened).chmod(mode)
+    found = re.search(r"run '(.*?)'(, or |$)", refusal(directory))
+    assert found
+    subprocess.run(found[1], shell=True, check=True)
     assert prepare_directory(directory) == directory
 
 
@@ -127,7 +144,7 @@ def test_the_directory_is_made_for_oneself_alone(place: Path) -> None:
 def test_one_that_is_open_to_others_is_refused(place: Path, mode: int) -> None:
     place.mkdir()
     place.chmod(mode)
-    assert f"open to other users (mode {mode:04o}): run chmod 700 {place}" in refusal(place)
+    assert f"open to other users (mode {mode:04o}): run 'chmod 700 {place}'" in refusal(place)
 
 
 def test_one_of_another_user_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ def _pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_readable, "others can read it (mode 0604): run chmod 600"),
+        (_readable, "others can read it (mode 0604): run 'chmod 600"),
         (_short, "holds no key: make one with 'bargein keys'"),
         (_odd, "holds no key"),
         (_directory, "Is a directory"),

@@ -42,7 +42,7 @@ def elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (open_to_others, "open to other users (mode 0755): run chmod 700 "),
+        (open_to_others, "open to other users (mode 0755): run 'chmod 700 "),
         (Path.touch, "not a directory"),
         (elsewhere, "not a directory: remove it or set bus.directory"),
     ],

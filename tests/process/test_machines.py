@@ -220,7 +220,7 @@ def test_without_the_key_nothing_starts(held: Held) -> None:
     told = {
         # The name is not shown: it could be the key itself.
         without: "bus.key_file: there is no such file: make one with 'bargein keys'",
-        shown: f"bus.key_file {opened}: others can read it (mode 0640): run chmod 600 {opened}",
+        shown: f"bus.key_file {opened}: others can read it (mode 0640): run 'chmod 600 {opened}'",
     }
     if held.machines.on_desk:
         told[bare] = "would let anyone on the network listen in: make a key with"
