@@ -32,6 +32,8 @@ from shared import door, messages, registry
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: The processes that are measured, and the most that they may take together, % of a core.
 MEASURED = ("monitor", "recorder")
+#: The stages of a conversation, and ``tools``, which bin/start runs as well.
+OTHERS = (*registry.STAGES, "tools")
 LIMIT = 10.0
 #: The person asks, and talks over the answer, once in this time, s.
 ROUND_S = 12.0
@@ -63,10 +65,8 @@ def main() -> int:
             "recorder.bus": "true",
             "recorder.directory": name,
         }
-        stages = [*registry.STAGES, *MEASURED]
-        with Pipeline(
-            settings=settings, emulator=("--reply", "clip:long"), stages=registry.STAGES
-        ) as run:
+        stages = [*OTHERS, *MEASURED]
+        with Pipeline(settings=settings, emulator=("--reply", "clip:long"), stages=OTHERS) as run:
             for stage in MEASURED:
                 run.start_stage(stage)
             wait_for_door(run.bus_directory)
@@ -84,7 +84,7 @@ def main() -> int:
         cells = (f"{u[stage].cpu:10.1f} {u[stage].rss_mb:7.0f}" for u in (alone, watched))
         print(f"{stage:10}{''.join(cells)}")
     total = sum(watched[stage].cpu for stage in MEASURED)
-    rest = sum(watched[stage].cpu for stage in registry.STAGES)
+    rest = sum(watched[stage].cpu for stage in OTHERS)
     print(f"together with one page: {total:.1f} % (limit {LIMIT:g} %)")
     print(f"the other stages meanwhile: {rest:.1f} %; the browser itself: {showing:.1f} %")
     return int(total > LIMIT)
