@@ -42,6 +42,9 @@ SHOW_S = 0.1
 PAUSE_S = 0.1
 #: How often monitor shows the healths, and checks whether its files are in place, s.
 LOOK_S = 1.0
+#: How long monitor waits for link, s, before it publishes the saved switches. Link says whether
+#: they are those of an earlier conversation.
+FIRST_LINK_S = 2.0
 #: How long the answer to ``stop`` has to reach its client, s, before the stages end.
 STOP_S = 0.1
 
@@ -63,7 +66,7 @@ class Monitor:
         self._load = Load()
         self._commands = CommandRunner(stage, saved.panel, self._known, self._turned, self._stop)
         self._view.take(saved.panel, 0, 0)
-        stage.publish(saved.panel)
+        stage.after(FIRST_LINK_S, self._without_link)
         stage.subscribe(messages.LinkState, self._on_link)
         stage.subscribe(messages.Speech, self._on_message)
         stage.subscribe(messages.ReplyState, self._on_message)
@@ -200,7 +203,13 @@ class Monitor:
             else:
                 # Link alone was started again. A muted microphone stays muted.
                 self._turned(self._commands.panel)
+        elif self._no_link_yet:
+            self._stage.publish(self._commands.panel)
         self._no_link_yet = False
+
+    def _without_link(self) -> None:
+        if self._no_link_yet:
+            self._stage.publish(self._commands.panel)
 
     def _on_sleep(self, delivery: Delivery[messages.Sleep]) -> None:
         self._on_message(delivery)

@@ -22,8 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from harness import recordings
+from services.monitor import panel_file
 from shared import messages
 from shared.audio import pcm
+from shared.directory import prepare_directory
 from tests.support.pipeline import PATIENCE_S, UNHELD, Child, Keeper, Pipeline
 
 pytestmark = pytest.mark.process
@@ -425,6 +427,21 @@ def test_a_monitor_that_is_killed_costs_the_conversation_nothing(talk: Talk) -> 
         assert time.monotonic() < deadline
         threading.Event().wait(0.05)
     assert again.command(command="unmute")[0] == 200
+
+
+def test_the_switches_of_an_earlier_conversation_reach_no_stage_of_a_new_one(
+    pipeline: Pipeline,
+) -> None:
+    earlier = messages.Panel(muted=True, volume=40, session={"voice": "cedar"})
+    prepare_directory(pipeline.bus_directory)
+    panel_file.write(pipeline.bus_directory, panel_file.Saved(earlier, link=1))
+    pipeline.emulator()
+    pipeline.up("monitor")
+    pipeline.up("link")
+    pipeline.bus.wait_for(messages.Panel)
+    pipeline.bus.health("monitor", lambda h: h.received["link.state"] > 2)
+    told = {(p.muted, p.volume, *p.session) for p in pipeline.bus.all(messages.Panel)}
+    assert told == {(False, 40)}
 
 
 def test_a_command_waits_for_a_downlink_that_is_being_started_again(talk: Talk) -> None:
