@@ -228,11 +228,16 @@ def test_a_command_prints_the_token_and_nothing_shows_it(pipeline: Pipeline) -> 
     command.write_text(f"#!/bin/sh\necho {KEY}\n")
     command.chmod(0o700)
     with Server(servers.serve) as server:
-        owners = {"link.organization": "org-1", "link.project": "proj_2"}
+        owners = {
+            "link.organization": "org-1",
+            "link.project": "proj_2",
+            "link.safety_identifier": "user-3",
+        }
         settings = {"link.url": server.url, "link.token_command": command, **owners}
         child = pipeline.stage("link", settings=settings, env={"OPENAI_API_KEY": OTHER})
         headers = server.wait().headers
         pipeline.bus.wait_for(messages.LinkState, lambda s: s.state == "open")
     assert headers["authorization"] == f"Bearer {KEY}"
     assert (headers["openai-organization"], headers["openai-project"]) == ("org-1", "proj_2")
+    assert headers["openai-safety-identifier"] == "user-3"
     assert "SECRET" not in child.output
