@@ -34,11 +34,11 @@ MAX_DELAY = 50
 #: Partitions that are constrained in each frame, in rotation: all of them within five frames. All
 #: of them in each frame cost more and removed no more echo.
 _CONSTRAINED = 4
-#: The share of a partition's weights that is still true a frame later. 0.999 follows clocks that
-#: drift by 20 ppm, and costs 2 dB where nothing moves. It is applied once per rotation, and only
-#: while the far end has sound. In a silence nothing can be learnt again: forgetting there left 8 dB
-#: more echo in the first second of each reply.
-_RETENTION = 0.999 ** (PARTITIONS // _CONSTRAINED)
+#: The share of a partition's weights that is still true a frame later. With less, the filter
+#: follows a person who speaks too: with 0.999 their words had an ESTOI of 0.74 in long
+#: reverberation, with 0.9997 and 0.9999 0.80. Applied once per rotation, and only while the far end
+#: has sound: in a silence nothing can be learnt again. Forgetting there left 8 dB more echo.
+_RETENTION = 0.9997 ** (PARTITIONS // _CONSTRAINED)
 #: The uncertainty of a path that is not known yet: a gain of 15 dB, in power, for the first
 #: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. No microphone
 #: hears its speaker louder, and the direct sound, which is most of it, can be in one partition.

@@ -299,3 +299,16 @@ def test_a_pause_of_the_far_end_does_not_teach_the_noise_as_residual_echo(ear: E
         list(ear.hear(15, echo=0, far=0, noise=ECHO / 1000))
         list(ear.hear(5, noise=ECHO / 1000))
     assert ear.talk.residual_echo.most_db < before + 3
+
+
+def test_reverberation_between_words_hides_no_person(ear: Ear) -> None:
+    # the echo comes and goes with the assistant's words; the reverberation between them stays
+    def hear(frames: int, person: float = 0.0) -> Iterator[bool]:
+        for number in range(frames):
+            word_db = 0 if number % 10 < 5 else -20
+            echo = ECHO * 10 ** (word_db / 10)
+            yield from ear.hear(echo=echo, residual_echo_db=-9 - word_db, person=person)
+
+    assert not any(hear(6 * SECOND))
+    assert ear.talk.residual_echo.deviation_db < 3
+    assert all(hear(SECOND, person=ECHO))

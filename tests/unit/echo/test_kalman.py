@@ -69,6 +69,17 @@ def test_it_takes_nothing_from_a_person() -> None:
     assert removed_db(near[4 * RATE + JUMP :], again[JUMP:]) > 15
 
 
+def test_in_long_reverberation_it_does_not_follow_the_person() -> None:
+    found, near = KalmanFilter(FRAME), echo(1.0, 20)
+    run(found, near, end_s=3)
+    person = np.resize(rooms.person(1), 3 * RATE)
+    person *= np.sqrt(np.square(near).mean() / np.square(person).mean())
+    both = near.copy()
+    both[3 * RATE :] += person
+    left = run(found, both, 3, 6)
+    assert removed_db(near[tail(2)], (left - person)[tail(2)]) > 15
+
+
 def test_it_still_knows_the_room_after_the_person_has_spoken_in_a_silence() -> None:
     found, chance = KalmanFilter(FRAME), np.random.default_rng(3)
     silent = np.zeros(2 * RATE)
