@@ -34,8 +34,8 @@ MAX_DELAY = 50
 #: Partitions that are constrained in each frame, in rotation: all of them within five frames. All
 #: of them in each frame cost more and removed no more echo.
 _CONSTRAINED = 4
-#: The share of a partition's weights that is still true a frame later. With less, the filter
-#: follows a person who speaks too: with 0.999 their words had an ESTOI of 0.74 in long
+#: The share of a partition's weights that is still true a frame later where no change is seen. With
+#: 0.999 the filter followed a person who spoke too: their words had an ESTOI of 0.74 in long
 #: reverberation, with 0.9997 and 0.9999 0.80. Applied once per rotation, and only while the far end
 #: has sound: in a silence nothing can be learnt again. Forgetting there left 8 dB more echo.
 _RETENTION = 0.9997 ** (PARTITIONS // _CONSTRAINED)
@@ -61,8 +61,8 @@ VOICE_BINS = slice(4, 160)
 #: Their frequencies, in radians per sample: a bin is 25 Hz.
 VOICE_FREQUENCIES = (np.pi / FRAME * np.arange(FRAME + 1)).astype(np.float32)[VOICE_BINS]
 _SAME_PATH = 0.8
-#: While the path grows, each frequency turns on until it is heard again, and its error grows with
-#: the square of that time: a second, 50 frames, from one "s" in speech to the next.
+#: While the path changes, each frequency changes on until it is heard again, and its error grows
+#: with the square of that time: a second, 50 frames, from one "s" in speech to the next.
 _UNHEARD = 50
 
 
@@ -105,7 +105,7 @@ class KalmanFilter:
         self._bound.reset()
         self.weights[:] = 0
         self.uncertainty[:] = self._initial
-        self._expect_growth(0.0)
+        self._expect(0.0, 0.0)
 
     def scale(self, gain: float) -> None:
         """Multiply the path by a gain: the speaker's volume was turned."""
@@ -203,14 +203,19 @@ class KalmanFilter:
         weight *= VOICE_FREQUENCIES
         angle = np.angle(turned)
         grown = -float(np.dot(weight, angle) / np.dot(weight, VOICE_FREQUENCIES))
-        self._expect_growth(grown / frames)
+        louder = float(turned.real.sum()) / float(np.vdot(before, before).real) - 1
+        self._expect(grown / frames, louder / frames)
         return grown
 
-    def _expect_growth(self, by: float) -> None:
-        """Expect the path to grow ``by`` samples in a frame: high frequencies turn fastest."""
-        turns = np.arange(self._frame + 1) * (np.pi / self._frame * by)
-        turned = np.square(turns) * (_UNHEARD * PARTITIONS / _CONSTRAINED)
-        self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, turned)
+    def _expect(self, grows: float, louder: float) -> None:
+        """Expect the path to change as fast as before, in each frame.
+
+        It ``grows`` by so many samples, so high frequencies turn fastest, and becomes ``louder`` by
+        this share: a microphone controls its own gain.
+        """
+        turns = np.arange(self._frame + 1) * (np.pi / self._frame * grows)
+        changed = (np.square(turns) + louder * louder) * (_UNHEARD * PARTITIONS / _CONSTRAINED)
+        self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, changed)
 
     def process(self, near: Samples, far: Samples) -> Samples:
         """Take a frame of the microphone and of the far end; return the residual.
