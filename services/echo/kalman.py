@@ -41,10 +41,8 @@ _CONSTRAINED = 4
 _RETENTION = 0.9997 ** (PARTITIONS // _CONSTRAINED)
 #: The uncertainty of a path that is not known yet: a gain of 15 dB, in power, for the first
 #: partition, and less by a factor of exp(-0.1), 0.4 dB, for each partition after it. No microphone
-#: hears its speaker louder, and the direct sound, which is most of it, can be in one partition.
-#: With 5 dB an echo 15 dB louder than its far end opened the gate at frequencies that had not been
-#: heard before. A soft echo is learnt as fast with 15 dB as with 5 dB, because the microphone
-#: limits the uncertainty at once, see ``PathBound``.
+#: hears its speaker louder. With 5 dB an echo 15 dB louder than its far end opened the gate. A soft
+#: echo is learnt as fast with 15 dB, because ``PathBound`` limits the uncertainty at once.
 _INITIAL_UNCERTAINTY, _INITIAL_DECAY = 32.0, 0.1
 #: The echo is known if at most a tenth of it, in power, is uncertain. Until then each frame
 #: constrains all partitions.
@@ -110,6 +108,7 @@ class KalmanFilter:
     def scale(self, gain: float) -> None:
         """Multiply the path by a gain: the speaker's volume was turned."""
         self._bound.reset()
+        self._measured = None
         self.weights *= np.float32(gain)
 
     def set_delay(self, frames: int) -> None:
@@ -201,18 +200,14 @@ class KalmanFilter:
         if float(weight.sum()) <= _SAME_PATH * float(both):
             return 0.0
         weight *= VOICE_FREQUENCIES
-        angle = np.angle(turned)
-        grown = -float(np.dot(weight, angle) / np.dot(weight, VOICE_FREQUENCIES))
+        grown = -float(np.dot(weight, np.angle(turned)) / np.dot(weight, VOICE_FREQUENCIES))
         louder = float(turned.real.sum()) / float(np.vdot(before, before).real) - 1
         self._expect(grown / frames, louder / frames)
         return grown
 
     def _expect(self, grows: float, louder: float) -> None:
-        """Expect the path to change as fast as before, in each frame.
-
-        It ``grows`` by so many samples, so high frequencies turn fastest, and becomes ``louder`` by
-        this share: a microphone controls its own gain.
-        """
+        """Expect each frame to make the path longer by some samples, and louder by a share."""
+        # High frequencies turn fastest. A microphone may control its own gain.
         turns = np.arange(self._frame + 1) * (np.pi / self._frame * grows)
         changed = (np.square(turns) + louder * louder) * (_UNHEARD * PARTITIONS / _CONSTRAINED)
         self._changes[:] = 1 - _RETENTION**2 + np.minimum(1, changed)
