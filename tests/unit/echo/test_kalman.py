@@ -155,6 +155,16 @@ def test_a_long_silence_is_passed_over_and_forgets_nothing() -> None:
     assert removed_db(near[4 * RATE + JUMP : 5 * RATE], left[JUMP:]) > 17
 
 
+def test_it_follows_a_microphone_that_controls_its_own_gain() -> None:
+    found, near = KalmanFilter(FRAME), echo(0.2, 40)
+    near *= 2.0 ** np.sin(2 * np.pi * np.arange(len(near)) / (8 * RATE))
+    left = []
+    for begin_s in range(SECONDS):
+        left.append(run(found, near, begin_s, begin_s + 1))
+        found.growth(RATE // FRAME)
+    assert removed_db(near[tail(2)], np.concatenate(left)[tail(2)]) > 15
+
+
 @pytest.mark.parametrize("ppm", [0, 60, -60])
 def test_it_tells_whether_the_echos_way_grows(ppm: int) -> None:
     near = echo(0.2, 40)
