@@ -110,7 +110,10 @@ class DoubleTalk:
         self.forget()
 
     def forget(self) -> None:
-        """Start again: the room or a device has changed. Keep only the room's noise."""
+        """Start again: the room or a device has changed.
+
+        Keep the room's noise, and whether the far end can be heard.
+        """
         self._mean_echo = 1e-12  # power of the echo that was removed, over the last frames
         self._echo = 1e-12  # the same, or that of the last frame if that is louder
         self.residual_echo = ResidualEchoLevel()

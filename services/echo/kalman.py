@@ -31,8 +31,10 @@ from shared.audio.pcm import FRAME
 PARTITIONS = 20
 #: Frames by which the far end can be delayed before it enters the filter: 50 frames are 1 s.
 MAX_DELAY = 50
-#: Partitions that are constrained in each frame, in rotation: all of them within five frames. All
-#: of them in each frame cost more and removed no more echo.
+#: Partitions that are constrained in each frame, in rotation: all of them within five frames. To
+#: constrain a partition is to clear the second half of its response. That half does not belong to
+#: it: it is the wrap-around of the circular convolution. All partitions in each frame cost more and
+#: removed no more echo.
 _CONSTRAINED = 4
 #: The share of a partition's weights that is still true a frame later where no change is seen. With
 #: 0.999 the filter followed a person who spoke too: their words had an ESTOI of 0.74 in long
@@ -59,7 +61,7 @@ VOICE_BINS = slice(4, 160)
 #: Their frequencies, in radians per sample: a bin is 25 Hz.
 VOICE_FREQUENCIES = (np.pi / FRAME * np.arange(FRAME + 1)).astype(np.float32)[VOICE_BINS]
 _SAME_PATH = 0.8
-#: While the path changes, each frequency changes on until it is heard again, and its error grows
+#: While the path changes, each frequency keeps changing until it is heard again. Its error grows
 #: with the square of that time: a second, 50 frames, from one "s" in speech to the next.
 _UNHEARD = 50
 
@@ -240,9 +242,7 @@ class KalmanFilter:
         residual: Samples = near - echo
         samples[0, :frame] = 0
         samples[0, frame:] = residual
-        # Only the first half of a partition's response belongs to it: the other half is the wrap-
-        # around of the circular convolution.
-        samples[1:, frame:] = 0
+        samples[1:, frame:] = 0  # constrain these weights
         rfft(samples, axis=1, out=both)
         self.residual = both[0]
         self.weights[here] = both[1:]
