@@ -13,6 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from benchmarks.prompter import SILENCE_S, Prompter
@@ -207,12 +209,17 @@ class Bargein(Client):
         beside += ["monitor"] if conditions.stuck_watcher else []
         beside += ["recorder"] if conditions.record else []
         silence_ms = round(SILENCE_S * 1000)
+        recordings = self.sound.directory
+        if conditions.record:
+            # A disk that got full has room again for the next round.
+            made = TemporaryDirectory(dir=conditions.record)
+            recordings = Path(self._stack.enter_context(made))
         run = Pipeline(
             env=self.sound.env,
             settings={
                 "session.greeting": "Begin.",
                 "session.turn_detection.silence_duration_ms": silence_ms,
-                "recorder.directory": conditions.record or self.sound.directory,
+                "recorder.directory": recordings,
                 "recorder.bus": "true" if conditions.record else "false",
                 "monitor.port": 0,
                 "tools.modules": json.dumps(functions),
