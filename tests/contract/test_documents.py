@@ -353,7 +353,7 @@ def test_the_commands_run(conversation: Checkout) -> None:
         faults = [found for part in parts for found in part.result()]
     for command, child in watching.items():
         # There has been an interruption by now, or there will be one soon.
-        child.wait_line(r"^(\{|\w+: )")
+        child.wait_line(r"^(\{|\w[\w ]*: )")
         assert end(child) == 0, command
     faults += [fault(conversation, command, "talk") for command in ending]
     assert not any(faults), "\n".join(filter(None, faults))
