@@ -38,8 +38,6 @@ from shared.stage import Stage
 
 #: How often monitor sends the changes that come with the time or the playhead alone, s.
 SHOW_S = 0.1
-#: The pause before each poll, s. No viewer notices it, and no command waits for it.
-PAUSE_S = 0.1
 #: How often monitor shows the healths, and checks whether its files are in place, s.
 LOOK_S = 1.0
 #: How long monitor waits for link, s, before it publishes the saved switches. Link says whether
@@ -90,9 +88,7 @@ class Monitor:
         stage.on_reload(self._reload)
         stage.on_close(self._door.close)
         stage.on_close(self._voices.close)
-        # The messages that came in the pause are handled first: a command needs what they say.
-        stage.on_wake(lambda: stage.after(0.0, self._serve))
-        stage.pause(PAUSE_S)
+        stage.on_wake(self._serve)
         stage.every(SHOW_S, self._show)
         stage.every(LOOK_S, self._look)
         stage.state = f"open at {self._door.address or 'its Unix socket'}"
@@ -102,8 +98,6 @@ class Monitor:
 
     def _serve(self) -> None:
         """Do what clients have asked for."""
-        # Notice the readers that came and went in the pause.
-        self._stage.publisher.welcome()
         while (asked := self._door.take()) is not None:
             match asked:
                 case CommandRequest(command, answer):

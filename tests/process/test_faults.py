@@ -142,8 +142,6 @@ def test_channels_that_cancel_each_other_are_reported_and_one_of_them_is_heard(
     [
         ("capture", "portaudio:no such thing", "no such thing|PortAudio finds no input devices"),
         ("playback", "portaudio:no such thing", "no such thing|PortAudio finds no output devices"),
-        ("capture", "gramophone", "device 'gramophone' is none of: auto, portaudio:"),
-        ("playback", "file:", "after the colon belongs a path"),
         ("playback", "file:/nowhere/at/all.wav", "cannot write '/nowhere/at/all.wav'"),
     ],
 )

@@ -132,7 +132,7 @@ def test_headers_without_end_are_not_read_for_ever(pipeline: Pipeline) -> None:
         beats = [pipeline.bus.health("link", since=pipeline.bus.now) for _ in range(2)]
         assert child.running
         assert states(pipeline, "open")[-1].session == states(pipeline, "open")[0].session
-    waits = states(pipeline, "waiting")
+        waits = states(pipeline, "waiting")
     # A busy machine may need longer than 0.5 s to send the first head.
     ends = ["an answer to the upgrade of more than 65536 bytes", "not open within 0.5 s"]
     assert [each.reason for each in waits] in (ends, [ends[1], ends[1]])

@@ -444,6 +444,14 @@ def test_the_client_cannot_decide_without_turn_detection(file: Path) -> None:
     accepted(file, "interruption.decide=client")
 
 
+@pytest.mark.parametrize("device", ["gramophone", "AUTO", "file:", "portaudio: ", "null:", ""])
+@pytest.mark.parametrize("key", ["capture.device", "playback.device"])
+def test_a_device_of_no_known_form_is_refused(file: Path, key: str, device: str) -> None:
+    (found,) = errors(settings=[f"{key}={device}"], file=file)
+    assert "expected auto, portaudio:<index or part of a name>, file:<path>, " in found
+    accepted(file, f"{key}=portaudio:2")
+
+
 def test_a_reply_is_not_back_before_the_speech_is_judged(file: Path) -> None:
     client = ["interruption.decide=client", "interruption.min_speech_ms=1000"]
     (found,) = errors(settings=client, file=file)
