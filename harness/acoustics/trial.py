@@ -138,9 +138,9 @@ def run(case: Case, settings: config.Config, directory: Path | None = None) -> T
 def _check(rendered: Rendered) -> None:
     """Refuse a room that is not as its case says."""
     case = rendered.case
-    if abs(rendered.reverb_s / case.reverb_s - 1) > _REVERB_OFF or (
-        abs(rendered.gain_db - case.gain_db) > _GAIN_OFF_DB
-    ):
+    reverb_off = abs(rendered.reverb_s / case.reverb_s - 1)
+    gain_off_db = abs(rendered.gain_db - case.gain_db)
+    if not (reverb_off <= _REVERB_OFF and gain_off_db <= _GAIN_OFF_DB):  # nor if one is no number
         raise RuntimeError(
             f"{case.row}, {case.name}: the room has an RT60 of {rendered.reverb_s:.2f} s, wanted"
             f" {case.reverb_s:g} s, and a gain of {rendered.gain_db:.1f} dB, wanted"

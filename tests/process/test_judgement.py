@@ -189,8 +189,9 @@ def test_the_button_opens_the_microphone_and_its_release_asks_for_the_answer(
     button("release")
     pipeline.bus.wait_for(messages.ClientEvent, lambda e: b"buffer.clear" in e.payload, since=now)
     frozen[0].process.send_signal(18)
-    errors = [e for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
-    assert errors == []
+    errors = [e["error"] for e in events(pipeline, messages.ServerEvent) if e["type"] == "error"]
+    # A response may end while the request to cancel it is on its way.
+    assert [e for e in errors if e["code"] != "response_cancel_not_active"] == []
 
 
 def test_a_turn_that_no_server_got_is_answered_by_the_next_session(
