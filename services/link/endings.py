@@ -16,7 +16,7 @@ from services.link.retry_after import retry_after_ms
 from shared.messages import Cause
 from shared.proxy import Proxy
 from shared.realtime import endpoint
-from shared.realtime.advice import INSPECTED, PORTAL, advice
+from shared.realtime.advice import AWAY, INSPECTED, PORTAL, advice
 from shared.realtime.first_messages import passes, said_in
 
 #: Close codes that refuse the client: a refused key (3000), a refused model or header (4000 and
@@ -115,7 +115,9 @@ def is_final(ending: Ending, *, worked: bool) -> bool:
 
 def reason(ending: Ending) -> str:
     """Return an ending in words, with what a person can do about it."""
-    return f"{ending.why}: {ending.advice}" if isinstance(ending, Refused) else ending.why
+    if isinstance(ending, Refused):
+        return f"{ending.why}: {ending.advice}"
+    return f"{ending.why}: {AWAY}" if ending.cause in ("unreachable", "unresolved") else ending.why
 
 
 def of_error(error: BaseException) -> Ending:

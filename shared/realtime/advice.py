@@ -15,6 +15,8 @@ PORTAL = "if this network wants a login, log in with a browser"
 
 #: The advice where a proxy reads TLS, with a certificate of the company's own.
 INSPECTED = "if a proxy inspects TLS, set SSL_CERT_FILE to a file with its certificate"
+#: The advice where nobody answers.
+AWAY = "check the network, link.url and, if there is one, the proxy"
 
 
 def advice(

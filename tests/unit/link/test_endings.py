@@ -288,6 +288,8 @@ def test_a_reason_says_what_happened_and_what_to_do() -> None:
         assert "if this network wants a login" in endings.reason(endings.of_status(status))
     assert "billing" in endings.reason(endings.of_close(4000, "x.insufficient_quota"))
     assert endings.reason(endings.SILENT) == "no answer to pings"
+    away = endings.reason(endings.of_error(ConnectionRefusedError(111, "Connection refused")))
+    assert away == "Connection refused: check the network, link.url and, if there is one, the proxy"
 
 
 def test_a_page_of_a_portal_is_no_answer_of_the_server() -> None:
