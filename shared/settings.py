@@ -28,7 +28,7 @@ Header = Annotated[
         description="at most 512 letters, digits and signs of ASCII, without blanks",
     ),
 ]
-#: What a model may call: its name ends up in the session as it is.
+#: A function or a server that the model may call. The session gets the name as it is.
 ToolChoice = Annotated[
     str,
     Meta(

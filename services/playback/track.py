@@ -37,7 +37,7 @@ class Track:
     overflowed: bool = False
     #: The generation of the item's last chunk.
     generation: int = 0
-    #: What to add to a chunk's `start`, if another downlink counts from less than `received`.
+    #: Samples to add to a chunk's `start`, if another downlink counts from less than `received`.
     shift: int = 0
     #: How many of the item's chunks wait in the player's queue.
     queued_chunks: int = 0

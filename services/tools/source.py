@@ -33,7 +33,7 @@ class Source(Protocol):
     settled: bool
     #: Why there are no functions, for a person; "": there are.
     trouble: str
-    #: What a person should know of single functions.
+    #: The faults of single functions, for a person.
     faults: Sequence[str]
 
     async def run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,14 +166,21 @@ HEALTH: dict[str, Any] = {
 SPEED: dict[str, Any] = {"name": "speed", "value": 1.2, "low": 0.25, "high": 1.5, "changed": True}
 
 
+def teller(page: Page) -> Callable[..., None]:
+    """Return what sends a page a message, as a door does."""
+
+    def tell(**told: Any) -> None:
+        page.evaluate("(told) => tell(told)", told)
+
+    return tell
+
+
 def test_the_keyboard_and_a_screen_reader_keep_their_place_while_the_page_changes(
     tmp_path: Path,
 ) -> None:
     with chromium.chromium(tmp_path / "none.wav") as browser:
         page = opened(browser)
-
-        def tell(**told: Any) -> None:
-            page.evaluate("(told) => tell(told)", told)
+        tell = teller(page)
 
         tell(type="health", at_ms=0, stages=[HEALTH])
         page.evaluate("window.cells = [...document.querySelectorAll('#stages td')]")
@@ -198,9 +206,7 @@ def test_a_screen_reader_hears_which_call_waits_and_the_buttons_keep_the_focus(
 ) -> None:
     with chromium.chromium(tmp_path / "none.wav") as browser:
         page = opened(browser)
-
-        def tell(**told: Any) -> None:
-            page.evaluate("(told) => tell(told)", told)
+        tell = teller(page)
 
         def lines() -> list[str]:
             return [line.strip() for line in page.locator("#calls li").all_inner_texts()]

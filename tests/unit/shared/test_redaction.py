@@ -1,4 +1,4 @@
-"""What a message shows of a text that was refused: no key, and not a million characters."""
+"""A message about a refused text shows no key of it, and not a million characters."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_names_are_made_fit_and_different() -> None:
 
 
 def test_a_function_has_the_names_that_a_person_knows() -> None:
-    """So a pattern of ``tools.ask`` holds, whichever server gets the bare name."""
+    """A pattern of ``tools.ask`` holds, whichever server gets the bare name."""
     offered, _ = offer.build([("home", [tool("delete")]), ("web", [tool("delete"), tool("a.b")])])
     assert [each.names for each in offered] == [
         ("delete", "delete", "home_delete"),
